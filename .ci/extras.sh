@@ -30,33 +30,33 @@ include train cluster,remote segment,tune mlflow wandb
 (install cluster,remote && install segment,tune && install mlflow && install wandb) & others=$!
 (install export && include export mobile litert export,openvino && install mobile && { [ -z "$litert" ] || install litert; } && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
 use train
-"${sonoforge[@]}" data phantom scans --images 150 --quiet
+"${sonoforge[@]}" data import phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
-"${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 --quiet
+"${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --set gan.width=8 --steps 2 --quiet
 "${sonoforge[@]}" gan sample runs/00000-* --count 4 --out generated --quiet
 "${sonoforge[@]}" evaluate scans generated --features pixels --size 32 --quiet
-"${sonoforge[@]}" train --data scans --weights shipped --epochs 1 --ensemble-size 1 --quiet
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --quiet
+"${sonoforge[@]}" train --data scans --weights shipped --epochs 1 --set classifier.ensemble_size=1 --quiet
+"${sonoforge[@]}" crossval --data scans --set classifier.weights=shipped --arms real --folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --quiet
 
 wait "$others"
 use cluster,remote
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --cluster local --quiet
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --out "file://$PWD/url" --quiet
+"${sonoforge[@]}" crossval --data scans --set classifier.weights=shipped --arms real --folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --cluster local --quiet
+"${sonoforge[@]}" crossval --data scans --set classifier.weights=shipped --arms real --folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --out "file://$PWD/url" --quiet
 "$PWD/cluster,remote/bin/python" -c 'import s3fs'
 
 use segment,tune
-"${sonoforge[@]}" segment --data scans --recipes spade:small-data --folds 3 --size 32 --steps 2 --width 8 --gan-kimg 0.032 --gan-width 4 \
-  --metric-features pixels --repeats 5 --quiet
-"${sonoforge[@]}" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
-  --metric-features pixels --quiet
-"${sonoforge[@]}" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
-  --metric-features pixels --quiet
+"${sonoforge[@]}" segment --data scans --recipes spade:small-data --folds 3 --set unet.image_size=32 --set unet.steps=2 --set unet.width=8 --set gan.kimg=0.032 --set gan.width=4 \
+  --set metrics.features=pixels --set metrics.repeats=5 --quiet
+"${sonoforge[@]}" gan search --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --over batch=4,8 --over width=4,8 \
+  --set gan.metric_features=pixels --quiet
+"${sonoforge[@]}" gan search --what cells --data scans --class benign --set gan.conditioning=none --stages generator --set search.population=2 --set search.children=1 --kimg 0.05 --set gan.width=2 \
+  --set gan.metric_features=pixels --quiet
 
 # Without a server: into a folder of runs, which MLflow's client alone can write.
 for tracker in mlflow:tracked wandb:offline; do
   use "${tracker%:*}"
-  MLFLOW_ALLOW_FILE_STORE=true "${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 \
-    --log "$tracker" --out "${tracker%:*}-runs" --quiet
+  MLFLOW_ALLOW_FILE_STORE=true "${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --set gan.width=8 --steps 2 \
+    --set "log.tracker=$tracker" --out "${tracker%:*}-runs" --quiet
 done
 ls tracked/*/*/metrics/diversity wandb-runs/*/wandb/offline-run-*/*.wandb
 
@@ -80,7 +80,7 @@ use export,openvino
 "${sonoforge[@]}" export runs/*-train-* --data phantom --formats openvino,openvino-fp16 --out on-intel --quiet
 use openvino
 "${sonoforge[@]}" verify on-intel --trust
-"${sonoforge[@]}" bench on-intel --trust --seconds 1 --quiet
+"${sonoforge[@]}" bench on-intel --trust --set bench.seconds=1 --quiet
 
 use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'

@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SMALL = " --metric-features pixels --quiet"
+SMALL = " --set metrics.features=pixels --quiet"
+SEARCHED = " --set gan.metric_features=pixels --quiet"
 COMMANDS = {
     "data-audit": "data audit --data scans --html page.html",
     "classify": "classify scans/benign --html page.html",
     "quality": "quality scans --recursive --html page.html",
     "validate": "validate --external Rio:scans --robustness 2",
-    "gan-compare": "gan compare --data scans --class malignant --recipes dcgan,lsgan --size 32 --width 8 --steps 10"
-    " --repeats 5" + SMALL,
-    "evaluate": "evaluate scans other --features pixels --size 32 --repeats 5",
-    "segment": "segment --data scans --recipes spade:small-data --folds 3 --size 32 --steps 2 --width 8 --gan-kimg .032"
-    " --gan-width 4 --repeats 5" + SMALL,
-    "tune": "tune --data scans --class benign --recipes dcgan --trials 3 --kimg .05 --size 32 --search batch=4,8"
-    " --search width=4,8" + SMALL,
-    "search": "search --data scans --class benign --conditioning none --stages generator --population 2 --children 1"
-    " --kimg .05 --width 2" + SMALL,
+    "gan-compare": "gan compare --data scans --class malignant --recipes dcgan,lsgan --size 32 --set gan.width=8 "
+    "--set gan.steps=10"
+    " --set metrics.repeats=5" + SMALL,
+    "evaluate": "evaluate scans other --features pixels --size 32 --set metrics.repeats=5",
+    "segment": "segment --data scans --recipes spade:small-data --folds 3 --set unet.image_size=32 --set "
+    "unet.steps=2 --set unet.width=8 --set gan.kimg=.032"
+    " --set gan.width=4 --set metrics.repeats=5" + SMALL,
+    "tune": "gan search --data scans --class benign --recipes dcgan --trials 3 --kimg .05 --size 32 --over batch=4,8"
+    " --over width=4,8" + SEARCHED,
+    "search": "gan search --what cells --data scans --class benign --set gan.conditioning=none --stages generator "
+    "--set search.population=2 --set search.children=1"
+    " --kimg .05 --set gan.width=2" + SEARCHED,
 }
 
 
@@ -41,8 +45,8 @@ COMMANDS = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few simulated scans."""
     folder = tmp_path_factory.mktemp("pages")
-    succeed("data", "phantom", folder / "scans", "--images", 80)
-    succeed("data", "phantom", folder / "other", "--images", 30, "--seed", 1)
+    succeed("data", "import", "phantom", folder / "scans", "--images", "80")
+    succeed("data", "import", "phantom", folder / "other", "--images", "30", "--seed", "1")
     return folder
 
 
@@ -64,5 +68,5 @@ def test_the_page_of_a_reader_study_is_readable_at_any_width(
     guesses = iter(random.Random(0).choices(KINDS, k=2 * len(key.entries)))
     for name in ("ann", "bo"):
         write_answers(Path(f"{name}.json"), seal, key.entries, lambda _: {"kind": next(guesses), "seconds": 3})
-    answer = succeed("reading", made["run"], "ann.json", "bo.json").json
+    answer = succeed("evaluate", made["run"], "--answers", "ann.json", "--answers", "bo.json").json
     assert faults_at_any_width(browser, Path(answer["report"]).resolve()) == {}

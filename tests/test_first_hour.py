@@ -93,7 +93,7 @@ def test_a_researcher_takes_a_table_for_the_paper_from_a_folder(tmp_path: Path, 
         Image.fromarray(image.pixels).save(kind / f"{image.group}_{number}.png")
     patients = "--groups-from '{patient}_*'"
     sonoforge(f"data audit --data cells {patients} --html audit.html", tmp_path)
-    small = ["--folds", "3", "--epochs", "1", *CLASSIFIER, *GENERATOR]
+    small = ["--folds", "3", "--set", "classifier.epochs=1", *CLASSIFIER, *GENERATOR]
     sonoforge(f"run --data cells {patients} {shlex.join(small)}", tmp_path)
     (report,) = tmp_path.glob("runs/*/report.html")
     with browser.new_context(viewport=LAPTOP, offline=True) as context:

@@ -205,8 +205,8 @@ def _verbs() -> dict[str, list[str]]:
     verbs = defaultdict(list)
     for name, verb in VERBS.items():
         verbs[verb.extra].append(f"sonoforge.{verb.module(name)}")
-        if verb.instead:
-            verbs[verb.instead.extra].append(f"sonoforge.{verb.instead.module}")
+        for other in verb.instead:
+            verbs[other.extra].append(f"sonoforge.{other.module}")
     return dict(verbs)
 
 

@@ -69,7 +69,7 @@ def test_command_is_understood(command: str) -> None:
 def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the guide, on simulated scans and with the smallest networks."""
     monkeypatch.chdir(tmp_path)
-    succeed("data", "phantom", "SCANS", "--images", "60")
+    succeed("data", "import", "phantom", "SCANS", "--images", "60")
     run = "runs/00000-run-SCANS"
     for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
         verb, *rest = shlex.split(command.replace("RUN", run))[1:]
@@ -84,7 +84,7 @@ def test_the_guide_to_answers_can_be_walked(tmp_path: Path, monkeypatch: pytest.
     """Every command of the guide, on simulated scans; the server answers for one of them."""
     needs_archive()
     monkeypatch.chdir(tmp_path)
-    succeed("data", "phantom", "SCANS", "--images", "12")
+    succeed("data", "import", "phantom", "SCANS", "--images", "12")
     *before, serve = commands(CHECKOUT / "mobile" / "docs" / "guide-scans-to-answers.md")
     for command in before:
         succeed(*shlex.split(command)[1:])
@@ -123,10 +123,12 @@ def test_linked_files_are_there(page: Path) -> None:
 
 # Pages with figures of the shipped network that no kept answers give: each says under them whose they are.
 MEASURED_ON_IT = {
-    *(f"export/docs/{name}.md" for name in ("executorch", "formats", "onnx", "torchscript")),
+    "export/docs/formats.md",
     *(f"mobile/docs/{name}.md" for name in ("android", "web-app")),
     *(f"runtime/docs/{name}.md" for name in ("burned-in-marks", "explanations", "quality")),
+    *(f"training/studies/{name}/README.md" for name in ("exported-files", "web-app")),
     *("README.md", "training/docs/metrics.md", "training/studies/README.md"),
+    *(f"training/studies/{name}/README.md" for name in ("explanations", "image-quality", "marks")),
 }
 
 

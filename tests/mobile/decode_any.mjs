@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { decodeImage, readFile } from "./js/decode.js";
-import { isDicom } from "./js/dicom/opening.js";
+import { isDicom } from "./js/inputs.js";
 import { openDicom } from "./js/dicom/reader.js";
 
 const sha = (data) => createHash("sha256").update(data).digest("hex");

@@ -92,7 +92,7 @@ def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -
     assert "sdkVersion:'24'" in badging
     assert "targetSdkVersion:'34'" in badging
     assert "application-debuggable" not in badging
-    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", built.apk)
+    tree = printed("aapt2", "dump", "xmltree", "--set", "model.file=AndroidManifest.xml", built.apk)
     for name in ("allowBackup", "usesCleartextTraffic", "debuggable"):
         assert re.search(rf":{name}\(0x[0-9a-f]+\)=false", tree), name
     assert set(re.findall(r'"(android\.intent\.action\.\w+)"', tree)) == {
@@ -151,7 +151,7 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(android_app, "_DEBIANS_PLATFORMS", tmp_path)
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk")
-    assert "found no aapt2, javac, android.jar; install Debian's aapt default-jdk-headless libandroid-23-java" in line
+    assert "aapt2, javac, android.jar" in line and "aapt default-jdk-headless libandroid-23-java" in line
     for level in ("22", "23", "34", "x"):
         (tmp_path / "platforms" / f"android-{level}").mkdir(parents=True)
         (tmp_path / "platforms" / f"android-{level}" / "android.jar").write_bytes(b"")
@@ -174,7 +174,7 @@ def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path
     name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
     app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
     linked = android_app._link_resources(app, find_tools(), tmp_path)
-    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
+    tree = printed("aapt2", "dump", "xmltree", "--set", "model.file=AndroidManifest.xml", linked)
     assert f':label(0x01010001)="sonoforge {name}"' in tree
 
 
@@ -189,7 +189,7 @@ def test_a_later_bundle_has_a_larger_code() -> None:
     assert code("1970-01-01T01:00:00") == code("1970-01-01T02:00:00+01:00") == 60
     assert code("2026-11-20") < code("2026-11-20T00:01:00") < 2**31
     for none in ("yesterday", "", "1969-12-31", "9999-12-31"):
-        with pytest.raises(SonoforgeError, match="created: found"):
+        with pytest.raises(SonoforgeError, match="created: "):
             code(none)
 
 
@@ -341,7 +341,7 @@ def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPa
         key = ["-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", f"CN={alias}"]
         printed("keytool", "-genkeypair", *key, "-keystore", keystore, "-storepass:env", android_app.PASSWORD)
     tools = find_tools()
-    with pytest.raises(SonoforgeError, match="--key-alias"):
+    with pytest.raises(SonoforgeError, match=r"app\.key_alias"):
         android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, ""), tools)
     signed = android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, "second"), tools)
     (tmp_path / "own.apk").write_bytes(signed)

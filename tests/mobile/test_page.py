@@ -240,7 +240,7 @@ def test_the_scan_is_cut_out_of_a_screen_as_by_python(
     monkeypatch.chdir(tmp_path)
     drawn = [np.asarray(picture) for name, picture in pictures(18).items() if not name.startswith("scan")]
     bundle = write_bundle(tmp_path / "bundle")
-    results = compared(bundle, ("--crop", "auto"), drawn, browser, tmp_path)
+    results = compared(bundle, ("--set", "model.crop=auto"), drawn, browser, tmp_path)
     assert [result["crop"]["kept"] < 0.9 for result in results].count(True) >= 2  # the screens
 
 

@@ -12,14 +12,14 @@ from PIL import Image
 import planted_marks as plant
 from page import screen, write_pictures
 from page_scripts import run_script
-from sonoforge.runtime.images import lesion_contrast
+from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.scan_area import find_scan_area
-from sonoforge.runtime.images.scan_kind import name_kind
+from sonoforge.runtime.images.scan_checks import name_kind
 from sonoforge.runtime.inference import activation_map
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
@@ -56,7 +56,7 @@ def compare(files: list[Path], folder: Path) -> set[str]:
         assert {key: found[key] for key in expected} == expected
         # A grey level of the 32 x 32 view that Pillow rounds the other way moves the detail by less.
         assert np.abs(np.array(found["detail"]) - own.detail).max() < 0.01, name
-        contrast = lesion_contrast.gcnr(levels, activation_map.brightest_area(MAP, *levels.shape))
+        contrast = scan_metrics.gcnr(levels, activation_map.brightest_area(MAP, *levels.shape))
         assert found["gcnr"] == pytest.approx(contrast, abs=1e-6), name
         seen |= {
             *marks.counts,

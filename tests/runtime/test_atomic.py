@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import bundle_factory as factory
+from program import sonoforge
 from sonoforge.runtime import atomic, leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -287,3 +291,29 @@ def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
         len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
         and len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
     )
+
+
+def test_a_temporary_folder_is_there_and_then_gone_and_other_errors_pass() -> None:
+    with pytest.raises(FileNotFoundError), atomic.temporary_folder() as folder:
+        (folder / "a").write_text("a")
+        (folder / "absent").read_bytes()
+    assert not folder.exists()
+
+
+def test_no_place_for_temporary_folders_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(SonoforgeError, match="TMPDIR"), atomic.temporary_folder():
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_is_one_line_of_the_command(code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = factory.write_bundle(tmp_path / "b")
+    factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(np, "save", full)
+    found = sonoforge("verify", folder)
+    assert found.code == 1 and os.strerror(code) in found.said and "TMPDIR" in found.said

@@ -36,8 +36,8 @@ from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.clip_files import sequence_frames
 from sonoforge.runtime.images.decoding import decode_image
-from sonoforge.runtime.images.sequences import sequence_frames
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from worker import LONGEST_SECONDS, Worker
@@ -191,43 +191,26 @@ def worker() -> Iterator[Callable[[Callable[[bytes], object], int], Worker]]:
         one.close()
 
 
-def check_in_worker(reader: Worker, data: bytes) -> None:
-    """Let a process of its own read, in time, in memory and in one line."""
-    outcome = reader.try_file(data)
-    assert outcome.kind in ("answered", "refused"), f"{outcome}: {data.hex()}"
-    assert "\n" not in outcome.said and len(outcome.said) < 2000
-    assert outcome.peak_mb < MOST_MB, f"{outcome}: {data.hex()}"
-
-
 @LINUX
-@pytest.mark.parametrize("kind", ["images", "dicom"])
+@pytest.mark.parametrize("kind", ["images", "dicom", "clips"])
 def test_damaged_pictures_are_read_or_refused(kind: str, worker: Callable[..., Worker]) -> None:
-    if kind == "dicom":
-        pytest.importorskip("pydicom")
-    files = image_files() if kind == "images" else dicom_file_bytes(_FOLDER)
+    files = {"images": image_files, "dicom": lambda: dicom_file_bytes(_FOLDER), "clips": clip_files}[kind]()
     built = [numbers(file) for file in files]
-    assert sum(map(bool, built)) == (13 if kind == "images" else 6)
-    reader = worker(lambda data: decode_image(data, "file"), MODEL_MEMORY)
+    if kind == "clips":
+        reader = worker(lambda data: [frame.size for frame in sequence_frames("file", data)], MODEL_MEMORY)
+        assert [reader.try_file(file).kind for file in files] == ["answered"] * len(files)
+    else:
+        assert sum(map(bool, built)) == (13 if kind == "images" else 6)
+        reader = worker(lambda data: decode_image(data, "file"), MODEL_MEMORY)
 
     @fuzzed
     @given(st.integers(0, len(files) - 1), CHANGES, NONE_OR_EDITS)
     def read(number: int, changes: list[tuple[float, float, str]], edits: list[tuple[str, float, bytes]]) -> None:
-        check_in_worker(reader, edit(changed(files[number], built[number], changes), edits))
-
-    read()
-
-
-@LINUX
-def test_damaged_clips_are_read_or_refused(worker: Callable[..., Worker]) -> None:
-    files = clip_files()
-    built = [numbers(file) for file in files]
-    reader = worker(lambda data: [frame.size for frame in sequence_frames("file", data)], MODEL_MEMORY)
-    assert [reader.try_file(file).kind for file in files] == ["answered"] * len(files)
-
-    @fuzzed
-    @given(st.integers(0, len(files) - 1), CHANGES, NONE_OR_EDITS)
-    def read(number: int, changes: list[tuple[float, float, str]], edits: list[tuple[str, float, bytes]]) -> None:
-        check_in_worker(reader, edit(changed(files[number], built[number], changes), edits))
+        data = edit(changed(files[number], built[number], changes), edits)
+        outcome = reader.try_file(data)
+        assert outcome.kind in ("answered", "refused"), f"{outcome}: {data.hex()}"
+        assert "\n" not in outcome.said and len(outcome.said) < 2000
+        assert outcome.peak_mb < MOST_MB, f"{outcome}: {data.hex()}"
 
     read()
 

@@ -1,79 +1,94 @@
-"""Small pairs of DCGAN, BEGAN, ProGAN, BigGAN and GA-GAN networks with what tests of their layers need."""
+"""A small pair of networks of every architecture, and the tools of the tests of their layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
-from sonoforge.models import began, biggan, dcgan, ga_gan
-from sonoforge.models.spectral import draw_weights
-from sonoforge.models.stylegan import layers, progan
+from sonoforge.training.gan.networks import ARCHITECTURES
 
 CLASSES = 3
 LATENT = 8  # numbers in a latent: one for each of the most blocks that a network here has
 
 
-class Tiny(NamedTuple):
-    """A pair of networks with few maps, for tests of what does not depend on their number."""
+class Pools(nn.Module):
+    """A frozen network that is linear, so that its maps are known: means of 2x2, 4x4 and 8x8 pixels."""
 
-    module: ModuleType
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [avg_pool2d(images, side).repeat(1, number, 1, 1) for number, side in ((2, 2), (3, 4), (4, 8))]
+
+
+class Tiny(NamedTuple):
+    """A pair of networks with few maps."""
+
+    architecture: str
     generator: dict[str, Any]
     discriminator: dict[str, Any]
     conditionings: tuple[str, ...] = ("none", "projection", "auxiliary")
 
-    def initialise(self, network: nn.Module, generator: torch.Generator) -> None:
-        """Draw the weights of either network."""
-        shared = {biggan: draw_weights, ga_gan: draw_weights, progan: layers.initialise}
-        (shared.get(self.module) or self.module.initialise)(network, generator)
 
-
-THESIS: Any = SimpleNamespace(
-    Generator=dcgan.ThesisGenerator, Discriminator=dcgan.ThesisDiscriminator, initialise=dcgan.initialise
-)
-
+_WIDTH = {"width": 2}
+_STYLED = {"style_size": 10, "mapping_layers": 2, "channel_base": 256, "channel_max": 6}
+# One group: groups of neighbours would make a score depend on the order of the batch.
+_JUDGE = {"channel_base": 256, "channel_max": 6, "group": 64}
+_ALIAS_FREE = {**_STYLED, "layers": 4}
 NETWORKS = {
-    "dcgan_thesis": Tiny(THESIS, {}, {}),
-    "dcgan": Tiny(dcgan, {"width": 2}, {"width": 2}),
-    "dcgan critic": Tiny(dcgan, {"width": 2}, {"width": 2, "hidden": dcgan.Hidden(norm="none")}),
-    "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),
-    # One group: groups of neighbours would make a score depend on the order of the batch.
-    "biggan": Tiny(biggan, {"width": 2}, {"width": 2}),
-    "ga_gan": Tiny(
-        ga_gan,
-        {"width": 2, "cells": ga_gan.Cells("{3, 24-6, [2]}")},
-        {"width": 2, "cells": ga_gan.Cells("{3, 18-7, []}")},
-    ),
-    "progan": Tiny(progan, {"width": 4}, {"width": 4, "group": 64}),
+    "dcgan-thesis": Tiny("dcgan-thesis", {}, {}),
+    "dcgan": Tiny("dcgan", _WIDTH, _WIDTH),
+    "dcgan critic": Tiny("dcgan", _WIDTH, {**_WIDTH, "norm": "none"}),
+    "began": Tiny("began", _WIDTH, {**_WIDTH, "embedding": 5}, ("none", "concatenation")),
+    "biggan": Tiny("biggan", _WIDTH, _WIDTH),
+    "ga-gan": Tiny("ga-gan", {**_WIDTH, "cell": "{3, 24-6, [2]}"}, {**_WIDTH, "cell": "{3, 18-7, []}"}),
+    "progan": Tiny("progan", {"width": 4}, {"width": 4, "group": 64}),
+    "spade": Tiny("spade", {**_WIDTH, "structures": 1, "maps": 4}, _WIDTH, ("none",)),
+    "projected": Tiny("projected", _WIDTH, {"width": 3, "image_channels": 1}, ("none", "projection")),
+    "stylegan1": Tiny("stylegan1", _STYLED, _JUDGE),
+    "stylegan2": Tiny("stylegan2", _STYLED, {**_JUDGE, "mapping_layers": 2}, ("none", "projection")),
+    "stylegan3-t": Tiny("stylegan3", _ALIAS_FREE, _JUDGE, ("none", "projection")),
+    "stylegan3-r": Tiny("stylegan3", {**_ALIAS_FREE, "config": "r"}, _JUDGE, ("none",)),
 }
 CASES = [(name, conditioning) for name, tiny in NETWORKS.items() for conditioning in tiny.conditionings]
 
 
-def small_pair(name: str, conditioning: str = "none", size: int = 32, channels: int = 2) -> tuple[nn.Module, nn.Module]:
-    """Both networks with weights from a fixed seed; latents of length `LATENT`."""
+def build_discriminator(name: str, size: int = 32, classes: int = 0, conditioning: str = "none") -> Any:
+    """A discriminator of two channels with torch's initial weights."""
     tiny = NETWORKS[name]
-    classes = 0 if conditioning == "none" else CLASSES
+    frozen = {"frozen": Pools()} if name == "projected" else {}
+    return ARCHITECTURES[tiny.architecture].discriminator(
+        image_size=size, channels=2, classes=classes, conditioning=conditioning, **tiny.discriminator, **frozen
+    )
+
+
+def small_pair(name: str, conditioning: str = "none", size: int = 32) -> tuple[Any, Any]:
+    """Both networks for two channels, with weights from a fixed seed; latents of length `LATENT`."""
+    tiny, classes = NETWORKS[name], 0 if conditioning == "none" else CLASSES
+    architecture = ARCHITECTURES[tiny.architecture]
     networks = (
-        tiny.module.Generator(size, channels, LATENT, classes, **tiny.generator),
-        tiny.module.Discriminator(size, channels, classes, conditioning, **tiny.discriminator),
+        architecture.generator(image_size=size, channels=2, latent_size=LATENT, classes=classes, **tiny.generator),
+        build_discriminator(name, size, classes, conditioning),
     )
     for seed, network in enumerate(networks):
-        tiny.initialise(network, torch.Generator().manual_seed(seed))
+        architecture.initialise(network, torch.Generator().manual_seed(seed))
         # Away from the initial values, at which DCGAN's images differ from grey by less than rounding shows.
-        _scale_up(network)
+        with torch.no_grad():
+            for part, values in network.named_parameters():
+                if part.endswith("noise_strength"):
+                    values.fill_(0.3)
+                elif values.ndim == 0:
+                    values.fill_(0.5)  # BigGAN's self-attention begins with none
+                elif values.ndim > 1 and float(values.std()) < 0.1:
+                    values.mul_(10).add_(0.1 * torch.randn_like(values) if "placement" in part else 0)
+    if name == "spade":
+        networks[0].keep_maps(draw_images(4, size)[:, :1] > 0)
     return networks
-
-
-@torch.no_grad()
-def _scale_up(network: nn.Module) -> None:
-    for values in network.parameters():
-        if values.ndim == 0:
-            values.fill_(0.5)  # BigGAN's self-attention begins with none
-        elif values.ndim > 1 and float(values.std()) < 0.1:
-            values.mul_(10)
 
 
 def draw_latents(count: int, seed: int = 0) -> Tensor:
@@ -84,8 +99,8 @@ def draw_images(count: int, size: int = 32, seed: int = 1) -> Tensor:
     return torch.rand(count, 2, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def labels_in_turn(conditioning: str, count: int, first: int = 0) -> Tensor | None:
-    return None if conditioning == "none" else (torch.arange(count) + first) % CLASSES
+def labels_in_turn(conditioning: str, count: int) -> Tensor | None:
+    return None if conditioning == "none" else torch.arange(count) % CLASSES
 
 
 def layer_shapes(
@@ -93,11 +108,11 @@ def layer_shapes(
 ) -> list[tuple[int, ...]]:
     """(height, width, maps) after each layer of these kinds, in the order in which they run."""
     shapes: list[tuple[int, ...]] = []
-
-    def note(module: nn.Module, inputs: object, output: Tensor) -> None:
-        shapes.append((*output.shape[2:], output.shape[1]))
-
-    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, kinds)]
+    hooks = [
+        module.register_forward_hook(lambda _, __, output: shapes.append((*output.shape[2:], output.shape[1])))
+        for module in network.modules()
+        if isinstance(module, kinds)
+    ]
     with torch.no_grad():
         network(value)
     for hook in hooks:
@@ -105,7 +120,7 @@ def layer_shapes(
     return shapes
 
 
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+def on_meta(build: Callable[[], Any]) -> Any:
     """Full-size networks without memory or arithmetic: shapes only."""
     with torch.device("meta"):
         return build()

@@ -30,6 +30,11 @@ class Finished(NamedTuple):
         return max(len(line) for line in self.said.splitlines() if "/" not in line)
 
 
+def words(line: str) -> list[str]:
+    """Split part of a command line without quotes."""
+    return line.split()
+
+
 def sonoforge(*arguments: object) -> Finished:
     """Run ``sonoforge ARGUMENTS`` here and now."""
     out, err, said = io.StringIO(), io.StringIO(), io.StringIO()

@@ -22,9 +22,8 @@ from sonoforge.training.crossval.fold_task import FoldResult, MadeFrom
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.split_plan import SplitPlan, save_plan
-from sonoforge.training.data.splits import make_plan
+from sonoforge.training.data.splits import leaked_images, make_plan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import read_run

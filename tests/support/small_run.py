@@ -6,24 +6,24 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from program import succeed
+from program import succeed, words
 
-DATA = ["--data", "phantom", "--images", "60", "--folds", "3", "--device", "cpu"]
+DATA = ["--data", "phantom", "--set", "phantom.images=60", "--folds", "3", "--device", "cpu"]
 SIDE = 96  # pixels that the classifier sees
 # The last blocks only, random weights, small images, a few steps.
 CLASSIFIER = [
-    "--weights",
-    "none",
-    "--frozen-blocks",
-    "17",
-    "--image-size",
-    str(SIDE),
-    "--epochs",
-    "2",
-    "--ensemble-size",
-    "2",
+    "--set",
+    "classifier.weights=none",
+    "--set",
+    "classifier.frozen_blocks=17",
+    "--set",
+    f"classifier.image_size={SIDE}",
+    "--set",
+    "classifier.epochs=2",
+    "--set",
+    "classifier.ensemble_size=2",
 ]
-GENERATOR = ["--gan-recipe", "dcgan", "--gan-width", "4", "--gan-size", "32", "--gan-steps", "6", "--gan-batch", "4"]
+GENERATOR = words("--gan-recipe dcgan --set gan.width=4 --set gan.image_size=32 --set gan.steps=6 --set gan.batch=4")
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 
 
@@ -38,7 +38,7 @@ class SmallRun(NamedTuple):
 
 def make_small_run(out: Path) -> None:
     """Run the whole job in this process, one fold after the other."""
-    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", out / "cache")
+    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--set", f"cache.folder={out / 'cache'}")
     (out / "result.json").write_text(done.out, encoding="utf-8")
     (out / "log.txt").write_text(done.said + done.err, encoding="utf-8")
 

@@ -20,8 +20,8 @@ import onnxruntime
 import pytest
 
 from bundle_factory import SIZE, model_bytes
-from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.engine import record_path, to_json
+from sonoforge.export.formats import tensorrt as tensorrt_engine
+from sonoforge.export.formats.tensorrt import record_path, to_json
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 STREAM = 7

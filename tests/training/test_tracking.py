@@ -1,4 +1,4 @@
-"""``--log``: a run in MLflow and in wandb's offline folder; nothing where none is asked for; no training lost by it."""
+"""``log.tracker``: a run in MLflow and in wandb's offline folder; nothing unless asked for; no training is lost."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ from program import refused, sonoforge, succeed
 from scans import write_set
 from sonoforge.training import run_folder, tracking
 
-GAN = "gan train --data scans --class malignant --recipe dcgan --width 4 --size 32 --batch 4 --tick-steps 2"
-GAN += " --metrics kid --metric-features pixels --device cpu --out runs"
-COMPARISON = "--data scans --arms real --folds 2 --weights none --frozen-blocks 17 --epochs 2 --ensemble-size 1"
-COMPARISON += " --image-size 96 --device cpu --out runs"
+GAN = (
+    "gan train --data scans --class malignant --recipe dcgan --set gan.width=4 --size 32 --set gan.batch=4 --set "
+    "gan.tick_steps=2"
+)
+GAN += " --set gan.metrics=kid --set gan.metric_features=pixels --device cpu --out runs"
+COMPARISON = (
+    "--data scans --arms real --folds 2 --set classifier.weights=none --set classifier.frozen_blocks=17 "
+    "--set classifier.epochs=2 --set classifier.ensemble_size=1"
+)
+COMPARISON += " --set classifier.image_size=96 --device cpu --out runs"
 
 
 class Server:
@@ -116,17 +122,17 @@ def start(command: str, *more: object) -> Path:
 
 
 def test_a_generators_run_is_found_in_mlflow_and_goes_on_there(place: Path, server: Server) -> None:
-    folder = start(GAN, "--steps", "4", "--log", f"mlflow:{server.uri}")
+    folder = start(GAN, "--steps", "4", "--set", f"log.tracker=mlflow:{server.uri}")
     run = server.run(folder)
     assert run["status"] == "FINISHED"
     assert f"{run['id']}?workflowType=machine_learning" in (folder / "log.txt").read_text()
-    assert run["params"].items() >= {"recipe": "dcgan", "steps": "4", "width": "4", "seed": "0"}.items()
+    assert run["params"].items() >= {"gan.recipe": "dcgan", "gan.steps": "4", "gan.width": "4", "gan.seed": "0"}.items()
     assert run["tags"].items() >= {"verb": "gan train", "data": "scans"}.items()
     assert run["tags"]["sonoforge"] in run_folder.package_versions(["sonoforge"]).values()
     rows = read_rows(folder)
     assert server.history(run, "kid") == [(row["step"], pytest.approx(row["kid"])) for row in rows]
     # A run that is made longer is the same run.
-    assert start(f"{GAN} --resume", "--steps", "6", "--log", f"mlflow:{server.uri}") == folder
+    assert start(f"{GAN} --resume", "--steps", "6", "--set", f"log.tracker=mlflow:{server.uri}") == folder
     longer = server.run(folder)
     assert (longer["id"], longer["status"], longer["tags"]["steps.continued"]) == (run["id"], "FINISHED", "6")
     assert [step for step, _ in server.history(longer, "diversity")] == [2, 4, 6]
@@ -140,12 +146,12 @@ def test_a_generators_run_is_found_in_mlflow_and_goes_on_there(place: Path, serv
 
 
 def test_folds_and_a_classifiers_epochs_are_figures(place: Path, server: Server) -> None:
-    folder = start(f"crossval {COMPARISON}", "--log", f"mlflow:{server.uri}", "--jobs", "1")
+    folder = start(f"crossval {COMPARISON}", "--set", f"log.tracker=mlflow:{server.uri}", "--jobs", "1")
     run, results = server.run(folder), run_folder.read_results(folder)
     assert [step for step, _ in server.history(run, "real/fold_accuracy")] == [1, 2]
     assert run["metrics"]["real/accuracy"] == pytest.approx(results["arms"]["real"]["accuracy"]["value"])
     arguments = f"train {COMPARISON}".replace("--arms real --folds 2", "")
-    folder = start(arguments, "--log", f"mlflow:{server.uri}")
+    folder = start(arguments, "--set", f"log.tracker=mlflow:{server.uri}")
     run, results = server.run(folder), run_folder.read_results(folder)
     history = [(row["epoch"], pytest.approx(row["loss"])) for row in results["history"]]
     assert server.history(run, "training/loss") == history
@@ -154,8 +160,10 @@ def test_folds_and_a_classifiers_epochs_are_figures(place: Path, server: Server)
 
 @pytest.mark.slow
 def test_the_bundle_of_a_run_is_an_artifact(place: Path, server: Server) -> None:
-    arguments = f"run {COMPARISON} --jobs 1".replace("--weights none --frozen-blocks 17", "--weights shipped")
-    folder = start(arguments.replace("--image-size 96", ""), "--log", f"mlflow:{server.uri}")
+    arguments = f"run {COMPARISON} --jobs 1".replace(
+        "--weights none --set classifier.frozen_blocks=17", "--weights shipped"
+    )
+    folder = start(arguments.replace("--image-size 96", ""), "--set", f"log.tracker=mlflow:{server.uri}")
     run = server.run(folder)
     sent = {path.name: path.read_bytes() for path in server.stored if {run["id"], "bundle"} <= set(path.parts)}
     assert sent == {path.name: path.read_bytes() for path in (folder / "bundle").iterdir()}
@@ -174,7 +182,7 @@ def test_a_server_that_goes_away_takes_no_training_with_it(
 
     monkeypatch.setattr(tracking, "_Guarded", Stopping)
     try:
-        done = sonoforge(*GAN.split(), "--steps", "8", "--log", f"mlflow:{server.uri}")
+        done = sonoforge(*GAN.split(), "--steps", "8", "--set", f"log.tracker=mlflow:{server.uri}")
     finally:
         server.start()
     assert done.code == 0, done.err
@@ -187,9 +195,9 @@ def test_a_server_that_goes_away_takes_no_training_with_it(
 
 def test_a_server_that_is_not_there_is_refused_at_the_beginning(place: Path) -> None:
     pytest.importorskip("mlflow")
-    line = refused(*GAN.split(), "--steps", "2", "--log", "mlflow:http://127.0.0.1:9")
-    assert "--log mlflow:http://127.0.0.1:9: cannot be reached" in line
-    assert "start it (mlflow server), or leave --log out" in line
+    line = refused(*GAN.split(), "--steps", "2", "--set", "log.tracker=mlflow:http://127.0.0.1:9")
+    assert "--set log.tracker=mlflow:http://127.0.0.1:9: cannot be reached" in line
+    assert "start it (mlflow server), or leave" in line
     assert not (place / "runs").exists()
 
 
@@ -202,7 +210,7 @@ def test_a_server_that_is_not_there_is_refused_at_the_beginning(place: Path) -> 
     ],
 )
 def test_other_trackers_are_refused(named: str, line: str) -> None:
-    said = refused("gan", "train", "--log", named)
+    said = refused("gan", "train", "--set", f"log.tracker={named}")
     assert line in said
     assert "secret" not in said
 
@@ -210,12 +218,14 @@ def test_other_trackers_are_refused(named: str, line: str) -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for named in ("mlflow:http://localhost:5000", "wandb:offline"):
-        assert f"pip install 'sonoforge[{named[: named.index(':')]}]'" in refused("train", "--log", named)
+        assert f"pip install 'sonoforge[{named[: named.index(':')]}]'" in refused(
+            "train", "--set", f"log.tracker={named}"
+        )
 
 
 def test_wandb_keeps_a_run_in_the_folder_offline(place: Path) -> None:
     pytest.importorskip("wandb")
-    folder = start(GAN, "--steps", "4", "--log", "wandb:offline")
+    folder = start(GAN, "--steps", "4", "--set", "log.tracker=wandb:offline")
     (kept,) = folder.glob("wandb/offline-run-*/*.wandb")
     content = kept.read_bytes()
     for wanted in (b"dcgan", b"gan train", b"synthetic_samples", b"diversity", folder.name.encode()):
@@ -226,7 +236,7 @@ def test_wandb_keeps_a_run_in_the_folder_offline(place: Path) -> None:
     sheets = list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))
     assert len(sheets) == 2
     assert all(path.name.startswith("synthetic_samples_") for path in sheets)
-    assert start(f"{GAN} --resume", "--steps", "6", "--log", "wandb:offline") == folder
+    assert start(f"{GAN} --resume", "--steps", "6", "--set", "log.tracker=wandb:offline") == folder
     assert len(list(folder.glob(f"wandb/offline-run-*/{kept.name}"))) == 2, "the same run, in two parts"
 
 

@@ -1,9 +1,9 @@
 """Wrap the web app's files into an Android app: one screen that shows the page, without any permission.
 
-Resources are linked by aapt2, Java is compiled by javac and D8 (Debian's packages, and the dexer from npm), and the zip
-is written here: with fixed times and order, so that the same bundle gives the same bytes before they are signed.
+aapt2 links resources, javac and D8 compile the Java (Debian's packages, and the dexer from npm), and the zip is written
+here with fixed times and order, so that the same bundle gives the same bytes before signing.
 
-Android takes a new version of an app only when the same key has signed it: whoever has the key can replace the app.
+Android installs an update only if the same key signed it: whoever has the key can replace the app.
 """
 
 import datetime
@@ -33,14 +33,14 @@ ANDROID = source_folder("android")
 """Manifest, resources and Java of the Android app."""
 
 MIN_SDK = 24
-"""Android 7.0 (2016): the first that checks signatures of the whole file (v2)."""
+"""Android 7.0 (2016), the first to check signatures of the whole file (v2)."""
 
-# Compiled in a second or two: the Java compiler's own optimiser would cost more than it gains.
+# Compiling takes a second or two: the JVM's optimiser would cost more than it gains.
 _QUICK_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # Already compressed, or read by Android in place (resources.arsc must be stored from Android 11 on).
 _STORED = (".arsc", ".png", ".npz", ".onnx")
-_LARGEST_CODE = 2_100_000_000  # that stores accept
-# Names that `Addresses.java` serves.
+_LARGEST_CODE = 2_100_000_000  # accepted by stores
+# Paths that `Addresses.java` serves.
 _SERVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _SECONDS = 300
 _PACKAGES = {
@@ -57,22 +57,22 @@ _PLATFORM = "android.jar"
 _DEBIANS_PLATFORMS = Path("/usr/lib/android-sdk/platforms")  # of libandroid-23-java
 
 PASSWORD = "SONOFORGE_KEYSTORE_PASSWORD"  # noqa: S105 - the variable's name
-"""Environment variable with the password of a person's own keystore."""
+"""Environment variable with the password of the user's own keystore."""
 
-# What Android's own tools give their debug keys: such a key protects nothing.
+# As Android's own tools set for debug keys, which protect nothing.
 _DEBUG_PASSWORD, _DEBUG_ALIAS = "android", "androiddebugkey"
 
 log = logging.getLogger(__name__)
 
 
 class AndroidTools(NamedTuple):
-    """Paths of the programs."""
+    """Paths of the programs by name, and of ``android.jar`` to compile against, API level 23 or later."""
 
-    programs: Mapping[str, str]  # by their names
-    platform: Path  # ``android.jar``, Android's own classes and resources to compile against; API level 23 or later
+    programs: Mapping[str, str]
+    platform: Path
 
     def run(self, program: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None) -> None:
-        """Run a program, such as ``aapt2``, to its end, with these variables besides this process's own.
+        """Run a program, such as ``aapt2``, with additional environment variables.
 
         Raises:
             SonoforgeError: It failed, or did not end.
@@ -95,14 +95,16 @@ def find_tools() -> AndroidTools:
     """Find the programs.
 
     Raises:
-        SonoforgeError: Some are missing; names the packages to install.
+        SonoforgeError: Some are missing; the message names the packages to install.
     """
     platform = find_platform()
     found = {name: shutil.which(name) for name in _PACKAGES} | {_PLATFORM: platform and str(platform)}
     missing = [name for name, path in found.items() if path is None]
     if platform is None or missing:
         packages = " ".join(dict.fromkeys({**_PACKAGES, _PLATFORM: "libandroid-23-java"}[name] for name in missing))
-        raise SonoforgeError(f"found no {', '.join(missing)}; install Debian's {packages} (see mobile/docs/android.md)")
+        raise SonoforgeError(
+            f"{', '.join(missing)} not found; install Debian's {packages} (see mobile/docs/android.md)"
+        )
     return AndroidTools({name: path for name, path in found.items() if path}, platform)
 
 
@@ -118,19 +120,19 @@ def find_platform() -> Path | None:
 
 
 class SigningKey(NamedTuple):
-    """A keystore and what opens it."""
+    """A key in a keystore (PKCS #12 or JKS) and the password of both."""
 
-    keystore: Path  # file, PKCS #12 or JKS
-    password: str  # of the keystore and of the key in it
-    alias: str  # name of the key in it; empty where there is only one
-    is_debug: bool  # whether it is the key for trying out
+    keystore: Path
+    password: str
+    alias: str  # of the key; empty if it is the only one
+    is_debug: bool
 
 
 def own_key(keystore: Path, alias: str) -> SigningKey:
-    """Return a person's own key, with the password from the environment or from the terminal.
+    """Return the user's own key, with the password from the environment or the terminal.
 
     Raises:
-        SonoforgeError: The file cannot be read, or there is nobody to ask.
+        SonoforgeError: The file cannot be read, or there is no terminal to ask on.
     """
     try:
         with keystore.open("rb"):
@@ -143,14 +145,14 @@ def own_key(keystore: Path, alias: str) -> SigningKey:
     if password is None:
         if not sys.stdin.isatty():
             raise SonoforgeError(
-                f"{keystore}: found no password; set {PASSWORD}, or run this in a terminal to be asked"
+                f"{keystore}: needs its password; set {PASSWORD}, or run this in a terminal to be asked"
             )
         password = getpass.getpass(f"password of {keystore}: ")
     return SigningKey(keystore, password, alias, is_debug=False)
 
 
 def debug_key(tools: AndroidTools) -> SigningKey:
-    """Return this user's debug key, which is made the first time.
+    """Return this user's debug key, made the first time.
 
     Raises:
         SonoforgeError: It cannot be made.
@@ -167,61 +169,51 @@ def debug_key(tools: AndroidTools) -> SigningKey:
             keystore.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write_bytes(keystore, made.read_bytes())
             keystore.chmod(0o600)
-        log.warning(
-            "made a DEBUG KEY, %s: keep it, or the next app signed with another will not replace this one", keystore
-        )
+        log.warning("made a DEBUG KEY, %s: keep it, or an app signed with another will not replace this one", keystore)
     log.warning(
-        "signing with a DEBUG KEY, for trying out on your own phones; to give others the app, name your own with --key"
+        "signing with a DEBUG KEY, for your own phones only; to give others the app, sign it with your own --key"
     )
     return SigningKey(keystore, _DEBUG_PASSWORD, _DEBUG_ALIAS, is_debug=True)
 
 
 class AndroidApp(NamedTuple):
-    """What Android knows an app by."""
+    """How Android identifies an app."""
 
-    application: str  # its unique name; apps of two bundles lie beside each other on a phone
-    label: str  # what a person reads under its icon
-    code: int  # a later bundle's is larger: minutes since 1970
-    version: str  # what a person reads
+    application: str  # unique name, so that apps of two bundles can be installed side by side
+    label: str  # shown under its icon
+    code: int  # minutes since 1970, larger for a later bundle
+    version: str  # shown to people
 
 
 def describe_app(manifest: Manifest, version: str) -> AndroidApp:
-    """Return what Android knows the app of a bundle by; ``version`` is that of the web app.
+    """Return a bundle's app; ``version`` is the web app's.
 
     Raises:
-        SonoforgeError: The manifest's date is none, or not of our time.
+        SonoforgeError: The manifest's date is invalid or out of range.
     """
     readable = re.sub("[^a-z0-9]+", "_", manifest.name.lower())[:40]
     unique = hashlib.sha256(manifest.name.encode()).hexdigest()[:8]
     text = f"{manifest.version} ({version})"
-    return AndroidApp(
-        f"sonoforge.app_{readable}_{unique}", f"sonoforge {manifest.name}", _minutes(manifest.raw["created"]), text
-    )
-
-
-def _minutes(created: str) -> int:
-    """Return the minutes from 1970 to a date; UTC where it names no time zone."""
+    created = manifest.raw["created"]
     try:
         date = datetime.datetime.fromisoformat(created)
-        minutes = int(date.replace(tzinfo=date.tzinfo or datetime.timezone.utc).timestamp() // 60)
+        minutes = int(date.replace(tzinfo=date.tzinfo or datetime.timezone.utc).timestamp() // 60)  # UTC by default
     except (ValueError, OverflowError):
         minutes = 0
     if not 0 < minutes <= _LARGEST_CODE:
-        raise SonoforgeError(
-            f"manifest.json: created: found {created!r:.80}, expected a date such as 2026-11-20T12:00:00+00:00"
-        )
-    return minutes
+        raise SonoforgeError(f"manifest.json: created: {created!r:.80} is not a date such as 2026-11-20T12:00:00+00:00")
+    return AndroidApp(f"sonoforge.app_{readable}_{unique}", f"sonoforge {manifest.name}", minutes, text)
 
 
 def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTools) -> bytes:
-    """Return the app without a signature, from the web app's files: the same bytes for the same files, app and tools.
+    """Return the unsigned app with the web app's files: the same bytes for the same files, app and tools.
 
     Raises:
         SonoforgeError: A tool failed, or is missing.
     """
     unserved = [name for name in files if not _SERVED.fullmatch(name)]
     if unserved:
-        raise SonoforgeError(f"{unserved[0]}: cannot be served in the app; expected letters, digits, '.', '_' and '-'")
+        raise SonoforgeError(f"{unserved[0]}: cannot be served in the app; use letters, digits, '.', '_' and '-'")
     with temporary_folder() as folder:
         linked = _link_resources(app, tools, folder)
         dex = _compile(tools, folder)
@@ -237,7 +229,7 @@ def sign(unsigned: bytes, key: SigningKey, tools: AndroidTools) -> bytes:
     """Return the app with signatures of schemes v2 and v3.
 
     Raises:
-        SonoforgeError: The keystore cannot be opened with this password, or holds no such key.
+        SonoforgeError: The password is wrong, or the keystore has no such key.
     """
     with temporary_folder() as folder:
         (folder / "unsigned.apk").write_bytes(unsigned)
@@ -249,7 +241,7 @@ def sign(unsigned: bytes, key: SigningKey, tools: AndroidTools) -> bytes:
             tools.run("apksigner", ["sign", *schemes, *keystore, *alias, *out], {PASSWORD: key.password})
         except SonoforgeError as error:
             raise SonoforgeError(
-                f"{key.keystore}: {error}; check the password, and name the key with --key-alias"
+                f"{key.keystore}: {error}; check the password, and name the key with --set app.key_alias"
             ) from error
         return (folder / "signed.apk").read_bytes()
 
@@ -295,8 +287,8 @@ def _zip(entries: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as package:
         for name, data in sorted(entries.items()):
-            entry = zipfile.ZipInfo(name)  # of 1980: no clock
-            entry.create_system = 3  # on Windows, too
+            entry = zipfile.ZipInfo(name)  # dated 1980
+            entry.create_system = 3  # Unix, on every machine
             entry.external_attr = 0o644 << 16
             entry.compress_type = zipfile.ZIP_STORED if name.endswith(_STORED) else zipfile.ZIP_DEFLATED
             package.writestr(entry, data)

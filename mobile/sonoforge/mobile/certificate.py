@@ -1,7 +1,7 @@
 """A certificate for https in a local network, where no public authority vouches for an address.  Needs the extra phone.
 
-A browser keeps an app for use offline only over https with a certificate that the phone trusts.  An authority of its
-own signs it, whose key is forgotten at once: who trusts it trusts this one server, and nothing else is ever signed.
+A browser keeps an app for offline use only over https with a certificate that the phone trusts.  It is signed by an
+authority of its own, whose key is discarded at once, so trusting that authority means trusting this one server.
 """
 
 from __future__ import annotations
@@ -27,21 +27,34 @@ from sonoforge.mobile.network import HERE
 from sonoforge.runtime import atomic
 
 _VALID = datetime.timedelta(days=365)  # iOS takes at most 825
-_LEFT = datetime.timedelta(days=1)  # with less, another one is made
-_BEHIND = datetime.timedelta(days=1)  # that a phone's clock may be
+_LEFT = datetime.timedelta(days=1)  # with less time left, a new one is made
+_BEHIND = datetime.timedelta(days=1)  # how late a phone's clock may be
 _LONGEST_NAME = 64  # of a subject, in X.520
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Certificate(NamedTuple):
-    """A server's certificate and key, kept for the next time."""
+    """A server's certificate and key on disk."""
 
     file: Path  # PEM: its key, itself, its authority; readable by its owner alone
-    authority: bytes  # PEM: what a phone is to trust
-    fingerprint: str  # SHA-256 of the server's, as browsers write it
+    authority: bytes  # PEM, for a phone to trust
+    fingerprint: str  # SHA-256 of the server's certificate, as browsers show it
 
 
 def certificate_for(name: str) -> Certificate:
-    """Return this machine's certificate under a name or address, made where there is none or it is about to expire.
+    """Return this machine's certificate for a name or address, making a new one if needed.
 
     Raises:
         SonoforgeError: It cannot be written.
@@ -69,7 +82,14 @@ def _is_valid(file: Path) -> bool:
 
 
 def _make(name: str) -> bytes:
-    """Return a new key, its certificate and that of its authority, in PEM."""
+    """Return a new key, its certificate and its authority's certificate, in PEM."""
+
+    def general_name(one: str) -> x509.GeneralName:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(one))
+        except ValueError:
+            return x509.DNSName(one)
+
     signing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = f"sonoforge at {name}"
     identifier = x509.SubjectKeyIdentifier.from_public_key(signing.public_key())
@@ -84,7 +104,7 @@ def _make(name: str) -> bytes:
         _begun(name, issuer, own)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in (name, *HERE)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(one) for one in (name, *HERE)]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(signing, hashes.SHA256())
     )
@@ -93,28 +113,8 @@ def _make(name: str) -> bytes:
 
 
 def _begun(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    """Return a certificate of this key, not yet signed."""
+    """Return an unsigned certificate for this key."""
     of, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_LONGEST_NAME])]) for text in (subject, issuer))
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = x509.CertificateBuilder(by, of, key.public_key(), x509.random_serial_number())
     return builder.not_valid_before(now - _BEHIND).not_valid_after(now + _VALID)
-
-
-_SIGNS_CERTIFICATES = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)

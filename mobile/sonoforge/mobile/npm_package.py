@@ -1,4 +1,4 @@
-"""Files of an npm package, in the one version that was tested, checked against its published hash."""
+"""Files of npm packages, each in the tested version and checked against its published hash."""
 
 import base64
 import hashlib
@@ -21,11 +21,11 @@ _SECONDS = 600
 
 
 class NpmPackage(NamedTuple):
-    """A package and what is wanted of it."""
+    """A package and the files wanted from it."""
 
     name: str
-    version: str  # the one that was tested
-    integrity: str  # SHA-512 of its ``.tgz``, as npm publishes it: ``sha512-`` and base64
+    version: str
+    integrity: str  # SHA-512 of its ``.tgz`` in npm's form: ``sha512-`` and base64
     files: tuple[str, ...]  # paths in the package
 
     @property
@@ -53,7 +53,7 @@ DICOM_PARSER = NpmPackage(
     "sha512-lYCweHQDsC8UFpXErPlg86Px2A8bay0HiUY+wzoG3xv5GzgqVHU3lziwSc/Gzn7VV7y2KeP072SzCviuOoU02w==",
     ("dist/dicomParser.min.js",),
 )
-"""MIT licence.  It finds the elements of DICOM files, 32 kB; the page loads it with the first such file."""
+"""MIT licence, 32 kB.  It finds the elements of DICOM files; the page loads it with the first such file."""
 
 BUNDLETOOL = NpmPackage(
     "node-bundletool",
@@ -61,19 +61,20 @@ BUNDLETOOL = NpmPackage(
     "sha512-CrGhe+cEz3rfN/5JaOZ7E+4Ajepz07yzoYqvmO3x0tgiy60YZV3Fwdq8c9Jwt1bpddbqp06QOlidPQgS5+2MuA==",
     ("bundletool.jar",),
 )
-"""Google's bundletool (Apache-2.0), which holds the dexer D8 3.3.28: Java classes to what Android runs."""
+"""Google's bundletool (Apache-2.0), which contains D8 3.3.28, the compiler from Java classes to Android's bytecode."""
 
 
 def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:
-    """Return the wanted files of a package by their last name.
+    """Return the wanted files of a package by file name.
 
-    ``archive`` is its ``.tgz``; None for the kept one, which npm loads the first time.
+    ``archive`` is its ``.tgz``; None for the cached one, which npm downloads the first time.
 
     Raises:
-        SonoforgeError: It cannot be had, or is not the one that was tested.
+        SonoforgeError: It cannot be downloaded, or is not the tested version.
     """
     if archive is None:
-        archive = _kept_folder() / package.archive
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        archive = cache / "sonoforge" / "npm" / package.archive
         if not archive.is_file():
             _load(package, archive)
     try:
@@ -83,7 +84,7 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
     found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
     if found != package.integrity:
         raise SonoforgeError(
-            f"{archive}: found {found[:23]}..., expected {package.integrity[:23]}... of {package.name} "
+            f"{archive}: its hash {found[:23]}... is not {package.integrity[:23]}... of {package.name} "
             f"{package.version}; remove the file and try again"
         )
     contents = {}
@@ -91,19 +92,15 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
         for name in package.files:
             stream = tar.extractfile(f"package/{name}")
             if stream is None:
-                raise SonoforgeError(f"{archive}: found no file {name}")
+                raise SonoforgeError(f"{archive}: has no file {name}")
             contents[Path(name).name] = stream.read()
     return contents
 
 
 def beside(archive: Path | None, package: NpmPackage) -> Path | None:
-    """Return the ``.tgz`` of a package that lies beside another one's; None, for the kept one, where none does."""
+    """Return a package's ``.tgz`` beside another one's; None if there is none."""
     other = archive.with_name(package.archive) if archive else None
     return other if other and other.is_file() else None
-
-
-def _kept_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonoforge" / "npm"
 
 
 def _load(package: NpmPackage, archive: Path) -> None:

@@ -1,11 +1,10 @@
 """A small web server for one clinic laptop: the app's page, and ``POST /classify`` for programs.
 
-It hands out the files of the app, held in memory, and nothing else: no path of this machine is ever opened.  Requests
-for another host's name are refused, so that no page on the web can reach it by changing what its own name resolves to
-(DNS rebinding); other pages' POST requests are refused by their ``Origin``, port and all, and by ``Sec-Fetch-Site``.
+It serves the app's files from memory and opens no path of this machine.  Requests for another host's name are refused
+(DNS rebinding), as are other pages' POST requests, by their ``Origin`` with its port and by ``Sec-Fetch-Site``.
 
-No client can keep others waiting: a request has its time, all uploads together have a budget of bytes, and where there
-are too many connections the slowest is closed.
+No client can keep others waiting: requests have a time limit, uploads share a budget of bytes, and above a number of
+connections the slowest is closed.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UPLOAD = "upload"
-"""What an upload is called in answers: a name that a program sends may name a patient."""
+"""Name of every upload in answers: a name that a program sends may identify a patient."""
 
 AUTHORITY = "sonoforge.crt"
-"""Path of the certificate that a phone is to trust, where https is spoken."""
+"""Path of the certificate for a phone to trust, over https."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -57,23 +56,23 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-_AT_ONCE = 128  # connections; of more, the one whose request comes most slowly is closed
-_BUSY = 2  # images that are decoded at a time: each may take some hundred megabytes
-_HELD = 4  # largest uploads that are held at a time
+_AT_ONCE = 128  # connections; above that, the slowest is closed
+_BUSY = 2  # images decoded at once: each may take some hundred megabytes
+_HELD = 4  # largest uploads held at once
 
 
 class Site(NamedTuple):
-    """What is served."""
+    """The app and its classifier."""
 
-    files: Mapping[str, bytes]  # the app's, by path
-    classifier: Classifier  # what answers ``POST /classify``
-    hosts: frozenset[str]  # names by which this server may be called, in small letters, without port
+    files: Mapping[str, bytes]  # by path
+    classifier: Classifier  # for ``POST /classify``
+    hosts: frozenset[str]  # this server's names, in lower case, without port
     most_bytes: int  # of an upload
-    studies: Studies | None = None  # takes DICOM objects
+    studies: Studies | None = None  # for ``POST /studies``
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one site; each connection in a thread of its own, a bounded number at a time."""
+    """Serves one site, each connection in its own thread, up to a limit."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -82,12 +81,12 @@ class Server(http.server.ThreadingHTTPServer):
         """Bind the port.
 
         Raises:
-            SonoforgeError: It is taken, or the address is not this machine's.
+            SonoforgeError: The port is taken, or the address is not this machine's.
         """
         self.site = site
         self.decoding = threading.BoundedSemaphore(_BUSY)
         self.budget = Budget(_HELD * site.most_bytes)
-        self._open: dict[socket.socket, TimedInput | None] = {}  # what each still receives, None once it is answered
+        self._open: dict[socket.socket, TimedInput | None] = {}  # by connection; None while it is answered
         self._opening = threading.Lock()
         host, port = address
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -99,9 +98,9 @@ class Server(http.server.ThreadingHTTPServer):
             ) from error
 
     def encrypt(self, certificate: Certificate) -> None:
-        """Speak https alone from now on, and hand out what a phone is to trust.
+        """Speak https only from now on, and serve the certificate for phones to trust.
 
-        The handshake is part of a connection's thread and of its time.
+        The handshake runs in a connection's thread and counts towards its time.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.file)
@@ -109,13 +108,13 @@ class Server(http.server.ThreadingHTTPServer):
         self.site = self.site._replace(files={**self.site.files, AUTHORITY: certificate.authority})
 
     def receives(self, connection: socket.socket, timed: TimedInput | None) -> None:
-        """Note what a connection receives a request from; None while one is answered."""
+        """Note the input that a connection is read from; None while it is answered."""
         with self._opening:
             if connection in self._open:
                 self._open[connection] = timed
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection; where all places are taken, in place of the slowest to send its request."""
+        """Start a thread for a connection, closing the slowest if all places are taken."""
         with self._opening:
             slow = {other: timed.rate for other, timed in self._open.items() if timed}
             if len(self._open) >= _AT_ONCE and slow:
@@ -138,7 +137,7 @@ class Server(http.server.ThreadingHTTPServer):
                 self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong with a connection in one line: a client that leaves is no fault of ours."""
+        """Log a failed connection as a detail: clients may leave at any time."""
         log.debug("a connection ended early", exc_info=True)
 
 
@@ -149,26 +148,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = SECONDS
 
     def setup(self) -> None:
-        """Read what the client sends within its time."""
+        """Read the client's bytes within its time."""
         super().setup()
         self._timed = TimedInput(self.connection)
         self.rfile = self._input = io.BufferedReader(self._timed)
 
     def handle_one_request(self) -> None:
-        """Answer one request; one whose first lines do not come in time is told so."""
+        """Answer one request, or say that its first lines came too late."""
         self._timed.begin()
         self.server.receives(self.connection, self._timed)
         self.raw_requestline, self._answered = b"", False
         super().handle_one_request()
         if self.close_connection and self._timed.received and not self._answered:
             self.requestline, self.command, self.request_version = "", "", self.protocol_version
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "late", "found no whole request in time; send it again")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "late", "the request did not arrive in time; send it again")
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         studies = self.server.site.studies if path == "/studies" else None
         if path != "/classify" and not studies:
-            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; POST an image to /classify")
+            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "no such address; POST an image to /classify")
         elif self._is_called_rightly():
             with Upload(self.headers, self._input, self._timed, self.server.budget) as upload:
                 try:
@@ -192,11 +191,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if name == "health":
             self._answer(HTTPStatus.OK, {"ok": True, "model": self.server.site.classifier.model})
         elif name == "classify":
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method", "found GET, expected POST with an image as its body")
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method", "use POST with an image as the body")
         elif content is not None and name == AUTHORITY:
             self._send(HTTPStatus.OK, "application/x-x509-ca-cert", content)
         elif content is None:
-            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; / is the page")
+            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "no such address; / is the page")
         else:
             kind = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
             self._send(HTTPStatus.OK, kind, content)
@@ -204,25 +203,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - as the base class calls it
 
     def _is_called_rightly(self) -> bool:
-        """Whether the request is for this server, and not from another site's page; else refuse it."""
+        """Whether the request is for this server and not from another site's page; refuses it otherwise."""
         host = _name(f"//{self.headers.get('Host', '')}")
         if host not in self.server.site.hosts:
             self._refuse(
-                HTTPStatus.MISDIRECTED_REQUEST, "host", "found another host's name in the request; use this server's"
+                HTTPStatus.MISDIRECTED_REQUEST, "host", "the request is for another host's name; use this server's"
             )
             return False
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
         foreign = origin is not None and not _is_origin(origin, self.headers["Host"])
         if foreign or (self.command not in ("GET", "HEAD") and site not in ("none", "same-origin")):
-            self._refuse(HTTPStatus.FORBIDDEN, "origin", "found a request from another site's page")
+            self._refuse(HTTPStatus.FORBIDDEN, "origin", "requests from other sites' pages are refused")
             return False
         return True
 
     def _take(self, studies: Studies, data: bytes) -> None:
-        """Answer a STOW-RS request as the standard has it (PS3.18, 10.5.3); no answer on a scan is in it."""
+        """Respond to a STOW-RS request by the standard (PS3.18, 10.5.3), which returns no answer on a scan."""
         boundary = boundary_of(self.headers)
         if not boundary:
-            expected = 'found no DICOM objects, expected multipart/related; type="application/dicom"'
+            expected = 'send DICOM objects as multipart/related; type="application/dicom"'
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", expected)
             return
         with self.server.decoding:
@@ -231,7 +230,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _classify(self, data: bytes) -> None:
         if not data:
-            self._refuse(HTTPStatus.BAD_REQUEST, "empty", "found an empty body, expected an image")
+            self._refuse(HTTPStatus.BAD_REQUEST, "empty", "the body is empty; send an image")
             return
         try:
             with self.server.decoding:
@@ -245,7 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, entry)
 
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
-        self.close_connection = True  # what is left of the body is not read
+        self.close_connection = True  # the rest of the body is not read
         self._answer(status, failure(UPLOAD, code, message))
 
     def _answer(self, status: HTTPStatus, entry: Mapping[str, Any]) -> None:
@@ -254,7 +253,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
         self._answered = True
-        self.connection.settimeout(SECONDS)  # for all of the answer
+        self.connection.settimeout(SECONDS)  # for the whole response
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -270,29 +269,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the base class refuses (a request line that is none, an unknown method) in our form."""
+        """Send the base class's refusals, such as of an unknown method, in our form."""
         del explain
-        self.request_version = self.protocol_version  # of a request line that is none, headers would be left out
+        self.request_version = self.protocol_version  # else a malformed request line would suppress the headers
         self._refuse(HTTPStatus(code), "request", message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log at the level of details, without addresses of clients."""
+        """Log as details, without clients' addresses."""
         log.debug(format, *args)
 
 
 def _is_origin(origin: str, host: str) -> bool:
-    """Whether a page's origin is the host and port that a request was sent to; `null`, of a page in a frame, is not."""
+    """Whether a page's origin is the host and port of the request; `null`, of a sandboxed frame, is not."""
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{host}")
-        usual = {"http": 80, "https": 443}[theirs.scheme]
-        return (theirs.hostname, theirs.port or usual) == (ours.hostname, ours.port or usual)
+        default = {"http": 80, "https": 443}[theirs.scheme]
+        return (theirs.hostname, theirs.port or default) == (ours.hostname, ours.port or default)
     except (KeyError, ValueError):
         return False
 
 
 def _name(address: str) -> str:
-    """The host's name in an address, in small letters; empty where there is none."""
+    """Return the host name in an address, in lower case; empty if there is none."""
     try:
         return urlsplit(address).hostname or ""
     except ValueError:

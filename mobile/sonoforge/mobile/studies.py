@@ -1,7 +1,7 @@
-"""Take DICOM objects over the web: STOW-RS (PS3.18, 10.5), answered at once into a folder.
+"""Take DICOM objects over the web by STOW-RS (PS3.18, 10.5), answering them into a folder.
 
-Each object is on the disk before it is answered, and its answers before the request is; see `dicom_network.inbox`.
-What a killed process left is answered at the next start.
+Each object is on disk before it is answered, and its answers before the request is; see `dicom_network.inbox`.  Objects
+left by a killed process are answered at the next start.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from sonoforge.runtime.inference.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
-_ROOM = 10_000_000_000  # bytes that wait; here only those of requests that are being answered
+_ROOM = 10_000_000_000  # bytes of waiting objects; here only of requests being answered
 
-# PS3.18, 10.5.3, and annex I: the attributes of the answer, and reasons of failures.
+# PS3.18, 10.5.3, and annex I: attributes of the response, and failure reasons.
 _STORED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _CLASS, _INSTANCE = "00081150", "00081155"
 _NOT_UNDERSTOOD, _NO_ROOM = 0xC000, 0xA700
 
 
 class Taken(NamedTuple):
-    """The answer of a request."""
+    """The response to a request."""
 
     status: HTTPStatus
     content: dict[str, Any]
 
 
 class Studies:
-    """The folder that objects are answered into."""
+    """Stores objects and answers them into a folder."""
 
     def __init__(self, folder: Path, classifier: Classifier) -> None:
-        """Make the folder, and answer what a killed process left in it.
+        """Make the folder, and answer objects that a killed process left in it.
 
         Raises:
             SonoforgeError: It cannot be written, or the extra ``dicom`` is not installed.
@@ -75,7 +75,7 @@ class Studies:
         return Taken(status, {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items})
 
     def _one(self, part: bytes) -> tuple[Identity | None, int]:
-        """Store and answer one object; return its UIDs, where it has them, and the reason of a failure, else 0."""
+        """Store and answer one object; return its UIDs, if known, and the failure reason or 0."""
         identity = None
         try:
             file, identity = self._inbox.store(part)
@@ -89,7 +89,7 @@ class Studies:
             return identity, _NO_ROOM
 
     def _answer(self, file: Path) -> bool:
-        """Answer an object of the inbox and take it out; whether it could be answered, and all of it be written."""
+        """Answer an object and remove it from the inbox; return whether all its answers were written."""
         with self._turn:
             self._answering.name([str(file)])
             entry = self._answering.answer(str(file))

@@ -1,4 +1,4 @@
-"""Read the body of a request: in time, within a budget of bytes, whole or in chunks, as it is or in a form.
+"""Read the body of a request within a time and a budget of bytes: whole or in chunks, plain or as a form.
 
 Sources: RFC 9112, sections 6 and 7.1 (length, chunks); RFC 7578 (forms).
 """
@@ -15,7 +15,7 @@ from http import HTTPStatus
 from sonoforge.runtime.dicom_network.incoming import Budget
 
 SECONDS = 30.0
-"""That a client may take for a request, and besides for each `SLOWEST` bytes of its body one second."""
+"""Time for a request, plus one second for each `SLOWEST` bytes of its body."""
 SLOWEST = 200_000
 _PIECE = 1 << 16
 _LONGEST_LINE = 1024  # of a chunk's size and its extensions
@@ -23,11 +23,11 @@ _MOST_TRAILERS = 100
 
 
 class UploadError(Exception):
-    """A body that is not read.
+    """A body that is refused.
 
     Attributes:
-        status: Of the answer.
-        code: Of the error in the answer.
+        status: Of the response.
+        code: Of the error in the response.
     """
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
@@ -36,15 +36,15 @@ class UploadError(Exception):
 
 
 class TimedInput(io.RawIOBase):
-    """What a client sends, up to a moment: a client that sends a byte now and then is late like a silent one."""
+    """A client's bytes up to a deadline, which a slow trickle does not extend."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.since = self._until = time.monotonic()
-        self.received = 0  # bytes since then
+        self.received = 0  # bytes of this request
 
     def begin(self) -> None:
-        """Start the time of a request."""
+        """Start a request's time."""
         self.since, self.received = time.monotonic(), 0
         self._until = self.since + SECONDS
 
@@ -62,10 +62,10 @@ class TimedInput(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read what there is, and wait for it no longer than is left.
+        """Read what there is, waiting no longer than the time left.
 
         Raises:
-            TimeoutError: The time is over.
+            TimeoutError: The time is up.
         """
         left = self._until - time.monotonic()
         if left <= 0:
@@ -77,7 +77,7 @@ class TimedInput(io.RawIOBase):
 
 
 class Upload:
-    """The body of one request; what it takes of the budget is given back when it is left."""
+    """The body of one request; its share of the budget is returned on exit."""
 
     def __init__(
         self, headers: Message, stream: io.BufferedReader[TimedInput], timed: TimedInput, budget: Budget
@@ -92,10 +92,10 @@ class Upload:
         self._budget.give(self._taken)
 
     def read(self, most: int) -> bytes:
-        """Return the image in the body, of so many bytes at most.
+        """Return the image in the body, at most ``most`` bytes.
 
         Raises:
-            UploadError: It is late, too large, malformed, or there is no room for it now.
+            UploadError: Late, too large, malformed, or no budget left.
         """
         parts = []
         try:
@@ -104,13 +104,13 @@ class Upload:
                 if not self._budget.take(len(part)):
                     self._taken -= len(part)
                     raise UploadError(
-                        HTTPStatus.SERVICE_UNAVAILABLE, "busy", "found too many uploads at a time; send it again later"
+                        HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many uploads at once; send it again later"
                     )
                 parts.append(part)
                 self._timed.allow(self._taken / SLOWEST)
         except TimeoutError:
             raise UploadError(
-                HTTPStatus.REQUEST_TIMEOUT, "late", f"found {self._taken} bytes of the body in time; send it again"
+                HTTPStatus.REQUEST_TIMEOUT, "late", f"only {self._taken} bytes arrived in time; send it again"
             ) from None
         data = b"".join(parts)
         if self._headers.get_content_type() == "multipart/form-data":
@@ -122,14 +122,14 @@ class Upload:
         stated, coding = self._headers.get("Content-Length"), self._headers.get("Transfer-Encoding")
         if coding is not None and (stated is not None or coding.strip().lower() != "chunked"):
             raise UploadError(
-                HTTPStatus.BAD_REQUEST, "length", "found another Transfer-Encoding than chunked, or a length beside it"
+                HTTPStatus.BAD_REQUEST, "length", "Transfer-Encoding must be chunked, without a Content-Length"
             )
         if coding is not None:
             yield from self._chunks(most)
             return
         text = stated or ""
         if not (text.isascii() and text.isdigit() and len(text) < 16):
-            found = "found no Content-Length; send the image's bytes as body, in one piece or in chunks"
+            found = "Content-Length is missing; send the image's bytes as body, whole or in chunks"
             raise UploadError(HTTPStatus.LENGTH_REQUIRED, "length", found)
         length = int(text)
         if length > most:
@@ -141,9 +141,7 @@ class Upload:
         while left:
             piece = self._stream.read1(min(_PIECE, left))
             if not piece:
-                raise UploadError(
-                    HTTPStatus.BAD_REQUEST, "truncated", f"found {length - left} bytes, expected {length}"
-                )
+                raise UploadError(HTTPStatus.BAD_REQUEST, "truncated", f"{length - left} bytes arrived, not {length}")
             left -= len(piece)
             yield piece
 
@@ -169,18 +167,18 @@ class Upload:
 
 
 def _too_large(found: int, most: int) -> UploadError:
-    message = f"found {found / 1e6:.0f} MB, expected at most {most / 1e6:.0f} MB; save it smaller"
+    message = f"{found / 1e6:.0f} MB exceed the limit of {most / 1e6:.0f} MB; save it smaller"
     return UploadError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
 
 
 def _malformed() -> UploadError:
-    return UploadError(HTTPStatus.BAD_REQUEST, "truncated", "found chunks that are cut off or none; send it again")
+    return UploadError(HTTPStatus.BAD_REQUEST, "truncated", "the chunks are cut off or malformed; send it again")
 
 
 def _file_of(body: bytes, boundary: object) -> bytes:
     """Return the one file of a form."""
     if not isinstance(boundary, str) or not boundary:
-        raise UploadError(HTTPStatus.BAD_REQUEST, "form", "found a form without a boundary; use curl -F file=@scan.png")
+        raise UploadError(HTTPStatus.BAD_REQUEST, "form", "the form has no boundary; use curl -F file=@scan.png")
     parts = [
         part.partition(b"\r\n\r\n")
         for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"))[1:]
@@ -191,6 +189,6 @@ def _file_of(body: bytes, boundary: object) -> bytes:
         raise UploadError(
             HTTPStatus.BAD_REQUEST,
             "form",
-            f"found a form with {len(files)} files, expected one: curl -F file=@scan.png",
+            f"the form has {len(files)} files, not one: curl -F file=@scan.png",
         )
     return files[0]

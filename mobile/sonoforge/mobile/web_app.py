@@ -1,4 +1,4 @@
-"""Write the offline web app of a classifier: one folder that any web server, or a phone's web view, can show."""
+"""Write a classifier's offline web app: one folder for any web server or a phone's web view."""
 
 import hashlib
 import io
@@ -16,35 +16,35 @@ from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.explanations.overlay import heat
+from sonoforge.runtime.explanations import heat
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, PROBABILITY_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.trust import Cause
 
 ALLOWED = {"fp16": 0.02, "int8": 0.05}
-"""Largest difference of a probability, on the device, from what the same file answered at the build.
+"""Largest difference of a probability on the device from the same file's answer at the build.
 
 int8: WebAssembly's rounding flips single 8-bit levels, which moved golden probabilities by up to 0.010 (Chromium,
-against AVX2); 8-bit sums that overflow, as on x86 without VNNI, moved them by 0.06 to 0.09 and must be noticed.
+against AVX2); overflowing 8-bit sums, as on x86 without VNNI, moved them by 0.06 to 0.09 and must be noticed.
 """
 
 _PACKAGE = Path(__file__).parent
 _WORKER = "service-worker.js"
 _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
-_DRAWING_PAGE = "draw"  # what the names of its files begin with
-# The runtime's modules by whose constants the page measures.
+_DRAWING_PAGE = "draw"  # start of its files' names
+# The runtime's modules whose constants the page shares.
 _MEASURING = {
-    "images": "bit_depth burned_in_marks calipers coloured_ink file_checks frame_motion lesion_contrast lettering "
-    "limits quality_metrics repeats scan_area scan_checks scan_kind synthetic",
-    "images.dicom": "data_set header levels reader",
+    "images": "burned_in_marks calipers coloured_ink file_checks frame_motion lettering limits plain_image "
+    "quality_metrics repeats scan_area scan_checks scan_metrics synthetic",
+    "images.dicom": "data_set header reader",
     "inference": "activation_map clips golden training_distance trust verdict",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 
 
 def source_folder(name: str) -> Path:
-    """Return a folder of the app's own files: in the checkout beside this package, in an installed wheel inside it."""
+    """Return a folder of the app's own files: beside this package in a checkout, inside it in a wheel."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parents[1] / name
 
@@ -65,12 +65,16 @@ def app_files(
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
-    The page answers with the same file of the same bundle as the classifier, for the same clinic, cropping and
-    abstaining as it does; only with a generator there is a page of synthetic images.  ``webgpu``: whether the page
-    offers to compute on a graphics processor; ``archive``: of onnxruntime-web, see `read_files`.
+    The page answers as the classifier does: with the same file, clinic, cropping and abstaining.
+
+    Args:
+        classifier: The classifier.
+        generator: Adds the page of synthetic images.
+        webgpu: Whether the page offers to compute on a graphics processor.
+        archive: Of onnxruntime-web, see `read_files`.
 
     Raises:
-        SonoforgeError: The page cannot answer with this file, or a file cannot be had.
+        SonoforgeError: The page cannot answer with this file, or a file is missing.
     """
     bundle, model = classifier.bundle, classifier.file
     golden, own = _golden(classifier)
@@ -113,7 +117,7 @@ def _folder(folder: Path) -> dict[str, bytes]:
 
 
 def _page(generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
-    """Return the page's files; those of the page that draws only with what the generator's bundle adds.
+    """Return the page's files; with a generator, also the drawing page and the generator's files.
 
     Raises:
         SonoforgeError: The bundle is damaged, or does not draw its golden images on this machine.
@@ -124,8 +128,7 @@ def _page(generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
     difference, allowed = golden_difference(Generator(generator)), IMAGE_TOLERANCES["fp32"]
     if not difference <= allowed:
         raise SonoforgeError(
-            f"{generator.path}: its golden images differ by {difference:.2g}, expected at most {allowed:g}; export it "
-            "again"
+            f"{generator.path}: its golden images differ by {difference:.2g}, more than {allowed:g}; export it again"
         )
     names = [name for name in (*GeneratorManifest.required, REFERENCE) if name in generator.manifest.files]
     page["generator/manifest.json"] = json.dumps(generator.manifest.raw).encode()
@@ -133,14 +136,14 @@ def _page(generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
 
 
 def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | None]:
-    """Return the golden answers that the page compares itself with, and, if the bundle has none of this file, a record.
+    """Return the golden answers for the page's self-test, and a record of them unless they are the bundle's own.
 
-    A bundle's ``golden.npz`` holds what ``model.onnx`` answers.  An int8 or fp16 file answers otherwise, so a page that
-    compared itself with these would have to allow so much that it could not notice a broken device.  Such a file's own
-    answers are recorded here: ``file``, ``sha256``, ``bytes``, ``tolerance``, ``recorded`` (by what).
+    A bundle's ``golden.npz`` holds the answers of ``model.onnx``.  An int8 or fp16 file answers differently, and a
+    tolerance that allows for that would not notice a broken device, so such a file's own answers are recorded here:
+    ``file``, ``sha256``, ``bytes``, ``tolerance``, ``recorded`` (by what).
 
     Raises:
-        SonoforgeError: The file does not answer here as it should.
+        SonoforgeError: The file's answers here are too far from the bundle's.
     """
     bundle, model = classifier.bundle, classifier.file
     precision = bundle.manifest.files[model].precision
@@ -152,8 +155,8 @@ def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | 
     allowed = PROBABILITY_TOLERANCES[precision]
     if not difference <= allowed:
         raise SonoforgeError(
-            f"{bundle.path}: {model}: its probabilities of golden images differ by {difference:.2g} from those of "
-            f"{ClassifierManifest.model}, expected at most {allowed:g}; export it again, or give another --file"
+            f"{bundle.path}: {model}: probabilities of golden images differ from {ClassifierManifest.model}'s by "
+            f"{difference:.2g}, more than {allowed:g}; export it again, or set another model.file"
         )
     stream = io.BytesIO()
     np.savez_compressed(stream, pixels=golden["pixels"], **answers)  # type: ignore[arg-type]
@@ -169,13 +172,13 @@ def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | 
 
 
 def about_distance(generator: Bundle[GeneratorManifest], answers: str) -> str:
-    """Say in a line whether the page can measure KID; ``answers`` is the SHA-256 of the file that answers."""
+    """Say in one line whether the page can measure KID; ``answers`` is the answering file's SHA-256."""
     reference = generator.manifest.reference
     if reference is None:
         return "no KID: the bundle records no training images; export it again with --reference"
     if reference.model["sha256"] != answers:
         name = f"{reference.model['name']} {reference.model['version']}, model.onnx {reference.model['sha256'][:16]}"
-        return f"no KID: its training images are recorded in the features of {name}, which does not answer here"
+        return f"no KID: its training images are recorded as features of {name}, not of this app's classifier"
     return f"KID against {sum(reference.images.values())} training images"
 
 
@@ -187,7 +190,7 @@ def summary(files: dict[str, bytes]) -> dict[str, Any]:
 
 
 def constants_script() -> bytes:
-    """Return the constants of each module by its name and theirs, without underscores, as ``js/constants.js``.
+    """Return ``js/constants.js``: the constants of each module, by names without underscores.
 
     Not as JSON: importing that needs import attributes, which the web views of older phones lack.
     """
@@ -201,7 +204,7 @@ def constants_script() -> bytes:
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether a value can be written as JSON; a tuple that holds bytes or patterns cannot."""
+    """Whether a value can be written as JSON, which tuples of bytes or patterns cannot."""
     return isinstance(value, _KINDS) and not (isinstance(value, tuple) and any(isinstance(one, bytes) for one in value))
 
 

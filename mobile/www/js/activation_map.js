@@ -8,17 +8,12 @@ import constants from "./constants.js";
 import { boundsOf, greyLevels } from "./grey.js";
 
 const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
-const { BINS, FEWEST } = constants.lesion_contrast;
+const { BINS, FEWEST } = constants.scan_metrics;
 const MOST_OPAQUE = 0.55; // of the drawn map
 
 /** @typedef {{values: Float32Array, rows: number, columns: number}} ActivationMap */
 
-/**
- * Enlarge a map bilinearly; constant outside the outermost centres of cells.
- *
- * @param {ActivationMap} map
- * @returns {Float32Array} (height, width).
- */
+/** Enlarge a map bilinearly to (height, width); constant beyond the outermost cells' centres. */
 export function atSize({ values, rows, columns }, width, height) {
   const across = weights(columns, width);
   const down = weights(rows, height);
@@ -47,12 +42,7 @@ function weights(cells, length) {
   });
 }
 
-/**
- * The strongest cell of a map laid over a picture, the first in reading order of several.
- *
- * @param {ActivationMap} map
- * @returns {{x: number, y: number, value: number}} The pixel at the cell's centre.
- */
+/** Return the pixel at the centre of the strongest cell, the first in reading order, of a map laid over a picture. */
 export function peak({ values, rows, columns }, width, height) {
   const best = values.indexOf(Math.max(...values));
   const row = Math.floor(best / columns);
@@ -64,11 +54,7 @@ export function peak({ values, rows, columns }, width, height) {
   };
 }
 
-/**
- * @param {ActivationMap} map
- * @returns {{share: number | null, from: number}} Of the brightest tenth of the area: its share of the positive mass, null
- *   without any, and the value from which a place belongs to it.
- */
+/** Return the brightest tenth's `share` of the positive mass (null without any), and the value it begins `from`. */
 export function brightestTenth(map) {
   const ordered = atSize(map, GRID, GRID).sort();
   const positive = (values) => values.reduce((sum, value) => sum + Math.max(value, 0), 0);
@@ -78,13 +64,9 @@ export function brightestTenth(map) {
 }
 
 /**
- * gCNR of the map's brightest tenth against the tissue round it (Rodriguez-Molares et al. 2020, equation 5), as
- * `sonoforge.runtime.images.lesion_contrast` measures a mask.  A figure of the map's area, not of a lesion.
- *
- * @param {ActivationMap} map
- * @param {number} limit - From which a place belongs to the brightest tenth.
- * @param {Uint8Array} view - (S, S, 3).
- * @returns {number | null} 0..1; null where either part has too few pixels.
+ * Return gCNR (0..1) of the map's brightest tenth, from `limit` on, against the tissue around it, as
+ * `sonoforge.runtime.images.scan_metrics` measures a mask (Rodriguez-Molares et al. 2020, equation 5); null where either part has
+ * too few pixels of the view (S, S, 3).  It describes the map's area, not a lesion.
  */
 export function mapContrast(map, limit, view) {
   const side = Math.sqrt(view.length / 3);
@@ -106,12 +88,10 @@ export function mapContrast(map, limit, view) {
 }
 
 /**
- * Draw a scan and, over it, where the evidence for its class lies; the look of `sonoforge.runtime.explanations`.
+ * Draw a scan and, over it, its heat map, as `sonoforge.runtime.explanations` does.
  *
- * @param {HTMLCanvasElement} canvas - Gets the picture's size.
- * @param {{map: ActivationMap, box: number[]}} evidence - The map, and where it lies: left,
- *   top, right and bottom as shares of the picture.
- * @param {number[][]} colours - (256, 3), from little to much: `colours` of `app.json`.
+ * @param {{map: ActivationMap, box: number[]}} evidence - The map and its left, top, right and bottom as shares of the picture.
+ * @param {number[][]} colours - (256, 3), from little to much.
  * @param {number} opacity - 0 (the scan alone) to 1.
  */
 export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {

@@ -1,8 +1,7 @@
 /**
  * The list of answers, each a card: what to make of it, the scan under its heat map, the figures.
  *
- * The newest batch is on top, and in it the files in the order given, so that nothing moves away; or, once it is asked
- * for, the most suspicious first.
+ * The newest batch is on top, with files in the order given so that nothing moves; or, on request, the most suspicious first.
  */
 
 import { drawHeatMap } from "./activation_map.js";
@@ -30,7 +29,7 @@ export class Answers {
   #before = null;
   #batch = 0;
 
-  /** Classes of which the most probable comes first; empty for the order given. */
+  /** Classes to sort by, most probable first; empty for the given order. */
   suspicious = [];
 
   /** Whether there are answers that no file holds yet. */
@@ -50,13 +49,13 @@ export class Answers {
     return this.#answers.filter(({ result }) => result).length;
   }
 
-  /** What is added from now on stands above what is there. */
+  /** Place later answers above the existing ones. */
   beginBatch() {
     this.#before = this.#list.firstElementChild;
     this.#batch += 1;
   }
 
-  /** Put the cards in order: at the end of a batch, or when another order is asked for. */
+  /** Sort the cards. */
   arrange() {
     const given = ({ batch }) => -batch;
     const suspicion = ({ result }) => (isUsable(result) ? -sum(this.suspicious.map((name) => result.probabilities[name])) : 1);
@@ -65,10 +64,7 @@ export class Answers {
     this.#list.append(...ordered.map(({ card }) => card.element));
   }
 
-  /**
-   * @param {any} answer - As `makeCard` takes it, but for what is found out by comparison with earlier ones.
-   * @returns {HTMLElement} Its card.
-   */
+  /** Add an answer that `makeCard` takes, and return its card; repeats of earlier pictures are found here. */
   add(answer) {
     if (answer.result) Object.assign(answer, findRepeat(answer.result.print, this.#firstOnes()));
     answer.card = this.#cardOf(answer);
@@ -105,7 +101,7 @@ export class Answers {
     return makeCard(answer, { ...this.#around(), remove: (one) => this.remove(one) });
   }
 
-  /** What a new picture is compared with: the first file of each picture. */
+  /** The first file of each picture, to compare new ones with. */
   #firstOnes() {
     return this.#answers
       .filter(({ result, copy_of: copy }) => result && !copy)
@@ -113,11 +109,7 @@ export class Answers {
   }
 }
 
-/**
- * @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`.
- * @param {Around} around
- * @returns {{element: HTMLLIElement, close: () => void}}
- */
+/** @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`. */
 function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   const template = document.getElementById("card-template");
   const card = template.content.cloneNode(true).querySelector("li");
@@ -146,7 +138,7 @@ function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   part("tbody").append(...probabilityRows(result));
   part(".notes").append(...notes(answer, causes, guesses).map((text) => element("li", text)));
   part(".more dl").append(...terms(figures(result)));
-  // Percentages of an answer that must not be used invite its use.
+  // Percentages would invite use of an answer that must not be used.
   if (look === "no") part(".more").append(part(".questions"), part("table"));
   const hide = drawPicture(part, answer, { colours, enlarge });
   const close = () => {
@@ -201,7 +193,7 @@ function drawPicture(part, answer, { colours, enlarge }) {
   };
 }
 
-/** Each question and its answer; after a no the next ones do not arise. */
+/** Each question and its answer; after a no, later questions are not asked. */
 function questionsAnswered({ findings }, questions) {
   let arises = true;
   return questions.map(({ name }) => {
@@ -224,7 +216,7 @@ function probabilityRows({ probabilities }) {
   });
 }
 
-/** What a reader must know besides, in sentences. */
+/** Further sentences that a reader must know. */
 function notes({ result, clip, copy_of: copy, seems_copy_of: alike }, causes, guesses) {
   const { abstained, best, crop, least, marks, probabilities, quality, trust } = result;
   const flags = inWords(quality.flags);

@@ -1,4 +1,4 @@
-/** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
+/** The page: takes scans, shows answers, and keeps them in memory only. */
 
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
@@ -54,7 +54,7 @@ async function check() {
   work();
 }
 
-/** Only what passes the self-test is used; what does not is said, and the page answers as before. */
+/** Use the graphics processor if it passes the self-test; else say so and answer as before. */
 async function useGpu() {
   const tell = (word, values) => {
     for (const id of ["gpu-state", "gpu-notice"]) $(id).textContent = say(word, values);
@@ -108,7 +108,7 @@ function changeOrder() {
   sayOrder();
 }
 
-/** For which clinic the answers are, and what each question is asked at, in sentences. */
+/** Sentences on the clinic's class shares and each question's operating point. */
 function aboutClinic() {
   const { prevalence, sensitivity } = settings.clinic;
   const { site } = manifest;

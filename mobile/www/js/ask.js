@@ -1,17 +1,14 @@
 /**
- * Talk to a worker, or over a port, in questions and answers.
+ * Ask a worker, or the other end of a port.
  *
- * Messages out: `{id, action, ...given}`.  Messages in: `{id, ok: true, value}` or `{id, ok: false, code, message}`; of
- * a question that takes long also `{id, progress}`.
+ * Messages out: `{id, action, ...given}`.  Messages in: `{id, ok: true, value}` or `{id, ok: false, code, message}`; during long
+ * work also `{id, progress}`.
  */
 
 /** @param {string} script - Name of the worker's module in this folder. */
 export const connect = (script) => asking(new Worker(new URL(script, import.meta.url), { type: "module" }));
 
-/**
- * @returns {(action: string, given?: object, onProgress?: (value: any) => void) => Promise<any>} A Float32Array or a port
- *   that is given is handed over, not copied.
- */
+/** Return a function `(action, given, onProgress)` that resolves to the answer; arrays and ports in `given` are transferred. */
 export function asking(other) {
   const waiting = new Map();
   let lastId = 0;
@@ -38,13 +35,7 @@ export function asking(other) {
     });
 }
 
-/**
- * The other side: answer each question with the function of that name.
- *
- * @param {Record<string, (given: any, report: (progress: any) => void) => any>} actions - What they return may hold a
- *   `bitmap`, which is handed over.
- * @param {MessagePort | typeof globalThis} asker - A worker's own page, or a port.
- */
+/** Answer each question of a page or port with the function of that name; a `bitmap` in an answer is transferred. */
 export function answerQuestions(actions, asker = self) {
   asker.onmessage = async ({ data: { id, action, ...given } }) => {
     try {
@@ -56,12 +47,7 @@ export function answerQuestions(actions, asker = self) {
   };
 }
 
-/**
- * Start the worker of a network, from the page.  Workers that start workers are left out: not every web view shows these
- * the app's files.
- *
- * @returns {MessagePort} For the engine.
- */
+/** Start a network's worker from the page, as not every web view lets workers start workers; return a port for the engine. */
 export function startNetwork() {
   const worker = new Worker(new URL("network_worker.js", import.meta.url), { type: "module" });
   const { port1, port2 } = new MessageChannel();
@@ -69,10 +55,7 @@ export function startNetwork() {
   return port2;
 }
 
-/**
- * @param {MessagePort} port - Of `startNetwork`.
- * @returns {{load: Function, run: Function, close: Function}} As an `OnnxNetwork`; nothing can be asked of it once closed.
- */
+/** Return an `OnnxNetwork` behind a port of `startNetwork`; it cannot be used once closed. */
 export function remoteNetwork(port) {
   const ask = asking(port);
   return {

@@ -17,14 +17,7 @@ import { BundleError } from "./errors.js";
  * @property {any} own - `golden` of `app.json`: whose answers `golden` holds, where they are not the bundle's.
  */
 
-/**
- * Fetch a bundle's files and compare each with the manifest.
- *
- * @param {string} app - Address of the app's folder, with a slash at its end.
- * @param {{model: string, golden: any}} settings - `app.json`: the model file to answer with.
- * @returns {Promise<Bundle>}
- * @throws {BundleError}
- */
+/** Fetch a bundle's files, as `app.json` says, and compare each with the manifest; `app` is the folder's address with a slash. */
 export async function openBundle(app, { model: file, golden: own }) {
   const { manifest, checked } = await openFolder(`${app}bundle/`, "classification");
   const arrays = async (name) => readNpz(await checked(name), name);
@@ -36,11 +29,7 @@ export async function openBundle(app, { model: file, golden: own }) {
   return { manifest, model, file, reference, golden, own };
 }
 
-/**
- * @param {string} folder - Address of a bundle's folder, with a slash at its end.
- * @returns {Promise<{manifest: any, checked: (name: string) => Promise<Uint8Array>}>} And what loads a file of it.
- * @throws {BundleError}
- */
+/** Return a bundle's manifest and a function that loads one of its files; `folder` is an address with a slash. */
 export async function openFolder(folder, task) {
   const manifest = JSON.parse(new TextDecoder().decode(await load(`${folder}manifest.json`)));
   if (manifest.format_version !== 1 || manifest.task !== task) {
@@ -49,11 +38,7 @@ export async function openFolder(folder, task) {
   return { manifest, checked: (name) => loadChecked(folder + name, name, manifest.files[name]) };
 }
 
-/**
- * @param {string} name - For messages.
- * @param {{sha256: string, bytes: number} | undefined} entry - What the file must be.
- * @throws {BundleError}
- */
+/** Load a file and compare it with its entry in the manifest. */
 async function loadChecked(address, name, entry) {
   const content = await load(address);
   if (!entry || content.length !== entry.bytes || (await sha256(content)) !== entry.sha256) {
@@ -76,12 +61,7 @@ export async function sha256(content) {
 
 /** @typedef {{shape: number[], data: Float32Array | Float64Array | Uint8Array | BigInt64Array}} Matrix */
 
-/**
- * @param {Uint8Array} data - The whole file, as `loadChecked` returns it.
- * @param {string} name - For messages.
- * @returns {Promise<Record<string, Matrix>>} float16 is read as float32.
- * @throws {BundleError}
- */
+/** Read a file that `loadChecked` returned as arrays by name; float16 becomes float32. */
 export async function readNpz(data, name) {
   const arrays = {};
   for (const [file, content] of await readZip(data, name)) {

@@ -1,8 +1,8 @@
 /**
- * What was burned into a scan: calipers, text, body marks; the search of `sonoforge.runtime.images.burned_in_marks`.
+ * Marks burned into a scan: calipers, text, body marks; as `sonoforge.runtime.images.burned_in_marks` finds them.
  *
- * Text, body marks and dotted lines are found from sharp steps between neighbours, as `sonoforge.runtime.images.lettering`
- * finds them (Jung, Kim, Jain, Pattern Recognition 37(5), 2004, section 3.2).
+ * Text, body marks and dotted lines are found from sharp steps between neighbours (Jung, Kim, Jain, Pattern Recognition 37(5),
+ * 2004, section 3.2).
  */
 
 import { findCrosses } from "./calipers.js";
@@ -24,11 +24,7 @@ const {
 /** @type {Marks} */
 export const NO_MARKS = { summary: "", counts: {}, note: "" };
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {import("./grey.js").Box | null} box - Where to search; null for the whole picture.
- * @returns {{marks: Marks, overlay: boolean}} `overlay`: whether the colours of Doppler or elastography lie over it.
- */
+/** Search a box, or the whole picture; `overlay` says whether colours of Doppler or elastography lie over it. */
 export function findMarks(raster, box) {
   const counts = {};
   const searched = box ? cropped(raster, box) : raster;
@@ -61,10 +57,7 @@ function overlap(one, other) {
   return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 }
 
-/**
- * @param {import("./grey.js").Levels} levels
- * @returns {import("./ink.js").Step[]} Where neighbours in a row differ by much.
- */
+/** @returns {import("./ink.js").Step[]} Where neighbours in a row differ by much. */
 function sharpSteps({ width, height, data }) {
   const found = [];
   for (let row = 0; row < height; row++) {
@@ -76,12 +69,7 @@ function sharpSteps({ width, height, data }) {
   return found;
 }
 
-/**
- * @param {import("./grey.js").Levels} levels
- * @param {import("./ink.js").Step[]} steps
- * @param {import("./grey.js").Box[]} calipers - What reaches into one is no body mark, and its line no other line.
- * @returns {import("./ink.js").Drawn[]}
- */
+/** @param {import("./grey.js").Box[]} calipers - What reaches into one is no body mark, and its line no other line. */
 function findLettering(levels, steps, calipers) {
   const taken = ({ row, column }) =>
     calipers.some(
@@ -96,7 +84,7 @@ function findLettering(levels, steps, calipers) {
   return found;
 }
 
-/** What a group of steps is, null if nothing known; `alone`: no caliper is part of it. */
+/** Name a group of steps, or null; `alone`: no caliper is part of it. */
 function kindOf(levels, steps, alone) {
   const { width, height, data } = levels;
   const box = boxOf(steps, 2);

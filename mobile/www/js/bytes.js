@@ -23,24 +23,14 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   return c;
 });
 
-/**
- * CRC-32 of PNG and zip (ISO 3309).
- *
- * @returns {number} 0..2^32 - 1.
- */
+/** CRC-32 of PNG and zip (ISO 3309), 0..2^32 - 1. */
 export function crc32(data) {
   let c = 0xffffffff;
   for (let i = 0; i < data.length; i++) c = TABLE[(c ^ data[i]) & 255] ^ (c >>> 8);
   return (c ^ 0xffffffff) >>> 0;
 }
 
-/**
- * Decompress with the browser's own decoder.
- *
- * @param {"deflate" | "deflate-raw"} format - With zlib's header (PNG), or without (zip).
- * @param {number} most - Bytes that the result may have.
- * @throws {Error} The data are damaged, cut off, or larger than `most`.
- */
+/** Decompress with zlib's header (`deflate`) or without (`deflate-raw`), to at most `most` bytes; errors if damaged. */
 export async function inflate(data, format, most) {
   const reader = new Response(data).body.pipeThrough(new DecompressionStream(format)).getReader();
   const parts = [];
@@ -55,4 +45,23 @@ export async function inflate(data, format, most) {
     }
     parts.push(value);
   }
+}
+
+/** Undo PackBits to at most `size` bytes (TIFF 6.0, section 9; PS3.5, annex G). */
+export function unPackBits(stored, size) {
+  const out = new Uint8Array(size);
+  let to = 0;
+  for (let at = 0; at < stored.length && to < size; ) {
+    const control = stored[at++];
+    if (control < 128) {
+      const plain = stored.subarray(at, at + Math.min(control + 1, size - to));
+      out.set(plain, to);
+      to += plain.length;
+      at += control + 1;
+    } else if (control > 128 && at < stored.length) {
+      out.fill(stored[at++], to, to + 257 - control);
+      to = Math.min(size, to + 257 - control);
+    }
+  }
+  return out.subarray(0, to);
 }

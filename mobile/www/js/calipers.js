@@ -1,6 +1,6 @@
 /**
- * Caliper crosses burned into a scan, by the grey-level hit-or-miss transform of
- * `sonoforge.runtime.images.calipers` (Naegel, Passat, Ronse, Pattern Recognition 40(2), 2007), whose constants these are.
+ * Caliper crosses, by the grey-level hit-or-miss transform of `sonoforge.runtime.images.calipers` (Naegel, Passat, Ronse, Pattern
+ * Recognition 40(2), 2007).
  */
 
 import constants from "./constants.js";
@@ -10,10 +10,7 @@ const [STRAIGHT, DIAGONAL] = constants.calipers.STEPS;
 
 /** @typedef {{x: number, y: number, shape: string, arm: number, ink: number, contrast: number}} Cross */
 
-/**
- * @param {import("./grey.js").Levels} levels
- * @returns {import("./grey.js").Box[]} Of the crosses, the clearest first.
- */
+/** @returns {import("./grey.js").Box[]} Of the crosses, the clearest first. */
 export function findCrosses(levels) {
   const padded = withMargin(levels);
   const { plus, cross } = candidates(padded);

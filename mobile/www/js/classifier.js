@@ -13,7 +13,7 @@ import { nameKind } from "./scan_kind.js";
 import { assess, isBreastUltrasound, whyAbstain } from "./trust.js";
 import { stateOf } from "./verdict.js";
 
-/** What stands for the label where the classifier abstains, as in Python. */
+/** The label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
 
 /**
@@ -47,22 +47,17 @@ export class Classifier {
     this.#network = network;
   }
 
-  /**
-   * @param {import("./bundle.js").Bundle} bundle
-   * @param {Network} network - Without a model yet.
-   * @param {Settings} settings
-   */
+  /** @param {Network} network - Without a model yet. */
   static async load(bundle, network, settings, provider = "wasm") {
     await network.load(bundle.model, provider);
     return new Classifier(bundle, network, settings);
   }
 
   /**
-   * Run the network.
+   * Run the network on pixels (N, S, S, 3).
    *
-   * @param {Uint8Array} pixels - (N, S, S, 3).
-   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n), `embedding`
-   *   (N, D), `cam` (N, n, h, w); and how long they took.
+   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n), `embedding` (N, D),
+   *   `cam` (N, n, h, w).
    * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
    */
   async predict(pixels) {
@@ -84,10 +79,7 @@ export class Classifier {
     return { outputs: found, ms };
   }
 
-  /**
-   * @param {import("./png.js").Raster} raster - Upright.
-   * @returns {Promise<Result>}
-   */
+  /** @param {import("./samples.js").Raster} raster - Upright. */
   async classify(raster) {
     const started = performance.now();
     const { manifest } = this.bundle;
@@ -106,7 +98,7 @@ export class Classifier {
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, this.bundle);
-    const alike = isBreastUltrasound(trust, manifest); // on others it was not measured what is found
+    const alike = isBreastUltrasound(trust, manifest); // not measured on others
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
@@ -137,7 +129,7 @@ export class Classifier {
     };
   }
 
-  /** What is found in a picture without the network, which computes meanwhile. */
+  /** Examine a picture without the network, which computes meanwhile. */
   async #look(raster, grey, { pixels, crop, box: [left, top, right, bottom] }) {
     const quality = measureQuality(pixels, right - left, bottom - top);
     const { marks, overlay } = findMarks(raster, crop?.box ?? null);
@@ -153,13 +145,7 @@ export class Classifier {
   }
 }
 
-/**
- * What is answered by what was decided, of one scan or of a clip.
- *
- * @param {ReturnType<typeof decide>} decided
- * @param {any} trust - See `assess`.
- * @param {Pick<Classifier, "bundle" | "settings">} classifier
- */
+/** Return the answer for a decision on one scan or a clip. */
 export function answerOf({ probabilities, label, set, findings }, trust, { bundle: { manifest }, settings }) {
   const abstained = settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";
   return {

@@ -14,18 +14,12 @@ const { NEAR_EQUAL, VIEW } = constants.clips;
  * @typedef {object} Clip - `clip` of Python's answers.
  * @property {number} frames
  * @property {number} distinct - How many were classified; the others are near-equal to the one kept before them.
- * @property {number} agreeing - How many of these have the clip's label by themselves.
+ * @property {number} agreeing - How many of these have the clip's label on their own.
  * @property {number} best_frame - From 1: the one that is shown.
  * @property {any} motion
  */
 
-/**
- * @param {import("./classifier.js").Classifier} classifier
- * @param {import("./dicom/reader.js").DicomImage} image - One frame is in memory at a time.
- * @returns {Promise<{result: import("./classifier.js").Result, clip: Clip}>} The pooled answer, with trust, quality and
- *   map of the best frame.
- * @throws {import("./errors.js").ImageError} A frame cannot be used.
- */
+/** Pool the answers to distinct frames, one in memory at a time; trust, quality and map are the best frame's. */
 export async function classifyClip(classifier, image) {
   const { manifest } = classifier.bundle;
   const { prevalence } = classifier.settings.clinic;
@@ -72,7 +66,7 @@ function differs(view, kept) {
   return apart / view.length >= NEAR_EQUAL;
 }
 
-/** One like the training images before one that is not, then the one with fewest flags, then the surest; the first. */
+/** Prefer answers like the training images, then with fewest flags, then the surest, then the first. */
 function bestOf(answers, label) {
   const rank = ({ result }) => [
     result.trust.in_distribution ? 0 : 1,

@@ -5,14 +5,10 @@ import { boxOf, isDotted, join } from "./ink.js";
 import { sum } from "./numbers.js";
 
 const {
-  LEAST_SPREAD, LIT, TINT, TINTED, BINS, USUAL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS,
+  LEAST_SPREAD, LIT, TINT, TINTED, BINS, FULL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS,
 } = constants.coloured_ink;
 const { LOWEST, HIGHEST, WIDER } = constants.lettering;
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {{marks: import("./ink.js").Drawn[], overlay: boolean}}
- */
 export function findColouredInk(raster) {
   const nothing = { marks: [], overlay: false };
   if (raster.channels !== 3) return nothing;
@@ -55,7 +51,7 @@ function departure({ data }) {
 
 const stepOf = (data, from) => Math.floor(((data[from] + data[from + 1] + data[from + 2]) * BINS) / (3 * 256));
 
-/** The usual red, green and blue in each step of brightness: the lower medians, or those of the nearest full step. */
+/** Typical red, green and blue at each step of brightness: lower medians, or the nearest full step's. */
 function tints(data) {
   const counts = Array.from({ length: BINS }, () => [0, 1, 2].map(() => new Uint32Array(256)));
   for (let from = 0; from < data.length; from += 3) {
@@ -68,7 +64,7 @@ function tints(data) {
       return own.findIndex((count) => 2 * (below += count) >= totals[step]);
     }),
   );
-  const full = totals.flatMap((total, step) => (total >= (USUAL * data.length) / 3 ? [step] : []));
+  const full = totals.flatMap((total, step) => (total >= (FULL * data.length) / 3 ? [step] : []));
   return counts.map((_, step) => {
     const away = full.map((one) => Math.abs(one - step));
     const nearest = full[away.indexOf(Math.min(...away))];
@@ -101,7 +97,7 @@ function isFrame(steps, [left, top, right, bottom], shorter) {
   return onSides.length / steps.length > ON_SIDES;
 }
 
-/** What a group of ink is, by its form. */
+/** Name a group of ink by its shape. */
 function kindOf(steps, [left, top, right, bottom]) {
   const [wide, high] = [right - left, bottom - top];
   if (Math.max(wide, high) <= LONGEST_CROSS && wide < 2 * high) return "caliper";

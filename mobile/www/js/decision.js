@@ -1,7 +1,4 @@
-/**
- * From the network's probabilities to an answer, as `sonoforge.runtime.inference.decision` does: prevalence, label,
- * prediction set, and the questions behind the label.
- */
+/** From the network's probabilities to an answer, as `sonoforge.runtime.inference.decision` does. */
 
 import { sum } from "./numbers.js";
 
@@ -21,14 +18,7 @@ import { sum } from "./numbers.js";
  * @property {{aim: number, threshold: number, sensitivity: number, specificity: number}[]} points
  */
 
-/**
- * Probabilities for other class shares, by Bayes' theorem.
- *
- * @param {Record<string, number>} probabilities - Of each class.
- * @param {Record<string, number>} found - The class shares that they were computed for.
- * @param {Record<string, number>} to - The class shares wanted.
- * @returns {Record<string, number>} 1 in sum.
- */
+/** Return probabilities for other class shares, by Bayes' theorem; `found` are the shares they were computed for. */
 export function reweighted(probabilities, found, to) {
   const names = Object.keys(probabilities);
   const weighted = names.map((name) => (probabilities[name] * to[name]) / found[name]);
@@ -37,14 +27,10 @@ export function reweighted(probabilities, found, to) {
 }
 
 /**
- * Decide on what the network said of one scan.
+ * Decide on the network's probabilities (n,) of one scan.
  *
- * @param {ArrayLike<number>} probabilities - (n,), in the order of the manifest's classes.
- * @param {any} manifest
- * @param {Clinic} clinic
- * @returns {{probabilities: Record<string, number>, label: string, set: string[], findings: Record<string, Finding>}}
- *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out; the
- *   answer to each of the bundle's questions.
+ * @returns {{probabilities: Record<string, number>, label: string, set: string[], findings: Record<string, Finding>}} At the
+ *   clinic's prevalence; `set` holds the label and the classes that cannot be ruled out.
  */
 export function decide(probabilities, manifest, clinic) {
   const { classes, decision } = manifest;
@@ -55,11 +41,7 @@ export function decide(probabilities, manifest, clinic) {
 /** @returns {Record<string, number>} */
 export const equalShares = (classes) => Object.fromEntries(classes.map((name) => [name, 1]));
 
-/**
- * Decide, as `decide` does, on probabilities of equally frequent classes.
- *
- * @param {Record<string, number>} equal
- */
+/** Decide, as `decide` does, on probabilities of equally frequent classes. */
 export function decideEqual(equal, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
   const alike = equalShares(classes);
   const here = reweighted(equal, alike, prevalence);
@@ -77,11 +59,7 @@ export function decideEqual(equal, { classes, decision, conformal, site }, { pre
   };
 }
 
-/**
- * @param {Question} question
- * @param {number} sensitivity
- * @returns {Question["points"][number]} The point that was chosen for a sensitivity.
- */
+/** @returns {Question["points"][number]} The point that was chosen for a sensitivity. */
 export const operatingPoint = ({ points }, sensitivity) => points.find(({ aim }) => aim === sensitivity);
 
 /** The probability of the positive classes among those that the question is about; 0 where none fits. */

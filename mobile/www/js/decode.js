@@ -1,19 +1,14 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { pixelsOf } from "./browser_pixels.js";
+import { decodeJpeg, jpegSize, pixelsOf } from "./browser_decoder.js";
 import { ascii, viewOf } from "./bytes.js";
 import { checkSize, ImageError, LIMITS } from "./errors.js";
-import { decodeJpeg, jpegSize } from "./jpeg.js";
 import { findOrientation, markedUpright, upright } from "./orientation.js";
 import { decodePng, isPng } from "./png.js";
 
 const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
 
-/**
- * @param {Blob} file
- * @returns {Promise<Uint8Array>} Its bytes.
- * @throws {ImageError} There is nothing in it, or too much.
- */
+/** Return a file's bytes; an `ImageError` if it is empty or too large. */
 export async function readFile(file) {
   if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
   if (file.size > LIMITS.MAX_FILE_BYTES) {
@@ -24,10 +19,9 @@ export async function readFile(file) {
 }
 
 /**
- * PNG and TIFF give the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to another.
+ * Decode a file of any kind but DICOM to an upright raster.  PNG and TIFF give Python's bytes; JPEG and WebP decoders differ by a
+ * few grey levels.
  *
- * @param {Uint8Array} whole - A file of any kind but DICOM, see `dicom/reader.js`.
- * @returns {Promise<import("./png.js").Raster>} Upright, grey or RGB.
  * @throws {ImageError} And nothing else, whatever the file holds.
  */
 export async function decodeImage(whole) {
@@ -112,13 +106,9 @@ function gifFrames(data) {
 }
 
 /**
- * Read the size from the header, so that a picture that is too large is refused before its pixels take memory.
+ * Read the size from the header, to refuse a large picture before its pixels take memory; null where the header is damaged.
  *
  * Sources: ITU-T T.81, B.2.2 (JPEG); GIF89a, section 18; BITMAPCOREHEADER and BITMAPINFOHEADER (BMP); RFC 9649 (WebP).
- *
- * @param {Uint8Array} data - The whole file.
- * @param {string} type - Such as `image/jpeg`.
- * @returns {{width: number, height: number} | null} Null where the header is damaged: the decoder will say how.
  */
 function dimensions(data, type) {
   try {

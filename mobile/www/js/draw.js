@@ -1,4 +1,4 @@
-/** The page that shows what a generator draws: each picture marked, the network tested first, its distance measured. */
+/** The drawing page: tests the generator, marks each picture as synthetic, measures its distance. */
 
 import { connect } from "./ask.js";
 import { marked, NOTICE, syntheticPng, zip } from "./draw_files.js";
@@ -43,7 +43,7 @@ function block(reason) {
   showBlocked(reason(), $("draw").elements);
 }
 
-/** Everything that is said in the reader's language and is not marked in the page itself. */
+/** Write the texts that the page's HTML does not mark for translation. */
 function describe() {
   if (stopped) $("blocked").textContent = stopped();
   if (!manifest) return;
@@ -121,7 +121,7 @@ function show(picture) {
 const ownClass = ({ wish }) => manifest.classes[wish.label] ?? manifest.class_name;
 const classOf = (picture) => className(ownClass(picture)) || say("draw no class");
 
-/** Where a picture is from, with the keys of `sonoforge gan sample`. */
+/** A picture's origin, with the keys of `sonoforge gan sample`. */
 function origin(picture) {
   const { recipe, training, files, psi: styles } = manifest;
   const { seed, psi, index } = picture.wish;

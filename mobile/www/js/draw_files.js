@@ -1,8 +1,7 @@
 /**
- * Drawn images as PNG files that say in the picture and in their text that they are synthetic.
+ * PNG files of drawn images, marked as synthetic in the picture and in the text.
  *
- * The text has the keys of `sonoforge.runtime.images.synthetic.png_text`; `picture_box` says where, without the mark, the
- * picture lies.
+ * The text has the keys of `sonoforge.runtime.images.synthetic.png_text`; `picture_box` locates the picture without the mark.
  */
 
 import { crc32, joined } from "./bytes.js";
@@ -22,12 +21,7 @@ const WIDTH = 6 * WORD.length - 1;
 const HEIGHT = 7;
 const MARGIN = 2;
 
-/**
- * Write SYNTHETIC on a white band under a picture, whose own pixels stay as they are.
- *
- * @param {import("./png.js").Raster} raster
- * @returns {import("./png.js").Raster} At least as wide as the word.
- */
+/** Write SYNTHETIC on a white band under a picture, which stays unchanged but is at least as wide as the word. */
 export function marked({ width, height, channels, data }) {
   const dot = Math.max(1, Math.floor(width / (WIDTH + 2 * MARGIN)));
   const wide = Math.max(width, WIDTH + 2 * MARGIN);
@@ -52,11 +46,7 @@ export function marked({ width, height, channels, data }) {
   return { width: wide, height: height + band, channels, data: out };
 }
 
-/**
- * @param {import("./png.js").Raster} raster - A drawn image, not yet marked.
- * @param {Record<string, string | number | boolean>} origin - Where it is from.
- * @returns {Promise<Uint8Array>} The marked picture's file.
- */
+/** Return the PNG file of a drawn image with its mark and its origin. */
 export async function syntheticPng(raster, origin) {
   const { width, height, channels, data } = marked(raster);
   const header = new Uint8Array(13);
@@ -95,11 +85,7 @@ function chunk(kind, content) {
   return out;
 }
 
-/**
- * Pack files without compression (APPNOTE.TXT 6.3, sections 4.3.7, 4.3.12 and 4.3.16): PNG is compressed already.
- *
- * @param {[string, Uint8Array][]} files - Names, contents.
- */
+/** Pack files, `[name, content]` each, without compression (APPNOTE.TXT 6.3, sections 4.3.7, 4.3.12 and 4.3.16). */
 export function zip(files) {
   const parts = [];
   const directory = [];

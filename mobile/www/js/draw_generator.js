@@ -21,11 +21,7 @@ export class Generator {
   #opened;
   #checked;
 
-  /**
-   * @param {string} folder - Address of the bundle's folder, with a slash at its end.
-   * @param {typeof import("./onnx_network.js").openSession} openSession
-   * @throws {BundleError} A file is not as the manifest says.
-   */
+  /** Load a bundle's folder, an address with a slash; a `BundleError` if a file is not the manifest's. */
   static async load(folder, openSession) {
     const { manifest, checked } = await openFolder(folder, "generation");
     const [model, golden] = await Promise.all([checked(MODEL), checked("golden.npz")]);
@@ -35,19 +31,12 @@ export class Generator {
     return Object.assign(generator, { manifest, golden: await readNpz(golden, "golden.npz") });
   }
 
-  /**
-   * The training images in a classifier's features; null where the bundle has none.
-   *
-   * @returns {Promise<Record<string, import("./bundle.js").Matrix> | null>} `embeddings` (M, D) and `labels` (M,).
-   */
+  /** Return `embeddings` (M, D) and `labels` (M,) of the training images; null if the bundle has none. */
   async reference() {
     return this.manifest.reference ? readNpz(await this.#checked("reference.npz"), "reference.npz") : null;
   }
 
-  /**
-   * @param {Wish} wish
-   * @returns {Promise<Float32Array>} (C, S, S), in about [-1, 1].
-   */
+  /** @returns {Promise<Float32Array>} (C, S, S), in about [-1, 1]. */
   async image({ seed, index, label, psi }) {
     const { latents, inputs, outputs, psi: styles } = this.manifest;
     const { session, Tensor } = this.#opened;
@@ -63,16 +52,13 @@ export class Generator {
     return images.data;
   }
 
-  /**
-   * @param {Wish} wish
-   * @returns {Promise<import("./png.js").Raster>} Without its mask, where it has one.
-   */
+  /** @returns {Promise<import("./samples.js").Raster>} Without its mask, where it has one. */
   async raster(wish) {
     const { size, channels } = this.manifest.image;
     return { width: size, height: size, channels, data: toPixels(await this.image(wish), size * size, channels) };
   }
 
-  /** Draw the bundle's golden images, and compare with what the exporter recorded. */
+  /** Draw the bundle's golden images and compare them with the recorded ones. */
   async selfTest() {
     const { seeds, labels, psi, images } = this.golden;
     let largest = 0;
@@ -87,14 +73,7 @@ export class Generator {
   }
 }
 
-/**
- * Pixels of an image: (value + 1) * 127.5 in 32 bits, rounded to the nearest, halves to even, as numpy does.
- *
- * @param {Float32Array} planes - (C', S, S).
- * @param {number} area - S * S.
- * @param {number} channels - To take.
- * @returns {Uint8Array} (S, S, channels).
- */
+/** Return pixels (S, S, channels) of planes (C', S, S): (value + 1) * 127.5 in 32 bits, halves to even, as by numpy. */
 export function toPixels(planes, area, channels) {
   const out = new Uint8Array(area * channels);
   for (let c = 0; c < channels; c++) {
@@ -106,14 +85,7 @@ export function toPixels(planes, area, channels) {
   return out;
 }
 
-/**
- * Latents of image number i of a seed: the recipe `sha256-box-muller-1` of `sonoforge.runtime.inference.latents`.
- *
- * @param {number | bigint} seed - At least 0.
- * @param {number} index - Number of the image.
- * @param {number} size - Length Z.
- * @returns {Promise<Float32Array>} (Z,).
- */
+/** Return latents (Z,) of an image by the recipe `sha256-box-muller-1` of `sonoforge.runtime.inference.latents`. */
 export async function drawLatent(seed, index, size, distribution) {
   const numbers = [];
   for (let block = 0; numbers.length < size + (size % 2); block++) {

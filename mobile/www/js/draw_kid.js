@@ -1,18 +1,13 @@
 /**
- * Kernel Inception distance of two sets of feature vectors, whole sets at once, as
- * `sonoforge.runtime.distances.fid_kid.kernel_distance` defines it (Binkowski et al., Demystifying MMD GANs, ICLR 2018).
+ * Kernel Inception distance of two whole sets of features, as `sonoforge.runtime.distances.fid_kid.kernel_distance` defines it
+ * (Binkowski et al., Demystifying MMD GANs, ICLR 2018).
  */
 
 import { sum, variance } from "./numbers.js";
 
 export const LEAST = 3;
 
-/**
- * @param {Float32Array} drawn - (N, D), N at least 3.
- * @param {Float32Array} real - (M, D), M at least 3.
- * @param {number} size - D.
- * @returns {{value: number, standardError: number}} Unbiased, so it may be below 0; the error by the jackknife.
- */
+/** Return the unbiased distance of (N, D) and (M, D), N and M at least 3, and its standard error by the jackknife. */
 export function kernelDistance(drawn, real, size) {
   const n = drawn.length / size;
   const m = real.length / size;

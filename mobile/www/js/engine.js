@@ -30,7 +30,7 @@ const actions = {
     times.selfTest = performance.now() - began;
     return { ...found, start: { ...times } };
   },
-  /** Answer with the graphics processor from now on, if it passes the self-test; else go on as before. */
+  /** Switch to the graphics processor if it passes the self-test. */
   async useGpu({ network: port }) {
     const other = remoteNetwork(port);
     let unused = other;
@@ -44,7 +44,7 @@ const actions = {
       unused.close();
     }
   },
-  /** Of two files asked for at once, the second is prepared while the network computes for the first. */
+  /** Of two files at once, the second is prepared while the network computes the first. */
   async classify({ file }) {
     const started = performance.now();
     const input = await openInput(file);

@@ -2,26 +2,19 @@ import constants from "./constants.js";
 
 export const LIMITS = constants.limits;
 
-/** A file that cannot be answered for: `code` says which kind, as Python's `ImageError` does. */
+/** A file that cannot be answered, with the `code` of Python's `ImageError`. */
 export class ImageError extends Error {
-  /**
-   * @param {string} code - `not_an_image`, `truncated`, `incomplete`, `too_large`, `too_small`, `too_slow`,
-   *   `animated`, `unsupported` or `empty`.
-   * @param {string} message - One sentence with the remedy.
-   */
+  /** `code` is not_an_image, truncated, incomplete, too_large, too_small, too_slow, animated, unsupported or empty. */
   constructor(code, message) {
     super(message);
     this.code = code;
   }
 }
 
-/** A bundle whose files are not what its manifest says. */
+/** A bundle whose files do not match its manifest. */
 export class BundleError extends Error {}
 
-/**
- * @param {number} [most] - Pixels.
- * @throws {ImageError}
- */
+/** @param {number} [most] - Pixels. */
 export function checkSize(width, height, most = LIMITS.MAX_PIXELS) {
   const found = `found ${width}x${height} pixels`;
   if (width * height > most) {

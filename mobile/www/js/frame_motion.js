@@ -1,11 +1,8 @@
-/**
- * How far the picture of a clip moves from one frame to the next; `sonoforge.runtime.images.frame_motion`, where the
- * method and its source are.
- */
+/** How far a clip moves from one frame to the next; method and source: `sonoforge.runtime.images.frame_motion`. */
 
 import constants from "./constants.js";
-import { transformed } from "./fourier.js";
 import { greyLevels } from "./grey.js";
+import { mean, median, toEven, variance } from "./numbers.js";
 import { resized } from "./preprocess.js";
 
 const {
@@ -27,7 +24,7 @@ export class MotionMeter {
   #moves = [];
   #still = 0;
 
-  /** @param {import("./png.js").Raster} frame */
+  /** @param {import("./samples.js").Raster} frame */
   add(frame) {
     const view = viewOfFrame(frame);
     if (this.#before) {
@@ -58,18 +55,12 @@ function flagsOf({ per_frame: moved, pairs, followed, still }) {
   return moved !== null && moved > FASTEST ? ["motion_high"] : [];
 }
 
-function median(values) {
-  const ordered = Float64Array.from(values).sort();
-  const middle = ordered.length >> 1;
-  return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
-}
-
 /** The middle of a frame in grey, its shorter side of 192 pixels. */
 function viewOfFrame(frame) {
   const { width, height } = frame;
   const scale = SIDE / Math.min(width, height);
   const most = MOST_TILES_ALONG * TILE;
-  const [wide, high] = [width, height].map((side) => Math.min(most, roundEven(side * scale)));
+  const [wide, high] = [width, height].map((side) => Math.min(most, toEven(side * scale)));
   const left = (width - wide / scale) / 2;
   const top = (height - high / scale) / 2;
   const box = [
@@ -79,11 +70,6 @@ function viewOfFrame(frame) {
     Math.min(height, top + high / scale),
   ];
   return { width: wide, height: high, data: resized(greyLevels(frame), wide, high, "bilinear", box) };
-}
-
-function roundEven(value) {
-  const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below & 1) : Math.round(value);
 }
 
 function areSame(one, other) {
@@ -126,8 +112,8 @@ function shiftOf(first, second) {
   return Math.hypot(down, across);
 }
 
-function spectrum({ values, mean }) {
-  const re = Float64Array.from(values, (value, i) => (value - mean) * hann[Math.floor(i / TILE)] * hann[i % TILE]);
+function spectrum({ values, centre }) {
+  const re = Float64Array.from(values, (value, i) => (value - centre) * hann[Math.floor(i / TILE)] * hann[i % TILE]);
   const im = new Float64Array(CELLS);
   transformed(re, im, TILE);
   return { re, im };
@@ -148,10 +134,43 @@ function tiles({ width, height, data }) {
   for (let top = 0; top + TILE <= height; top += TILE) {
     for (let left = 0; left + TILE <= width; left += TILE) {
       const values = Float64Array.from({ length: CELLS }, (_, i) => data[(top + Math.floor(i / TILE)) * width + left + (i % TILE)]);
-      const mean = values.reduce((sum, value) => sum + value, 0) / CELLS;
-      const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / CELLS);
-      found.push({ values, mean, deviation });
+      found.push({ values, centre: mean(values), deviation: Math.sqrt(variance(values)) });
     }
   }
   return found;
+}
+
+/** Transform a square of complex numbers in place, of a side that is a power of 2: rows, then columns (Cooley, Tukey). */
+function transformed(re, im, side) {
+  for (let i = 0; i < side; i++) alongLine(re, im, i * side, 1, side);
+  for (let i = 0; i < side; i++) alongLine(re, im, i, side, side);
+}
+
+function alongLine(re, im, start, step, length) {
+  const at = (i) => start + i * step;
+  for (let i = 1, j = 0; i < length; i++) {
+    let bit = length >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      [re[at(i)], re[at(j)]] = [re[at(j)], re[at(i)]];
+      [im[at(i)], im[at(j)]] = [im[at(j)], im[at(i)]];
+    }
+  }
+  for (let size = 2; size <= length; size *= 2) {
+    const half = size / 2;
+    for (let k = 0; k < half; k++) {
+      const angle = (-2 * Math.PI * k) / size;
+      const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+      for (let i = k; i < length; i += size) {
+        const [one, other] = [at(i), at(i + half)];
+        const real = re[other] * cos - im[other] * sin;
+        const imaginary = re[other] * sin + im[other] * cos;
+        re[other] = re[one] - real;
+        im[other] = im[one] - imaginary;
+        re[one] += real;
+        im[one] += imaginary;
+      }
+    }
+  }
 }

@@ -3,10 +3,7 @@
 /** @typedef {{width: number, height: number, data: Uint8Array}} Levels - (height, width). */
 /** @typedef {[number, number, number, number]} Box - Left, top, right and bottom in pixels, the last two exclusive. */
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {Levels} Luma of ITU-R BT.601 in 16 bits; Pillow, `src/libImaging/Convert.c`.
- */
+/** @returns {Levels} Luma of ITU-R BT.601 in 16 bits; Pillow, `src/libImaging/Convert.c`. */
 export function greyLevels({ width, height, channels, data }) {
   if (channels === 1) return { width, height, data };
   const grey = new Uint8Array(width * height);
@@ -16,11 +13,6 @@ export function greyLevels({ width, height, channels, data }) {
   return { width, height, data: grey };
 }
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {Box} box
- * @returns {import("./png.js").Raster}
- */
 export function cropped({ width, channels, data }, [left, top, right, bottom]) {
   const line = (right - left) * channels;
   const out = new Uint8Array(line * (bottom - top));
@@ -31,14 +23,7 @@ export function cropped({ width, channels, data }, [left, top, right, bottom]) {
   return { width: right - left, height: bottom - top, channels, data: out };
 }
 
-/**
- * Average a picture whose longer side is above a limit by a whole factor.
- *
- * @template {Levels & {channels?: number}} Picture
- * @param {Picture} levels
- * @param {number} longest - Side in pixels.
- * @returns {Picture & {factor: number}}
- */
+/** Average a picture by a whole factor until its longer side is at most `longest`. */
 export function reducedTo(levels, longest) {
   const { width, height, channels = 1 } = levels;
   const factor = Math.max(1, Math.ceil(Math.max(width, height) / longest));
@@ -68,10 +53,7 @@ function mean(sum, count) {
   return Number((BigInt(sum + (count >> 1)) * BigInt(multiplier)) >> 24n);
 }
 
-/**
- * @param {ArrayLike<number | boolean>} on - (height, width), row after row.
- * @returns {Box} Round the places that are on; without any, its sides are in the wrong order.
- */
+/** Return the box around the places that are on; without any, its sides are in the wrong order. */
 export function boundsOf(on, width) {
   const box = [Infinity, Infinity, 0, 0];
   on.forEach((is, i) => {
@@ -85,10 +67,7 @@ export function boundsOf(on, width) {
   return box;
 }
 
-/**
- * @param {Uint8Array} on - (down, across), row after row.
- * @returns {number[][]} Indices of the parts that are connected by sides, the largest first.
- */
+/** Return the indices of each part connected by sides, the largest part first. */
 export function connectedParts(on, across) {
   const left = on.slice();
   const found = [];

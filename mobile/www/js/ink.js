@@ -11,13 +11,7 @@ const {
 /** @typedef {{row: number, column: number}} Step - A pixel of ink, or the left one of a sharp step. */
 /** @typedef {{kind: string, box: import("./grey.js").Box}} Drawn */
 
-/**
- * Join the steps of cells that touch, or lie one cell apart in a row.
- *
- * @param {Step[]} steps
- * @param {{width: number, height: number}} size - Of the picture.
- * @returns {Step[][]}
- */
+/** Join the steps of cells that touch, or lie one cell apart in a row. */
 export function join(steps, { width, height }) {
   const across = Math.ceil(width / CELL);
   const down = Math.ceil(height / CELL);
@@ -45,11 +39,7 @@ export function join(steps, { width, height }) {
   return members.filter((part) => part.length >= FEWEST_STEPS);
 }
 
-/**
- * @param {Step[]} steps
- * @param {number} wide - Pixels that a step covers.
- * @returns {import("./grey.js").Box}
- */
+/** @param {number} wide - Pixels that a step covers. */
 export function boxOf(steps, wide) {
   let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
   for (const { row, column } of steps) {
@@ -61,12 +51,7 @@ export function boxOf(steps, wide) {
   return [left, top, right + wide, bottom + 1];
 }
 
-/**
- * @param {import("./grey.js").Levels} levels
- * @param {Step[]} steps
- * @param {import("./grey.js").Box} box - Of the steps.
- * @returns {boolean} Whether thin strokes that hang together span it.
- */
+/** Whether connected thin strokes span the box of the steps. */
 export function isOneDrawing({ width, height, data }, steps, [left, top, right, bottom]) {
   const twice = steps.map(({ row, column }) => data[row * width + column] + data[row * width + column + 1]);
   const middle = twice.sort((a, b) => a - b)[steps.length >> 1] / 2;

@@ -1,8 +1,4 @@
-/**
- * The network, in a worker of its own: while it computes, the engine measures quality and looks for marks.
- *
- * The page starts it, and hands the engine the other end of the port on which it is asked.
- */
+/** The network in its own worker, started by the page: while it computes, the engine measures quality and searches for marks. */
 
 import { answerQuestions } from "./ask.js";
 import { OnnxNetwork } from "./onnx_network.js";

@@ -16,3 +16,9 @@ export function toEven(value) {
   const rest = value - down;
   return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
 }
+
+export function median(values) {
+  const ordered = Float64Array.from(values).sort();
+  const middle = ordered.length >> 1;
+  return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
+}

@@ -1,12 +1,6 @@
 import * as wasm from "../vendor/ort.wasm.bundle.min.mjs";
 
-/**
- * Open a model in onnxruntime-web, in this thread.
- *
- * @param {Uint8Array} model - The file's bytes.
- * @param {"wasm" | "webgpu"} provider - `webgpu` only in an app built for it.
- * @returns {Promise<{session: any, Tensor: any}>} The session, and the class of what it reads.
- */
+/** Open a model's bytes in onnxruntime-web, in this thread; `webgpu` only in an app built for it. */
 export async function openSession(model, provider) {
   let ort = wasm;
   let binary = "ort-wasm-simd-threaded.wasm";
@@ -29,20 +23,11 @@ export class OnnxNetwork {
   #opened = null;
   #last = Promise.resolve(); // a graphics processor takes one question after the other
 
-  /**
-   * @param {Uint8Array} model - The file's bytes.
-   * @param {"wasm" | "webgpu"} provider - As `openSession` has it.
-   */
   async load(model, provider) {
     this.#opened = await openSession(model, provider);
   }
 
-  /**
-   * @param {Float32Array} values
-   * @param {number[]} shape - Of the values.
-   * @returns {Promise<{outputs: Record<string, {dims: number[], data: Float32Array}>, ms: number}>} By name; and how
-   *   long it took, without waiting for the question before.
-   */
+  /** Run on values of a shape; return outputs by name, and `ms` without waiting for the question before. */
   run(values, shape) {
     const answer = this.#last.then(() => this.#compute(values, shape));
     this.#last = answer.catch(() => {});

@@ -1,23 +1,14 @@
 /**
- * EXIF orientation: found in the file's bytes and applied to pixels by ourselves.
+ * EXIF orientation (EXIF 2.32, tag 274), found in the file's bytes and applied to pixels here.
  *
- * Browsers differ in what `imageOrientation: "none"` does, so the record is set to "upright" in a copy of the file
- * before the browser decodes it.
- *
- * Source: EXIF 2.32, tag 274.
+ * Browsers differ in `imageOrientation: "none"`, so the record is set to "upright" in a copy before the browser decodes it.
  */
 
 import { ascii, viewOf } from "./bytes.js";
 
 const TAG = 0x0112;
 
-/**
- * Find the orientation record of a JPEG, PNG or WebP file.
- *
- * @param {Uint8Array} data - The whole file.
- * @returns {{value: number, offset: number, little: boolean} | null} The value, and where it is stored; null without
- *   one. A damaged record counts as upright.
- */
+/** Find the orientation in a JPEG, PNG or WebP file: value, offset, byte order; null without one or if damaged. */
 export function findOrientation(data) {
   const view = viewOf(data);
   const start = exifStart(data, view);
@@ -76,11 +67,7 @@ function inChunks(data, view, first, head, wanted, riff) {
   return -1;
 }
 
-/**
- * @param {Uint8Array} data - The whole file.
- * @param {{offset: number, little: boolean}} record - What `findOrientation` found.
- * @returns {Uint8Array} A copy that says "upright".
- */
+/** Return a copy of the file whose record says "upright". */
 export function markedUpright(data, record) {
   const copy = data.slice();
   new DataView(copy.buffer).setUint16(record.offset, 1, record.little);
@@ -93,11 +80,7 @@ const TURNS = {
   5: [true, false, false], 6: [true, false, true], 7: [true, true, true], 8: [true, true, false],
 };
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {number} orientation - 1..8; others count as 1.
- * @returns {import("./png.js").Raster}
- */
+/** @param {number} orientation - 1..8; others count as 1. */
 export function upright(raster, orientation) {
   const turn = TURNS[orientation];
   if (!turn) return raster;

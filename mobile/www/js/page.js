@@ -4,11 +4,7 @@ import { rendered } from "./markdown.js";
 import { inAndroidApp } from "./save.js";
 import { $, button, element, loadWords, offerLanguages, say, terms } from "./words.js";
 
-/**
- * @param {string} folder - Of the bundle whose model card is shown.
- * @param {() => void} onLanguage - Called once the words of another language are there.
- * @returns {Promise<void>} Once there are words.
- */
+/** Connect the model card of a bundle's folder, the self-test and the languages; resolves once there are words. */
 export async function openPage(folder, onLanguage) {
   $("open-model").addEventListener("click", async () => {
     $("card").replaceChildren(rendered(await (await fetch(`${folder}/MODEL_CARD.md`)).text()));
@@ -25,10 +21,7 @@ export function showModel({ name, version, files }, file) {
   $("about-model").textContent = say("about", { name, version, hash: files[file].sha256.slice(0, 16) });
 }
 
-/**
- * @param {string} text - Why nothing is computed.
- * @param {Iterable<HTMLInputElement>} fields - Of no use any more.
- */
+/** Say why nothing is computed, and disable the fields. */
 export function showBlocked(text, fields) {
   document.body.dataset.state = "blocked";
   $("state").textContent = "";
@@ -43,10 +36,7 @@ export const largestDifference = ({ differences, tolerance }) => ({
   tolerance,
 });
 
-/**
- * @param {any} checked - What a self-test found.
- * @param {string} file - Name of the model file.
- */
+/** Show a self-test of a model file. */
 export function showCheck({ passed, differences, tolerance, images, golden, milliseconds, browser, model }, file) {
   const facts = [
     ["result", say(passed ? "passed" : "failed")],
@@ -65,8 +55,8 @@ export function showCheck({ passed, differences, tolerance, images, golden, mill
 const canInstall = !inAndroidApp && "serviceWorker" in navigator && window.isSecureContext; // the Android app has the files
 
 /**
- * Wait, on a first visit, until the service worker has loaded the app's files: from then on the page and its workers get
- * them from there, instead of loading each a second time.  Where there is none, or it fails, the page loads them itself.
+ * On a first visit, wait until the service worker has loaded the app's files, so that nothing is loaded twice.  Without one, the page
+ * loads them itself.
  */
 export async function installed() {
   if (!canInstall || navigator.serviceWorker.controller) return;
@@ -87,13 +77,7 @@ export async function installed() {
   $("state").textContent = say("starting");
 }
 
-/**
- * Install the service worker, and offer a newer version when it has one.  Nothing is reloaded unasked, nor in other
- * windows, and no answer is lost unasked.
- *
- * @param {import("./answers.js").Answers} answers
- * @param {() => void} save - Save the answers as a file.
- */
+/** Install the service worker, and offer newer versions: nothing reloads and no answer is lost without asking. */
 export async function offerUpdates(answers, save) {
   window.addEventListener("beforeunload", (event) => {
     if (answers.unsaved) event.preventDefault();
@@ -135,7 +119,7 @@ function offer(text, load) {
   document.body.append(bar);
 }
 
-/** Ask what is to become of answers that no file holds. */
+/** Ask what to do with unsaved answers. */
 async function mayLose(answers, save) {
   const dialog = $("leave");
   $("leave-text").textContent = say("leave text", { total: answers.answered });

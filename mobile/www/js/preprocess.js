@@ -1,9 +1,8 @@
 /**
- * What the network sees of an image: the scan found in it, squeezed and normalised.
+ * The network's view of an image: the scan found in it, resized to a square and normalised.
  *
- * The resize is Pillow's antialiased resize in 8-bit fixed point, equal to the byte; rows first, then columns.
- *
- * Source: Pillow, `src/libImaging/Resample.c`: 22 bits of precision, coefficients rounded away from zero.
+ * The resize equals Pillow's to the byte: antialiased, 22-bit fixed point with coefficients rounded away from zero, rows first
+ * (`src/libImaging/Resample.c`).
  */
 
 import { cropped } from "./grey.js";
@@ -61,13 +60,7 @@ function clip8(sum) {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-/**
- * Squeeze an image to a square.
- *
- * @param {import("./png.js").Raster} raster
- * @param {number} size - Side S in pixels.
- * @returns {Uint8Array} (S, S, 3); a grey image is copied to the three channels.
- */
+/** Resize an image to a square (S, S, 3); grey is copied to the three channels. */
 export function squeeze(raster, size, resample) {
   const small = resized(raster, size, size, resample);
   const { channels } = raster;
@@ -77,14 +70,7 @@ export function squeeze(raster, size, resample) {
   return pixels;
 }
 
-/**
- * @param {import("./grey.js").Levels & {channels?: number}} picture
- * @param {number} wide - Pixels.
- * @param {number} high
- * @param {"box" | "bilinear" | "bicubic"} resample
- * @param {number[]} [box] - The part to resize: left, top, right and bottom, whole pixels or not.
- * @returns {Uint8Array} (high, wide, channels).
- */
+/** Resize a picture, or a box of it (left, top, right, bottom, fractions allowed), to (high, wide, channels). */
 export function resized({ width, height, channels = 1, data }, wide, high, resample, box = [0, 0, width, height]) {
   const filter = FILTERS[resample];
   const [left, top, right, bottom] = box;
@@ -134,12 +120,7 @@ function resizeColumns(data, width, channels, rows) {
  *   `preprocessing` of a bundle's manifest.
  */
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {Recipe} recipe
- * @returns {{pixels: Uint8Array, crop: import("./scan_area.js").ScanArea | null, box: import("./grey.js").Box}} The view
- *   (S, S, 3), where the scan lies, if that part alone is seen, and what is seen.
- */
+/** Return the view (S, S, 3), the crop if there is one, and the box of the picture that is seen. */
 export function networkView(raster, recipe, crop) {
   const area = crop === "auto" ? findScanArea(raster) : null;
   const seen = area ? cropped(raster, area.box) : raster;
@@ -147,13 +128,7 @@ export function networkView(raster, recipe, crop) {
   return { pixels: squeeze(seen, recipe.size, recipe.resample), crop: area, box };
 }
 
-/**
- * Each value is float32((v / 255 - mean) / std), computed in 64 bits and rounded once.
- *
- * @param {Uint8Array} pixels - (S, S, 3), or several one after the other.
- * @param {Recipe} recipe
- * @returns {Float32Array} (3, S, S), or as many.
- */
+/** Return (N, 3, S, S) of pixels (N, S, S, 3): float32((v / 255 - mean) / std), computed in 64 bits. */
 export function normalise(pixels, recipe) {
   const { size, mean, std } = recipe;
   const area = size * size;

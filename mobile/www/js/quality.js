@@ -1,7 +1,4 @@
-/**
- * How good an image is: the numbers of `sonoforge.runtime.images.quality_metrics`, and flags against the range
- * of the training images that the bundle records.
- */
+/** Image quality: the metrics of `sonoforge.runtime.images.quality_metrics`, and flags against the training images. */
 
 import constants from "./constants.js";
 import { sum, toEven } from "./numbers.js";
@@ -10,56 +7,41 @@ import { say } from "./words.js";
 const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
 
 /**
+ * One function for each row of Python's `METRICS`, of a view's evidence: `grey` (S, S), its `side` S, the `share` of
+ * pixels at each level, the original's `width` and `height`.
+ */
+const MEASURES = {
+  sharpness: (view) => {
+    const laplacian = filtered(view, ({ centre, cross }) => cross - 4 * centre);
+    return mean(laplacian.map((value) => value ** 2)) - mean(laplacian) ** 2;
+  },
+  noise: (view) => {
+    const residuals = filtered(view, ({ centre, cross, corners }) => Math.abs(corners - 2 * cross + 4 * centre));
+    return (Math.sqrt(Math.PI / 2) / 6) * mean(residuals);
+  },
+  contrast: ({ share }) => quantile(share, 0.95) - quantile(share, 0.05),
+  brightness: ({ share }) => share.reduce((total, part, level) => total + part * level, 0),
+  saturated: ({ share }) => sum(share.slice(SATURATED_FROM)),
+  black: ({ share }) => sum(share.slice(0, BLACK_UP_TO + 1)),
+  evenness,
+  resolution: ({ width, height }) => Math.min(width, height),
+};
+
+/**
  * @param {Uint8Array} pixels - (S, S, 3), the network's view.
  * @param {number} width - Of the original, in pixels.
  * @returns {Record<string, number>} By metric.
  */
 export function measureQuality(pixels, width, height) {
   const grey = toGrey(pixels);
-  const side = Math.sqrt(grey.length);
   const counts = new Float64Array(256);
   for (const level of grey) counts[level] += 1;
   const share = counts.map((count) => count / grey.length);
-  let cumulative = 0;
-  let low = -1;
-  let high = -1;
-  let brightness = 0;
-  share.forEach((part, level) => {
-    cumulative += part;
-    brightness += part * level;
-    if (low < 0 && cumulative >= 0.05) low = level;
-    if (high < 0 && cumulative >= 0.95) high = level;
-  });
-  let total = 0;
-  let squares = 0;
-  let residuals = 0;
-  for (let y = 1; y < side - 1; y++) {
-    for (let x = 1; x < side - 1; x++) {
-      const i = y * side + x;
-      const cross = grey[i - side] + grey[i + side] + grey[i - 1] + grey[i + 1];
-      const corners = grey[i - side - 1] + grey[i + side - 1] + grey[i - side + 1] + grey[i + side + 1];
-      const laplacian = cross - 4 * grey[i];
-      total += laplacian;
-      squares += laplacian * laplacian;
-      residuals += Math.abs(corners - 2 * cross + 4 * grey[i]);
-    }
-  }
-  const inner = (side - 2) ** 2;
-  const between = (from, to) => sum(share.slice(from, to));
-  return {
-    sharpness: squares / inner - (total / inner) ** 2,
-    noise: (Math.sqrt(Math.PI / 2) / 6) * (residuals / inner),
-    contrast: high - low,
-    brightness,
-    saturated: between(SATURATED_FROM, 256),
-    black: between(0, BLACK_UP_TO + 1),
-    evenness: evenness(grey, side),
-    resolution: Math.min(width, height),
-  };
+  const view = { grey, side: Math.sqrt(grey.length), share, width, height };
+  return Object.fromEntries(Object.keys(METRICS).map((name) => [name, MEASURES[name](view)]));
 }
 
 /**
- * @param {Record<string, number>} values - What `measureQuality` returned.
  * @param {Record<string, {low: number, high: number}>} limits - `quality` of the manifest.
  * @returns {string[]} Such as `sharpness_low`.
  */
@@ -70,30 +52,45 @@ export function qualityFlags(values, limits) {
   ]);
 }
 
-/**
- * @param {string[]} flags - What `qualityFlags` returned.
- * @returns {string} In the reader's language, or in English.
- */
-export function inWords(flags) {
-  return flags.map((flag) => say(`flag ${flag}`, {}, flagInEnglish(flag))).join(", ");
+/** Flags in the reader's language, or in English. */
+export const inWords = (flags) => flags.map((flag) => say(`flag ${flag}`, {}, flagInEnglish(flag))).join(", ");
+
+/** A flag in English, such as `blurred` for `sharpness_low`. */
+export const flagInEnglish = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
+
+const mean = (values) => sum(values) / values.length;
+
+/** The lowest level up to which a share of the pixels lies. */
+function quantile(share, limit) {
+  let cumulative = 0;
+  return share.findIndex((part) => (cumulative += part) >= limit);
 }
 
-/** What a flag says, such as `blurred` for `sharpness_low`. */
-export function flagInEnglish(flag) {
-  return METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
+/** Apply a function of the centre, the sum of its four neighbours and that of the four corners to each inner pixel. */
+function filtered({ grey, side }, filter) {
+  const out = new Float64Array((side - 2) ** 2);
+  let to = 0;
+  for (let y = 1; y < side - 1; y++) {
+    for (let i = y * side + 1; i < (y + 1) * side - 1; i++) {
+      const cross = grey[i - side] + grey[i + side] + grey[i - 1] + grey[i + 1];
+      const corners = grey[i - side - 1] + grey[i + side - 1] + grey[i - side + 1] + grey[i + side + 1];
+      out[to++] = filter({ centre: grey[i], cross, corners });
+    }
+  }
+  return out;
 }
 
 /** The darkest band of a sixth of the width, below the upper quarter, against the darker of its neighbours. */
-function evenness(grey, side) {
+function evenness({ grey, side }) {
   const top = side >> 2;
   const width = Math.floor(side / 6);
   const below = new Float64Array(side);
   for (let i = top * side; i < grey.length; i++) below[i % side] += grey[i];
-  let sum = width * (side - top);
+  let total = width * (side - top);
   const bands = [];
   for (let x = 0; x < side; x++) {
-    sum += below[x] - (x >= width ? below[x - width] : 0);
-    if (x >= width - 1) bands.push(sum);
+    total += below[x] - (x >= width ? below[x - width] : 0);
+    if (x >= width - 1) bands.push(total);
   }
   const beside = (i) => Math.min(bands[i - width], bands[i + width]);
   return Math.min(...bands.slice(width, -width).map((band, i) => band / beside(i + width)));
@@ -102,15 +99,10 @@ function evenness(grey, side) {
 /** The one channel of a grey image, or luma (ITU-R BT.601) in 32 bits, rounded to even. */
 function toGrey(pixels) {
   const grey = new Uint8Array(pixels.length / 3);
-  let coloured = false;
-  for (let i = 0, from = 0; i < grey.length; i++, from += 3) {
-    grey[i] = pixels[from];
-    coloured ||= pixels[from] !== pixels[from + 1] || pixels[from] !== pixels[from + 2];
-  }
-  if (!coloured) return grey;
+  const isGrey = grey.every((_, i) => pixels[3 * i] === pixels[3 * i + 1] && pixels[3 * i] === pixels[3 * i + 2]);
   const [r, g, b] = [0.299, 0.587, 0.114].map(Math.fround);
-  for (let i = 0, from = 0; i < grey.length; i++, from += 3) {
-    grey[i] = toEven(Math.fround(r * pixels[from] + g * pixels[from + 1] + b * pixels[from + 2]));
-  }
-  return grey;
+  return grey.map((_, i) => {
+    const [red, green, blue] = pixels.subarray(3 * i, 3 * i + 3);
+    return isGrey ? red : toEven(Math.fround(r * red + g * green + b * blue));
+  });
 }

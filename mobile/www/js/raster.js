@@ -3,10 +3,7 @@ const MOST_LISTED = 640;
 /** Longest side of the enlarged picture: Safari on iOS draws no canvas above 4096 x 4096 pixels. */
 const MOST_ENLARGED = 4096;
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {Promise<{blob: Blob, width: number, height: number}>} A small JPEG, which the browser may keep on the disk.
- */
+/** @returns {Promise<{blob: Blob, width: number, height: number}>} A small JPEG, which the browser may keep on the disk. */
 export async function thumbnail(raster) {
   const { width, height } = fitting(raster, MOST_LISTED);
   const canvas = new OffscreenCanvas(width, height);
@@ -16,10 +13,7 @@ export async function thumbnail(raster) {
   return { blob: await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), width, height };
 }
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {Promise<ImageBitmap>} At its own size, or somewhat smaller.
- */
+/** @returns {Promise<ImageBitmap>} At its own size, or somewhat smaller. */
 export const enlarged = (raster) => toBitmap(raster, fitting(raster, MOST_ENLARGED));
 
 function fitting({ width, height }, most) {
@@ -30,7 +24,7 @@ function fitting({ width, height }, most) {
 const toBitmap = (raster, { width, height }) =>
   createImageBitmap(toImageData(raster), { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
 
-/** @param {import("./png.js").Raster} raster */
+/** @param {import("./samples.js").Raster} raster */
 export function toImageData({ width, height, channels, data }) {
   const rgba = new Uint8ClampedArray(4 * width * height);
   const [second, third] = channels === 3 ? [1, 2] : [0, 0];

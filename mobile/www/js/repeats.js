@@ -1,4 +1,4 @@
-/** Pictures given twice: what one is recognised by, and the comparison, of `sonoforge.runtime.images.repeats`. */
+/** Pictures given twice: fingerprints and their comparison, as `sonoforge.runtime.images.repeats`. */
 
 import { sha256 } from "./bundle.js";
 import constants from "./constants.js";
@@ -10,11 +10,7 @@ const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 
 /** @typedef {{digest: string, detail: Float32Array}} Fingerprint - The detail has length 1, or 0 for an empty picture. */
 
-/**
- * @param {import("./grey.js").Levels} grey - The whole picture.
- * @param {Uint8Array} view - (S, S, 3): what the network sees of it.
- * @returns {Promise<Fingerprint>}
- */
+/** Fingerprint a picture by all of its grey levels and by the network's view (S, S, 3). */
 export async function fingerprint({ width, height, data }, view) {
   const size = new TextEncoder().encode(`(${width}, ${height})`);
   const whole = new Uint8Array(size.length + data.length);
@@ -37,14 +33,10 @@ export async function fingerprint({ width, height, data }, view) {
   return { digest: await sha256(whole), detail: detail.map((value) => (value - centre) * scale) };
 }
 
-/** The same, of a picture that is recognised by its pixels alone. */
+/** A fingerprint that only matches equal pixels. */
 export const byPixels = ({ digest, detail }) => ({ digest, detail: new Float32Array(detail.length) });
 
-/**
- * @param {Fingerprint} own
- * @param {{file: string, print: Fingerprint}[]} earlier - In their order.
- * @returns {{copy_of: string | null, seems_copy_of: string | null}} As `Repeats.find` in Python.
- */
+/** Find the first of the earlier pictures that is, or seems, the same; as `Repeats.find` in Python. */
 export function findRepeat(own, earlier) {
   const first = earlier.find(({ print }) => print.digest === own.digest);
   if (first) return { copy_of: first.file, seems_copy_of: null };

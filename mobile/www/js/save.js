@@ -1,6 +1,6 @@
 /**
- * Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`; and what
- * goes between the page and the Android app around it (`PageActivity.java`), of which there is none in a browser.
+ * Save answers with the columns and fields of `sonoforge classify --csv` and `--json`, and talk to the Android app around the page
+ * (`PageActivity.java`), if there is one.
  */
 
 const app = globalThis.sonoforgeAndroid;
@@ -25,11 +25,7 @@ const FORMULA = /^'*[=+\-@\t\r]/;
  * @property {string} [code]
  */
 
-/**
- * @param {Answer[]} answers
- * @param {string[]} header - `columns` of `app.json`; that of series stays empty.
- * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
- */
+/** Return CSV with `columns` of `app.json`, of which `series` stays empty; `origin` is the model's SHA-256 and its settings. */
 export function toCsv(answers, header, origin) {
   const rows = answers.map((answer) => {
     const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
@@ -93,10 +89,7 @@ const FIELDS = [
   ...["model", "map", "crop", "ms"],
 ];
 
-/**
- * @param {Answer[]} answers
- * @param {import("./decision.js").Clinic} clinic - Where they are for.
- */
+/** @param {import("./decision.js").Clinic} clinic - Where they are for. */
 export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, clip, dicom, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
@@ -106,7 +99,7 @@ export function toJson(answers, clinic, notice) {
   return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";
 }
 
-/** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
+/** Download text or bytes in a browser; in the Android app, let the phone save them. */
 export async function download(name, type, content) {
   const blob = new Blob([content], { type });
   if (inAndroidApp) {
@@ -125,11 +118,7 @@ export async function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/**
- * Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button.
- *
- * @param {(files: File[]) => void} add
- */
+/** Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button. */
 export function connectAndroidApp(add) {
   if (!inAndroidApp) return;
   globalThis.sonoforgeTakeShared = async () => add(await Promise.all(JSON.parse(app.shared()).map(read)));
@@ -137,7 +126,7 @@ export function connectAndroidApp(add) {
   globalThis.sonoforgeTakeShared();
 }
 
-/** What cannot be read becomes an empty file, which is answered with that reason. */
+/** An unreadable picture becomes an empty file, which is answered as such. */
 async function read([address, name]) {
   const answer = await fetch(address);
   return new File(answer.ok ? [await answer.blob()] : [], name);

@@ -2,7 +2,7 @@
 
 import constants from "./constants.js";
 import { boundsOf, connectedParts, greyLevels, reducedTo } from "./grey.js";
-import { mean, toEven, variance } from "./numbers.js";
+import { mean, median, toEven, variance } from "./numbers.js";
 
 const {
   LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
@@ -19,10 +19,6 @@ const {
 
 /** @typedef {{across: number, down: number, on: Uint8Array}} Cells - (down, across). */
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {ScanArea}
- */
 export function findScanArea(raster) {
   const { width, height } = raster;
   const levels = reducedTo(greyLevels(raster), LONGEST);
@@ -149,7 +145,7 @@ function refine({ width, height, data }, [startLeft, startTop, startRight, start
   [left, right] = ends(columns, left, right, toEven(COLUMNS_INSIDE * (right - left)));
   const rows = Array.from({ length: height }, (_, y) => stepShare(y * width + left, 1, right - left - 1) >= ACTIVE_ROW);
   [top, bottom] = ends(rows, top, bottom, toEven(ROWS_INSIDE * (bottom - top)));
-  // Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+  // Echoes fade with depth, so a scan may end in one dark level, distinguished from the screen's other level.
   const row = (y, from, to) => data.subarray(y * width + from, y * width + to);
   const column = (x) => Uint8Array.from({ length: height }, (_, y) => data[y * width + x]);
   const edges = [row(height - 1, 0, width), column(0), column(width - 1)].map(median);
@@ -171,12 +167,6 @@ function endOf(active, start, reach) {
     else if (flat > GAP) break;
   }
   return end;
-}
-
-function median(values) {
-  const ordered = values.slice().sort();
-  const half = ordered.length >> 1;
-  return ordered.length % 2 ? ordered[half] : (ordered[half - 1] + ordered[half]) / 2;
 }
 
 /** Whether both lower or both upper corners of the box are empty, over an eighth of its sides. */

@@ -1,7 +1,4 @@
-/**
- * What shows that a picture is no usable scan: colour, how the probe was held, and its grain, as
- * `sonoforge.runtime.images.scan_checks` defines them.
- */
+/** Signs that a picture is no usable scan: colour, how the probe was held, grain; as `sonoforge.runtime.images.scan_checks`. */
 
 import constants from "./constants.js";
 import { mean } from "./numbers.js";
@@ -9,10 +6,7 @@ import { mean } from "./numbers.js";
 const { ROWS, DARK, NEAR_FIELD, GRAIN_WINDOW, LEAST_VARIANCE, LEAST_COLOUR } = constants.scan_checks;
 const HALF = GRAIN_WINDOW >> 1;
 
-/**
- * @param {Uint8Array} pixels - (S, S, 3), the network's view.
- * @returns {number} Share of pixels whose channels differ by more than 24 levels, 0..1.
- */
+/** Share (0..1) of pixels (S, S, 3) whose channels differ by more than 24 levels. */
 export function colouredShare(pixels) {
   let coloured = 0;
   for (let i = 0; i < pixels.length; i += 3) {
@@ -22,11 +16,7 @@ export function colouredShare(pixels) {
   return coloured / (pixels.length / 3);
 }
 
-/**
- * @param {Uint8Array} pixels - (S, S, 3).
- * @param {number[]} weights - (ROWS,), `trust.checks.upright` of the manifest.
- * @returns {number} Below 0: more like the training images upside down.
- */
+/** Below 0: more like the training images upside down; `weights` (ROWS,) are `trust.checks.upright` of the manifest. */
 export function uprightScore(pixels, weights) {
   const side = Math.sqrt(pixels.length / 3);
   const rows = Array.from({ length: side }, (_, y) => mean(pixels.subarray(3 * side * y, 3 * side * (y + 1))));
@@ -37,10 +27,7 @@ export function uprightScore(pixels, weights) {
   return bands.reduce((sum, band, i) => sum + (weights[i] * (band - bands[ROWS - 1 - i])) / level, 0);
 }
 
-/**
- * @param {Uint8Array} pixels - (S, S, 3).
- * @returns {number} Share of columns without echo below the near field, 0..1.
- */
+/** Share (0..1) of columns without echo below the near field. */
 export function darkColumns(pixels) {
   const side = Math.sqrt(pixels.length / 3);
   const first = Math.round(NEAR_FIELD * side);
@@ -55,13 +42,7 @@ export function darkColumns(pixels) {
   return sums.filter((sum) => sum < limit).length / side;
 }
 
-/**
- * By how much the grain of a picture is wider than deep, as that of ultrasound is; see
- * `sonoforge.runtime.images.scan_checks` (Wagner et al. 1983).
- *
- * @param {Uint8Array} pixels - (S, S, 3).
- * @returns {number} -2 to 2; 0 for a picture of one level.
- */
+/** How much wider than deep the grain is, as in ultrasound: -2 to 2, 0 for a single level (Wagner et al. 1983). */
 export function flatness(pixels) {
   const side = Math.sqrt(pixels.length / 3);
   const levels = new Float64Array(side * side);

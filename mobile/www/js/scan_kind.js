@@ -1,17 +1,13 @@
-/** What kind of picture a scan is, as `sonoforge.runtime.images.scan_kind` tells it. */
+/** What kind of picture a scan is, as `sonoforge.runtime.images.scan_checks` tells it. */
 
 import constants from "./constants.js";
-import { mean, sum } from "./numbers.js";
+import { mean, median, sum } from "./numbers.js";
 
 const {
-  MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, DARK, BOTH_LIT, NARROWEST_GAP,
-} = constants.scan_kind;
+  MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK, BOTH_LIT, NARROWEST_GAP,
+} = constants.scan_checks;
 
-/**
- * @param {Uint8Array} levels - (S, S), the grey levels of the network's view.
- * @param {boolean} overlay - Whether colours lie over the scan.
- * @returns {"B-mode" | "colour overlay" | "two scans"}
- */
+/** Name the kind of a view's grey levels (S, S); `overlay` says whether colours lie over the scan. */
 export function nameKind(levels, overlay) {
   if (overlay) return "colour overlay";
   const side = Math.sqrt(levels.length);
@@ -23,7 +19,7 @@ function hasGap(levels, side) {
   const columns = Array.from({ length: side }, (_, x) => mean(columnOf(levels, side, x)));
   const usual = median(columns);
   const [first, last] = MIDDLE.map((share) => Math.trunc(share * side));
-  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, DARK * usual);
+  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, GAP_DARK * usual);
   if (columns.filter(isDark).length < NARROWEST_GAP) return false;
   const sides = [columns.slice(0, columns.findIndex(isDark)), columns.slice(columns.findLastIndex(isDark) + 1)];
   return Math.min(...sides.map(mean)) > BOTH_LIT * usual;
@@ -80,9 +76,3 @@ function detailOf(levels, side) {
 }
 
 const columnOf = (levels, side, x) => Array.from({ length: side }, (_, y) => levels[y * side + x]);
-
-function median(values) {
-  const ordered = Float64Array.from(values).sort();
-  const middle = ordered.length >> 1;
-  return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
-}

@@ -4,12 +4,10 @@ import { BundleError } from "./errors.js";
 const { TOLERANCE } = constants.golden;
 
 /**
- * Compute the bundle's golden images with the code that answers for a user's, and compare with what was recorded of
- * this very file: by the exporter, or, of an int8 or fp16 file, when the app was built.
+ * Compute the bundle's golden images with the code that answers for users, and compare with the recorded answers of this very file.
  *
- * @param {import("./classifier.js").Classifier} classifier
- * @returns What the page shows and saves: `differences` are the largest of each output, `model` is the SHA-256 of its file,
- *   `golden` says whose answers they were compared with.
+ * @returns What the page shows and saves: the largest `differences` of each output, the `model` file's SHA-256, and `golden`, whose
+ *   answers were recorded.
  */
 export async function selfTest(classifier) {
   const { bundle } = classifier;
@@ -45,24 +43,13 @@ export async function selfTest(classifier) {
 
 const imageOf = ({ data }, i, length) => data.subarray(i * length, (i + 1) * length);
 
-/**
- * @param {Float32Array} found - Of one golden image.
- * @param {import("./bundle.js").Matrix} recorded - Of all.
- * @param {number} i - Number of the image.
- * @returns {number} The largest.
- */
+/** Return the largest difference of golden image i from all recorded ones. */
 export function difference(found, recorded, i) {
   const expected = imageOf(recorded, i, found.length);
   return found.reduce((most, value, k) => Math.max(most, Math.abs(value - expected[k])), 0);
 }
 
-/**
- * Compute golden images one after the other, and hand each over to be compared.
- *
- * @param {(i: number) => Promise<any>} compute
- * @param {(found: any, i: number) => void} compare
- * @returns {Promise<{images: number, milliseconds: number, browser: string, when: string}>} Milliseconds: the median.
- */
+/** Compute golden images one after the other, handing each to `compare`; milliseconds are the median. */
 export async function computeGolden(images, compute, compare) {
   const times = [];
   for (let i = 0; i < images; i++) {

@@ -1,6 +1,4 @@
-/**
- * May a reader use this answer?  The assessment of `sonoforge.runtime.inference.trust`, from what the bundle records.
- */
+/** May this answer be used?  As `sonoforge.runtime.inference.trust` decides from what the bundle records. */
 
 import constants from "./constants.js";
 import { mean, toEven } from "./numbers.js";
@@ -13,12 +11,7 @@ const { NEIGHBOURS } = constants.training_distance;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
 
-/**
- * Mahalanobis distance of an embedding under the reference's probabilistic-PCA covariance (Tipping & Bishop 1999).
- *
- * @param {Float32Array} embedding - (D,).
- * @param {Record<string, import("./bundle.js").Matrix>} reference - `trust_mean`, `trust_components`, `trust_residual`.
- */
+/** Mahalanobis distance of an embedding (D,) under the reference's probabilistic PCA (Tipping & Bishop 1999). */
 export function mahalanobis(embedding, reference) {
   const { data: centre } = reference.trust_mean;
   const { data: components, shape } = reference.trust_components;
@@ -44,12 +37,7 @@ export function mahalanobis(embedding, reference) {
   return Math.sqrt(inside + Math.max(length - explained, 0) / reference.trust_residual.data[0] ** 2);
 }
 
-/**
- * Mean Euclidean distance from the nearest training images, on the leading axes of the embeddings' directions.
- *
- * @param {Float32Array} embedding - (D,).
- * @param {Record<string, import("./bundle.js").Matrix>} reference - `neighbour_mean`, `_axes`, `_points`.
- */
+/** Mean Euclidean distance from the nearest training images, on the leading axes of the embeddings' directions. */
 export function neighbourDistance(embedding, reference) {
   const { data: centre } = reference.neighbour_mean;
   const { data: axes, shape } = reference.neighbour_axes;
@@ -70,23 +58,13 @@ export function neighbourDistance(embedding, reference) {
   return mean(found.sort().subarray(0, NEIGHBOURS));
 }
 
-/**
- * The chance that an image like the reference images lies at least this far out: a Weibull tail through the median
- * and the 95th percentile.
- *
- * @param {{median: number, threshold: number}} limits
- * @returns {number} 0..1.
- */
+/** Chance (0..1) that a reference image lies at least this far out: a Weibull tail through median and 95th percentile. */
 export function tailProbability(distance, { median, threshold }) {
   const shape = Math.log(Math.log(0.05) / Math.log(0.5)) / Math.log(threshold / median);
   return distance > 0 ? 0.5 ** ((distance / median) ** shape) : 1;
 }
 
-/**
- * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[], kind: string}}
- *   evidence - The network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, the flags of it, and the scan's kind.
- * @param {import("./bundle.js").Bundle} bundle
- */
+/** Assess an answer from the view (S, S, 3), the embedding (D,), quality with its flags, and the scan's kind. */
 export function assess(evidence, bundle) {
   const { trust: limits, site } = bundle.manifest;
   const { checks } = limits;
@@ -184,13 +162,7 @@ function limit({ threshold }, digits) {
   return `(limit ${threshold.toFixed(digits)})`;
 }
 
-/**
- * Why to abstain, by the bundle's policy; empty for no.
- *
- * @param {Trust} trust
- * @param {number} probability - Of the most probable class.
- * @param {any} manifest - With `trust.checks`.
- */
+/** Why to abstain, by the bundle's policy, at the most probable class's probability; empty if not. */
 export function whyAbstain({ causes, reasons }, probability, manifest) {
   if (causes.length) return reasons.slice(0, causes.length).join("; ");
   const least = manifest.trust.checks.policy.least_probability;

@@ -6,13 +6,7 @@ import { className, say } from "./words.js";
 
 const { ADVICE, UNUSABLE } = constants.verdict;
 
-/**
- * @param {string} abstained - Why the classifier gives no label; empty where it does.
- * @param {string[]} causes - Why not to trust the answer.
- * @param {string[]} left - Classes that cannot be ruled out.
- * @param {number} count - Of all classes.
- * @returns {string}
- */
+/** Return the state: `left` are the classes that cannot be ruled out, of `count` in all. */
 export function stateOf(abstained, causes, left, count) {
   if (abstained) return "uncertain";
   if (advised(causes)) return "do not use";
@@ -20,17 +14,13 @@ export function stateOf(abstained, causes, left, count) {
   return causes.includes(CAUSES.POOR_SCAN) ? "poor image" : "clear";
 }
 
-/** The cause that says what to do where an answer must not be used. */
+/** The cause whose advice applies to an answer that must not be used. */
 const advised = (causes) => Object.keys(ADVICE).find((cause) => causes.includes(cause));
 
 /** @param {import("./classifier.js").Result} [result] - None of a file that could not be read. */
 export const isUsable = (result) => result !== undefined && !UNUSABLE.includes(result.verdict);
 
-/**
- * @param {import("./classifier.js").Result} result
- * @returns {{look: "no" | "open" | "clear", heading: string, advice: string, causes: string[]}} In the reader's
- *   language; `causes` are those that the advice does not speak of.
- */
+/** Return look, heading and advice in the reader's language, and the `causes` that the advice does not cover. */
 export function inWords({ verdict, set, trust }) {
   const classes = set.map(className).join(` ${say("or")} `);
   const told = { "do not use": advised(trust.causes), "poor image": CAUSES.POOR_SCAN }[verdict];

@@ -16,11 +16,7 @@ export async function loadWords(language) {
   $("unreviewed").hidden = words.reviewed !== false; // whether a native speaker has checked the language
 }
 
-/**
- * Fill a list of the languages; the one chosen before, else the browser's, is chosen.
- *
- * @param {() => void} onChange - Called once the words of another language are there.
- */
+/** Fill a list of languages and choose the last one used, else the browser's; `onChange` follows once new words are loaded. */
 export function offerLanguages(list, onChange) {
   const kept = localStorage.getItem("language");
   const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
@@ -33,31 +29,19 @@ export function offerLanguages(list, onChange) {
   });
 }
 
-/**
- * @param {Record<string, string | number>} [values] - For `{name}` in the text.
- * @param {string} [otherwise] - What to say where no language has the key.
- */
+/** Return a text with `{name}` replaced by values; `otherwise` if no language has the key. */
 export function say(key, values = {}, otherwise = key) {
   const text = words[key] ?? english[key] ?? otherwise;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-/**
- * @param {string} name - A class of the bundle.
- * @returns {string} In the reader's language where it has a word for it, else as the bundle has it.
- */
+/** A class of the bundle in the reader's language, if it has a word for it. */
 export const className = (name) => say(`class ${name}`, {}, name);
 
-/**
- * @param {string} name - A question of the bundle.
- * @returns {string} In the reader's language where it has words for it, else as the bundle has it.
- */
+/** A question of the bundle in the reader's language, if it has words for it. */
 export const questionName = (name) => say(`question ${name}`, {}, name);
 
-/**
- * @param {number} share - 0..1.
- * @returns {string} In whole percent; what is not quite 0 or 1 is not shown as that.
- */
+/** A share (0..1) in whole percent, never rounded to 0 or 100. */
 export function percent(share) {
   const whole = Math.round(100 * share);
   if (whole === 0 && share > 0) return "< 1 %";
@@ -68,18 +52,11 @@ export function percent(share) {
 /** @param {string} id */
 export const $ = (id) => document.getElementById(id);
 
-/**
- * @param {string} name - Of the tag.
- * @param {object} [properties] - Of the element, such as `className`.
- */
 export const element = (name, text, properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 
 /* */
 export const button = (text, onClick) => element("button", text, { type: "button", onclick: onClick });
 
-/**
- * @param {[string, string | number][]} pairs - Terms and what is said of them.
- * @returns {HTMLElement[]} For a list of descriptions.
- */
+/** Terms and descriptions as elements for a `<dl>`. */
 export const terms = (pairs) => pairs.flatMap(([term, text]) => [element("dt", term), element("dd", String(text))]);

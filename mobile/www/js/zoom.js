@@ -9,10 +9,7 @@ const MOST = 8;
 let scale = 1;
 let draw = () => {};
 
-/**
- * @param {{picture: ImageBitmap, evidence: any, colours: number[][], title: string}} scan - As `drawHeatMap` takes them.
- * @param {number} opacity - Of the heat map, 0..100.
- */
+/** Open the enlarged scan with its heat map at an opacity of 0..100. */
 export function openZoom({ picture, evidence, colours, title }, opacity) {
   $("zoom-heat").value = opacity;
   draw = () => drawHeatMap($("zoom-canvas"), picture, evidence, colours, $("zoom-heat").value / 100);

@@ -1,17 +1,16 @@
-"""The networks, without training.
+"""The networks, without training, and the image sizes of the convolutional GANs.
 
-Arguments that many of them take, and that their own docstrings do not repeat:
+Arguments common to many of them:
 
-* ``image_size``: side S of the square image in pixels: one of `image_sizes.IMAGE_SIZES`, or a ValueError;
+* ``image_size``: side S of the square image in pixels: one of `IMAGE_SIZES`, or a ValueError;
 * ``channels``: channels C of the image;
 * ``latent_size``: length Z of the latent vector;
 * ``classes``: number K of classes, 0 for an unconditional network;
-* ``conditioning``: how a discriminator uses them, see `labels`; another one, or one without classes, is a ValueError.
+* ``conditioning``: how a discriminator uses them, see `labels`; an unknown one, or one without classes, is a
+ValueError.
 """
 
 from __future__ import annotations
-
-# The image sizes that the convolutional GANs here are defined for.
 
 IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
 
@@ -19,7 +18,7 @@ IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
 def smallest_side(image_size: int) -> int:
     """Return the side of a network's smallest feature maps, which is doubled up to the image's.
 
-    It is 4, the published side, for a power of two, and 7 for 224 = 7 * 2^5; another size is a ValueError.
+    It is 4, the published side, for a power of two, and 7 for 224 = 7 * 2^5; other sizes are a ValueError.
     """
     if image_size not in IMAGE_SIZES:
         raise ValueError(f"image_size: found {image_size}, expected one of {', '.join(map(str, IMAGE_SIZES))}")
@@ -31,5 +30,4 @@ def doublings(image_size: int, side: int) -> int:
     return (image_size // side).bit_length() - 1
 
 
-OUTLINE_BLOCK = 14
-"""The first block of MobileNetV2 after the map from which a lesion's outline is read; see `zoomed_pass`."""
+OUTLINE_BLOCK = 14  # MobileNetV2's first block after the map from which a lesion's outline is read, see `zoomed_pass`

@@ -1,28 +1,26 @@
 """BEGAN: a discriminator that is an autoencoder.
 
-Berthelot, Schumm, Metz, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", 2017, figure 1
-and the section on the model architecture: 3x3 convolutions, each followed by an ELU; two at each side,
-three at the image's; filters that grow linearly with each down-sampling in the encoder (n, 2n, ...) and
-stay at n in the decoder; down-sampling by stride 2, up-sampling by the nearest neighbour; 8x8 for every
-image size at the smallest; linear layers without non-linearity to and from the embedding; no batch
-normalisation, no dropout.  The generator is one more decoder.
+Berthelot, Schumm, Metz, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", 2017, figure 1 and the section
+on the model architecture: 3x3 convolutions, each followed by an ELU, two at each side, three at the image's; filters
+that grow linearly with each down-sampling in the encoder (n, 2n, ...) and stay n in the decoder; down-sampling by
+stride 2, up-sampling by the nearest neighbour, to 8x8 at the smallest; linear layers to and from the embedding; no
+batch normalisation, no dropout.  The generator is a decoder, too.
 
-Left open by the text and closed here: the first convolution at a new side has the stride and keeps the
-filters, the second adds n.  With n = 128 and 128x128 images both networks together then have 17.27
-million weights; the paper counts 17.3 million.  The initial weights are those of the framework that it
-was written in: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio, "Understanding the
-difficulty of training deep feedforward neural networks", AISTATS 2010), biases 0.  The optional skip
+The text leaves open, and here: the first convolution at a new side has the stride and keeps the filters, the second
+adds n.  With n = 128 and 128x128 images both networks have 17.27 million weights; the paper counts 17.3 million.
+Initial weights are those of the paper's framework: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio,
+"Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010), biases 0.  The optional skip
 connections and vanishing residuals are left out.
 
-Class-conditional form, which the paper does not have: the class as extra constant channels of the
-discriminator's input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014), and one-hot
-beside the embedding of its decoder, as beside the generator's latent vector.
+The class-conditional form is not in the paper: the class as constant channels of the discriminator's input (Mirza and
+Osindero, "Conditional Generative Adversarial Nets", 2014), and one-hot beside its embedding and the latent vector.
 """
 
 import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.dcgan import DenseGenerator
 from sonoforge.models.labels import check_conditioning, one_hot
 from sonoforge.models.spectral import draw_weights
@@ -43,9 +41,9 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 class Generator(DenseGenerator):
-    """Latent vector to image, which nothing bounds, as in the paper; also the discriminator's decoder.
+    """Latent vector to image, unbounded as in the paper; also the discriminator's decoder.
 
-    Args beside those of `sonoforge.models`; the paper's latents are of 64:
+    Args in addition to `sonoforge.models` (the paper's latents have length 64):
         width: Filters n of each convolution.
     """
 
@@ -63,10 +61,10 @@ class Generator(DenseGenerator):
 class Discriminator(nn.Module):
     """Image to the error of its reconstruction: small where the image looks real.
 
-    Args beside those of `sonoforge.models`:
+    Args in addition to `sonoforge.models`:
         conditioning: ``"none"``, or ``"concatenation"``: the class is an input of encoder and decoder.
         width: Filters n of the first convolutions.
-        embedding: Length of the hidden vector between encoder and decoder.
+        embedding: Length of the vector between encoder and decoder.
     """
 
     def __init__(
@@ -101,13 +99,15 @@ class Discriminator(nn.Module):
         return reconstructed
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Return the mean absolute error of each image's reconstruction (N,), at least 0; and None.
-
-        The paper's loss with exponent eta = 1, as a mean over an image's values; see `reconstruct`.
-        """
+        """Return each image's mean absolute reconstruction error (N,), the paper's loss with eta = 1, and None."""
         return (images - self.reconstruct(images, labels)).abs().flatten(1).mean(1), None
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights: Glorot's uniform distribution, biases 0."""
     draw_weights(network, generator, lambda weight: nn.init.xavier_uniform_(weight, generator=generator))
+
+
+ARCHITECTURES = {
+    "began": Architecture(Generator, Discriminator, initialise, reconstruction=True, needs=("reconstruction loss",))
+}

@@ -1,14 +1,13 @@
-"""BigGAN: residual blocks, class-conditional batch normalisation, self-attention, all of it wide.
+"""BigGAN: wide residual blocks, class-conditional batch normalisation, self-attention.
 
 Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", ICLR 2019.  Section 3:
-a class embedding shared by all layers, and skip-z: the latent vector is cut into chunks, of which the first layer and
-each block get one.  Section 3.1: orthogonal initial weights.  Appendix B: figure 15, the blocks; tables 4 to 6, the
-layers at 128, 256 and 512 pixels, which are followed here but that self-attention always stands at 64x64; 32 and 64 are
-not in the paper, and are as in its authors' code.  Both networks are spectrally normalised (Miyato, Kataoka, Koyama,
-Yoshida, ICLR 2018).
+a class embedding shared by all layers, and skip-z: the latent vector is cut into chunks, one for the first layer and
+one for each block.  Section 3.1: orthogonal initial weights.  Appendix B: figure 15, the blocks; tables 4 to 6, the
+layers at 128, 256 and 512 pixels, except that self-attention here always stands at 64x64; 32 and 64 pixels follow the
+authors' code.  Both networks are spectrally normalised (Miyato, Kataoka, Koyama, Yoshida, ICLR 2018).
 
-Generalised: 224 has the blocks of 128 on maps from 7x7 on; images of less than 128 pixels have their attention at half
-their side.  Without classes, only the latent chunks steer the normalisation.
+Generalised: 224 has the blocks of 128 on maps from 7x7 on; images below 128 pixels have their attention at half their
+side.  Without classes only the latent chunks steer the normalisation.
 """
 
 import functools
@@ -21,14 +20,15 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
 from sonoforge.models.spectral import normalised
 
-WIDTH = 96  # channels that the paper's multipliers are of (table 1)
+WIDTH = 96  # base of the paper's channel multipliers (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
-EPSILON = 1e-4  # of spectral and batch normalisation: the authors' code
+EPSILON = 1e-4  # of spectral and batch normalisation (the authors' code)
 _ATTENTION_SIDE = 64  # of the maps, at most
 
 
@@ -89,10 +89,9 @@ class _UpBlock(nn.Module):
 class Generator(nn.Module):
     """Latent vector and class to image.
 
-    Args beside those of `sonoforge.models`:
-        latent_size: The paper's is 20 for the first layer and for each block, 120 at 128; at least 1 for each, or a
-            ValueError.
-        width: Channels that the multipliers of tables 4 to 6 are of.
+    Args in addition to `sonoforge.models`:
+        latent_size: At least 1 number for the first layer and each block; the paper has 20 each, 120 at 128 pixels.
+        width: Base of the multipliers of tables 4 to 6.
     """
 
     latent_distribution = "normal"
@@ -114,7 +113,7 @@ class Generator(nn.Module):
             _UpBlock(inputs, outputs, chunk + embedding)
             for (inputs, outputs), chunk in zip(pairwise(widths), chunks[1:], strict=True)
         ])  # fmt: skip
-        # Number of blocks before it, and the maps that it gets.
+        # The attention's place: the number of blocks before it.
         self.attended = doublings(_attention_side(image_size), self.base)
         self.attention = SelfAttention(widths[self.attended])
         self.norm = nn.BatchNorm2d(widths[-1], EPSILON)
@@ -161,7 +160,7 @@ class _DownBlock(nn.Module):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one score: large where the image looks real; see `Generator`.  The paper has projection."""
+    """Image to one score: large where the image looks real.  The paper's conditioning is projection."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
@@ -183,3 +182,6 @@ class Discriminator(ScoredLayers):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
         return relu(self.layers(images)).sum((2, 3))
+
+
+ARCHITECTURES = {"biggan": Architecture(Generator, Discriminator)}

@@ -2,8 +2,8 @@
 
 Berezsky and Liashchynskyi 2024 write a cell as ``{N, C, [ATTN]}``: N nodes; C, one digit for each edge, those from the
 first node before those from the second, and so on, with a dash between; and the cells that self-attention follows.
-``{4, 235-66-7, [4]}`` has edges 2, 3 and 5 from node 1 to nodes 2, 3 and 4.  A node sums what comes in; the first one
-is the cell's input, the last its output.
+``{4, 235-66-7, [4]}`` has edges 2, 3 and 5 from node 1 to nodes 2, 3 and 4.  A node sums its incoming edges; the first
+one is the cell's input, the last its output.
 """
 
 from __future__ import annotations
@@ -14,32 +14,24 @@ from dataclasses import dataclass, replace
 
 from sonoforge.models import doublings, smallest_side
 
-NODES = (3, 5)
-"""Least and most nodes of a cell."""
-
+NODES = (3, 5)  # least and most nodes of a cell
 _COMMON = {1: "convolution 1x1", 2: "convolution 3x3", 3: "convolution 5x5", 4: "separable convolution 3x3"}
 _COMMON |= {5: "zero", 6: "skip"}
+# The operation of each digit, by network; section 3 explains 1, 2, 3, 5, 6 and 7 by example, and 4 and 8 follow.
 OPERATIONS: Mapping[str, Mapping[int, str]] = {
     "generator": _COMMON,
     "discriminator": {**_COMMON, 7: "max-pool 3x3", 8: "average-pool 3x3"},
 }
-"""What each digit stands for, by network; 4 and 8 follow from the others (section 3 explains 1, 2, 3, 5, 6 and 7 by
-example)."""
 
-_EXAMPLE = "{4, 235-66-7, [4]}"
-# What a code is made of, each with the expression that finds it; spaces may stand before any of it.
-_BEGINNING = (("{", r"\{"), ("the number of nodes", "[0-9]+"), ("a comma", ","))
-_DASH = ("a dash", "-")
-_NUMBERS = "numbers of cells, from 1, as in [3, 4]", r"(?:[1-9][0-9]*(?:\s*,\s*[1-9][0-9]*)*)?"
-_ATTENTION = (("a comma", ","), ("[", r"\["), _NUMBERS, ("]", r"\]"))
-_END = (("}", r"\}"), ("nothing more", "$"))
+# Nodes, edges and cells, in a text without spaces.
+_FORM = re.compile(r"\{([0-9]+),([0-9]+(?:-[0-9]+)*)(?:,\[((?:[1-9][0-9]*(?:,[1-9][0-9]*)*)?)\])?\}")
 _PUBLISHED_SIZE = 64  # pixels
 _LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
 
 
 @dataclass(frozen=True)
 class Code:
-    """A cell, and which of a network's cells self-attention follows."""
+    """A cell, and the numbers of a network's cells that self-attention follows."""
 
     nodes: int
     edges: tuple[tuple[int, ...], ...]  # for each node but the last, the digits of its edges to all later nodes
@@ -60,50 +52,24 @@ def parse(text: str, network: str) -> Code:
         network: ``generator`` or ``discriminator``, whose operations differ.
 
     Raises:
-        ValueError: Another form; the message names the character where the first wrong part begins.
+        ValueError: Another form, or a number out of range.
     """
-    _, count, comma = _read_parts(text, 0, _BEGINNING)
-    least, most = NODES
-    nodes, end = int(count[1]), comma.end()
-    if not least <= nodes <= most:
-        raise ValueError(f"{_at(text, count.start(1))}, expected {least} to {most} nodes")
-    known = "".join(map(str, OPERATIONS[network]))
-    digits = ", ".join(f"{digit} ({name})" for digit, name in OPERATIONS[network].items())
-    edges = []
-    for node in range(1, nodes):
-        what = (
-            f"{nodes - node} edges from node {node}, one to each later node, each an operation of a {network}: {digits}"
-        )
-        group = (what, f"[{known}]{{{nodes - node}}}")
-        *_, listed = _read_parts(text, end, (group,) if node == 1 else (_DASH, group))
-        edges.append(tuple(map(int, listed[1])))
-        end = listed.end()
-    cells: list[int] = []
-    if text[end:].lstrip().startswith(","):
-        _, _, numbers, closing = _read_parts(text, end, _ATTENTION)
-        cells, end = sorted(map(int, re.findall("[0-9]+", numbers[1]))), closing.end()
-        if len(set(cells)) < len(cells):
-            raise ValueError(f"{_at(text, numbers.start(1))}: found a cell twice, expected each once")
-    _read_parts(text, end, _END)
-    return Code(nodes, tuple(edges), tuple(cells))
-
-
-def _read_parts(text: str, place: int, parts: tuple[tuple[str, str], ...]) -> list[re.Match[str]]:
-    """Find parts one after the other; the first group of each match is the part without the spaces before it."""
-    found: list[re.Match[str]] = []
-    for what, expression in parts:
-        part = re.compile(rf"\s*({expression})").match(text, place)
-        if part is None:
-            wrong = place + len(text[place:]) - len(text[place:].lstrip())
-            raise ValueError(f"{_at(text, wrong)}, expected {what}, as in {_EXAMPLE}")
-        found.append(part)
-        place = part.end()
-    return found
-
-
-def _at(text: str, place: int) -> str:
-    found = repr(text[place]) if place < len(text) else "its end"
-    return f"found {text!r} with {found} at character {place + 1}"
+    form = _FORM.fullmatch("".join(text.split()))
+    if form is None:
+        raise ValueError(f"found {text!r}, expected a code such as {{4, 235-66-7, [4]}}")
+    nodes, groups, cells = int(form[1]), form[2].split("-"), sorted(map(int, re.findall("[0-9]+", form[3] or "")))
+    if not NODES[0] <= nodes <= NODES[1]:
+        raise ValueError(f"found {text!r} with {nodes} nodes, expected {NODES[0]} to {NODES[1]}")
+    wanted = list(range(nodes - 1, 0, -1))
+    if [len(group) for group in groups] != wanted:
+        edges = "-".join(map(str, wanted))
+        raise ValueError(f"found {text!r}, expected groups of {edges} edges: one from each node to each later node")
+    if unknown := set(map(int, form[2].replace("-", ""))) - set(OPERATIONS[network]):
+        digits = ", ".join(f"{digit} ({name})" for digit, name in OPERATIONS[network].items())
+        raise ValueError(f"found {text!r} with operation {min(unknown)}, expected those of a {network}: {digits}")
+    if len(set(cells)) < len(cells):
+        raise ValueError(f"found {text!r} with self-attention twice after a cell")
+    return Code(nodes, tuple(tuple(map(int, group)) for group in groups), tuple(cells))
 
 
 def cell_sides(network: str, image_size: int) -> tuple[int, ...]:
@@ -127,6 +93,13 @@ def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
     return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
 
 
+# The codes of the paper by name, for its 64x64 pixels: section 3, and its tables of the two cells that were found.
+#
+# The tables print sums of layers (L0 is node 1), each of which is an edge; missing edges are zero.  The generator
+# (table 2): L1 = 3x3(L0), L2 = L1 + separable(L0), L3 = L2 + 3x3(L1) + 3x3(L0).  The discriminator (table 4): L1 =
+# 3x3(L0), L2 = L1 + separable(L0), L3 = average-pool(L2), L4 = L0 + L3 + average-pool(L2); so three edges are zero,
+# where section 5 speaks of one.  The input of the separable convolution is not printed: L1 has its edge, so it is
+# L0.  The paper's example of a code to mutate, 107590 (section 3), has unknown digits.
 PUBLISHED: Mapping[str, Mapping[str, Code]] = {
     "generator": {"found": parse("{4, 242-62-6, [3, 4]}", "generator")},
     "discriminator": {
@@ -134,19 +107,12 @@ PUBLISHED: Mapping[str, Mapping[str, Code]] = {
         "found": parse("{5, 2456-655-88-6, [1, 2]}", "discriminator"),
     },
 }
-"""The codes of the paper by name, for its 64x64 pixels: section 3, and its tables of the two cells that were found.
-
-Those tables print sums of layers (L0 is node 1), of which each is an edge, and what is left out is zero.  The generator
-(table 2): L1 = 3x3(L0), L2 = L1 + separable(L0), L3 = L2 + 3x3(L1) + 3x3(L0).  The discriminator (table 4): L1 =
-3x3(L0), L2 = L1 + separable(L0), L3 = average-pool(L2), L4 = L0 + L3 + average-pool(L2); so three edges are zero, where
-section 5 speaks of one zero operation.  The input of the separable convolution is not printed: L1 has its edge, so it
-is L0.  The example of a code to mutate, 107590 (section 3), has digits that stand for nothing."""
 
 
 def resolve(text: str, network: str, image_size: int) -> Code:
     """Return a code, or one of the paper's by name, for a network of this size.
 
-    Of a named code, self-attention stays at maps of the same side, where there are such.
+    A named code keeps its self-attention at maps of the same side, where they exist.
 
     Raises:
         ValueError: It is neither, or there is no network of this size.

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
 from sonoforge.models.layers import make_activation, make_norm
 
@@ -45,10 +46,10 @@ def upsample(inputs: int, outputs: int, stride: int = 2, *, bias: bool) -> nn.Co
 
 
 class Hidden(NamedTuple):
-    """What follows each hidden convolution of either network."""
+    """The layers after each hidden convolution of either network."""
 
-    # Of `layers.NORMS`.  ``"none"`` in a discriminator whose loss judges each image alone: the others mix the
-    # images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
+    # Of `layers.NORMS`; ``"none"`` for a discriminator under a gradient penalty, as the others mix the images of a
+    # batch (Gulrajani 2017, section 4).
     norm: str = "batch"
     activation: str = "leaky-relu"  # of `layers.ACTIVATIONS`
 
@@ -102,9 +103,9 @@ class DenseGenerator(nn.Module):
 class Generator(DenseGenerator):
     """Latent vector to image.
 
-    Args beside those of `sonoforge.models`; the paper's latents are of 100:
+    Args in addition to `sonoforge.models` (the paper's latents have length 100):
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        hidden: What follows each hidden layer; the paper: batch normalisation and ReLU.
+        hidden: The paper: batch normalisation and ReLU.
     """
 
     def __init__(
@@ -126,15 +127,7 @@ class Generator(DenseGenerator):
 class Discriminator(ScoredLayers):
     """Image to one logit: large where the image looks real.
 
-    Spectral normalisation (Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative
-    Adversarial Networks", ICLR 2018) divides each weight by its largest singular value, estimated by
-    one step of power iteration at each pass in training mode.  The state dict then holds, in place of
-    ``weight``, ``parametrizations.weight.original`` and the two vectors of the iteration,
-    ``parametrizations.weight.0._u`` and ``_v``: a training resumed without them would differ.
-
-    Args beside those of `sonoforge.models`:
-        width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        hidden: What follows each hidden convolution.
+    The arguments are the generator's, and ``conditioning``.
     """
 
     def __init__(
@@ -167,26 +160,15 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             module.bias.zero_()
 
 
-# The DCGAN of the MSc thesis behind the balanced classifier (S. H., Middlesex University, 2024).
+# The DCGAN of the MSc thesis behind the balanced classifier (S. H., Middlesex University, 2024): latent 100 -> dense
+# 28x28x256 -> transposed convolutions 28x28x128, 56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as
+# discriminator; batch normalisation and LeakyReLU in both.  Its drawing of the networks (section 2.3, figure 10) has
+# batch normalisation in every layer of the discriminator but the last, so in the first one, too, unlike Radford et al.
 #
-# The thesis gives the layers: latent 100 -> dense 28x28x256 -> transposed convolutions 28x28x128,
-# 56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as discriminator; batch normalisation and
-# LeakyReLU in both.  Its drawing of the networks (section 2.3, figure 10) has batch normalisation in every
-# layer of the discriminator but the last, so in the first one too, where Radford et al. have none.  It
-# leaves these open; here they follow the original method
-# (Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
-# Adversarial Networks", ICLR 2016):
-#
-# * kernel 5x5: figure 1 and the authors' released code;
-# * LeakyReLU slope 0.2: section 4 (there in the discriminator; the thesis has LeakyReLU in both);
-# * weights from N(0, 0.02), and the scales of batch normalisation from N(1, 0.02): section 4 and the
-#   authors' code;
-# * no batch normalisation on the generator's output: section 3;
-# * batch normalisation of the dense layer over its 256 channels, not over its 200 704 single values:
-#   section 3 normalises by channel everywhere.
-#
-# Generalised: any image size that is a multiple of 8 (the thesis: 224), any number of channels (the thesis
-# does not say), and classes (the thesis trains one pair of networks for each class).
+# What it leaves open follows Radford et al.: kernel 5x5 (figure 1 and the authors' code); slope 0.2 (section 4);
+# initial weights (section 4 and the code); no batch normalisation on the generator's output, and of the dense layer
+# over its 256 channels, not its 200 704 values (section 3).  Generalised: any image size that is a multiple of 8, any
+# number of channels, and classes (the thesis trains a pair of networks for each class).
 
 DOWNSCALE = 8  # three layers of stride 2
 
@@ -200,9 +182,9 @@ def _base_size(image_size: int) -> int:
 class ThesisGenerator(DenseGenerator):
     """Latent vector to image.
 
-    Args beside those of `sonoforge.models`; the image's side is a multiple of 8:
-        activation: Of the hidden layers, see `layers.ACTIVATIONS`; the thesis: leaky ReLU.
-        norm: Of the hidden layers, see `layers.NORMS`; the thesis: batch.
+    Args in addition to `sonoforge.models`, with any multiple of 8 as image size:
+        activation: Of the hidden layers, see `layers.ACTIVATIONS`.
+        norm: Of the hidden layers, see `layers.NORMS`.
     """
 
     def __init__(
@@ -222,10 +204,8 @@ class ThesisGenerator(DenseGenerator):
 class ThesisDiscriminator(ScoredLayers):
     """Image to one logit: large where the image looks real.
 
-    The thesis ends in a sigmoid; here it is part of the loss (BCE with logits), which is the same
-    function without its loss of precision near 0 and 1.
-
-    The arguments are the generator's, but for ``conditioning``.
+    The thesis ends in a sigmoid; here it is part of the loss, without loss of precision near 0 and 1.  The arguments
+    are the generator's, and ``conditioning``.
     """
 
     def __init__(
@@ -240,3 +220,16 @@ class ThesisDiscriminator(ScoredLayers):
         super().__init__()
         self.layers = nn.Sequential(*falling([channels, 32, 64, 128], Hidden(norm, activation)), nn.Flatten())
         self.head = ScoreHead(_base_size(image_size) ** 2 * 128, classes, conditioning)
+
+
+ARCHITECTURES = {
+    "dcgan-thesis": Architecture(ThesisGenerator, ThesisDiscriminator, initialise, free_hidden=("activation", "norm")),
+    "dcgan": Architecture(
+        lambda norm="batch", activation="relu", **options: Generator(**options, hidden=Hidden(norm, activation)),
+        lambda norm="batch", activation="leaky-relu", **options: Discriminator(
+            **options, hidden=Hidden(norm, activation)
+        ),
+        initialise,
+        free_hidden=("activation", "norm"),
+    ),
+}

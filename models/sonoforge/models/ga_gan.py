@@ -1,18 +1,16 @@
-"""GA-GAN: a generator and a discriminator of cells that a genetic algorithm has found.
+"""GA-GAN: a generator and a discriminator of cells found by a genetic algorithm.
 
 Berezsky and Liashchynskyi, "Method of generative-adversarial networks searching architectures for biomedical images
-synthesis", Radio Electronics, Computer Science, Control, 2024.  The paper has 64x64 pixels, three channels and four
-classes; spectral normalisation of every convolution, transposed convolution and linear layer of both networks.
+synthesis", Radio Electronics, Computer Science, Control, 2024: 64x64 pixels, three channels, four classes; spectral
+normalisation of every convolution, transposed convolution and linear layer; the layers of tables 1 to 4.  An
+up-sampling block's convolution has twice the channels of its gated linear unit: table 2 prints C and C / 2, and the
+first block of table 1 ends with as many as it begins with.
 
-The layers are those of its tables 1 to 4.  An up-sampling block's convolution has twice the channels that its gated
-linear unit hands on: table 2 prints C and C / 2, and the first block of table 1 ends with as many as it begins with.
-
-Generalised: there is one cell for each doubling from 4x4 (224 pixels: 7x7) to the image, and channels halve towards the
-image from at most 16 times the width, as at 64 pixels.  Not in the paper, and decided here: the inside of
-self-attention (its gate that begins at 0, pooled keys and values, widths: Zhang et al. 2019); tanh at the output;
-spectral normalisation of the class embedding (Miyato and Koyama 2018); that the 3x3 convolution of the down-sampling
-block, which section 3 calls separable and table 4 does not, is of all channels; and, without classes, a scale and a
-shift of its own for the generator's batch normalisation.
+Generalised: one cell for each doubling from 4x4 (224 pixels: 7x7) to the image, and channels that halve towards the
+image from at most 16 times the width, as at 64 pixels.  Decided here: the inside of self-attention (its gate that
+begins at 0, pooled keys and values, widths: Zhang et al. 2019); tanh at the output; spectral normalisation of the class
+embedding (Miyato and Koyama 2018); that the 3x3 convolution of the down-sampling block, separable in section 3 but not
+in table 4, is of all channels; and, without classes, plain batch normalisation in the generator.
 """
 
 from collections.abc import Callable
@@ -24,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn.functional import glu, interpolate, pixel_unshuffle
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.cell_codes import OPERATIONS, Code, attention_cells, resolve
 from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention, make_activation
 from sonoforge.models.spectral import convolution, normalised
 
-WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
+WIDTH = 64  # channels of the discriminator's first layer; the generator's last maps have twice as many
 ACTIVATION = "elu"
 _MOST = 16  # times the width, at the smallest maps
 
@@ -47,7 +46,7 @@ def _activated(layer: nn.Module, width: int, activation: str) -> nn.Module:
     return nn.Sequential(layer, make_activation(activation), nn.BatchNorm2d(width))
 
 
-# By the names of `codes.OPERATIONS`; zero has no layer, as nothing comes along its edge.
+# By the names of `cell_codes.OPERATIONS`; a zero edge has no layer.
 _LAYERS: dict[str, Callable[[int, str], nn.Module]] = {
     "convolution 1x1": _activated_convolution(1),
     "convolution 3x3": _activated_convolution(3),
@@ -62,13 +61,13 @@ _LAYERS: dict[str, Callable[[int, str], nn.Module]] = {
 class Cell(nn.Module):
     """Maps to maps of the same shape: every node sums its incoming edges, and the cell's input is added at the end.
 
-    Where self-attention follows, what it adds to the cell's output is the third summand (table 1, L11 = L8 + L10 + L9).
-    Each convolution is followed by activation and batch normalisation.  Layers are named by their edge and operation,
-    so that networks of other codes have those that they share under the same names.
+    Self-attention, where it follows, adds a third summand (table 1, L11 = L8 + L10 + L9).  Each convolution is followed
+    by activation and batch normalisation.  Layers are named by their edge and operation, so that networks of different
+    codes share the names of common layers.
 
     Args:
-        code: What the cell is.
-        network: ``generator`` or ``discriminator``, which the code is of.
+        code: Of the cell.
+        network: The code's, ``generator`` or ``discriminator``.
         width: Channels.
         attends: Whether self-attention follows.
         activation: See `layers.ACTIVATIONS`.
@@ -109,7 +108,7 @@ def discriminator_widths(image_size: int, width: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Cells:
-    """What all cells of a network are, and the activation of all its layers."""
+    """The code of a network's cells, and the activation of all its layers."""
 
     cell: str = "found"  # code, or the name of one of the paper's
     activation: str = ACTIVATION  # in place of every ELU; see `layers.ACTIVATIONS`
@@ -152,9 +151,9 @@ class _UpSampling(nn.Module):
 class Generator(nn.Module):
     """Latent vector and class to image.
 
-    Args beside those of `sonoforge.models`; the paper's latents are of 128:
+    Args in addition to `sonoforge.models` (the paper's latents have length 128):
         width: Half the channels of the maps at the image's side.
-        cells: What they are; a code that is none, or of another size, is a ValueError.
+        cells: A wrong code, or one for another size, is a ValueError.
     """
 
     latent_distribution = "normal"
@@ -205,8 +204,7 @@ class _DownSampling(nn.Module):
 class Discriminator(ScoredLayers):
     """Image to one score: large where the image looks real.  The paper's conditioning is projection.
 
-    Args beside the generator's:
-        width: Channels of the first layer.
+    The arguments are the generator's, but ``width`` is the channels of the first layer.
     """
 
     def __init__(
@@ -234,3 +232,13 @@ class Discriminator(ScoredLayers):
         for cell, down in zip(self.cells, self.downs, strict=True):
             maps = down(cell(maps))
         return maps.sum((2, 3))
+
+
+ARCHITECTURES = {
+    "ga-gan": Architecture(
+        lambda cell="found", activation=ACTIVATION, **options: Generator(**options, cells=Cells(cell, activation)),
+        lambda cell="found", activation=ACTIVATION, **options: Discriminator(**options, cells=Cells(cell, activation)),
+        cells=True,
+        free_hidden=("activation",),
+    )
+}

@@ -1,16 +1,14 @@
-"""Class labels: how they enter a generator, and how a discriminator uses them.
+"""Class labels in generators and discriminators.
 
-A generator gets the class one-hot beside the latent vector (Mirza and Osindero, "Conditional
-Generative Adversarial Nets", 2014; Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary
-Classifier GANs", ICML 2017, which gives the same).  A learned embedding would add nothing: the first
-layer is linear, so its columns for the one-hot part already are an embedding of that layer's width.
+A generator gets the class one-hot beside the latent vector (Mirza and Osindero, "Conditional Generative Adversarial
+Nets", 2014; Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  A learned
+embedding would add nothing: the first layer is linear, so its columns for the one-hot part are one already.
 
 A discriminator scores its last features in one of three ways:
 
-* ``"none"``: it never sees the class;
-* ``"projection"``: the score of an image of class y is increased by the inner product of a learned
-  embedding of y with the features (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR
-  2018, equation 11);
+* ``"none"``: without the class;
+* ``"projection"``: the score of an image of class y is increased by the inner product of a learned embedding of y with
+  the features (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018, equation 11);
 * ``"auxiliary"``: it also predicts the class, by linear logits of the features (Odena 2017, section 3).
 """
 
@@ -23,21 +21,21 @@ CONDITIONINGS = ("none", "projection", "auxiliary")
 
 
 def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); without labels there is a ValueError."""
+    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); missing labels are a ValueError."""
     if labels is None:
         raise ValueError(f"labels: found None, expected (N,) int64 below {classes}: the network is conditional")
     return nn.functional.one_hot(labels, classes).to(dtype)
 
 
 def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
-    """Return (N, Z + K): latents (N, Z) and the one-hot labels; the latents alone for no classes."""
+    """Return latents (N, Z) with their one-hot labels: (N, Z + K); latents alone without classes."""
     if classes == 0:
         return latents
     return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1)
 
 
 def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] = CONDITIONINGS) -> None:
-    """Refuse a conditioning that a discriminator does not know, or one on classes without any.
+    """Refuse an unknown conditioning, or one on classes without any.
 
     Raises:
         ValueError: Either of these.
@@ -82,7 +80,7 @@ class ScoreHead(nn.Module):
 
 
 class ScoredLayers(nn.Module):
-    """A discriminator of image to features, and by ``head`` to one score: large where the image looks real."""
+    """A discriminator: image to features, then by ``head`` to one score, large where the image looks real."""
 
     layers: nn.Sequential
     head: ScoreHead

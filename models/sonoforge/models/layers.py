@@ -1,4 +1,4 @@
-"""Layers that several networks share: activations and normalisations by name, conditional norm, self-attention."""
+"""Layers shared by several networks: activations and normalisations by name, conditional norm, self-attention."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,7 @@ from torch.nn.functional import max_pool2d
 
 from sonoforge.models.spectral import convolution, normalised
 
-# For networks whose paper's choice may be changed.  Each activation is exported to ONNX as one operator, and has the
-# second derivative that gradient penalties take.
+# Each activation is one ONNX operator, and has the second derivative that gradient penalties need.
 SLOPE = 0.2  # of leaky ReLU: Radford, Metz, Chintala, ICLR 2016, section 4
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -38,8 +37,8 @@ def make_activation(name: str) -> nn.Module:
 
 NORMS = ("batch", "batch-renorm", "none")
 MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # r_max and d_max once they are fully relaxed: section 4
-# Passes of plain batch normalisation, and after which r_max and d_max are fully relaxed.  Section 4 has 5000, 40 000
-# and 25 000 training steps; a fiftieth of them here, as a GAN of a few hundred images takes hundreds to thousands.
+# Passes of plain batch normalisation, and until r_max and d_max are fully relaxed: a fiftieth of section 4's 5000, 40
+# 000 and 25 000 training steps, as a GAN of a few hundred images takes hundreds to thousands.
 PLAIN_PASSES, SCALE_PASSES, SHIFT_PASSES = 100, 800, 500
 
 
@@ -77,12 +76,12 @@ class BatchRenorm2d(nn.BatchNorm2d):
 
 
 def _relaxed(passes: Tensor, full: int) -> Tensor:
-    """Return the share, 0 to 1, to which a limit is relaxed: 0 at first, then rising in a line."""
+    """Return the share, 0 to 1, to which a limit is relaxed: 0 at first, then rising linearly."""
     return ((passes - PLAIN_PASSES) / (full - PLAIN_PASSES)).clamp(0, 1)
 
 
 def make_norm(name: str, channels: int) -> list[nn.Module]:
-    """Return the normalisation of this name as layers: one, or none at all for ``"none"``.
+    """Return the normalisation of this name as layers: one, or none for ``"none"``.
 
     Raises:
         ValueError: Another name.
@@ -114,18 +113,19 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Each pixel of the maps adds what it attends to anywhere in the image.
+    """Add to each pixel of the maps a mean over the image, weighted by attention.
 
-    Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019, section 3, with the
-    value at half the channels, and keys and values pooled, as there.
+    Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019, section 3: values
+    have half the channels, and keys and values are pooled.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.queries = _projection(width, max(1, width // 8))
-        self.keys = _projection(width, max(1, width // 8))
-        self.values = _projection(width, max(1, width // 2))
-        self.output = _projection(max(1, width // 2), width)
+        few, half = max(1, width // 8), max(1, width // 2)
+        self.queries = convolution(width, few, 1, bias=False, epsilon=_EPSILON)
+        self.keys = convolution(width, few, 1, bias=False, epsilon=_EPSILON)
+        self.values = convolution(width, half, 1, bias=False, epsilon=_EPSILON)
+        self.output = convolution(half, width, 1, bias=False, epsilon=_EPSILON)
         self.strength = nn.Parameter(torch.zeros(()))  # gamma: nothing is attended to at first
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -137,7 +137,3 @@ class SelfAttention(nn.Module):
         attended = torch.bmm(values, weights.transpose(1, 2)).unflatten(2, maps.shape[2:])
         result: Tensor = maps + self.strength * self.output(attended)
         return result
-
-
-def _projection(inputs: int, outputs: int) -> nn.Module:
-    return convolution(inputs, outputs, 1, bias=False, epsilon=_EPSILON)

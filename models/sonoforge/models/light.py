@@ -5,9 +5,9 @@ Liu, Zhu, Song, Elgammal, "Towards Faster and Stabilized GAN Training for High-f
 excitation, in which maps gate the channels of others 16 times as large.  One convolution at each side: as Sauer,
 Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021 (appendix, FastGAN-lite).
 
-Changed here: no noise is added to the maps, so that what a seed draws is the same in every exported format; classes
-enter by conditional batch normalisation; and the generator may draw into label maps, with the normalisation of SPADE
-(Park, Liu, Wang, Zhu, CVPR 2019) in place of the batch's.
+Changed here: no noise is added to the maps, so that a seed draws the same image in every exported format; classes enter
+by conditional batch normalisation; and the generator may draw into label maps, with SPADE's normalisation (Park, Liu,
+Wang, Zhu, CVPR 2019) in place of the batch's.
 """
 
 from itertools import pairwise
@@ -23,7 +23,7 @@ from sonoforge.models.spade import KeptMaps, MapSettings, SpatiallyAdaptiveNorm
 from sonoforge.models.spectral import convolution, normalised
 
 CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
-REACH = 4  # doublings from the maps that gate to those that are gated (section 3.1)
+REACH = 4  # doublings from gating maps to gated ones (section 3.1)
 MAP_FEATURES = 32  # channels between a label map and its scales and shifts
 
 
@@ -62,10 +62,7 @@ class _SkipLayerExcitation(nn.Module):
 
 
 class Generator(KeptMaps):
-    """Latent vector, and class or label map, to image.
-
-    Channels are those of `CHANNELS` times the width, whose default is the paper's, too.
-    """
+    """Latent vector, and class or label map, to image; channels are `CHANNELS` times the width."""
 
     def __init__(self, settings: MapSettings) -> None:
         super().__init__(settings)
@@ -93,16 +90,16 @@ class Generator(KeptMaps):
         maps: Tensor | None = None,
         images: Tensor | None = None,
     ) -> Tensor:
-        """Draw images (N, C, S, S) in [-1, 1], whose last K channels are label maps as they were given.
+        """Draw images (N, C, S, S) in [-1, 1], whose last K channels are the given label maps.
 
-        See `spade.Generator.forward`; labels (N,) int64 are of a network with classes, and there is no encoder.
+        See `spade.Generator.forward`; labels (N,) int64 are for a network with classes, and there is no encoder.
         """
         del images
         condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
         if self.structures and maps is None:
             maps = self.choose_maps(latents)
         inside = None if maps is None else (maps + 1) / 2
-        # On the sphere, as the authors have it: what a latent vector says is its direction.
+        # On the sphere, as in the authors' code: only the direction of a latent vector matters.
         vectors = latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         vectors = vectors if condition is None else torch.cat([vectors, condition], 1)
         levels: list[Tensor] = [self.first(vectors[:, :, None, None])]

@@ -1,7 +1,6 @@
 """MobileNetV2 (Sandler et al., CVPR 2018) as torchvision defines it.
 
-The network is torchvision's own class.  This file adds what its users here need: an import that
-also works where torchvision was built for another torch than the one installed, and batch
+This file adds an import that also works where torchvision was built for another torch than the installed one, and batch
 normalisation that can be fine-tuned after it was folded into the convolutions.
 """
 
@@ -12,8 +11,7 @@ from torch import Tensor, nn
 
 from sonoforge.models.torchvision_import import import_torchvision
 
-EMBEDDING = 1280
-"""Width of the pooled feature vector that feeds the classifier."""
+EMBEDDING = 1280  # width of the pooled feature vector that feeds the classifier
 
 
 def mobilenet_v2(classes: int, dropout: float = 0.2) -> Any:
@@ -63,10 +61,10 @@ def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
 
 @torch.no_grad()
 def folded_statistics(net: Any) -> tuple[Tensor, Tensor]:
-    """Return what would reach every batch norm of a network from `load_folded`, by the running statistics of ``net``.
+    """Return what would reach every batch norm of a `load_folded` network, by the running statistics of ``net``.
 
     Args:
-        net: A torchvision ``MobileNetV2``, trained.
+        net: A trained torchvision ``MobileNetV2``.
 
     Returns:
         Mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
@@ -82,13 +80,13 @@ def folded_statistics(net: Any) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def restore_batch_norm(net: Any, means: Tensor, variances: Tensor) -> None:
-    """Give every batch norm the statistics that `folded_statistics` returns, not changing what the network computes.
+    """Give every batch norm the statistics of `folded_statistics`, without changing what the network computes.
 
-    The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while
-    train mode, which normalises by the batch's own statistics, sees ordinary activations.
+    The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while train mode, which
+    normalises by the batch's own statistics, sees ordinary activations.
 
     Raises:
-        ValueError: Their number is not that of the network's channels.
+        ValueError: Another number of channels.
     """
     norms = _norms(net)
     sizes = [norm.num_features for norm in norms]

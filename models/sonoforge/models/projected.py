@@ -6,9 +6,9 @@ network trained on other images, mixed across channels (fixed random 1x1 convolu
 discriminator for each scale.  Section 4.3: spectral normalisation, and strided 4x4 convolutions down to one map of
 scores.
 
-Left open there or decided here: masks reach every scale beside the frozen features, rearranged so that each place of a
-map has all mask pixels that it covers, because the frozen network knows pictures alone; a class is told by projection
-(Miyato and Koyama, ICLR 2018) at each place of the last maps.
+Decided here: masks, which the frozen network does not know, reach every scale beside its features, rearranged so that
+each place of a map has all mask pixels that it covers; classes enter by projection (Miyato and Koyama, ICLR 2018) at
+each place of the last maps.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models import smallest_side
+from sonoforge.models import light, smallest_side
+from sonoforge.models.architecture import Architecture, from_settings
 from sonoforge.models.labels import check_conditioning, one_hot
+from sonoforge.models.spade import MapSettings
 from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 32  # half the channels of each mixed map: 64, as in the paper
@@ -30,7 +32,7 @@ CONDITIONINGS = ("none", "projection")
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """What a discriminator is built from, beside its frozen network."""
+    """Size of a discriminator."""
 
     image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
     channels: int  # channels of the image and of its masks together
@@ -69,8 +71,8 @@ class Discriminator(nn.Module):
     """Image, and masks, to scores of every place at every scale.
 
     Args:
-        settings: Its size, and of what.
-        frozen: Images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; without parameters to train.
+        settings: Its size.
+        frozen: Images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; without trainable parameters.
     """
 
     def __init__(self, settings: DiscriminatorSettings, frozen: nn.Module) -> None:
@@ -123,13 +125,27 @@ class Discriminator(nn.Module):
 
 
 def _rearranged(masks: Tensor, side: int) -> Tensor:
-    """Masks (N, K, S, S) to (N, 16 K, side, side): what each place of a map covers, in 4x4 parts."""
+    """Masks (N, K, S, S) to (N, 16 K, side, side): the 4x4 parts that each place of a map covers."""
     fine = side * MASK_SIDE
     sized = interpolate(masks, (fine, fine), mode="bilinear", align_corners=False, antialias=True)
     return nn.functional.pixel_unshuffle(sized, MASK_SIDE)
 
 
-def initialise(network: Discriminator, generator: torch.Generator) -> None:
-    """Draw the weights of the fixed mixing and of the scales: He's normal ones, biases 0."""
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: in the discriminator's fixed mixing and scales He's normal ones, elsewhere orthogonal ones."""
+    if not isinstance(network, Discriminator):
+        draw_weights(network, generator)
+        return
     for part in (network.across_channels, network.across_scales, network.scales):
         draw_weights(part, generator, lambda weight: nn.init.kaiming_normal_(weight, SLOPE, generator=generator))
+
+
+ARCHITECTURES = {
+    "projected": Architecture(
+        from_settings(light.Generator, MapSettings),
+        lambda frozen, **options: Discriminator(DiscriminatorSettings(**options), frozen),
+        initialise,
+        projected=True,
+        needs=("feature network",),
+    )
+}

@@ -7,9 +7,8 @@ up to 1024), of the discriminator (Isola, Zhu, Zhou, Efros, CVPR 2017: patches; 
 and of the encoder, an option here.  All weights are spectrally normalised (Miyato, Kataoka, Koyama, Yoshida, ICLR 2018)
 but those that make scale and shift, as in the authors' code.
 
-The generator returns the map with the image, as channels of one sample: what a generator of images and masks returns,
-so that the same training and the same discriminator do for both.  Where it is given no label map, it draws into one of
-those that it keeps (`label_maps`).
+The generator returns image and map as channels of one sample, like a generator of images and masks, so that the same
+training and discriminator serve both.  Without a given label map, it draws into one of those that it keeps.
 
 Left open in the paper: padding.  Here the discriminator's patches cover the image evenly, so that both scales weigh the
 same in a mean over all scores.
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture, from_settings
 from sonoforge.models.labels import check_conditioning
 from sonoforge.models.spectral import convolution, draw_weights
 
@@ -90,7 +90,7 @@ def _generator_widths(image_size: int, width: int) -> list[int]:
 class Encoder(nn.Module):
     """Image to the mean and the log variance of its latent vector (appendix A, figure 14).
 
-    Args beside those of `sonoforge.models`:
+    Args in addition to `sonoforge.models`:
         width: Channels after the first layer.
     """
 
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True)
 class MapSettings:
-    """What a generator is built from that may draw into label maps."""
+    """Size of a generator that may draw into label maps."""
 
     image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
     channels: int  # channels of the image and of the label map together, C + K
@@ -128,20 +128,19 @@ class MapSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings(MapSettings):
-    """What SPADE's generator is built from; the paper's latents are of 256."""
+    """Size of SPADE's generator; the paper's latents have length 256."""
 
     structures: int = 1
-    # Whether an encoder learns, from real images, what the latent vector says (section 3, multi-modal synthesis).
+    # Whether an encoder learns the latent vectors of real images (section 3, multi-modal synthesis).
     encoder: bool = False
 
 
 class KeptMaps(nn.Module):
-    """A generator that draws into label maps, and keeps some among its weights to draw into where it is given none.
+    """A generator that draws into label maps, and keeps some among its weights for use when none is given.
 
     A map has a channel for each structure, -1 outside and 1 inside; the background has none.  A latent vector chooses
-    one of those kept, so that such a generator can be used as any other.
-
-    Label maps leave some channels to the image, and there are classes or label maps, or there is a ValueError.
+    one of the kept maps, so that such a generator can be used as any other.  Label maps must leave channels to the
+    image, and exclude classes, or there is a ValueError.
     """
 
     latent_distribution = "normal"
@@ -166,7 +165,7 @@ class KeptMaps(nn.Module):
         self.kept.copy_((bits * self.bits).sum(3).to(torch.uint8))
 
     def choose_maps(self, latents: Tensor) -> Tensor:
-        """Return a kept label map (N, K, S, S), -1 or 1, for each latent vector (N, Z): by its first number's quantile.
+        """Return a kept label map (N, K, S, S), -1 or 1, for each latent (N, Z), by the quantile of its first number.
 
         Raises:
             ValueError: None are kept.
@@ -213,12 +212,12 @@ class Generator(KeptMaps):
         Args:
             latents: (N, Z) float, normal.
             labels: None: there are no classes.
-            maps: (N, K, S, S) float; None: of those kept, see `choose_maps`.
-            images: (N, C, S, S) real images in [-1, 1] of these maps: the encoder gives a mean and a variance of each,
-                by which the latents are moved and scaled.  None: they stay.
+            maps: (N, K, S, S) float; None: kept ones, see `choose_maps`.
+            images: (N, C, S, S) real images in [-1, 1] of these maps, whose encoding moves and scales the latents; or
+            None.
 
         Returns:
-            (N, C + K, S, S): the images in [-1, 1], then the label maps as they were given.
+            (N, C + K, S, S): the images in [-1, 1], then the given label maps.
         """
         del labels
         if maps is None:
@@ -258,8 +257,8 @@ class _Patches(nn.Module):
 class Discriminator(nn.Module):
     """Image and label map to scores: large where a patch looks real and fits the map.
 
-    Args beside those of `sonoforge.models`, without classes:
-        channels: Channels of the image and of the label map together.
+    Args in addition to `sonoforge.models`, without classes:
+        channels: Channels of image and label map together.
         width: Channels after the first layer.
     """
 
@@ -282,7 +281,7 @@ class Discriminator(nn.Module):
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
         """Samples (N, C, S, S) in [-1, 1] to scores (N, 2, P), of P patches at each scale; no class logits.
 
-        At half the side a patch covers four of those at the full one, so its score stands there four times.
+        At half the side a patch covers four of the full one's, so its score stands there four times.
         """
         del labels
         scores = [maps[-1] for maps in self.feature_maps(samples)]
@@ -293,3 +292,6 @@ class Discriminator(nn.Module):
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0."""
     draw_weights(network, generator, lambda weight: nn.init.xavier_normal_(weight, INITIAL_GAIN, generator=generator))
+
+
+ARCHITECTURES = {"spade": Architecture(from_settings(Generator, GeneratorSettings), Discriminator, initialise)}

@@ -1,8 +1,8 @@
 """A zoomed second pass: where a network's own outline shows a lesion, the same network sees that part enlarged.
 
 Both passes are one network with fixed shapes, so that every format and device can run it: a part is cut, mirrored and
-resized by two matrix products, with the weights of an antialiased triangle filter.  It is seen mirrored because that
-costs nothing and makes the second pass differ more from the first, as a mirror image beside each pass would.
+resized by two matrix products, with the weights of an antialiased triangle filter.  Mirroring costs nothing and makes
+the second pass differ more from the first, as a mirror image beside each pass would.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _OUTLINE_WIDTH = 96  # channels of the map that block `OUTLINE_BLOCK` reads
 
 _SMALLEST = 0.35  # side of a window, as a share of the image's
 _MARGIN = 1.5  # side of a window, of the lesion's
-_SURE, _UNSURE = 0.4, 0.2  # largest share of a cell from which on the second pass is of the lesion, or of everything
+_SURE, _UNSURE = 0.4, 0.2  # largest share of a cell: from the first on the window is the lesion's, below the second all
 
 
 class OutlineHead(nn.Module):
@@ -34,7 +34,7 @@ class OutlineHead(nn.Module):
 
 
 class Passes(NamedTuple):
-    """What a network makes in both passes."""
+    """Results of both passes."""
 
     first: Tensor  # (N, 1280, s, s) its last maps of the whole image
     second: Tensor  # (N, 1280, s, s) of the window's mirror image
@@ -53,7 +53,7 @@ def run_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side:
         blocks: MobileNetV2's 19 blocks.
         outline: Reads the map before block `OUTLINE_BLOCK`.
         images: (N, 3, S, S), normalised.
-        side: Of what the network is shown in each pass, in pixels.
+        side: Side of the network's input in each pass, in pixels.
     """
 
     def run(maps: Tensor, start: int, end: int) -> Tensor:

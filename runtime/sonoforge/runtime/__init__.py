@@ -1,4 +1,4 @@
-"""The torch-free side: read a bundle, classify images, say when not to answer.
+"""The torch-free runtime: read a bundle, classify images, know when not to answer.
 
 from sonoforge.runtime import Classifier
 result = Classifier().classify("scan.png")
@@ -15,7 +15,7 @@ switch_off_telemetry()
 if TYPE_CHECKING:
     from sonoforge.runtime import distances, quality
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-    from sonoforge.runtime.explanations.overlay import draw as draw_overlay
+    from sonoforge.runtime.explanations import draw as draw_overlay
     from sonoforge.runtime.images.limits import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.decision import AtClinic
@@ -35,7 +35,7 @@ __all__ = [
     "quality",
 ]
 
-# Module of each public name, and its name there; none for the module itself.
+# Module of each public name, and its name there; empty for the module itself.
 _MODULES = {
     "AtClinic": ("inference.decision", "AtClinic"),
     "Bundle": ("bundle.reader", "Bundle"),
@@ -44,14 +44,14 @@ _MODULES = {
     "ImageError": ("images.limits", "ImageError"),
     "Result": ("inference.result", "Result"),
     "distances": ("distances", ""),
-    "draw_overlay": ("explanations.overlay", "draw"),
+    "draw_overlay": ("explanations", "draw"),
     "open_bundle": ("bundle.reader", "open_bundle"),
     "quality": ("quality", ""),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``sonoforge --help`` waits for none of them."""
+    """Import a public name on first use, so that ``sonoforge --help`` does not wait for it."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415

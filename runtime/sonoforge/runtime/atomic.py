@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, even when the process is killed while writing."""
+"""Write files and folders whole or not at all, even when the process is killed; temporary folders; strict JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file beside a file, whose name it takes when it is complete.
+    """Open a temporary file that takes the target's name when it is complete.
 
     A reader sees the old content or the new, never a part.  Missing parent folders are created.
 
@@ -48,7 +48,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
-                if os.name != "posix":  # where an open file cannot be renamed, and nothing is taken for a leftover
+                if os.name != "posix":  # where an open file cannot be renamed
                     file.close()
                 temporary.replace(target)
         except BaseException:
@@ -62,7 +62,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
 
 @functools.cache
 def _tidy_once(folder: Path) -> None:
-    """Remove leftovers when this process first writes into a folder: it may hold thousands of files."""
+    """Remove leftovers when this process first writes into a folder; it may hold thousands of files."""
     leftovers.remove_leftovers(folder)
 
 
@@ -74,21 +74,21 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) -> Iterator[Path]:
-    """Make a temporary folder beside a folder, whose name it takes when it is complete.
+    """Make a temporary folder that takes the target's name when it is complete.
 
-    A reader sees the old folder, the new one or, for an instant, none, but never a part.  Of a process that is killed
-    in that instant, the next one that writes there gives the old folder its name back; see `leftovers`.
+    A reader sees the old folder, the new one or, for an instant, none, but never a part.  If a process is killed in
+    that instant, the next one that writes there gives the old folder its name back; see `leftovers`.
 
     Args:
         path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
         durable: Whether to fsync every file, so that the folder also survives a power cut.
-        new: Whether a folder that another process has filled meanwhile stays, and this one fails.
+        new: Whether to fail if the folder exists and is not empty.
 
     Yields:
         The empty folder to fill.
 
     Raises:
-        SonoforgeError: The folder cannot be written (no permission, disk full), or is no longer ``new``.
+        SonoforgeError: The folder cannot be written (no permission, disk full), or is not ``new``.
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)
@@ -99,11 +99,22 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
             try:
                 yield temporary
                 if durable:
-                    _sync_files(temporary)
-                if new:
-                    temporary.rename(target)  # over an empty folder alone
+                    for file in filter(Path.is_file, temporary.rglob("*")):
+                        with file.open("r+b") as stream:
+                            os.fsync(stream.fileno())
+                    _sync_folder(temporary)
+                if new or not target.exists():
+                    temporary.rename(target)  # over nothing but an empty folder
                 else:
-                    _take_name(temporary, target)
+                    old = leftovers.set_aside_name(target)
+                    with leftovers.locked(target):
+                        target.rename(old)
+                        try:
+                            temporary.rename(target)
+                        except BaseException:
+                            old.rename(target)
+                            raise
+                        shutil.rmtree(old, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
@@ -114,11 +125,7 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder that many files will be written into, and write into it on trial.
-
-    Raises:
-        SonoforgeError: It cannot be made or written, such as on a full disk.
-    """
+    """Make a folder and check that it can be written; raise `SonoforgeError` otherwise, such as on a full disk."""
     trial = leftovers.temporary_name(folder / "trial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,24 +140,8 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def _take_name(temporary: Path, target: Path) -> None:
-    """Rename a folder to its target, and remove the one that had the name."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = leftovers.set_aside_name(target)
-    with leftovers.locked(target):
-        target.rename(old)
-        try:
-            temporary.rename(target)
-        except BaseException:
-            old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def remove_folder(path: Path) -> None:
-    """Remove a folder; a reader sees all of it or nothing, even when the process is killed meanwhile."""
+    """Remove a folder; a reader sees all of it or nothing, even if the process is killed meanwhile."""
     removed = leftovers.temporary_name(path)
     try:
         path.rename(removed)
@@ -164,16 +155,8 @@ def _unwritable(target: Path, error: OSError) -> SonoforgeError:
     return SonoforgeError(f"{target}: cannot be written ({reason}); choose another path or free this one")
 
 
-def _sync_files(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("r+b") as stream:
-                os.fsync(stream.fileno())
-    _sync_folder(folder)
-
-
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut where the file system allows it (POSIX)."""
+    """Make a rename survive a power cut, where the file system allows it (POSIX)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -187,44 +170,37 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder and remove it at the end.
-
-    Raises:
-        SonoforgeError: It cannot be made, or a file in it cannot be written.
-    """
+    """Make a folder and remove it at the end; raise `SonoforgeError` if it or a file in it cannot be written."""
+    remedy = "free some space, or set TMPDIR"
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sonoforge-", ignore_cleanup_errors=True))
         except OSError as error:
-            raise _no_room(error) from error
+            raise SonoforgeError(f"no temporary folder can be made ({error.strerror}); {remedy}") from error
         try:
             yield Path(folder)
         except OSError as error:
             if error.errno not in _CANNOT_WRITE:
                 raise
-            raise _no_room(error) from error
-
-
-def _no_room(error: OSError) -> SonoforgeError:
-    return SonoforgeError(f"no temporary folder can be written ({error.strerror}); free some space, or set TMPDIR")
+            raise SonoforgeError(f"the temporary folder cannot be written ({error.strerror}); {remedy}") from error
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text, newlines as given; what UTF-8 cannot hold is escaped; see `write_bytes`."""
+    """Write UTF-8 text, newlines as given, escaping characters that UTF-8 cannot hold; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
-    """Write one strict JSON document, indented by so many spaces; see `plain` and `write_bytes`."""
+    """Write one strict JSON document; see `plain` and `write_bytes`."""
     write_text(path, json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
-    """Return strict JSON of a `plain` value: each value inside it on one line where that fits, else indented by two.
+    """Return strict JSON of a `plain` value, with each inner value on one line if it fits, else indented by two.
 
     Args:
         value: The value.
-        indent: Spaces before the lines of what holds it; 0 for the document, which is never on one line.
+        indent: Spaces before the lines of the enclosing value; 0 for the document, which is never on one line.
         room: Characters left for it on its line.
     """
     line = json.dumps(value, allow_nan=False)
@@ -240,13 +216,10 @@ def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
-    """Turn a nested value into what strict JSON can hold.
+    """Turn a nested value into plain JSON values; raise `TypeError` for values without a JSON form.
 
-    numpy scalars and arrays become numbers and lists, dataclasses and mappings become objects,
-    paths become strings with forward slashes, NaN and infinity become ``null``.
-
-    Raises:
-        TypeError: The value holds something with no JSON form.
+    numpy scalars and arrays become numbers and lists, dataclasses and mappings objects, paths strings with forward
+    slashes, NaN and infinity ``null``.
     """
     if value is None or isinstance(value, str | bool):
         return value

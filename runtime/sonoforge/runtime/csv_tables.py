@@ -1,7 +1,8 @@
-"""Tables as people save them: every CSV file that the project reads goes through `read_table`.
+"""CSV tables as people save them: every one that the project reads goes through `read_table`.
 
-Read are commas, semicolons, tabs and vertical bars; Excel's line ``sep=;``; UTF-8 and UTF-16, with a byte order mark
-or without; Windows-1252, with a word; gzip (``.csv.gz``); spaces around cells, headings in any case, and blank rows.
+It accepts commas, semicolons, tabs and vertical bars; Excel's line ``sep=;``; UTF-8 and UTF-16, with or without a byte
+order mark; Windows-1252, with a warning; gzip (``.csv.gz``); spaces around cells, headings in any case, and blank rows.
+Tables are written with `defused` cells, which no spreadsheet runs as a formula.
 """
 
 from __future__ import annotations
@@ -23,19 +24,18 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 256 * 1024 * 1024
-"""Of a table, unpacked."""
-REMEDY = "save it as UTF-8 comma-separated text"
+"""Size limit of a table, unpacked."""
+_REMEDY = "save it as UTF-8 comma-separated text"
 _DELIMITERS = ",;\t|"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so (OWASP, "CSV Injection")
 _OTHER_FILES = {
     b"PK\x03\x04": "a workbook or archive",
     b"\xd0\xcf\x11\xe0": "a workbook of old Excel",
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
 }
-_UNKNOWN = frozenset(
-    ("", "nan", "na", "n/a", "#n/a", "none", "null", "unknown", "?", "-")
-)  # cells of an unknown patient
-_SHORTENED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)  # what Excel makes of a long number
+_UNKNOWN = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null", "unknown", "?", "-"))  # patients
+_SHORTENED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)  # a long number as Excel shortens it
 
 
 class Row(dict[str, str]):
@@ -45,23 +45,43 @@ class Row(dict[str, str]):
 
 
 class Table(NamedTuple):
-    """The headings as they are spelled, and the rows that are not blank."""
+    """The headings as spelled in the file, and the rows that are not blank."""
 
     columns: tuple[str, ...]
     rows: list[Row]
 
 
-def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, whole: bool = False) -> Table:
+def defused(text: str) -> str:
+    """Return a text for a CSV cell that no spreadsheet runs: a formula gets an apostrophe before it.
+
+    A formula that begins with apostrophes gets one more, so that `undefused` restores the text.
+    """
+    return "'" + text if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def undefused(cell: str) -> str:
+    """Return the text of a cell that `defused` made; other cells unchanged."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    r"""Return rows of cells as comma-separated text with line ends ``\n``."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, whole: bool = False) -> Table:
     """Read a table, see the top of this module.
 
     Args:
         path: The file; ``.gz`` is unpacked.
-        needed: Headings that it must have, in lower case; others may be there.
-        remedy: What an error ends with.
-        whole: Whether every row must have a cell for each heading; else cells that a row lacks are empty.
+        needed: Headings that it must have, in lower case; it may have others.
+        remedy: The end of an error's message.
+        whole: Whether every row must have a cell for each heading; else missing cells are empty.
 
     Raises:
-        SonoforgeError: It cannot be read, is no table, lacks a heading, or a row has too many or too few cells.
+        SonoforgeError: It cannot be read, is not a table, lacks a heading, or a row has too many or too few cells.
     """
     text = _text(path, remedy)
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)
@@ -71,7 +91,7 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, who
     try:
         reader = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=True)
     except (TypeError, ValueError) as error:
-        raise SonoforgeError(f"{path}: found the delimiter {delimiter!r}, expected one of , ; |; {remedy}") from error
+        raise SonoforgeError(f"{path}: {delimiter!r} cannot separate cells; use one of , ; |; {remedy}") from error
     head: list[str] | None = None
     keys: list[str] = []
     rows: list[Row] = []
@@ -91,9 +111,7 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, who
                 continue
             line = reader.line_num + bool(stated)
             if len(own) > len(head) or (whole and len(own) < len(head)):
-                raise SonoforgeError(
-                    f"{path}: line {line}: found {len(own)} cells, expected {len(head)}, one for each heading; {remedy}"
-                )
+                raise SonoforgeError(f"{path}: line {line}: {len(own)} cells for {len(head)} headings; {remedy}")
             row = Row(zip(keys, [*own, *[""] * (len(head) - len(own))], strict=True))
             row.line = line
             rows.append(row)
@@ -106,43 +124,39 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, who
 
 
 def _text(path: Path, remedy: str) -> str:
-    """Return what the file holds, without a byte order mark."""
+    """Return the text of a file, without a byte order mark."""
     try:
         if path.exists() and not path.is_file():
-            raise SonoforgeError(f"{path}: found no file but a {'folder' if path.is_dir() else 'device'}; {remedy}")
+            raise SonoforgeError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, not a file; {remedy}")
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise SonoforgeError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
     if len(data) > MOST_BYTES:
-        raise SonoforgeError(f"{path}: found more than {MOST_BYTES >> 20} MB, expected a table; {remedy}")
+        raise SonoforgeError(f"{path}: more than {MOST_BYTES >> 20} MB is too large for a table; {remedy}")
     for begin, kind in _OTHER_FILES.items():
         if data.startswith(begin):
-            raise SonoforgeError(f"{path}: found {kind}, expected text; {remedy}")
+            raise SonoforgeError(f"{path}: is {kind}, not text; {remedy}")
+    encoding = "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data[:64]:  # UTF-16 without a mark: half of the bytes of Latin letters are zero
+        encoding = "utf-16-le" if data[1:64:2].count(0) > data[0:64:2].count(0) else "utf-16-be"
     try:
-        text = data.decode(_encoding(data))
+        text = data.decode(encoding)
     except UnicodeDecodeError:
         try:
             text = data.decode("cp1252")
         except UnicodeDecodeError as error:
             raise SonoforgeError(f"{path}: cannot be read as UTF-8 or UTF-16 ({reason(error)}); {remedy}") from error
-        log.warning("%s: is not UTF-8; read as Windows-1252, as Excel saves it: check letters with accents", path)
+        log.warning("%s: is not UTF-8; read as Windows-1252, as Excel saves it: check accented letters", path)
     if "\0" in text:
-        raise SonoforgeError(f"{path}: found bytes of zero, expected text; {remedy}")
+        raise SonoforgeError(f"{path}: has zero bytes, so it is not text; {remedy}")
     return text.removeprefix("\ufeff")
 
 
-def _encoding(data: bytes) -> str:
-    """Tell UTF-16 by its mark or, as half of its bytes of Latin letters are zero, by these."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if b"\0" in data[:64]:
-        return "utf-16-le" if data[1:64:2].count(0) > data[0:64:2].count(0) else "utf-16-be"
-    return "utf-8"
-
-
 def _delimiter(text: str, needed: Sequence[str]) -> str:
-    """Return the delimiter at which the first row has the needed headings; else the most frequent one of it."""
+    """Return the delimiter that gives the first row the needed headings, else its most frequent one."""
     first = next((line for line in re.split(r"[\r\n]+", text[:100_000]) if line.strip(_DELIMITERS + " \"'")), "")
     for delimiter in _DELIMITERS if needed else "":
         if set(needed) <= {_key(cell.strip(' "')) for cell in first.split(delimiter)}:
@@ -161,33 +175,32 @@ def _check_headings(path: Path, columns: Sequence[str], needed: Sequence[str], r
         near = did_you_mean(missing[0], [key for key in keys if key not in needed])
         found = ", ".join(f"'{column[:40]}'" for column in columns[:12]) or "nothing"
         raise SonoforgeError(
-            f"{path}: found headings {found} in its first row, expected {', '.join(map(repr, missing))} among "
-            f"them{near}; {remedy}"
+            f"{path}: has no heading {', '.join(map(repr, missing))}{near}; its first row holds {found}; {remedy}"
         )
     twice = [key for key in keys if key and keys.count(key) > 1]
     if twice:
-        raise SonoforgeError(f"{path}: found two columns called {twice[0]!r}, expected one; remove the other")
+        raise SonoforgeError(f"{path}: has two columns called {twice[0]!r}; remove one")
 
 
 def number(cell: str) -> float:
-    """Return the number in a cell, also one with a decimal comma, as Excel writes it beside semicolons.
+    """Return the number in a cell, with a decimal point or a decimal comma, which Excel writes beside semicolons.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a number.
     """
     return float(cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell)
 
 
 def column_file(folder: Path, name: str) -> Path | None:
-    """Find ``NAME.csv`` in a folder, whatever its case; None where there is none, with a word on what is no such file.
+    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format.
 
     Raises:
-        SonoforgeError: Two files differ in the case of their names alone.
+        SonoforgeError: Two files' names differ only in case.
     """
     files = sorted(file for file in folder.iterdir() if file.name.lower().startswith(f"{name}."))
     found = [file for file in files if file.name.lower() == f"{name}.csv"]
     if len(found) > 1:
-        raise SonoforgeError(f"{found[0]}: found {found[1].name} beside it, expected one of them; remove the other")
+        raise SonoforgeError(f"{found[0]}: {found[1].name} lies beside it; remove one of them")
     for file in files:
         if file not in found and file.suffix.lower() in (".xlsx", ".xls", ".ods", ".tsv", ".txt", ".numbers"):
             log.warning("%s: is not read; save it as %s.csv", file, name)
@@ -198,15 +211,15 @@ def column_file(folder: Path, name: str) -> Path | None:
 
 
 def path_in(cell: str) -> str:
-    """Return a cell's path with forward slashes and composed letters, as `Names` compares it."""
+    """Return a cell's path with forward slashes and composed letters, for comparison."""
     return unicodedata.normalize("NFC", cell.strip().replace("\\", "/").removeprefix("./"))
 
 
 class Names:
-    """Which file of a folder a cell means: Unicode forms and Windows' separators aside, and without its folders."""
+    """Finds the file of a folder that a cell means, in any Unicode form, with any separators or without folders."""
 
     def __init__(self, known: Iterable[str], folder: str = "") -> None:
-        """Take the files' relative paths and the name of the folder that they are relative to."""
+        """Take the files' relative paths, and the name of the folder that they are relative to."""
         self._exact = {path_in(name): name for name in known}
         self._folder = path_in(folder)
         self._bare: dict[str, list[str]] = {}
@@ -214,7 +227,7 @@ class Names:
             self._bare.setdefault(path.rpartition("/")[2], []).append(name)
 
     def find(self, cell: str) -> str:
-        """Return the relative path that is meant; the cell's own where there is no such file, or more than one."""
+        """Return the relative path that is meant, or the cell's own if there is no such file, or more than one."""
         path = path_in(cell)
         if path in self._exact:
             return self._exact[path]
@@ -228,14 +241,14 @@ class Names:
         return bare[0] if len(bare) == 1 else path
 
     def near(self, cell: str) -> str:
-        """Return `` (did you mean X?)`` for a name that is not there, or an empty string."""
+        """Return `` (did you mean X?)`` for an unknown name, or an empty string."""
         path = path_in(cell)
         same = [name for known, name in self._exact.items() if known.casefold() == path.casefold()]
         return f" (did you mean {same[0]}?)" if same else did_you_mean(path, list(self._exact)[:5000])
 
 
 def named_files(folder: Path, rows: Iterable[Row]) -> list[str]:
-    """Return the paths, relative to a folder, of the files in the folders that the column ``file`` names."""
+    """Return the files, relative to a folder, in the folders that the column ``file`` names."""
     wanted = {path_in(row["file"]).rpartition("/")[0] for row in rows}
     wanted |= {inner.removeprefix(f"{folder.resolve().name}/") for inner in wanted}
     found = []
@@ -251,69 +264,26 @@ def named_files(folder: Path, rows: Iterable[Row]) -> list[str]:
 def one_spelling(cells: Iterable[str], where: str) -> dict[str, str]:
     """Return one name for each patient, by the cell: ``1``, ``1.0`` and ``01`` are one, and so are ``P7`` and ``p7 ``.
 
-    Spellings that are taken for one are said, and so is what stands for an unknown patient, which gets an empty name.
-    Taking two persons for one costs an image of the training part; taking one for two breaks the sealed folds.
+    Warns of spellings that are merged, and of cells for an unknown patient, whose name is empty.  Merging two patients
+    costs an image of the training part; splitting one breaks the sealed folds.
     """
     spellings: dict[str, dict[str, None]] = {}
     for cell in cells:
-        spellings.setdefault(_identity(cell), {})[cell] = None
+        key = " ".join(unicodedata.normalize("NFKC", cell).casefold().split())
+        key = re.sub(r"(\d)[.,]0+$", r"\1", key) if re.fullmatch(r"\d+[.,]0+", key) else key
+        key = "" if key in _UNKNOWN else re.sub(r"(?<![\d.])0+(?=\d)", "", key)
+        spellings.setdefault(key, {})[cell] = None
     several = [own for key, own in spellings.items() if key and len(own) > 1]
     if several:
         shown = "; ".join(" and ".join(map(repr, list(own)[:3])) for own in several[:3])
         more = f" and {len(several) - 3} more" if len(several) > 3 else ""
-        log.warning(
-            "%s: patients that differ in their spelling alone count as one: %s%s; name them apart if they are not",
-            where,
-            shown,
-            more,
-        )
+        words = "%s: patients whose spelling alone differs count as one: %s%s; rename them if they are not"
+        log.warning(words, where, shown, more)
     unknown = [cell for cell in spellings.get("", ()) if cell]
     if unknown:
         log.warning("%s: %s count as an unknown patient, each image alone", where, ", ".join(map(repr, unknown[:3])))
     short = next((cell for own in spellings.values() for cell in own if _SHORTENED.fullmatch(cell)), None)
     if short is not None:
-        log.warning(
-            "%s: %r looks like a long number that a spreadsheet shortened, so several patients may be one; "
-            "save the column as text",
-            where,
-            short,
-        )
+        words = "%s: %r may be a long number that a spreadsheet shortened, merging patients; save the column as text"
+        log.warning(words, where, short)
     return {cell: next(iter(own)) if key else "" for key, own in spellings.items() for cell in own}
-
-
-def _identity(cell: str) -> str:
-    key = " ".join(unicodedata.normalize("NFKC", cell).casefold().split())
-    if key in _UNKNOWN:
-        return ""
-    key = re.sub(r"(\d)[.,]0+$", r"\1", key) if re.fullmatch(r"\d+[.,]0+", key) else key
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", key)
-
-
-# ---- cells that a spreadsheet would run
-
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def defused(text: str) -> str:
-    """Return a text for a CSV cell that no spreadsheet runs: an apostrophe goes before what would be a formula.
-
-    So that `undefused` finds the text again, one also goes before a formula that has apostrophes already.
-    """
-    return "'" + text if _is_formula(text) else text
-
-
-def undefused(cell: str) -> str:
-    """Return the text that `defused` made a cell of; other cells unchanged."""
-    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
-
-
-def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows of cells as comma-separated text with plain line ends."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()
-
-
-def _is_formula(text: str) -> bool:
-    return text.lstrip("'").startswith(_FORMULA)

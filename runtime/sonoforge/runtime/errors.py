@@ -1,11 +1,11 @@
-"""The one family of errors that a user meets.
+"""The errors shown to users.
 
-Each message is one line: which file, what was found, what was expected, what to do about it.
+Each message is one line: which file, what is wrong, what to do about it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class SonoforgeError(Exception):
@@ -15,13 +15,13 @@ class SonoforgeError(Exception):
 
 
 class GateError(SonoforgeError):
-    """The work ran, but failed its own gate (parity, leakage); the command line exits with code 1."""
+    """The work ran but failed its own gate (parity, leakage); the command line exits with code 1."""
 
     exit_code = 1
 
 
 def reason(error: object) -> str:
-    """Return what another program's error says as one short line; some quote the bytes of a hostile file."""
+    """Return another program's error as one short printable line; some quote the bytes of a hostile file."""
     text = " ".join(str(error).split()) or (type(error).__name__ if isinstance(error, Exception) else "")
     return "".join(character if character.isprintable() else "?" for character in text[:160])
 
@@ -32,3 +32,10 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def name_some(names: Iterable[str], mark: str = ", ") -> str:
+    """Name the first three, separated by a mark, and count the others."""
+    listed = list(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return mark.join(listed[:3]) + more

@@ -1,8 +1,8 @@
-"""What killed processes left unfinished: told from what a living process still writes, and removed.
+"""Find and remove the unfinished files of killed processes, and no file that a living process still writes.
 
-A file or folder has a temporary name while it is written, ``.NAME.HEX.sonoforge-tmp``, and one that is about to be
-replaced is set aside as ``.NAME.HEX.sonoforge-old``.  Its process holds a lock on it (flock), which the system drops
-with the process, however that ends.  So what has such a name and no lock is a leftover.
+A file or folder is named ``.NAME.HEX.sonoforge-tmp`` while it is written; one that is about to be replaced is set aside
+as ``.NAME.HEX.sonoforge-old``.  Its process holds a lock on it (flock), which the system releases when the process
+ends.  So a file with such a name and no lock is a leftover.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if sys.platform != "win32":
 
 _TEMPORARY, _SET_ASIDE = "sonoforge-tmp", "sonoforge-old"
 _LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
-_LONGEST_NAME = 100  # characters of the target's in a temporary name, which may have 255 bytes on most file systems
+_LONGEST_NAME = 100  # characters of the target's name in a temporary name; most file systems allow 255 bytes
 
 
 def temporary_name(target: Path) -> Path:
-    """Return a new name beside a target, for what is not finished or about to be removed."""
+    """Return a new name beside a target, for an unfinished file or one about to be removed."""
     return target.with_name(f".{target.name[:_LONGEST_NAME]}.{os.urandom(6).hex()}.{_TEMPORARY}")
 
 
 def set_aside_name(target: Path) -> Path:
-    """Return a new name beside a target, for the old one until the new one has its name."""
+    """Return a new name beside a target, for the old file until the new one has its name."""
     return target.with_name(f".{target.name}.{os.urandom(6).hex()}.{_SET_ASIDE}")
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file or folder of this name is being written, or a leftover."""
+    """Return whether a file or folder of this name is being written or a leftover."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a new file that is no leftover as long as it is open."""
+    """Open a new file, locked as long as it is open."""
     while True:
-        # Not tempfile: its files are readable by their owner alone, whatever the umask says.
+        # Not tempfile, whose files only their owner can read, whatever the umask.
         file = open(path, "xb")  # noqa: PTH123, SIM115 - the caller closes it
         _lock(file.fileno())
-        # A process that cleans up may have removed it between its making and its lock.
+        # Another process may have removed it before it was locked.
         if path.exists():
             return file
         file.close()
@@ -53,7 +53,7 @@ def open_new(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[None]:
-    """Make a new folder that is no leftover while inside."""
+    """Make a new folder, locked while inside."""
     while True:
         path.mkdir()
         with contextlib.ExitStack() as stack:
@@ -66,7 +66,7 @@ def new_folder(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep a file or folder from being taken for a leftover while inside, whatever its name."""
+    """Lock a file or folder while inside, so that it is not taken for a leftover."""
     if sys.platform == "win32":
         yield
         return
@@ -77,8 +77,8 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Lock a folder while inside, and say whether no other process had; True where that cannot be asked."""
-    if sys.platform == "win32":  # where no folder can be opened
+    """Lock a folder while inside; yield whether no other process had it locked, True where locks do not exist."""
+    if sys.platform == "win32":  # which cannot open folders
         yield True
         return
     with _opened(folder) as descriptor:
@@ -95,7 +95,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock what is open, and say whether nobody else had; True where that cannot be asked."""
+    """Lock an open file; return whether no other process had it locked, True where locks do not exist."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,9 +113,9 @@ def _lock(descriptor: int) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in a folder; what they had set aside and not yet replaced gets its name back.
+    """Remove the leftovers in a folder; a file that was set aside and not replaced gets its name back.
 
-    Nothing is removed where processes cannot be asked whether they live: on Windows, and on file systems without locks.
+    Nothing is removed where there are no locks: on Windows, and on some file systems.
     """
     if sys.platform == "win32" or not folder.is_dir():
         return
@@ -123,7 +123,7 @@ def remove_leftovers(folder: Path) -> None:
         found = _LEFTOVER.fullmatch(path.name)
         if not found:
             continue
-        # Somebody else was faster, it is in use, or it is not ours to remove.
+        # Another process was faster, it is in use, or it belongs to another user.
         with contextlib.suppress(OSError), _opened(path) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             target = path.with_name(found["target"])

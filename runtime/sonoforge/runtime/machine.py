@@ -1,4 +1,4 @@
-"""This machine: its processor, the instruction sets that speed up networks, its energy counter and memory."""
+"""This machine: processor, instruction sets that speed up networks, energy counter and memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Name in Linux or macOS -> common name.  All of them make convolutions or 8-bit products faster.
+# Name in Linux or macOS -> common name, of those that speed up convolutions or 8-bit products.
 _INSTRUCTIONS = {
     "avx2": "avx2",
     "avx512f": "avx512",
@@ -35,12 +35,12 @@ _CPU_FILE, _ENERGY_FOLDER = Path("/proc/cpuinfo"), Path("/sys/class/powercap")
 
 
 def cores() -> int:
-    """Return the number of cores this process may use, or of all cores where the system does not report that."""
+    """Return the number of cores that this process may use, or of all cores if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_model(source: Path = _CPU_FILE) -> str:
-    """Return the processor's name, such as ``AMD EPYC``, or its architecture where the system reports no name."""
+    """Return the processor's name, such as ``AMD EPYC``, or its architecture if the system reports no name."""
     values = _cpu_values(source)
     name = values.get("model name") or values.get("Model") or values.get("Hardware")
     if not name and platform.system() == "Darwin":
@@ -49,7 +49,7 @@ def cpu_model(source: Path = _CPU_FILE) -> str:
 
 
 def cpu_instructions(source: Path = _CPU_FILE) -> list[str] | None:
-    """Return the instruction sets that speed up networks, or None where the system does not list them."""
+    """Return the instruction sets that speed up networks, or None if the system does not list them."""
     values = _cpu_values(source)
     listed = set((values.get("flags") or values.get("Features") or "").split())
     if platform.system() == "Darwin":
@@ -70,10 +70,10 @@ def describe() -> dict[str, Any]:
 
 
 def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:
-    """Return the energy counter of all processor packages in joules, or None where it cannot be read.
+    """Return the energy counter of all processor packages in joules, or None if it cannot be read.
 
-    Linux's powercap (RAPL) counters; on most systems only the administrator may read them.  A counter wraps around to
-    0 after some hours, so a difference may be negative.
+    Linux's powercap (RAPL) counters, which on most systems only the administrator may read.  They wrap around to 0
+    after some hours, so a difference may be negative.
     """
     try:
         packages = [
@@ -85,9 +85,9 @@ def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:
 
 
 def peak_memory() -> int | None:
-    """Return the peak memory of this process in bytes; None where the system does not report it.
+    """Return the peak memory of this process in bytes, or None if the system does not report it.
 
-    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process includes its parent's (getrusage(2), execve).
+    Prefers Linux's ``VmHWM``, as ``ru_maxrss`` of a child process includes its parent's (getrusage(2), execve).
     """
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
@@ -104,7 +104,7 @@ def peak_memory() -> int | None:
 
 
 def _cpu_values(source: Path) -> dict[str, str]:
-    """Return the lines of the first processor in /proc/cpuinfo and of the board, empty on other systems."""
+    """Return the entries of the first processor and the board in /proc/cpuinfo; empty on other systems."""
     try:
         lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

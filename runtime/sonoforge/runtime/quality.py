@@ -1,4 +1,4 @@
-"""How good a scan is, without asking the network: neither onnxruntime nor a model is loaded."""
+"""Image quality of a scan, without onnxruntime or a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sonoforge.runtime.images.quality_metrics import Quality, assess
 def measure(
     image: Path | str | Image.Image | NDArray[np.uint8], bundle: Bundle[ClassifierManifest] | None = None
 ) -> Quality:
-    """Measure one scan, with flags for what lies outside the range of a bundle's training images.
+    """Measure one scan and flag metrics outside the range of a bundle's training images.
 
     Examples:
         >>> import numpy as np
@@ -28,7 +28,7 @@ def measure(
 
     Args:
         image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
-        bundle: Whose ranges and whose view of the image; None for the shipped one, opened anew each time.
+        bundle: Source of the ranges and the preprocessing; None for the shipped one, opened anew each time.
 
     Returns:
         The same as `Result.quality`.

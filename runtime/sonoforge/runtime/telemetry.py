@@ -1,4 +1,4 @@
-"""Keep onnxruntime silent, whatever is imported first."""
+"""Turn off onnxruntime's telemetry, whatever is imported first."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _SWITCH = "ORT_DISABLE_TELEMETRY"
 
 
 def switch_off_telemetry() -> None:
-    """Keep onnxruntime from telling its maker of this machine; the package calls it when it is imported.
+    """Keep onnxruntime from reporting this machine to its maker; called when the package is imported.
 
-    The Linux wheels of 1.31.1, measured: while it is imported, unless the switch is "1", it opens a database in the
-    user's cache folder, writes down what machine this is (system, processor, memory, an identifier), and a thread of
-    its own sends that within seconds.  ``disable_telemetry_events`` takes nothing of this back.  With the switch it
-    opens no socket, writes no file and starts no thread.
+    Measured with the Linux wheels of 1.31.1: on import, unless the switch is "1", it opens a database in the user's
+    cache folder, records the machine (system, processor, memory, an identifier), and sends that from a thread within
+    seconds.  ``disable_telemetry_events`` does not undo this.  With the switch it opens no socket, writes no file and
+    starts no thread.
     """
     switched_on = os.environ.get(_SWITCH) != "1"
     os.environ[_SWITCH] = "1"
@@ -25,8 +25,8 @@ def switch_off_telemetry() -> None:
         with contextlib.suppress(AttributeError):  # an older or a half-imported onnxruntime
             sys.modules["onnxruntime"].disable_telemetry_events()
         warnings.warn(
-            "onnxruntime was imported before sonoforge.runtime, with its telemetry on: it may already have sent what "
-            f"machine this is; set {_SWITCH}=1, or import sonoforge.runtime first",
+            "onnxruntime was imported before sonoforge.runtime, with its telemetry on: it may already have "
+            f"reported this machine; set {_SWITCH}=1, or import sonoforge.runtime first",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -14,9 +14,9 @@ import pytest
 from program import sonoforge
 from small_run import SmallRun
 from sonoforge.export.bundle import classifier, evidence
+from sonoforge.export.bundle import gate as images
+from sonoforge.export.bundle.classifier_card import classifier_card
 from sonoforge.export.bundle.evidence import with_evidence
-from sonoforge.export.card.classifier import classifier_card
-from sonoforge.export.gate import images
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import ModelRecord, load_model
 
@@ -92,7 +92,7 @@ def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp
     (text,) = (
         part for part in classifier_card(with_evidence(own, [sealed])).split("## ") if part.startswith("Other scanners")
     )
-    assert "on the other collections alone: what a scanner that the network does not know can expect." in text
+    assert "on the other collections alone" in text
     assert "in sealed folds (seed 3)" in text and text.count("| Rio | 7 benign, 5 malignant |") == 2
     assert "How the recipe does on collections" not in text
 
@@ -110,9 +110,9 @@ def test_the_card_says_where_those_networks_were_not_distilled(record: ModelReco
     found = with_evidence(own, [write(tmp_path / str(i), results) for i, results in enumerate(runs)])
     card = classifier_card(found)
     assert "Networks of the same recipe, but not distilled, in sealed folds (seed 3)" in card
-    assert "answered by networks of the same recipe, but distilled from 3, that were trained on the other" in card
-    assert "would, answered by networks of the same recipe that were trained without the collection" in card
-    with pytest.raises(SonoforgeError, match="teachers: found 0"):
+    assert "answered by networks of the same recipe, but distilled from 3, trained on the other" in card
+    assert "answered by networks of the same recipe trained without the collection" in card
+    with pytest.raises(SonoforgeError, match="teachers: 0"):
         settings = {**own.training["settings"], "teachers": 0}
         other = write(tmp_path / "other", validated(own, "Warsaw", settings=settings))
         with_evidence(own, [tmp_path / "2", other])
@@ -123,17 +123,17 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
     other = dataclasses.replace(record, training={**record.training, "arm": "gan"})
     for number, (own, results, message) in enumerate(
         (
-            (record, left_out(record, epochs=99), "epochs: found 99, expected 2"),
-            (record, {**left_out(record), "weights": "none"}, "weights: found 'none'"),
-            (other, left_out(record), "found arms real, expected gan"),
-            (record, validated(record, "Rio", arm="gan"), "arm: found 'gan', expected 'real'"),
-            (record, {"collections": [{"name": "Rio", "robustness": None}]}, "found no disturbed images"),
-            (record, {"protocol": "thesis"}, "found neither sealed folds"),
+            (record, left_out(record, epochs=99), "epochs is 99, but 2"),
+            (record, {**left_out(record), "weights": "none"}, "weights is 'none'"),
+            (other, left_out(record), "arms real, not the bundle's, gan"),
+            (record, validated(record, "Rio", arm="gan"), "arm is 'gan', but 'real'"),
+            (record, {"collections": [{"name": "Rio", "robustness": None}]}, "no disturbed images"),
+            (record, {"protocol": "thesis"}, "no sealed folds"),
         )
     ):
         with pytest.raises(SonoforgeError, match=message):
             with_evidence(own, [write(tmp_path / str(number), results)])
-    with pytest.raises(SonoforgeError, match=r"found no results\.json"):
+    with pytest.raises(SonoforgeError, match=r"no results\.json"):
         with_evidence(record, [tmp_path])
 
 
@@ -155,16 +155,16 @@ def test_a_runs_figures_are_its_answers_whatever_its_summary_says(
         return str(raised.value)
 
     other = {**results, "protocol": "leave-one-collection-out"}
-    assert "found protocol leave-one-collection-out in results.json" in refused("results.json", json.dumps(other))
+    assert "leave-one-collection-out in results.json" in refused("results.json", json.dumps(other))
     first, _, rest = (run / "predictions.csv").read_text(encoding="utf-8").partition("\n")
     row, _, rest = rest.partition("\n")
     swapped = ",".join([*row.split(",")[:-3], *row.split(",")[:-4:-1]])
-    assert "found other probabilities than" in refused("predictions.csv", "\n".join([first, swapped, rest]))
+    assert "the probabilities are not those of" in refused("predictions.csv", "\n".join([first, swapped, rest]))
     alone = write(tmp_path / "alone", {**results, "arms": {"real": {**results["arms"]["real"], "accuracy": ONE}}})
     with pytest.raises(SonoforgeError, match=r"predictions\.csv: .*predictions\.csv of crossval"):
         with_evidence(record, [alone])
     shutil.copy(run / "predictions.csv", alone)
-    with pytest.raises(SonoforgeError, match="found no split plan, expected the whole folder"):
+    with pytest.raises(SonoforgeError, match="no split plan"):
         with_evidence(record, [alone])
 
 
@@ -173,7 +173,7 @@ def test_a_runs_figures_are_its_answers_whatever_its_summary_says(
 def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
     record: ModelRecord, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "PHANTOMS", 30)  # the files are checked on images elsewhere
+    monkeypatch.setattr(images, "PHANTOMS", 30)
     monkeypatch.setattr(images, "FEWEST", 20)
 
     def export(source: Path, name: str, *runs: Path) -> tuple[str, dict[str, Any]]:
@@ -203,5 +203,5 @@ def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
     assert "trained on the other collections alone (seed 3)" in later[0]
     refused = sonoforge("export", bundle, "--evidence", tmp_path, "--out", tmp_path / "none")
     assert refused.code == 2
-    assert "found no results.json" in refused.err
+    assert "no results.json" in refused.err
     assert not (tmp_path / "none").exists()

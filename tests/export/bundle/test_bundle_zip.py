@@ -49,10 +49,10 @@ def test_a_damaged_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
     data = bytearray((bundle / "model.onnx").read_bytes())
     data[-1] ^= 1
     (bundle / "model.onnx").write_bytes(bytes(data))
-    with pytest.raises(DamagedBundleError, match=r"model\.onnx: found SHA-256"):
+    with pytest.raises(DamagedBundleError, match=r"model\.onnx: .*SHA-256"):
         write_zip(bundle, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
-    with pytest.raises(SonoforgeError, match=r"expected the name of a \.zip"):
+    with pytest.raises(SonoforgeError, match=r"\.zip"):
         write_zip(bundle, tmp_path / "b.tar")
 
 
@@ -60,7 +60,7 @@ def test_the_time_of_creation_can_be_given(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
     assert creation_time() == "1970-01-02T00:00:00+00:00"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(SonoforgeError, match="SOURCE_DATE_EPOCH: found 'yesterday'"):
+    with pytest.raises(SonoforgeError, match="SOURCE_DATE_EPOCH: 'yesterday'"):
         creation_time()
 
 
@@ -106,7 +106,7 @@ def test_what_is_not_a_bundle_alone_is_never_replaced(bundle: Path, case: str) -
     (bundle.parent / "b.old").mkdir()
     (bundle.parent / "b.old" / "thesis.txt").write_text("more years")
     with (
-        pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"),
+        pytest.raises(SonoforgeError, match=r"is not a bundle|thesis\.txt"),
         replacing_bundle(bundle, "classification"),
     ):
         pass

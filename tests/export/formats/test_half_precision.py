@@ -1,4 +1,4 @@
-"""The 16-bit file: weights rounded once, float32 outside, the same labels."""
+"""Half precision: the 16-bit file, and weights stored in 16 bits that answer the same to the bit."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
+from torch import nn
 
 from bundle_factory import model_bytes
-from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.gate.tolerance import HALF
+from sonoforge.export.formats.half_precision import SMALLEST, round_to_half, store_in_half, to_half
+from sonoforge.export.formats.onnx_graph import trace
+from sonoforge.export.formats.table import HALF
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.onnx_session import open_file
@@ -61,3 +65,41 @@ def test_another_network_is_converted_too(tmp_path: Path) -> None:
     exact, rounded = (open_file(tmp_path / name)([inputs]) for name in ("a.onnx", "b.onnx"))
     for one, other in zip(exact, rounded, strict=True):
         assert one.shape == other.shape and 0 < np.abs(one - other).max() < 0.05
+
+
+def answer(model: bytes, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"images": images.numpy()})[0])
+
+
+def exported(network: nn.Module, images: torch.Tensor) -> bytes:
+    return trace(network.eval(), {"images": images}, ["scores"], ({},), {}, optimise=False)
+
+
+def test_rounded_weights_take_half_the_room_and_answer_the_same() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3))
+    images = torch.randn(2, 3, 12, 12)
+    before = exported(network, images)
+    assert store_in_half(before) == before, "random float32 weights are no half-precision numbers"
+    round_to_half(network)
+    rounded = exported(network, images)
+    stored = store_in_half(rounded)
+    assert len(stored) < 0.55 * len(rounded)
+    np.testing.assert_array_equal(answer(stored, images), answer(rounded, images))
+    difference = np.abs(answer(stored, images) - answer(before, images)).max()
+    assert 0 < difference < 5e-3
+    onnx.checker.check_model(onnx.load_model_from_string(stored))
+
+
+def test_small_tensors_and_numbers_out_of_range_stay() -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(SMALLEST, 2)
+    with torch.no_grad():
+        network.weight[0, 0] = 1e6  # infinite in half precision
+    images = torch.randn(2, SMALLEST)
+    model = exported(network, images)
+    assert store_in_half(model) == model
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    round_to_half(network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -107,7 +107,7 @@ def test_what_it_cannot_convert_is_refused(written: Path) -> None:
     model.graph.node[0].op_type = "NoSuchOperator"
     bundle = open_bundle()
     source = Source(read_network(bundle), model.SerializeToString(), np.zeros((0,)), bundle.manifest.preprocessing, {})
-    with pytest.raises(GateError, match=r"model\.xml: OpenVINO could not convert the ONNX file"):
+    with pytest.raises(GateError, match=r"^model\.xml: OpenVINO"):
         openvino_file.write_openvino(source, "fp32")
 
 

@@ -23,19 +23,18 @@ from torch import nn
 from bundle_factory import SIZE, model_bytes
 from corners import corners
 from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats import tensorrt_build
 from sonoforge.export.formats.half_precision import to_half, write_half
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.export.formats.quantisation import to_symmetric_int8
-from sonoforge.export.formats.source import Source
-from sonoforge.export.formats.tensorrt import build as tensorrt_build
-from sonoforge.export.formats.tensorrt.build import (
+from sonoforge.export.formats.source import Source, generator_inputs
+from sonoforge.export.formats.tensorrt import check_engine
+from sonoforge.export.formats.tensorrt_build import (
     Target,
     build_engine,
     write_engine,
 )
-from sonoforge.export.formats.tensorrt.engine import check_engine
-from sonoforge.export.formats.tensorrt.source import fold_indices
-from sonoforge.export.generators.graph import generator_inputs
+from sonoforge.export.formats.tensorrt_source import fold_indices
 from sonoforge.models import dcgan
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
@@ -193,19 +192,19 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], dict[str, Any], str]] = {
     "unknown-gpu": (
         lambda _: model_bytes(),
         {"capabilities": ("SM68",)},
-        r"found 'SM68', expected any of SM75, SM80, .*SM120.* \(did you mean SM8\d\?\); .* plain TensorRT",
+        r"'SM68'.* SM75, SM80, .*SM120.* \(did you mean SM8\d\?\)",
     ),
     "not-onnx": (lambda _: b"hello", {}, r"model\.onnx: not an ONNX file"),
-    "no-input": (lambda _: b"", {}, r"model\.onnx: found no input"),
+    "no-input": (lambda _: b"", {}, r"model\.onnx: .*no input"),
     "other-precision": (
         lambda _: to_half(model_bytes()),
         {},
-        r"found fp16 weights, expected precision 'fp32': the file decides it",
+        r"fp16 .*'fp32'",
     ),
-    "free-size": (lambda _: resizing(0, "side"), {}, r"input: found shape \[0, 3, 0, 40\].*only the batch free"),
-    "profile": (lambda _: model_bytes(), {"profile": (2, 1, 4)}, r"found batches \(2, 1, 4\), expected growing"),
-    "timing": (lambda _: model_bytes(), {"timing_cache": Path("x")}, r"TensorRT-RTX measures no kernels"),
-    "module": (lambda _: model_bytes(), {"module": "tensorflow"}, r"found 'tensorflow', expected tensorrt_rtx or"),
+    "free-size": (lambda _: resizing(0, "side"), {}, r"input: .*\[0, 3, 0, 40\]"),
+    "profile": (lambda _: model_bytes(), {"profile": (2, 1, 4)}, r"profile: .*\(2, 1, 4\)"),
+    "timing": (lambda _: model_bytes(), {"timing_cache": Path("x")}, r"timing_cache: "),
+    "module": (lambda _: model_bytes(), {"module": "tensorflow"}, r"module: 'tensorflow'"),
 }
 
 
@@ -223,9 +222,7 @@ def test_what_cannot_be_built_is_refused_with_its_cause(case: str, tmp_path: Pat
 def test_plain_tensorrt_asks_for_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_build, "gpu_capability", lambda: None)
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: name == "tensorrt")
-    with pytest.raises(
-        SonoforgeError, match="measures kernels on the GPU that it builds for, and this machine has none"
-    ):
+    with pytest.raises(SonoforgeError, match="this machine has none"):
         build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt"))
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[tensorrt\]'"):

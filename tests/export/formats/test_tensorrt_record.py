@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tensorrt_stand_in
-from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.engine import (
+from sonoforge.export.formats import tensorrt as tensorrt_engine
+from sonoforge.export.formats.tensorrt import (
     check_engine,
     covers,
     parse_record,
@@ -33,22 +33,14 @@ def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "arguments", "words"),
     [
-        ({"module": "tensorrt"}, (), r"found an engine of tensorrt, expected one of tensorrt_rtx; build it again from"),
-        (
-            {"version": "1.7.1.117"},
-            (),
-            r"of tensorrt_rtx 1\.7\.1\.117, expected 1\.7\.1\.116, the one that would run it",
-        ),
-        ({}, ("tensorrt_rtx", "1.7.1.1160"), r"of tensorrt_rtx 1\.7\.1\.116, expected 1\.7\.1\.1160"),
-        ({"capabilities": ["SM86", "SM120"]}, (), r"for SM86, SM120, expected one for .* compute capability 8\.9"),
-        ({}, ("tensorrt_rtx", VERSION, (9, 0)), r"for portable, expected one for .* compute capability 9\.0"),
-        (
-            {"source_sha256": "a" * 64},
-            (),
-            r"model\.onnx: found SHA-256 .*expected aaaaaaaaaaaa.* was built from another",
-        ),
-        ({"engine_sha256": "b" * 64}, (), r"engine: found SHA-256 .*, expected bbbbbbbbbbbb\.\.\.; copy it again"),
-        ({"engine_bytes": 201}, (), r"found 200 bytes, expected 201; copy it again or build it again"),
+        ({"module": "tensorrt"}, (), r"tensorrt, not of tensorrt_rtx"),
+        ({"version": "1.7.1.117"}, (), r"1\.7\.1\.117.*1\.7\.1\.116"),
+        ({}, ("tensorrt_rtx", "1.7.1.1160"), r"1\.7\.1\.116.*1\.7\.1\.1160"),
+        ({"capabilities": ["SM86", "SM120"]}, (), r"SM86, SM120.* 8\.9"),
+        ({}, ("tensorrt_rtx", VERSION, (9, 0)), r"portable.* 9\.0"),
+        ({"source_sha256": "a" * 64}, (), r"model\.onnx: .*model\.rtx\.engine"),
+        ({"engine_sha256": "b" * 64}, (), r"engine: .*SHA-256"),
+        ({"engine_bytes": 201}, (), r"200 .*201"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_it_is_loaded(
@@ -77,14 +69,14 @@ def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    with pytest.raises(SonoforgeError, match="found SHA-256"):
+    with pytest.raises(SonoforgeError, match="SHA-256"):
         check_engine(path, "tensorrt_rtx", VERSION, (8, 9))
 
 
 def test_plain_engines_are_of_their_system_and_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_engine.platform, "system", lambda: "Linux")
     path = written(tmp_path, module="tensorrt", capabilities=["SM90"], system="Windows")
-    with pytest.raises(SonoforgeError, match="found an engine of Windows"):
+    with pytest.raises(SonoforgeError, match="Windows"):
         check_engine(path, "tensorrt", VERSION, (9, 0))
     check_engine(written(tmp_path, system="Windows"), "tensorrt_rtx", VERSION, (8, 9))  # these are not
     path = written(tmp_path, module="tensorrt", capabilities=["SM90"])
@@ -106,11 +98,11 @@ def test_portable_engines_cover_the_vendors_list() -> None:
     [
         (lambda record: record.pop("tf32"), "tf32 is missing"),
         (lambda record: record.update(extra=1), "unknown key 'extra'"),
-        (lambda record: record.update(tf32=0), "tf32: found 0, expected"),
-        (lambda record: record.update(format_version=2), "format_version: found 2, expected"),
-        (lambda record: record.update(source="../model.onnx"), r"source: found .*'\.\./model\.onnx', expected a plain"),
-        (lambda record: record.update(engine_sha256="A" * 64), "engine_sha256: .* expected 64 lower-case hex"),
-        (lambda record: record.update(precision="bf16"), "precision: found 'bf16', expected .*fp16"),
+        (lambda record: record.update(tf32=0), "tf32: "),
+        (lambda record: record.update(format_version=2), "format_version: "),
+        (lambda record: record.update(source="../model.onnx"), r"record.source: "),
+        (lambda record: record.update(engine_sha256="A" * 64), "engine_sha256: expected 64 lower-case hex"),
+        (lambda record: record.update(precision="bf16"), "precision: .*fp16.*bf16"),
         (lambda record: record.update(capabilities=["portable", "SM86"]), "capabilities: found"),
         (lambda record: record.update(capabilities=[]), "capabilities: found"),
         (lambda record: record.update(inputs={"input": [[1, 3], [2, 3], [1, 3]]}), "inputs: found"),
@@ -137,5 +129,5 @@ def test_rubbish_is_no_record(data: bytes) -> None:
 def test_an_engine_without_its_record_is_not_loaded(tmp_path: Path) -> None:
     path = written(tmp_path)
     record_path(path).unlink()
-    with pytest.raises(SonoforgeError, match="an engine without its record is not loaded"):
+    with pytest.raises(SonoforgeError, match="without its record"):
         check_engine(path, "tensorrt_rtx", VERSION)

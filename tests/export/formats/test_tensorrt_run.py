@@ -11,8 +11,8 @@ import torch
 
 import tensorrt_stand_in
 from bundle_factory import SIZE, forward
-from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.engine import missing
+from sonoforge.export.formats import tensorrt as tensorrt_engine
+from sonoforge.export.formats.tensorrt import missing
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from tensorrt_stand_in import written
@@ -87,4 +87,4 @@ def test_with_a_gpu_the_package_that_fits_it_is_named(tmp_path: Path, monkeypatc
         assert missing() == ""
         installed[:] = ["tensorrt_rtx"]
         assert missing() == ("" if capability == (8, 9) else missing())
-    assert "found compute capability 9.0; pip install tensorrt" in missing()
+    assert "9.0; pip install tensorrt" in missing()

@@ -20,7 +20,7 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import torchscript as torchscript_file
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
-from sonoforge.export.gate.tolerance import EXACT
+from sonoforge.export.formats.table import EXACT
 from sonoforge.models.dcgan import Generator
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead

@@ -18,12 +18,11 @@ import pytest
 
 from bundle_factory import edit_manifest, replace_file
 from places import CHECKOUT
+from sonoforge.export.bundle import gate as images
 from sonoforge.export.bundle.add_formats import describe
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.source import Source
-from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.gate import images
-from sonoforge.export.gate.tolerance import Tolerance
+from sonoforge.export.formats.table import FORMATS, Tolerance
 from sonoforge.export.verbs.export import ExportConfig, main
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome
@@ -246,7 +245,7 @@ def test_a_zip_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "mistyped format": ({"formats": ("onnx-in8",)}, r"found 'onnx-in8'.*did you mean onnx-int8\?"),
+    "mistyped format": ({"formats": ("onnx-in8",)}, r"'onnx-in8'.*did you mean onnx-int8\?"),
     "no place": ({"run": "shipped", "formats": ("ort",)}, "give the new bundle a folder with --out"),
     "no run": ({"run": "nowhere"}, "nowhere: no such run folder or bundle"),
     "no images": ({"data": "nowhere", "formats": ("ort",)}, "nowhere"),

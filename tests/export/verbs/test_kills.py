@@ -20,7 +20,7 @@ import pytest
 
 from gan_trainings import write_pictures
 from processes import FORK
-from program import sonoforge
+from program import sonoforge, words
 from small_run import SMALL
 from sonoforge.export.verbs import export, run  # noqa: F401 - imported once, for all forked processes
 from sonoforge.runtime.bundle.manifest import Manifest
@@ -62,13 +62,18 @@ def _readable_bundle(out: Path) -> None:
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
     folder = tmp_path_factory.mktemp("data")
-    gan = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class", "malignant", "--image-size", "32"]
-    gan += ["--batch", "8", "--device", "cpu", "--metrics", "none", "--data", write_pictures(folder, 24)]
+    gan = ["gan", "train", "--recipe", "dcgan", "--set", "gan.width=8", "--class", "malignant", "--image-size", "32"]
+    gan += [*words("--set gan.batch=8 --device cpu --set gan.metrics=none --data"), write_pictures(folder, 24)]
     assert _end(Command((*gan, "--steps", "4", "--out"), _readable_checkpoints), folder / "generator") == 0
-    small = [*SMALL, "--images", "30", "--folds", "2", "--epochs", "1", "--ensemble-size", "1", "--jobs", "1"]
-    small += ["--cache", folder / "cache", "--resume", "--out"]
+    small = [
+        *SMALL,
+        *words("--set phantom.images=30 --folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --jobs 1"),
+    ]
+    small += ["--set", f"cache.folder={folder / 'cache'}", "--resume", "--out"]
     return {
-        "gan train": Command((*gan, "--steps", STEPS, "--tick-steps", "3", "--resume", "--out"), _readable_checkpoints),
+        "gan train": Command(
+            (*gan, "--steps", STEPS, "--set", "gan.tick_steps=3", "--resume", "--out"), _readable_checkpoints
+        ),
         "crossval": Command(("crossval", *small), _readable_checkpoints),
         "run": Command(("run", *small), _readable_checkpoints),
         "export": Command(("export", *(folder / "generator").iterdir(), "--out"), _readable_bundle),

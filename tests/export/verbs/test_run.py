@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from program import sonoforge
+from program import sonoforge, words
 from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.export.verbs import run
 from sonoforge.runtime.inference.classifier import Classifier
@@ -64,7 +64,9 @@ def test_every_figure_comes_again_from_the_predictions_byte_for_byte(small_run: 
 
 def test_the_checklists_hold_the_figures_of_the_run(small_run: SmallRun, tmp_path: Path) -> None:
     folder = shutil.copytree(small_run.folder, tmp_path / "run")
-    lists = {one["name"]: one["items"] for one in sonoforge("checklists", folder, "--json").json["checklists"]}
+    lists = {
+        one["name"]: one["items"] for one in sonoforge("compare", folder, "--checklists", "--json").json["checklists"]
+    }
     said = {item["number"]: item["answer"] for item in lists["TRIPOD+AI"]}
     own = small_run.result["arms"]["gan"]["accuracy"]
     assert f"gan: accuracy {100 * own['value']:.1f} % [{100 * own['low']:.1f}, {100 * own['high']:.1f}]" in said["23a"]
@@ -74,7 +76,16 @@ def test_the_checklists_hold_the_figures_of_the_run(small_run: SmallRun, tmp_pat
 
 def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
     before = (small_run.folder / "results.json").stat().st_mtime_ns
-    arguments = [*SMALL, "--jobs", "1", "--out", small_run.folder.parent, "--cache", small_run.cache, "--resume"]
+    arguments = [
+        *SMALL,
+        "--jobs",
+        "1",
+        "--out",
+        small_run.folder.parent,
+        "--set",
+        f"cache.folder={small_run.cache}",
+        "--resume",
+    ]
     done = sonoforge("run", *arguments, "--json")
     assert done.code == 0 and "already finished" in done.err
     assert done.json == small_run.result
@@ -86,7 +97,7 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
     assert (demonstration.folds, demonstration.weights, demonstration.generator.steps) == (5, "shipped", 60)
     real = resolve(run.RunConfig(data=("BUSI",)))
     assert (real.folds, real.weights) == (10, None)
-    assert (real.asked["epochs"], real.asked["gan_steps"]) == (None, None)
+    assert (real.asked["classifier.epochs"], real.asked["gan.steps"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -95,16 +106,21 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
         (["run", "--data", "no/such/folder"], "no/such/folder"),
         (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: 'gan'"),
         (["run", "--fold", "3"], "did you mean --folds"),
-        (["run", "--folds", "1"], "--folds: found 1 under --protocol sealed"),
+        (["run", "--folds", "1"], "--folds: 1 does not suit --protocol sealed"),
         (["run", "--budget", "ful"], "did you mean full"),
         (["train", "--arm", "gans"], "did you mean gan"),
         (["export", "nowhere"], "no such run folder"),
         (["gan", "trian"], "did you mean train"),
-        (["crossval", "--device", "tpu", "--images", "30", "--weights", "none"], "--device: found 'tpu'"),
+        (
+            ["crossval", "--device", "tpu", "--set", "phantom.images=30", "--set", "classifier.weights=none"],
+            "--device: found 'tpu'",
+        ),
     ],
 )
 def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
-    extra = [] if arguments[0] in ("export", "gan") else ["--out", tmp_path, "--cache", tmp_path / "cache"]
+    extra = (
+        [] if arguments[0] in ("export", "gan") else ["--out", tmp_path, "--set", f"cache.folder={tmp_path / 'cache'}"]
+    )
     done = sonoforge(*arguments, *extra)
     assert done.code == 2
     errors = [line for line in done.err.splitlines() if "error" in line]
@@ -116,18 +132,14 @@ def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], messag
 def test_one_classifier_can_be_trained_exported_and_used(small_run: SmallRun, tmp_path: Path) -> None:
     small = [
         *CLASSIFIER,
-        "--budget",
-        "full",
-        "--epochs",
-        "1",
-        "--ensemble-size",
-        "1",
-        "--images",
-        "60",
-        "--holdout",
-        "0.3",
+        *words(
+            "--budget full --set classifier.epochs=1 --set classifier.ensemble_size=1 --set phantom.images=60 "
+            "--set train.holdout=0.3"
+        ),
     ]
-    done = sonoforge("train", *small, "--device", "cpu", "--out", tmp_path, "--cache", small_run.cache, "--json")
+    done = sonoforge(
+        "train", *small, "--device", "cpu", "--out", tmp_path, "--set", f"cache.folder={small_run.cache}", "--json"
+    )
     assert done.code == 0, done.err
     folder = done.json["run"]
     done = sonoforge("export", folder)

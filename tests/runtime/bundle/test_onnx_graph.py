@@ -47,7 +47,7 @@ def test_operators_are_those_that_onnx_reads() -> None:
 def test_the_domain_belongs_to_the_name() -> None:
     nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="com.evil"), helper.make_node("Mul", ["x", "x"], ["b"])]
     assert operators(file(nodes).SerializeToString()) == {"com.evil.Add", "Mul"}
-    assert "found 'com.evil.Add'" in refused(file(nodes))
+    assert "'com.evil.Add'" in refused(file(nodes))
     nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="ai.onnx")]
     check_graph(file(nodes).SerializeToString(), "model.onnx")
 
@@ -55,7 +55,7 @@ def test_the_domain_belongs_to_the_name() -> None:
 @pytest.mark.parametrize("operator", ["Loop", "If", "Scan", "Tile", "ConstantOfShape", "RandomNormal", "NonZero", ""])
 def test_operators_that_no_export_uses_are_refused(operator: str) -> None:
     assert operator not in OPERATORS
-    assert f"found {operator!r}" in refused(file([helper.make_node(operator, ["x"], ["y"])]))
+    assert f"{operator!r}" in refused(file([helper.make_node(operator, ["x"], ["y"])]))
 
 
 def with_graph(name: str) -> onnx.ModelProto:
@@ -92,27 +92,27 @@ def unsaid(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 HUGE = 2**40
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "a loop's body": (lambda: with_graph("body"), "found a graph within 'Add'"),
-    "a list of graphs": (lambda: with_graph("bodies"), "found a graph within 'Add'"),
-    "functions": (with_function, "found functions or training steps"),
-    "sparse": (with_sparse_constant, "found sparse constants"),
-    "outside": (lambda: file([], [outside(constant("w", [1, 2]))]), "found weights that lie in another file"),
-    "outside unsaid": (lambda: file([], [unsaid(constant("w", [1, 2]))]), "found weights that lie in another file"),
+    "a loop's body": (lambda: with_graph("body"), "'Add' holds a graph"),
+    "a list of graphs": (lambda: with_graph("bodies"), "'Add' holds a graph"),
+    "functions": (with_function, "functions"),
+    "sparse": (with_sparse_constant, "sparse"),
+    "outside": (lambda: file([], [outside(constant("w", [1, 2]))]), "another file"),
+    "outside unsaid": (lambda: file([], [unsaid(constant("w", [1, 2]))]), "another file"),
     "outside, in an attribute": (
         lambda: file([helper.make_node("Constant", [], ["w"], value=outside(constant("w", [1, 2])))]),
-        "found weights that lie in another file",
+        "another file",
     ),
     "too few values": (
         lambda: file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[65536, 65536], raw_data=b"1234")]),
-        "found a constant of 65536x65536 elements",
+        "a constant of 65536x65536 elements",
     ),
     "a negative size": (
         lambda: file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[-4, -4], raw_data=b"1234" * 16)]),
-        "found a constant of -4x-4 elements",
+        "a constant of -4x-4 elements",
     ),
     "expanded": (
         lambda: file([helper.make_node("Expand", ["x", "s"], ["y"])], [constant("s", [65536, 65536])]),
-        "found 'Expand' to 4.29e+09 elements",
+        "'Expand' to 4.29e+09 elements",
     ),
     "expanded by an attribute": (
         lambda: file(
@@ -121,57 +121,57 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
                 helper.make_node("Expand", ["x", "s"], ["y"]),
             ]
         ),
-        "found 'Expand' to 4.29e+09 elements",
+        "'Expand' to 4.29e+09 elements",
     ),
     "counted": (
         lambda: file(
             [helper.make_node("Range", ["a", "b", "c"], ["y"])],
             [constant("a", 0), constant("b", HUGE), constant("c", 1)],
         ),
-        "found 'Range' to 1.1e+12 elements",
+        "'Range' to 1.1e+12 elements",
     ),
     "counted in tiny steps": (
         lambda: file(
             [helper.make_node("Range", ["a", "b", "c"], ["y"])],
             [constant("a", 0, np.float32), constant("b", 1, np.float32), constant("c", 1e-12, np.float32)],
         ),
-        "found 'Range' to 1e+12 elements",
+        "'Range' to 1e+12 elements",
     ),
     "counted in steps of nothing": (
         lambda: file(
             [helper.make_node("Range", ["a", "b", "c"], ["y"])],
             [constant("a", 0), constant("b", 1), constant("c", 0)],
         ),
-        "found 'Range' to inf elements",
+        "'Range' to inf elements",
     ),
     "enlarged": (
         lambda: file(
             [helper.make_node("Resize", ["x", "", "s"], ["y"])], [constant("s", [1, 1, 1e6, 1e6], np.float32)]
         ),
-        "found 'Resize' to 1e+12 times the size",
+        "'Resize' to 1e+12 times the size",
     ),
     "enlarged to a size": (
         lambda: file([helper.make_node("Resize", ["x", "", "", "s"], ["y"])], [constant("s", [1, 3, 99999, 99999])]),
-        "found 'Resize' to 3e+10 elements",
+        "'Resize' to 3e+10 elements",
     ),
     "enlarged by no number": (
         lambda: file([helper.make_node("Resize", ["x", "", "s"], ["y"])], [constant("s", [np.nan] * 4, np.float32)]),
-        "found 'Resize' to inf times the size",
+        "'Resize' to inf times the size",
     ),
     "enlarged by floats of their own field": (
         lambda: file(
             [helper.make_node("Resize", ["x", "", "s"], ["y"])],
             [helper.make_tensor("s", TensorProto.FLOAT, [2], [1e6, 1e6])],
         ),
-        "found 'Resize' to 1e+12 times the size",
+        "'Resize' to 1e+12 times the size",
     ),
     "padded": (
         lambda: file([helper.make_node("Conv", ["x", "w"], ["y"], pads=[HUGE, 0, 0, 0])]),
-        f"found {HUGE} as a setting of 'Conv'",
+        f"'Conv' has {HUGE} as a setting",
     ),
     "too many": (
         lambda: file([helper.make_node("Add", ["x", "x"], ["y"])] * 20_001),
-        "found more than 20000 operators",
+        "20000 operators",
     ),
 }
 
@@ -184,7 +184,7 @@ def test_products_of_a_million_digits_are_not_computed(kind: str) -> None:
     else:
         model = file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=sizes, raw_data=b"1234")])
     started = time.process_time()
-    assert "found" in refused(model)
+    assert "beyond" in refused(model) or "constant" in refused(model)
     assert time.process_time() - started < 5
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import logging
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -25,7 +22,7 @@ from program import Finished, sonoforge
 from sonoforge.runtime.cli import help, interruption, options, verbs
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.cli.answer import configure_logging, printable
-from sonoforge.runtime.cli.options import Outcome, argument, group, option
+from sonoforge.runtime.cli.options import Outcome, argument, group, option, setting
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 
@@ -123,9 +120,9 @@ def test_a_config_file_fills_what_the_flags_leave(tmp_path: Path, suffix: str) -
         ('{"epochs": true}', "--epochs: found True, expected a whole number"),
         ('{"epochs": [3]}', "--epochs: found [3], expected a whole number"),
         ('{"resume": "yes"}', "--resume: found 'yes', expected true or false"),
-        ('{"budget": {"a": 1}}', "--budget: found {'a': 1}, expected text"),
+        ('{"budget": {"a": 1}}', "unknown setting 'budget.a' (did you mean budget?)"),
         ('{"arms": 3}', "--arms: found 3, expected a list"),
-        ("[1]", "expected a mapping"),
+        ("[1]", "holds a list"),
         ("{", "not valid JSON"),
     ],
 )
@@ -171,76 +168,57 @@ class Training:
     """Settings of a made-up group."""
 
     psi: float = option(0.5, help="truncation")
-    steps: int = option(10, help="updates")
+    rate: float | None = option(None, help="learning rate", limits=(0, 1))
+    run: tuple[str, ...] = option((), help="runs", repeated=True)
 
 
 @dataclass(frozen=True)
 class Many(Config):
-    """Settings of a made-up verb that shows some of them first."""
+    """Settings of a made-up verb, some of them without a flag."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge made-up x
-sonoforge made-up y
-sonoforge made-up z
-sonoforge made-up x \\
-    --epochs 9
-
-Notes.
-"""
-    ESSENTIAL: ClassVar[str] = "budget gan_psi epochs"
-    gan: Training = group(Training(steps=20), title="each training", prefix="gan_", without=("seed",), of="gan train")
-
-
-def help_of(monkeypatch: pytest.MonkeyPatch, config_class: type, *, everything: bool) -> str:
-    monkeypatch.setitem(verbs.VERBS, "made-up", verbs.Verb("do nothing", "runtime"))
-    return help.of_verb("made-up", config_class, everything)
-
-
-def test_help_shows_what_matters_first_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = help_of(monkeypatch, Many, everything=False)
-    assert text.startswith(
-        "usage: sonoforge made-up [OPTIONS] PATHS ...\n\nDo nothing.\n\nexamples:\n  sonoforge made-up x"
+    gan: Training = group(
+        Training(psi=0.7), key="gan", title="each training", flags="psi", prefix="gan-", without=("seed",)
     )
-    assert re.findall(r"^  (\S+)", text, re.M) == [*["sonoforge"] * 3, "PATHS", "--budget,", "--gan-psi", "--epochs"]
-    assert "6 more options, 1 more example, notes: sonoforge made-up --help-all" in text
+    mirrored: bool = setting(False, "made.mirrored", help="mirror images")
 
 
-def test_help_all_shows_every_option_once_and_points_to_the_verb_that_lists_a_block(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    text = help_of(monkeypatch, Many, everything=True)
-    shown = re.findall(r"^  (--\S+)", text, re.M)
-    own = ["--epochs", "--rate", "--budget,", "--arms", "--sizes", "--seed", "--resume,", "--gan-NAME"]
-    assert shown == [*own, "--config", "--json", "--quiet", "--dry-run", "--debug"]
-    flat = " ".join(text.split())
-    assert "any option of sonoforge gan train, as --gan-NAME, but not --seed; default: --gan-steps 20" in flat
-    assert "(default: 8)" in flat and "(default: real,gan)" in flat and "10 % steps" in flat
-    assert "how long; one of quick, paper (default: quick)" in flat
+def parse_many(*arguments: str, file: Path | None = None) -> Many:
+    given = options.parse(options.build_parser("sonoforge made-up", Many), arguments)
+    texts = given.pop(options.SET, [])
+    config: Many = options.resolve_config(Many, given, file, texts)  # type: ignore[arg-type]
+    return config
 
 
-@pytest.mark.parametrize("verb", verbs.VERBS)
-def test_the_help_of_every_verb_fits_one_screen_and_help_all_has_the_rest(verb: str) -> None:
-    words, config_class = verb.split(), cli._config_class(verb)
-    lines = sonoforge(*words, "--help").out.splitlines()
-    assert len(lines) < 24  # the prompt takes a row
-    assert max(map(len, lines)) <= 80
-    known = options.options(config_class)
-    shown = [known[key] for key in help.essential(config_class)]
-    assert len(shown) <= 6 and sum(not option.metadata["positional"] for option in shown) <= help.FEW
-    complete = sonoforge(*words, "--help-all").out
-    for text, expected in (("\n".join(lines), shown), (complete, [one for one in known.values() if not one.block])):
-        entries = {*re.findall(r"^  (?:--)?(?:\[no-\])?([\w-]+)", text, re.M)}
-        names = {one.flag.upper() if one.metadata["positional"] else one.flag[2:] for one in expected}
-        assert names <= entries
-    written = ["  " + line if line else "" for line in config_class.EXAMPLES.strip().splitlines()]
-    assert {*written} <= {*complete.splitlines()}
-    examples = written[: written.index("")] if "" in written else written
-    assert [line for line in lines if line in examples] == examples[:3]
+def test_settings_of_a_group_are_keys_and_some_of_them_flags(tmp_path: Path) -> None:
+    assert parse_many("a").gan == Training(psi=0.7)
+    assert parse_many("a", "--gan-psi", "0.1", "--set", "gan.rate=.2").gan == Training(0.1, 0.2)
+    found = parse_many("a", "--set", "gan.run=x,y", "--set", "gan.run=z", "--set", "made.mirrored=true")
+    assert found.gan.run == ("x,y", "z") and found.mirrored
+    assert parse_many("a", "--set", "gan.psi=.3", "--gan-psi", "0.1").gan.psi == 0.1  # a flag wins
+    file = tmp_path / "c.json"
+    file.write_text('{"gan": {"psi": 0.2, "rate": 0.1}, "made.mirrored": true}', encoding="utf-8")
+    assert parse_many("a", "--set", "gan.rate=.5", file=file).gan == Training(0.2, 0.5)
+    assert parse_many("a", file=file).mirrored
+    assert list(options.flatten(parse_many("a")))[-4:] == ["gan.psi", "gan.rate", "gan.run", "made.mirrored"]
 
 
-def test_a_newcomers_five_options_of_run_are_these() -> None:
-    found = re.findall(r"^  --(\S+)", sonoforge("run", "--help").out, re.M)
-    assert found == ["data", "arms", "folds", "budget", "gan-recipe"]
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "gan.rat=.1"], "did you mean gan.rate?"),
+        (["--set", "gan.rate"], "expected KEY=VALUE"),
+        (["--set", "gan.rate=2"], "--set gan.rate: found 2.0, expected at most 1"),
+        (["--set", "made.mirrored=yes"], "--set made.mirrored: found 'yes', expected true or false"),
+        (["--mirrored"], "--mirrored is a setting, not a flag; use --set made.mirrored=VALUE"),
+        (["--gan-rate", "1"], "--gan-rate is a setting, not a flag; use --set gan.rate=VALUE"),
+        (["--mirored"], "did you mean --set made.mirrored=VALUE?"),
+        (["--gan-ps", "1"], "did you mean --gan-psi?"),
+    ],
+)
+def test_a_mistaken_setting_is_answered_with_the_right_one(arguments: list[str], expected: str) -> None:
+    with pytest.raises(SonoforgeError) as caught:
+        parse_many("a", *arguments)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("columns", "widest"), [(60, 60), (80, 80), (200, 80)])
@@ -248,14 +226,13 @@ def test_help_is_as_wide_as_the_terminal_up_to_a_screen(
     monkeypatch: pytest.MonkeyPatch, columns: int, widest: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = help_of(monkeypatch, Many, everything=True).splitlines()
+    lines = help.aligned([("--epochs N", "word " * 40)])
     assert widest - 15 < max(map(len, lines)) <= widest
 
 
 def test_help_is_asked_for_in_many_ways() -> None:
     assert sonoforge("help") == sonoforge("--help") == sonoforge("-h") == sonoforge()
     assert sonoforge("help", "gan", "train") == sonoforge("gan", "train", "-h") == sonoforge("gan", "train", "--help")
-    assert sonoforge("help", "run", "--help-all") == sonoforge("run", "--help-all") != sonoforge("run", "--help")
     for noun in ("gan", "data", "mobile"):
         done = sonoforge(noun, "--help")
         assert done == sonoforge("help", noun) == sonoforge(noun)
@@ -276,7 +253,9 @@ def test_help_is_asked_for_in_many_ways() -> None:
         ("benchmark", "bench"),
         ("convert", "export"),
         ("audit", "data audit"),
-        ("data download", "data fetch"),
+        ("data download", "data import"),
+        ("tune", "gan search"),
+        ("leakage", "crossval"),
         ("clasify", "classify"),
     ],
 )
@@ -313,10 +292,10 @@ def test_the_program_exits_with_the_code_of_its_verb() -> None:
     ("arguments", "expected"),
     [
         (("clasify", "x.png"), "unknown verb 'clasify' (did you mean classify?)"),
-        (("data", "audt"), "expected one of list, audit, import, fetch, phantom, cache (did you mean audit?)"),
+        (("data", "audt"), "expected one of list, import, audit (did you mean audit?)"),
         (("classify", "x.png", "--bundel", "b"), "did you mean --bundle?"),
         (("classify",), "PATHS is missing"),
-        (("classify", "x.png", "--threads", "0"), "--threads: found 0, expected at least 1"),
+        (("classify", "x.png", "--set", "model.threads=0"), "--set model.threads: found 0, expected at least 1"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_one_line(arguments: tuple[str, ...], expected: str) -> None:
@@ -330,21 +309,9 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     file.write_text('{"recursive": true, "csv": "from-file.csv"}', encoding="utf-8")
     done = sonoforge("classify", "x.png", "--config", file, "--csv", "from-flag.csv", "--dry-run")
     assert done.code == 0
-    settings = cli._config_class("classify")
-    assert list(done.json) == [field.name for field in dataclasses.fields(settings)]
-    found = {name: done.json[name] for name in ("paths", "csv", "recursive", "threads")}
-    assert found == {"paths": ["x.png"], "csv": "from-flag.csv", "recursive": True, "threads": 1}
-
-
-@pytest.mark.parametrize("verb", verbs.VERBS)
-def test_the_examples_of_every_verb_are_understood(verb: str) -> None:
-    lines = cli._config_class(verb).EXAMPLES.replace("\\\n    ", "").splitlines()
-    examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
-    assert examples
-    for example in examples:
-        done = sonoforge(*shlex.split(example)[1:], "--dry-run")
-        assert done.code == 0, example
-        assert done.json or verb == "doctor"  # which has none
+    assert list(done.json) == list(options.options(verbs.config_class("classify")))
+    found = {name: done.json[name] for name in ("paths", "csv", "recursive", "model.threads")}
+    assert found == {"paths": ["x.png"], "csv": "from-flag.csv", "recursive": True, "model.threads": 1}
 
 
 def test_options_may_stand_between_the_arguments() -> None:
@@ -368,8 +335,14 @@ class MadeUpVerb:
         return self.do
 
 
+def made_up(monkeypatch: pytest.MonkeyPatch, verb: MadeUpVerb) -> None:
+    """Let ``sonoforge quality`` be another verb."""
+    for module in (cli, verbs):
+        monkeypatch.setattr(module, "import_for", lambda *_: verb)
+
+
 def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
-    monkeypatch.setattr(cli, "_import", lambda *_: MadeUpVerb(do))
+    made_up(monkeypatch, MadeUpVerb(do))
     return sonoforge("quality", "x", *flags)
 
 
@@ -432,7 +405,7 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None
         assert err == "sonoforge: interrupted; finished work is kept; to go on: sonoforge quality --resume 'x y'\n"
         assert signal.getsignal(signal.SIGTERM) == terminated
 
-    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
+    made_up(monkeypatch, WaitingVerb([signal.SIGTERM]))
     assert exit_code_of(check) == 0
 
 
@@ -444,7 +417,7 @@ def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPat
         assert sonoforge("quality", "x").code == 0
         assert noted == [signal.SIGINT] * expected
 
-    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
+    made_up(monkeypatch, WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
     for seconds, expected in ((60, 1), (0.01, 2)):
         monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", seconds)
         assert exit_code_of(functools.partial(check, expected)) == 0
@@ -465,7 +438,8 @@ class Grouped:
     run: str = argument("", help="run folder")
     class_name: str = option("", help="class", aliases=("class",), renamed=True)
     rate: float = option(1.0, help="rate")
-    gan: Shared = group(Shared(), title="generator", prefix="gan_")
+    gan: Shared = group(Shared(), key="gan", title="generator", flags="psi", prefix="gan-")
+    sides: int = setting(1, "made.sides", help="sides")
 
 
 @pytest.mark.parametrize(
@@ -473,7 +447,8 @@ class Grouped:
     [
         ("class_name: found 'x'", "--class: found 'x'"),
         ("psi: found 3", "--gan-psi: found 3"),
-        ("run: no such run", "run: no such run"),  # typed without a flag
+        ("sides: found 3", "--set made.sides: found 3"),
+        ("run: no such run", "RUN: no such run"),  # typed without a flag
         ("rate: found 3", "rate: found 3"),  # which of the two?
         ("scan.png: found psi: 3", "scan.png: found psi: 3"),
         ("psi is 3", "psi is 3"),
@@ -500,9 +475,9 @@ def test_outcome_gives_exit_code_json_and_next_command(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("verb", ["gan train", "gan compare", "gan sample"])
 def test_class_and_size_are_short_for_class_name_and_image_size(verb: str) -> None:
     sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
-    settings = sonoforge(*verb.split(), "--class", "malignant", *sizes, "--dry-run").json
-    assert settings["class_name"] == "malignant"
-    assert settings.get("image_size", 512) == 512
+    found = sonoforge(*verb.split(), "--class", "malignant", *sizes, "--dry-run").json
+    assert found.get("gan.class_name", found.get("class_name")) == "malignant"
+    assert found.get("gan.image_size", 512) == 512
 
 
 def test_names_in_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,22 +82,23 @@ def test_what_is_sent_is_on_the_disk_as_it_was(place: Place, tmp_path: Path) -> 
         assert stored[scan.SOPInstanceUID] == scan  # every element
     code, out = said(dicom_peers.storescu(place.port, "-v", scans[0], to="OTHER"))
     assert code and "Called AE Title Not Recognized" in out
-    assert place.refusal().endswith("it calls another AE title than SONOFORGE")
+    assert place.refusal().endswith("an AE title other than SONOFORGE")
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"GET / HTTP/1.0\r\n\r\n", "found what is no DICOM message, or a damaged one"),
-        (b"\x01\x00\x00\x00\x00\x04abcd", "found what is no DICOM message, or a damaged one"),
-        (b"\x01\x00\x80\x00\x00\x00" + b"a" * 100, "found a message unit of 2147 MB, expected at most 1 MB"),
-        (b"\x04\x00\x80\x00\x00\x00" + b"a" * 100, "found a message unit of 2147 MB, expected at most 1 MB"),
+        (b"GET / HTTP/1.0\r\n\r\n", "not a DICOM message"),
+        (b"\x01\x00\x00\x00\x00\x04abcd", "not a DICOM message"),
+        (b"\x01\x00\x80\x00\x00\x00" + b"a" * 100, "a message unit of 2147 MB"),
+        (b"\x04\x00\x80\x00\x00\x00" + b"a" * 100, "a message unit of 2147 MB"),
     ],
     ids=["no DICOM", "damaged", "2 GB to associate", "2 GB of data"],
 )
 def test_what_is_no_association_is_refused(place: Place, data: bytes, why: str) -> None:
     raw(place.port, data)
-    assert place.refusal() == f"refused 127.0.0.1: {why}"
+    refusal = place.refusal()
+    assert refusal.startswith("refused 127.0.0.1: ") and why in refusal
 
 
 def test_callers_that_are_not_named_are_refused(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_an_object_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Pat
         large = write_scan(tmp_path / "large.dcm", 1, 1500, 1500)
         for _ in range(8):  # what is refused is not held for ever
             assert said(storescu(place.port, large))[0]
-            assert "found an object of more than 0 MB; --most takes larger ones" in place.refusal()
+            assert "an object of more than 0 MB; --set dicom.most" in place.refusal()
         assert said(storescu(place.port, write_scan(tmp_path / "small.dcm", 2)))[0] == 0
         assert len(place.inbox.waiting()) == 1
 
@@ -128,14 +129,14 @@ def test_an_object_that_no_archive_could_file_or_without_a_picture_is_refused(pl
     dicom_peers.needs("storescu")
     code, out = said(storescu(place.port, write_scan(tmp_path / "a.dcm", 1, StudyInstanceUID=None)))
     assert code == 0xC0, out  # the upper byte of the status
-    assert "the object: found no StudyInstanceUID" in place.refusal()
+    assert "StudyInstanceUID" in place.refusal()
     code, _ = said(storescu(place.port, write_scan(tmp_path / "b.dcm", 2, SOPClassUID=ComprehensiveSRStorage)))
     assert code
     for uids in (("1.2.3", f"{dicom_peers.STUDY}.1.3"), ("1.2.840.10008.5.1.4.1.1.6.1", "1.2.3")):
-        with pytest.raises(ImageError, match="its UIDs are not those that were announced"):
+        with pytest.raises(ImageError, match="UIDs"):
             place.inbox.store(write_scan(tmp_path / "c.dcm", 3).read_bytes(), uids)
     for hostile in ("../../1", "1.2/3", "1" * 65):
-        with pytest.raises(ImageError, match=r"^the object: found no valid SeriesInstanceUID, "):
+        with pytest.raises(ImageError, match=r"^the object: .*SeriesInstanceUID"):
             place.inbox.store(write_scan(tmp_path / "d.dcm", 4, SeriesInstanceUID=hostile).read_bytes())
     assert place.inbox.waiting() == []
 
@@ -147,7 +148,7 @@ def test_there_is_room_for_so_much(tmp_path: Path) -> None:
         assert said(storescu(place.port, first))[0] == 0
         code, out = said(storescu(place.port, second))
         assert code == 0xA7, out  # the upper byte of the status
-        assert "no room now: 0 MB wait to be answered" in place.refusal()
+        assert "no room now: 0 MB" in place.refusal()
         with pytest.raises(FullError):
             place.inbox.store(second.read_bytes())
 
@@ -172,7 +173,7 @@ def test_who_says_nothing_or_half_a_word_keeps_nobody_waiting(tmp_path: Path, mo
         half.sendall(b"\x01\x00\x00")
         assert said(storescu(place.port, scan))[0] == 0
         assert half.recv(10) == silent.recv(10) == b""  # both are ended
-        assert "found 3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
+        assert "3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
 
 
 def test_more_associations_than_allowed_are_told_to_come_later(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_tls_takes_those_that_the_authority_vouches_for(certificate: tuple[Path,
         assert "no TLS that both sides accept" in place.refusal()
         assert said(storescu(place.port, "+tla", "+cf", own, scan))[0]  # shows no certificate
         assert "no TLS that both sides accept" in place.refusal()
-    with pytest.raises(SonoforgeError, match=r"own\.pem: cannot be used .*; expected PEM files"):
+    with pytest.raises(SonoforgeError, match=r"own\.pem: cannot be used .*PEM"):
         tls_context(ssl.PROTOCOL_TLS_SERVER, own, "", "")
 
 
@@ -238,7 +239,7 @@ def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@:1", "PACS@host:0", "PACS@host:x"])
 def test_an_archive_is_named_in_full(text: str) -> None:
-    with pytest.raises(SonoforgeError, match=r"^send_to: found "):
+    with pytest.raises(SonoforgeError, match=r"^send_to: "):
         read_archive(text)
 
 
@@ -246,7 +247,7 @@ def test_peers_are_read_as_they_are_typed() -> None:
     assert read_archive("PACS@[::1]:104") == ("PACS", "::1", 104)
     assert read_caller("US1@::1") == ("US1", "::1")
     for text in ("US1@host", "A" * 17, "", "a\\b"):
-        with pytest.raises(SonoforgeError, match=r"^callers: found "):
+        with pytest.raises(SonoforgeError, match=r"^callers: "):
             read_caller(text)
 
 

@@ -39,10 +39,10 @@ def test_orthanc_gives_a_study_that_classify_answers(tmp_path: Path) -> None:
             (f"{root}/{STUDY}/series/{STUDY}.1", 0),
             (f"{root}?PatientID=Zebedee", 0),  # all are there
         ):
-            done = succeed("data", "fetch", url, tmp_path / "study")
+            done = succeed("data", "import", "url", url, tmp_path / "study")
             assert done.json["copied"] == count, url
-        assert "found no such study or series" in refused(
-            "data", "fetch", f"{root}?PatientID=nobody", tmp_path / "none"
+        assert "no such study or series" in refused(
+            "data", "import", "url", f"{root}?PatientID=nobody", tmp_path / "none"
         )
     fetched = {(read := dcmread(path)).SOPInstanceUID: read for path in (tmp_path / "study" / STUDY).iterdir()}
     assert len(fetched) == 3
@@ -85,31 +85,39 @@ def listed(**changes: str) -> tuple[str, bytes]:
 def test_an_archive_that_lies_is_refused_in_one_line(archive: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     url, answers = archive
     place, one = f"/studies/{STUDY}/instances", f"/studies/{STUDY}/series/{STUDY}.1/instances/{STUDY}.1.1"
-    command = ("data", "fetch", f"{url}/studies/{STUDY}", tmp_path / "study", "--size-limit", "0.001")
+    command = (
+        "data",
+        "import",
+        "url",
+        f"{url}/studies/{STUDY}",
+        tmp_path / "study",
+        "--set",
+        "import.size_limit=0.001",
+    )
     assert "answered 404; check the URL" in refused(*command)
     answers[place] = 401
     assert "answered 401; check the URL; put name and password into ~/.netrc" in refused(*command)
     for body in (b"junk", b"{}", b"[1]", b"[" * 100_000):
         answers[place] = ("application/dicom+json", body)
-        assert "found something else than a list in JSON" in refused(*command)
+        assert "not a JSON list" in refused(*command)
     for lie in ({"00080018": "../../x"}, {"0020000D": "/etc"}, {"0020000E": ""}):
         answers[place] = listed(**lie)
-        assert "found an entry without a UID" in refused(*command)
+        assert "has no UID" in refused(*command)
     answers[place] = listed()
     other = dicom_peers.write_scan(tmp_path / "b.dcm", 2).read_bytes()
     for answer in (("text/html", b"<p>"), (KIND, b"--b0\r\n\r\n" + other + b"\r\n--b0--"), (KIND, b"")):
         answers[one] = answer
-        assert "objects or another one; expected this one" in refused(*command)
+        assert "objects, or another one" in refused(*command)
     answers[one] = (KIND, bytes(1_000_001))
-    assert "found more than 1 MB; see --size-limit" in refused(*command)
+    assert "1 MB; raise --set import.size_limit" in refused(*command)
     assert not (tmp_path / "study").exists()
     own = dicom_peers.write_scan(tmp_path / "a.dcm", 1).read_bytes()
     answers[one] = (KIND, b"--b0\r\nContent-Type: application/dicom\r\n\r\n" + own + b"\r\n--b0--")
     assert succeed(*command).json["copied"] == 1
     assert (tmp_path / "study" / STUDY / f"{STUDY}.1.1.dcm").read_bytes() == own
-    assert "found credentials in the URL" in refused("data", "fetch", f"http://me:secret@host/studies/{STUDY}", "x")
-    line = refused("data", "fetch", "http://127.0.0.1:9/studies?PatientName=Zebedee", "x")
-    assert "http://127.0.0.1:9/studies: cannot be asked" in line and "Zebedee" not in line
+    assert "credentials" in refused("data", "import", "url", f"http://me:secret@host/studies/{STUDY}", "x")
+    line = refused("data", "import", "url", "http://127.0.0.1:9/studies?PatientName=Zebedee", "x")
+    assert "http://127.0.0.1:9/studies: cannot be reached" in line and "Zebedee" not in line
 
 
 def test_only_urls_of_studies_are_of_dicomweb() -> None:

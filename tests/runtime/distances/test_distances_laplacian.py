@@ -11,7 +11,6 @@ from scipy.stats import wasserstein_distance
 from scans import draw_scan
 from sonoforge.runtime.distances import sliced as module
 from sonoforge.runtime.distances.sliced import down, laplacian_swd, unit_directions, up
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
 KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
@@ -123,17 +122,3 @@ def test_a_level_without_detail_counts_as_zeros() -> None:
     assert laplacian_swd(flat, flat) == {32: 0, 16: 0}
     assert 300 < found[16] < 1000 * np.sqrt(49)
     assert found == laplacian_swd(flat, real) != laplacian_swd(flat, real, seed=1)
-
-
-def test_images_without_a_pyramid_are_refused() -> None:
-    good = _scans(2, 32, 1)
-    with pytest.raises(SonoforgeError, match="found images of side 15"):
-        laplacian_swd(good[:, :15, :15], good[:, :15, :15])
-    with pytest.raises(SonoforgeError, match="found 0 generated images"):
-        laplacian_swd(good[:0], good)
-    with pytest.raises(ValueError, match=r"found real uint8 \(2, 32, 31, 1\)"):
-        laplacian_swd(good, good[:, :, :31])
-    with pytest.raises(ValueError, match="found generated float64"):
-        laplacian_swd(good.astype(float), good)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected one side and channel count"):
-        laplacian_swd(good, _scans(2, 32, 3))

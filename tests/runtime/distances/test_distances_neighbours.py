@@ -9,7 +9,6 @@ import torch
 from feature_rows import Rows, network_rows, other_library, rows
 from sonoforge.runtime.distances import neighbours as module
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
-from sonoforge.runtime.errors import SonoforgeError
 
 FIDELITY = other_library("torch_fidelity.metric_prc")
 
@@ -100,19 +99,3 @@ def test_equal_images_have_a_ball_of_no_size_that_holds_their_copies(offset: flo
     real = offset + np.concatenate([np.tile(rows(1, 8, 0), (6, 1)), 50 + rows(10, 8, 1)])
     found = density_coverage(np.tile(real[:1], (6, 1)), real, 5)
     assert found == pytest.approx((6 / 5, 6 / 16))
-
-
-@pytest.mark.parametrize("metric", [precision_recall, density_coverage])
-def test_sets_without_neighbours_are_refused(metric: object) -> None:
-    assert callable(metric)
-    good = rows(8, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 4 others in the smaller set"):
-        metric(good[:5], good, 5)
-    with pytest.raises(SonoforgeError, match="found 1 real images"):
-        metric(good, good[:1])
-    with pytest.raises(SonoforgeError, match="features of real images that are not finite"):
-        metric(good, good * np.nan)
-    with pytest.raises(ValueError, match="found shapes"):
-        metric(good, good[:, :2])
-    with pytest.raises(ValueError, match="found 0 neighbours"):
-        metric(good, good, 0)

@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
-from sonoforge.runtime.errors import SonoforgeError
 
 SIDE = 64
 
@@ -57,12 +56,5 @@ def test_smoothing_is_seen_where_it_acts() -> None:
     assert fresh.all_rings < 0.3, "the same noise drawn anew"
 
 
-def test_flat_images_have_a_level_and_bad_ones_are_refused() -> None:
-    flat = np.full((2, SIDE, SIDE, 3), 77, np.uint8)
-    assert np.isfinite(ring_levels(flat)).all()
-    with pytest.raises(SonoforgeError, match="found 0 images of side 64"):
-        ring_levels(flat[:0])
-    with pytest.raises(SonoforgeError, match="found 2 images of side 8"):
-        ring_levels(flat[:, :8, :8])
-    with pytest.raises(ValueError, match="expected uint8"):
-        ring_levels(flat[:, :32])
+def test_flat_images_have_a_level() -> None:
+    assert np.isfinite(ring_levels(np.full((2, SIDE, SIDE, 3), 77, np.uint8))).all()

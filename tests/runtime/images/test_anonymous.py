@@ -1,4 +1,4 @@
-"""--anonymous: no name of a file in anything printed or written. --beside: each answer beside its file."""
+"""--anonymous: no file name in anything printed or written; classify.beside: each answer beside its file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_no_name_is_printed_or_written(study: Path, tmp_path: Path, caplog: pyte
 
 
 def test_answers_are_written_beside_their_files(study: Path) -> None:
-    done = sonoforge("classify", study, "--beside", "--json")
+    done = sonoforge("classify", study, "--set", "classify.beside=true", "--json")
     for result in done.json["results"]:
         beside = Path(f"{result['file']}.sonoforge.json")
         assert beside.exists() == result["ok"]
@@ -62,4 +62,4 @@ def test_answers_are_written_beside_their_files(study: Path) -> None:
             own = {key: value for key, value in result.items() if key not in ("copy_of", "seems_copy_of", "series")}
             assert json.loads(beside.read_text()) == {**own, "notice": done.json["notice"]}
     assert len(sonoforge("classify", study, "--json").json["results"]) == 3  # they are no images
-    assert "--anonymous" in refused("classify", study, "--beside", "--anonymous")
+    assert "--anonymous" in refused("classify", study, "--set", "classify.beside=true", "--anonymous")

@@ -1,6 +1,9 @@
-"""Burned-in marks: drawn ones are found where they are, on simulated texture; and nothing else is."""
+"""Burned-in marks, colours and pairs of scans: drawn ones are found where they are, and nothing else is."""
 
 from __future__ import annotations
+
+import io
+import itertools
 
 import numpy as np
 import pytest
@@ -10,18 +13,17 @@ import planted_marks as plant
 from places import SHARED
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.calipers import find_crosses
+from sonoforge.runtime.images.coloured_ink import find_coloured_ink
 from sonoforge.runtime.images.lettering import sharp_steps
+from sonoforge.runtime.images.scan_checks import meets_in_a_seam
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.trust import Cause
 
 BUSI = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
 
 
 def scan(seed: int = 0) -> Image.Image:
     return Image.fromarray(plant.speckle(400, 500, seed))
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_noise_without_any_blur_has_no_marks(seed: int) -> None:
-    assert find_marks(np.random.default_rng(seed).integers(0, 256, (300, 400)).astype(np.uint8)).marks == ()
 
 
 def centres(image: Image.Image) -> list[tuple[int, int]]:
@@ -33,10 +35,17 @@ def near(found: tuple[int, int], true: tuple[int, int]) -> bool:
     return max(abs(found[0] - true[0]), abs(found[1] - true[1])) <= 2
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("compressed", [True, False])
-def test_texture_alone_has_no_marks(seed: int, compressed: bool) -> None:
-    assert find_marks(plant.speckle(400, 500, seed, compressed)).marks == ()
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *(plant.speckle(400, 500, seed, compressed) for seed in range(3) for compressed in (True, False)),
+        *(np.random.default_rng(seed).integers(0, 256, (300, 400)).astype(np.uint8) for seed in range(2)),  # no blur
+        np.tile(np.linspace(10, 240, 500).astype(np.uint8), (400, 1)),  # a bright right edge beside a dark left one
+        *(np.full(shape, level, np.uint8) for shape in ((1, 1), (300, 2), (3, 300)) for level in (0, 255)),
+    ],
+)
+def test_texture_noise_and_flat_pictures_have_no_marks(picture: np.ndarray) -> None:
+    assert find_marks(picture).marks == ()
 
 
 @pytest.mark.parametrize("shape", ["+", "x"])
@@ -58,11 +67,6 @@ def test_a_screen_full_of_crosses_is_found_whole(shape: str) -> None:
     found = find_crosses(np.asarray(picture))
     assert sorted((one.x, one.y) for one in found) == sorted(places)
     assert {(one.shape, one.ink, one.contrast) for one in found} == {(shape, 200, 110)}
-
-
-def test_a_bright_right_edge_beside_a_dark_left_one_is_no_mark() -> None:
-    picture = np.tile(np.linspace(10, 240, 500).astype(np.uint8), (400, 1))
-    assert len(sharp_steps(picture).rows) == 0 and find_marks(picture).marks == ()
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (9, 300), (400, 331), (2, 70_000)])
@@ -142,11 +146,6 @@ def test_a_box_limits_the_search_and_marks_stay_in_the_pixels_of_the_picture() -
     plant.cross(draw, (300, 210), 6, 1, 240)
     found = find_marks(picture, (200, 100, 500, 400)).marks
     assert [mark.box for mark in found] == [(294, 204, 307, 217)]
-
-
-def test_colour_array_and_picture_agree() -> None:
-    picture = scan()
-    plant.cross(ImageDraw.Draw(picture), (60, 60), 6, 1, 240)
     assert find_marks(picture) == find_marks(np.asarray(picture.convert("RGB")))
 
 
@@ -156,12 +155,6 @@ def test_a_large_picture_is_searched_smaller_and_answered_in_its_own_pixels() ->
     large = picture.resize((1500, 1200), Image.Resampling.NEAREST)
     (mark,) = find_marks(large).marks
     assert max(abs(a - b) for a, b in zip(mark.box, (162, 162, 201, 201), strict=True)) <= 9
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 3)])
-@pytest.mark.parametrize("level", [0, 255])
-def test_flat_and_tiny_pictures_have_no_marks(size: tuple[int, int], level: int) -> None:
-    assert find_marks(Image.new("L", size, level)).marks == ()
 
 
 @pytest.mark.skipif(not BUSI.is_dir(), reason="needs BUSI beside the checkout")
@@ -176,3 +169,86 @@ def test_flat_and_tiny_pictures_have_no_marks(size: tuple[int, int], level: int)
 )
 def test_real_scans(name: str, summary: str) -> None:
     assert find_marks(Image.open(BUSI / name.split(maxsplit=1)[0] / f"{name}.png")).summary == summary
+
+
+# ---- colour, and two scans in one picture
+
+
+def rgb(seed: int) -> Image.Image:
+    return scan(seed).convert("RGB")
+
+
+def broad(seed: int, width: int = 500) -> Image.Image:
+    """A scan by a beam that is wide, as those of real scanners are, beside what the network sees."""
+    return Image.fromarray(plant.speckle(400, width // 3, seed)).resize((width, 400), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("colour", "shape"), itertools.product(plant.COLOURS, plant.SHAPES))
+@pytest.mark.parametrize("quality", [None, 85])
+def test_coloured_marks_are_found_at_their_places(colour: str, shape: str, quality: int | None) -> None:
+    picture, places = rgb(1), [(120, 200), (330, 210)]
+    for at in places:
+        plant.coloured_mark(ImageDraw.Draw(picture), at, 6, 1, plant.COLOURS[colour], shape)
+    found = find_marks(plant.as_jpeg(picture, quality) if quality else picture)
+    assert found.counts == {"caliper": 2} and not found.overlay
+    centres = sorted(((own.box[0] + own.box[2]) / 2, (own.box[1] + own.box[3]) / 2) for own in found.marks)
+    assert np.abs(np.array(centres) - places).max() <= 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_grey_scans_tinted_ones_and_the_colour_noise_of_jpeg_have_none(seed: int) -> None:
+    stream = io.BytesIO()
+    rgb(seed).save(stream, "JPEG", quality=60, subsampling=2)
+    tint = Image.fromarray((np.asarray(rgb(seed)) * (1.0, 0.75, 0.4)).astype(np.uint8))
+    for picture in (rgb(seed), Image.open(stream).convert("RGB"), tint):
+        found = find_coloured_ink(picture)
+        assert found.marks == [] and not found.overlay
+
+
+def test_a_mark_on_a_tinted_scan_is_found() -> None:
+    tint = Image.fromarray((np.asarray(rgb(4)) * (1.0, 0.75, 0.4)).astype(np.uint8))
+    plant.coloured_mark(ImageDraw.Draw(tint), (200, 150), 7, 2, (0, 255, 255), "+")
+    (mark,) = find_coloured_ink(tint).marks
+    assert mark[0] == "caliper" and mark[1][0] <= 200 < mark[1][2] and mark[1][1] <= 150 < mark[1][3]
+
+
+def test_boxes_stay_in_a_reduced_and_cropped_picture() -> None:
+    picture = Image.fromarray(plant.speckle(1200, 1600, 5)).convert("RGB")
+    ImageDraw.Draw(picture).line((900, 700, 930, 700), (0, 255, 0), 4)
+    ImageDraw.Draw(picture).line((915, 685, 915, 715), (0, 255, 0), 4)
+    mark = find_marks(picture, (300, 200, 1600, 1200)).marks[0]
+    assert np.abs(np.array(mark.box) - (900, 685, 931, 716)).max() <= 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_flow_and_an_empty_colour_box_are_an_overlay(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    assert find_coloured_ink(plant.as_jpeg(plant.flow(rgb(seed), rng), 85)).overlay
+    boxed = rgb(seed)
+    ImageDraw.Draw(boxed).rectangle((100, 90, 320, 260), outline=(0, 255, 0))
+    assert find_coloured_ink(boxed).overlay
+
+
+@pytest.mark.parametrize(("seed", "gap"), itertools.product(range(4), (0, 2, 9)))
+def test_two_scans_side_by_side_are_told_from_each_of_them(seed: int, gap: int) -> None:
+    one, other = broad(seed), broad(seed + 10, 420)
+    both = plant.side_by_side(one, other, gap)
+
+    def seen(picture: Image.Image) -> np.ndarray:
+        return np.asarray(picture.resize((256, 256), Image.Resampling.BILINEAR))
+
+    assert meets_in_a_seam(seen(both))
+    assert not meets_in_a_seam(seen(one)) and not meets_in_a_seam(seen(other))
+
+
+def test_the_answer_names_the_kind_and_is_not_trusted_for_it() -> None:
+    classifier, rng = Classifier(), np.random.default_rng(0)
+    plain = classifier.classify(rgb(7))
+    assert plain.kind == "B-mode" and Cause.NOT_ONE_SCAN not in plain.trust.causes
+    for picture, kind in (
+        (plant.flow(rgb(7), rng), "colour overlay"),
+        (plant.side_by_side(broad(7), broad(8), 4), "two scans"),
+    ):
+        result = classifier.classify(picture)
+        assert result.kind == result.to_dict()["kind"] == kind
+        assert {Cause.NOT_ONE_SCAN, Cause.OTHER_KIND} & set(result.trust.causes)

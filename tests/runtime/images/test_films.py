@@ -14,7 +14,7 @@ pytest.importorskip("cv2", reason="films are an extra: pip install 'sonoforge[vi
 
 from image_files import refused
 from scans_in_frames import COLOUR, GREY, clip_refused, frames_of
-from sonoforge.runtime.images import films, limits
+from sonoforge.runtime.images import clip_files, limits
 from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -94,7 +94,7 @@ def test_where_one_picture_is_expected_a_film_says_what_reads_it(tmp_path: Path)
 
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene(tmp_path / "a.mp4", seconds=0.2)
-    monkeypatch.setattr(films, "find_spec", lambda name: None)
+    monkeypatch.setattr(clip_files, "find_spec", lambda name: None)
     assert clip_refused(path) == ("unsupported", f"{path}: films need pip install 'sonoforge[video]'")
 
 
@@ -165,10 +165,8 @@ def test_a_film_that_states_a_huge_size_is_refused(tmp_path: Path) -> None:
 
 def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=gray:s=4000x3000:r=1:d=1", "-c:v", "mjpeg", tmp_path / "a.avi")
-    assert clip_refused(tmp_path / "a.avi") == (
-        "too_large",
-        f"{tmp_path}/a.avi: found 4000x3000 pixels, expected at most 9 million; scale it down",
-    )
+    code, message = clip_refused(tmp_path / "a.avi")
+    assert code == "too_large" and "4000x3000" in message and "9 million" in message
 
 
 def test_limits_of_time_memory_and_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,13 +175,13 @@ def test_limits_of_time_memory_and_number(tmp_path: Path, monkeypatch: pytest.Mo
         patch.setattr(limits, "MAX_FRAMES", 49)
         assert clip_refused(path)[0] == "too_large"
     with monkeypatch.context() as patch:
-        patch.setattr(films, "MAX_CLIP_SECONDS", 0)
+        patch.setattr(clip_files, "MAX_CLIP_SECONDS", 0)
         assert clip_refused(path)[0] == "too_slow"
     with monkeypatch.context() as patch:
-        patch.setattr(films, "MAX_CLIP_FILE_BYTES", 1000)
+        patch.setattr(clip_files, "MAX_CLIP_FILE_BYTES", 1000)
         assert clip_refused(path)[0] == "too_large"
     with monkeypatch.context() as patch:
-        patch.setattr(films, "_MEMORY", 60_000_000)  # less than Python and OpenCV take
+        patch.setattr(clip_files, "_MEMORY", 60_000_000)  # less than Python and OpenCV take
         assert clip_refused(path)[0] == "truncated"
 
 

@@ -1,4 +1,4 @@
-"""Pictures given twice in a batch, by their pixels and by their detail."""
+"""Pictures given twice in a batch are found, and frames of one sweep are joined; other pictures are not."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+import planted_marks as plant
 from scans import draw_scan
 from sonoforge.runtime.images import repeats
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.repeats import Fingerprint, Repeats, take_fingerprint
+from sonoforge.runtime.images.repeats import Fingerprint, Repeats, Sweeps, take_fingerprint
 
 NOTHING = {"copy_of": None, "seems_copy_of": None}
 
 
 def print_of(levels: np.ndarray) -> Fingerprint:
-    picture = Image.fromarray(levels)
-    return take_fingerprint(
-        grey_levels(picture), np.asarray(picture.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
-    )
+    view = np.asarray(Image.fromarray(levels).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR))
+    return take_fingerprint(levels, view)
 
 
 def changed(levels: np.ndarray, kind: str) -> np.ndarray:
@@ -100,3 +98,49 @@ def test_no_pair_that_is_alike_is_left_out_unseen(grain: bool, monkeypatch: pyte
         expected.append(f"{best}" if number and alike[best] >= repeats.ALIKE else None)
     assert [row["seems_copy_of"] for row in found] == expected
     assert 20 < sum(name is not None for name in expected) < 100, "pairs on either side of the limit"
+
+
+# ---- neighbouring frames
+
+
+def frames(seed: int, count: int, step: int) -> list[np.ndarray]:
+    """Windows of one scan, each moved on by so many pixels."""
+    whole = draw_scan(seed, 400)
+    return [whole[i * step : i * step + 300, 2 * i * step : 2 * i * step + 300] for i in range(count)]
+
+
+def series(pictures: list[np.ndarray]) -> list[str]:
+    sweeps = Sweeps()
+    return [sweeps.find(str(i), print_of(picture)) for i, picture in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("step", [0, 3, 8])
+def test_a_sweep_is_joined_to_its_first_frame_and_another_scan_begins_anew(step: int) -> None:
+    pictures = [*frames(1, 4, step), *frames(2, 3, step)]
+    assert series(pictures) == ["0", "0", "0", "0", "4", "4", "4"]
+
+
+def test_a_frame_goes_on_with_a_sweep_over_another_picture_between_but_not_over_many() -> None:
+    one = frames(1, 3, 4)
+    others = [draw_scan(seed, 300) for seed in range(10, 14)]
+    assert series([one[0], others[0], one[1]]) == ["0", "1", "0"]
+    assert series([one[0], *others, one[1]]) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_different_scans_with_the_same_label_in_the_same_place_are_not_joined() -> None:
+    pictures = []
+    for seed in range(12):
+        picture = Image.fromarray(plant.speckle(300, 400, seed))
+        draw = ImageDraw.Draw(picture)
+        draw.text((120, 250), "MAMA DIR  12 H", fill=250)
+        for depth in range(20, 300, 40):
+            draw.line((2, depth, 8, depth), fill=230)
+        pictures.append(np.asarray(picture))
+    assert series(pictures) == [str(i) for i in range(12)]
+
+
+def test_pictures_without_a_view_and_empty_ones_stand_alone() -> None:
+    sweeps = Sweeps()
+    levels = draw_scan(1, 300)
+    assert [sweeps.find(name, take_fingerprint(levels, None)) for name in ("a", "b")] == ["a", "b"]
+    assert series([np.full((90, 120), 99, np.uint8)] * 2) == ["0", "1"]

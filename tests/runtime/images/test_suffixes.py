@@ -12,8 +12,8 @@ from PIL import Image
 import heic_picture
 from bundle_factory import scan
 from program import sonoforge
+from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES, IMAGE_SUFFIXES, READ
 from sonoforge.runtime.images.inputs import expand
-from sonoforge.runtime.images.suffixes import FILM_SUFFIXES, IMAGE_SUFFIXES, READ
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sonoforge.runtime import Classifier
-from sonoforge.runtime.images import lesion_contrast
+from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.inference import activation_map
 
 MAP = np.random.default_rng(0).normal(1, 3, (7, 7)).astype(np.float32)
@@ -75,4 +75,4 @@ def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
     view = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
     area = activation_map.at_size(result.map, side, side) >= activation_map.limit_of_brightest(result.map)
     assert area.mean() == pytest.approx(0.1, abs=0.01)
-    assert told["gcnr_of_map_area"] == pytest.approx(lesion_contrast.gcnr(view, area), abs=0.01)
+    assert told["gcnr_of_map_area"] == pytest.approx(scan_metrics.gcnr(view, area), abs=0.01)

@@ -135,12 +135,12 @@ def test_the_interval_of_a_change_is_that_of_the_normal_approximation_and_wider_
     assert widths["patients"] == pytest.approx(2 * widths["scans"], rel=0.1)
 
 
-@pytest.mark.parametrize(("patients", "each"), [(19, 1), (40, 3), (200, 1)])
+@pytest.mark.parametrize(("patients", "each"), [(19, 1), (40, 3)])
 def test_of_a_further_patient_s_scans_one_in_twenty_lies_beyond_a_clinic_s_reach(patients: int, each: int) -> None:
     """Over many clinics: scans of one patient lie alike, and the share beyond is .05 at most, and not far below."""
     rng, beyond = np.random.default_rng(9), []
     groups = np.repeat(np.arange(patients), each)
-    for _ in range(1500):
+    for _ in range(1000):
         times = 1.1 + 0.1 * rng.random(patients + 1)[:, None] + 0.05 * rng.random((patients + 1, each))
         reach = adaptation.measure_reach(times[:-1].ravel(), groups)
         beyond.append((times[-1] > reach.limit).mean())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.inference.verdict import ADVICE, STATES, Verdict, state_of, verdict_of
+from sonoforge.runtime.inference.verdict import ADVICE, STATES, Verdict, judge, verdict_of
 
 ALL = ("normal", "benign", "malignant")
 WORDS = Path(__file__).parents[3] / "mobile" / "www" / "words"
@@ -22,6 +22,7 @@ WORDS = Path(__file__).parents[3] / "mobile" / "www" / "words"
         (False, [Cause.POOR_SCAN], ALL[1:], "undecided", "Undecided: benign or malignant"),
         (False, [], ALL, "cannot tell", "Cannot tell"),
         (False, [Cause.UNLIKE_TRAINING], ALL[:1], "do not use", "Do not use this answer"),
+        (False, [Cause.OTHER_KIND, Cause.UNLIKE_TRAINING], ALL[:1], "do not use", "Do not use this answer"),
         (False, [Cause.NOT_ONE_SCAN, Cause.POOR_SCAN], ALL, "do not use", "Do not use this answer"),
         (True, [Cause.UNLIKE_TRAINING], ALL[:1], "uncertain", "Uncertain: no answer"),
         (True, [], ALL[1:], "uncertain", "Uncertain: no answer"),
@@ -31,19 +32,15 @@ def test_how_an_answer_is_to_be_taken(
     abstained: bool, causes: list[Cause], left: tuple[str, ...], state: str, heading: str
 ) -> None:
     phrases = [cause.value for cause in causes]
-    assert state_of(abstained, phrases, left, len(ALL)) == state
-    found = verdict_of({"ok": True, "verdict": state, "trust": {"causes": phrases}, "set": [*left]})
+    found = judge(abstained, phrases, left, len(ALL))
     assert (found.state, found.heading) == (state, heading)
+    assert found.advice == (ADVICE[phrases[0]] if state == "do not use" else STATES[state].advice)
+    entry = {"ok": True, "abstained": "why" * abstained, "trust": {"causes": phrases}, "set": [*left]}
+    assert verdict_of({**entry, "probabilities": dict.fromkeys(ALL, 1 / 3)}) == found
 
 
-def test_of_two_classes_both_left_is_to_tell_neither() -> None:
-    assert state_of(False, [], ("cyst", "tumour"), 2) == "cannot tell"
-
-
-def test_the_first_cause_says_what_to_do() -> None:
-    entry = {"ok": True, "verdict": "do not use", "set": ["normal"]}
-    for causes in (["another kind of image", "unlike the training scans"], ["unlike the training scans", "poor scan"]):
-        assert verdict_of({**entry, "trust": {"causes": causes}}).advice == ADVICE[causes[0]]
+def test_with_two_classes_both_left_cannot_tell() -> None:
+    assert judge(False, [], ("cyst", "tumour"), 2).state == "cannot tell"
 
 
 def test_a_failure_says_why() -> None:

@@ -65,7 +65,7 @@ def test_distinct_frames_are_pooled_with_equal_weight(classifier: Classifier) ->
         len(result.quality.flags) for result in rivals if result.trust.in_distribution == best.trust.in_distribution
     ]
     assert len(best.quality.flags) == min(flags)
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="at least one frame"):
         classify_clip(classifier, [])
 
 

@@ -54,12 +54,6 @@ def test_eight_threads_share_one_classifier(bundle: Path, alone: Answers) -> Non
             assert found == alone[first:] + alone[:first]
 
 
-def test_eight_threads_open_the_bundle_each_for_itself(bundle: Path, alone: Answers) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: answers(Classifier(bundle), SCANS[:3]), range(8)):
-            assert found == alone[:3]
-
-
 def _answer_shipped(queue: Queue[Any], classifier: Classifier | None) -> None:
     queue.put(answers(classifier or Classifier(), SCANS[:2]))
 

@@ -93,7 +93,7 @@ def test_another_crop_than_in_training_is_said_loudly(
     whole: Path, screen: Image.Image, tmp_path: Path, asked: str, differs: bool
 ) -> None:
     screen.save(tmp_path / "a.png")
-    done = sonoforge("classify", tmp_path / "a.png", "--bundle", whole, "--crop", asked, "--json")
+    done = sonoforge("classify", tmp_path / "a.png", "--bundle", whole, "--set", f"model.crop={asked}", "--json")
     assert done.code == 0
     assert ("DIFFERS FROM THE TRAINING" in done.err) == differs
     assert done.json["crop"] == {"used": "auto" if differs else "none", "in_training": "none"}
@@ -113,8 +113,8 @@ def test_answers_of_another_crop_are_not_mixed_in_one_file(whole: Path, screen: 
     answers = tmp_path / "answers.csv"
     asked = ("classify", tmp_path / "a.png", "--bundle", whole, "--csv", answers)
     assert sonoforge(*asked).code == 0
-    assert sonoforge(*asked, "--resume", "--crop", "none").code == 0
-    refused = sonoforge(*asked, "--resume", "--crop", "auto")
+    assert sonoforge(*asked, "--resume", "--set", "model.crop=none").code == 0
+    refused = sonoforge(*asked, "--resume", "--set", "model.crop=auto")
     assert refused.code == 2 and "cannot be continued" in refused.err
 
 

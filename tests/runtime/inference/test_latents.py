@@ -131,10 +131,10 @@ def test_each_image_has_its_own_latent_whatever_the_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1, 0, 4), "expected at least 0"),
-        ((0, -1, 4), "expected at least 0"),
-        ((0, 0, 4, "cauchy"), "expected one of normal, uniform"),
-        ((0, 0, 4, "uniform", 1.0), "expected 0.01 or more, of normal latents"),
+        ((-1, 0, 4), "-1 and 0"),
+        ((0, -1, 4), "0 and -1"),
+        ((0, 0, 4, "cauchy"), "normal, uniform"),
+        ((0, 0, 4, "uniform", 1.0), "0.01 or more, with normal latents"),
         ((0, 0, 4, "normal", 0.0), "0.01 or more"),
         ((0, 0, 4, "normal", math.nan), "0.01 or more"),
     ],
@@ -165,5 +165,5 @@ def test_paths_keep_to_the_sphere_of_normal_latents() -> None:
     np.testing.assert_allclose(interpolate(first, last, 3, "uniform")[1], (first + last) / 2, atol=1e-6)
     same = between(first, first, np.array([0.3]), "normal")
     np.testing.assert_allclose(same[0], first, atol=1e-6)
-    with pytest.raises(SonoforgeError, match="expected at least 2"):
+    with pytest.raises(SonoforgeError, match="1 is too few"):
         interpolate(first, last, 1, "normal")

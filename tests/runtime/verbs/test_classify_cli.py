@@ -106,7 +106,7 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
 
 
 def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, scans: Path) -> None:
-    program = f"{sys.executable} -m sonoforge.runtime.cli.main classify {scans} --bundle {bundle} --workers 1"
+    program = f"{sys.executable} -m sonoforge.runtime.cli.main classify {scans} --bundle {bundle} --set model.workers=1"
     done = subprocess.run(
         ["sh", "-c", f"{program} --quiet | true"], capture_output=True, text=True, timeout=300, check=False
     )
@@ -221,7 +221,7 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
     for i in range(70):  # more than two blocks of two workers
         Image.fromarray(factory.scan(i)).save(tmp_path / f"{i:02}.png")
     (tmp_path / "33.png").write_bytes(b"junk")
-    answers = {workers: classify(bundle, tmp_path, "--workers", workers) for workers in (1, 2, 5)}
+    answers = {workers: classify(bundle, tmp_path, "--set", f"model.workers={workers}") for workers in (1, 2, 5)}
     one_by_one = Classifier(bundle)
     expected = [_entry(one_by_one, tmp_path / f"{i:02}.png") for i in range(70)]
     for code, answer, text in answers.values():
@@ -253,7 +253,7 @@ cli.main()
         shutil.copy(scans / "a.PNG", many / f"{i:03}.png")
     for workers in ("1", "2"):
         target = tmp_path / f"{workers}.csv"
-        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--workers", workers]
+        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--set", f"model.workers={workers}"]
         command = [sys.executable, "-c", code, "classify", *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 130
@@ -321,7 +321,7 @@ def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path
     (folder / "MODEL_CARD.md").write_bytes(bytes(card))
     done = sonoforge("verify", folder, "--json")
     assert done.code == 1
-    assert "MODEL_CARD.md: found SHA-256" in done.json["problems"][0]
+    assert "MODEL_CARD.md: its SHA-256" in done.json["problems"][0]
     (folder / "golden.npz").unlink()
     assert sonoforge("verify", folder).code == 1
 

@@ -64,12 +64,23 @@ def test_numbers_of_skipped_files_in_words() -> None:
 
 
 def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> None:
-    command = ("classify", scans, "--bundle", bundle, "--overlay", scans, "--beside", "--csv", scans / "a.csv")
+    command = (
+        "classify",
+        scans,
+        "--bundle",
+        bundle,
+        "--overlay",
+        scans,
+        "--set",
+        "classify.beside=true",
+        "--csv",
+        scans / "a.csv",
+    )
     assert sonoforge(*command).code == 0
     origin = {"class": "benign", "seed": 0, "step": 1}
     (scans / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), origin))
     simulated = PngImagePlugin.PngInfo()
-    simulated.add_text("Description", "Simulated ultrasound image")  # as `data phantom` marks its scans
+    simulated.add_text("Description", "Simulated ultrasound image")  # as `data import phantom` marks its scans
     Image.fromarray(factory.scan(7)).save(scans / "simulated.png", pnginfo=simulated)
     done = sonoforge("classify", scans, "--bundle", bundle, "--json")
     assert names(done) == ["0.png", "1.png", "2.png", "simulated.png"]
@@ -125,12 +136,19 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     done = sonoforge("classify", "-", "--bundle", bundle)
     assert done.code == 2 and "-     error (not_an_image): -: not an image" in done.err
     pipe(monkeypatch, b"")
-    assert "found nothing on standard input" in refused("classify", "-", "--bundle", bundle)
+    assert "standard input is empty" in refused("classify", "-", "--bundle", bundle)
     monkeypatch.setattr("sonoforge.runtime.images.inputs.MAX_FILE_BYTES", 1000)
     pipe(monkeypatch, bytes(1001))
-    assert "found more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
-    for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--beside",), ("--sr", tmp_path)):
-        assert f"{flag[0]}: needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
+    assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
+    for flag in (
+        ("--resume", "--csv", tmp_path / "a.csv"),
+        (
+            "--set",
+            "classify.beside=true",
+        ),
+        ("--sr", tmp_path),
+    ):
+        assert "needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
@@ -155,7 +173,7 @@ def test_an_overlay_that_cannot_be_written_loses_no_answer(
         resource.RLIMIT_FSIZE, (150_000, hard)
     )  # as a disk that fills up: the large picture does not fit
     try:
-        done = sonoforge(*command, "--workers", workers, "--json")
+        done = sonoforge(*command, "--set", f"model.workers={workers}", "--json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.code == 2

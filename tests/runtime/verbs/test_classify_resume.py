@@ -72,7 +72,7 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
     number: signal.Signals, bundle: Path, many: Path, tmp_path: Path
 ) -> None:
     table, lines = tmp_path / "a.csv", tmp_path / "a.jsonl"
-    command = ["classify", many, "--bundle", bundle, "--csv", table, "--jsonl", lines, "--workers", "2"]
+    command = ["classify", many, "--bundle", bundle, "--csv", table, "--jsonl", lines, "--set", "model.workers=2"]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(int(number)), *map(str, command)], capture_output=True, check=False
     )
@@ -185,8 +185,8 @@ def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path,
     data = table.read_bytes()
     others = {
         "abstain=no and not abstain=yes": ("--abstain",),
-        "crop=none and not crop=auto": ("--crop", "auto"),
-        "file=model.onnx and not file=copy.onnx": ("--file", "copy.onnx"),
+        "crop=none and not crop=auto": ("--set", "model.crop=auto"),
+        "file=model.onnx and not file=copy.onnx": ("--set", "model.file=copy.onnx"),
         "bundle=": ("--bundle", renamed),  # the same model under another manifest
     }
     for difference, flags in others.items():
@@ -194,7 +194,7 @@ def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path,
         assert f"cannot be continued, it was made with {difference}" in line
         assert line.endswith("give the same settings or choose another file")
         assert table.read_bytes() == data
-    assert "0 of 0 files answered" in sonoforge(*command, "--bundle", own, "--resume", "--crop", "none").out
+    assert "0 of 0 files answered" in sonoforge(*command, "--bundle", own, "--resume", "--set", "model.crop=none").out
 
 
 def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

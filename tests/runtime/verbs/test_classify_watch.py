@@ -146,6 +146,6 @@ def test_an_end_before_the_last_line_is_printed_still_tells_of_its_failure(
 
 def test_a_folder_that_is_not_there_is_refused(bundle: Path, tmp_path: Path) -> None:
     line = refused("classify", "--watch", tmp_path / "absent", "--bundle", bundle, "--json")
-    assert f"--watch: found no folder {tmp_path / 'absent'}" in line
+    assert f"--watch: {tmp_path / 'absent'} is not a folder" in line
     assert "PATHS is missing" in refused("classify")
     assert "PATHS is missing" in sonoforge("classify", "--json").err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import pty
 import re
@@ -19,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from program import sonoforge, succeed
+from program import sonoforge
 from sonoforge.runtime.cli.options import build_parser
-from sonoforge.runtime.cli.verbs import VERBS
+from sonoforge.runtime.cli.verbs import VERBS, config_class
 
 pytest.importorskip("shtab", reason="needs the extra completion")
 SECONDS = 120
@@ -105,21 +104,17 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     name = str(request.param)
     if not shutil.which(name):
         pytest.skip(f"{name} is not installed")
-    (tmp_path / "script").write_text(succeed("completion", name).json["script"], encoding="utf-8")
+    (tmp_path / "script").write_text(sonoforge("--completion", name).out, encoding="utf-8")
     return name
 
 
 def test_every_flag_of_every_verb_is_completed_and_no_other(shell: str, tmp_path: Path) -> None:
     found = ASK[shell](tmp_path, [f"sonoforge {verb} --" for verb in VERBS])
     assert len(found) == len(VERBS)
-    for (name, verb), words in zip(VERBS.items(), found, strict=True):
-        module, own = verb.config(name)
-        parser = build_parser(name, getattr(importlib.import_module(f"sonoforge.{module}"), own))
-        accepted = {word for word in parser._option_string_actions if word.startswith("--")} | {"--help", "--help-all"}
+    for name, words in zip(VERBS, found, strict=True):
+        parser = build_parser(name, config_class(name))
+        accepted = {word for word in parser._option_string_actions if word.startswith("--")} | {"--help"}
         assert set(words.split()) == accepted, name
-        page = sonoforge(*name.split(), "--help-all").out
-        shown = set(re.findall(r"^  --(?:\[no-\])?([a-z][a-z0-9-]*)(?=[ ,\n])", page, re.MULTILINE))
-        assert len(shown) >= 5 and {f"--{flag}" for flag in shown} <= set(words.split()), name
 
 
 @pytest.mark.parametrize(
@@ -127,9 +122,11 @@ def test_every_flag_of_every_verb_is_completed_and_no_other(shell: str, tmp_path
     [
         ("sonoforge cros", {"crossval"}),
         ("sonoforge mobile ", {"build"}),
-        ("sonoforge data ", {"list", "audit", "import", "fetch", "phantom", "cache"}),
+        ("sonoforge data ", {"list", "audit", "import"}),
         ("sonoforge help cl", {"classify"}),
-        ("sonoforge completion ", {"bash", "zsh", "fish"}),
+        ("sonoforge --completion ", {"bash", "zsh", "fish"}),
+        ("sonoforge train --set gan.learning_r", set()),
+        ("sonoforge train --set classifier.learning_r", {"classifier.learning_rate="}),
         ("sonoforge gan train --recipe dcgan", {"dcgan", "dcgan-thesis"}),
         ("sonoforge crossval --arms real --protocol leave", {"leave-one-collection-out"}),
         ("sonoforge data import co", {"coco"}),
@@ -150,7 +147,7 @@ def test_verbs_choices_and_files_are_completed(shell: str, line: str, expected: 
 def test_a_tab_in_zsh_fills_in_verb_flag_choice_and_file(tmp_path: Path) -> None:
     if not shutil.which("zsh"):
         pytest.skip("zsh is not installed")
-    (tmp_path / "_sonoforge").write_text(succeed("completion", "zsh").json["script"], encoding="utf-8")
+    (tmp_path / "_sonoforge").write_text(sonoforge("--completion", "zsh").out, encoding="utf-8")
     (tmp_path / "scan one.png").touch()
     with typing(tmp_path) as typed:
         assert "[[gan train --recipe dcgan-thesis]]" in typed("sonoforge gan tr\t--reci\tdcgan-th\t\n")

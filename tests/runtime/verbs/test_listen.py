@@ -96,24 +96,26 @@ def test_reports_wait_for_an_archive_that_is_away(tmp_path: Path) -> None:
     (outgoing / "2.dcm").write_bytes(b"damaged")
     sender = Sender(outgoing, archive, "SONOFORGE", None, remarks)
     assert not sender.send() and not sender.send()
-    assert remarks.take() == [f"{archive}: cannot be reached; 2 reports wait, and are sent again"]  # once
+    assert remarks.take() == [f"{archive}: cannot be reached; 2 reports wait to be sent again"]  # once
     with storescp(tmp_path / "archive", archive.port):
         assert not sender.send()
         assert [path.name for path in outgoing.iterdir()] == ["2.dcm"]
         assert remarks.take() == [
-            f"{archive}: did not take a report (InvalidDicomError); 1 reports wait, and are sent again"
+            f"{archive}: did not take a report (InvalidDicomError); 1 reports wait to be sent again"
         ]
         (outgoing / "2.dcm").unlink()
         write_scan(outgoing / "3.dcm", 3, SOPClassUID=SecondaryCaptureImageStorage)
         assert sender.send()
-        assert remarks.take() == [f"{archive}: takes reports again"]
+        assert remarks.take() == [f"{archive}: accepts reports again"]
     assert len(list((tmp_path / "archive").iterdir())) == 2
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    assert "--ae-title: found 'much too long a title'" in refused("listen", "--ae-title", "much too long a title")
-    assert "--send-to: found 'PACS', expected TITLE@HOST:PORT" in refused("listen", "--send-to", "PACS")
-    assert "--callers: found 'A@b', expected TITLE or TITLE@ADDRESS" in refused("listen", "--callers", "A@b")
+    assert "--set dicom.ae_title: 'much too long a title'" in refused(
+        "listen", "--set", "dicom.ae_title=much too long a title"
+    )
+    assert "--send-to: 'PACS' is not TITLE@HOST:PORT" in refused("listen", "--send-to", "PACS")
+    assert "--callers: 'A@b' is not TITLE or TITLE@ADDRESS" in refused("listen", "--callers", "A@b")
     assert "--certificate: found none beside --key or --authority" in refused("listen", "--authority", "a.pem")
     assert "--reports: found 'pdf'" in refused("listen", "--reports", "pdf", "--out", tmp_path)
 

@@ -19,7 +19,7 @@ from sonoforge.runtime import Classifier
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
-from sonoforge.runtime.images import lesion_contrast, quality_table, scan_metrics
+from sonoforge.runtime.images import quality_metrics, scan_metrics
 from sonoforge.runtime.images import quality_metrics as image_quality
 
 NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
@@ -114,9 +114,9 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     found = {Path(result["file"]).name: result for result in answer["results"]}
     worst = found["z<b>.png"]["scan"]
     assert worst["flags"] == ["coverage_low"]
-    assert worst["advice"] == [quality_table.SCAN["coverage"].advice]
+    assert worst["advice"] == [quality_metrics.SCAN["coverage"].advice]
     assert worst["severity"] == pytest.approx((0.9 - worst["metrics"]["coverage"]) / 0.1)
-    expected = {"gcnr": lesion_contrast.gcnr(np.asarray(Image.open(folder / names[0]).convert("L")), mask > 0)}
+    expected = {"gcnr": scan_metrics.gcnr(np.asarray(Image.open(folder / names[0]).convert("L")), mask > 0)}
     assert found[names[0]]["scan"]["lesion"] == expected
     assert found[names[1]]["scan"]["lesion"] is None
     assert found["copy.png"]["copy_of"] == str(folder / names[1])
@@ -289,7 +289,7 @@ def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
     [
         (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
         (["--bundle", "absent"], "absent: no such bundle"),
-        (["--threads", "0"], "--threads: found 0, expected at least 1"),
+        (["--set", "model.threads=0"], "--set model.threads: found 0, expected at least 1"),
         (["--agains", "x"], "did you mean --against?"),
     ],
 )

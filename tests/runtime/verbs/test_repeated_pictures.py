@@ -36,7 +36,7 @@ def batch(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_repeat_is_named_in_every_form_of_the_answer(verb: str, workers: int, bundle: Path, batch: Path) -> None:
     table, page = batch.parent / "a.csv", batch.parent / "a.html"
-    more = ("--workers", workers) if verb == "classify" else ()
+    more = ("--set", f"model.workers={workers}") if verb == "classify" else ()
     arguments = (verb, batch, "--bundle", bundle, "--csv", table, "--html", page, *more)
     done = sonoforge(*arguments, "--json")
     assert done.code == 2  # of the bad file

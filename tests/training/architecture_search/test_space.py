@@ -22,7 +22,7 @@ from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES, Strength
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.verbs.settings.gan import TrialsConfig
+from sonoforge.training.verbs.settings.gan import GanSearchConfig
 
 
 def names(recipe: str, **changes: Any) -> list[str]:
@@ -37,7 +37,7 @@ def test_the_table_names_what_there_is() -> None:
     free = {name for name, architecture in ARCHITECTURES.items() if "norm" in architecture.free_hidden}
     norm = next(parameter for parameter in PARAMETERS if parameter.name == "norm")
     assert {recipe.architecture for recipe in RECIPES.values() if norm.applies(recipe)} == free
-    pruner = next(field for field in dataclasses.fields(TrialsConfig) if field.name == "pruner")
+    pruner = next(field for field in dataclasses.fields(GanSearchConfig) if field.name == "pruner")
     assert set(pruner.metadata["choices"]) == set(RULES)
 
 
@@ -93,23 +93,23 @@ def test_a_range_and_a_list_take_the_place_of_the_usual() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rat=1:2", "--search: found 'learning-rat', expected one of optimiser, .*did you mean learning-rate"),
-        ("learning-rate", "--search learning-rate: found '', expected a number"),
+        ("learning_rat=1:2", "--over: found 'learning-rat', expected one of optimiser, .*did you mean learning-rate"),
+        ("learning-rate", "--over learning-rate: found '', expected a number"),
         ("learning-rate=0.1:0.01", "expected learning-rate=LOW:HIGH, with LOW below HIGH, or two or more"),
         ("learning-rate=0.1", "expected learning-rate=LOW:HIGH"),
         ("learning-rate=a:b", "found 'a', expected a number"),
-        ("learning-rate=0:0.1", "--search learning-rate: found 0.0, expected at least 1e-09"),
+        ("learning-rate=0:0.1", "--over learning-rate: found 0.0, expected at least 1e-09"),
         ("learning-rate=0.1:nan", "found nan, expected at least"),
         ("learning-rate=0.1:inf", "found inf, expected a finite number"),
-        ("gradient-penalty=0:3", "--search gradient-penalty: found 0, expected a finite number above 0"),
-        ("gradient-penalty=x:3", "--search gradient-penalty: found 'x', expected a number"),
-        ("batch=1:8", "--search batch: found 1, expected at least 2"),
+        ("gradient-penalty=0:3", "--over gradient-penalty: found 0, expected a finite number above 0"),
+        ("gradient-penalty=x:3", "--over gradient-penalty: found 'x', expected a number"),
+        ("batch=1:8", "--over batch: found 1, expected at least 2"),
         ("batch=8.5,16", "found '8.5', expected a whole number"),
-        ("beta1=0:1", "--search beta1: found 1.0, expected at most 0.9999"),
-        ("optimiser=adam,sgd", "--search optimiser: found 'sgd', expected one of adam, rmsprop"),
+        ("beta1=0:1", "--over beta1: found 1.0, expected at most 0.9999"),
+        ("optimiser=adam,sgd", "--over optimiser: found 'sgd', expected one of adam, rmsprop"),
         ("optimiser=adam:rmsprop", "expected optimiser=LOW:HIGH, with LOW below HIGH, or two or more values"),
-        ("r1=1:10", "found r1, which none of the recipes has or takes"),
-        ("width=8,16", "found width, which --width fixes; leave one of the two out"),
+        ("r1=1:10", "found r1, which none of the recipes has"),
+        ("width=8,16", "width is fixed by gan.width; leave one of the two out"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(text: str, message: str) -> None:
@@ -129,6 +129,6 @@ def test_nothing_left_to_search_is_refused() -> None:
         recipe="dcgan", class_name="malignant", optimiser="rmsprop", learning_rate=1e-3, batch=8, norm="batch", width=8,
         discriminator_learning_rate=1e-3,
     )  # fmt: skip
-    with pytest.raises(SonoforgeError, match="dcgan: found nothing to search, as every setting is fixed"):
+    with pytest.raises(SonoforgeError, match="dcgan: nothing is left to search, as every setting is fixed"):
         recipe_space(compose(settings), settings, ())
     assert "beta1" in NAMES

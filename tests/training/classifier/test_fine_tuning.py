@@ -97,9 +97,7 @@ def test_a_run_killed_between_epochs_continues_to_the_same_weights(
     assert_equal(weights(continued), weights(whole))
 
 
-def test_training_on_cached_maps_equals_training_through_the_frozen_blocks(
-    data: tuple[np.ndarray, np.ndarray],
-) -> None:
+def test_training_on_cached_maps_equals_training_through_the_frozen_blocks(data: tuple[np.ndarray, np.ndarray]) -> None:
     pixels, labels = data
     settings = dataclasses.replace(SETTINGS, frozen_blocks=1, augmentation="none")
     cached, through = SmallNet(), SmallNet()

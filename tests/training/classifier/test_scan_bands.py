@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from sonoforge.runtime.images import quality_table, scan_metrics
+from sonoforge.runtime.images import quality_metrics, scan_metrics
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.crossval.final_model import quality_reference, scan_bands
 from sonoforge.training.data.cache import open_cache
@@ -25,7 +25,7 @@ def test_the_bands_are_percentiles_of_the_files_own_pixels(tmp_path: Path) -> No
     cache = open_cache(read_dataset(tmp_path / "data"), folder=tmp_path / "cache")
     found = scan_bands(cache, np.arange(12), IMAGENET)
     assert found["count"] == 12
-    assert list(found["bands"]) == list(quality_table.SCAN)
+    assert list(found["bands"]) == list(quality_metrics.SCAN)
     levels = [np.asarray(Image.fromarray(pixels).convert("L")) for pixels in scans]
     for name, band in found["bands"].items():
         values = [scan_metrics.measure(one)[name] for one in levels]

@@ -22,7 +22,7 @@ from sonoforge.training.classifier.trained_on import collection_names, find_seen
 from sonoforge.training.crossval.choices import count_chosen_on
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.load import read_collections
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 
@@ -76,7 +76,9 @@ def test_changed_images_are_refused_with_the_training_image_that_they_show(
     change, how = CHANGES[kind]
     root = write_set(tmp_path / "set", {"benign": 2, "normal": 6})
     change(busi(shared, 101)).save(root / "benign" / "own.png")
-    done = sonoforge("train", "--data", root, "--weights", "shipped", "--cache", tmp_path, "--out", tmp_path / "runs")
+    done = sonoforge(
+        "train", "--data", root, "--weights", "shipped", "--set", f"cache.folder={tmp_path}", "--out", tmp_path / "runs"
+    )
     assert done.code == 1
     (line,) = [line for line in done.err.splitlines() if "error" in line]
     assert "trained on 1 of these 9 images or on other versions of them" in line

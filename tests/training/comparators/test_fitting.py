@@ -57,7 +57,7 @@ def test_neighbours_are_those_of_features_scaled_by_the_training_fold(fold: Trai
 
 def test_a_class_of_one_group_cannot_be_tuned_on(fold: TrainingFold) -> None:
     groups = np.where(fold.labels == 2, 99, fold.groups)
-    with pytest.raises(SonoforgeError, match="one group of images"):
+    with pytest.raises(SonoforgeError, match="one group"):
         fit_comparator(Comparator("", (), "svm"), fold._replace(groups=groups), seed=0)
 
 

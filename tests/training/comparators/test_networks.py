@@ -60,7 +60,9 @@ def test_features_are_what_the_last_layer_reads(folder: Path, name: str, length:
 def test_weights_that_are_missing_are_all_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
-    with pytest.raises(SonoforgeError, match="weights of alexnet, resnet50 are missing: give --comparator-weights"):
+    with pytest.raises(
+        SonoforgeError, match=r"weights of alexnet, resnet50 are missing: give --set crossval\.comparator_weights"
+    ):
         load_networks(("alexnet", "resnet50", "mobilenet_v2"), (str(folder),))
 
 
@@ -72,14 +74,14 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     wrong = f"mobilenet_v2={folder / 'squeezenet1_1.safetensors'}"
     with pytest.raises(SonoforgeError, match=r"squeezenet1_1.safetensors: not torchvision's mobilenet_v2"):
         load_networks(("mobilenet_v2",), (wrong,))
-    with pytest.raises(SonoforgeError, match="found resnet=x, expected NAME=FILE or an existing folder"):
+    with pytest.raises(SonoforgeError, match="resnet=x is neither NAME=FILE nor"):
         load_networks(("resnet50",), ("resnet=x",))
 
 
 def test_two_files_of_one_network_are_no_choice(folder: Path, tmp_path: Path) -> None:
     for suffix in ("", "_other"):
         (tmp_path / f"mobilenet_v2{suffix}.safetensors").write_bytes((folder / "mobilenet_v2.safetensors").read_bytes())
-    with pytest.raises(SonoforgeError, match="expected one file of mobilenet_v2"):
+    with pytest.raises(SonoforgeError, match="several files for mobilenet_v2"):
         load_networks(("mobilenet_v2",), (str(tmp_path),))
     one = f"mobilenet_v2={folder / 'mobilenet_v2.safetensors'}"
     assert load_networks(("mobilenet_v2",), (one,)) != {}

@@ -25,8 +25,8 @@ from sonoforge.training.copies.generated import (
     prepare_sought,
     prepare_training,
 )
+from sonoforge.training.copies.near_duplicates import LOWEST_LIMIT
 from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
-from sonoforge.training.copies.search import LOWEST_LIMIT
 
 Pixels = NDArray[np.uint8]
 COUNT = 40
@@ -165,13 +165,11 @@ def test_real_images_are_rarely_called_copied_however_often_they_match(rate: flo
 
 
 def test_too_few_real_images_are_refused_not_guessed() -> None:
-    with pytest.raises(
-        SonoforgeError, match=r"found 3 generated images and 38 near-duplicate groups .* needs 39 groups"
-    ):
+    with pytest.raises(SonoforgeError, match=r"3 generated images and 38 .* needs 39 groups"):
         copy_test(np.full(3, 9.0), np.zeros(38), np.arange(38), HELD_OUT)
     assert copy_test(np.full(3, 9.0), np.zeros(39), np.arange(39), HELD_OUT)["copies"] == 3
     assert copy_test(np.full(3, 9.0), np.zeros(19), np.arange(19), HELD_OUT, alpha=0.05)["copies"] == 3
-    with pytest.raises(SonoforgeError, match="found 0 generated images"):
+    with pytest.raises(SonoforgeError, match="0 generated images"):
         copy_test(np.zeros(0), np.ones(50), np.arange(50), HELD_OUT)
-    with pytest.raises(ValueError, match="found 1 groups both held out and trained on"):
+    with pytest.raises(ValueError, match="1 groups"):
         find_copies(TRAINING[:3], TRAINING[:3], np.array([0, 1, 2]), (TRAINING[:1], np.array([2])))

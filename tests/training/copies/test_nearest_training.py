@@ -49,7 +49,7 @@ def test_sizes_and_channels_need_not_agree_but_thumbnails_must() -> None:
     assert nearest_training(scan, odd).distance[0] < 0.05
     with pytest.raises(ValueError, match="training vectors"):
         nearest_training(scan, half[:, :16, :16])
-    with pytest.raises(ValueError, match=r"expected \(N, S, S, C\)"):
+    with pytest.raises(ValueError, match=r"\(N, S, S, C\)"):
         nearest_training(scan[..., 0], half)
 
 
@@ -76,5 +76,5 @@ def test_data_copying_is_the_z_score_of_mann_and_whitney() -> None:
 
 def test_one_group_has_no_other() -> None:
     images = np.stack([draw_scan(seed, 32) for seed in range(3)])[..., None]
-    with pytest.raises(SonoforgeError, match="one near-duplicate group only"):
+    with pytest.raises(SonoforgeError, match="one near-duplicate group"):
         nearest_other_group(images, np.zeros(3, np.int64))

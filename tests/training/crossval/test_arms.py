@@ -46,7 +46,7 @@ def test_a_name_says_how_many_images_are_added(name: str, canonical: str, added:
 
 @pytest.mark.parametrize("name", ["", "gna", "-all", "real-all", "generated-all", "gan-all-all", "Gan", "gan -all"])
 def test_other_names_are_refused_with_the_forms(name: str) -> None:
-    with pytest.raises(SonoforgeError, match=r"^--final-arm: found .*"):
+    with pytest.raises(SonoforgeError, match=r"^--final-arm: no arm is called"):
         find_arm(name, "--final-arm")
 
 
@@ -54,14 +54,12 @@ def test_other_names_are_refused_with_the_forms(name: str) -> None:
     "name", ["gan:", "gan:0", "gan:-1", "gan:nan", "gan:1000", "gan@0", "gan@2", "gan@", "gan:1:2", "gan@0.5:2"]
 )
 def test_doses_and_shares_out_of_range_are_refused_with_the_range(name: str) -> None:
-    with pytest.raises(
-        SonoforgeError, match=r"^--arms: found .*a dose above 0 and at most 100 .*above 0 and at most 1"
-    ):
+    with pytest.raises(SonoforgeError, match=r"^--arms: .*a dose above 0 and at most 100 .*above 0 and at most 1"):
         find_arm(name)
 
 
 def test_a_dose_of_nothing_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="weighted adds nothing that a dose could be of; write weighted"):
+    with pytest.raises(SonoforgeError, match="write weighted"):
         find_arm("weighted:1")
 
 
@@ -79,7 +77,7 @@ def test_of_classes_of_equal_size_all_get_images(caplog: pytest.LogCaptureFixtur
     assert found == ("real", "gan-all", "duplicates-all:2@0.5", "curated-all", "generated", "classical")
     assert "equal size (a 5, b 5): gan adds images to all of them, as gan-all" in caplog.text
     assert for_classes("--arms", asked, ("a", "b"), (5, 6)) == asked
-    for arms, expected in ((("real", "weighted"), "weighted would weight"), (("gan", "gan-all"), "two are the same")):
+    for arms, expected in ((("real", "weighted"), "weighted would weight"), (("gan", "gan-all"), "are the same")):
         with pytest.raises(SonoforgeError, match=expected):
             for_classes("--arms", arms, ("a", "b"), (5, 5))
 
@@ -96,13 +94,13 @@ def test_shares_name_every_arm_the_largest_first() -> None:
     assert with_shares(("real", "gan:2"), (0.25, 1)) == ("real", "gan:2", "real@0.25", "gan:2@0.25")
     assert with_shares(("gan:1@1.0",), ()) == ("gan",)
     for arms, shares in ((("real@0.5",), (0.5,)), (("real",), (0.0,)), (("real",), (0.5, 0.5)), (("real",), (1.5,))):
-        with pytest.raises(SonoforgeError, match="found"):
+        with pytest.raises(SonoforgeError, match="share"):
             with_shares(arms, shares)
 
 
 def test_a_final_model_takes_any_arm_of_all_images() -> None:
     assert final_name("gan:1", "--arm") == "gan"
-    with pytest.raises(SonoforgeError, match="without a share"):
+    with pytest.raises(SonoforgeError, match="share"):
         final_name("gan@0.5", "--arm")
 
 

@@ -184,7 +184,7 @@ def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_al
         assert extra.masks(side).shape == (4, side, side)
         assert np.array_equal(turned.masks(32), extra.masks(32)[[3, 0]])
         assert not set(np.unique(turned.masks(32))) - {0, 255}
-    with pytest.raises(SonoforgeError, match=r"generator of .*: found images without files"):
+    with pytest.raises(SonoforgeError, match=r"generator of .*NAME_mask.png"):
         balance(find_arm("gan"), noise({"few": 6, "many": 10}), replace(job, folder=tmp_path / "other"), no_scorer)
 
 
@@ -262,7 +262,7 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
     nobody, none = curate(drawn, {0: 2}, real, real.pixels, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
     assert len(nobody) == none.kept == 0 and none.not_recognised == 12
     few = real.subset(np.arange(count - 1))
-    with pytest.raises(SonoforgeError, match=r"found .* 38 near-duplicate groups"):
+    with pytest.raises(SonoforgeError, match="38 near-duplicate groups"):
         curate(drawn, {0: 2}, few, few.pixels, score)
 
 

@@ -155,8 +155,8 @@ def test_a_dose_that_no_arm_has_or_that_one_names_is_refused() -> None:
     dose = Choosing((("dose", (0.5, 2)),), 3)
     check_arms_choose(dose, ("real", "gan"))
     for arms, message in (
-        (("real", "weighted"), "found dose to be chosen, which none of the arms has: real,weighted"),
-        (("real", "gan:2"), "found dose to be chosen, and the arm gan:2, which names one"),
+        (("real", "weighted"), "none of the arms has dose .*: real,weighted"),
+        (("real", "gan:2"), "dose .* the arm gan:2"),
     ):
         with pytest.raises(SonoforgeError, match=message):
             check_arms_choose(dose, arms)
@@ -170,9 +170,7 @@ def test_the_final_models_settings_are_chosen_on_all_images() -> None:
 
 
 def test_a_class_of_too_few_groups_is_refused() -> None:
-    with pytest.raises(
-        SonoforgeError, match=r"--choose: real: fold 1 of 4 \(seed 0\): found 4 groups .* 5 inner folds"
-    ):
+    with pytest.raises(SonoforgeError, match=r"real: fold 1 of 4 \(seed 0\): .* 4 groups .* 5 inner folds"):
         nested_folds(tasks(("real",), replace(RATES, inner_folds=5)))
 
 
@@ -190,26 +188,26 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("learning-rates=1,2", r"expected NAME=VALUE,VALUE,.*epochs.* \(did you mean learning-rate\?\)"),
-        ("0.1,0.2", "found '0.1', expected NAME=VALUE"),
-        ("gan-steps=1,2", "expected NAME=VALUE"),
-        ("epochs=3", "found one value of epochs, expected at least two; a single one is --epochs"),
-        ("epochs=3,5,ensemble-size=1", "found one value of ensemble-size"),
-        ("epochs=3,5,3", "found epochs=3,5,3, expected each value once"),
-        ("epochs=3,5,epochs=8,9", "found epochs twice"),
+        ("learning-rates=1,2", r"NAME=VALUE,VALUE,.*epochs.* \(did you mean learning-rate\?\)"),
+        ("0.1,0.2", "'0.1' is not NAME=VALUE"),
+        ("gan-steps=1,2", "NAME=VALUE"),
+        ("epochs=3", "epochs has one value .* classifier.epochs"),
+        ("epochs=3,5,ensemble-size=1", "ensemble-size has one value"),
+        ("epochs=3,5,3", "epochs=3,5,3"),
+        ("epochs=3,5,epochs=8,9", "epochs is given twice"),
         ("epochs=3,2.5", "epochs: found '2.5', expected a whole number"),
         ("frozen-blocks=3,19", "frozen-blocks: found 19, expected at most 18"),
-        ("dose=1,200", "dose: found '200', expected a number above 0 and at most 100"),
-        ("dose=1,x", "dose: found 'x'"),
-        ("dose=2", "expected at least two; a single one is an arm's, as in gan:2"),
+        ("dose=1,200", "dose: '200' is not .* at most 100"),
+        ("dose=1,x", "dose: 'x'"),
+        ("dose=2", "dose has one value .*gan:2"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(typed: str, message: str) -> None:
-    with pytest.raises(SonoforgeError, match=f"^--choose: .*{message}"):
+    with pytest.raises(SonoforgeError, match=f"^--set crossval.choose: .*{message}"):
         read_choosing(typed.split(","), 3)
 
 
 def test_a_setting_is_either_given_or_chosen() -> None:
     check_not_given(EPOCHS, ClassifierOptions(learning_rate=0.1))
-    with pytest.raises(SonoforgeError, match="epochs to be chosen, and --epochs 4; leave one of them out"):
+    with pytest.raises(SonoforgeError, match=r"epochs .*classifier\.epochs=4"):
         check_not_given(EPOCHS, ClassifierOptions(epochs=4))

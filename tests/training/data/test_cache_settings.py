@@ -62,7 +62,17 @@ def test_none_keeps_no_image_when_the_command_ends(tmp_path: Path) -> None:
     temporary.mkdir()
     killed = temporary / ".sonoforge-images.0123456789ab.sonoforge-tmp"  # what a killed command left
     fill(killed / "image.bin", 10, 1000)
-    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "data", "audit", "--data", data, "--cache", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "sonoforge.runtime.cli.main",
+        "data",
+        "audit",
+        "--data",
+        data,
+        "--set",
+        "cache.folder=none",
+    ]
     environment = {**os.environ, "TMPDIR": str(temporary), "SONOFORGE_CACHE": str(kept)}
     done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -72,20 +82,20 @@ def test_none_keeps_no_image_when_the_command_ends(tmp_path: Path) -> None:
 
 def test_the_verb_counts_and_removes_what_is_the_program_s(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    assert succeed("data", "cache", "--cache", cache).json == {
+    assert succeed("data", "list", "--set", f"cache.folder={cache}").json["cache"] == {
         "folder": str(cache), "files": 0, "bytes": 0, "removed": False
     }  # fmt: skip
-    succeed("data", "audit", "--data", "phantom", "--images", "30", "--cache", cache)
+    succeed("data", "audit", "--data", "phantom", "--set", "phantom.images=30", "--set", f"cache.folder={cache}")
     foreign = fill(cache / "thesis.docx", 5000, 10)
-    found = succeed("data", "cache", "--cache", cache).json
+    found = succeed("data", "list", "--set", f"cache.folder={cache}").json["cache"]
     files = [path for path in cache.rglob("*") if path.is_file() and path != foreign]
     assert found["files"] == len(files) > 60
     assert found["bytes"] == sum(path.stat().st_size for path in files)
-    assert succeed("data", "cache", "--cache", cache, "--clear").json["removed"]
+    assert succeed("data", "list", "--set", f"cache.folder={cache}", "--clear-cache").json["cache"]["removed"]
     assert list(cache.iterdir()) == [foreign]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    line = refused("data", "audit", "--data", "phantom", "--cache", tmp_path / "file" / "cache")
-    assert "cannot be written" in line and "--cache none" in line
+    line = refused("data", "audit", "--data", "phantom", "--set", f"cache.folder={tmp_path / 'file' / 'cache'}")
+    assert "cannot be written" in line and "cache.folder=none" in line

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 import planted_marks as plant
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.masks import read_masks
+from sonoforge.training.data.labelled_images import check_disjoint, read_masks, read_structures
 
 SIZE = 64
 
@@ -75,6 +75,15 @@ def test_masks_stay_on_their_lesions(root: Path, crop: str) -> None:
     assert (masks > 128).mean(axis=(1, 2)) == pytest.approx(np.pi * 30**2 / shown, rel=0.1)
 
 
-def test_the_option_reaches_the_settings() -> None:
-    assert ClassifierOptions(budget="quick").settings().crop == "none"
-    assert ClassifierOptions(budget="quick", crop="auto").settings().crop == "auto"
+def test_structures_that_overlap_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "eye"
+    folder.mkdir(parents=True)
+    Image.new("L", (16, 16)).save(folder / "a.png")
+    for name, box in (("disc", (2, 2, 12, 12)), ("cup", (4, 4, 8, 8))):
+        mask = Image.new("L", (16, 16))
+        mask.paste(255, box)
+        mask.save(folder / f"a_mask_{name}.png")
+    dataset = read_dataset(tmp_path / "set", 1)
+    masks = read_structures(open_cache(dataset, 16, tmp_path / "cache"), np.arange(1), tmp_path / "cache")
+    with pytest.raises(SonoforgeError, match=r"a.png: masks of cup and disc overlap"):
+        check_disjoint(dataset, np.arange(1), masks)

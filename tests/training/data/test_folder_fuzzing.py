@@ -23,32 +23,11 @@ from sonoforge.training.data.datasets import read_dataset
 
 EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "60"))
 FOLDERS = (
-    "benign",
-    "Benign ",
-    "malignant",
-    "train",
-    "test",
-    "images",
-    "masks",
-    "@eaDir",
-    "p1",
-    "mülL",
-    "x.png",
-    "[1]",
-    "-a",
+    *("benign", "Benign ", "malignant", "train", "test", "images", "masks", "@eaDir", "p1", "mülL", "x.png"),
+    *("[1]", "-a"),
 )
 STEMS = (
-    "1",
-    "2",
-    "1_mask",
-    "1-mask",
-    "2_MASK_1",
-    "mask_1",
-    "1_mask_left",
-    "a b",
-    "b\nad",
-    "1.0",
-    "SYNOPHOTO_THUMB_M",
+    *("1", "2", "1_mask", "1-mask", "2_MASK_1", "mask_1", "1_mask_left", "a b", "b\nad", "1.0", "SYNOPHOTO_THUMB_M"),
     "ä",
 )
 NAMES = st.builds(

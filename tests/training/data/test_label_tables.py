@@ -71,7 +71,7 @@ def test_masks_patients_scanners_and_splits_come_with_a_table(tmp_path: Path) ->
     (tmp_path / "table.csv").write_text(
         "file,label,patient_id,scanner,split\nimages/a.png,x,1,GE,training\nb.png,y,1.0,,val\nC:\\z\\c.png,x,,,Test\n"
     )
-    with pytest.raises(SonoforgeError, match=r"line 4 names .*c.png.*not found beside the table"):
+    with pytest.raises(SonoforgeError, match=r"line 4 names .*c.png"):
         read_dataset(tmp_path)
     text = (tmp_path / "table.csv").read_text().replace("C:\\z\\", "images\\")
     (tmp_path / "table.csv").write_text(text)
@@ -115,13 +115,13 @@ def test_each_further_column_is_a_question_of_its_own(tmp_path: Path, caplog: py
     scans(tmp_path)
     path = tmp_path / "findings.csv"
     path.write_text("file,calcified,BI-RADS\na.png,1,4\nb.png,0,\nc.png,1,5\n")
-    with pytest.raises(SonoforgeError, match=r"columns calcified, bi-rads, each a question.*--data '.*csv:calcified'"):
+    with pytest.raises(SonoforgeError, match=r"columns calcified, bi-rads .*--data '.*csv:calcified'"):
         read_dataset(tmp_path)
     assert read(read_dataset(f"{path}:calcified")) == {"a.png": "1", "b.png": "0", "c.png": "1"}
     with caplog.at_level(logging.INFO):
         assert read(read_dataset(f"{path}:BI-RADS")) == {"a.png": "4", "c.png": "5"}
     assert "1 image without a label" in " ".join(caplog.text.split())
-    with pytest.raises(SonoforgeError, match=r"expected 'birads' among them.*did you mean"):
+    with pytest.raises(SonoforgeError, match=r"no column 'birads'.*did you mean"):
         read_dataset(f"{path}:birads")
 
 
@@ -162,7 +162,7 @@ def test_the_columns_that_pandas_makes_of_labels_are_read_as_the_labels(tmp_path
 )
 def test_columns_with_several_1s_are_questions_of_their_own(tmp_path: Path, rows: tuple[str, ...], line: str) -> None:
     root = write_roboflow(tmp_path / "set", *rows)
-    with pytest.raises(SonoforgeError, match=rf"a question of its own, as line {line} of them; ask one, as --data"):
+    with pytest.raises(SonoforgeError, match=rf"as line {line} of them; ask one, as --data"):
         read_dataset(root)
     for number, column in enumerate(("benign", "Malignant")):
         expected = {file: row.split(", ")[number] for file, row in zip(LABELS, rows, strict=True)}
@@ -174,7 +174,7 @@ def test_columns_with_several_1s_are_questions_of_their_own(tmp_path: Path, rows
     path = shutil.make_archive(str(tmp_path / "set"), "zip", root)
     zipped = load_images(ImageSource((f"{path}:malignant",), 0, 0, tmp_path / "store")).dataset
     assert read(zipped) == read(asked)
-    with pytest.raises(SonoforgeError, match="found no table of images with a column 'cyst'"):
+    with pytest.raises(SonoforgeError, match="no table of images has a column 'cyst'"):
         read_dataset(f"{root}:cyst")
 
 
@@ -182,7 +182,7 @@ def test_a_table_is_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     scans(tmp_path / "images")
     (tmp_path / "labels.csv").write_text("file,label,patient\na.png,x,1\nb.png,y,1.0\nc.png,x,2\n")
     assert read_dataset(tmp_path, fewest_classes=1).classes == ("x", "y")
-    assert caplog.text.count("differ in their spelling alone") == 1
+    assert caplog.text.count("whose spelling alone differs") == 1
 
 
 def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_path: Path) -> None:
@@ -191,9 +191,7 @@ def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_p
     path.write_text("file,label\na.png,one\nb.png,TWO\n")
     assert read(read_dataset(tmp_path)) == {"one/a.png": "one", "two/b.png": "two"}
     path.write_text("file,label\na.png,benign\nb.png,malignant\n")
-    with pytest.raises(
-        SonoforgeError, match=r"says that one/a.png is 'benign'.*--data \S*labels.csv to go by the table"
-    ):
+    with pytest.raises(SonoforgeError, match=r"says that one/a.png is 'benign'.*--data \S*labels.csv to use the table"):
         read_dataset(tmp_path)
     assert read_dataset(path).classes == ("benign", "malignant")
     path.write_text("file,age,score\na.png,51,2\nb.png,60,3\n")  # no question that anybody asked
@@ -204,14 +202,14 @@ def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_p
     ("name", "text", "message"),
     [
         ("t.csv", "file,label\na.png,x\na.png,y\nb.png,y\n", r"line 3 says that a.png is 'y', an earlier line 'x'"),
-        ("t.csv", "picture,label\na.png,x\n", "found the columns picture, label, expected one of the images' files"),
-        ("t.csv", "file,label\na.png,\n", "found no label in the column label"),
+        ("t.csv", "picture,label\na.png,x\n", r"columns \(picture, label\)"),
+        ("t.csv", "file,label\na.png,\n", "its column label has no labels"),
         ("t.csv", "file,label\na.png,x\nb.png,X\n", "as the classes x of the column label of t.csv: a single class"),
-        ("t.csv", "file\na.png\n", "found no column besides file"),
+        ("t.csv", "file\na.png\n", "has only file"),
         ("t.json", "{", "cannot be read as JSON"),
         ("t.json", "[" * 100000, "cannot be read as JSON"),
-        ("t.json", "[[1]]", "entry 1: found .1., expected a file with its label"),
-        ("t.jsonl", '{"file": "../../etc/passwd", "label": 1}\n', "names '../../etc/passwd', not found beside"),
+        ("t.json", "[[1]]", "entry 1: .1. is not a file"),
+        ("t.jsonl", '{"file": "../../etc/passwd", "label": 1}\n', "line 1 names '../../etc/passwd'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_table_is_said_in_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -226,7 +224,7 @@ def test_two_tables_that_name_images_are_refused(tmp_path: Path) -> None:
     scans(tmp_path)
     for name in ("one.csv", "two.csv"):
         (tmp_path / name).write_text(table("file,label"))
-    with pytest.raises(SonoforgeError, match=r"found the tables one.csv, two.csv.*--data \S*one.csv"):
+    with pytest.raises(SonoforgeError, match=r"tables one.csv, two.csv.*--data \S*one.csv"):
         read_dataset(tmp_path)
 
 

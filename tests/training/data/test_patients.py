@@ -96,7 +96,7 @@ def test_headers_name_patients_without_their_names(tmp_path: Path) -> None:
 def test_a_pattern_that_is_none_or_fits_nothing_is_refused(tmp_path: Path) -> None:
     dataset = hospital(tmp_path, "P{p:02}_{n:03}.png").dataset
     for pattern, said in (
-        ("*_*", "expected '{patient}_"),
+        ("*_*", "such as '{patient}_"),
         ("{patient}#*", "fits none of the images, such as benign/P00"),
     ):
         with pytest.raises(SonoforgeError, match=said.replace("{", r"\{").replace("*", r"\*")):
@@ -105,9 +105,9 @@ def test_a_pattern_that_is_none_or_fits_nothing_is_refused(tmp_path: Path) -> No
 
 def test_the_audit_warns_proposes_and_takes_the_proposal(tmp_path: Path) -> None:
     hospital(tmp_path, "P{p:02}_{n:03}.png")
-    place = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
+    place = ("--data", tmp_path / "data", "--set", f"cache.folder={tmp_path / 'cache'}")
     done = sonoforge("data", "audit", *place, "--html", tmp_path / "a.html")
-    assert "may stand on both sides of a fold" in done.out and "names suggest 8 patients" in done.out
+    assert "both sides of a fold" in done.out and "names suggest 8 patients" in done.out
     assert "--groups-from '{patient}_*'" in done.out and "suggest 8 patients" in (tmp_path / "a.html").read_text()
     again = succeed("data", "audit", *place, "--groups-from", "{patient}_*").json
     assert again["given_groups"] == PATIENTS and again["proposed_groups"] is None

@@ -13,10 +13,9 @@ from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.guard import check_sealed, leaked_images
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.load import read_collections
 from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
-from sonoforge.training.data.splits import make_plan
+from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL
 
 FOLDS = 4
@@ -70,10 +69,10 @@ def test_a_single_split_tests_a_fifth_of_each_class_and_seeds_repeat_it(cache: I
     assert set(plans[0].test(0).tolist()) != set(plans[1].test(0).tolist())
     untested_in_folds = dataclasses.replace(plans[0], protocol="thesis")
     save_plan(tmp_path / "splits.json", untested_in_folds)
-    with pytest.raises(SonoforgeError, match="is in fold -1, expected 0 to 0"):
+    with pytest.raises(SonoforgeError, match="is in fold -1"):
         read_plan(tmp_path / "splits.json")
     for protocol, folds in (("single", 5), ("official", 2), ("sealed", 1), ("thesis", 0)):
-        with pytest.raises(SonoforgeError, match=f"found {folds} under {protocol}"):
+        with pytest.raises(SonoforgeError, match=f"folds: {protocol} cannot have {folds}"):
             make_plan(cache, protocol, folds)
 
 
@@ -87,7 +86,7 @@ def test_the_published_split_of_a_set_is_tested_as_one_fold_wherever_it_is_writt
     root = write_set(tmp_path / "set", {"benign": 6, "malignant": 4})
     names = [item.path for item in read_dataset(root).items]
     tested = set(names[::3])
-    with pytest.raises(SonoforgeError, match=r"found nothing in the column split.*expected train and test"):
+    with pytest.raises(SonoforgeError, match=r"column split .*nothing"):
         make_plan(opened(root), OFFICIAL)
     for table in ("metadata.csv", "groups.csv"):
         lines = [f"{name},{name},{'test' if name in tested else 'train'}\n" for name in names]
@@ -98,7 +97,7 @@ def test_the_published_split_of_a_set_is_tested_as_one_fold_wherever_it_is_writt
         (root / table).unlink()
     lines = [f"{name},{'test' if name.startswith('benign') else 'train'}\n" for name in names]
     (root / "metadata.csv").write_text("file,split\n" + "".join(lines))
-    with pytest.raises(SonoforgeError, match="class benign: found images of the published split's test part alone"):
+    with pytest.raises(SonoforgeError, match=r"class benign: .*test part"):
         make_plan(opened(root), OFFICIAL)
 
 
@@ -152,9 +151,9 @@ def test_each_collection_is_left_out_with_all_that_it_shares(cache: ImageCache, 
         assert len(leaked_images(plan, fold, pooled)) == 0
     with pytest.raises(GateError, match="leave-one-collection-out: fold 1, stage classifier would train on its test"):
         check_sealed(plan, 1, "classifier", [plan.files.index(f"{cache.dataset.name}/b/scan (2).png")], pooled)
-    with pytest.raises(SonoforgeError, match="found one collection"):
+    with pytest.raises(SonoforgeError, match="one collection"):
         make_plan(cache, LEAVE_ONE_OUT)
-    with pytest.raises(SonoforgeError, match="found 3 under leave-one-collection-out"):
+    with pytest.raises(SonoforgeError, match=r"folds: leave-one-collection-out .*2 collections, not 3"):
         make_plan(pooled, LEAVE_ONE_OUT, 3)
 
 
@@ -166,9 +165,9 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"protocol": "open"}, "expected sealed or plain or thesis or single or leave-one-collection-out"),
-        ({"folds": 1}, "found 1 under sealed"),
-        ({"folds": 13}, r"c: found 12 images in 11 groups.*use 11 folds"),
+        ({"protocol": "open"}, "protocol: .*sealed or plain or thesis or single or leave-one-collection-out"),
+        ({"folds": 1}, "folds: sealed cannot have 1"),
+        ({"folds": 13}, r"c: 12 images in 11 groups.*use 11 folds"),
     ],
 )
 def test_impossible_plans_are_refused(cache: ImageCache, change: dict[str, object], expected: str) -> None:
@@ -179,7 +178,7 @@ def test_impossible_plans_are_refused(cache: ImageCache, change: dict[str, objec
 def test_a_fold_that_is_not_there_is_refused(cache: ImageCache) -> None:
     plan = make_plan(cache, "sealed", FOLDS)
     for fold in (-1, FOLDS):
-        with pytest.raises(SonoforgeError, match=f"expected 0 to {FOLDS - 1}"):
+        with pytest.raises(SonoforgeError, match=f"0 to {FOLDS - 1}"):
             plan.test(fold)
 
 
@@ -227,7 +226,7 @@ def spoiled_plan(cache: ImageCache, protocol: str) -> tuple[SplitPlan, int, int]
 def test_sealed_refuses_a_planted_copy_of_a_test_image_and_names_both(clean: Path, kind: str, reason: str) -> None:
     plant(clean, kind)
     cache = opened(clean)
-    plan, planted, _ = spoiled_plan(cache, "sealed")
+    plan, planted, original = spoiled_plan(cache, "sealed")
     with pytest.raises(GateError) as caught:
         check_sealed(plan, 0, "generator of b", plan.train(0), cache)
     message = str(caught.value)
@@ -240,25 +239,13 @@ def test_sealed_refuses_a_planted_copy_of_a_test_image_and_names_both(clean: Pat
         check_sealed(plan, 1, "classifier", plan.train(1), cache)
     innocent = plan.train(0)[plan.train(0) != planted]
     check_sealed(plan, 0, "classifier", innocent, cache)
-
-
-@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored", "shifted"])
-def test_an_honest_plan_of_the_same_images_passes(clean: Path, kind: str) -> None:
-    plant(clean, kind)
-    cache = opened(clean)
-    plan = make_plan(cache, "sealed", 3)
+    # An honest plan of the same images passes, and thesis only counts what leaks.
+    honest = make_plan(cache, "sealed", 3)
     for fold in range(3):
-        check_sealed(plan, fold, "classifier", plan.train(fold), cache)
-
-
-@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored"])
-def test_thesis_does_not_refuse(clean: Path, kind: str) -> None:
-    plant(clean, kind)
-    cache = opened(clean)
+        check_sealed(honest, fold, "classifier", honest.train(fold), cache)
     plan, planted, original = spoiled_plan(cache, "thesis")
     check_sealed(plan, 0, "classifier", np.arange(len(plan.files)), cache)
-    assert leaked_images(plan, 0, cache).tolist() == [original]
-    assert leaked_images(plan, 1, cache).tolist() == [planted]
+    assert (leaked_images(plan, 0, cache).tolist(), leaked_images(plan, 1, cache).tolist()) == ([original], [planted])
 
 
 def test_sealed_refuses_the_test_images_themselves(clean: Path) -> None:

@@ -37,9 +37,9 @@ def test_a_zip_is_read_as_its_folder_is(tmp_path: Path, top: bool) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     before = folder.stat().st_mtime_ns
     assert unpacked(path, tmp_path / "two").is_relative_to(folder) and folder.stat().st_mtime_ns == before
-    found = succeed("data", "audit", "--data", path, "--cache", tmp_path / "two")
+    found = succeed("data", "audit", "--data", path, "--set", f"cache.folder={tmp_path / 'two'}")
     assert found.json["images"] == 6
-    succeed("data", "cache", "--cache", tmp_path / "two", "--clear")
+    succeed("data", "list", "--set", f"cache.folder={tmp_path / 'two'}", "--clear-cache")
     assert not folder.exists()
 
 
@@ -72,15 +72,15 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (write("a/1.png", "../evil.png"), r"found the entry '../evil.png', expected paths inside"),
-        (write("a\\..\\..\\evil.png"), "expected paths inside"),
-        (write("/evil.png"), "expected paths inside"),
-        (write("C:/evil.png"), "expected paths inside"),
+        (write("a/1.png", "../evil.png"), r"'../evil.png' leads outside"),
+        (write("a\\..\\..\\evil.png"), "leads outside"),
+        (write("/evil.png"), "leads outside"),
+        (write("C:/evil.png"), "leads outside"),
         (write("a/evil.png", kind=stat.S_IFLNK | 0o777), "a link or a device"),
-        (write("a/1.png", "A/1.PNG"), "found a/1.png twice"),
-        (write("a/1.png", flag=1), "found a password"),
-        (write(), "found no files"),
-        (bomb, "holds 1 files of 0.1 GB, expected at most"),
+        (write("a/1.png", "A/1.PNG"), "a/1.png twice"),
+        (write("a/1.png", flag=1), "has a password"),
+        (write(), "is empty"),
+        (bomb, "1 files of 0.1 GB exceed"),
         (damaged, r"cannot be unpacked \(Bad CRC-32"),
         (lambda path: path.write_bytes(b"PK\3\4 and no more"), "cannot be unpacked"),
     ],
@@ -105,10 +105,10 @@ def test_a_list_of_too_many_entries_is_refused_before_it_is_taken_apart(
     write("benign/1.png", *(f"{number}/" for number in range(9)))(path)
     monkeypatch.setattr(zipfile, "ZipInfo", None)  # one for each entry
     monkeypatch.setattr(unpacking, "MOST_FILES", 9)
-    with pytest.raises(SonoforgeError, match=r"set.zip: found 10 entries, expected at most 9; pack fewer files"):
+    with pytest.raises(SonoforgeError, match=r"set.zip: it has 10 entries, more than 9"):
         unpacked(path, tmp_path / "store")
     monkeypatch.setattr(unpacking, "_MOST_LISTED", 400)  # 46 bytes and its name for each
-    with pytest.raises(SonoforgeError, match="found a list of entries of 0 MB, expected at most"):
+    with pytest.raises(SonoforgeError, match="list of entries has 0 MB, more than"):
         unpacked(path, tmp_path / "store")
     assert not list((tmp_path / "store").glob("*"))
 
@@ -129,7 +129,15 @@ def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -
     assert listed["zips"].dataset.items == listed["folders"].dataset.items
     assert listed["zips"].fingerprint == listed["folders"].fingerprint
     answers = [
-        succeed("validate", "--external", f"own:{path}", "--cache", tmp_path / "store", "--out", tmp_path / "runs").json
+        succeed(
+            "validate",
+            "--external",
+            f"own:{path}",
+            "--set",
+            f"cache.folder={tmp_path / 'store'}",
+            "--out",
+            tmp_path / "runs",
+        ).json
         for path in (sites["Rio"], zips["Rio"])
     ]
     assert answers[0]["collections"] == answers[1]["collections"]
@@ -138,5 +146,5 @@ def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -
 def test_a_zip_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("benign/1.png")(tmp_path / "set.zip")
     monkeypatch.setattr(unpacking, "_SPARE", 1 << 60)
-    with pytest.raises(SonoforgeError, match=r"0.0 GB are free in .*; name another folder with --cache"):
+    with pytest.raises(SonoforgeError, match=r"0.0 GB free; .*cache.folder"):
         unpacked(tmp_path / "set.zip", tmp_path / "store")

@@ -168,7 +168,7 @@ def test_a_conditional_generator_is_measured_for_one_class() -> None:
 
 
 def test_other_generators_and_tiny_images_are_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"without a transform of its input .*expected StyleGAN3"):
+    with pytest.raises(SonoforgeError, match="give StyleGAN3"):
         render_transformed(nn.Linear(2, 2))
-    with pytest.raises(SonoforgeError, match="found images of 16 pixels"):
+    with pytest.raises(SonoforgeError, match="images of 16 pixels"):
         rotation_equivariance(lambda latents, _: torch.zeros(len(latents), 1, 16, 16), _latents(2), 0)

@@ -142,7 +142,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path, 
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps({"more": _Mischief(trace)}, protocol=2))
-    with pytest.raises(SonoforgeError, match=r"weights\.pth: refused, .* could run code when opened") as error:
+    with pytest.raises(SonoforgeError, match=r"weights\.pth: refused, .* could run code") as error:
         open_inception(path)
     assert "\n" not in str(error.value)
     assert not trace.exists()
@@ -167,11 +167,11 @@ def test_other_networks_and_other_files_are_refused_in_one_line(tmp_path: Path, 
         "squeezenet.pth": r"not this Inception-v3 \(\d+ tensors are missing",
         "headless.pth": r"1 tensors .* first fc\.weight\)",
         "thousand.pth": r"1 tensors .* first fc\.bias\)",
-        "list.pth": "no plain mapping of names to tensors",
-        "nested.pth": "no plain mapping of names to tensors",
+        "list.pth": "not a plain mapping of names to tensors",
+        "nested.pth": "not a plain mapping of names to tensors",
         "rubbish.pth": "refused|not a readable file",
         "empty.pth": "not a readable file of tensors",
-        "weights.pkl": r"found a \.pkl file",
+        "weights.pkl": "unknown file type",
         "missing.pth": "no such weights file",
     }.items():
         with pytest.raises(SonoforgeError, match=message) as error:

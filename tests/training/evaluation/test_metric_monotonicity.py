@@ -30,8 +30,8 @@ from sonoforge.training.copies.generated import (
     match_training,
     prepare_training,
 )
+from sonoforge.training.copies.near_duplicates import prepare
 from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
-from sonoforge.training.copies.search import prepare
 from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.lpips import distance_matrix, open_lpips
 from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim

@@ -124,9 +124,9 @@ def test_every_pair_is_as_likely_as_any_other() -> None:
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="images of 10 pixels, expected at least 11"):
+    with pytest.raises(SonoforgeError, match="images of 10 pixels"):
         mean_ms_ssim(_scans(4, 10))
-    with pytest.raises(SonoforgeError, match="found 2 images and 1000 pairs"):
+    with pytest.raises(SonoforgeError, match="2 images and 1000 pairs"):
         mean_ms_ssim(_scans(2, 32))
-    with pytest.raises(SonoforgeError, match="found 4 images and 0 pairs"):
+    with pytest.raises(SonoforgeError, match="4 images and 0 pairs"):
         mean_ms_ssim(_scans(4, 32), pairs=0)

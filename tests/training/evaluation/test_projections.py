@@ -90,33 +90,15 @@ def test_pca_of_images_along_one_line_leaves_the_second_axis_at_zero() -> None:
     assert hull_overlap(found.real, found.fake).iou is None
 
 
-def test_pca_refuses_what_has_no_components() -> None:
-    with pytest.raises(SonoforgeError, match="found 2 real images"):
-        pca_projection(images(2, 1), images(5, 2))
-    with pytest.raises(SonoforgeError, match="all equal"):
-        pca_projection(np.full((5, 8, 8, 1), 7, np.uint8), images(5, 2, side=8))
-
-
 def test_shifted_squares_overlap_in_a_quarter() -> None:
+    assert hull_overlap(SQUARE, SQUARE + 100).iou == 0
+    triangle = hull_overlap(SQUARE * 1000 - 7e5, SQUARE[:3] * 1000 - 7e5)
+    assert (triangle.iou, triangle.fakes_inside, triangle.real_inside) == pytest.approx((0.5, 1.0, 0.75))
     found = hull_overlap(SQUARE, SQUARE + 0.5)
     assert (found.real_area, found.fake_area) == pytest.approx((1, 1))
     assert found.intersection_area == pytest.approx(0.25)
     assert found.iou == pytest.approx(0.25 / 1.75)
     assert (found.fakes_inside, found.real_inside) == (0.25, 0.25)
-
-
-def test_a_triangle_in_a_square_covers_half_of_it() -> None:
-    triangle = SQUARE[:3]
-    found = hull_overlap(SQUARE * 1000 - 7e5, triangle * 1000 - 7e5)
-    assert found.iou == pytest.approx(0.5)
-    assert (found.fakes_inside, found.real_inside) == (1.0, 0.75)
-
-
-def test_equal_sets_overlap_fully_and_distant_ones_not_at_all() -> None:
-    points = np.random.default_rng(0).normal(size=(50, 2))
-    same, far = hull_overlap(points, points), hull_overlap(points, points + 100)
-    assert same.iou == pytest.approx(1, abs=1e-9) and (same.fakes_inside, same.real_inside) == (1, 1)
-    assert (far.iou, far.intersection_area, far.fakes_inside, far.real_inside) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -183,10 +165,14 @@ def test_umap_keeps_neighbours() -> None:
     assert (nearest // 10 == np.arange(30) // 10).mean() > 0.9
 
 
-def test_maps_refuse_what_they_cannot_lay_out() -> None:
-    with pytest.raises(SonoforgeError, match="found 4 images in all"):
-        embedding_map(np.eye(6)[:2], np.eye(6)[:2], "tsne", 0)
-    with pytest.raises(SonoforgeError, match="not finite"):
-        embedding_map(np.full((6, 3), np.nan), np.ones((6, 3)), "tsne", 0)
-    with pytest.raises(ValueError, match="expected tsne or umap"):
-        embedding_map(np.eye(6), np.eye(6), "isomap", 0)
+def test_sets_without_a_map_are_refused() -> None:
+    calls = (
+        (pca_projection, (images(2, 1), images(5, 2)), SonoforgeError, "2 real images"),
+        (pca_projection, (np.full((5, 8, 8, 1), 7, np.uint8), images(5, 2, side=8)), SonoforgeError, "equal"),
+        (embedding_map, (np.eye(6)[:2], np.eye(6)[:2], "tsne", 0), SonoforgeError, "4 images in all"),
+        (embedding_map, (np.full((6, 3), np.nan), np.ones((6, 3)), "tsne", 0), SonoforgeError, "not finite"),
+        (embedding_map, (np.eye(6), np.eye(6), "isomap", 0), ValueError, "tsne or umap"),
+    )
+    for call, arguments, kind, message in calls:
+        with pytest.raises(kind, match=message):
+            call(*arguments)  # type: ignore[operator]

@@ -146,7 +146,7 @@ def test_a_figure_that_one_evaluation_lacks_is_none() -> None:
 
 
 def test_one_evaluation_cannot_be_compared() -> None:
-    assert "found 1 evaluation" in _one_line(compare, [_result(_protocol()) | {"run": "a"}])
+    assert "at least two evaluations" in _one_line(compare, [_result(_protocol()) | {"run": "a"}])
 
 
 def test_what_no_evaluation_wrote_is_one_line(tmp_path: Path) -> None:
@@ -155,14 +155,14 @@ def test_what_no_evaluation_wrote_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     sound = _result(_protocol())
     for content, message in (
-        (b"", "found no readable JSON"),
-        (b"\xff\xfe\x00", "found no readable JSON"),
-        (b"[" * 100_000, "found no readable JSON"),
-        (b"[]", "found no results of sonoforge evaluate"),
-        (b'{"protocol": [], "protocol_id": "", "metrics": []}', "found no results of sonoforge evaluate"),
-        (json.dumps({**sound, "metrics": [1]}).encode(), "found no results of sonoforge evaluate"),
-        (json.dumps({**sound, "fake": None}).encode(), "found no results of sonoforge evaluate"),
-        (json.dumps({**sound, "protocol": _protocol(seed=1)}).encode(), "not the one of its protocol_id"),
+        (b"", "not readable JSON"),
+        (b"\xff\xfe\x00", "not readable JSON"),
+        (b"[" * 100_000, "not readable JSON"),
+        (b"[]", "not results of sonoforge evaluate"),
+        (b'{"protocol": [], "protocol_id": "", "metrics": []}', "not results of sonoforge evaluate"),
+        (json.dumps({**sound, "metrics": [1]}).encode(), "not results of sonoforge evaluate"),
+        (json.dumps({**sound, "fake": None}).encode(), "not results of sonoforge evaluate"),
+        (json.dumps({**sound, "protocol": _protocol(seed=1)}).encode(), "does not match protocol_id"),
     ):
         file.write_bytes(content)
         assert message in _one_line(read_result, tmp_path)

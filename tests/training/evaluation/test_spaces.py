@@ -167,16 +167,6 @@ def test_weights_are_refused_where_they_mean_nothing_or_another_network(squeezen
         open_space("vgg16-imagenet", "missing.safetensors")
 
 
-def test_a_download_that_fails_names_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("Network is unreachable")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(SonoforgeError, match=r"unreachable\); give weights, a file, or choose bundle or pixels"):
-        open_space("mobilenetv2-imagenet")
-
-
 @pytest.mark.parametrize(
     "images", [np.zeros((0, 8, 8, 1), np.uint8), np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 1))]
 )

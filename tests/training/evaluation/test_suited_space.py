@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from places import SHARED
-from program import refused, succeed
+from program import refused, succeed, words
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.trust import LEAST_KNOWN
@@ -21,23 +21,10 @@ from sonoforge.training.phantom.dataset import generate_phantom_set, write_phant
 
 DATA = SHARED / "data"
 WEIGHTS = "mobilenet_v2-b0353104.pth"  # torchvision's name of the published file
-FAST = ["--metrics", "kid", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
-SMALL = [
-    "--recipe",
-    "dcgan",
-    "--held-out",
-    "0",
-    "--width",
-    "4",
-    "--size",
-    "32",
-    "--batch",
-    "4",
-    "--steps",
-    "2",
-    "--device",
-    "cpu",
-]
+FAST = ["--metrics", "kid", "--set", "metrics.plots=pca", "--set", "metrics.repeats=5", "--device", "cpu"]
+SMALL = words(
+    "--recipe dcgan --set gan.held_out=0 --set gan.width=4 --size 32 --set gan.batch=4 --steps 2 --device cpu"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +89,7 @@ def test_the_shipped_network_knows_breast_ultrasound_and_nothing_else(name: str,
         assert choose_space(images, name, "--features") == "bundle"
     else:
         assert share < LEAST_KNOWN
-        with pytest.raises(SonoforgeError, match=f"{name}: found no feature space that suits"):
+        with pytest.raises(SonoforgeError, match=f"{name}: no feature space suits"):
             choose_space(images, name, "--features")
 
 
@@ -129,29 +116,30 @@ def test_downloaded_imagenet_weights_are_taken_and_said_aloud(hub: Path, caplog:
 
 
 def test_evaluate_asks_for_a_space_where_the_images_are_no_breast_ultrasound(cells: Path, tmp_path: Path) -> None:
-    command = ["evaluate", cells / "large", cells / "small", *FAST, "--image-size", "64", "--cache", tmp_path / "cache"]
+    command = [
+        "evaluate",
+        cells / "large",
+        cells / "small",
+        *FAST,
+        "--image-size",
+        "64",
+        "--set",
+        f"cache.folder={tmp_path / 'cache'}",
+    ]
     line = refused(*command, "--out", tmp_path / "runs")
-    assert "large: found no feature space that suits them" in line
+    assert "large: no feature space suits" in line
     for choice in ("--features mobilenetv2-imagenet", "inception", "bundle:PATH", "pixels", "bundle all the same"):
         assert choice in line
     assert not (tmp_path / "runs").exists()
     chosen = succeed(*command, "--features", "bundle", "--out", tmp_path / "runs").json
     assert chosen["protocol"]["spaces"][0]["space"] == "bundle"
-    assert "--weights: found w.safetensors without --features" in refused(*command, "--weights", "w.safetensors")
+    assert "--set metrics.weights: requires --features" in refused(*command, "--set", "metrics.weights=w.safetensors")
 
 
 @pytest.mark.slow
 def test_evaluate_measures_scans_in_the_bundle_and_says_so(scans: Path, tmp_path: Path) -> None:
-    command = [
-        "evaluate",
-        scans / "benign",
-        scans / "benign",
-        *FAST,
-        "--image-size",
-        "32",
-        "--cache",
-        tmp_path / "cache",
-    ]
+    sizes = ["--image-size", "32", "--set", f"cache.folder={tmp_path / 'cache'}"]
+    command = ["evaluate", scans / "benign", scans / "benign", *FAST, *sizes]
     done = succeed(*command, "--out", tmp_path / "runs")
     assert done.json["protocol"]["spaces"][0]["space"] == "bundle"
     assert "feature space: bundle, the shipped network, which knows" in done.err
@@ -162,10 +150,10 @@ def test_evaluate_measures_scans_in_the_bundle_and_says_so(scans: Path, tmp_path
 def test_gan_train_measures_other_images_in_a_neutral_space_and_evaluate_does_as_it_did(
     cells: Path, scans: Path, tmp_path: Path
 ) -> None:
-    out = ["--out", tmp_path / "runs", "--cache", tmp_path / "cache"]
+    out = ["--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}"]
     neutral = succeed("gan", "train", "--data", cells, "--class", "large", *SMALL, *out)
     assert neutral.json["settings"]["metric_features"].startswith("pixels")
-    assert "--metric-features mobilenetv2-imagenet" in neutral.err
+    assert "mobilenetv2-imagenet" in neutral.err
     measured = succeed("evaluate", neutral.json["run"], *FAST, *out).json
     assert [space["space"] for space in measured["protocol"]["spaces"]] == ["pixels"]
     done = succeed("gan", "train", "--data", scans, "--class", "benign", *SMALL, *out)

@@ -1,4 +1,4 @@
-"""Measured while it trains, against images it never saw and without disturbing it; the best checkpoint is kept."""
+"""Measured while it trains, against held-out images and without disturbing it; the best checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, read_rows, train_measured
+from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, image_hashes, read_rows, train_measured
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels, write_grid
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator
+from sonoforge.training.gan.optimisers import ema_decay, update_average
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.progress.curves import draw_curves, write_over_time
-from sonoforge.training.gan.progress.ticks import stalled
-from sonoforge.training.gan.training_set import hold_out
+from sonoforge.training.gan.progress.ticks import (
+    is_collapsed,
+    mean_pairwise_distance,
+    sliced_distance,
+    stalled,
+    thumbnails,
+)
+from sonoforge.training.gan.training_set import hold_out, read_training_set
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +47,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(ticks, "GENERATED", 40)
         train_measured(folder)
     return folder
-
-
-# Measuring.
 
 
 @pytest.mark.parametrize("changes", [{"metrics": ()}, {"every": 1}])
@@ -122,9 +129,6 @@ def test_measurings_on_an_interruption_do_not_stop_a_training() -> None:
     assert not stalled([*rows, {"step": 12, "kid": 0.2}], 2, interval=4)
 
 
-# The best checkpoint.
-
-
 def _save(folder: Path, step: int, kid: float | None, diversity: float | None, distance: float | None = 1.0) -> None:
     settings = {"metrics": ["kid"]} if kid is not None or diversity is None else {}
     about = gan_checkpoint.Description(
@@ -171,9 +175,6 @@ def test_results_say_which_checkpoint_is_the_best_and_why(tmp_path: Path) -> Non
         assert picture.format == "PNG"
 
 
-# The pictures.
-
-
 def test_samples_stand_below_real_images_at_the_moments_of_the_thesiss_figure_14(tmp_path: Path) -> None:
     """Of 4200 steps in ticks of 84: those next to 500, 1500 and 3500, and the last; each sheet has its own grey."""
     grey = {84 * tick: 4 * tick for tick in range(1, 51)}
@@ -211,3 +212,149 @@ def test_the_curves_show_what_was_measured() -> None:
     assert band.get_paths()[0].get_extents().get_points().tolist() == pytest.approx(
         np.array([[0.1, 0.25], [0.3, 0.45]])
     )
+
+
+# The figures of every tick, and the averaged generator.
+
+
+def test_ema_decay_halves_after_the_half_life_and_ramps_up() -> None:
+    assert ema_decay(100, 10**9, 1000.0) ** 10 == pytest.approx(0.5)  # 10 steps of 100 images
+    assert ema_decay(100, 2000, 10_000.0) == pytest.approx(0.5)  # half-life 5 % of 2000 images
+    assert ema_decay(100, 0, 1000.0) == 0.0
+
+
+def test_average_follows_weights_and_batch_norm_statistics() -> None:
+    average, network = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    network.weight.data.fill_(3.0)
+    network.running_mean.fill_(8.0)  # type: ignore[union-attr]
+    network.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
+    update_average(average, network, 0.75)
+    assert average.weight.tolist() == [1.5, 1.5]  # 0.75 * 1 + 0.25 * 3
+    assert average.running_mean.tolist() == [2.0, 2.0]  # type: ignore[union-attr]
+    assert int(average.num_batches_tracked) == 7  # type: ignore[arg-type]
+
+
+def test_pairwise_distance_of_known_points() -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
+    assert mean_pairwise_distance(points) == pytest.approx((5 + 0 + 5) / 3)
+    assert mean_pairwise_distance(points[:1]) == 0.0
+
+
+def test_sliced_distance_of_a_shift_is_its_closed_form() -> None:
+    rows = torch.randn(500, 256, generator=torch.Generator().manual_seed(0))
+    assert sliced_distance(rows, rows) == 0.0
+    # A shift by d in every coordinate moves the projection on normal directions by d * N(0, D):
+    # mean absolute value d * sqrt(2 D / pi).
+    assert sliced_distance(rows, rows + 0.5) == pytest.approx(0.5 * np.sqrt(2 / np.pi), rel=0.15)
+
+
+def test_sliced_distance_agrees_with_scipy() -> None:
+    from scipy.stats import wasserstein_distance
+
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randn(256, 20, generator=generator), 2 * torch.randn(256, 20, generator=generator)
+    directions = np.random.default_rng(0).standard_normal((20, 2000))
+    projected = (first.numpy() @ directions, second.numpy() @ directions)
+    expected = np.mean([wasserstein_distance(a, b) for a, b in zip(projected[0].T, projected[1].T, strict=True)])
+    assert sliced_distance(first, second) == pytest.approx(expected / np.sqrt(20), rel=0.1)
+
+
+def test_collapse_is_judged_after_the_first_tenth() -> None:
+    assert is_collapsed(0.2, step=11, steps=100)
+    assert not is_collapsed(0.2, step=10, steps=100)
+    assert not is_collapsed(0.6, step=50, steps=100)
+
+
+def test_thumbnails_average_grey_levels() -> None:
+    images = torch.zeros(1, 3, 64, 64)
+    images[:, 0, ::2] = 3.0
+    rows = thumbnails(images)
+    assert rows.shape == (1, 32 * 32)
+    assert torch.allclose(rows, torch.full_like(rows, 0.5))
+
+
+# Held-out images.
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.5])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_whole_scans_are_held_out_each_class_in_its_share(share: float, labelled: bool) -> None:
+    images = draw_scans(240, labelled=labelled)
+    training, held = hold_out(images, share, seed=1)
+    assert held is not None
+    assert len(held) == pytest.approx(share * 240, abs=4)
+    assert sorted(image_hashes(training.pixels) + image_hashes(held.pixels)) == sorted(image_hashes(images.pixels))
+    scan = dict(zip(image_hashes(images.pixels), images.groups, strict=True))  # type: ignore[arg-type]
+    assert not {scan[h] for h in image_hashes(training.pixels)} & {scan[h] for h in image_hashes(held.pixels)}
+    if labelled:
+        assert held.labels is not None
+        assert held.labels.mean() == pytest.approx(0.25, abs=0.07)
+        label = dict(zip(image_hashes(images.pixels), images.labels, strict=True))  # type: ignore[arg-type]
+        assert [label[h] for h in image_hashes(held.pixels)] == held.labels.tolist()
+
+
+def test_the_choice_of_held_out_images_is_the_seed_s() -> None:
+    first, second, other = (hold_out(draw_scans(240), 0.1, seed)[1] for seed in (1, 1, 2))
+    assert first is not None
+    assert second is not None
+    assert other is not None
+    assert first.fingerprint == second.fingerprint != other.fingerprint
+    images = draw_scans()
+    assert hold_out(images, 0, 1) == (images, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "message"),
+    [
+        (60, 0.1, r"found 6 for one in 10 of 60 images, expected at least 8.* held_out 0"),
+        (8, 0.5, "found 4 for one in 2"),
+        (10, 0.1, "found 0 for one in 10"),
+        (60, 0.6, "found a share of 0.6"),
+        (60, -0.1, "found a share of -0.1"),
+    ],
+)
+def test_too_few_to_hold_out_is_refused_in_one_line(count: int, share: float, message: str) -> None:
+    with pytest.raises(SonoforgeError, match=message) as error:
+        hold_out(draw_scans(count), share, seed=1)
+    assert "\n" not in str(error.value)
+
+
+def test_repeated_scans_are_found_in_the_files(tmp_path: Path) -> None:
+    """Every picture is there twice, the second time brighter and as JPEG."""
+    rng = np.random.default_rng(3)
+    for name in ("benign", "malignant"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            pixels = rng.integers(0, 180, (24, 24), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}a.png")
+            Image.fromarray(pixels + 40).save(tmp_path / name / f"{number}b.jpg", quality=95)
+    settings = GanSettings(class_name="malignant", image_size=32)
+    images = read_training_set((str(tmp_path),), settings, groups=True)
+    assert images.groups is not None
+    assert (images.groups[::2] == images.groups[1::2]).all()
+    assert len(np.unique(images.groups)) == 6
+    assert read_training_set((str(tmp_path),), settings).groups is None
+
+
+def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as it is nor mirrored; the images that are shown are all of the others."""
+    shown: set[str] = set()
+    real = gan_updates.draw_real
+
+    def spy(*arguments: Any) -> tuple[Tensor, Tensor | None]:
+        images, labels = real(*arguments)
+        shown.update(image_hashes(to_pixels(images)))
+        return images, labels
+
+    monkeypatch.setattr(gan_updates, "draw_real", spy)
+    train_measured(tmp_path, steps=40, tick_steps=40, mirror=True, metrics=())
+    training, held = hold_out(draw_scans(), 0.25, MEASURED.seed)
+    assert held is not None
+    assert len(held) == 12
+    assert not shown & {*image_hashes(held.pixels), *image_hashes(held.pixels[:, :, ::-1])}
+    assert shown == {*image_hashes(training.pixels), *image_hashes(training.pixels[:, :, ::-1])}

@@ -107,7 +107,7 @@ def test_the_border_is_the_least_that_a_generator_needs(fixed: dict[str, object]
     ) as error:
         _chosen(offers, 1.01 * border, 1)
     assert "\n" not in str(error.value)
-    assert ("--batch" in str(error.value)) == bool(fixed)
+    assert ("gan.batch" in str(error.value)) == bool(fixed)
     assert offers[0].least * offers[0].shown >= minutes.LEAST_IMAGES and offers[0].least >= minutes.LEAST_STEPS
 
 

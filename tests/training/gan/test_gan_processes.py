@@ -18,7 +18,7 @@ from gan_trainings import read_rows, write_pictures
 from program import succeed
 
 STEPS = {"wgan-gp": 2, "lsgan": 4, "began": 4}
-SMALL = ["--class", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
+SMALL = ["--class", "malignant", "--size", "32", "--set", "gan.batch=8", "--set", "gan.tick_steps=1", "--device", "cpu"]
 ROUNDING = 1e-9
 """Of losses around 10 after thousands of sums in float64, whose numbers are exact to 1e-16; a batch that is not joined
 changes them by 3e-4 and more."""
@@ -27,8 +27,24 @@ SCALARS = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "
 
 def _command(recipe: str, folder: Path) -> list[str]:
     """Train on the pictures in the folder's parent."""
-    options = ["--data", str(folder.parent / "pictures"), "--cache", str(folder.parent / "cache"), "--metrics", "none"]
-    options += ["--recipe", recipe, "--width", "8", "--steps", str(STEPS[recipe]), "--out", str(folder / recipe)]
+    options = [
+        "--data",
+        str(folder.parent / "pictures"),
+        "--set",
+        f"cache.folder={folder.parent / 'cache'}",
+        "--set",
+        "gan.metrics=none",
+    ]
+    options += [
+        "--recipe",
+        recipe,
+        "--set",
+        "gan.width=8",
+        "--steps",
+        str(STEPS[recipe]),
+        "--out",
+        str(folder / recipe),
+    ]
     return ["gan", "train", *SMALL, *options]
 
 

@@ -35,6 +35,8 @@ from sonoforge.training.gan.training_set import (
 )
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
+
+
 SIZE = 32
 
 
@@ -44,12 +46,6 @@ def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
 
 def _stream(sampling: Sampling, images: int, labels: np.ndarray | None, steps: int) -> np.ndarray:
     return np.concatenate([choose_images(sampling, images, labels, step) for step in range(steps)])
-
-
-@pytest.mark.parametrize("batch", [4, 19, 30])
-def test_every_epoch_shows_every_image_once(batch: int) -> None:
-    stream = _stream(Sampling(batch, seed=3), 19, None, 38)
-    assert all(sorted(epoch) == list(range(19)) for epoch in stream.reshape(-1, 19))
 
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
@@ -90,22 +86,9 @@ def test_balanced_and_mirrored_shows_both_ways_equally_often() -> None:
     assert set(np.bincount(small)[[0, 1, 2, 19, 20, 21]]) == {20}
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_a_step_repeats_itself_and_differs_from_others(balanced: bool) -> None:
-    def batch(step: int, seed: int = 5) -> list[int]:
-        return list(choose_images(Sampling(8, seed, balanced), len(LABELS), LABELS, step))
-
-    assert batch(40) == batch(40)
-    assert batch(40) != batch(41)
-    assert batch(40) != batch(40, seed=6)
-
-
 def test_classes_that_do_not_occur_do_not_count() -> None:
     drawn = balanced_indices(np.array([4, 4, 9]), 10, 0, 0)
     assert (drawn == 2).sum() == 5
-
-
-# What a process sees.
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6, 12])
@@ -178,9 +161,6 @@ def test_fewer_images_than_a_batch_are_refused(count: int, message: str) -> None
     check_enough_images(count, ("a", "b"), count)
     with pytest.raises(SonoforgeError, match=message):
         check_enough_images(count, ("a", "b"), count + (1 if count > 1 else 7))
-
-
-# Affine maps.
 
 
 def test_each_part_of_the_map_stays_within_its_range() -> None:

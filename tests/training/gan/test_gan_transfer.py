@@ -1,4 +1,4 @@
-"""A training that starts from the weights of another one, and frozen blocks of its discriminator."""
+"""A training that starts from the weights of another one, of other sizes or classes, and frozen blocks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from gan_trainings import draw_discs
+from gan_trainings import draw_discs, write_pictures
+from program import succeed, words
+from sonoforge.models import light
+from sonoforge.models.projected import Discriminator, DiscriminatorSettings
+from sonoforge.models.projected import initialise as initialise_discriminator
+from sonoforge.models.spade import MapSettings as GeneratorSettings
+from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import upsample
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
@@ -31,7 +38,7 @@ from sonoforge.training.gan.start_from import StartingWeights, read_starting_wei
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.training_set import make_training_set
-from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
+from sonoforge.training.gan.transfer import check_transfer, for_classes, freeze, transfer_weights
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
@@ -78,9 +85,6 @@ def _start(recipe: str, networks: tuple[Any, Any]) -> StartingWeights:
 
 def _equal(left: Any, right: Any) -> bool:
     return all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
-
-
-# What is taken.
 
 
 @pytest.mark.parametrize("recipe", STYLED)
@@ -164,9 +168,6 @@ def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
     assert torch.equal(own[0].synthesis.constant, theirs.synthesis.constant)
 
 
-# Where it is read from.
-
-
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 @pytest.mark.parametrize("name", ["stylegan2_uncond", "stylegan3_t"])
 def test_official_networks_are_read_from_files_of_tensors(shared: Path, tmp_path: Path, suffix: str, name: str) -> None:
@@ -247,9 +248,6 @@ def test_a_resumed_training_knows_what_it_started_from(tmp_path: Path) -> None:
         assert all(torch.equal(before[name], after[name]) for name in before), path.name
 
 
-# What is refused.
-
-
 @pytest.mark.parametrize(
     ("name", "tensors", "message"),
     [
@@ -300,9 +298,6 @@ def test_blocks_that_cannot_be_frozen_are_refused() -> None:
         _check(None, "stylegan2", frozen=4)
     _check(None, "stylegan2", frozen=3)
     _check(None, "dcgan")
-
-
-# Frozen blocks.
 
 
 @pytest.mark.parametrize("recipe", STYLED)
@@ -402,3 +397,96 @@ def test_the_averaged_generator_starts_as_the_generator() -> None:
     for network in (state.generator, state.average):
         own = network.state_dict()
         assert all(torch.equal(own[name], value) for name, value in start.generator.items())
+
+
+# Classes.
+
+
+NAMES = ("normal", "benign", "malignant")
+
+
+CLASS_LATENT = 8
+
+
+class _Frozen(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(1, 4, 3, 4, 1), nn.Conv2d(4, 4, 3, 2, 1)])
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        fine = self.layers[0](images)
+        return [fine, self.layers[1](fine)]
+
+
+def _light(classes: int, seed: int = 0) -> light.Generator:
+    network = light.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
+    chance = torch.Generator().manual_seed(seed)
+    initialise(network, chance)
+    for name, value in network.named_buffers():
+        if "running_mean" in name:
+            value.normal_(generator=chance)
+    return network.eval()
+
+
+def _discriminator(classes: int, seed: int = 0) -> Discriminator:
+    torch.manual_seed(7)
+    network = Discriminator(DiscriminatorSettings(32, 1, 1, classes, "projection", width=4), _Frozen())
+    initialise_discriminator(network, torch.Generator().manual_seed(seed))
+    return network.eval()
+
+
+@torch.no_grad()
+def test_classes_in_another_order_draw_and_score_as_before() -> None:
+    order = [2, 0, 1]
+    ours = [NAMES[index] for index in order]
+    latents = torch.randn(3, CLASS_LATENT, generator=torch.Generator().manual_seed(1))
+    theirs, own = _light(3), _light(3, seed=1)
+    before = theirs(latents, torch.tensor(order))
+    assert (own(latents, torch.arange(3)) - before).abs().max() > 0.1
+    own.load_state_dict(for_classes(theirs.state_dict(), NAMES, ours))
+    torch.testing.assert_close(own(latents, torch.arange(3)), before, atol=5e-3, rtol=0)  # power iteration
+    judge, again = _discriminator(3), _discriminator(3, seed=1)
+    scores = judge(before, torch.tensor(order))[0]
+    again.load_state_dict(for_classes(judge.state_dict(), NAMES, ours))
+    torch.testing.assert_close(again(before, torch.arange(3))[0], scores, atol=1e-2, rtol=1e-2)
+
+
+def test_other_classes_take_their_own_by_name_and_new_ones_the_mean() -> None:
+    theirs = _light(3).state_dict()
+    found = for_classes(theirs, NAMES, ["malignant", "cyst"])
+    _light(2).load_state_dict(found)  # every shape fits
+    name = "blocks.0.norm.scale.parametrizations.weight.original"
+    torch.testing.assert_close(found[name], torch.stack([theirs[name][:, 2], theirs[name].mean(1)], 1))
+    first = "first.0.parametrizations.weight.original"
+    torch.testing.assert_close(found[first][:CLASS_LATENT], theirs[first][:CLASS_LATENT], rtol=0, atol=0)
+    torch.testing.assert_close(found[first][CLASS_LATENT], theirs[first][CLASS_LATENT + 2], rtol=0, atol=0)
+    for stem, dim in (("blocks.0.norm.scale", 0), ("first.0", 1)):
+        own = f"{stem}.parametrizations.weight"
+        matrix = found[f"{own}.original"].movedim(dim, 0).flatten(1)
+        estimate = found[f"{own}.0._u"] @ matrix @ found[f"{own}.0._v"]
+        assert float(estimate) == pytest.approx(float(torch.linalg.svdvals(matrix)[0]), rel=0.05)
+    judged = for_classes(_discriminator(3).state_dict(), NAMES, ["benign"])
+    assert judged["scales.0.class_rows.parametrizations.weight.original"].shape[0] == 1
+
+
+def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_file: Path) -> None:
+    options: list[Any] = ["--recipe", "projected", "--preset", "small-data", "--set", f"gan.features={squeezenet_file}"]
+    options += words("--conditioning projection --image-size 32 --set gan.batch=4 --steps 2 --set gan.width=4")
+    options += [
+        "--set",
+        f"gan.latent_size={CLASS_LATENT}",
+        "--set",
+        "gan.metrics=none",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "runs",
+    ]
+    (tmp_path / "pictures").mkdir()
+    pictures = write_pictures(tmp_path / "pictures", 12)
+    first = succeed("gan", "train", "--data", pictures, *options).json["run"]
+    (pictures / "benign").rename(pictures / "cyst")
+    said = succeed("gan", "train", "--data", pictures, *options, "--set", f"gan.start_from={first}").err
+    assert "classes that go on with their weights: malignant; that start with the mean of all: cyst" in said
+    assert said.count("parameters taken from") == 2 and said.count(", 0 new") == 2

@@ -157,7 +157,7 @@ def test_any_stylegan3_of_other_widths_and_margins_is_read(
     with caplog.at_level(logging.INFO):
         start = read_starting_weights(_file(tmp_path, G=made))
     assert _same(start.generator, generator)
-    assert (f"its margin_size is {margin} and here 10" in caplog.text) == (margin != 10)
+    assert (f"its margin_size is {margin}, not 10" in caplog.text) == (margin != 10)
     assert "output_scale: taken as 0.25, as published" in caplog.text
     torch.testing.assert_close(_images(official.generator_from_official(made)), _images(generator), atol=0, rtol=0)
 

@@ -181,7 +181,7 @@ def test_weights_that_divide_nothing_are_refused(balance: tuple[float, ...], tmp
 
 def test_verb_reports_counts_and_the_next_command(tmp_path: Path) -> None:
     out = tmp_path / "a set"
-    done = succeed("data", "phantom", out, "--images", "10", "--size", "64")
+    done = succeed("data", "import", "phantom", out, "--images", "10", "--size", "64")
     assert done.json["images"] == {"normal": 2, "benign": 5, "malignant": 3}
     assert f"next: sonoforge run --data '{out}'" in done.err
     assert len(list(out.rglob("*_mask.png"))) == 10

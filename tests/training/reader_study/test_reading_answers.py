@@ -41,18 +41,18 @@ def test_answers_are_read_as_they_were_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "other"}, "found no answers to a reading sheet"),
+        ({"format": "other"}, "not a file of answers"),
         ({"commitment": "other"}, "belong to the key other"),
-        ({"reader": " "}, "found no reader's name"),
-        ({"answers": []}, "found no answered image"),
+        ({"reader": " "}, "name is missing"),
+        ({"answers": []}, "no image is answered"),
         ({"answers": [{"image": 3, "kind": "real", "seconds": 1}]}, "there is no image 3"),
         ({"answers": [{"image": 1, "kind": "real", "seconds": 1}] * 2}, "an image is answered twice"),
-        ({"answers": "none"}, "found a damaged answer"),
+        ({"answers": "none"}, "damaged answer"),
         ({"kind": "fake"}, "kind is 'fake'"),
         ({"confidence": 6}, "confidence is 6"),
         ({"class": "normal"}, "class is 'normal'"),
         ({"mark": {"x": 2, "y": 0}}, r"mark is at \(2.0, 0.0\)"),
-        ({"mark": 3}, "found a damaged answer"),
+        ({"mark": 3}, "damaged answer"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"seconds": -1}, "seconds is -1"),
     ],
@@ -65,9 +65,9 @@ def test_a_wrong_file_is_refused(tmp_path: Path, change: dict[str, Any], said: s
 def test_one_file_for_each_reader(tmp_path: Path) -> None:
     write(tmp_path / "a.json")
     write(tmp_path / "b.json", reader="a")
-    with pytest.raises(SonoforgeError, match="found a second file of reader 'a' beside"):
+    with pytest.raises(SonoforgeError, match="a second file of reader 'a' beside"):
         read_readers([tmp_path], KEY, "seal")
-    with pytest.raises(SonoforgeError, match=r"found no \.json file"):
+    with pytest.raises(SonoforgeError, match=r"contains no \.json file"):
         (tmp_path / "empty").mkdir()
         read_readers([tmp_path / "empty"], KEY, "seal")
     with pytest.raises(SonoforgeError, match=r"cannot be read \(No such file"):

@@ -93,9 +93,9 @@ def test_no_real_scan_is_shown_twice_and_both_kinds_come_as_often() -> None:
     shown = [groups[int(entry.file[:-4])] for entry in sheet.key.entries if entry.kind == "real"]
     assert sorted(shown) == sorted(set(groups))
     assert Counter(entry.kind for entry in sheet.key.entries) == {"real": 6, "generated": 6}
-    with pytest.raises(SonoforgeError, match="real: found 6 groups of near-duplicates"):
+    with pytest.raises(SonoforgeError, match="real: only 6 groups of near-duplicates"):
         make_sheet([Pair(real, image_set("fake", noise(9, 1)))], 7, (), NONCE)
-    with pytest.raises(SonoforgeError, match="fake: found 5 generated images"):
+    with pytest.raises(SonoforgeError, match="fake: only 5 images"):
         make_sheet([Pair(real, image_set("fake", noise(5, 1)))], 6, (), NONCE)
 
 
@@ -110,7 +110,7 @@ def test_each_picture_is_the_image_that_the_key_names() -> None:
 
 def test_classes_must_be_answers_and_sizes_equal() -> None:
     pair = Pair(image_set("r", noise(6, 0)), image_set("f", noise(6, 1), class_name="benign"))
-    with pytest.raises(SonoforgeError, match="found normal, malignant, but f shows benign; add it"):
+    with pytest.raises(SonoforgeError, match="f shows benign, not one of normal, malignant; add it"):
         make_sheet([pair], 6, ("normal", "malignant"), NONCE)
     with pytest.raises(SonoforgeError, match=r"different sizes \(f 16x16x1, g 32x32x1\)"):
         make_sheet([pair, Pair(image_set("r", noise(6, 0, 32)), image_set("g", noise(6, 1, 32)))], 6, (), NONCE)
@@ -156,10 +156,10 @@ def test_two_sheets_of_the_same_images_have_other_commitments() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "another"}, "found no key of a reading sheet"),
+        ({"format": "another"}, "not the key of a reading sheet"),
         ({"entries": []}, None),
-        ({"entries": [{"number": 1}]}, "found no key of a reading sheet"),
-        ({"classes": None}, "found no key of a reading sheet"),
+        ({"entries": [{"number": 1}]}, "not the key of a reading sheet"),
+        ({"classes": None}, "not the key of a reading sheet"),
     ],
 )
 def test_a_damaged_key_is_refused_in_one_line(tmp_path: Path, change: dict[str, object], said: str | None) -> None:

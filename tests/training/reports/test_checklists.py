@@ -25,12 +25,12 @@ from sonoforge.training.reports.checklists import (
     PARTLY,
     TEXT,
     TRIPOD_AI,
-    Answer,
     Item,
     answer,
     fill,
     read_run,
 )
+from sonoforge.training.reports.texts import Said
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = report_factory.make_run(path, ("<b>|n", "benign", "malignant"), (10, 14, 12), folds=3)
     write_json(made.folder / "audit.json", made.audited)
     run_folder.write_results(made.folder, made.results)
-    succeed("checklists", made.folder, "--quiet")
+    succeed("compare", made.folder, "--checklists", "--quiet")
     return made.folder
 
 
@@ -70,7 +70,7 @@ def test_an_item_without_answer_is_left_to_the_authors() -> None:
         Item("s", "3", "not recorded", ("a", "missing")),
         Item("s", "4", "unknown", (), "all of it"),
     ]
-    rows = fill(items, {"a": Answer("A.", "x; y"), "b": Answer("B.", "y; z")})
+    rows = fill(items, {"a": Said("a", "A.", "x; y"), "b": Said("b", "B.", "y; z")})
     assert [row.status for row in rows] == [ANSWERED, PARTLY, PARTLY, OPEN]
     assert [row.text for row in rows] == ["A.", "A. B.", "A.", ""]
     assert [row.left for row in rows] == ["", "the rest", "this run does not record it", "all of it"]
@@ -109,7 +109,7 @@ def test_page_and_text_hold_the_same_rows(folder: Path) -> None:
 
 
 def test_json_counts_what_is_open(folder: Path) -> None:
-    found = succeed("checklists", folder, "--quiet").json
+    found = succeed("compare", folder, "--checklists", "--quiet").json
     for checklist in found["checklists"]:
         statuses = [item["status"] for item in checklist["items"]]
         assert checklist["counts"] == {status: statuses.count(status) for status in (ANSWERED, PARTLY, OPEN)}
@@ -122,7 +122,7 @@ def test_what_a_comparison_alone_does_not_record_stays_open(folder: Path, tmp_pa
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     results = json.loads((folder / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "final_arm"}))
-    found = succeed("checklists", tmp_path, "--quiet").json["checklists"]
+    found = succeed("compare", tmp_path, "--checklists", "--quiet").json["checklists"]
     items = {(one["name"], item["number"]): item for one in found for item in one["items"]}
     assert items["CLAIM", "18"]["status"] == OPEN
     assert items["TRIPOD+AI", "22"]["status"] == OPEN
@@ -136,7 +136,7 @@ def test_other_papers_systems_are_not_described_as_ours(folder: Path, tmp_path: 
     results = json.loads((folder / "results.json").read_text())
     results |= {"arms": {"mrmr-svm": results["arms"]["real"]}, "comparisons": []}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    found = succeed("checklists", tmp_path, "--quiet").json["checklists"]
+    found = succeed("compare", tmp_path, "--checklists", "--quiet").json["checklists"]
     items = {(one["name"], item["number"]): item for one in found for item in one["items"]}
     assert "a support vector machine" in items["CLAIM", "22"]["answer"]
     assert "MobileNetV2 (deep learning" not in items["CLAIM", "22"]["answer"]
@@ -144,12 +144,12 @@ def test_other_papers_systems_are_not_described_as_ours(folder: Path, tmp_path: 
 
 
 def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
-    assert "found no run, expected a finished one" in refused("checklists", tmp_path)
+    assert "give a finished run" in refused("compare", tmp_path, "--checklists")
     (tmp_path / "config.yaml").write_text("data: x\n")
-    assert "found an unfinished run" in refused("checklists", tmp_path)
+    assert "unfinished" in refused("compare", tmp_path, "--checklists")
     (tmp_path / "results.json").write_text("{}")
-    assert "found another kind of run" in refused("checklists", tmp_path)
-    assert "RUN is missing" in plain(refused("checklists"))
+    assert "another kind of run" in refused("compare", tmp_path, "--checklists")
+    assert "RUNS is missing" in plain(refused("compare", "--checklists"))
 
 
 @pytest.mark.slow

@@ -403,7 +403,7 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     )
     assert "18 trainings on 2 inner folds of each training fold" in page.text
     assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
-    assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("What the training runs read")
+    assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("Images that training runs read")
     write_reads(inner, plan, 0, {"classifier": [*half, plan.hashes[plan.test(1)[0]]]}, inner_of=1)
     with pytest.raises(GateError, match="test images that an inner classifier read"):
         write_report(read_run(*run))
@@ -434,7 +434,7 @@ def test_collapsed_generators_are_reported_beside_the_answer(sealed: Written, th
 
 
 def test_sealed_proof_is_counted_again_from_the_folds(sealed: Written) -> None:
-    rows = sealed.page.table("What the training runs read")[1:]
+    rows = sealed.page.table("Images that training runs read")[1:]
     # 4 folds of 2 arms read 72 of 96 images each; normal + malignant are 56, three quarters of them a fold.
     assert rows == [["classifiers", "8", str(8 * 72), "0", "0"], ["generators", "8", str(3 * 56), "0", "0"]]
     assert all(row[2] == "passed" for row in sealed.page.table("Checks made")[1:])
@@ -443,7 +443,7 @@ def test_sealed_proof_is_counted_again_from_the_folds(sealed: Written) -> None:
 
 def test_thesis_says_what_leaks_and_is_no_failure(thesis: Written) -> None:
     run, page = thesis
-    generators = page.table("What the training runs read")[2]
+    generators = page.table("Images that training runs read")[2]
     assert generators[0] == "generators" and generators[3] == str(2 * 56)  # all images of two classes, two seeds
     near_duplicates = sum(run.results["split"]["test_images_with_near_duplicate_in_training"])
     assert near_duplicates > 0 and f"{near_duplicates} of 96 test images have a near-duplicate" in page.text
@@ -547,7 +547,7 @@ def test_one_class_against_the_rest_is_that_of_predictions_csv(sealed: Written) 
         for cells, point in zip((row[2:4], row[4:6]), own["sensitivity_at"], strict=True):
             for cell, figure in zip(cells, (point["sensitivity"], point["specificity"]), strict=True):
                 assert cell.startswith(f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f},")
-    assert "no threshold was set on the images that it is measured on" in page.text
+    assert "never on the images that it is measured on" in page.text
     (row,) = page.table("Differences for malignant")[1:]
     difference = run.results["comparisons"][0]["one_against_rest"]["malignant"]
     assert row[1].startswith(f"{difference['auc']['value']:+.3f}".replace("-", "−"))
@@ -590,7 +590,7 @@ def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_
     for row in figures["learning_curves"][0]:
         row |= {"test_accuracy": 0.5 + 0.1 * row["epoch"], "test_loss": 1 / row["epoch"]}
     page = written(run).page
-    assert "Training and test by epoch" in page.text and "no epoch was chosen by them" in page.text
+    assert "Training and test by epoch" in page.text and "they have chosen no epoch" in page.text
     labels = [attributes.get("aria-label", "") for attributes in page.attributes("svg")]
     (drawn,) = [label for label in labels if label.startswith("accuracy by epoch")]
     assert "test 0.800 at the end" in drawn

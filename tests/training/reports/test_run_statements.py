@@ -65,7 +65,7 @@ def say(**changes: Any) -> str:
         ({"protocol": "thesis", "arms": ("real",), "added": (), "filled": ()},
          ["0 of 90 test images", "does not prevent it"], ["too good", "leakage alone"]),
         ({"protocol": "official", "folds": 1, "tested": 30},
-         ["Each of the 30 test images of the split that was published", "two halves of whole groups judge each other",
+         ["Each of the 30 test images of the split published with", "two halves of whole groups judge each other",
           "a part of 30 that is tested and one of 60 that is trained on, as published"],
          ["Each image was", "1 fold", "stratified", "regardless of groups"]),
         ({"protocol": "official", "folds": 1, "tested": 30, "passed": False},

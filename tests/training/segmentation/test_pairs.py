@@ -6,8 +6,14 @@ import numpy as np
 import torch
 
 from disc_volumes import draw_pair
-from sonoforge.training.segmentation.distortion import Distortion, distort, distort_maps
-from sonoforge.training.segmentation.pairs import clean_maps, to_label_maps, to_levels
+from sonoforge.training.segmentation.pairs import (
+    Distortion,
+    clean_maps,
+    distort,
+    distort_maps,
+    to_label_maps,
+    to_levels,
+)
 
 
 def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:

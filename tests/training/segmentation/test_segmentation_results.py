@@ -11,11 +11,10 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.segmentation.figures import compute_rows, compute_set, correlate
+from sonoforge.training.segmentation.figures import compute_rows, compute_set, conclude, correlate
 from sonoforge.training.segmentation.options import find_arm
 from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.tables import read_cases, write_cases
-from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.published import published_for
 
 
@@ -116,10 +115,10 @@ def test_scores_survive_the_file_and_a_damaged_one_is_refused(tmp_path: Path) ->
     with pytest.raises(SonoforgeError, match=r"cases.csv: line \d+: .*high"):
         read_cases(path)
     path.write_text(text.replace("dice", "Dyce"))
-    with pytest.raises(SonoforgeError, match=r"found headings .*expected .dice. among .*give cases.csv"):
+    with pytest.raises(SonoforgeError, match=r"has no heading .dice.*give cases.csv"):
         read_cases(path)
     path.write_text(text.splitlines()[0])
-    with pytest.raises(SonoforgeError, match="found no row"):
+    with pytest.raises(SonoforgeError, match="has no rows"):
         read_cases(path)
 
 

@@ -44,7 +44,7 @@ def test_images_with_and_without_others_in_their_group_make_up_the_whole() -> No
 def test_other_images_are_refused() -> None:
     first, second = answers("sealed", 0), answers("plain", 0)
     other = dataclasses.replace(second, files=("else.png", *second.files[1:]))
-    with pytest.raises(SonoforgeError, match="real under plain: found 2 images here"):
+    with pytest.raises(SonoforgeError, match=r"real under plain .*: 2 images"):
         measure_leakage({("real", "sealed"): [first], ("real", "plain"): [other]})
-    with pytest.raises(SonoforgeError, match="real under plain: found other seeds"):
+    with pytest.raises(SonoforgeError, match="real under plain: seeds"):
         measure_leakage({("real", "sealed"): [first], ("real", "plain"): [answers("plain", 1)]})

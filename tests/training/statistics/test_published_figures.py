@@ -28,7 +28,7 @@ from sonoforge.training.statistics.published import (
     accuracy_by_specificity,
 )
 from sonoforge.training.verbs.segment import BUDGETS
-from sonoforge.training.verbs.settings.gan import SEARCH_PRESETS, GanCompareConfig, SearchConfig
+from sonoforge.training.verbs.settings.gan import SEARCHES, GanCompareConfig, GanSearchConfig
 
 THESIS, STYLEGAN, LOSSES, SIX = map(printed, ("thesis", "stylegan", "dgan-wp-tl", "six-gans"))
 GA_GAN = printed("ga-gan")
@@ -251,10 +251,10 @@ def test_training_and_search_of_ga_gan_are_as_printed() -> None:
     assert discriminator.learning_rate == figures["learning rate of the discriminator"]
     assert own.budget.unit == "iterations" and own.budget.length == figures["iterations of the final training"]
     assert (own.budget.batch, own.image_size) == (figures["batch"], figures["image side"])
-    preset = SEARCH_PRESETS["paper"]
+    preset = SEARCHES["cells-paper"]
     for name in ("population", "children", "sample"):
         assert preset[name] == figures[{"children": "cycles"}.get(name, name)]
-    assert SearchConfig().mutation == figures["mutation"]
+    assert GanSearchConfig().mutation == figures["mutation"]
     assert (preset["gan"]["epochs"], preset["gan"]["image_size"]) == (figures["epochs"], figures["image side"])
 
 

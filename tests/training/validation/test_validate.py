@@ -99,16 +99,13 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
     ("arguments", "message"),
     [
         ((), "--external is missing: labelled images as NAME:PATH"),
-        (("--external", "SCANS"), "expected NAME:PATH, as in Rio:scans/"),
+        (("--external", "SCANS"), "NAME:PATH, as in Rio:scans/"),
         (("--external", "a:SCANS", "--external", "a:SCANS"), "found two collections named 'a'"),
-        (("--external", "a:SCANS", "--classes", "x"), "found 'x', expected LABEL=CLASS"),
-        (("--external", "a:SCANS", "--classes", "x=cyst"), "found 'cyst', expected one of normal, benign, malignant"),
-        (
-            ("--external", "a:SCANS", "--classes", "Benign=malignant"),
-            "found 'Malignant' and 'Benign' both to mean malignant",
-        ),
-        (("--external", "a:TABLE"), "found no class for the label 'healthy', expected one"),
-        (("--external", "a:EMPTY"), "found headings nothing in its first row, expected 'file', 'label'"),
+        (("--external", "a:SCANS", "--classes", "x"), "'x' is not LABEL=CLASS"),
+        (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is none of normal, benign, malignant"),
+        (("--external", "a:SCANS", "--classes", "Benign=malignant"), "'Malignant' and 'Benign' both mean malignant"),
+        (("--external", "a:TABLE"), "the label 'healthy'"),
+        (("--external", "a:EMPTY"), "has no heading 'file', 'label'"),
         (("--external", "a:LOST"), "line 2 names 'x.png', not found beside the table"),
         (("--external", "a:UNLABELLED"), "line 2 has no label"),
     ],
@@ -130,7 +127,7 @@ def test_what_cannot_be_judged_is_refused(
 def test_meanings_come_in_the_order_of_the_classes() -> None:
     meanings = read_meanings(("lesion=benign+malignant",), ("lesion", "Normal"), CLASSES)
     assert list(meanings.items()) == [("Normal", ("normal",)), ("lesion", ("benign", "malignant"))]
-    with pytest.raises(SonoforgeError, match="'tumour' and 'Benign' both to mean benign"):
+    with pytest.raises(SonoforgeError, match="'tumour' and 'Benign' both mean benign"):
         read_meanings(("tumour=benign+malignant",), ("Benign", "tumour"), CLASSES)
 
 

@@ -193,10 +193,10 @@ def test_where_no_file_can_be_read_no_cluster_is_asked(bundle: Path, tmp_path: P
     ("flags", "found"),
     [
         (("--watch", "incoming"), "--watch"),
-        (("--html", "page.html", "--beside"), "--html, --beside"),
+        (("--html", "page.html", "--set", "classify.beside=true"), "--html, --set classify.beside"),
         (("--overlay", "seen", "--sr", "reports"), "--overlay, --sr"),
-        (("--threads", "2"), "--threads 2"),
-        (("--provider", "CUDAExecutionProvider"), "--provider CUDAExecutionProvider"),
+        (("--set", "model.threads=2"), "model.threads=2"),
+        (("--set", "model.provider=CUDAExecutionProvider"), "model.provider=CUDAExecutionProvider"),
         (("-",), "- (standard input)"),
     ],
 )

@@ -86,7 +86,7 @@ def test_planted_copies_are_counted_by_kind(cache: ImageCache) -> None:
 def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path) -> None:
     other = write_set(tmp_path / "other", {"c": 3, "d": 2}, first_seed=90)
     save(other / "c" / "zoomed.png", draw_scan(2)[20:110, 15:105])  # of a/scan (3)
-    done = succeed("data", "audit", "--data", root, "--against", other, "--cache", tmp_path / "cache")
+    done = succeed("data", "audit", "--data", root, "--against", other, "--set", f"cache.folder={tmp_path / 'cache'}")
     pairs = done.json["against"]["pairs"]
     assert [(pair["first"], pair["second"]) for pair in pairs] == [("a/scan (3).png", "c/zoomed.png")]
     assert pairs[0]["scale"] == pytest.approx(128 / 90, abs=0.03)
@@ -95,7 +95,7 @@ def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path
 
 def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "audit.html"
-    done = succeed("data", "audit", "--data", root, "--html", page, "--cache", tmp_path / "cache")
+    done = succeed("data", "audit", "--data", root, "--html", page, "--set", f"cache.folder={tmp_path / 'cache'}")
     assert done.json["images"] == 13
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert f"next: sonoforge crossval --data '{root}'" in done.err

@@ -19,7 +19,7 @@ from PIL import Image
 
 import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
-from program import refused, succeed
+from program import refused, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.evaluation import pictures
 from sonoforge.training.phantom.dataset import write_phantom_set
@@ -34,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def command(sets: Sets, bundle: Path, squeezenet_file: Path) -> list[object]:
     """All that can be measured without a download, with the copies among the images."""
-    spaces = ["--features", f"bundle:{bundle},pixels", "--repeats", "5", "--device", "cpu"]
+    spaces = ["--features", f"bundle:{bundle},pixels", "--set", "metrics.repeats=5", "--device", "cpu"]
     return [sets.real, sets.copying, *spaces, "--lpips", squeezenet_file, "--held-out", sets.held_out]
 
 
@@ -122,7 +122,9 @@ def test_held_out_images_set_the_threshold(whole: dict[str, Any], sets: Sets, tm
         for file in (sets.real / folder).glob("*.png"):
             shutil.copy(file, tmp_path / "more" / folder / f"first {file.name}")
     (tmp_path / "more" / "groups.csv").unlink()
-    alone = evaluate(tmp_path / "more", sets.copying, *FAST, "--metrics", "copies", "--plots", "pca")["copies"]
+    alone = evaluate(tmp_path / "more", sets.copying, *FAST, "--metrics", "copies", "--set", "metrics.plots=pca")[
+        "copies"
+    ]
     assert alone["calibration"].startswith("training images of other")
     assert alone["calibrating"] >= 39
     assert 19 <= whole["copies"]["calibrating"] <= HELD_OUT  # groups of the held-out images; 19 are the fewest
@@ -185,10 +187,10 @@ def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> No
 
 
 def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
-    assert "found 1 evaluation" in refused("evaluate", "--compare", plain["run"])
+    assert "at least two evaluations" in refused("evaluate", "--compare", plain["run"])
     assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},nowhere")
     assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},{tmp_path}")
-    assert f"found {sets.fake} beside it" in refused(
+    assert f"evaluate {sets.fake} first" in refused(
         "evaluate", sets.real, sets.fake, "--compare", f"{plain['run']},{plain['run']}"
     )
 
@@ -207,8 +209,8 @@ def test_an_npz_gives_the_figures_of_the_folder(plain: dict[str, Any], sets: Set
 
 def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     train = ["gan", "train", "--recipe", "lsgan", "--data", sets.real, "--class", "malignant"]
-    train += ["--image-size", "32", "--width", "4", "--batch", "4", "--steps", "4", "--tick-steps", "2"]
-    succeed(*train, "--device", "cpu", "--metrics", "none", "--out", "trained")
+    train += words("--image-size 32 --set gan.width=4 --set gan.batch=4 --steps 4 --set gan.tick_steps=2")
+    succeed(*train, "--device", "cpu", "--set", "gan.metrics=none", "--out", "trained")
     (trained,) = Path("trained").iterdir()
     found = evaluate(sets.real, trained, *ONE)
     malignant = len([file for file in (sets.real / "malignant").iterdir() if "_mask" not in file.stem])
@@ -226,7 +228,7 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
 
 def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pictures, "PHANTOM_IMAGES", 30)
-    found = evaluate("phantom", sets.fake, *ONE, "--cache", tmp_path)
+    found = evaluate("phantom", sets.fake, *ONE, "--set", f"cache.folder={tmp_path}")
     assert found["real"] == {"source": "phantom", "class": "", "images": 30, "groups": found["real"]["groups"]}
     assert found["n"] <= 15
 

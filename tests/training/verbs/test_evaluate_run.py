@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from gan_trainings import write_pictures
-from program import refused, succeed
+from program import refused, succeed, words
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.cache import content_hash
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training_set import hold_out, read_training_set
 from sonoforge.training.reader_study.sheet import KEY, read_key
 
-FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
+FAST = ["--features", "pixels", "--set", "metrics.plots=pca", "--set", "metrics.repeats=5", "--device", "cpu"]
 PICTURES, HELD_OUT = 40, 14  # a third, as 0.3 is rounded to one over a whole number
 
 
@@ -31,8 +31,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ["--recipe", "dcgan", "--width", "4", "--class", "malignant", "--image-size", "32", "--batch", "8"]
-    options += ["--steps", "4", "--metrics", "none", "--held-out", "0.3", "--device", "cpu"]
+    options = words("--recipe dcgan --set gan.width=4 --class malignant --image-size 32 --set gan.batch=8")
+    options += ["--steps", "4", "--set", "gan.metrics=none", "--set", "gan.held_out=0.3", "--device", "cpu"]
     out = tmp_path_factory.mktemp("runs")
     return Path(succeed("gan", "train", "--data", pictures, *options, "--out", out).json["run"])
 
@@ -62,8 +62,13 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     assert f"| KID | pixels | {rows['kid']['matched']:.3g} | {rows['kid']['floor']:.3g} |" in card
     assert f"{PICTURES - HELD_OUT} generated images against" in card and evaluated["protocol_id"] in card
     assert "its figures are not part of this bundle" not in card
-    again = ["--recipe", "dcgan", "--width", "4", "--class", "malignant", "--image-size", "32", "--steps", "1"]
-    again += ["--batch", "8", "--metrics", "none", "--device", "cpu", "--data", pictures, "--out", tmp_path]
+    again = words("--recipe dcgan --set gan.width=4 --class malignant --set gan.image_size=32 --steps 1")
+    again += [
+        *words("--set gan.batch=8 --set gan.metrics=none --device cpu --data"),
+        pictures,
+        "--out",
+        tmp_path,
+    ]
     other = succeed("gan", "train", *again).json["run"]
     assert "evaluated other weights" in refused("export", other, "--evidence", evaluated["run"])
     assert "holds no results.json" in refused("export", run, "--evidence", tmp_path)
@@ -77,16 +82,16 @@ def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace(str(pictures), str(changed)))
-    assert "other images in" in refused("evaluate", moved, *FAST, "--out", tmp_path)
+    assert "no longer holds its training images" in refused("evaluate", moved, *FAST, "--out", tmp_path)
     (moved / "config.yaml").unlink()
     assert "config.yaml" in refused("evaluate", moved, *FAST, "--out", tmp_path)
 
 
 def test_what_a_run_alone_does_not_take_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
-    assert "is no run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
-    assert "is no run of" in refused("evaluate", pictures, "--reading-sheet", "6", "--out", tmp_path)
-    assert "which held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
-    assert "whose own are kept" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
+    assert "is not a run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
+    assert "is not a run of" in refused("evaluate", pictures, "--reading-sheet", "6", "--out", tmp_path)
+    assert "has held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
+    assert "keeps its own" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -101,8 +106,8 @@ def test_the_automatic_reader_does_not_see_through_the_discriminators_network(
         about["settings"]["features"] = "squeezenet1_1 (sha256 0123456789abcdef)"
         path.write_text(json.dumps(about))
     asked = ("evaluate", moved, "--reading-sheet", "6", "--out", tmp_path / "runs", "--features")
-    line = refused(*asked, "squeezenet-imagenet", "--weights", squeezenet_file)
-    assert "through which the discriminator of" in line and "expected another network" in line
+    line = refused(*asked, "squeezenet-imagenet", "--set", f"metrics.weights={squeezenet_file}")
+    assert "the discriminator of" in line and "another network" in line
     found = succeed(*asked, "pixels").json
     assert [own["accuracy"]["of"] for own in found["automatic"]] == [12, 12]
     assert f"{HELD_OUT} real and {HELD_OUT} generated images" in found["automatic"][0]["experience"]

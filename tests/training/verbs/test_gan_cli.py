@@ -25,8 +25,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.gan import minutes
 
-TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class", "malignant", "--image-size", "32"]
-TRAIN += ["--batch", "8", "--seed", "3", "--device", "cpu", "--metrics", "none"]
+TRAIN = ["gan", "train", "--recipe", "dcgan", "--set", "gan.width=8", "--class", "malignant", "--image-size", "32"]
+TRAIN += ["--set", "gan.batch=8", "--seed", "3", "--device", "cpu", "--set", "gan.metrics=none"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def _checkpoint_bytes(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(pictures: Path, tmp_path: Path) -> None:
-    command = [*TRAIN, "--data", pictures, "--steps", "20", "--tick-steps", "4", "--out"]
+    command = [*TRAIN, "--data", pictures, "--steps", "20", "--set", "gan.tick_steps=4", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     victim = start(tmp_path / "log", *command, killed, signalled=Written("/checkpoints/step-00000008"))
     victim.join()
@@ -67,7 +67,7 @@ def test_ctrl_c_and_sigterm_close_the_tick_save_and_exit_0(
 ) -> None:
     """SIGTERM twice: ``timeout`` signals the program, and then its group."""
     out, log = tmp_path / "runs", tmp_path / "log"
-    command = [*TRAIN, "--data", pictures, "--steps", "2000", "--tick-steps", "4", "--out", out]
+    command = [*TRAIN, "--data", pictures, "--steps", "2000", "--set", "gan.tick_steps=4", "--out", out]
     training = start(log, *command, signalled=Written("/checkpoints/step-00000004", tuple(numbers)))
     training.join(300)
     text = log.read_text()
@@ -83,7 +83,7 @@ def test_ctrl_c_and_sigterm_close_the_tick_save_and_exit_0(
 
 
 def test_a_time_budget_ends_a_training_that_can_be_continued(pictures: Path, tmp_path: Path) -> None:
-    arguments = [*TRAIN, "--data", pictures, "--steps", "20", "--tick-steps", "10", "--out", tmp_path]
+    arguments = [*TRAIN, "--data", pictures, "--steps", "20", "--set", "gan.tick_steps=10", "--out", tmp_path]
     stopped = succeed(*arguments, "--minutes", "0.001")
     assert stopped.json["finished"] is False
     assert "stopped before its end" in stopped.err
@@ -103,7 +103,17 @@ def test_minutes_alone_are_the_length_of_a_whole_training(
     """Its pace, measured once, tells the steps, so a schedule reaches its end; fewer minutes are another run."""
     monkeypatch.setattr(minutes, "LEAST_STEPS", 1)
     monkeypatch.setattr(minutes, "LEAST_IMAGES", 1)
-    arguments = [*TRAIN, "--data", pictures, "--schedule", "linear-decay", "--metrics", "none", "--out", tmp_path]
+    arguments = [
+        *TRAIN,
+        "--data",
+        pictures,
+        "--set",
+        "gan.schedule=linear-decay",
+        "--set",
+        "gan.metrics=none",
+        "--out",
+        tmp_path,
+    ]
     done = succeed(*arguments, "--minutes", "0.01")
     assert done.json["finished"] is True
     assert "/pace/" not in done.said, "what is too short to learn need not be said to collapse"
@@ -121,24 +131,24 @@ def test_minutes_choose_what_was_left_open_and_a_resumed_run_keeps_it(
     """Preset, size, batch and length are in the checkpoint, as if they had been given."""
     monkeypatch.setattr(minutes, "LEAST_STEPS", 1)
     monkeypatch.setattr(minutes, "LEAST_IMAGES", 1)
-    arguments = ["gan", "train", "--data", pictures, "--class", "malignant", "--metric-features", "pixels"]
+    arguments = ["gan", "train", "--data", pictures, "--class", "malignant", "--set", "gan.metric_features=pixels"]
     arguments += ["--device", "cpu", "--out", tmp_path, "--minutes", "0.2"]
     began = time.monotonic()
-    done = succeed(*arguments, "--batch", "5")
+    done = succeed(*arguments, "--set", "gan.batch=5")
     took = time.monotonic() - began
     settings = done.json["settings"]
     assert done.json["finished"] and settings["batch"] == 5 and settings["recipe"] == "dcgan"
     assert settings["image_size"] in (32, 64) and settings["preset"] in ("few-cores", "paper")
     assert f"at {settings['image_size']}x{settings['image_size']}, batches of 5, {settings['steps']} steps" in done.err
     assert took < 1.3 * 12 + 10, "a start of some seconds aside"
-    again = succeed(*arguments, "--batch", "5", "--resume").json
+    again = succeed(*arguments, "--set", "gan.batch=5", "--resume").json
     assert again["run"] == done.json["run"] and again["settings"] == settings
 
 
 def test_minutes_in_which_nothing_is_learned_are_refused_and_leave_nothing(pictures: Path, tmp_path: Path) -> None:
-    arguments = ["--class", "malignant", "--metrics", "none", "--out", tmp_path, "--device", "cpu"]
+    arguments = ["--class", "malignant", "--set", "gan.metrics=none", "--out", tmp_path, "--device", "cpu"]
     line = refused("gan", "train", "--data", pictures, *arguments, "--recipe", "stylegan2", "--minutes", "0.001")
-    assert line.startswith("sonoforge: error: --minutes: found 0.001 for stylegan2")
+    assert line.startswith("sonoforge: error: --minutes: 0.001 is too short for stylegan2")
     assert "give --minutes" in line and "leave --recipe to be chosen" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -152,7 +162,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_folder_describes_itself(trained: Path, pictures: Path) -> None:
     assert re.fullmatch(r"00000-gan-dcgan-.+-malignant", trained.name)
     config = yaml.safe_load((trained / "config.yaml").read_text())
-    assert (config["data"], config["steps"], config["seed"]) == ([str(pictures)], 4, 3)
+    assert (config["data"], config["gan.steps"], config["gan.seed"]) == ([str(pictures)], 4, 3)
     (environment,) = json.loads((trained / "environment.json").read_text())["runs"]
     assert {"versions", "device", "seed", "git_revision", "data_fingerprint", "python"} <= environment.keys()
     assert environment["versions"]["torch"]
@@ -178,8 +188,11 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
     ("arguments", "message"),
     [
         (["--class", "malignan"], "did you mean malignant"),
-        (["--class", "malignant", "--image-size", "36"], "multiple of 8"),
-        (["--class", "malignant", "--steps", "3", "--epochs", "2"], "epochs and steps, expected one of them"),
+        (["--class", "malignant", "--set", "gan.image_size=36"], "multiple of 8"),
+        (
+            ["--class", "malignant", "--steps", "3", "--set", "gan.epochs=2"],
+            "epochs and steps, expected one of them",
+        ),
         (["--class", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
         ([], "--class: missing, expected one of benign, malignant"),
     ],
@@ -187,7 +200,7 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
 def test_bad_settings_are_one_line_and_leave_no_folder(
     arguments: list[str], message: str, pictures: Path, tmp_path: Path
 ) -> None:
-    command = ["gan", "train", "--metrics", "none", "--data", pictures, "--out", tmp_path / "runs"]
+    command = ["gan", "train", "--set", "gan.metrics=none", "--data", pictures, "--out", tmp_path / "runs"]
     assert message in refused(*command, *arguments)
     assert not (tmp_path / "runs").exists()
 
@@ -228,24 +241,24 @@ def test_sampling_from_what_is_no_run_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_table_of_recipes_gives_the_published_numbers() -> None:
-    table = succeed("gan", "recipes")
+    table = succeed("settings", "--recipes", "all")
     row = table.json["recipes"]["dcgan-thesis"]
     assert (row["generator_optimiser"], row["latent_size"]) == (["adam", 0.001, [0.5, 0.999]], 100)
     assert row["class_budgets"] == {"malignant": [4200, 150, "iterations"], "normal": [2500, 100, "iterations"]}
     assert all(name in table.said for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
-    assert (quiet := sonoforge("gan", "recipes", "--quiet")).err == "" and quiet.out == table.said
-    explained = succeed("gan", "recipes", "wgan-gp")
+    assert (quiet := sonoforge("settings", "--recipes", "all", "--quiet")).err == "" and quiet.out == table.said
+    explained = succeed("settings", "--recipes", "wgan-gp")
     assert list(explained.json["recipes"]) == ["wgan-gp"]
     assert "Gulrajani" in explained.said
 
 
 def test_ga_gan_is_explained_with_its_codes_and_where_they_are_from() -> None:
-    explained = succeed("gan", "recipes", "ga-gan")
+    explained = succeed("settings", "--recipes", "ga-gan")
     said = " ".join(explained.said.split())
     assert "100 000 iterations, batch 128" in said and "epochs, batch 128" not in said
     for network, names in PUBLISHED.items():
         for name, code in names.items():
-            assert f"--{network}-cell {name} is {code}: " in said
+            assert f"gan.{network}_cell={name} is {code}: " in said
     assert explained.json["recipes"]["ga-gan"]["budget"] == [100_000, 128, "iterations"]
 
 

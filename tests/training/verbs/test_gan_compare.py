@@ -16,7 +16,7 @@ from PIL import Image
 from torch import equal
 
 from gan_trainings import SETTINGS, draw_discs, measured_pace, write_pictures
-from program import Finished, refused, sonoforge, succeed
+from program import Finished, refused, sonoforge, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -35,8 +35,10 @@ from sonoforge.training.statistics.published import (
 from sonoforge.training.statistics.wording import figure
 from sonoforge.training.verbs.gan_compare import _of_classes
 
-SMALL = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "10", "--tick-steps", "2", "--device", "cpu"]
-SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class", "malignant"]
+SMALL = words(
+    "--image-size 32 --set gan.batch=4 --set gan.width=8 --set gan.steps=10 --set gan.tick_steps=2 --device cpu"
+)
+SMALL += ["--set", "metrics.features=pixels", "--set", "metrics.repeats=5", "--class", "malignant"]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +74,8 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
 ) -> None:
     from sonoforge.training.verbs import gan_compare
 
-    command = ["gan", "compare", "--data", pictures, *SMALL, "--recipes", "dcgan,lsgan", "--keep", "1"]
-    command += ["--published", "stylegan"]
+    command = ["gan", "compare", "--data", pictures, *SMALL, "--recipes", "dcgan,lsgan", "--set", "gan.keep=1"]
+    command += ["--set", "compare.published=stylegan"]
     command += ["--milestones", "0.25,0.5,1", "--out", tmp_path]
     real, calls = gan_compare.train_gan, 0
 
@@ -122,7 +124,8 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     # The figures are those of evaluate, by the same checkpoint.
     again = succeed(
         "evaluate", pictures, run / "lsgan", "--checkpoint", "5", "--class", "malignant", "--features", "pixels",
-        "--repeats", "5", "--metrics", "kid,fid,swd", "--count", "12", "--plots", "pca", "--out", tmp_path / "e",
+        "--set", "metrics.repeats=5", "--metrics", "kid,fid,swd", "--count", "12", "--set", "metrics.plots=pca",
+        "--out", tmp_path / "e",
     ).json["metrics"]  # fmt: skip
     compared = {metric["name"]: metric["value"] for metric in again}
     for name in ("kid", "fid", "laplacian_swd"):
@@ -168,9 +171,9 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
 
     monkeypatch.setattr(gan_compare, "steps_in", lambda *given: 3)
     command = ["gan", "compare", "--data", pictures, "--class", "malignant", "--size", "32"]
-    command += ["--recipes", "dcgan,lsgan", "--batch", "4", "--width", "8"]
+    command += ["--recipes", "dcgan,lsgan", "--set", "gan.batch=4", "--set", "gan.width=8"]
     command += ["--minutes", "1", "--milestones", "0.05,0.1,0.4,0.6,0.9,1"]
-    done = succeed(*command, "--metric-features", "pixels", "--repeats", "5", "--out", tmp_path)
+    done = succeed(*command, "--set", "metrics.features=pixels", "--set", "metrics.repeats=5", "--out", tmp_path)
     assert [(row["recipe"], row["milestone"], row["step"]) for row in done.json["rows"]] == [
         (recipe, milestone, step) for recipe in ("dcgan", "lsgan") for milestone, step in ((0.4, 1), (0.6, 2), (1.0, 3))
     ]
@@ -182,21 +185,24 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     [
         (["--milestones", "0.5,0.1,1"], "--milestones: found 0.5,0.1,1, expected ascending shares"),
         (["--milestones", "0.5"], "that end with 1"),
-        (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
+        (["--milestones", "0.01,0.02,1"], "10 steps are too few for 3 shares"),
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
         (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
-        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "networks of cells"),
-        (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
+        (["--recipes", "dcgan,lsgan", "--set", "gan.generator_cell=fixed"], "which have no cells"),
+        (["--minutes", "1"], "--minutes cannot be combined with gan.steps"),
         (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
         (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight: found 'a'"),
         (["--grid", "perceptual-weight=0,1", "--grid", "perceptual-weight=2"], "each once"),
         (["--grid", "perceptual-weight=0,1"], "give features"),
-        (["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
-        (["--lpips", "vgg16"], "--lpips: expected with lpips among --metrics"),
+        (["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
+        (["--lpips", "vgg16"], "--lpips goes with lpips among --metrics"),
         (["--metrics", "kid,fid,lpips", "--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
-        (["--metrics", "kid,swd"], "--metrics: found kid,swd, expected kid and fid among them"),
-        (["--recipes", "dcgan,lsgan", "--preset", "small-data"], "found preset 'small-data', expected one of paper"),
+        (["--metrics", "kid,swd"], "--metrics: found kid,swd, which must include kid and fid"),
+        (
+            ["--recipes", "dcgan,lsgan", "--set", "gan.preset=small-data"],
+            "found preset 'small-data', expected one of paper",
+        ),
     ],
 )
 def test_a_comparison_refuses_bad_settings_in_one_line(
@@ -210,9 +216,9 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
 def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
     """The comparison of Berezsky and Liashchynskyi 2024: GA-GAN alone is told the class (section 6)."""
     command = ["gan", "compare", "--data", pictures, *SMALL, "--class", "", "--recipes", "began,ga-gan"]
-    command += ["--steps", "3", "--tick-steps", "3", "--milestones", "1", "--expand", "2", "--count", "9"]
-    command += ["--width", "2", "--generator-cell", "{3, 22-6, []}"]
-    done = succeed(*command, "--latent-size", "8", "--out", tmp_path).json
+    command += words("--set gan.steps=3 --set gan.tick_steps=3 --milestones 1 --set gan.expand=2 --set metrics.count=9")
+    command += ["--set", "gan.width=2", "--set", "gan.generator_cell={3, 22-6, []}"]
+    done = succeed(*command, "--set", "gan.latent_size=8", "--out", tmp_path).json
     run = Path(done["run"])
     checkpoints = {
         name: gan_checkpoint.list_checkpoints(run / name / "checkpoints")[-1] for name in ("began", "ga-gan")
@@ -238,7 +244,7 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "IS (Inception Score) sees no real image, and 9 images score 9 at most" in scored
     assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
-    assert "IS (Inception Score) is measured in the feature space inception alone" in text
+    assert "IS (Inception Score) is measured only in the feature space inception" in text
     assert "StyleGAN" not in text
 
 
@@ -256,8 +262,15 @@ def losses(
     """Two recipes times two perceptual weights, killed after the first training and resumed."""
     from sonoforge.training.verbs import gan_compare
 
-    command: list[object] = ["gan", "compare", "--data", pictures, *SMALL, "--steps", "2", "--milestones", "1"]
-    command += ["--recipes", "dgan-wp-tl-bce,lsgan", "--grid", "perceptual-weight=0,5", "--features", squeezenet_file]
+    command: list[object] = ["gan", "compare", "--data", pictures, *SMALL, "--set", "gan.steps=2", "--milestones", "1"]
+    command += [
+        "--recipes",
+        "dgan-wp-tl-bce,lsgan",
+        "--grid",
+        "perceptual-weight=0,5",
+        "--set",
+        f"gan.features={squeezenet_file}",
+    ]
     command += ["--metrics", "kid,fid,swd,ms-ssim,lpips", "--lpips", squeezenet_file]
     command += ["--out", tmp_path_factory.mktemp("losses")]
     real = gan_compare.train_gan
@@ -309,8 +322,9 @@ def test_every_figure_of_a_grid_is_one_of_evaluate(
     row = _ours(losses[0])[3]
     again = succeed(
         "evaluate", pictures, losses[0] / row["run"], "--class", "malignant", "--features", "pixels",
-        "--repeats", "5", "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips", "--count", "12",
-        "--plots", "pca", "--out", tmp_path,
+        "--set", "metrics.repeats=5", "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips",
+        "--count", "12",
+        "--set", "metrics.plots=pca", "--out", tmp_path,
     ).json["metrics"]  # fmt: skip
     for own in again:
         if own["name"] in row:
@@ -325,8 +339,8 @@ def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """A comparison at equal minutes, and its command; its preset is that of one recipe."""
     command: list[object] = ["gan", "compare", "--data", pictures, "--class", "malignant"]
     command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
-    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.01", "--milestones", "1"]
-    command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data"]
+    command += words("--size 32 --set gan.batch=4 --set gan.width=8 --minutes 0.01 --milestones 1")
+    command += ["--set", "metrics.features=pixels", "--set", "metrics.repeats=5", "--set", "gan.preset=small-data"]
     command += ["--out", tmp_path_factory.mktemp("runs")]
     done = succeed(*command)
     assert "quality over time:" in done.said and done.widest <= SCREEN
@@ -356,7 +370,7 @@ def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: 
 
 def test_each_training_can_be_evaluated_by_itself(for_as_long: tuple[Path, list[object]], tmp_path: Path) -> None:
     run, _ = for_as_long
-    fast = ["--features", "pixels", "--repeats", "5", "--metrics", "kid", "--count", "12", "--plots", "pca"]
+    fast = words("--features pixels --set metrics.repeats=5 --metrics kid --count 12")
     (own,) = succeed("evaluate", run / "dcgan", *fast, "--out", tmp_path).json["metrics"]
     assert own["value"] == pytest.approx(float(_ours(run)[0]["kid"]), rel=1e-6)
 
@@ -383,16 +397,16 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     before = [row["hours"] for row in trained]
     assert (hours["dcgan"], hours["stylegan2"], hours["wgan"]) == (2 * before[0], before[1], 2 * before[1])
 
-    assert "other settings" in refused("gan", "compare", "--from", kept, "--minutes", "1")
+    assert "--from cannot be combined" in refused("gan", "compare", "--from", kept, "--minutes", "1")
     for torn in ("cut,off\n", "x," * 200 + "\n"):
         longer.write_text(kept.read_text() + torn)
-        assert "cells, expected 39, one for each heading" in refused("gan", "compare", "--from", longer)
+        assert "cells for 39 headings" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
     assert "not comparable" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
     assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))
     longer.write_text("data,recipe\n")
-    assert "found headings 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
+    assert "first row holds 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
 
 
 def _double_hours(path: Path) -> None:

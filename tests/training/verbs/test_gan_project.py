@@ -111,7 +111,7 @@ def test_a_copied_scan_is_nearer_than_unseen_ones(
 
     monkeypatch.setattr(gan_project, "read_own_images", own_images)
     monkeypatch.setattr(projection, "STEPS", 60)
-    options = ["--samples", 40, "--count", 4]
+    options = ["--set", "show.samples=40", "--count", 4]
     copied = _project(run, _write(tmp_path / "copied.png", images[2]), *options)
     assert copied["farther_than"] == 0 and copied["p_as_near"] == pytest.approx(1 / 41)
     assert "as a memorised one would be (p = 0.024)" in copied["answer"]
@@ -167,9 +167,9 @@ def test_lpips_is_minimised_where_its_network_is_given(tmp_path: Path, squeezene
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("dcgan", ["--what", "path"], "--what: found with --project"),
+        ("dcgan", ["--what", "path"], "--what cannot be combined with --project"),
         ("spade", [], "--project: this generator draws into label maps"),
-        ("dcgan", ["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
+        ("dcgan", ["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, recipe: str, options: list[str], message: str) -> None:

@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _show(run: Path, *options: object) -> dict[str, Any]:
-    small = ["--count", COUNT, "--samples", 2, "--device", "cpu"]
+    small = ["--count", COUNT, "--set", "show.samples=2", "--device", "cpu"]
     result: dict[str, Any] = succeed("gan", "show", run, *_class(run), *small, *options).json
     return result
 
@@ -143,7 +143,7 @@ def test_truncation_of_latents_ends_in_no_limit_for_networks_without_styles(
 
 def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> None:
     command = ["gan", "sample", runs["stylegan2"], "--count", 2, "--device", "cpu", "--out", tmp_path]
-    succeed(*command, "--psi", 0.5, "--psi-cutoff", 3)
+    succeed(*command, "--psi", 0.5, "--set", "sample.psi_cutoff=3")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["psi"], manifest["psi_cutoff"]) == (0.5, 3)
     image = Image.open(tmp_path / manifest["images"][1]["file"])
@@ -165,8 +165,8 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
     [
         ("dcgan", ["--psi", "0.7"], "--psi: this generator has no styles"),
         ("stylegan2", ["--truncation", "1"], "--truncation: this generator has styles"),
-        ("stylegan2", ["--psi-cutoff", "3"], "--psi-cutoff: found without --psi"),
-        ("stylegan2", ["--psi", "0.7", "--psi-cutoff", "99"], "expected at most 8"),
+        ("stylegan2", ["--set", "sample.psi_cutoff=3"], "--set sample.psi_cutoff: requires --psi"),
+        ("stylegan2", ["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "expected at most 8"),
         ("dcgan", ["--psi", "0.7", "--interpolate", "3"], "--psi: this generator has no styles"),
     ],
 )
@@ -347,7 +347,7 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, P
         ("dcgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
         ("stylegan2", ["--what", "equivariance"], "only StyleGAN3 takes transforms"),
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
-        ("stylegan2", ["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
+        ("stylegan2", ["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
         ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),
         ("stylegan2", ["--class", "x"], "--class"),
     ],

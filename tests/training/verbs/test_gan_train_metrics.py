@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_trainings import read_rows
-from program import refused, succeed
+from program import refused, succeed, words
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.progress import ticks
 
@@ -32,17 +32,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--size", "32", "--batch", "8", "--device", "cpu"]
-TRAIN += ["--metric-features", "pixels"]
-SHORT = ["--class", "malignant", "--steps", "8", "--tick-steps", "2"]
+TRAIN = words("gan train --recipe dcgan --set gan.width=8 --size 32 --set gan.batch=8 --device cpu")
+TRAIN += ["--set", "gan.metric_features=pixels"]
+SHORT = ["--class", "malignant", "--steps", "8", "--set", "gan.tick_steps=2"]
 
 
 def test_a_training_is_measured_from_the_command_line(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # eight steps make no diverse samples
-    arguments = [*TRAIN, *SHORT, "--data", pictures, "--out", tmp_path, "--held-out", "0.2"]
-    arguments += ["--metrics", "kid,fid", "--every", "2"]
+    arguments = [*TRAIN, *SHORT, "--data", pictures, "--out", tmp_path, "--set", "gan.held_out=0.2"]
+    arguments += ["--set", "gan.metrics=kid,fid", "--set", "gan.every=2"]
     assert succeed(*arguments, "--minutes", "0.001").json["finished"] is False
     done = succeed(*arguments, "--resume")
     run, best = Path(done.json["run"]), done.json["best_step"]
@@ -55,7 +55,7 @@ def test_a_training_is_measured_from_the_command_line(
     assert "--checkpoint best" in done.err
     sampled = succeed("gan", "sample", run, "--checkpoint", "best", "--count", "2").json
     assert f"step-{best:08d}" in sampled["target"]
-    quick = ["--class", "malignant", "--features", "pixels", "--metrics", "kid", "--repeats", "5"]
+    quick = words("--class malignant --features pixels --metrics kid --set metrics.repeats=5")
     said = succeed("evaluate", pictures, run, *quick, "--checkpoint", "best", "--out", tmp_path / "e").said
     assert "chosen by its KID" in said
 
@@ -65,10 +65,10 @@ def test_too_few_images_are_said_loudly_or_refused(pictures: Path, tmp_path: Pat
     done = succeed(*arguments)
     assert "nothing is held out, so the metrics are measured against the training images" in done.err
     assert [done.json[name] for name in ("metric_reference", "held_out", "images")] == ["training", 0, 40]
-    message = refused(*arguments, "--held-out", "0.1")
+    message = refused(*arguments, "--set", "gan.held_out=0.1")
     assert "found 4 for one in 10 of 40 images" in message and "held_out 0" in message
     assert len(list(tmp_path.iterdir())) == 1, "refused before a folder is made"
-    silent = succeed(*arguments, "--metrics", "none")
+    silent = succeed(*arguments, "--set", "gan.metrics=none")
     assert "held out" not in silent.err
     assert (silent.json["best_by"], silent.json["metric_reference"]) == ("distance", None)
 
@@ -76,12 +76,18 @@ def test_too_few_images_are_said_loudly_or_refused(pictures: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metrics", "kidd"], "--metrics: found 'kidd', expected one of kid, fid, none (did you mean kid?)"),
-        (["--metric-features", "incepton"], "did you mean inception"),
-        (["--metric-features", "", "--metric-weights", "x.pth"], "--metric-weights: found x.pth without"),
-        (["--every", "0"], "--every: found 0, expected at least 1"),
-        (["--held-out", "0.7"], "--held-out: found 0.7, expected at most 0.5"),
-        (["--metrics", "fid", "--stop-after", "2"], "give metrics kid"),
+        (
+            ["--set", "gan.metrics=kidd"],
+            "--set gan.metrics: found 'kidd', expected one of kid, fid, none (did you mean kid?)",
+        ),
+        (["--set", "gan.metric_features=incepton"], "did you mean inception"),
+        (
+            ["--set", "gan.metric_features=", "--set", "gan.metric_weights=x.pth"],
+            "--set gan.metric_weights: x.pth requires metric_features",
+        ),
+        (["--set", "gan.every=0"], "--set gan.every: found 0, expected at least 1"),
+        (["--set", "gan.held_out=0.7"], "--set gan.held_out: found 0.7, expected at most 0.5"),
+        (["--set", "gan.metrics=fid", "--set", "gan.stop_after=2"], "give metrics kid"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_no_folder(

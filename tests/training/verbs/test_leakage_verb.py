@@ -23,7 +23,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
-from sonoforge.training.verbs import leakage
+from sonoforge.training.verbs import crossval
 
 IMAGES = 40  # of each class
 
@@ -71,9 +71,11 @@ def nearest(folder: Path, cache: ImageCache, settings: ComparisonSettings, *_: o
 
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, near_duplicates: bool) -> tuple[Any, str]:
     monkeypatch.setattr(comparison, "compare", nearest)
-    monkeypatch.setattr(leakage, "load_images", lambda source: noise(near_duplicates=near_duplicates))
+    monkeypatch.setattr(crossval, "load_images", lambda source: noise(near_duplicates=near_duplicates))
     arguments = ["--data", "noise", "--arms", "real,gan-all", "--folds", "4", "--seeds", "2", "--device", "cpu"]
-    done = succeed("leakage", *arguments, "--out", tmp_path / "runs", "--cache", "none")
+    done = succeed(
+        "crossval", "--protocol", "leakage", *arguments, "--out", tmp_path / "runs", "--set", "cache.folder=none"
+    )
     assert done.widest <= SCREEN
     return done.json, " ".join(done.said.split())
 
@@ -117,12 +119,10 @@ def test_where_nothing_is_planted_zero_lies_within_every_interval(
 def test_the_table_comes_from_the_answers_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, said = measure(tmp_path, monkeypatch, near_duplicates=True)
     table = Path(found["run"]) / "predictions.csv"
-    again = succeed("leakage", "--from", table)
+    again = succeed("crossval", "--from", table)
     doubt = "unverified: as given"  # the stand-in keeps no folds
     assert again.json == {"doubt": doubt} | {key: found[key] for key in again.json if key != "doubt"}
     assert again.said.startswith(doubt)
     shown = " ".join(again.said.partition("\n")[2].split())
     assert shown == said[: len(shown)]
-    sealed = Path(found["run"]) / "sealed" / "predictions.csv"
-    assert "found no answers under plain" in refused("leakage", "--from", sealed)
-    assert "other settings" in refused("leakage", "--from", table, "--seeds", 2)
+    assert "--from cannot be combined" in refused("crossval", "--from", table, "--seeds", 2)

@@ -23,9 +23,15 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 
-GAN = "gan train --data scans --class malignant --recipe dcgan --width 4 --size 32 --batch 4 --tick-steps 2 --resume"
-GAN += " --metrics none --device cpu"
-TRAIN = "train --data scans --weights none --frozen-blocks 17 --ensemble-size 1 --image-size 96 --device cpu --resume"
+GAN = (
+    "gan train --data scans --class malignant --recipe dcgan --set gan.width=4 --size 32 --set gan.batch=4 --set "
+    "gan.tick_steps=2 --resume"
+)
+GAN += " --set gan.metrics=none --device cpu"
+TRAIN = (
+    "train --data scans --weights none --set classifier.frozen_blocks=17 --set classifier.ensemble_size=1 "
+    "--set classifier.image_size=96 --device cpu --resume"
+)
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def test_20_kimg_and_then_40_are_the_very_weights_of_40(place: Path) -> None:
     assert_same_tensors(last(short), last(whole))
     results = [run_folder.read_results(run) for run in (short, whole)]
     assert results[0]["plan"] == results[1]["plan"]
-    assert run_folder.read_config(short)["kimg"] == 0.04
+    assert run_folder.read_config(short)["gan.kimg"] == 0.04
     assert [(row["step"], row["share"]) for row in read_rows(short)] == [
         *((step, step / 10) for step in (2, 4)), (5, 0.5), *((step, step / 10) for step in (6, 8, 10)),
     ]  # fmt: skip
@@ -71,7 +77,10 @@ def test_lengths_of_other_units_are_compared_in_steps(place: Path) -> None:
 
 
 def test_minutes_are_the_steps_of_the_pace_that_was_measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "gan train --data scans --class malignant --recipe dcgan --size 32 --batch 4 --device cpu --metrics none"
+    command = (
+        "gan train --data scans --class malignant --recipe dcgan --size 32 --set gan.batch=4 --device cpu "
+        "--set gan.metrics=none"
+    )
     monkeypatch.setattr("sonoforge.training.gan.minutes.Pace.fit", lambda *_: {"steps": 4, "tick_steps": 2})
     monkeypatch.setattr("sonoforge.training.gan.minutes.Offer.least", 1)
     short = train(command, "runs", "--minutes", "1")
@@ -82,10 +91,10 @@ def test_minutes_are_the_steps_of_the_pace_that_was_measured(place: Path, monkey
 
 
 def test_a_schedule_that_depends_on_the_length_goes_on_where_its_new_curve_is(place: Path) -> None:
-    short = train(GAN, "runs", "--steps", "4", "--schedule", "linear-decay")
-    done = sonoforge(*GAN.split(), "--out", "runs", "--steps", "6", "--schedule", "linear-decay")
-    assert "go on at 0.667 of the full ones" in done.err
-    assert "another than that of an uninterrupted training" in done.err
+    short = train(GAN, "runs", "--steps", "4", "--set", "gan.schedule=linear-decay")
+    done = sonoforge(*GAN.split(), "--out", "runs", "--steps", "6", "--set", "gan.schedule=linear-decay")
+    assert "0.667" in done.err
+    assert "uninterrupted" in done.err
     assert last(short).name == "step-00000006"
 
 
@@ -143,7 +152,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(place: Path) -> Non
         (run,) = Path(f"runs{at}").iterdir()
         if not kill(GAN, "--out", f"runs{at}", "--steps", "4", at=at):
             break
-        finished, steps = run_folder.is_finished(run), run_folder.read_config(run)["steps"]
+        finished, steps = run_folder.is_finished(run), run_folder.read_config(run)["gan.steps"]
         states.add((finished, steps))
         if finished and steps == 2:
             assert train(GAN, f"runs{at}", "--steps", "2") == run, "the old result is kept"
@@ -209,7 +218,7 @@ def test_a_classifier_that_was_killed_at_the_start_of_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("sonoforge.runtime.atomic.replacing", killed)
         assert sonoforge(*command.split(), "--out", "runs", "--epochs", "2").code == 130
-    if run_folder.read_config(short)["epochs"] == 1:
+    if run_folder.read_config(short)["classifier.epochs"] == 1:
         assert train(command, "runs", "--epochs", "1") == short
         assert json.loads((short / "results.json").read_text()) == first
     assert train(command, "runs", "--epochs", "2") == short

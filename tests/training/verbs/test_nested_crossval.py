@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from processes import start, wait_until
-from program import Finished, refused, succeed
+from program import Finished, refused, succeed, words
 from small_run import SIDE, SMALL
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.crossval import folds
@@ -24,8 +24,8 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import read_plan
 
 RATES = (0.0001, 0.03)
-NESTED = [*SMALL, "--folds", "2", "--epochs", "1", "--ensemble-size", "1", "--arms", "real"]
-NESTED += ["--choose", "learning-rate=0.0001,0.03", "--inner-folds", "2"]
+NESTED = [*SMALL, *words("--folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --arms real")]
+NESTED += ["--set", "crossval.choose=learning-rate=0.0001,0.03", "--set", "crossval.inner_folds=2"]
 
 
 class Watched(NamedTuple):
@@ -152,14 +152,16 @@ def test_killed_in_its_inner_folds_and_resumed_it_ends_as_it_would_have(nested: 
 
 
 def test_a_choice_needs_sealed_folds_enough_groups_and_a_network(tmp_path: Path) -> None:
-    choose = ["--choose", "learning-rate=0.0001,0.03", "--out", tmp_path / "runs"]
-    assert "--protocol thesis" in refused("crossval", *choose, "--protocol", "thesis")
-    assert "found learning-rate to be chosen, which none of the arms has: mrmr-svm" in refused(
+    choose = ["--set", "crossval.choose=learning-rate=0.0001,0.03", "--out", tmp_path / "runs"]
+    assert "--protocol sealed, not thesis" in refused("crossval", *choose, "--protocol", "thesis")
+    assert "none of the arms has learning-rate to choose: mrmr-svm" in refused(
         "crossval", *choose, "--arms", "mrmr-svm"
     )
-    assert "and --learning-rate 0.01; leave one" in refused("crossval", *choose, "--learning-rate", "0.01")
-    assert "nothing to choose; add --choose" in refused("crossval", "--inner-folds", "4", "--out", tmp_path / "runs")
+    assert "(classifier.learning_rate=0.01)" in refused("crossval", *choose, "--set", "classifier.learning_rate=0.01")
+    assert "crossval.inner_folds: 4 requires --set crossval.choose" in refused(
+        "crossval", "--set", "crossval.inner_folds=4", "--out", tmp_path / "runs"
+    )
     assert not (tmp_path / "runs").exists()
-    few = [*SMALL, *choose, "--inner-folds", "7"]
-    assert "groups of the class of normal/" in refused("crossval", *few)
+    few = [*SMALL, *choose, "--set", "crossval.inner_folds=7"]
+    assert "the class of normal/" in refused("crossval", *few)
     assert not list(tmp_path.glob("runs/*/inner")) and not list(tmp_path.glob("runs/*/gan"))

@@ -1,4 +1,4 @@
-"""``sonoforge evaluate --reading-sheet`` and ``sonoforge reading`` as a user meets them."""
+"""``evaluate --reading-sheet`` and ``evaluate --answers`` as a user meets them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ def test_an_automatic_reader_answers_the_sheet_and_stands_beside_the_readers(set
     assert f"automatic, matched sharpness: {right} of 12 images right" in log
 
     write_answers(tmp_path / "ann.json", seal, key.entries, lambda entry: {"kind": "real", "seconds": 1})
-    done = sonoforge("reading", sheet["run"], tmp_path / "ann.json", "--out", tmp_path / "runs", "--quiet")
+    done = sonoforge(
+        "evaluate", sheet["run"], "--answers", tmp_path / "ann.json", "--out", tmp_path / "runs", "--quiet"
+    )
     assert done.code == 0, done.err
-    assert "The automatic reader, a network that takes no part in this verdict" in " ".join(done.out.split())
+    assert "The automatic reader, a network that does not count in this verdict" in " ".join(done.out.split())
     (run,) = (tmp_path / "runs").iterdir()
     found = json.loads((run / "results.json").read_text())
     assert found["automatic"] == sheet["automatic"]
@@ -65,28 +67,30 @@ def test_an_automatic_reader_answers_the_sheet_and_stands_beside_the_readers(set
 
     automatic = Path(sheet["run"]) / "automatic-reader" / "automatic-as-is.json"
     automatic.write_text(automatic.read_text().replace(seal, "0" * 64))
-    assert sonoforge("reading", sheet["run"], tmp_path / "ann.json", "--quiet").code == 1  # of another sheet
+    assert (
+        sonoforge("evaluate", sheet["run"], "--answers", tmp_path / "ann.json", "--quiet").code == 1
+    )  # of another sheet
 
 
 def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--features", "pixels,bundle")
-    assert "--features: found pixels,bundle with --reading-sheet, expected the one feature space" in line
+    assert "--features: found pixels,bundle, expected the one feature space" in line
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--metrics", "kid")
-    assert "--metrics: found with --reading-sheet, which measures nothing" in line
-    assert f"expected at least {FAKES + 1}; ask for at most --reading-sheet" in refused(
+    assert "--metrics: --reading-sheet measures nothing" in line
+    assert f"fewer than {FAKES + 1}; ask for at most --reading-sheet" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", FAKES + 1
     )
-    assert "--reading-classes: found without --reading-sheet" in refused(
-        "evaluate", sets.real, sets.blurred, "--reading-classes", "benign,malignant"
+    assert "--set reading.classes: requires --reading-sheet" in refused(
+        "evaluate", sets.real, sets.blurred, "--set", "reading.classes=benign,malignant"
     )
     assert "expected two or more different classes" in refused(
-        "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--reading-classes", "benign"
+        "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--set", "reading.classes=benign"
     )
-    assert "shows no class that it names; add it, or give --class" in refused(
-        "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--reading-classes", "benign,normal"
+    assert "an unnamed class, not one of benign, normal; add it, or give --class" in refused(
+        "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--set", "reading.classes=benign,normal"
     )
-    assert "SHEET is missing" in refused("reading")
-    assert "ANSWERS is missing" in refused("reading", "sheet")
+    assert "REAL: sheet, expected a folder" in refused("evaluate", "sheet", "--answers", "a.json")
+    assert "no other option" in refused("evaluate", "sheet", "--answers", "a.json", "--seed", 1)
 
 
 def test_answers_are_read_back_with_every_figure(folder: Path, tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_answers_are_read_back_with_every_figure(folder: Path, tmp_path: Path) -
 
     write_answers(tmp_path / "sees.json", seal, key.entries, sees)
     write_answers(tmp_path / "<b>blind.json", seal, key.entries, lambda entry: {"kind": "real", "seconds": 1})
-    done = sonoforge("reading", folder, tmp_path, "--out", tmp_path / "runs", "--quiet")
+    done = sonoforge("evaluate", folder, "--answers", tmp_path, "--out", tmp_path / "runs", "--quiet")
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
     assert "…" not in said
@@ -132,7 +136,7 @@ def test_a_changed_key_fails_the_gate(tmp_path: Path) -> None:
     answers = write_answers(tmp_path / "a.json", seal, sheet.key.entries, lambda entry: {"kind": "real"})
     key = tmp_path / "sheet" / KEY
     key.write_bytes(key.read_bytes().replace(b'"real"', b'"generated"', 1))
-    done = sonoforge("reading", tmp_path / "sheet", answers, "--quiet")
+    done = sonoforge("evaluate", tmp_path / "sheet", "--answers", answers, "--quiet")
     assert done.code == 1
     assert "one was changed after the page was made" in done.err
 
@@ -145,6 +149,6 @@ def test_every_class_of_a_set_has_its_share_and_its_question(sets: Sets, tmp_pat
     answers = write_answers(
         tmp_path / "a.json", seal, sheet.key.entries, lambda entry: {"kind": "real", "class": entry.class_name}
     )
-    found = succeed("reading", tmp_path / "sheet", answers, "--quiet").json
+    found = succeed("evaluate", tmp_path / "sheet", "--answers", answers, "--quiet").json
     assert found["readers"][0]["classes"]["generated"]["value"] == 1
     assert "Which class it shows" in Page(Path(found["report"]).read_text()).text

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge, succeed, words
 from scans import draw_scan, save, write_set
 from sonoforge.export.verbs import run
 from sonoforge.models.mobilenetv2 import mobilenet_v2
@@ -25,23 +25,26 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.fine_tuning import EpochRow, _Training
 
-CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1"]
-CLASSIFIER += ["--image-size", "96"]
+CLASSIFIER = words(
+    "--set classifier.weights=first.safetensors --set classifier.frozen_blocks=17 --set "
+    "classifier.epochs=1 --set classifier.ensemble_size=1"
+)
+CLASSIFIER += ["--set", "classifier.image_size=96"]
 COMPARISON = ["--data", "scans", "--arms", "real", "--folds", "2", "--device", "cpu", "--jobs", "1", *CLASSIFIER]
 COMMANDS = {
     "crossval": ["crossval", *COMPARISON, "--out", "runs"],
     "run": ["run", *COMPARISON, "--out", "runs"],
     "gan train": [
-        *("gan", "train", "--data", "scans", "--class", "malignant", "--recipe", "dcgan", "--width", "4"),
+        *("gan", "train", "--data", "scans", "--class", "malignant", "--recipe", "dcgan", "--set", "gan.width=4"),
         *(
             "--image-size",
             "32",
             "--steps",
             "2",
-            "--batch",
-            "4",
-            "--metrics",
-            "none",
+            "--set",
+            "gan.batch=4",
+            "--set",
+            "gan.metrics=none",
             "--device",
             "cpu",
             "--out",
@@ -168,7 +171,7 @@ def test_changed_images_are_refused_and_named(
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}
     change(place)
     line = refused(*COMMANDS[verb], "--resume")
-    assert message in line and "put the files back" in line
+    assert message in line and "restore the files" in line
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
 
 
@@ -191,7 +194,7 @@ def test_a_generator_never_goes_on_with_an_image_of_another_class(place: Path) -
 
 def test_a_generator_whose_images_nobody_knows_is_not_continued(place: Path) -> None:
     (run_of(place, "gan train") / "images.json").unlink()
-    assert "nothing says which images" in refused(*COMMANDS["gan train"], "--resume")
+    assert "images.json: cannot be read" in refused(*COMMANDS["gan train"], "--resume")
 
 
 def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Path) -> None:
@@ -207,7 +210,10 @@ def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Pat
 
 def test_a_fold_goes_on_after_the_epoch_that_was_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a training without cached maps, which may take an hour; the answers are those of one that nothing stopped."""
-    long = [*COMMANDS["crossval"][:-2], "--budget", "full", "--frozen-blocks", "0", "--epochs", "3"]
+    long = [
+        *COMMANDS["crossval"][:-2],
+        *words("--budget full --set classifier.frozen_blocks=0 --set classifier.epochs=3"),
+    ]
     expected = Path(succeed(*long, "--out", "whole").json["run"]) / "predictions.csv"
     epoch = _Training.epoch
 
@@ -281,15 +287,15 @@ def forget(folder: Path) -> None:
     ("change", "messages"),
     [
         (edit_plan, ["splits.json: is not the plan that real-seed0-fold00.json was made with"]),
-        (edit_plan_before_any_fold, ["splits.json: found benign/scan (1).png in fold", "was edited"]),
+        (edit_plan_before_any_fold, ["splits.json: benign/scan (1).png in fold", "was edited"]),
         (list_an_image_twice, ["splits.json: lists benign/scan (1).png twice"]),
-        (leave_an_image_out, ["splits.json: found lists of 12, 12, 12, 12, 11 entries"]),
-        (name_a_missing_fold, ["splits.json: benign/scan (1).png is in fold 2, expected 0 to 1"]),
+        (leave_an_image_out, ["12, 12, 12, 12, 11 entries"]),
+        (name_a_missing_fold, ["splits.json: benign/scan (1).png is in fold 2"]),
         (cut_the_plan, ["splits.json: not a split plan"]),
         (remove_the_plan, ["without splits.json"]),
-        (group_images, ["splits.json: found benign/scan", "groups.csv"]),
-        (change_settings, ["real-seed0-fold00.json: was made with classifier.epochs 5, expected 1"]),
-        (change_weights, ["real-seed0-fold00.json: was made from initial weights sha256", "expected sha256"]),
+        (group_images, ["splits.json: benign/scan", "groups.csv"]),
+        (change_settings, ["real-seed0-fold00.json: was made with classifier.epochs 5, not 1"]),
+        (change_weights, ["real-seed0-fold00.json: was made from initial weights sha256", "not sha256"]),
         (forget, ["real-seed0-fold00.json: not a readable fold result", "made_from"]),
     ],
 )
@@ -324,8 +330,8 @@ def change_the_final_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (forget_the_final_model, "nothing says what the kept model was made from"),
-        (change_the_final_model, "final: was made with classifier.ensemble_size 7, expected 1"),
+        (forget_the_final_model, "unknown what the kept model was made from"),
+        (change_the_final_model, "final: was made with classifier.ensemble_size 7, not 1"),
     ],
 )
 def test_a_final_model_made_from_anything_else_is_not_kept(
@@ -338,7 +344,12 @@ def test_a_final_model_made_from_anything_else_is_not_kept(
 
 
 def test_one_classifier_is_not_returned_for_other_images_or_weights(place: Path) -> None:
-    command = ["train", "--data", "scans", "--holdout", "0.3", "--device", "cpu", *CLASSIFIER, "--out", "runs"]
+    command = [
+        *words("train --data scans --set train.holdout=0.3 --device cpu"),
+        *CLASSIFIER,
+        "--out",
+        "runs",
+    ]
     succeed(*command)
     assert sonoforge(*command, "--resume").code == 0
     change_weights(run_of(place, "train"))
@@ -362,7 +373,7 @@ def test_two_commands_do_not_work_in_one_run(place: Path, verb: str) -> None:
         [sys.executable, "-c", HOLD, str(run_of(place, verb))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout and holder.stdout.readline() == b"held\n"
-    assert "found another process at work in it" in refused(*COMMANDS[verb], "--resume")
+    assert "another process works in it" in refused(*COMMANDS[verb], "--resume")
     holder.communicate()
     if verb != "run":  # which is stopped before its export here
         succeed(*COMMANDS[verb], "--resume")

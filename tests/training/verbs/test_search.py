@@ -1,4 +1,4 @@
-"""``sonoforge search``: both stages and their page, kills, resumption, several processes, Ray, and refusals."""
+"""``gan search --what cells``: both stages and their page, kills, resumption, several processes, Ray, and refusals."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ import pytest
 
 from gan_trainings import write_pictures
 from processes import Written, descendants, shorten, start
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge, succeed, words
 from sonoforge.models.cell_codes import parse
 
-SMALL = ["--class", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
-SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"]
-TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
-TEN += [*SMALL, "--deterministic"]
+SMALL = words("--class malignant --set gan.conditioning=none --set gan.metric_features=pixels --device cpu")
+SMALL += ["--kimg", "0.02", "--set", "gan.batch=5", "--set", "gan.width=2", "--image-size", "32"]
+TEN = words(
+    "--stages generator --set search.population=3 --set search.children=7 --set search.sample=2 --set "
+    "search.mutation=0.2"
+)
+TEN += [*SMALL, "--set", "search.deterministic=true"]
 CURVES = "sonoforge.training.gan.progress.recorder.write_curves"
 LATENCY = "sonoforge.training.architecture_search.trial.generator_latency"
 QUICK = {CURVES: None, "sonoforge.training.reports.search.write_report": None, LATENCY: 1.0}
@@ -69,8 +72,13 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch, {CURVES: None, LATENCY: 1.0})
-    options = ["--population", "2", "--children", "1", "--sample", "2", "--pruner", "none", "--jobs", "1", *SMALL]
-    done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
+    options = [
+        *words(
+            "--set search.population=2 --set search.children=1 --set search.sample=2 --set search.pruner=none --jobs 1"
+        ),
+        *SMALL,
+    ]
+    done = succeed("gan", "search", "--what", "cells", "--data", pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["studies"]
     for stage in ("generator", "discriminator"):
         assert_each_child_was_trained_once(run, stage, 3)
@@ -86,7 +94,7 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
             assert float(row["parameters"]) > 0
             assert (float(row["latency_ms"]) > 0) if stage == "generator" else row["latency_ms"] == ""
     text = (run / "report.html").read_text()
-    assert "chosen on the very 8 held-out images" in text and "10 images that no trial has read" in text
+    assert "8 held-out images" in text and "10 images that no trial has read" in text
     assert text.count("Genealogy") == 2 and "KID of generator against latency_ms" in text
     assert "<script" not in text and 'http-equiv="refresh"' not in text
     assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
@@ -99,21 +107,37 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     assert {own["generator_cell"] for own in partners["discriminator"]} == {best}
     command = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL)
     assert command is not None
-    words = shlex.split(command[1].replace("&#39;", "'"))
-    asked = sonoforge(*words[1:], "--dry-run")
+    command_words = shlex.split(command[1].replace("&#39;", "'"))
+    asked = sonoforge(*command_words[1:], "--dry-run")
     assert asked.code == 0, asked.err
     settings = json.loads(asked.out)
-    assert settings["generator_cell"] == stages["generator"]["best"]["code"]
-    assert settings["discriminator_cell"] == stages["discriminator"]["best"]["code"]
-    assert settings["width"] is None and settings["kimg"] is None
+    assert settings["gan.generator_cell"] == stages["generator"]["best"]["code"]
+    assert settings["gan.discriminator_cell"] == stages["discriminator"]["best"]["code"]
+    assert settings["gan.width"] is None and settings["gan.kimg"] is None
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path: Path) -> None:
-    whole = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole").json["run"])
+    whole = Path(
+        succeed(
+            "gan", "search", "--what", "cells", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole"
+        ).json["run"]
+    )
     assert_each_child_was_trained_once(whole, "generator", 10)
-    command = ["search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "killed"]
+    command = [
+        "gan",
+        "search",
+        "--what",
+        "cells",
+        "--data",
+        pictures,
+        *TEN,
+        "--jobs",
+        "1",
+        "--out",
+        tmp_path / "killed",
+    ]
     for child in (2, 8):
         killed = Written(f"/generator/trial-{child:04d}/checkpoints/step-*")
         start(tmp_path / "log.txt", *command, "--resume", returning=QUICK, signalled=killed).join()
@@ -127,15 +151,36 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     assert found(run) == found(whole)
     (whole / "results.json").unlink()
     (whole / "study.db").write_text("{" * 9999)
-    line = refused("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole", "--resume")
-    assert "study.db: found no file of studies that can be opened" in line
+    line = refused(
+        "gan",
+        "search",
+        "--what",
+        "cells",
+        "--data",
+        pictures,
+        *TEN,
+        "--jobs",
+        "1",
+        "--out",
+        tmp_path / "whole",
+        "--resume",
+    )
+    assert "study.db: not a readable file of studies" in line
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) -> None:
-    options = ["--stages", "discriminator", "--strategy", "cycles", "--population", "2", "--children", "2", "--jobs", 1]
-    run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path).json["run"])
+    options = [
+        *words(
+            "--stages discriminator --set search.strategy=cycles --set search.population=2 --set "
+            "search.children=2 --jobs"
+        ),
+        1,
+    ]
+    run = Path(
+        succeed("gan", "search", "--what", "cells", "--data", pictures, *options, *SMALL, "--out", tmp_path).json["run"]
+    )
     own = rows(run, "discriminator")
     assert len(own) == 4 and all(row["parent"] == "" for row in own)
     best = min(own[:2], key=lambda row: float(row["kid"]))
@@ -147,8 +192,14 @@ def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
-    options = ["--stages", "generator", "--population", "2", "--children", "1", "--weights", "fresh", "--jobs", "1"]
-    run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
+    options = words(
+        "--stages generator --set search.population=2 --set search.children=1 --set search.weights=fresh --jobs 1"
+    )
+    run = Path(
+        succeed(
+            "gan", "search", "--what", "cells", "--data", pictures, *options, *SMALL, "--out", tmp_path / "fresh"
+        ).json["run"]
+    )
     assert [row["heir_of"] for row in rows(run, "generator")] == ["", "", ""]
     assert "parameters taken from" not in (run / "log.txt").read_text()
 
@@ -157,9 +208,9 @@ def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Path, tmp_path: Path) -> None:
     """In another feature space than Inception, with another activation and fewer and smaller trainings."""
-    options = ["--preset", "paper", "--stages", "generator", "--population", "2", "--children", "0", "--sample", "1"]
-    options += ["--activation", "leaky-relu", "--expand-to", "90", "--jobs", "1", *SMALL]
-    done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
+    options = words("--stages generator --set search.population=2 --set search.children=0 --set search.sample=1")
+    options += ["--set", "gan.activation=leaky-relu", "--set", "gan.expand_to=90", "--jobs", "1", *SMALL]
+    done = succeed("gan", "search", "--what", "cells-paper", "--data", pictures, *options, "--out", tmp_path).json
     run = Path(done["run"])
     results = json.loads((run / rows(run, "generator")[0]["run"] / "results.json").read_text())
     assert (results["settings"]["activation"], results["settings"]["expand_to"]) == ("leaky-relu", 90)
@@ -173,8 +224,12 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Pat
 @pytest.mark.slow
 def test_two_processes_find_what_one_does(pictures: Path, tmp_path: Path) -> None:
     """Of which one is killed, too."""
-    one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
-    command = ["search", "--data", pictures, *TEN, "--jobs", "2", "--out", tmp_path / "two"]
+    one = Path(
+        succeed(
+            "gan", "search", "--what", "cells", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one"
+        ).json["run"]
+    )
+    command = ["gan", "search", "--what", "cells", "--data", pictures, *TEN, "--jobs", "2", "--out", tmp_path / "two"]
     process = begin(command)
     wait(lambda: len(list(tmp_path.glob("two/*/generator/*/trial.json"))) >= 4, process)
     workers = [pid for pid, line in descendants(process.pid).items() if "spawn_main" in line]
@@ -190,8 +245,26 @@ def test_two_processes_find_what_one_does(pictures: Path, tmp_path: Path) -> Non
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'")
 def test_a_ray_cluster_finds_what_one_process_does_whatever_is_killed(pictures: Path, tmp_path: Path) -> None:
     """A worker first, then the command itself."""
-    one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
-    command = ["search", "--data", pictures, *TEN, "--cluster", "local", "--jobs", "2", "--out", tmp_path / "ray"]
+    one = Path(
+        succeed(
+            "gan", "search", "--what", "cells", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one"
+        ).json["run"]
+    )
+    command = [
+        "gan",
+        "search",
+        "--what",
+        "cells",
+        "--data",
+        pictures,
+        *TEN,
+        "--cluster",
+        "local",
+        "--jobs",
+        "2",
+        "--out",
+        tmp_path / "ray",
+    ]
     process = begin(command)
     wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/trial.json"))) >= 2, process)
     busy: list[int] = []
@@ -236,21 +309,23 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--generator-cell", "found"], "--generator-cell: found it with the generator searched; leave it out"),
-        (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
-        (["--pruner", "none,trend"], "--pruner: found none beside others, expected it alone"),
-        (["--stages", "generator", "--discriminator-cell", "{3, 19-6}"], "found '{3, 19-6}' with "),
-        (["--strategy", "ageing"], "--strategy: found 'ageing', expected one of aging, cycles"),
+        (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
+        (["--set", "gan.held_out=0"], "--set gan.held_out: found 0, expected a share above 0"),
+        (["--set", "search.pruner=none,trend"], "--set search.pruner: none cannot be combined"),
+        (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "found '{3, 19-6}' with "),
+        (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(
     options: list[str], message: str, pictures: Path, tmp_path: Path
 ) -> None:
-    assert message in refused("search", "--data", pictures, *SMALL, *options, "--out", tmp_path / "runs")
+    assert message in refused(
+        "gan", "search", "--what", "cells", "--data", pictures, *SMALL, *options, "--out", tmp_path / "runs"
+    )
     assert not (tmp_path / "runs").exists()
 
 
 def test_as_published_inception_s_weights_are_asked_for(pictures: Path, tmp_path: Path) -> None:
-    line = refused("search", "--data", pictures, "--preset", "paper", "--out", tmp_path / "runs")
-    assert "--metric-weights: found none, expected the file of Inception's weights" in line
+    line = refused("gan", "search", "--what", "cells-paper", "--data", pictures, "--out", tmp_path / "runs")
+    assert "--set gan.metric_weights: --what cells-paper measures FID in Inception" in line
     assert not (tmp_path / "runs").exists()

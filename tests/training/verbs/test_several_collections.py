@@ -11,7 +11,7 @@ import pytest
 from program import refused, succeed
 from sonoforge.training.phantom.dataset import write_phantom_set
 
-TRAVELLING = ("--budget", "full", "--heads", "hierarchical")
+TRAVELLING = ("--budget", "full", "--set", "classifier.heads=hierarchical")
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +27,20 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
     collections: tuple[str, ...], tmp_path: Path
 ) -> None:
     own = (
-        "--lesion-crops",
-        "0.7",
-        "--outlines",
-        "0.5",
-        "--zoomed-second-pass",
-        "--augmentation",
-        "geometry",
-        "--balance",
+        "--set",
+        "classifier.lesion_crops=0.7",
+        "--set",
+        "classifier.outlines=0.5",
+        "--set",
+        "classifier.zoomed_second_pass=true",
+        "--set",
+        "classifier.augmentation=geometry",
+        "--set",
+        "classifier.balance=true",
     )
     small = (
-        *("--frozen-blocks", "8", "--epochs", "1", "--teachers", "1"),
-        *("--jobs", "1", "--weights", "shipped", "--image-size", "64"),
+        *("--set", "classifier.frozen_blocks=8", "--set", "classifier.epochs=1", "--set", "classifier.teachers=1"),
+        *("--jobs", "1", "--set", "classifier.weights=shipped", "--set", "classifier.image_size=64"),
     )
     asked = ("--protocol", "leave-one-collection-out", "--arms", "real", *TRAVELLING, *own, *small)
     run = Path(succeed("crossval", *collections, *asked, "--out", tmp_path).json["run"])
@@ -57,10 +59,22 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--budget", "full", "--outlines", "0.5"), "--outlines: found it with --heads classes"),
-        (("--budget", "full", "--lesion-crops", "0.5"), "--lesion-crops: found it with --heads classes"),
-        ((*TRAVELLING, "--zoomed-second-pass"), "--zoomed-second-pass: found it without --outlines"),
-        ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
+        (
+            ("--budget", "full", "--set", "classifier.outlines=0.5"),
+            "--set classifier.outlines: needs hierarchical heads",
+        ),
+        (
+            ("--budget", "full", "--set", "classifier.lesion_crops=0.5"),
+            "--set classifier.lesion_crops: needs hierarchical heads",
+        ),
+        (
+            (*TRAVELLING, "--set", "classifier.zoomed_second_pass=true"),
+            "--set classifier.zoomed_second_pass: needs outlines",
+        ),
+        (
+            (*TRAVELLING, "--set", "classifier.outlines=0.5", "--set", "classifier.frozen_blocks=15"),
+            "frozen blocks, not 15",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_named(

@@ -1,4 +1,4 @@
-"""``sonoforge tune``: a search killed in the middle and resumed, several processes, a cluster, its page, refusals."""
+"""``gan search``: a search killed in the middle and resumed, several processes, a cluster, its page, refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from gan_trainings import image_hashes, write_pictures
 from processes import Written, shorten, start
-from program import Finished, refused, sonoforge, succeed
+from program import Finished, refused, sonoforge, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.architecture_search import trial
@@ -27,8 +27,8 @@ from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 
 TRIALS = 8
-SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
-SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--search", "width=2,4", "--search", "batch=4,8", "--device", "cpu"]
+SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--set", "gan.metric_features=pixels"]
+SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--over", "width=2,4", "--over", "batch=4,8", "--device", "cpu"]
 QUICK = {  # what takes most of such a short training's time
     "sonoforge.training.gan.progress.recorder.write_curves": None,
     "sonoforge.training.verbs.searching.Trials.write_page": None,
@@ -62,7 +62,7 @@ def assert_each_trial_was_done_once(run: Path, count: int = TRIALS) -> None:
 def killed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished, dict[str, int]]:
     """A search that was killed in its fourth trial and resumed: its folder, its end, when others ended."""
     out = tmp_path_factory.mktemp("killed")
-    command = ["tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", out]
+    command = ["gan", "search", "--data", pictures, *SMALL, "--jobs", "1", "--out", out]
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch, QUICK)
         killed = Written("/dcgan/trial-0003/checkpoints/step-*")
@@ -93,7 +93,7 @@ def test_a_search_without_a_kill_tries_and_measures_the_same_to_the_last_digit(
     killed: tuple[Path, Finished, dict[str, int]], pictures: Path, tmp_path: Path
 ) -> None:
     run, done, _ = killed
-    whole = succeed("tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", tmp_path).json
+    whole = succeed("gan", "search", "--data", pictures, *SMALL, "--jobs", "1", "--out", tmp_path).json
     assert without_times(Path(whole["run"])) == without_times(run)
     assert whole["studies"]["dcgan"]["apart"] == done.json["studies"]["dcgan"]["apart"]
 
@@ -111,7 +111,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
     kept = [path.parent.name for path in (run / "dcgan").glob("*/checkpoints")]
     assert kept == [Path(best["run"]).name], "checkpoints of the best alone are kept"
     page = (run / "report.html").read_text()
-    assert "The lowest KID is optimistic" in page and "chosen on the very 8 held-out images" in page
+    assert "The lowest KID is optimistic" in page and "8 held-out images" in page
     assert found["command"] in page.replace("&#34;", '"').replace("&#39;", "'")
     assert "<script" not in page
     assert set(re.findall(r"https?://[\w.]+", page)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
@@ -129,7 +129,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
         "width",
         "kimg",
     ):
-        assert settings[name] == trained["settings"][name], name
+        assert settings[f"gan.{name}"] == trained["settings"][name], name
     for name in ("history-dcgan", "parameters-dcgan", "latency_ms-dcgan"):
         with Image.open(run / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
@@ -137,8 +137,8 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
 
 @pytest.mark.slow
 def test_two_processes_do_as_many_trials(pictures: Path, tmp_path: Path) -> None:
-    many = ["--trials", "12", "--jobs", "2", "--pruner", "halving"]
-    done = succeed("tune", "--data", pictures, *SMALL, *many, "--out", tmp_path).json
+    many = ["--trials", "12", "--jobs", "2", "--set", "search.pruner=halving"]
+    done = succeed("gan", "search", "--data", pictures, *SMALL, *many, "--out", tmp_path).json
     assert_each_trial_was_done_once(Path(done["run"]), 12)
     states = Counter(row["state"] for row in rows(Path(done["run"])))
     assert states["complete"] >= 1 and states["pruned"] >= 1 and sum(states.values()) == 12
@@ -147,7 +147,7 @@ def test_two_processes_do_as_many_trials(pictures: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_cluster_does_as_many_trials(pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    command = ["tune", "--data", pictures, *SMALL, "--jobs", "2", "--cluster", "local", "--out", tmp_path]
+    command = ["gan", "search", "--data", pictures, *SMALL, "--jobs", "2", "--cluster", "local", "--out", tmp_path]
     assert_each_trial_was_done_once(Path(succeed(*command).json["run"]))
 
 
@@ -176,7 +176,7 @@ def test_trials_differ_in_their_seeds_and_are_measured_against_the_same_images(p
 def test_a_machine_with_other_images_is_refused(pictures: Path) -> None:
     settings = GanSettings(recipe="dcgan", class_name="malignant", image_size=32)
     source = Source((str(pictures),), default_folder(), settings, "cpu", 0.0, fingerprint="0" * 64)
-    with pytest.raises(SonoforgeError, match="found other images here than where the search was begun"):
+    with pytest.raises(SonoforgeError, match="differ from the images with which the search began"):
         open_source(source, 0)
 
 
@@ -194,8 +194,8 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
         return real(*arguments, **options)
 
     monkeypatch.setattr(trial, "train_gan", fails_later)
-    options = ["--trials", "2", "--jobs", "1", "--trial-minutes", "0.001", "--kimg", "50", "--second-held-out", "0"]
-    done = succeed("tune", "--data", pictures, *SMALL, *options, "--out", tmp_path).json
+    options = words("--trials 2 --jobs 1 --set search.trial_minutes=0.001 --kimg 50 --set search.second_held_out=0")
+    done = succeed("gan", "search", "--data", pictures, *SMALL, *options, "--out", tmp_path).json
     late, diverged = rows(Path(done["run"]))
     assert late["state"] == "out of time" and 0 < float(late["seconds"]) < 5 and float(late["kimg"]) < 50
     assert (diverged["state"], diverged["kid"]) == ("diverged", "")
@@ -207,23 +207,23 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--recipes", "dcgan,dcgan"], "--recipes: found dcgan,dcgan, expected different recipes"),
+        (["--recipes", "dcgan,dcgan"], "--recipes: found dcgan,dcgan"),
         (["--recipes", "dcgn"], "recipe: found 'dcgn', expected one of"),
-        (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
-        (["--held-out", "0.1"], "held-out images: found 4 for one in 10 of 38 images, expected at least 8"),
+        (["--set", "gan.held_out=0"], "--set gan.held_out: found 0"),
+        (["--set", "gan.held_out=0.1"], "held-out images: found 4 for one in 10 of 38 images, expected at least 8"),
         (["--trials", "1"], "--trials: found 1"),
-        (["--sampler", "grid"], "--sampler: found 'grid'"),
-        (["--search", "lr=1:2"], "--search: found 'lr', expected one of optimiser"),
-        (["--search", "n-critic=2:3"], "--search: found n-critic, which none of the recipes has or takes"),
-        (["--beta1", "0.5"], "beta1: found 0.5 with the optimiser rmsprop"),
-        (["--recipes", "stylegan2", "--norm", "batch"], "norm: found 'batch' with the stylegan2 networks"),
-        (["--cluster", "local", "--device", "cuda:1"], "--device: found cuda:1 with --cluster"),
+        (["--set", "search.sampler=grid"], "--set search.sampler: found 'grid'"),
+        (["--over", "lr=1:2"], "--over: found 'lr', expected one of optimiser"),
+        (["--over", "n-critic=2:3"], "--over: found n-critic, which none of the recipes has"),
+        (["--set", "gan.beta1=0.5"], "beta1: found 0.5 with the optimiser rmsprop"),
+        (["--recipes", "stylegan2", "--set", "gan.norm=batch"], "norm: found 'batch' with the stylegan2 networks"),
+        (["--cluster", "local", "--device", "cuda:1"], "--device: cuda:1 cannot be combined"),
     ],
 )
 def test_a_search_refuses_bad_settings_in_one_line(
     pictures: Path, tmp_path: Path, options: list[Any], message: str
 ) -> None:
-    assert message in refused("tune", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *options)
+    assert message in refused("gan", "search", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *options)
     assert not (tmp_path / "runs").exists()
 
 
@@ -235,7 +235,7 @@ def test_a_search_is_not_resumed_with_other_images(
     images = json.loads((run / "images.json").read_text())
     (run / "images.json").write_text(json.dumps({**images, "malignant/0.png": "0" * 64}))
     try:
-        command = ["tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", run.parent, "--resume"]
-        assert "was begun with other images than are there now" in refused(*command)
+        command = ["gan", "search", "--data", pictures, *SMALL, "--jobs", "1", "--out", run.parent, "--resume"]
+        assert "its images have changed" in refused(*command)
     finally:
         (run / "images.json").write_text(json.dumps(images))

@@ -80,10 +80,7 @@ def trainings(run: Path) -> Counter[str]:
 
 
 def test_tasks_errors_and_deaths_are_those_of_processes(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where its workers find these tasks
     with open_workers(WorkerSettings("cpu", 2, "local"), tmp_path, 5) as workers:
@@ -201,7 +198,14 @@ def test_a_machine_without_the_run_folder_sends_its_files_back(
     """In a process of its own: this one's Ray may be closed to the network."""
     command = ["crossval", *SMALL, *ARMS, "--cluster", other_machine, "--out", tmp_path / "runs"]
     done = subprocess.run(
-        [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command), "--cache", tmp_path / "cache"],
+        [
+            sys.executable,
+            "-m",
+            "sonoforge.runtime.cli.main",
+            *map(str, command),
+            "--set",
+            f"cache.folder={tmp_path / 'cache'}",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
@@ -222,7 +226,7 @@ def test_a_machine_without_the_run_folder_sends_its_files_back(
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
     line = refused("crossval", *SMALL, "--cluster", "127.0.0.1:1", "--out", tmp_path)
-    assert "--cluster 127.0.0.1:1: found no Ray to work with" in line
+    assert "--cluster 127.0.0.1:1: Ray is not available" in line
     assert sonoforge("crossval", "--cluster", "nonsense", "--out", tmp_path, "--quiet").code == 2
 
 
@@ -247,7 +251,7 @@ def test_answers_survive_kill_9_of_a_worker_and_of_the_driver(bundle: Path, tmp_
     scans = write_scans(tmp_path / "scans", 500)
     here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
     assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
-    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", "local", "--workers", "2"]
+    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", "local", "--set", "model.workers=2"]
     victim = begin(*command)
     wait_until(lambda: table.exists() and table.read_bytes().count(b"\n") > 1, victim)
     busy = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]

@@ -85,7 +85,7 @@ def test_elsewhere_it_asks_for_files_and_sends_back_what_it_wrote(home: Home, mo
 
 def test_a_machine_with_another_torch_is_named_and_refused(home: Home) -> None:
     other = Home(home.folder, home.seen, home.directory, {**home.versions, "torch": "1.0"})
-    with pytest.raises(SonoforgeError, match=r"found torch \d.*, not 1\.0; install the same on each machine"):
+    with pytest.raises(SonoforgeError, match=r"torch \d.*, not 1\.0"):
         do_task(b"", 0, other, None)
 
 

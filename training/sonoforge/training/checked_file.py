@@ -1,7 +1,7 @@
-"""Files that hold what can be made again, and that tell whether they are still what was written.
+"""Self-checking files for data that can be made again.
 
 Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as JSON.  Nothing is
-fsynced: what a power cut damages is found by its CRC.
+fsynced: the CRC finds the damage of a power cut.
 """
 
 import hashlib

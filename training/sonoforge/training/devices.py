@@ -1,4 +1,4 @@
-"""The device that a training runs on, how exactly it repeats itself there, and how much memory it takes."""
+"""The device of a training, its determinism, and its memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
         raise SonoforgeError("precision: float16 needs a GPU; use precision bf16 or device cuda")
     if not _under_torchrun():
         devices: Any = 1 if found.type == "cpu" else [found.index]
-        # Else it would take a Slurm or MPI job around this process for one training of several processes.
+        # Else it would take a Slurm or MPI job around this process for a training of several processes.
         alone = LightningEnvironment()
         return Fabric(accelerator=found.type, devices=devices, precision=precision, plugins=alone)
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
@@ -83,9 +83,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
-    A step of a training frees and allocates the same large tensors again.  By default glibc maps each of them anew,
-    and the kernel fills every page with zeros when it is first touched: with MobileNetV2 on a CPU that took a third to
-    half of the time.  Where the C library is another one, nothing changes.
+    A training step frees and allocates the same large tensors again.  By default glibc maps each anew, and the kernel
+    zeroes every page on first touch: with MobileNetV2 on a CPU a third to half of the time.  Other C libraries are left
+    alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -106,10 +106,9 @@ class _HeapUse(ctypes.Structure):
 
 
 def return_spare_memory() -> None:
-    """Return freed memory to the system if it is more than `SPARE`, which `keep_freed_memory` would keep.
+    """Return freed memory to the system if it is more than `SPARE`; `keep_freed_memory` would keep it.
 
-    Where a large update's tensors do not fit into the holes that the one before left, memory grows from one to the
-    next.  Small updates leave no such holes, and keep what they have.
+    Where a large update's tensors do not fit into the holes of the one before, memory grows from one to the next.
     """
     try:
         library = ctypes.CDLL(None)
@@ -123,7 +122,7 @@ def return_spare_memory() -> None:
 
 @contextlib.contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
-    """Only deterministic kernels while inside, on the CPU, where exact resumption is promised, with one thread."""
+    """Use only deterministic kernels inside, on a CPU, where exact resumption is promised (with one thread)."""
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
@@ -144,7 +143,7 @@ GIB = 2**30
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in the calling thread alone while inside."""
+    """Let torch compute only in the calling thread inside."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -154,17 +153,16 @@ def one_thread() -> Iterator[None]:
 
 
 class PeakMemory:
-    """What `measured_memory` found out."""
+    """The result of `measured_memory`."""
 
-    gib: float | None = None  # known once the work is over; None where it cannot be measured
+    gib: float | None = None  # set at the end; None where it cannot be measured
 
 
 @contextlib.contextmanager
 def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """Measure the peak of the memory in use while inside, beyond what was in use before.
+    """Measure the peak of the memory in use inside, beyond what was in use before.
 
-    On a GPU what torch allocated there; on a CPU the pages of this process, which Linux alone counts so.  Work that
-    runs beside it in the same process counts, too.
+    On a GPU torch's allocations; on a CPU the pages of this process (on Linux only), including other work beside it.
     """
     found = PeakMemory()
     started = reset_peak(device)
@@ -180,10 +178,10 @@ def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
 
 
 def reset_peak(device: torch.device) -> int | None:
-    """Return what earlier work freed to the system, and measure the peak of the memory in use anew.
+    """Return freed memory to the system, and restart the measurement of the peak.
 
     Returns:
-        The bytes in use by this process; None on a GPU, or where it cannot be told or measured.
+        The bytes in use by this process; None on a GPU, or where they cannot be measured.
     """
     gc.collect()  # networks and optimisers refer to each other
     if device.type == "cuda":
@@ -199,6 +197,6 @@ def reset_peak(device: torch.device) -> int | None:
 
 
 def _resident(kind: str) -> int | None:
-    """Return the bytes of this process that are in memory: VmRSS, or RssAnon for those of no file."""
+    """Return this process's bytes in memory: VmRSS, or RssAnon for those without a file."""
     match = re.search(rf"^{kind}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
     return 1024 * int(match[1]) if match else None

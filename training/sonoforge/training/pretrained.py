@@ -1,7 +1,6 @@
 """Pretrained weights of torchvision's networks: from a ``.safetensors`` file, or downloaded by torchvision.
 
-Whatever goes wrong is one line that names the ways out; nothing is ever substituted, and no file that
-a user names is ever unpickled.
+Every failure is one line with its remedies; nothing is ever substituted, and no file that a user names is unpickled.
 """
 
 import contextlib
@@ -19,8 +18,7 @@ from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
 
-DIGEST = 16
-"""Hex digits of a weights file's sha256 that are printed and recorded: 64 bits, enough to tell files apart."""
+DIGEST = 16  # hex digits of a weights file's sha256 that are printed and recorded
 
 
 class Weights(NamedTuple):
@@ -51,10 +49,10 @@ def read_weights(path: Path, choices: str) -> Weights:
 def download_weights(name: str, ways_out: str) -> Weights:
     """Let torchvision download its own weights, once, into torch's folder (``TORCH_HOME``).
 
-    ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out``: what may be given instead.
+    ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out`` are the alternatives.
 
     Raises:
-        SonoforgeError: There is no network, or what came is not what torchvision published.
+        SonoforgeError: There is no network, or the file is not the published one.
     """
     weights = import_torchvision().models.get_weight(name)
     file = _file_of(weights.url)
@@ -81,12 +79,19 @@ def _file_of(url: str) -> Path:
 
 
 def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that are missing, of another shape or kind of number, or unknown; sorted."""
-    return sorted(name for name in {*state, *expected} if not _fits(state.get(name), expected.get(name)))
+    """Return the names of tensors that are missing, unknown, or of another shape or kind of number; sorted."""
+    common = state.keys() & expected.keys()
+    wrong = {
+        name
+        for name in common
+        if state[name].shape != expected[name].shape
+        or state[name].is_floating_point() != expected[name].is_floating_point()
+    }
+    return sorted((state.keys() ^ expected.keys()) | wrong)
 
 
 def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: str, wanted: str) -> None:
-    """Refuse weights that are not exactly of these tensors; ``found`` and ``wanted`` begin and end the message.
+    """Refuse weights that do not consist of exactly these tensors; ``found`` and ``wanted`` begin and end the message.
 
     Raises:
         SonoforgeError: See `mismatches`; counts them and names the first.
@@ -96,12 +101,6 @@ def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], f
         raise SonoforgeError(
             f"{found} ({len(wrong)} tensors are missing, unknown or of another shape, first {wrong[0]}); {wanted}"
         )
-
-
-def _fits(found: Tensor | None, expected: Tensor | None) -> bool:
-    if found is None or expected is None:
-        return False
-    return found.shape == expected.shape and found.is_floating_point() == expected.is_floating_point()
 
 
 def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How far a task of training is: `progress_bar`, and work in threads that tells it."""
+"""Progress of a training's tasks: `progress_bar`, and work in threads that reports to it."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def is_interactive() -> bool:
 
 @contextmanager
 def following(how_far: Callable[[], float], advance: Advance) -> Iterator[None]:
-    """Tell every few seconds, while inside, how much of the whole is done: for work that ends in a few large pieces."""
+    """Report every few seconds inside which share of the whole is done: for work that ends in a few large pieces."""
     ended = Event()
 
     def look() -> None:
@@ -40,15 +40,15 @@ def following(how_far: Callable[[], float], advance: Advance) -> Iterator[None]:
 
 
 def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> list[_R]:
-    """Work on all items, by default in a thread for each core; with a title, `progress_bar` tells how far it is.
+    """Process all items, by default in a thread for each core; with a title, `progress_bar` shows the progress.
 
-    An interrupt does not wait for what is still queued.
+    An interrupt does not wait for queued items.
     """
     return list(as_done(work, items, title, workers))
 
 
 def as_done(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> Iterator[_R]:
-    """Yield what `in_threads` returns, in order, one by one: what is used up at once need not lie in memory."""
+    """Yield the results of `in_threads` in order, one by one, so that they need not all lie in memory."""
     waiting = list(items)
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:

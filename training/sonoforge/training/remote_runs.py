@@ -1,11 +1,10 @@
-"""Run folders at a URL, such as ``--out s3://bucket/runs``: worked on here, copied there file by file.
+"""Run folders at a URL, such as ``--out s3://bucket/runs``: made in a temporary folder here, and copied there.
 
-A verb works in a temporary folder of this machine that stands for the URL: the runs there are in it by name and
-settings, the one that is resumed with all its files.  Every few seconds, and at the end, what has changed is copied.
-``copied.json`` of a run, written after each round, lists what is complete there; nothing else is ever fetched.  So a
-checkpoint of several files is there as a whole or not at all, whenever the command is killed.
+The temporary folder has the names and settings of all runs there, and all files of a resumed run.  Changed files are
+copied every few seconds and at the end.  After each round, ``copied.json`` of a run lists what is complete there;
+nothing else is ever fetched, so a killed command never leaves half of a checkpoint of several files.
 
-Credentials are the business of the file system's own settings, such as ``AWS_PROFILE``; none are in a URL or a record.
+Credentials come from the file system's own settings, such as ``AWS_PROFILE``, and are in no URL or record.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ log = logging.getLogger(__name__)
 LIST = "copied.json"
 RUN = re.compile(r"\d{5,}-.+")
 NOT_COPIED = frozenset({"features"})
-"""Folders of intermediate values, which are large, quickly made again, and removed at the end of a run."""
+"""Folders of large intermediate values, which are removed at the end of a run."""
 SECONDS = 10.0
-"""Between two rounds: a killed command loses no more than what it did since the last."""
+"""Between two rounds of copying."""
 _OWNER_ALONE = 0o700
 
 _active: RemoteRuns | None = None
 
 
 def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
-    """Call what works on a folder of runs, with a folder that stands for the URL.
+    """Call ``work`` with a folder that stands for the URL; messages, errors and the result name the URL.
 
-    Messages, errors and the result name the URL.  A next command that would read from there is left out.
+    A next command that would read from the folder is left out.
 
     Raises:
-        SonoforgeError: The URL cannot be read or written, or names a password; if files could not be copied at the end,
-            they are kept here, and the message says where.
+        SonoforgeError: The URL cannot be read or written, or has a password; files that could not be copied at the end
+            are kept here, and the message says where.
     """
     with _open_remote(url) as remote, _names_of(remote):
         try:
@@ -59,24 +58,24 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
 
 
 def claim(folder: Path) -> bool:
-    """Take the name of a new run folder at its URL; False if another machine was faster.  True for a folder here."""
+    """Take the name of a new run folder at the URL; False if another machine was faster, True without a URL."""
     return _active is None or _active.claim(folder)
 
 
 def fetch(folder: Path) -> None:
-    """Bring all files of a run that is to be resumed from its URL; nothing for a folder here."""
+    """Fetch all files of a run to resume from the URL, if there is one."""
     if _active is not None:
         _active.fetch(folder)
 
 
 def copy_now() -> None:
-    """Copy what has changed without waiting for the next round; nothing without a URL."""
+    """Copy changed files without waiting for the next round, if there is a URL."""
     if _active is not None:
         _active.copy()
 
 
 def shown_in(value: Any) -> Any:
-    """Return a text, or a nested value, with the URL in place of the folder that stands for it."""
+    """Return a text or nested value with the URL in place of its folder."""
     return value if _active is None else _active.shown_in(value)
 
 
@@ -84,7 +83,7 @@ def shown_in(value: Any) -> Any:
 def _open_remote(url: str) -> Iterator[RemoteRuns]:
     global _active  # noqa: PLW0603 - a process works at one URL
     base = Path(tempfile.gettempdir())
-    leftovers.remove_leftovers(base)  # those of killed processes
+    leftovers.remove_leftovers(base)  # of killed processes
     here = leftovers.temporary_name(base / "sonoforge-runs")
     with leftovers.new_folder(here):
         here.chmod(_OWNER_ALONE)
@@ -100,7 +99,7 @@ def _open_remote(url: str) -> Iterator[RemoteRuns]:
 
 @contextlib.contextmanager
 def _names_of(remote: RemoteRuns) -> Iterator[None]:
-    """Let every message of the program name the URL."""
+    """Make every log message name the URL."""
     before = logging.getLogRecordFactory()
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -122,8 +121,8 @@ class RemoteRuns:
     def __init__(self, url: str, here: Path) -> None:
         self.url, self.here = url.rstrip("/"), here
         self._files, self._root = open_url("--out", url)
-        self._copied: dict[Path, dict[str, tuple[int, int]]] = {}  # of each run worked on, what is there, by its stamp
-        self._made: set[str] = set()  # folders that are there
+        self._copied: dict[Path, dict[str, tuple[int, int]]] = {}  # of each run in use: the files there, by stamp
+        self._made: set[str] = set()  # folders there
         self._failed = False
         self._lock = threading.Lock()
         with told("--out", self.url):
@@ -133,7 +132,7 @@ class RemoteRuns:
                     (here / name / "config.yaml").write_bytes(self._files.cat_file(f"{self._root}/{name}/config.yaml"))
 
     def _names(self) -> list[str]:
-        """Name the runs there."""
+        """Return the names of the runs there."""
         try:
             found = self._files.ls(self._root, detail=False)
         except FileNotFoundError:  # nothing yet
@@ -142,7 +141,7 @@ class RemoteRuns:
         return sorted(name for name in names if RUN.fullmatch(name))
 
     def shown(self, text: str) -> str:
-        """Return a text with the URL in place of the folder here."""
+        """Return a text with the URL in place of its folder."""
         return text.replace(str(self.here), self.url)
 
     def shown_in(self, value: Any) -> Any:
@@ -176,18 +175,18 @@ class RemoteRuns:
             for name in names:
                 target = folder / name
                 if not target.resolve().is_relative_to(folder.resolve()):
-                    raise SonoforgeError(f"{self.url}/{folder.name}/{LIST}: lists {name}, expected files of the run")
+                    raise SonoforgeError(f"{self.url}/{folder.name}/{LIST}: lists {name}, which is outside the run")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._files.get_file(f"{self._root}/{folder.name}/{name}", str(target))
         self._copied[folder] = stamps(folder)
 
     def copy(self) -> None:
-        """Copy what has changed since the last time; what fails is tried again the next time."""
+        """Copy what has changed since the last time; failures are retried the next time."""
         try:
             self._copy()
         except SonoforgeError as error:
             if not self._failed:
-                log.warning("%s; it is tried again", error)
+                log.warning("%s; trying again", error)
             self._failed = True
 
     def _copy(self) -> None:
@@ -196,7 +195,7 @@ class RemoteRuns:
                 now = stamps(folder)
                 changed = [name for name in now if before.get(name) != now[name]]
                 gone = before.keys() - now.keys()
-                # That a run is finished is told last.
+                # The mark of a finished run goes last.
                 for name in sorted(changed, key=lambda name: name == "results.json"):
                     target = f"{self._root}/{folder.name}/{name}"
                     self._make(target.rpartition("/")[0])
@@ -211,7 +210,7 @@ class RemoteRuns:
                         self._files.rm_file(f"{self._root}/{folder.name}/{name}")
 
     def _make(self, folder: str) -> None:
-        """Make a folder and those that it lies in, where there are folders; a bucket is nobody's to make."""
+        """Make a folder and its parents, but no bucket."""
         if folder in self._made or "/" not in folder.rstrip("/"):
             return
         parent = folder.rpartition("/")[0]
@@ -222,7 +221,7 @@ class RemoteRuns:
 
     @contextlib.contextmanager
     def copying(self) -> Iterator[None]:
-        """Copy round by round while inside, and all at the end; what cannot be copied then is kept here."""
+        """Copy in rounds while inside, and everything at the end; what cannot be copied then is kept here."""
         over = threading.Event()
 
         def rounds() -> None:
@@ -246,7 +245,7 @@ class RemoteRuns:
 
 
 def stamps(folder: Path, without: frozenset[str] = NOT_COPIED) -> dict[str, tuple[int, int]]:
-    """Return when each finished file of a run was written, and its size, by name; ``without`` names folders."""
+    """Return time and size of each finished file of a run, by name, outside the folders in ``without``."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)

@@ -1,7 +1,7 @@
 """Numbered run folders that describe themselves: ``runs/00012-gan-dcgan-thesis-malignant/``.
 
-A run folder holds ``config.yaml`` (what was asked), ``environment.json`` (with what it ran),
-``log.txt``, and at the very end ``results.json``: a folder without it is an unfinished run.
+A run folder holds ``config.yaml`` (the settings), ``environment.json``, ``log.txt`` and, at the very end,
+``results.json``: a folder without it is an unfinished run.
 """
 
 import contextlib
@@ -24,9 +24,8 @@ import yaml
 
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, write_json, write_text
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training import remote_runs
-from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster", "log"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "gan.keep", "jobs", "cluster", "log.tracker"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = (
     "sonoforge",
@@ -53,19 +52,19 @@ _PACKAGES = (
 
 
 class Length(NamedTuple):
-    """Which settings say how long a run trains, for a run that may go on with an earlier, shorter one."""
+    """The settings that give the length of a training, for runs that can continue a shorter one."""
 
     names: tuple[str, ...]
-    is_shorter: Callable[[Mapping[str, Any]], bool]  # of the settings of an earlier run, equal but for these
+    is_shorter: Callable[[Mapping[str, Any]], bool]  # given settings of an earlier run, which differ in these alone
 
 
 def slug(*parts: str) -> str:
-    """Return some words as the name of a run folder."""
+    """Join words to the name of a run folder."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
-    """Make the next numbered folder under ``root`` with its ``config.yaml``, at once: a kill leaves none without it.
+    """Make the next numbered folder under ``root``, atomically with its ``config.yaml``.
 
     Raises:
         SonoforgeError: ``root`` cannot be written to.
@@ -102,7 +101,7 @@ def _number(path: Path) -> int:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` of a run folder, or of a training inside one, which exists."""
+    """Write ``config.yaml`` into an existing run folder, or a training's folder inside one."""
     settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, remote_runs.shown_in(settings))
 
@@ -119,7 +118,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); is this a run folder?") from error
     if not isinstance(values, dict):
-        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected settings by name")
+        raise SonoforgeError(f"{path}: must hold settings by name, not a {type(values).__name__}")
     return values
 
 
@@ -130,10 +129,10 @@ def find_run(
     compared: Collection[str] = (),
     length: Length | None = None,
 ) -> Path | None:
-    """Return the newest run folder of this name made with the same settings, finished or not.
+    """Return the newest run folder of this name with the same settings, finished or not.
 
-    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.  Where there is none, and ``length`` is
-    given, the newest one that is shorter and else the same.
+    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.  Failing that, and given ``length``, the
+    newest one that is shorter but otherwise the same.
     """
     if not root.is_dir():
         return None
@@ -144,16 +143,13 @@ def find_run(
         if not match or match.group(2) != name or not (folder / CONFIG).is_file():
             continue
         before = read_config(folder)
-        differing = _differing(_compared(before, compared), wanted)
+        was = _compared(before, compared)
+        differing = [key for key in {*was, *wanted} if was.get(key) != wanted.get(key)]
         if not differing:
             return folder
         if length and not shorter and set(differing) <= set(length.names) and length.is_shorter(before):
             shorter = folder
     return shorter
-
-
-def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
 
 
 def _compared(config: Mapping[str, Any], compared: Collection[str]) -> dict[str, Any]:
@@ -176,8 +172,8 @@ def open_run(
 ) -> Path:
     """Return the folder to work in, and log which and why.
 
-    With ``resume``, that is what `find_run` finds, if there is one: unfinished, to be continued; finished, to be
-    returned as it is; or shorter, to be continued after `lengthen`.  Otherwise a new one.
+    With ``resume``, the run of `find_run`, if any: an unfinished one to continue, a finished one to return, or a
+    shorter one to continue after `lengthen`.  Otherwise a new one.
     """
     if resume:
         folder = find_run(root, name, config, compared, length)
@@ -197,23 +193,23 @@ def open_run(
 
 
 def differences(folder: Path, config: Mapping[str, Any], length: Length | None) -> str:
-    """Say how a run's length differs from that of these settings; empty where it is the same."""
+    """Say how a run's length differs from these settings'; empty if it does not."""
     was, now = read_config(folder), plain(config)
     names = [name for name in (length.names if length else ()) if was.get(name) != now.get(name)]
     return ", ".join(f"{name} {was.get(name)}, now {now.get(name)}" for name in names)
 
 
 def lengthen(folder: Path, config: Mapping[str, Any], length: Length) -> None:
-    """Make a shorter run, finished or not, an unfinished one of this length.
+    """Turn a shorter run, finished or not, into an unfinished one of this length.
 
-    Its results go first: a kill in between leaves an unfinished run of the old length, which goes on to either.
+    Its results go first: a kill in between leaves an unfinished run of the old length, which can be resumed either way.
     """
     (folder / RESULTS).unlink(missing_ok=True)
     write_config(folder, read_config(folder) | {name: config[name] for name in length.names})
 
 
 def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> str:
-    """Say in which settings the run of the same name before this one differs, if there is one."""
+    """Say how the settings of the previous run of the same name, if any, differ."""
     number, name = folder.name.split("-", 1)
     others = [path for path in folder.parent.glob(f"*-{name}") if _number(path) < int(number)]
     others = [path for path in others if path.name.split("-", 1)[1] == name and (path / CONFIG).is_file()]
@@ -221,9 +217,8 @@ def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str])
         return ""
     last = max(others, key=_number)
     was, now = _compared(read_config(last), compared), _compared(plain(config), compared)
-    return f"; {last.name} had " + name_some(
-        f"{key} {was.get(key)}, not {now.get(key)}" for key in _differing(was, now)
-    )
+    keys = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    return f"; {last.name} had " + name_some(f"{key} {was.get(key)}, not {now.get(key)}" for key in keys)
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
@@ -238,7 +233,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """Return the versions of the packages that figures depend on, as far as they are installed."""
+    """Return the versions of the installed packages that figures depend on."""
     versions = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -247,7 +242,7 @@ def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
 
 
 def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what a figure depends on beside its settings."""
+    """Collect what figures depend on beside the settings."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -261,7 +256,7 @@ def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, 
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Write ``environment.json``; a resumed run adds to the list what it now runs with, if it differs."""
+    """Write ``environment.json``; a resumed run appends its environment if it differs."""
     path = folder / ENVIRONMENT
     previous: list[Any] = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
     if not previous or previous[-1] != plain(environment):
@@ -269,7 +264,7 @@ def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 
 
 def git_revision() -> str | None:
-    """Return the commit of the checkout that this code is in, with ``+changes`` if edited; None outside one."""
+    """Return the commit of this code's checkout, with ``+changes`` if edited; None outside one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -277,7 +272,7 @@ def git_revision() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where the checkout is somebody else's
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a checkout of something else
         revision = git("rev-parse", "HEAD")
         return revision + ("+changes" if git("status", "--porcelain", "--", str(here)) else "")
     except (OSError, subprocess.SubprocessError):
@@ -286,42 +281,26 @@ def git_revision() -> str | None:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Keep other commands out of a run folder, and write its log, while inside.
-
-    A folder in which an error was met before anything was made is removed.
+    """Lock a run folder and write its log while inside; it is removed if an error occurs before any work is done.
 
     Raises:
         SonoforgeError: Another process works in it.
     """
-    try:
-        with _alone_in(folder):
-            yield
-    except _InUseError:
-        raise
-    except SonoforgeError:
-        if {path.name for path in folder.iterdir()} <= _MADE_FIRST:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-class _InUseError(SonoforgeError):
-    """Another process works in the folder."""
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
     with leftovers.alone_in(folder) as alone:
         if not alone:
-            raise _InUseError(
-                f"{folder}: found another process at work in it, expected none; wait for that to end, or stop it"
-            )
-        with log_to(folder):
-            yield
+            raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")
+        try:
+            with log_to(folder):
+                yield
+        except SonoforgeError:
+            if {path.name for path in folder.iterdir()} <= _MADE_FIRST:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[None]:
-    """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside; once if nested."""
+    """Also write the ``sonoforge`` loggers' messages to ``log.txt`` while inside; only once if nested."""
     logger = logging.getLogger("sonoforge")
     path = (folder / LOG).resolve()
     if any(isinstance(other, logging.FileHandler) and Path(other.baseFilename) == path for other in logger.handlers):
@@ -345,7 +324,7 @@ def log_to(folder: Path) -> Iterator[None]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as a CSV file; what a row does not have stays empty."""
+    """Write rows as a CSV file; missing values stay empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,72 +1,72 @@
-"""The options that verbs with run folders have in common.  Needs no more than ``--help`` does."""
+"""Options shared by verbs that make run folders; importable on the base install."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option, runs_folder
+from sonoforge.runtime.cli.options import group, option, runs_folder, setting
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option, groups_option
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Of a verb that measures."""
+    """Options of a verb that measures."""
 
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    storage: CacheSettings = group(CacheSettings(), key="cache", title="the cache of decoded images")
     out: str = runs_folder()
 
 
 @dataclass(frozen=True, kw_only=True)
 class LpipsOptions:
-    """Of a verb that measures LPIPS."""
+    """Options of a verb that measures LPIPS."""
 
     lpips: str = option(
         "",
-        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
-        "alexnet to download it",
+        help="network of LPIPS, such as squeezenet1_1\n"
+        "squeezenet1_1, vgg16 or alexnet to download it, or a .safetensors file of one",
         metavar="NET",
     )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+    lpips_heads: str = setting("", "lpips.heads", help="LPIPS heads, .safetensors (default: torchmetrics' own)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(RunOptions):
-    """Of a verb that trains."""
+    """Options of a verb that trains."""
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
     resume: bool = option(
         False,
-        help="continue the latest run with the same settings, if there is one\n"
-        "gan train and train: else the latest that is shorter and has the same settings, for longer",
+        help="continue the latest run with the same settings\n"
+        "gan train and train: or, if there is none, the latest shorter one with the same settings",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """Of a verb whose run can be sent to a tracker."""
+    """Options of a verb whose run can be sent to a tracker."""
 
-    log: str = option(
+    log: str = setting(
         "",
+        "log.tracker",
         help="also send the run to a tracker: mlflow:URI, such as mlflow:http://localhost:5000, or wandb:offline\n"
         "settings, figures, sheets of generated images, and the bundle; no image of a patient, no file name",
-        metavar="TRACKER",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelOptions(TrainingOptions):
-    """Of a verb that trains many networks, side by side."""
+    """Options of a verb that trains many networks in parallel."""
 
     jobs: int | None = option(
         None,
-        help="trainings to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
+        help="trainings to run in parallel\ndefault: one per core; 1 on a GPU; as many as fit on a cluster",
         limits=(1, 1024),
     )
     cluster: str = option(
         "",
-        help="run the trainings on a Ray cluster: local, to start one here, or its address (HOST:6379)",
+        help="run on a Ray cluster: local or HOST:6379\nlocal: start one here",
         metavar="ADDRESS",
     )

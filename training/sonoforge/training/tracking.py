@@ -1,4 +1,4 @@
-"""``--log``: send a run to MLflow or Weights & Biases.
+"""``log.tracker``: send a run to MLflow or Weights & Biases.
 
 Sent are settings, figures, sheets of generated images, and the bundle.  No path, file name or image of a patient is.
 """
@@ -73,7 +73,7 @@ def figures_of(evaluation: Mapping[str, Any], of: str) -> dict[str, float]:
 
 
 def connect(named: str) -> Tracker:
-    """Return the tracker that ``--log`` names, after checking that it can be reached.
+    """Return the tracker that ``log.tracker`` names, after checking that it can be reached.
 
     Raises:
         SonoforgeError: An unknown tracker, a password in its URI, a missing package, or no answer.
@@ -83,15 +83,16 @@ def connect(named: str) -> Tracker:
     kind, _, where = named.partition(":")
     if not (kind == "mlflow" and where) and named != "wandb:offline":
         raise SonoforgeError(
-            f"--log: expected mlflow:URI, such as mlflow:http://localhost:5000, or wandb:offline, not {named!r}"
+            "--set log.tracker: expected mlflow:URI, such as mlflow:http://localhost:5000, or wandb:offline, not "
+            f"{named!r}"
         )
     if re.search(r"//[^/]*@", where):
         raise SonoforgeError(
-            "--log mlflow:...: credentials in the URI would be written into the run's records; set "
+            "--set log.tracker=mlflow:...: credentials in the URI would be written into the run's records; set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
         )
     if importlib.util.find_spec(kind) is None:
-        raise SonoforgeError(f"--log {kind}: {kind} is not installed; pip install 'sonoforge[{kind}]'")
+        raise SonoforgeError(f"--set log.tracker={kind}: {kind} is not installed; pip install 'sonoforge[{kind}]'")
     return _Guarded(named, _Mlflow(where) if kind == "mlflow" else _Wandb())
 
 
@@ -143,7 +144,8 @@ class _Guarded(Tracker):
             self._tracker.begin(run)
         except Exception as error:  # each tracker has errors of its own
             raise SonoforgeError(
-                f"--log {self._name}: refused the run ({reason(error)[:200]}); correct that, or leave --log out"
+                f"--set log.tracker={self._name}: refused the run ({reason(error)[:200]}); correct that, or leave "
+                "it out"
             ) from error
 
     def figures(self, step: int, values: Mapping[str, Any]) -> None:
@@ -158,7 +160,7 @@ class _Guarded(Tracker):
     def close(self, finished: bool) -> None:
         self._try(self._tracker.close, finished)
         if self._failed:
-            log.warning("--log %s: its copy of this run is incomplete; the run folder has all", self._name)
+            log.warning("log.tracker %s: its copy of this run is incomplete; the run folder has all", self._name)
 
     def _try(self, send: Callable[..., None], *values: Any) -> None:
         if self._failed:
@@ -167,7 +169,9 @@ class _Guarded(Tracker):
             send(*values)
         except Exception as error:  # whatever it is, no training is lost for it
             self._failed = True
-            log.warning("--log %s: figures are no longer sent (%s); the training goes on", self._name, reason(error))
+            log.warning(
+                "log.tracker %s: figures are no longer sent (%s); the training goes on", self._name, reason(error)
+            )
 
 
 _MOST_PARAMS = 100  # of one request to MLflow
@@ -201,8 +205,9 @@ class _Mlflow(Tracker):
             self._client.get_experiment_by_name(PROJECT)
         except Exception as error:  # its stores have errors of their own
             raise SonoforgeError(
-                f"--log mlflow:{uri}: cannot be reached ({reason(error)[:200]}); start it (mlflow server), or leave "
-                "--log out"
+                f"--set log.tracker=mlflow:{uri}: cannot be reached ({reason(error)[:200]}); start it (mlflow "
+                "server), or leave "
+                "it out"
             ) from error
 
     def begin(self, run: Run) -> None:

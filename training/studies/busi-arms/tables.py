@@ -48,7 +48,7 @@ def arms() -> str:
     parts.append(one_against_rest())
     file = "leakage-dcgan-64.csv.gz"
     parts.append(
-        f"## How much is leakage\n\n{answers(file)}\n```text\n{printed('leakage', '--from', ANSWERS[file])}```\n"
+        f"## How much is leakage\n\n{answers(file)}\n```text\n{printed('crossval', '--from', ANSWERS[file])}```\n"
     )
     return "\n".join(parts)
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.images import lesion_contrast, quality_metrics, quality_table, scan_metrics
+from sonoforge.runtime.images import quality_metrics, scan_metrics
 from sonoforge.runtime.images.preprocessing import IMAGENET
 
 Picture = Image.Image
@@ -149,11 +149,11 @@ def measured(name: str, scan: Picture, mask: Picture | None) -> float:
     """One metric; a mask that is None, or not of the scan's size, gives NaN for those of a lesion."""
     if name in quality_metrics.METRICS:
         return quality_metrics.measure(IMAGENET.resize(scan), *scan.size)[name]
-    if name in quality_table.SCAN:
+    if name in quality_metrics.SCAN:
         return scan_metrics.measure(np.asarray(scan), (name,))[name]
     if mask is None or mask.size != scan.size:
         return math.nan
-    return lesion_contrast.gcnr(np.asarray(scan), np.asarray(mask) > 127)
+    return scan_metrics.gcnr(np.asarray(scan), np.asarray(mask) > 127)
 
 
 def moves_one_way(values: list[float], sign: int) -> bool:

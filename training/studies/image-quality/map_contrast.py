@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime import Classifier
-from sonoforge.runtime.images import lesion_contrast
+from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.inference import activation_map
 
 
@@ -41,12 +41,12 @@ def main() -> None:
     for file in chosen:
         scan = Image.open(file).convert("L")
         mask = np.asarray(Image.open(file.with_name(f"{file.stem}_mask.png")).convert("L")) > 127
-        by_mask = lesion_contrast.gcnr(np.asarray(scan), mask)
+        by_mask = scan_metrics.gcnr(np.asarray(scan), mask)
         answer = classifier.classify(scan)
         area = activation_map.brightest_area(answer.map, scan.width, scan.height)
         by_map = answer.map_gcnr
         if by_map is not None and not np.isnan(by_mask):
-            at_own_size = lesion_contrast.gcnr(np.asarray(scan), area)
+            at_own_size = scan_metrics.gcnr(np.asarray(scan), area)
             rows.append((by_mask, by_map, at_own_size, mask[area].mean(), area[mask].mean()))
     mask_figure, map_figure, own_size, precision, recall = np.array(rows).T
     print(f"{len(rows)} of {len(chosen)} scans with both figures")

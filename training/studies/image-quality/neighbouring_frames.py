@@ -20,9 +20,15 @@ import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.neighbouring_frames import ALIKE, REACH, can_be_followed, likeness
-from sonoforge.runtime.images.repeats import Fingerprint, take_fingerprint
+from sonoforge.runtime.images.plain_image import grey_levels
+from sonoforge.runtime.images.repeats import (
+    NEIGHBOURS_ALIKE,
+    REACH,
+    Fingerprint,
+    can_be_followed,
+    likeness,
+    take_fingerprint,
+)
 
 ANSWERS = Path(__file__).parents[1] / "other-scanners" / "answers" / "left-out.csv.gz"
 PREPROCESSING = open_bundle(None).manifest.preprocessing
@@ -35,7 +41,7 @@ def fingerprint(scan: Image.Image) -> Fingerprint:
 
 def joined(one: Fingerprint, other: Fingerprint) -> bool:
     """Whether two pictures are taken for frames of one sweep."""
-    return likeness(one, other) >= ALIKE and can_be_followed(one, other)
+    return likeness(one, other) >= NEIGHBOURS_ALIKE and can_be_followed(one, other)
 
 
 def natural(name: str) -> list[tuple[bool, int | str]]:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.repeats import ALIKE, take_fingerprint
 
 Picture = Image.Image

@@ -130,9 +130,7 @@ def _breast(levels: NDArray[Any]) -> NDArray[Any]:
     """The breast of a mammogram: the largest part brighter than 40, on a grid of 8 pixels."""
     small = levels[: levels.shape[0] // 8 * 8, : levels.shape[1] // 8 * 8].reshape(levels.shape[0] // 8, 8, -1, 8)
     grid = small.mean((1, 3)) > 40
-    mask = np.zeros_like(grid)
-    mask[tuple(_parts(grid)[0].T)] = True
-    return mask.repeat(8, 0).repeat(8, 1)
+    return _parts(grid)[0].repeat(8, 0).repeat(8, 1)
 
 
 def main() -> None:

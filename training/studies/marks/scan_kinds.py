@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.coloured_ink import find_coloured_ink
-from sonoforge.runtime.images.scan_kind import meets_in_a_seam
+from sonoforge.runtime.images.scan_checks import meets_in_a_seam
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 import planted_marks as plant

@@ -42,24 +42,27 @@ MARKER = "<!-- growth -->"
 COUNTS = "175,350,700,1400,2800"
 
 COMMANDS = """
-data phantom           | 2800 | data phantom simulated --images {count}
+data phantom           | 2800 | data import phantom simulated --images {count}
 classify               | 2800 | classify scans --recursive --csv answers.csv
 quality                | 2800 | quality scans --recursive --csv quality.csv
 data audit             | 2800 | data audit --data scans
 data audit, again      | 2800 | data audit --data scans
 validate               | 1400 | validate --external site:scans --out validated
-segment, two steps     | 1400 | segment --data scans --recipes none --arms real --steps 2 --out segmented
+segment, two steps     | 1400 | segment --data scans --recipes none --arms real --set unet.steps=2 --out segmented
 train, until it learns | 2800 | train --data scans --weights {weights} --epochs 1 --out begun
 train, one epoch       |  700 | train --data scans --weights {weights} --epochs 1 --out trained
 export                 |  700 | export trained/00000-train-real-scans --out bundle
-crossval, one epoch    |  700 | crossval --data scans --weights {weights} --arms real --folds 2 --epochs 1 --out folds
+crossval, one epoch    |  700 | crossval --data scans --set classifier.weights={weights} --arms real --folds 2 \
+    --set classifier.epochs=1 --out folds
 crossval --from        |  700 | crossval --from folds/00000-crossval-scans/predictions.csv
-gan train, two steps   | 2800 | gan train --data scans --class all --recipe dcgan --size 64 --width 8 --batch 8 \
-    --steps 2 --metrics none --out gan
+gan train, two steps   | 2800 | gan train --data scans --class all --recipe dcgan --size 64 --steps 2 \
+    --set gan.width=8 --set gan.batch=8 --set gan.metrics=none --out gan
 gan sample             | 1400 | gan sample gan/00000-gan-dcgan-scans-all --count {count} --out generated
 quality --against      |  700 | quality generated --against scans --recursive
-evaluate RUN           |  700 | evaluate gan/00000-gan-dcgan-scans-all --features bundle --repeats 20 --out of-run
-evaluate REAL FAKE     |  700 | evaluate scans simulated --size 64 --features bundle --repeats 20 --out of-folders
+evaluate RUN           |  700 | evaluate gan/00000-gan-dcgan-scans-all --features bundle \
+    --set metrics.repeats=20 --out of-run
+evaluate REAL FAKE     |  700 | evaluate scans simulated --size 64 --features bundle \
+    --set metrics.repeats=20 --out of-folders
 """  # name in table and figure, most images, and what is typed after `sonoforge`
 CASES = [line.split("|") for line in COMMANDS.strip().splitlines()]
 COMMAND = {name.strip(): command for name, _, command in CASES}
@@ -167,7 +170,7 @@ def measure_all(given: argparse.Namespace, scratch: Path) -> Iterator[Row]:
     folders = given.images
     if not folders:
         folders = [str(scratch / "phantoms")]
-        phantoms = [*PROGRAM, "data", "phantom", *folders, "--images", str(max(given.counts)), "--quiet"]
+        phantoms = [*PROGRAM, "data", "import", "phantom", *folders, "--images", str(max(given.counts)), "--quiet"]
         subprocess.run(phantoms, check=True, stdout=subprocess.DEVNULL)
     crops = write_crops(folders, scratch / "crops", max(given.counts))
     print(f"{len(crops)} crops in {len({group for _, group in crops})} groups", file=sys.stderr)

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.engine import SUFFIXES, record_path, to_json
+from sonoforge.export.formats import tensorrt as tensorrt_engine
+from sonoforge.export.formats.tensorrt import SUFFIXES, record_path, to_json
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import onnx_session
@@ -39,7 +39,7 @@ Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 def build(model: bytes, folder: Path, module: str, batch: int) -> dict[str, Answer]:
     """Build both engines in ``folder`` and open them."""
     from sonoforge.export.formats.half_precision import to_half
-    from sonoforge.export.formats.tensorrt.build import Target, build_engine
+    from sonoforge.export.formats.tensorrt_build import Target, build_engine
 
     answers: dict[str, Answer] = {}
     for precision, onnx in (("fp32", model), ("fp16", to_half(model))):

@@ -4,7 +4,7 @@
 
 DATA holds BUSI, BUS-BRA, BrEaST and the other collections; KEEP one network of the budget `collections` for each of the
 three, trained without it: ``BUSI.safetensors`` and so on.  Limits come from 200 training scans that the references do
-not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of "Trust" in ``runtime/docs/adapt.md``.
+not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of the README beside this file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_reference, tail_limits
 from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.load import read_collections
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 

@@ -4,7 +4,7 @@
 
 DATA holds BUSI and the other collections, WEIGHTS is an ImageNet MobileNetV2, KEEP a folder for the networks of the
 sealed folds (seed 0, budget `quick` with one network), which are trained where they are missing: half an hour of one
-core.  The figures of ``runtime/docs/trust.md``.
+core.  The figures of the README beside this file.
 """
 
 from __future__ import annotations

@@ -52,16 +52,14 @@ from sonoforge.training.classifier.training import ClassifierJob, train_classifi
 from sonoforge.training.crossval.folds import predictions_of
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import default_folder
-from sonoforge.training.data.guard import check_sealed
-from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.labelled_images import HALF, LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import HALF
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.data.splits import make_plan
+from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.generating import draw_into
+from sonoforge.training.segmentation.pairs import distort_maps
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
@@ -207,8 +205,11 @@ def train_generator(scans: Training, recipe: dict[str, object], *, with_windows:
         "held-out": 0,
         "seed": seed,
     }
-    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    if command(["gan", "train", *flags, "--masks", "--resume", "--quiet"]):
+    flags = ["--data", str(options.pop("data")), "--out", str(options.pop("out"))]
+    options["masks"] = "true"
+    for name, value in options.items():
+        flags += ["--set", f"gan.{name.replace('-', '_')}={value}"]
+    if command(["gan", "train", *flags, "--resume", "--quiet"]):
         raise SystemExit(1)
     return max(folder.glob("*-gan-*"))
 

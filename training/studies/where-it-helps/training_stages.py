@@ -88,9 +88,6 @@ def sonoforge(*arguments: str) -> None:
 def train_generator(asked: Asked) -> Path:
     folder = asked.out / f"{asked.home}-{asked.seed}"
     options = {
-        "data": asked.folder,
-        "out": folder,
-        "cache": asked.cache,
         "recipe": "projected",
         "preset": "small-data",
         "features": asked.features,
@@ -108,7 +105,9 @@ def train_generator(asked: Asked) -> Path:
         "metrics": "none",
         "seed": asked.seed,
     }
-    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    flags = ["--data", str(asked.folder), "--out", str(folder), "--set", f"cache.folder={asked.cache}"]
+    for name, value in options.items():
+        flags += ["--set", f"gan.{name.replace('-', '_')}={value}"]
     sonoforge("gan", "train", *flags, "--resume")
     return max(folder.glob("*-gan-*"))
 
@@ -118,8 +117,9 @@ def measure(run: Path, step: int, asked: Asked) -> list[dict[str, object]]:
     folder = run.parent / f"quality-{step}"
     if not any(folder.glob("*/results.json")):
         asking = ["--checkpoint", str(step), "--metrics", METRICS, "--features", "mobilenetv2-imagenet"]
-        more = ["--weights", asked.weights, "--repeats", "20", "--cache", str(asked.cache), "--out", str(folder)]
-        sonoforge("evaluate", str(run), *asking, *more, "--plots", "pca")
+        more = ["--set", f"metrics.weights={asked.weights}", "--set", "metrics.repeats=20", "--out", str(folder)]
+        more += ["--set", f"cache.folder={asked.cache}", "--set", "metrics.plots=pca"]
+        sonoforge("evaluate", str(run), *asking, *more)
     found = json.loads(max(folder.glob("*/results.json")).read_text(encoding="utf-8"))
     return [
         {"trained on": asked.home, "seed": asked.seed, "step": step}

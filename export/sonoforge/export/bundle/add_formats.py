@@ -1,4 +1,4 @@
-"""Add model files to a bundle: each is written, run, compared with the network, and removed again if it fails."""
+"""Add model files to a bundle: each is written, run and compared with the network, and removed if it fails."""
 
 import json
 import logging
@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sonoforge.export.bundle.folder import file_entry, versions, write_manifest
-from sonoforge.export.card.files import replace_files
+from sonoforge.export.bundle.card import replace_files
+from sonoforge.export.bundle.folder import FormatRow, ManifestJson, file_entry, versions, write_manifest
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import companions, open_bundle
@@ -23,33 +22,33 @@ _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
 
 
 class Exported(Protocol):
-    """A classifier or a generator, with all that its files are written from and judged on."""
+    """A classifier or a generator to export."""
 
     @property
     def source(self) -> Any:
-        """What the writers in `FORMATS` take."""
+        """The argument of the writers in `FORMATS`."""
 
     def allowed(self, name: str) -> FormatRow:
-        """Return what a format's row says of its gate before it is judged."""
+        """Return the part of a format's row that is known before the file is judged."""
 
     def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
-        """Run a format's file; return its figures, and what keeps it from passing."""
+        """Run a format's file; return its figures, and why it does not pass."""
 
 
 def add_formats(
     folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str], unsuitable: Mapping[str, str] = {}
 ) -> list[FormatRow]:
-    """Write files of these rows of `FORMATS` into a bundle under its temporary name; what fails its gate is left out.
+    """Write the formats ``names`` into a bundle under its temporary name, leaving out files that fail the gate.
 
-    A format that the user gave by name, one of ``formats``, goes in even if nothing on this machine can check it; one
-    that does not suit the network, for which ``unsuitable`` says why, does not.
+    A format that the user named explicitly, in ``formats``, goes in even if nothing on this machine can check it;
+    ``unsuitable`` says of some formats why this network cannot have them.
 
     Returns:
-        A row for each name.  The manifest holds the same less what may tell of the machine or of a patient: names of
-        images, and folders in a reason.
+        A row for each name.  The manifest holds the same without image names and folders, which may tell of a patient
+        or the machine.
 
     Raises:
-        GateError: The bundle's ONNX file itself does not answer as the network does.
+        GateError: The bundle's ONNX file does not answer as the network does.
         SonoforgeError: A file cannot be written to disk.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -73,9 +72,9 @@ def add_formats(
 
 
 def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool, unsuitable: str) -> FormatRow:
-    """Write the files of one format and judge them; those that fail are removed.
+    """Write and judge the files of one format; remove them if they fail.
 
-    A file that nothing on this machine can run is written only if its format was given by name.
+    A file that nothing on this machine can run is written only if its format was named explicitly.
     """
     form = FORMATS[name]
     row: FormatRow = {
@@ -86,7 +85,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool,
     }
     absent, unchecked = unsuitable or form.missing(), runners.missing(name)
     if unchecked and not by_name and not absent:
-        absent = f"{unchecked}; the format {name}, given by name, is written unchecked"
+        absent = f"{unchecked}; name the format {name} to write it unchecked"
     if absent:
         return {**row, "status": "not written", "reason": absent}
     contents: dict[str, bytes] = {}
@@ -101,7 +100,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool,
             return {**row, "status": "not checked", "reason": unchecked}
         figures, problems = exported.check(name, folder / row["file"])
         row.update(figures)
-    except Exception as error:  # exporters raise errors of many kinds; the other formats are written all the same
+    except Exception as error:  # exporters raise anything; the other formats are still written
         kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
         problems = [kind + " ".join(str(error).split()).replace(f"{folder}/", "")[:300]]
     if not problems:
@@ -112,7 +111,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool,
 
 
 def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
-    """Return the figures of an earlier export; readers of bundles check nothing in them, so what is odd is left out."""
+    """Return the figures of an earlier export; readers of bundles do not check them, so odd rows are left out here."""
     found = manifest["parity"].get("formats")
     rows = found.items() if isinstance(found, dict) else ()
     texts, numbers = ("format", "file", "precision", "status", "runs_on"), ("bytes", "max_abs", "mean_abs")
@@ -128,7 +127,7 @@ def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
 
 
 def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
-    """Enter a format's files and figures; those of an earlier export go, unless this machine could not try."""
+    """Enter a format's files and figures in place of an earlier export's, which stay if this machine could not try."""
     files, figures = manifest["files"], manifest["parity"]["formats"]
     if row["status"] == "not written" and row["format"] in figures:
         return
@@ -147,7 +146,7 @@ def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
 
 
 def describe(row: FormatRow) -> str:
-    """Return one line of the screen's table."""
+    """Return a format's line on the screen."""
     size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else "-"
     line = f"{row['format']:<20} {row['precision']:<5} {size:>9}  "
     if "max_abs" in row:

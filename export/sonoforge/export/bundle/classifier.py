@@ -1,4 +1,4 @@
-"""From a run folder or a bundle to a classifier's bundle with the files of these formats, each of them judged."""
+"""From a run folder or a bundle to a classifier's bundle with files in the chosen formats, each judged by the gate."""
 
 import hashlib
 import json
@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.classifier_card import calibrated_on, classifier_card
 from sonoforge.export.bundle.evidence import with_evidence
-from sonoforge.export.bundle.folder import file_entry, npz, replacing_bundle, write_bundle, write_manifest
+from sonoforge.export.bundle.folder import FormatRow, file_entry, npz, replacing_bundle, write_bundle, write_manifest
+from sonoforge.export.bundle.gate import FEWEST, Answers, GateImages, JudgedModel, compare, find_images, problems
 from sonoforge.export.bundle.network import figures, network_of, read_network, read_record
-from sonoforge.export.card.classifier import calibrated_on, classifier_card
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, run_torch, to_onnx
 from sonoforge.export.formats.source import Source
-from sonoforge.export.formats.table import FORMATS, choose
-from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
-from sonoforge.export.gate.tolerance import Answers, FormatRow, Tolerance, compare, problems
+from sonoforge.export.formats.table import FORMATS, Tolerance, choose
 from sonoforge.models.mobilenetv2 import folded_statistics
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
@@ -42,18 +41,18 @@ _BATCH, _FILE_BATCH = 32, 8  # images that torch, and an exported file, answers 
 def bundle_from_run(
     run: Path, folder: Path, formats: Sequence[str] = ("onnx",), data: str = "", evidence: Sequence[Path] = ()
 ) -> list[FormatRow]:
-    """Export the model of a run folder; what it returns: see `add_formats`.
+    """Export the model of a run folder; returns the rows of `add_formats`.
 
     Args:
-        run: With ``model/``, and ``predictions.csv`` where it was cross-validated.
+        run: With ``model/``, and ``predictions.csv`` if it was cross-validated.
         folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
-        formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
+        formats: Rows of `FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
         evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
 
     Raises:
         GateError: The ONNX file does not answer as the network does.
-        SonoforgeError: No model there, no images, a format that cannot be written, or ``folder`` holds something else.
+        SonoforgeError: No model or images there, a format that cannot be written, or ``folder`` holds something else.
     """
     names = choose(formats)
     members, record, arrays = load_model(run / "model")
@@ -64,7 +63,7 @@ def bundle_from_run(
         images = find_images(data, run, settings, judged)
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         graph = network_of(members, record)
-        if len(members) == 1:  # `--weights BUNDLE` gives these back to a network that is trained further
+        if len(members) == 1:  # `--weights BUNDLE` restores these for further training
             means, variances = folded_statistics(members[0])
             files["batch-norm.npz"] = npz({"means": means.numpy(), "variances": variances.numpy()})
         fill_bundle(graph, record, arrays, files, fresh)
@@ -79,7 +78,7 @@ def bundle_from_bundle(
     data: str = "",
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
-    """Copy a bundle, add the files of these formats, and the evidence to its card; see `bundle_from_run`."""
+    """Copy a bundle, adding formats and evidence; see `bundle_from_run`."""
     names = choose(formats)
     judged = JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing)
     images = find_images(data, None, {}, judged)
@@ -101,9 +100,9 @@ def bundle_from_bundle(
 def fill_bundle(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
-    """Export the model as ONNX and write all files of a bundle into an empty folder.
+    """Export the model as ONNX and write a bundle's files, with ``files`` as they are, into an empty folder.
 
-    ``files`` go in as they are; `add_formats` compares the ONNX file with the network.
+    `add_formats` then compares the ONNX file with the network.
     """
     preprocessing = record.preprocessing
     metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
@@ -140,54 +139,52 @@ def fill_bundle(
 
 @dataclass(frozen=True)
 class ExportedClassifier:
-    """A classifier and what its files are judged on; see `add_formats.Exported`."""
+    """A classifier, its images and the network's answers to them; see `add_formats.Exported`."""
 
-    source: Source  # what its files are written from
-    images: GateImages  # to judge them on
-    inputs: NDArray[np.float32]  # the same normalised, (N, 3, S, S)
-    reference: Answers  # the network's answers to them
+    source: Source
+    images: GateImages
+    inputs: NDArray[np.float32]  # the images normalised, (N, 3, S, S)
+    reference: Answers
     classes: tuple[str, ...]  # names
 
     def allowed(self, name: str) -> FormatRow:
-        """Return the tolerance and, of lower precision, how many images ranges were measured on."""
+        """Return the tolerance and, below fp32, how many images ranges were measured on."""
         form = FORMATS[name]
         row: FormatRow = {"tolerance": self._tolerance(name)._asdict()}
         if form.precision != "fp32":
-            judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in self.images.pixels}
-            calibration = self.source.calibration
-            among = sum(hashlib.sha256(pixels.tobytes()).digest() in judged for pixels in calibration)
+            judged, calibration = (
+                [hashlib.sha256(pixels.tobytes()).digest() for pixels in images]
+                for images in (self.images.pixels, self.source.calibration)
+            )
+            among = sum(digest in set(judged) for digest in calibration)
             row["calibration"] = {"images": len(calibration), "among_those_checked": among}
         return row
 
     def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
-        row = compare(self._answers(name, file), self.reference, self.images, self.classes)
+        if FORMATS[name].whole_images:  # of any size, one at a time
+            run = open_file(name, file)
+            parts = [run([np.atleast_3d(original())[None]]) for original in self.images.originals]
+            outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        else:
+            outputs = run_in_subprocess(name, file, [self.inputs], batch=_FILE_BATCH)
+        if len(outputs) != len(OUTPUTS):
+            raise GateError(f"has {len(outputs)} outputs, not {', '.join(OUTPUTS)}")
+        row = compare(dict(zip(OUTPUTS, outputs, strict=True)), self.reference, self.images, self.classes)
         return row, problems(row, self._tolerance(name))
 
     def _tolerance(self, name: str) -> Tolerance:
         return FORMATS[name].tolerance.of_passes(self.source.has_second_pass)
 
-    def _answers(self, name: str, file: Path) -> dict[str, NDArray[np.float32]]:
-        """Run a file on all images in a subprocess; on images of any size here, one at a time."""
-        if FORMATS[name].whole_images:
-            run = open_file(name, file)
-            parts = [run([_as_pixels(original())]) for original in self.images.originals]
-            outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        else:
-            outputs = run_in_subprocess(name, file, [self.inputs], batch=_FILE_BATCH)
-        if len(outputs) != len(OUTPUTS):
-            raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
-        return dict(zip(OUTPUTS, outputs, strict=True))
-
 
 def _prepare(
     bundle: Bundle[ClassifierManifest], graph: BundleGraph, images: GateImages, training: NDArray[np.uint8] | None
 ) -> ExportedClassifier:
-    """Normalise the images once for all formats, and compute the network's own answers.
+    """Normalise the images once for all formats, and compute the network's answers.
 
-    Ranges are measured on the ``training`` images; on some of ``images`` if these are None or too few.
+    Ranges are measured on the ``training`` images, or on some of ``images`` if those are None or too few.
     """
-    log.info("checked on %s", images.source)
+    log.info("checking on %s", images.source)
     if training is None or len(training) < FEWEST:
         training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
     manifest = bundle.manifest
@@ -200,12 +197,8 @@ def _prepare(
     return ExportedClassifier(source, images, inputs, reference, manifest.classes)
 
 
-def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
-
-
 def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str, look: int | None) -> dict[str, str]:
-    """Return the text that every model file carries, if its format can hold it."""
+    """Return the text stored in every model file whose format can hold it."""
     return {
         **({LOOK: str(look)} if look else {}),
         "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),

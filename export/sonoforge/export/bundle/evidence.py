@@ -1,4 +1,4 @@
-"""Evidence from other runs for a bundle's card: collections left out and disturbed scans; `evaluate` of a generator."""
+"""Evidence from other runs for a bundle's card: left-out collections, disturbed scans, a generator's `evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,24 +17,24 @@ from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 from sonoforge.training.statistics.tables import evaluate
 
 _SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum", "spectrum_fine")
-_FREE = ("test_curves", "teachers")  # the first changes no network; the second is said in the card
+_FREE = ("test_curves", "teachers")  # may differ: the first changes no network, the card states the second
 
 
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
-    """Return the record with what these runs measured, in the place of tables of the same kind that it had.
+    """Return the record with tables from these runs, replacing its tables of the same kind.
 
     They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
     --robustness`` with a bundle whose network was trained without the collection.
 
     Raises:
-        SonoforgeError: A run of another kind, or of networks that were trained otherwise than the bundle's; only the
-            number of their teachers may differ, which the card says.
+        SonoforgeError: A run of another kind, or of networks trained differently from the bundle's; only the number of
+            teachers may differ, which the card states.
     """
     elsewhere = ElsewhereRecord()
     teachers: dict[str, int] = {}
     for folder in folders:
         if not (folder / RESULTS).is_file():
-            raise SonoforgeError(f"{folder}: found no {RESULTS}, expected a finished run")
+            raise SonoforgeError(f"{folder}: has no {RESULTS}; give a finished run")
         results = read_results(folder)
         protocol = results.get("protocol")
         if protocol in (LEAVE_ONE_OUT, "sealed"):
@@ -43,20 +43,20 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         elif "collections" in results:
             disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
             if not disturbed:
-                raise SonoforgeError(f"{folder}: found no disturbed images, expected a run of validate --robustness")
+                raise SonoforgeError(f"{folder}: has no disturbed images; give a run of validate --robustness")
             kind, trained = "disturbed", results["training"]
             settings = trained["settings"]
             _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, settings, record)
             elsewhere["disturbed"] = {**elsewhere.get("disturbed", {}), **disturbed}
         else:
             raise SonoforgeError(
-                f"{folder}: found neither sealed folds, nor collections that were left out, nor disturbed images, "
-                f"expected a run of crossval --protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
+                f"{folder}: has no sealed folds, left-out collections or disturbed images; give a run of crossval "
+                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
             )
         if teachers.setdefault(kind, settings["teachers"]) != settings["teachers"]:
             raise SonoforgeError(
-                f"{folder}: teachers: found {settings['teachers']}, expected {teachers[kind]} as in the runs before "
-                "it; give runs of one recipe"
+                f"{folder}: teachers: {settings['teachers']}, but {teachers[kind]} in the runs before it; give runs of "
+                "one recipe"
             )
     other = {kind: number for kind, number in teachers.items() if number != record.training["settings"]["teachers"]}
     before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
@@ -69,7 +69,7 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
 def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> CollectionsRecord:
     arm = record.training["arm"]
     if arm not in results["arms"]:
-        raise SonoforgeError(f"{folder}: found arms {', '.join(results['arms'])}, expected {arm}, the bundle's")
+        raise SonoforgeError(f"{folder}: has the arms {', '.join(results['arms'])}, not the bundle's, {arm}")
     _check_same(folder, {"weights": results["weights"]}, results["classifier"], record)
     figures = _recomputed(folder, results, arm)
     own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
@@ -77,49 +77,49 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
 
 
 def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    """Return the figures of an arm from the answers that the run kept: what its summary says is not read.
+    """Return an arm's figures from the run's kept answers, not from its summary.
 
     Raises:
-        SonoforgeError: No answers, or others than the folds', or folds that were trained in another way than said.
+        SonoforgeError: No answers, or not of these folds, or the folds were not trained as the summary states.
     """
-    # The packages of a cross-validation are not needed where nothing of one is read.
+    # Imported here, because an export without evidence needs none of cross-validation's packages.
     from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
     from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
 
     parts, classes = read_predictions(folder / ANSWERS)
     if not (folder / SPLITS).is_file():
-        raise SonoforgeError(f"{folder}: found no split plan, expected the whole folder of a run of crossval")
+        raise SonoforgeError(f"{folder}: has no split plan; give the whole folder of a run of crossval")
     folds = read_folds(folder)
     check_kept(folder, parts, folds)
     parts = [part for part in parts if part.arm == arm]
     for part in parts:
         if part.protocol != results["protocol"]:
             raise SonoforgeError(
-                f"{folder}: found protocol {results['protocol']} in {RESULTS}, expected {part.protocol} as in {ANSWERS}"
+                f"{folder}: the protocol is {results['protocol']} in {RESULTS}, but {part.protocol} in {ANSWERS}"
             )
         for fold in np.unique(part.folds).tolist():
             file = fold_path(folder, arm, part.seed, fold)
             if folds[file].made_from.settings["classifier"] != results["classifier"]:
-                raise SonoforgeError(f"{file}: was trained with other settings than {RESULTS} says, expected the same")
+                raise SonoforgeError(f"{file}: was not trained with the settings in {RESULTS}")
     figures: Mapping[str, Any] = evaluate(parts, classes)["arms"][arm]
     return figures
 
 
 def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:
-    """Refuse networks that were trained in another way: their figures would say nothing of the bundle's."""
+    """Refuse networks that were trained differently, whose figures would not describe the bundle's."""
     was = record.training["settings"]
     pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}  # type: ignore[literal-required]
     pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
     for name, (found, expected) in pairs.items():
         if found != expected:
             raise SonoforgeError(
-                f"{folder}: {name}: found {found!r}, expected {expected!r} as in the bundle's training; give a run of "
-                "the same recipe"
+                f"{folder}: {name} is {found!r}, but {expected!r} in the bundle's training; give a run of the same "
+                "recipe"
             )
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
-    """Return the figures of a run of ``sonoforge evaluate`` that belong onto the card of an exported checkpoint.
+    """Return the figures of a run of ``sonoforge evaluate`` for the card of an exported checkpoint.
 
     Raises:
         SonoforgeError: No such run, or it evaluated other weights.
@@ -129,11 +129,11 @@ def read_measured(run: Path, about: Description) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SonoforgeError(f"--evidence: {run} holds no results.json of a finished evaluation ({error})") from error
     if not {"fake", "protocol_id"} <= set(results):
-        raise SonoforgeError(f"--evidence: {run} is no run of evaluate, expected one of this generator")
+        raise SonoforgeError(f"--evidence: {run} is not a run of evaluate; give one of this generator")
     found = results["fake"].get("generator_sha256", "")
     if found != about.files["average.safetensors"]:
         raise SonoforgeError(
-            f"--evidence: {run} evaluated other weights ({found[:16] or 'images from files'}), expected "
+            f"--evidence: {run} evaluated other weights ({found[:16] or 'images from files'}), not "
             f"{about.files['average.safetensors'][:16]}; evaluate this checkpoint"
         )
     copies = results["copies"]

@@ -13,12 +13,11 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.gate.tolerance import ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_digest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
@@ -26,16 +25,53 @@ from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger(__name__)
 
+ManifestJson = dict[str, Any]
+"""A manifest being written: open JSON, which the runtime's reader checks in the end."""
+
+
+class FormatRow(TypedDict, total=False):
+    """What the manifest, the card and the screen say of one format of a bundle, and how its file did in the gate.
+
+    The first four keys and ``status`` are always there; what was not measured is left out.
+    """
+
+    format: str
+    file: str
+    precision: str
+    runs_on: str
+    status: str  # passed, failed, not checked (nothing on this machine runs it) or not written
+    reason: str
+    bytes: int
+    made_with: dict[str, str]
+    tolerance: dict[str, float] | float  # classifiers: fields of `Tolerance`; generators: largest difference
+    max_abs: float  # largest difference: of a probability; of an image, in [-1, 1]
+    # Classifiers alone, see `gate.compare`.
+    calibration: dict[str, int]
+    images: str
+    count: int
+    distinct: int
+    mean_abs: float
+    max_relative: dict[str, float]
+    max_abs_logits: float
+    labels_equal: int
+    worst: str
+    sensitivity_change: dict[str, float]
+    specificity_change: dict[str, float]
+    judged_on: str
+
+
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
     *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx", "tensorrt"),
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
-_MODE = 0o644 << 16
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
-    """Refuse to replace what is not a bundle of this task, or what holds files of somebody's own."""
+    """Refuse to replace anything but a bundle of this task, or a bundle with the user's own files in it.
+
+    Raises:
+        SonoforgeError: ``folder`` holds something else.
+    """
     if not folder.exists():
         return
     try:
@@ -45,14 +81,12 @@ def refuse_other_folder(folder: Path, task: str) -> None:
         raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another folder") from error
     if found.task != task:
         raise SonoforgeError(
-            f"{folder}: found {found.owner}'s bundle, expected {manifest_kind(task).owner}'s or none; choose another "
-            "folder"
+            f"{folder}: holds {found.owner}'s bundle, not {manifest_kind(task).owner}'s; choose another folder"
         )
     others = sorted(item.name for item in folder.iterdir() if item.name not in known)
     if others:
         raise SonoforgeError(
-            f"{folder}: found {others[0]}, which is not part of the bundle and would be lost; move it, or choose "
-            "another folder"
+            f"{folder}: {others[0]} is not part of the bundle and would be lost; move it, or choose another folder"
         )
 
 
@@ -60,37 +94,37 @@ def refuse_other_folder(folder: Path, task: str) -> None:
 def replacing_bundle(folder: Path, task: str) -> Iterator[Path]:
     """Fill a folder under a temporary name; it becomes the bundle at the end, or not at all.
 
-    An existing bundle of the same task is replaced, and stays unchanged if an error is raised.
+    An existing bundle of the same task is replaced, and stays as it is if an error is raised.
 
     Raises:
-        SonoforgeError: ``folder`` holds something that is not a bundle of this task, or cannot be written.
+        SonoforgeError: See `refuse_other_folder`; or the folder cannot be written.
     """
+
+    def formats(path: Path) -> set[str]:
+        if not path.exists():
+            return set()
+        files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
+        return {entry["format"] for entry in files.values() if "format" in entry}
+
     refuse_other_folder(folder, task)
     with atomic.replacing_folder(folder) as fresh:
         yield fresh
-        gone = ", ".join(sorted(_formats(folder) - _formats(fresh)))
+        gone = ", ".join(sorted(formats(folder) - formats(fresh)))
         if gone:
             log.warning("%s: the new bundle does without %s, which the old one had", folder, gone)
 
 
-def _formats(folder: Path) -> set[str]:
-    if not folder.exists():
-        return set()
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    return {entry["format"] for entry in files.values() if "format" in entry}
-
-
 def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    """Write the files, the ONNX file first, and the manifest into an empty folder; `add_formats` adds formats.
+    """Write files, the ONNX file first, and the manifest into an empty folder; `add_formats` adds formats.
 
-    ``about`` has the manifest's other keys, ``name``, ``version`` and ``intended_use`` among them.
+    ``about`` holds the manifest's other keys, including ``name``, ``version`` and ``intended_use``.
     """
     files = {name: file_entry(data) for name, data in contents.items()}
     files[next(iter(contents))] |= {"precision": "fp32", "format": "onnx"}
     for name, data in contents.items():
         atomic.write_bytes(folder / name, data)
     head = {"format_version": FORMAT_VERSION, "task": task, "created": creation_time()}
-    # As in a software bill of materials; machine, user and folders stay out.
+    # As in a software bill of materials, without user, folders or machine name.
     provenance = {
         "packages": _packages(),
         "python": platform.python_version(),
@@ -100,7 +134,7 @@ def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Ma
 
 
 def write_manifest(folder: Path, manifest: ManifestJson) -> None:
-    """Write a bundle's manifest with its digest, a value a line, without indentation, which would be a third of it."""
+    """Write a manifest with its digest, one value a line; indentation would be a third of it."""
     atomic.write_json(folder / "manifest.json", with_digest(atomic.plain(manifest)), indent=0)
 
 
@@ -117,20 +151,20 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def creation_time() -> str:
-    """Return now, or the time that SOURCE_DATE_EPOCH gives (seconds since 1970) for reproducible builds.
+    """Return the current time, or SOURCE_DATE_EPOCH (seconds since 1970) for reproducible builds.
 
     Raises:
         SonoforgeError: SOURCE_DATE_EPOCH is not a whole number.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given and not given.isdecimal():
-        raise SonoforgeError(f"SOURCE_DATE_EPOCH: found {given!r}, expected seconds since 1970")
+        raise SonoforgeError(f"SOURCE_DATE_EPOCH: {given!r} is not a number of seconds since 1970")
     seconds = float(given) if given else time.time()
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _packages() -> list[dict[str, str]]:
-    """Return ``name``, ``version``, ``licence`` and ``purl`` (package URL) of each package that is installed."""
+    """Return name, version, licence and package URL of each installed package."""
     packages = []
     for name in _PACKAGES:
         try:
@@ -138,42 +172,37 @@ def _packages() -> list[dict[str, str]]:
         except importlib.metadata.PackageNotFoundError:
             continue
         licence = about.get("License-Expression") or about.get("License") or "not stated"
-        packages.append(
-            {
-                "name": name,
-                "version": about["Version"],
-                "licence": licence.splitlines()[0][:80],
-                "purl": f"pkg:pypi/{name.replace('_', '-')}@{about['Version']}",
-            }
-        )
+        purl = f"pkg:pypi/{name.replace('_', '-')}@{about['Version']}"
+        licence = licence.splitlines()[0][:80]
+        packages.append({"name": name, "version": about["Version"], "licence": licence, "purl": purl})
     return packages
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each of those packages: what a single file was made with."""
+    """Return the version of each installed package that may write a model file."""
     return {entry["name"]: entry["version"] for entry in _packages()}
 
 
 def write_zip(folder: Path, target: Path) -> int:
-    """Pack the manifest and the files that it lists, each checked by its hash; return its size in bytes.
+    """Pack the manifest and the files that it lists, each checked by its hash; return the size in bytes.
 
-    The same bytes for the same files, whenever and wherever: names are sorted, dates and permissions fixed, and nothing
-    is compressed: weights hardly shrink, and compressed bytes depend on the version of the library that made them.
+    The same files give the same bytes anywhere: names are sorted, dates and permissions fixed, and nothing is
+    compressed, because weights hardly shrink and compressed bytes depend on the library's version.
 
     Raises:
-        SonoforgeError: The bundle is damaged, or the target is not a ``.zip``.
+        SonoforgeError: The bundle is damaged, or the target's name does not end in ``.zip``.
     """
     if target.suffix != ".zip":
-        raise SonoforgeError(f"{target}: expected the name of a .zip file")
+        raise SonoforgeError(f"{target}: the name must end in .zip")
     bundle = open_bundle(folder, Manifest)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
     contents["manifest.json"] = (folder / "manifest.json").read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
-            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the earliest date that a zip can hold
             entry.create_system = 3  # Unix, on every machine
-            entry.external_attr = _MODE
+            entry.external_attr = 0o644 << 16
             archive.writestr(entry, contents[name])
     atomic.write_bytes(target, buffer.getvalue())
     return buffer.tell()

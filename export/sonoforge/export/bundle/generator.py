@@ -1,4 +1,4 @@
-"""From a checkpoint to a generator's bundle with the files of these formats, each of them judged."""
+"""From a checkpoint to a generator's bundle with files in the chosen formats, each judged against torch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ import torch
 from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.card import generator_card
 from sonoforge.export.bundle.evidence import read_measured
-from sonoforge.export.bundle.folder import npz, refuse_other_folder, replacing_bundle, write_bundle
-from sonoforge.export.card.generator import generator_card
+from sonoforge.export.bundle.folder import (
+    FormatRow,
+    ManifestJson,
+    npz,
+    refuse_other_folder,
+    replacing_bundle,
+    write_bundle,
+)
 from sonoforge.export.formats.half_precision import round_to_half, store_in_half
-from sonoforge.export.formats.source import GeneratorSource
-from sonoforge.export.formats.table import FORMATS, choose
-from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
-from sonoforge.export.generators.graph import (
+from sonoforge.export.formats.source import (
     CHECKED,
     OUTPUT,
+    GeneratorSource,
     generator_onnx,
     largest_difference,
     load_contiguous,
     tolerance,
     unsuitable,
 )
+from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
@@ -38,7 +44,7 @@ from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
-from sonoforge.training.data.collections.known_sets import KNOWN_SETS
+from sonoforge.training.data.collections.importing import KNOWN_SETS
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.generator import (
     Truncation,
@@ -50,7 +56,7 @@ from sonoforge.training.gan.generator import (
 from sonoforge.training.run_folder import CONFIG, read_config
 
 if TYPE_CHECKING:
-    from sonoforge.export.generators.reference import Reference
+    from sonoforge.export.bundle.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -58,44 +64,48 @@ TASK = GeneratorManifest.task
 INTENDED_USE = (
     "Research use, not a medical device. Its images are synthetic: they show no patient, and are no evidence about one."
 )
-GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed, and psi where there are styles
+GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed and psi, which networks without styles do not take
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a generator's bundle may have beside its files."""
+    """Optional parts of a generator's bundle."""
 
     reference: Reference | None = None  # of its training images
-    evidence: Path | None = None  # run of ``sonoforge evaluate`` whose figures go onto the card
+    evidence: Path | None = None  # run of ``sonoforge evaluate`` whose figures go on the card
     half_weights: bool = False  # round the weights to half precision, and store them so in ``model.onnx``
 
 
 def bundle_from_checkpoint(
     checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",), extras: Extras = Extras()
 ) -> list[FormatRow]:
-    """Export a checkpoint's averaged generator; a file that fails its gate is left out, the others go in.
+    """Export a checkpoint's averaged generator, leaving out files that fail the gate.
 
     Args:
         checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
         folder: The bundle's; an existing generator's bundle is replaced.
-        formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this generator or this machine
-            cannot have.  ``onnx``, which the others are made of or compared with, is always written.
+        formats: Rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have.  ``onnx``
+            is always written.
         extras: See `Extras`.
 
     Returns:
         See `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
 
     Raises:
-        GateError: The ONNX file does not answer as torch does; no bundle is left, an older one stays as it was.
-        SonoforgeError: Not a checkpoint, a format that is unknown or, if it is given by name, that cannot be had, or
-            ``folder`` holds something else.
+        GateError: The ONNX file does not answer as torch does; no bundle is written, an older one stays as it was.
+        SonoforgeError: Not a checkpoint, an unknown format, one named explicitly that cannot be written, or ``folder``
+            holds something else.
     """
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
     about, generator = describe(checkpoint), load_contiguous(checkpoint)
     reasons = {name: why for name in FORMATS if (why := unsuitable(name, generator))}
     names = choose(formats, reasons, generators=True)
-    manifest = _about(about, generator, _data_names(checkpoint), extras)
+    run = checkpoint.parent.parent
+    data = read_config(run).get("data", "") if (run / CONFIG).is_file() else ""
+    paths = data if isinstance(data, list | tuple) else [data]
+    data_names = [name for path in paths if (name := Path(str(path)).name)]  # never their paths
+    manifest = _about(about, generator, data_names, extras)
     if extras.half_weights:
         round_to_half(generator)
     model = generator_onnx(generator, about)
@@ -113,19 +123,20 @@ def bundle_from_checkpoint(
         rows = add_formats(fresh, exported, names, formats, reasons)
         worst, allowed = golden_difference(Generator(open_bundle(fresh, GeneratorManifest))), tolerance(generator)
         if not worst <= allowed:
-            found = f"golden images differ by {worst:.2e} (allowed {allowed:g})"
-            raise GateError(f"{folder}: {found}; no bundle was written")
+            raise GateError(
+                f"{folder}: golden images differ by {worst:.2e} (allowed {allowed:g}); no bundle was written"
+            )
     return rows
 
 
 @dataclass(frozen=True)
 class ExportedGenerator:
-    """A generator, ready to be written in any format and judged against torch; see `add_formats.Exported`."""
+    """A generator whose files are judged against torch; see `add_formats.Exported`."""
 
     source: GeneratorSource
 
     def allowed(self, name: str) -> FormatRow:
-        """Return the largest difference of images from torch's, in [-1, 1], that a format may have."""
+        """Return the largest difference of images from torch's, in [-1, 1], allowed to a format."""
         half = FORMATS[name].precision == "fp16"
         return {"tolerance": IMAGE_TOLERANCES["fp16"] if half else tolerance(self.source.generator)}
 
@@ -133,7 +144,7 @@ class ExportedGenerator:
         """Compare a file's images with torch's."""
         if name.startswith(("onnx", "torchscript")):
             answer = runners.open_file(name, file)
-        else:  # may end with a signal
+        else:  # may crash with a signal
             answer = lambda fed: runners.run_in_subprocess(name, file, fed, batch=len(fed[0]))  # noqa: E731
         worst, allowed = largest_difference(self.source.generator, answer), self.allowed(name)["tolerance"]
         assert isinstance(allowed, float)  # noqa: S101 - see `allowed`
@@ -144,8 +155,10 @@ class ExportedGenerator:
 
 
 def _about(about: Description, generator: nn.Module, data_names: Sequence[str], extras: Extras) -> ManifestJson:
-    """Return what the manifest says of a generator."""
-    data, terms = "+".join(data_names), _terms(data_names)
+    """Return the manifest's keys about a generator."""
+    data = "+".join(data_names)
+    known = {own.name.casefold(): own for own in KNOWN_SETS}
+    sources = [known[name.casefold()] for name in data_names if name.casefold() in known]
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
@@ -177,7 +190,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
             "data": data,
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
-            "sources": terms,
+            "sources": [{"name": own.name, "licence": own.licence, "citation": own.citation} for own in sources],
             "label_maps": int(options["maps"]) if keeps_maps else 0,
             "weights": "rounded to half precision" if extras.half_weights else "",
             "measured": read_measured(extras.evidence, about) if extras.evidence else {},
@@ -188,22 +201,8 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
     }
 
 
-def _data_names(checkpoint: Path) -> list[str]:
-    """Return the names of the data sets from the run folder around a checkpoint, or nothing: never their paths."""
-    run = checkpoint.parent.parent
-    data = read_config(run).get("data", "") if (run / CONFIG).is_file() else ""
-    return [name for entry in (data if isinstance(data, list | tuple) else [data]) if (name := Path(str(entry)).name)]
-
-
-def _terms(names: Sequence[str]) -> list[dict[str, str]]:
-    """Return the terms of the known collections among these, which are recognised by their names."""
-    known = {known.name.casefold(): known for known in KNOWN_SETS}
-    found = [known[name.casefold()] for name in names if name.casefold() in known]
-    return [{"name": own.name, "licence": own.licence, "citation": own.citation} for own in found]
-
-
 def _golden(generator: nn.Module) -> bytes:
-    """Compute by torch what every reader must find: image number 0 of a few seeds, classes in turn."""
+    """Compute the images that every reader must reproduce: number 0 of a few seeds, classes in turn."""
     classes, size = int(generator.classes), int(generator.latent_size)  # type: ignore[arg-type]
     labels = [row % classes if classes else 0 for row in range(len(GOLDEN))]
     psis = [psi if has_styles(generator) else 1.0 for _, psi in GOLDEN]

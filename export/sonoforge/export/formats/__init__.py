@@ -1,1 +1,1 @@
-"""One writer a format, and the table of them."""
+"""The table of export formats and one writer for each."""

@@ -1,6 +1,6 @@
-"""ExecuTorch files (``.pte``), PyTorch's programs for phones, run by XNNPACK's kernels on the CPU: float32 and int8.
+"""ExecuTorch files (``.pte``), PyTorch's programs for phones, on XNNPACK's CPU kernels: float32 and int8.
 
-A file takes one image at a time: a batch of 8 took longer for each image than 8 runs (4.1 against 3.3 ms on one x86
+A file takes one image at a time: a batch of 8 was slower for each image than 8 runs (4.1 against 3.3 ms on one x86
 core), and needs the memory of 8.
 """
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from sonoforge.export.formats.source import GeneratorSource, Source
     from sonoforge.runtime.inference.runners import Answer
 
-# The first five blocks and the last layers stay in float32.  With the shipped model, 32 calibration images and 260 BUSI
-# images, mirrored and cut by 4 %, as they are not in its training set (largest and mean change of the probabilities):
+# The first five blocks and the last layers stay in float32.  Largest and mean change of probabilities of the shipped
+# model, with 32 calibration images, on 260 BUSI images mirrored and cropped by 4 % so that it was not trained on them:
 # only the stem, the first depthwise convolution and the last layers in float32: 0.172, 0.017 at 2.49 MB and 2.1 ms;
 # blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
-# So do the outline and what is in no layer: where to zoom in.
+# The outline and operations outside any layer, which choose where to zoom in, stay in float32, too.
 LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|@|$)|linears|activations|outlines|^$")
-# A network with a second pass needs more: with five blocks in float32 the worst of 1000 images moved by 0.202, with
-# eight by 0.068, at 2.84 and 2.95 MB.
-_LEFT_OF_LOOKS = re.compile(LEFT.pattern.replace("[0-4]", "[0-7]"))
+# A network with a second pass needs eight blocks: with five, the worst of 1000 images moved by 0.202, with eight by
+# 0.068, at 2.84 and 2.95 MB.
+_LEFT_TWICE = re.compile(LEFT.pattern.replace("[0-4]", "[0-7]"))
 
 _LAYERS = frozenset(
     (
@@ -40,24 +40,24 @@ _LAYERS = frozenset(
         *("QuantizedPerTensorConfig", "DeQuantizedPerTensorConfig", "QuantizeAffineConfig", "DeQuantizeAffineConfig"),
     )
 )
-"""What XNNPACK runs of a network with a second pass; ExecuTorch's own kernels run the rest, which is little.
+"""The layers that XNNPACK runs in a network with a second pass; ExecuTorch's own kernels run the little that remains.
 
-Given all, ExecuTorch 1.5.1 puts both passes into one part, which then waits for what lies between them.
+Given all layers, ExecuTorch 1.5.1 puts both passes into one part, which then waits for what lies between them.
 """
 
 
 def missing() -> str:
-    """Return what to install before a file can be written or run; empty if nothing is missing."""
+    """Return what to install before a file can be written or run; empty if nothing."""
     if importlib.util.find_spec("executorch") is None or importlib.util.find_spec("torchao") is None:
         return "executorch is not installed; pip install 'sonoforge[mobile]'"
     return ""
 
 
 def write_executorch(source: Source | GeneratorSource) -> bytes:
-    """Write a network in float32, for one image (1, 3, S, S) or one latent; errors: see `lower`."""
+    """Write a network in float32, for one image (1, 3, S, S) or one latent; see `lower`."""
     examples = source.example(1)
     graph = fold(source.graph, examples) if source.stem == "generator" else source.graph
-    return lower(graph, examples, source.metadata, only=_only(source))
+    return lower(graph, examples, source.metadata, only=_LAYERS if source.has_second_pass else frozenset())
 
 
 def write_executorch_int8(source: Source) -> bytes:
@@ -67,21 +67,18 @@ def write_executorch_int8(source: Source) -> bytes:
     images (Jacob et al., CVPR 2018, on int8 arithmetic).
 
     Raises:
-        SonoforgeError: There are no calibration images; others: see `lower`.
+        SonoforgeError: There are no calibration images; or see `lower`.
     """
     if not len(source.calibration):
-        raise SonoforgeError("executorch-int8: found no calibration images, expected 16 or more of the training set")
+        raise SonoforgeError("executorch-int8: there are no calibration images; use 16 or more of the training set")
     batches = (
         (torch.from_numpy(source.preprocessing.normalise(source.calibration[index : index + 1])),)
         for index in range(len(source.calibration))
     )
     graph = folded(source.graph) if source.has_second_pass else source.graph  # torchao folds a layer's first run alone
-    quantised = quantise(graph, batches, _LEFT_OF_LOOKS if source.has_second_pass else LEFT)
-    return lower(quantised, source.example(1), source.metadata, only=_only(source))
-
-
-def _only(source: Source | GeneratorSource) -> frozenset[str]:
-    return _LAYERS if source.has_second_pass else frozenset()
+    quantised = quantise(graph, batches, _LEFT_TWICE if source.has_second_pass else LEFT)
+    only = _LAYERS if source.has_second_pass else frozenset()
+    return lower(quantised, source.example(1), source.metadata, only=only)
 
 
 @quiet()
@@ -96,9 +93,9 @@ def lower(
 
     Args:
         module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
-        examples: Inputs; the file will take only their shapes.
+        examples: Inputs; the file takes only their shapes.
         metadata: The file gets a method of each name that returns the text.
-        only: XNNPACK's names of what it shall run; empty for all that it can.
+        only: XNNPACK's names of the layers to run with it; empty for all that it can.
 
     Raises:
         GateError: ExecuTorch cannot lower the network.
@@ -119,18 +116,17 @@ def lower(
             constant_methods=dict(metadata) or None,
         ).to_executorch()
     except Exception as error:  # the compiler's passes raise whatever they meet
-        found = f"found a network that it cannot lower ({reason(error)})"
-        raise GateError(f"executorch: {found}; choose the format onnx") from error
+        raise GateError(f"executorch: cannot lower this network ({reason(error)}); use the format onnx") from error
     return bytes(program.buffer)
 
 
 @quiet()
 def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
-    """Return a network with its constants folded, such as the scaled weights of ProGAN; arguments as of `lower`.
+    """Return a network with its constants folded, such as ProGAN's scaled weights; arguments as of `lower`.
 
-    XNNPACK runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on one
-    x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights would
-    become float32.
+    XNNPACK only runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on
+    one x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights
+    would become float32.
     """
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass  # noqa: PLC0415 - optional, and slow
 
@@ -140,9 +136,9 @@ def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
 
 @quiet()
 def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.Pattern[str]) -> nn.Module:
-    """Return a network that computes in int8 as XNNPACK does, but for the layers whose names match ``left``.
+    """Return a network that computes in int8 as XNNPACK does, except in layers whose names match ``left``.
 
-    It is in evaluation mode, on the CPU, and calibrated with at least one batch of inputs, all of one shape.
+    ``module`` is in evaluation mode, on the CPU; ``batches`` are one or more calibration inputs of the same shape.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (  # noqa: PLC0415 - optional, and slow
         XNNPACKQuantizer,
@@ -170,9 +166,9 @@ def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.
 
 
 def _unshare_weights(exported: torch.fx.GraphModule) -> None:
-    """Give each layer its own weights, in place: of one that runs twice, torchao would quantise the first run alone.
+    """Give each run of a layer its own weights, in place: torchao would quantise only the first run.
 
-    Equal weights in int8 are stored once in the file all the same.
+    The file still stores equal int8 weights once.
     """
     for node in list(exported.graph.nodes):
         if node.op != "get_attr" or len(node.users) < 2:
@@ -189,7 +185,7 @@ def _unshare_weights(exported: torch.fx.GraphModule) -> None:
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a program ``.pte``, lowered for one row; ``threads`` are those of this whole process.
+    """Load a program ``.pte`` for one row; ``threads`` apply to this whole process.
 
     Raises:
         SonoforgeError: ExecuTorch cannot load the file.
@@ -206,7 +202,7 @@ def open_file(path: Path, threads: int = 1) -> Answer:
         raise SonoforgeError(f"{path}: ExecuTorch cannot load it ({reason(error)}); write it again") from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        # ExecuTorch reads the memory in order, whatever the strides say: a transposed image gives another answer.
+        # ExecuTorch ignores strides: a transposed view would give another answer.
         tensors = [torch.tensor(np.ascontiguousarray(values)) for values in inputs]
         rows = max(len(tensor) for tensor in tensors)
         answers: list[list[Tensor]] = []

@@ -1,7 +1,7 @@
-"""Half precision: a network that computes in 16 bits, for GPUs and accelerators, or only stores its weights so.
+"""Half precision: ONNX files that compute in 16 bits, for GPUs and accelerators, or only store weights in 16 bits.
 
-Stored so, where half precision holds them exactly, the file is half as large and its answers are the same: onnxruntime
-widens the weights once, when it loads the file, and computes in float32.
+Where half precision holds the weights exactly, storing them so halves the file without changing its answers:
+onnxruntime widens them once, when it loads the file, and computes in float32.
 """
 
 import numpy as np
@@ -12,41 +12,40 @@ from torch import nn
 
 from sonoforge.export.formats.onnx_graph import LOOK, answers_of, finish, metadata_of, named
 from sonoforge.export.formats.source import GeneratorSource, Source
-from sonoforge.export.gate.tolerance import HALF
+from sonoforge.export.formats.table import HALF
 from sonoforge.runtime.errors import GateError
 
 _HEAD = ("Gemm", "ReduceMean", "Softmax", "Div")
 
 _SHARE = 0.8
-"""Largest change of a probability on the calibration images, of what the gate allows on all."""
+"""Largest change of a probability on the calibration images, as a share of the gate's limit."""
 
 _KEPT = (0, 2, 5, 10, 20)
-"""Numbers of first convolutions to keep in float32, in the order tried: all others work with what they round away.
+"""How many first convolutions to keep in float32, in the order tried: all later layers inherit their rounding.
 
 On 120 simulated scans, which the shipped model is unsure of, keeping 0, 2, 5 and 10 and everything behind the last
-feature map moves probabilities by at most 0.0051, 0.0047, 0.0045 and 0.0032, at 0.0, 0.3, 0.4 and 1.1 % of the size.
+feature map moves probabilities by at most 0.0051, 0.0047, 0.0045 and 0.0032, and adds 0.0, 0.3, 0.4 and 1.1 % of size.
 """
 _WINDOW = 40
-"""The same of a network with a second pass, where these also choose the window.
+"""The same for a network with a second pass, where the first layers also choose the window.
 
 On 292 scans, keeping 0, 5, 20 and 40 moved probabilities by at most 0.041, 0.033, 0.012 and 0.0024.
 """
 
 SMALLEST = 1024
-"""Numbers of the smallest tensor that is stored so: nearly all weights, and none of the biases and running averages."""
+"""Numbers in the smallest tensor stored in half precision: nearly all weights, no biases or running averages."""
 
 
 def to_half(model: bytes, kept: int = 0) -> bytes:
-    """Store the weights of a float32 ONNX file in float16 and compute in it, with float32 inputs and outputs.
+    """Convert a float32 ONNX file to float16 weights and arithmetic, with float32 inputs and outputs.
 
-    The first convolutions, ``kept`` of them, stay in float32; if any, so does what lies behind the last feature map.  A
-    processor without 16-bit arithmetic computes the file in float32 and rounds in between, which is slower than the
-    float32 file.
+    The first ``kept`` convolutions stay in float32, and if there are any, so does what follows the last feature map.
+    A processor without 16-bit arithmetic computes in float32 and rounds in between, slower than the float32 file.
 
     Raises:
         GateError: The converted model is not valid.
     """
-    # Here, because this import takes a second, which the other formats save.
+    # Imported here, because it takes a second.
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
@@ -67,10 +66,10 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
 
 
 def _halve_layers(graph: onnx.GraphProto, kept: int) -> None:
-    """Let the convolutional layers of a network with a second pass work in 16 bits, in place; ``kept``: see `to_half`.
+    """Convert the convolutional layers of a network with a second pass to 16 bits, in place; ``kept`` as in `to_half`.
 
-    All else stays in float32: in 16 bits, places in an image of 256 pixels would be off by an eighth of one.  The
-    converter of onnxruntime would round between any two nodes that it is told to leave.
+    Everything else stays in float32: in 16 bits, positions in an image of 256 pixels would be off by an eighth of a
+    pixel.  onnxruntime's converter would round between any two nodes that it is told to leave.
     """
     stored = {tensor.name: tensor for tensor in graph.initializer}
     constants = {node.output[0]: node for node in graph.node if node.op_type == "Constant"}
@@ -104,7 +103,7 @@ def _halve_layers(graph: onnx.GraphProto, kept: int) -> None:
 
 
 def _tensor_constants(model: onnx.ModelProto) -> None:
-    """Turn constants that are plain numbers into tensors: the converter leaves other constants in 32 bits."""
+    """Turn plain-number constants into tensors: the converter leaves other constants in 32 bits."""
     types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name in types:
@@ -114,7 +113,7 @@ def _tensor_constants(model: onnx.ModelProto) -> None:
 
 
 def write_half(source: Source | GeneratorSource) -> bytes:
-    """Write ONNX in float16, of a classifier no more in float32 than its calibration images require; see `to_half`.
+    """Write ONNX in float16, keeping as little of a classifier in float32 as its calibration images allow.
 
     Raises:
         GateError: Probabilities move by more than `_SHARE` of the limit, whatever is kept.
@@ -130,7 +129,7 @@ def write_half(source: Source | GeneratorSource) -> bytes:
         shifts.append(float(np.abs(answers_of(data, inputs, "probabilities") - exact).max()))
         if shifts[-1] <= limit:
             return data
-    raise GateError(f"fp16: found probabilities that move by {min(shifts):.2g}, expected {limit:g} at most; use fp32")
+    raise GateError(f"fp16: probabilities move by {min(shifts):.2g}, more than {limit:g}; use fp32")
 
 
 @torch.no_grad()
@@ -146,9 +145,9 @@ def round_to_half(network: nn.Module) -> None:
 
 
 def store_in_half(model: bytes) -> bytes:
-    """Store the large weights of a float32 ONNX file in half precision, where that changes none of them.
+    """Store the large weights of a float32 ONNX file in half precision, each followed by a cast, where that is exact.
 
-    A cast stands behind each weight that is stored so; the same bytes come back where none can be.
+    Where no weight can be, the same bytes come back.
     """
     copy = onnx.load_model_from_string(model)
     casts = []

@@ -1,6 +1,6 @@
-"""LiteRT files (``.tflite``), once TensorFlow Lite: float32, for Android, small boards and whatever runs them.
+"""LiteRT files (``.tflite``), formerly TensorFlow Lite: float32, for Android and small boards.
 
-A file takes one image at a time, as ExecuTorch's do.  Running one needs ``ai-edge-litert`` alone, no torch.
+A file takes one image at a time, like ExecuTorch's.  Running one needs only ``ai-edge-litert``, not torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def missing() -> str:
-    """Return what to install before a file can be run; empty if nothing is missing."""
+    """Return what to install before a file can be run; empty if nothing."""
     absent = importlib.util.find_spec("ai_edge_litert") is None
     return "ai-edge-litert is not installed; pip install ai-edge-litert" if absent else ""
 
@@ -44,8 +44,7 @@ def write_litert(source: Source) -> bytes:
         try:
             litert_torch.convert(source.graph, source.example(1)).export(str(target))
         except Exception as error:  # the compiler's passes raise whatever they meet
-            found = f"found a network that it cannot convert ({reason(error)})"
-            raise GateError(f"litert: {found}; choose the format onnx") from error
+            raise GateError(f"litert: cannot convert this network ({reason(error)}); use the format onnx") from error
         return target.read_bytes()
 
 

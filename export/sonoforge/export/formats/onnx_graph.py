@@ -1,6 +1,6 @@
-"""Write a network as one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other.
+"""Export a network to one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other.
 
-And what every file derived from it keeps: answers, operator set, metadata, no host paths.
+Files derived from it keep its answers, operator set and metadata, and contain no host paths.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 OPSET = 18
 LOOK = "sonoforge.look"
-"""Metadata: the side in pixels of each pass, of a network with a zoomed second pass."""
-_SMALL = 4096  # values up to which a stored input is copied: biases and numbers, not weights
+"""Metadata of a network with a zoomed second pass: the side of each pass in pixels."""
+_SMALL = 4096  # values up to which `named` copies a stored input: biases and numbers, not weights
 
 
 class BundleGraph(nn.Module):
@@ -40,10 +40,10 @@ class BundleGraph(nn.Module):
     (Zhou et al., CVPR 2016); pooling and a linear layer commute, so its mean plus the bias is exactly the logit.
     It is a separate convolution because some mobile back ends cannot run one whose weight is computed.
 
-    With ``mirror``, embedding and maps are the means over the image and its mirror image (its maps mirrored back);
-    with ``look``, over the whole image and the window where the network sees a lesion, each shown to it at ``look``
-    pixels a side (the window's maps laid over the image); with several members, logits, embedding and activation maps
-    are the members' means.  Everything up to the logits is linear, so the activation maps stay exact.
+    With ``mirror``, embedding and maps are means over the image and its mirror image (its maps mirrored back); with
+    ``look``, over the whole image and the window where the network sees a lesion, each at ``look`` pixels a side (the
+    window's maps laid over the image); with several members, logits, embedding and maps are the members' means.
+    Everything from the features to the logits is linear, so the maps stay exact.
     """
 
     def __init__(
@@ -59,7 +59,13 @@ class BundleGraph(nn.Module):
         self.tails = nn.ModuleList(net.features[shared_blocks:] for net in members)
         self.outlines = nn.ModuleList(net.outline for net in members) if look else nn.ModuleList()
         self.linears = nn.ModuleList(net.classifier[1] for net in members)
-        self.activations = nn.ModuleList(_activation(linear) for linear in self.linears)
+        self.activations = nn.ModuleList()
+        for net in members:
+            linear = net.classifier[1]
+            convolution = nn.Conv2d(EMBEDDING, linear.out_features, 1, bias=False)
+            with torch.no_grad():
+                convolution.weight.copy_(linear.weight[:, :, None, None])
+            self.activations.append(convolution)
         self.temperature = temperature
         self.mirror = mirror
         self.look = look
@@ -67,22 +73,20 @@ class BundleGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run on normalised images (N, 3, S, S)."""
         views = torch.cat([images, images.flip(3)]) if self.mirror else images
-        both = self._run_twice(views) if self.look else self._run_once(views)
         logits, embeddings, cams = [], [], []
-        for linear, own in zip(self.linears, both, strict=True):
-            embedding, cam = self._straight(*own)
+        for linear, own in zip(
+            self.linears, self._run_twice(views) if self.look else self._run_once(views), strict=True
+        ):
+            embedding, cam = own
+            if self.mirror:
+                straight, mirrored = cam.reshape(2, -1, *cam.shape[1:]).unbind(0)
+                embedding = embedding.reshape(2, -1, embedding.shape[1]).mean(0)
+                cam = (straight + mirrored.flip(3)) / 2
             logits.append(linear(embedding))
             embeddings.append(embedding)
             cams.append(cam)
         mean_logits = _mean(logits)
         return mean_logits, F.softmax(mean_logits / self.temperature, dim=1), _mean(embeddings), _mean(cams)
-
-    def _straight(self, embedding: Tensor, cam: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means over images and mirror images, whose maps are mirrored back."""
-        if not self.mirror:
-            return embedding, cam
-        straight, mirrored = cam.reshape(2, -1, *cam.shape[1:]).unbind(0)
-        return embedding.reshape(2, -1, embedding.shape[1]).mean(0), (straight + mirrored.flip(3)) / 2
 
     def _run_once(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each member's embeddings and activation maps."""
@@ -103,31 +107,23 @@ class BundleGraph(nn.Module):
         return found
 
 
-def _activation(linear: Any) -> nn.Conv2d:
-    """A 1x1 convolution with a copy of the classifier's weight."""
-    convolution = nn.Conv2d(EMBEDDING, linear.out_features, 1, bias=False)
-    with torch.no_grad():
-        convolution.weight.copy_(linear.weight[:, :, None, None])
-    return convolution
-
-
 def _mean(values: Sequence[Tensor]) -> Tensor:
     return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
 
 
 def run_torch(graph: nn.Module, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Run the network's own graph on normalised images (N, 3, S, S); `OUTPUTS` by name."""
+    """Run a `BundleGraph` on normalised images (N, 3, S, S); return `OUTPUTS` by name."""
     with torch.inference_mode():
         outputs = graph.eval()(torch.from_numpy(inputs))
     return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
 
 
 def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
-    """Export a `BundleGraph` on the CPU to one ONNX file of this input side and a free batch size; see `trace`."""
+    """Export a `BundleGraph` on the CPU to one ONNX file with this input side and a free batch; see `trace`."""
     graph = folded(graph).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in graph.modules():
         if isinstance(module, nn.ReLU6):
-            module.inplace = False  # the exporter takes a third longer to rewrite operations that work in place
+            module.inplace = False  # the exporter takes a third longer to rewrite in-place operations
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
     return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
@@ -135,10 +131,10 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress a converter's messages about other back ends and torch's own deprecations."""
+    """Suppress converters' messages about other back ends and torch's own deprecations."""
     level, handler = logging.root.manager.disable, logging.NullHandler()
     logging.disable(logging.WARNING)
-    logging.root.addHandler(handler)  # else a warning to the root would install one that writes to the screen for good
+    logging.root.addHandler(handler)  # else a warning to the root logger would install a screen handler for good
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -151,7 +147,7 @@ def quiet() -> Iterator[None]:
 def folded(graph: Network) -> Network:
     """Return a copy with each batch norm folded into the convolution before it.
 
-    The exporter does that, too, but not where a convolution runs twice.
+    The exporter does so, too, except where a convolution runs twice.
     """
     graph = copy.deepcopy(graph).eval()
     for parent in list(graph.modules()):
@@ -176,11 +172,11 @@ def trace(
     """Export any network, in evaluation mode and on the CPU, to one self-contained ONNX file without host paths.
 
     ``examples`` are inputs by name, in the order of ``graph.forward``; ``dynamic_shapes`` the free dimensions of each.
-    Where it may ``optimise``, the exporter simplifies the graph.  It treats numbers up to 1e-8 as 0, so networks that
-    add such a number before dividing need False.
+    ``optimise`` lets the exporter simplify the graph.  It then treats numbers up to 1e-8 as 0, so networks that add
+    such a number before dividing need False.
 
     Raises:
-        GateError: The exporter wrote nothing, or see `finish`.
+        GateError: The exporter wrote nothing; or see `finish`.
     """
     with quiet():
         program = torch.onnx.export(
@@ -196,9 +192,9 @@ def trace(
             optimize=optimise,
         )
     if program is None:
-        raise GateError("ONNX export returned nothing; expected a program")
+        raise GateError("the ONNX exporter returned nothing")
     model = program.model_proto
-    # Its stack traces (host paths), and its notes on shapes, which stop the quantiser.
+    # Stack traces, which hold host paths, and notes on shapes, which stop the quantiser.
     inner = model.graph
     for holder in (model, inner, *inner.input, *inner.output, *inner.value_info, *inner.initializer):
         del holder.metadata_props[:]
@@ -208,19 +204,19 @@ def trace(
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the text that a file carries, by its keys."""
+    """Return a file's metadata by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
-    """Serialise a model that was exported or converted, cleaned in place: the same bytes for the same model.
+    """Clean a model in place and serialise it, the same bytes for the same model.
 
     Raises:
-        GateError: It has another operator set than `OPSET`, or onnx's checker refuses it.
+        GateError: Its operator set is not `OPSET`, or onnx's checker refuses it.
     """
     found = {entry.domain: entry.version for entry in model.opset_import}.get("")
     if found != OPSET:
-        raise GateError(f"ONNX: found operator set {found}, expected {OPSET}; use the torch versions of the tests")
+        raise GateError(f"ONNX: operator set {found} is not {OPSET}; use the torch versions of the tests")
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -236,9 +232,9 @@ def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
 
 
 def named(data: bytes) -> onnx.ModelProto:
-    """Read a file for a converter, which chooses nodes by name and names what it makes of an input after it.
+    """Read a file for a converter, giving each node a name and its own copy of small stored inputs.
 
-    So each node gets a name, and small stored inputs of its own, as those of a network with a second pass are shared.
+    Converters choose nodes by name and name results after inputs, which a network with a second pass shares.
     """
     model = onnx.load_model_from_string(data)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -1,6 +1,6 @@
-"""OpenVINO's own files (``.xml`` and ``.bin``), for Intel's CPUs, GPUs and NPUs: made of the ONNX file, without torch.
+"""OpenVINO's own files for Intel's CPUs, GPUs and NPUs, converted from the ONNX file without torch.
 
-The ``.xml`` is the graph and is opened; the ``.bin`` beside it holds the weights, in float32 or float16.
+The ``.xml`` holds the graph and is the file to open; the ``.bin`` beside it, the weights in float32 or float16.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def missing() -> str:
-    """Return what to install before a file can be written or run; empty if nothing is missing."""
+    """Return what to install before a file can be written or run; empty if nothing."""
     absent = importlib.util.find_spec("openvino") is None
     return "openvino is not installed; pip install 'sonoforge[openvino]'" if absent else ""
 
 
 def write_openvino(source: Source, precision: str) -> dict[str, bytes]:
-    """Write a classifier with its weights in ``fp32`` or ``fp16``, of the ONNX file in that precision.
+    """Write a classifier in ``fp32`` or ``fp16``, from the ONNX file in that precision.
 
-    OpenVINO's own ``compress_to_fp16`` rounds the weights that choose the window of a second pass, too: a probability
+    OpenVINO's own ``compress_to_fp16`` also rounds the weights that choose the window of a second pass: a probability
     of one of 256 scans of BrEaST moved by 0.019.
 
     Raises:
-        GateError: OpenVINO cannot read the ONNX file; others: see `half_precision.write_half`.
+        GateError: OpenVINO cannot read the ONNX file; or see `half_precision.write_half`.
     """
     openvino = _openvino()
     data = source.onnx
@@ -54,20 +54,21 @@ def write_openvino(source: Source, precision: str) -> dict[str, bytes]:
         try:
             openvino.save_model(openvino.Core().read_model(data), graph, compress_to_fp16=False)
         except RuntimeError as error:
-            found = f"OpenVINO could not convert the ONNX file ({reason(error)})"
-            raise GateError(f"{graph.name}: {found}; choose the format onnx") from error
+            raise GateError(
+                f"{graph.name}: OpenVINO cannot convert the ONNX file ({reason(error)}); use the format onnx"
+            ) from error
         return {file.name: file.read_bytes() for file in (graph, graph.with_suffix(".bin"))}
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file for the CPU, to compute in float32, with its ``.bin`` beside it.
+    """Load a file, its ``.bin`` beside it, to compute in float32 on the CPU.
 
     Raises:
         SonoforgeError: OpenVINO cannot load the file.
     """
     openvino = _openvino()
-    # Left to itself, OpenVINO computes in bfloat16 where the processor can: a probability of the golden images of the
-    # shipped bundle then moves by 0.055.
+    # By default, OpenVINO computes in bfloat16 where the processor can: a probability of the shipped bundle's golden
+    # images then moves by 0.055.
     how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     try:
         with _same_signal_stack():
@@ -77,13 +78,13 @@ def open_file(path: Path, threads: int = 1) -> Answer:
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         outputs = request.infer([np.ascontiguousarray(values) for values in inputs])
-        return [values.copy() for values in outputs.values()]  # they lie in memory that the next run writes to
+        return [values.copy() for values in outputs.values()]  # the next run overwrites them
 
     return answer
 
 
 def _openvino() -> Any:
-    """Import OpenVINO without its telemetry, which would tell Google Analytics of every import."""
+    """Import OpenVINO without its telemetry, which reports every import to Google Analytics."""
     kept = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as if it were not installed
     try:
@@ -102,10 +103,10 @@ class _SignalStack(ctypes.Structure):
 
 @contextlib.contextmanager
 def _same_signal_stack() -> Iterator[None]:
-    """Leave this thread the stack on which its signals are handled.
+    """Restore this thread's signal stack.
 
-    OpenVINO 2026 gives it one of its own and frees that with the network, or with another one; the next signal, such as
-    Ctrl-C, would then end the process.
+    OpenVINO 2026 replaces it with one that it frees with the network, or with another one; the next signal, such as
+    Ctrl-C, would then crash the process.
     """
     if sys.platform != "linux":
         yield

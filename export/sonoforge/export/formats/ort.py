@@ -1,4 +1,4 @@
-"""The ``.ort`` file: onnxruntime's own format, for its reduced builds on phones and in pages."""
+"""ORT files: onnxruntime's own format, for its reduced builds on phones and in web pages."""
 
 import tempfile
 from pathlib import Path
@@ -11,9 +11,8 @@ from sonoforge.runtime.inference.onnx_session import session_options
 def to_ort(model: bytes) -> bytes:
     """Convert an ONNX file to onnxruntime's format, optimised for any processor.
 
-    The weight layout for x86 processors is left out (as in onnxruntime's own converter), because such a file would not
-    run on a phone; so on x86 this file is slower than the ONNX file.  onnxruntime does not fix the order of all parts,
-    so two conversions answer the same but differ in their bytes.
+    As in onnxruntime's own converter, weights are not laid out for x86, because such a file would not run on a phone;
+    so on x86 this file is slower than the ONNX file.  Two conversions answer the same but differ in their bytes.
 
     Raises:
         GateError: onnxruntime cannot load or write the model.
@@ -31,16 +30,12 @@ def to_ort(model: bytes) -> bytes:
                 model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
             )
         except Exception as error:  # onnxruntime raises a family of its own that has no common base
-            found = f"onnxruntime could not write it ({reason(error)})"
-            raise GateError(f"model.ort: {found}; check the ONNX file") from error
+            raise GateError(f"model.ort: onnxruntime cannot write it ({reason(error)}); check the ONNX file") from error
         return target.read_bytes()
 
 
 def required_operators(ort_file: bytes) -> str:
-    """List the operators that a ``.ort`` file needs, for onnxruntime's build (``--include_ops_by_config``).
-
-    Each line is ``domain;operator set;operators``.
-    """
+    """List a file's operators for onnxruntime's ``--include_ops_by_config``, ``domain;operator set;operators`` each."""
     from onnxruntime.tools.ort_format_model import create_config_from_models, utils  # noqa: PLC0415 - only for this
 
     utils.log.setLevel("WARNING")  # else it prints the temporary file's name

@@ -1,6 +1,6 @@
-"""A classifier that takes decoded images of any size: resizing and normalisation are inside the file.
+"""A classifier file that takes decoded images of any size: it resizes and normalises them itself.
 
-A phone or a page then needs no code of its own, which could resize differently.
+An app then needs no resizing of its own, which could differ.
 """
 
 from typing import Any
@@ -26,22 +26,19 @@ _FILTERS: dict[str, dict[str, Any]] = {
 
 
 def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
-    """Put the preprocessing in front of a classifier.
+    """Prepend the preprocessing to a classifier, an ONNX file with one float32 input (batch, 3, S, S).
 
     The new input ``pixels`` is uint8 (batch, height, width, channels), of any size, with 1 channel (grey) or 3 (red,
-    green, blue); any other number is an error at run time, so that no alpha channel is taken for a colour.  Grey is
-    resized once and then used for all three, at a third of the cost.
+    green, blue); any other number is an error at run time, so that alpha is never taken for a colour.  Grey is resized
+    once for all three channels.  Outputs and metadata stay.
 
-    Each direction is resized on its own, first the rows, and rounded to 8 bits in between, as Pillow does: resizing
-    both at once in float would differ from it by one level in a tenth of the pixels.  onnxruntime computes the
-    filter's weights in float32 and Pillow in float64, so one level of difference remains: of the 780 BUSI images, in
-    0.03 % of an image's pixels (median), 1.6 % at most.  Values are then looked up in the table of
-    `Preprocessing.normalise`: the same levels give the same bits.
-
-    ``model`` is an ONNX file with one input (batch, 3, S, S) float32; outputs and metadata stay.
+    Rows, then columns are resized, with rounding to 8 bits in between, as Pillow does: resizing both at once in float
+    would differ from it by one level in a tenth of the pixels.  onnxruntime computes the filter's weights in float32
+    and Pillow in float64, so one level of difference remains: in the 780 BUSI images, in 0.03 % of an image's pixels
+    (median), 1.6 % at most.  Levels are then looked up in the table of `Preprocessing.normalise`, bit for bit.
 
     Raises:
-        SonoforgeError: The file's input is not of the preprocessing's size.
+        SonoforgeError: The file's input does not have the preprocessing's size.
         GateError: The changed model is not valid.
     """
     changed = onnx.load_model_from_string(model)
@@ -49,7 +46,7 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     (name,) = (item.name for item in graph.input)
     shape = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
     if shape[1:] != [3, preprocessing.size, preprocessing.size]:
-        raise SonoforgeError(f"input {name}: found {shape[1:]}, expected {[3, preprocessing.size, preprocessing.size]}")
+        raise SonoforgeError(f"input {name} is {shape[1:]}, not {[3, preprocessing.size, preprocessing.size]}")
     levels = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)
     constants: dict[str, NDArray[Any]] = {
         "preprocessing.side": np.array([preprocessing.size], np.int64),

@@ -1,4 +1,4 @@
-"""A classifier in 8 bits: a third of the size and half the time, with the layers that suffer most kept in float32."""
+"""A classifier in 8 bits: a third of the size and half the time, with the most sensitive layers kept in float32."""
 
 import contextlib
 import inspect
@@ -19,19 +19,19 @@ from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
 _FIRST = 5
-"""Convolutions at the start that stay in float32: quantised alone, the first six do more harm than any of the others.
+"""First convolutions that stay in float32: quantised alone, each of the first six does more harm than any other.
 
 Measured on the shipped model with 400 distorted images that it is unsure of: keeping 0, 2, 5 and 8 moves probabilities
 by at most 0.31, 0.21, 0.17 and 0.14, at 0.56, 0.47, 0.54 and 0.60 of the float32 file's time.
 """
 
 _RANKING_IMAGES = 8
-"""Images on which layers are compared with each other: few are enough to show their order."""
+"""Images to rank layers on: few are enough."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a quantised model must keep of its float32 original."""
+    """How close a quantised model must be to its float32 original."""
 
     probability_shift: float = 0.15  # largest change of any probability of a calibration image
     mixture_shift: float = 0.25  # largest change of any probability of the mean of two calibration images
@@ -39,20 +39,20 @@ class Criterion:
     size: float = 0.36  # largest file, as a share of the original: 0.36 is 3.2 MB of the shipped model's 8.9
 
 
-# Where a network is unsure where to look, rounding moves its window, so few images are far off: with the shipped model,
-# files that move 128 calibration images by .08 to .10 moved the worst of 1000 by .14 to .26, one with .07 by .10.
-_LOOKS_TWICE = Criterion(probability_shift=0.08, mixture_shift=0.15)
+# Where a network is unsure where to look, rounding moves its window, and a few images are far off: files of the shipped
+# model that move 128 calibration images by .08 to .10 moved the worst of 1000 by .14 to .26, one with .07 by .10.
+_TWO_PASSES = Criterion(probability_shift=0.08, mixture_shift=0.15)
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """A quantised ONNX file and how far it is from its original on the calibration images; see `Criterion`."""
+    """A quantised ONNX file and its distance from the original on the calibration images; see `Criterion`."""
 
-    data: bytes  # the file
+    data: bytes
     kept_in_float: list[str]  # names of the convolutions in float32
-    probability_shift: float  # largest change of a probability
-    mixture_shift: float  # the same for the means of two images
-    agreement: float  # share of images with the same label
+    probability_shift: float
+    mixture_shift: float
+    agreement: float
 
     def meets(self, criterion: Criterion) -> bool:
         """Whether its answers are close enough."""
@@ -63,17 +63,21 @@ class Quantised:
 def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Criterion()) -> Quantised:
     """Quantise a classifier's convolutions: activations uint8, weights int8 with a scale for each output channel.
 
-    Ranges of activations are the smallest and largest values on the calibration images.  The probabilities are compared
-    on these and on their mixtures (each image's mean with the next), because a network is so sure of the images that
-    it was trained on that they hide what quantisation does to others.
+    Activations range from their smallest to their largest value on the calibration images.  Probabilities are compared
+    on these and on mixtures (each image's mean with the next): a network is so sure of its training images that they
+    hide what quantisation does to others.
 
-    The first five convolutions, the activation maps and everything behind the last feature map stay in float32: they
-    are small and suffer most.  Where that misses the criterion, the other convolutions are ranked by what quantising
-    each one alone does to the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met.
+    The first five convolutions, the activation maps and everything after the last feature map stay in float32: they
+    are small and suffer most.  If that misses the criterion, the other convolutions are ranked by how quantising each
+    alone changes the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met.
 
-    ``model`` is a float32 ONNX file with the outputs ``logits`` and ``probabilities``, ``inputs`` are preprocessed
-    calibration images (N, 3, S, S), about 128 of the training set.  On one kind of processor, the same model and images
-    give the same bytes.
+    Args:
+        model: A float32 ONNX file with the outputs ``logits`` and ``probabilities``.
+        inputs: Preprocessed calibration images (N, 3, S, S), about 128 of the training set.
+        criterion: How close the result must be.
+
+    Returns:
+        The same bytes for the same arguments, on one kind of processor.
 
     Raises:
         GateError: No choice of layers meets the criterion.
@@ -94,11 +98,10 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Cr
                 return result
             if not left or len(result.data) > largest:
                 raise GateError(
-                    f"int8: found probabilities that move by {result.probability_shift:.3f} "
-                    f"({result.mixture_shift:.3f} on mixtures), {result.agreement:.1%} equal labels, "
-                    f"{len(result.data)} bytes and {left} convolutions in 8 bits; expected "
-                    f"{criterion.probability_shift} ({criterion.mixture_shift}) at most, {criterion.agreement:.1%} at "
-                    f"least, {largest:.0f} bytes at most and 1 convolution; use fp16, or other calibration images"
+                    f"int8: with {left} convolutions in 8 bits, probabilities move by {result.probability_shift:.3f} "
+                    f"(allowed {criterion.probability_shift}), on mixtures by {result.mixture_shift:.3f} "
+                    f"({criterion.mixture_shift}), {result.agreement:.1%} of labels agree ({criterion.agreement:.1%}), "
+                    f"in {len(result.data)} bytes ({largest:.0f}); use fp16, or other calibration images"
                 )
             ranked = ranked or _ranked(
                 original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept]
@@ -113,10 +116,12 @@ def _attempt(
     logits: NDArray[np.float32],
     ranges: Path,
 ) -> Quantised:
-    """Quantise all but the kept layers and compare.
+    """Quantise all but the kept layers, correct the biases and compare.
 
-    ``exact``: images and mixtures, each with the float32 probabilities; ``logits``: the float32 ones of the images;
-    ``ranges``: see `_quantise`.
+    ``exact`` are images and mixtures, each with its float32 probabilities; ``logits`` the images' in float32.
+
+    Rounding shifts the mean of a layer's values (Nagel et al., Data-free quantization through weight equalization and
+    bias correction, ICCV 2019); here the mean change of the logits is subtracted from the last layers' biases.
     """
     inputs = exact[0][0]
     names = [node.name for node in original.graph.node if node.name in kept]
@@ -128,7 +133,13 @@ def _attempt(
         "float32": names,
         "images": len(inputs),
     }
-    quantised = _corrected(_quantise(original, inputs, kept, ranges), inputs, logits)
+    quantised = _quantise(original, inputs, kept, ranges)
+    change = (answers_of(quantised.SerializeToString(), inputs, "logits") - logits).mean(axis=0)
+    biases = {node.input[2] for node in quantised.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
+    for tensor in quantised.graph.initializer:
+        if tensor.name in biases:
+            values = onnx.numpy_helper.to_array(tensor) - change
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))
     data = finish(quantised, {**metadata_of(original), "sonoforge.quantisation": json.dumps(note)})
     found = [answers_of(data, images, "probabilities") for images, _ in exact]
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
@@ -136,23 +147,8 @@ def _attempt(
     return Quantised(data, names, probability_shift=shifts[0], mixture_shift=shifts[1], agreement=agreement)
 
 
-def _corrected(quantised: onnx.ModelProto, inputs: NDArray[np.float32], logits: NDArray[np.float32]) -> onnx.ModelProto:
-    """Take the mean change of the logits of the calibration images off the last layers' biases, in place.
-
-    Rounding shifts the mean of what a layer makes (Nagel et al., Data-free quantization through weight equalization and
-    bias correction, ICCV 2019); here what arrives at the end is put right, for all members alike.
-    """
-    change = (answers_of(quantised.SerializeToString(), inputs, "logits") - logits).mean(axis=0)
-    biases = {node.input[2] for node in quantised.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
-    for tensor in quantised.graph.initializer:
-        if tensor.name in biases:
-            values = onnx.numpy_helper.to_array(tensor) - change
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))
-    return quantised
-
-
 def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
-    """Quantise for TensorRT: int8 with zero points of 0, biases in float32, the same layers as always in float32.
+    """Quantise for TensorRT: int8 with zero points of 0 and float32 biases, keeping `_always_kept` in float32.
 
     TensorRT refuses the file of `to_int8`; onnxruntime runs this one more slowly, and not at all where weights run
     twice, see `_shift_shared`.  ``inputs`` are (N, 3, S, S) preprocessed calibration images.
@@ -163,12 +159,12 @@ def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
 
 def write_int8(source: Source) -> bytes:
     """Write ``model.int8.onnx`` from the calibration images; see `to_int8`."""
-    criterion = _LOOKS_TWICE if source.has_second_pass else Criterion()
+    criterion = _TWO_PASSES if source.has_second_pass else Criterion()
     return to_int8(source.onnx, source.preprocessing.normalise(source.calibration), criterion).data
 
 
 def _feature_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the convolutions that the logits depend on, in order: not those of the activation maps."""
+    """Return in order the convolutions that the logits depend on; those of the activation maps are not among them."""
     needed, names = {"logits"}, []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
@@ -182,7 +178,7 @@ def _always_kept(model: onnx.ModelProto) -> set[str]:
     features = _feature_convolutions(model)
     convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
     weights = {convolutions[name].input[1] for name in features[: min(_FIRST, len(features) // 2)]}
-    # Also where a network with a second pass runs them again, and what tells it where.
+    # Their second runs in a network with a second pass, and the layers that choose its window, stay in float32, too.
     first = {
         name for name, node in convolutions.items() if node.input[1] in weights or node.input[1].startswith("outlines.")
     }
@@ -190,7 +186,7 @@ def _always_kept(model: onnx.ModelProto) -> set[str]:
 
 
 def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str]) -> list[str]:
-    """Sort convolutions by the mean change of the logits when only that one is quantised, the largest first."""
+    """Sort convolutions by the mean change of the logits when each alone is quantised, largest first."""
     exact = answers_of(model.SerializeToString(), inputs, "logits")
     everything = {node.name for node in model.graph.node if node.op_type == "Conv"}
     effects = {}
@@ -202,10 +198,10 @@ def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str
 
 
 def _shift_shared(model: onnx.ModelProto) -> None:
-    """Store int8 weights that run twice as uint8, 128 more with a zero point of 128, in place: the same weights.
+    """Store int8 weights that run twice as uint8 with a zero point of 128, in place: the same weights.
 
-    With 8-bit sums that do not overflow (``session.x64quantprecision``), onnxruntime does so itself, but fails on the
-    second operator that reads them.
+    With 8-bit sums that do not overflow (``session.x64quantprecision``), onnxruntime does this itself, but fails at
+    the second operator that reads them.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {node.output[0]: node.input for node in model.graph.node if node.op_type == "DequantizeLinear"}
@@ -221,7 +217,7 @@ def _shift_shared(model: onnx.ModelProto) -> None:
 
 
 def _drop_zero_points(model: onnx.ModelProto) -> None:
-    """Take the zero points of int32 biases out, in place: they are 0 by definition, and take 4 bytes a channel."""
+    """Remove the zero points of int32 biases, in place: they are 0 by definition, and take 4 bytes a channel."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     dropped = set()
     for node in model.graph.node:
@@ -244,10 +240,10 @@ def _quantise(
 ) -> onnx.ModelProto:
     """Insert quantisation and its inverse around all convolutions but the kept ones.
 
-    ``ranges`` is a file that keeps what was measured of the activations, for the next choice of layers on the same
-    model and images; older versions of onnxruntime measure anew.
+    ``ranges`` caches the activations' ranges for the next choice of layers on the same model and images; older
+    versions of onnxruntime measure them again.
     """
-    # Here, because this import takes a second, which the other formats save.
+    # Imported here, because it takes a second.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -261,7 +257,7 @@ def _quantise(
     keeps = ranges is not None and "calibration_cache_path" in inspect.signature(quantize_static).parameters
     copy = onnx.ModelProto()
     copy.CopyFrom(model)  # the quantiser changes what it gets
-    # The quantiser gives advice: it prints, and logs to the root logger.
+    # The quantiser prints advice, and logs to the root logger.
     output = contextlib.redirect_stdout(io.StringIO())
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder, quiet(), output:
         target = Path(folder) / "model.onnx"
@@ -270,7 +266,7 @@ def _quantise(
             str(target),
             Reader(),
             quant_format=QuantFormat.QDQ,
-            # Clip and Relu are absorbed into the range of the activation that they limit.
+            # Clip and Relu are absorbed into the range of their activation.
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=sorted(kept),
             per_channel=True,

@@ -1,6 +1,22 @@
-"""What the writers of files take: a trained network, ready to be written in any format."""
+"""What format writers take: a trained classifier, or a generator with its graph of latents, psi and class to images.
 
+Labels are an input of conditional generators alone; psi, of those with styles.  The batch is free in every file.
+
+StyleGAN3's filtered activation consists of autograd functions, which keep fewer maps for the gradient.  A TorchScript
+trace can neither run nor save these, so formats made from a trace need the ONNX file, or the exported program.  Torch's
+older ONNX exporter, which traces, also fails at the filters of StyleGAN1 and 2.
+
+The exporter's own simplification is off for generators: it takes the 1e-8 that is added before a division for 0, so
+that a flat map of StyleGAN1 becomes NaN.  A nearly flat map (noise strengths near 0, soon after training began)
+magnifies rounding, and may make a file fail its check.
+
+Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles are drawn.  Noise inputs are the stored
+ones, so each latent has one image.  StyleGAN3's transform of the input is the identity.
+"""
+
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,26 +25,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.generators.graph import generator_inputs, trace_generator
+from sonoforge.export.formats.onnx_graph import metadata_of, trace
+from sonoforge.models.stylegan import stylegan3
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.inference.latents import draw_latent
+from sonoforge.runtime.inference.runners import Answer
+from sonoforge.training.gan.checkpoint import Description
+from sonoforge.training.gan.generator import latent_distribution, load_generator
+
+# Largest absolute difference allowed in images, which are in about [-1, 1]; float32 against float32.
+TOLERANCE = 1e-4
+TOLERANCE_WITH_STYLES = 1e-3  # StyleGAN divides by the spread of maps, which magnifies rounding
+
+CHECKED = ((1, 1.0), (3, 0.7), (5, -0.5))  # batch and psi
+OUTPUT = "images"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A classifier."""
+    """A classifier to write."""
 
-    # The network (`onnx_graph.BundleGraph`) on the CPU, in evaluation mode: (N, 3, S, S) float32 to logits (N,
-    # C), probabilities (N, C), embedding (N, 1280) and class-activation maps (N, C, h, w).
-    graph: nn.Module
+    graph: nn.Module  # an `onnx_graph.BundleGraph` on the CPU, in evaluation mode
     onnx: bytes  # the same as a float32 ONNX file that has passed the gate
-    # (N, S, S, 3) uint8 images of the training set, for formats that measure ranges of values.
-    calibration: NDArray[np.uint8]
-    preprocessing: Preprocessing  # how images become inputs
+    calibration: NDArray[np.uint8]  # (N, S, S, 3) training images, for formats that measure ranges of values
+    preprocessing: Preprocessing
     metadata: dict[str, str]  # text stored in the files whose format allows it
-    stem: ClassVar[str] = "model"  # how the names of its files begin
+    stem: ClassVar[str] = "model"  # start of its files' names
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
-        """Return inputs to trace or lower with, so many images."""
+        """Return inputs of so many images to trace or lower with."""
         return (torch.zeros(rows, 3, self.preprocessing.size, self.preprocessing.size),)
 
     @property
@@ -39,9 +65,9 @@ class Source:
 
 @dataclass(frozen=True)
 class GeneratorSource:
-    """A generator."""
+    """A generator to write."""
 
-    generator: nn.Module  # the network on the CPU, in evaluation mode
+    generator: nn.Module  # on the CPU, in evaluation mode
     onnx: bytes  # the same as a float32 ONNX file
     stem: ClassVar[str] = "generator"
     has_second_pass: ClassVar[bool] = False
@@ -53,14 +79,109 @@ class GeneratorSource:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The text that the ONNX file carries."""
-        return {entry.key: entry.value for entry in onnx.load_model_from_string(self.onnx).metadata_props}
+        """The text in the ONNX file."""
+        return metadata_of(onnx.load_model_from_string(self.onnx))
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
-        """Return inputs to trace or lower with, so many latents."""
+        """Return inputs of so many latents to trace or lower with."""
         return tuple(generator_inputs(self.generator, rows, psi=0.7, seed=0).values())
 
 
 def write_onnx(source: Source | GeneratorSource) -> bytes:
-    """Return the ONNX file, which the others are made of or compared with."""
+    """Return the ONNX file, from which the others are made or with which they are compared."""
     return source.onnx
+
+
+class _Plain(nn.Module):
+    """Latents (N, Z) and, for a conditional generator, labels (N,) to images (N, C, S, S)."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.generator(latents, labels)
+        return images
+
+
+class _Styled(_Plain):
+    """The same with psi (1,) after the latents."""
+
+    def forward(self, latents: Tensor, psi: Tensor, labels: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        images: Tensor = self.generator(latents, labels, truncation_psi=psi)
+        return images
+
+
+def trace_generator(generator: nn.Module) -> nn.Module:
+    """Wrap a generator so that a tracer can follow it, with the inputs of the exported file.
+
+    Returns:
+        Latents (N, Z) float, psi (1,) float where there are styles, and for a conditional generator labels (N,) int64,
+        to images (N, C, S, S).
+    """
+    return _Styled(generator) if has_styles(generator) else _Plain(generator)
+
+
+def generator_inputs(generator: nn.Module, count: int, psi: float, seed: int) -> dict[str, Tensor]:
+    """Draw inputs of `trace_generator`'s network by name, in its order; classes in turn."""
+    classes, size = int(generator.classes), int(generator.latent_size)  # type: ignore[arg-type]
+    distribution = latent_distribution(generator)
+    latents = torch.from_numpy(np.stack([draw_latent(seed, index, size, distribution) for index in range(count)]))
+    psis = {"psi": torch.tensor([psi])} if has_styles(generator) else {}
+    labels = {"labels": torch.arange(count) % classes} if classes else {}
+    return {"latents": latents, **psis, **labels}
+
+
+def tolerance(generator: nn.Module) -> float:
+    """Return the largest difference of images from torch's allowed to a float32 file of this generator."""
+    return TOLERANCE_WITH_STYLES if has_styles(generator) else TOLERANCE
+
+
+def unsuitable(name: str, generator: nn.Module) -> str:
+    """Return why this generator cannot have a format; empty if it can."""
+    if name == "torchscript" and isinstance(generator, stylegan3.Generator):
+        return "StyleGAN3's filtered activation works in place, which a trace cannot keep; use the ONNX file"
+    if name == "executorch" and isinstance(generator, stylegan3.Generator):
+        return "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file"
+    return ""
+
+
+def load_contiguous(checkpoint: Path) -> nn.Module:
+    """Load a checkpoint's averaged generator with its weights in torch's own layout, which exporters expect."""
+    generator: nn.Module = load_generator(checkpoint).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return generator
+
+
+def generator_onnx(generator: nn.Module, about: Description) -> bytes:
+    """Write a generator from `load_contiguous` as ONNX, with a free batch, unchecked; see `trace`."""
+    graph = trace_generator(generator).eval()
+    examples = generator_inputs(generator, 2, psi=0.7, seed=0)  # a batch of one would be traced as a constant
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
+    metadata = {
+        "sonoforge.synthetic": "true",
+        "sonoforge.recipe": about.recipe,
+        "sonoforge.generator_sha256": about.files["average.safetensors"],
+        "sonoforge.step": str(about.step),
+        "sonoforge.classes": json.dumps(about.classes),
+        "sonoforge.use": "research use, not a medical device",
+    }
+    return trace(graph, examples, [OUTPUT], shapes, metadata, optimise=False)
+
+
+def largest_difference(generator: nn.Module, answer: Answer) -> float:
+    """Compare a file with torch on several batches and psi; NaN where either gives one.
+
+    ``answer`` runs the file: inputs in its order to outputs, images first.
+    """
+    graph = trace_generator(generator).eval()
+    differences = []
+    for count, psi in CHECKED:
+        fed = generator_inputs(generator, count, psi, seed=count)
+        with torch.inference_mode():
+            expected = graph(*fed.values()).numpy()
+        found = answer([value.numpy() for value in fed.values()])[0]
+        if found.shape != expected.shape:
+            return float("nan")
+        differences.append(np.abs(found - expected).max())
+    return float(np.max(differences))

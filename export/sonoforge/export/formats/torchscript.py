@@ -1,8 +1,7 @@
 """TorchScript files, for PyTorch in C++ (``.pt``) and for its older mobile interpreter (``.ptl``).
 
-Torch still reads and writes both formats but has deprecated them; `sonoforge.export.formats.executorch` writes their
-successor.  A TorchScript file is a program: open one only if you know where it comes from, such as a bundle's, whose
-SHA-256 is in the manifest.
+Torch has deprecated both formats in favour of `executorch`, but still reads and writes them.  A TorchScript file is a
+program: open one only from a known source, such as a bundle, whose manifest states its SHA-256.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
 
 def write_torchscript(source: Source | GeneratorSource) -> bytes:
     """Write a network for ``torch.jit.load``; any batch size, a classifier's four outputs as a tuple."""
-    return trace_file(source.graph, source.example(2), source.metadata)  # a tracer may take one row for a constant
+    return trace_file(source.graph, source.example(2), source.metadata)  # a single row could be traced as a constant
 
 
 def write_lite(source: Source) -> bytes:
@@ -44,15 +43,15 @@ def write_lite(source: Source) -> bytes:
 def trace_file(
     module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, str] = {}, *, lite: bool = False
 ) -> bytes:
-    """Trace any network and return the file's bytes: the same bytes for the same network, without host paths.
+    """Trace a network and return the file's bytes, the same for the same network, without host paths.
 
-    It is in evaluation mode, on the CPU.  Its batch is free if it reads the tensors' shapes, and then the examples have
-    two rows; what it reads by ``len`` or ``int`` is fixed to that of the examples.  ``metadata`` are extra files by
-    name; ``lite`` is for the mobile lite interpreter.
+    The network is in evaluation mode, on the CPU.  For a free batch it must read the tensors' shapes, and the examples
+    need two rows; sizes read by ``len`` or ``int`` are fixed.  ``metadata`` are extra files by name; ``lite`` writes
+    for the mobile lite interpreter.
     """
     with torch.no_grad():
-        # Freezing, which makes weights constants, would fold batch normalisation, too, but copy the weights of layers
-        # that run twice.
+        # Freezing makes weights constants and folds batch normalisation, but would copy the weights of layers that run
+        # twice.
         network = folded(module) if getattr(module, "look", None) else module.eval()
         traced = torch.jit.freeze(torch.jit.trace(network, examples, check_trace=False))
     buffer = io.BytesIO()
@@ -65,7 +64,7 @@ def trace_file(
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file with the interpreter that its content was written for; ``threads`` are those of this whole process.
+    """Load a file with the interpreter that it was written for; ``threads`` apply to this whole process.
 
     Raises:
         SonoforgeError: Torch cannot load the file.
@@ -76,8 +75,9 @@ def open_file(path: Path, threads: int = 1) -> Answer:
         load: Any = _load_for_lite_interpreter if lite else torch.jit.load
         module = load(str(path), map_location=torch.device("cpu"))
     except (RuntimeError, ValueError, OSError) as error:
-        found = f"torch cannot load it as TorchScript ({reason(error)})"
-        raise SonoforgeError(f"{path}: {found}; write it again") from error
+        raise SonoforgeError(
+            f"{path}: torch cannot load it as TorchScript ({reason(error)}); write it again"
+        ) from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         with torch.inference_mode():
@@ -88,9 +88,9 @@ def open_file(path: Path, threads: int = 1) -> Answer:
 
 
 def _normal(archive: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Drop the records of source lines, which hold host paths, and number the classes from 0.
+    """Drop source-line records, which hold host paths, and number the classes from 0.
 
-    Torch numbers every class that one process traces, so that a second file of the same network would differ.
+    Torch counts the classes that a process traces, so a second file of the same network would differ.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
     kept = [name for name in reader.get_all_records() if not name.endswith(".debug_pkl")]
@@ -102,7 +102,7 @@ def _normal(archive: bytes, metadata: Mapping[str, str]) -> bytes:
 
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
-    # The writer's own default is an early version, whose operators compute otherwise.
+    # The writer defaults to an early version, whose operators compute differently.
     writer.set_min_version(int(reader.get_record("version")))
     for name in kept:
         if name in _WRITTEN_BY_THE_WRITER:
@@ -120,7 +120,7 @@ def _normal(archive: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def _rename_in_pickle(data: bytes, rename: Any) -> bytes:
-    """Rename within the names and texts of a pickle, without ever running it."""
+    """Rename within the names and strings of a pickle without running it."""
     operations = list(pickletools.genops(data))
     ends = [*(position for _, _, position in operations[1:]), len(data)]
     parts = []

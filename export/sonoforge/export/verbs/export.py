@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
-from sonoforge.export.bundle.folder import write_zip
+from sonoforge.export.bundle.folder import FormatRow, write_zip
 from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
-from sonoforge.export.gate.tolerance import FormatRow
 from sonoforge.export.verbs.settings import ExportConfig
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
@@ -56,7 +55,7 @@ def main(config: ExportConfig) -> Outcome:
         log.info("%s", checkpoint)
         reference = None
         if config.reference:
-            from sonoforge.export.generators.reference import make_reference  # noqa: PLC0415 - needs the extra train
+            from sonoforge.export.bundle.reference import make_reference  # noqa: PLC0415 - needs the extra train
 
             classifier = open_bundle(None if config.reference == "shipped" else config.reference)
             reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)

@@ -64,7 +64,7 @@ def main(config: RunConfig) -> Outcome:
     guesses = judge_guessing(run.arms[run.results["final_arm"]])
     following = steps(
         f"open {folder / REPORT} in a browser",
-        f"sonoforge checklists {folder}",
+        f"sonoforge compare {folder} --checklists",
         "" if guesses else f"sonoforge classify {shlex.quote(str(example))} --bundle {folder}",
     )
     return Outcome({**paths, **run.results}, following)

@@ -1,16 +1,16 @@
-"""The settings of the verbs that write bundles: nothing here needs more than the base install."""
+"""The options of the verbs that write bundles; importable on the base install."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.runtime.cli.options import argument, option, repeated_option
+from sonoforge.runtime.cli.options import argument, option, repeated_option, setting
 from sonoforge.training.crossval.options import ComparisonConfig
 
 
 @dataclass(frozen=True)
 class RunConfig(ComparisonConfig):
-    """Settings of ``run``: those of ``crossval``, and the final model."""
+    """Options of ``run``: a comparison, and the final model."""
 
     EXAMPLES: ClassVar[str] = """
 sonoforge run                           on simulated ultrasound, in minutes
@@ -19,10 +19,9 @@ sonoforge run --data BUSI/ --resume     continue a run that was interrupted
 sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
 sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 """
-    ESSENTIAL: ClassVar[str] = "data arms folds budget gan_recipe"
 
-    final_arm: str = option("real", help="arm of the final model, which is trained on all images")
-    name: str = option("", help="name of the model in the bundle (default: the data set's)")
+    final_arm: str = option("real", help="arm of the final model, trained on all images", metavar="ARM")
+    name: str = setting("", "run.name", help="name of the model in the bundle (default: the data set's)")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,8 @@ as a TensorRT engine without a GPU, goes in unchecked and is marked so.
 
 exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
 """
-    ESSENTIAL: ClassVar[str] = "formats data evidence out zip"
 
-    run: str = argument(help="run folder of run, train or gan train; or a bundle\na bundle: folder, .zip, or shipped")
+    run: str = argument(help="run folder of run, train or gan train; or a bundle")
     formats: tuple[str, ...] = option(
         ("onnx",),
         help=f"all, or formats such as onnx,onnx-int8,executorch\nany of {', '.join(FORMATS)}; of a generator "
@@ -58,12 +56,13 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
     )
     data: str = option(
         "",
-        help="folder of images to check the files on\nphantom: simulated breast scans; default: the run's own",
+        help="images to check the files on (default: the run's own)\nphantom: simulated breast scans",
+        metavar="FOLDER",
     )
-    checkpoint: str = option("", help="generator: best, last or a step number (default: best, if KID was measured)")
+    checkpoint: str = option("", help="generator: best, last or a step number\ndefault: best, if KID was measured")
     evidence: tuple[str, ...] = repeated_option(
         (),
-        help="another run to quote in the model card; may be repeated\n"
+        help="another run to quote in the model card; repeatable\n"
         "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
         "leave-one-collection-out, or validate --robustness on networks trained without the collection; "
         "for a generator, its run of evaluate",
@@ -71,12 +70,10 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
     )
     reference: str = option(
         "",
-        help="generator: classifier's bundle (folder, .zip, or shipped) in whose features to record the "
-        "training images, so that the app can measure KID",
+        help="generator: classifier whose features the app uses for KID\n"
+        "a bundle (folder, .zip, or shipped); the training images' features are recorded in the bundle",
         metavar="BUNDLE",
     )
-    half_weights: bool = option(
-        False, help="generator: store the weights in half precision: half the size, at the same speed"
-    )
-    out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
+    half_weights: bool = option(False, help="generator: half-precision weights, half the size")
+    out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

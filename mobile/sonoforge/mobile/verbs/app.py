@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.mobile.network import EVERY_ADDRESS
-from sonoforge.mobile.verbs.settings import AppSettings
+from sonoforge.mobile.verbs.settings import AppSettings, ServeConfig
 from sonoforge.mobile.web_app import app_files
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-from sonoforge.runtime.cli.options import format_value, options
+from sonoforge.runtime.cli.options import options, typed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
@@ -48,8 +48,7 @@ def open_app(app: AppSettings, path: str) -> App:
 def serve_command(app: AppSettings, path: str) -> str:
     """Return the command that shows the same app to the phones of this network."""
     words = ["sonoforge", "serve", *[path] * bool(path), "--host", EVERY_ADDRESS[0]]
-    for option in options(AppSettings).values():
-        value = option.value(app)
-        if value != option.default:
-            words += [option.flag] if value is True else [option.flag, format_value(value)]
+    for option in options(ServeConfig).values():
+        if option.path[0] == "app" and (value := getattr(app, option.path[1])) != option.default:
+            words += typed(option, value)
     return shlex.join(words)

@@ -1,31 +1,38 @@
-"""The settings of the verbs of sonoforge.mobile: read for --help without what the verbs import."""
+"""The options of the verbs of sonoforge.mobile; importable without what the verbs import."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sonoforge.runtime.cli.options import argument, group, option
-from sonoforge.runtime.verbs.settings import crop_option, prevalence_option, sensitivity_option
+from sonoforge.runtime.cli.options import argument, group, option, setting
+from sonoforge.runtime.verbs.settings import (
+    abstain_option,
+    crop_option,
+    file_option,
+    prevalence_option,
+    sensitivity_option,
+)
 
 
 @dataclass(frozen=True)
 class AppSettings:
     """How the app answers, and what it carries beside its classifier."""
 
-    file: str = option("model.onnx", help="model file of the bundle to use", metavar="NAME")
-    generator: str = option(
-        "", help="generator's bundle: adds a page that generates images\na folder or .zip", metavar="BUNDLE"
-    )
+    file: str = file_option()
+    generator: str = option("", help="generator's bundle: adds a page that draws images", metavar="BUNDLE")
     webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
-    abstain: bool = option(False, help="show uncertain in place of a label where the bundle's policy is to abstain")
-    onnxruntime_web: str = option(
+    abstain: bool = abstain_option()
+    onnxruntime_web: str = setting(
         "",
-        help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download\n"
-        "that of dicom-parser may lie beside it",
-        metavar="FILE",
+        "app.onnxruntime_web",
+        help="the .tgz of onnxruntime-web, as npm pack writes it, instead of a download; the .tgz of dicom-parser may "
+        "lie beside it",
     )
+
+
+FLAGS = "generator webgpu prevalence sensitivity abstain"
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,22 @@ class MobileBuildConfig:
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
 sonoforge mobile build --out app/ --apk   # also app.apk, for Android
-sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
+sonoforge mobile build bundle.zip --set model.file=model.int8.onnx --out app/
 sonoforge mobile build --prevalence screening --sensitivity 0.9 --out app/
 sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
 sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
 
 app.apk is for Android 7 or later.
-The first time, npm loads onnxruntime-web, which runs the network in the browser, and dicom-parser; without a network,
-give their .tgz.
+The first build downloads onnxruntime-web, which runs the network in the browser, and dicom-parser with npm; offline,
+set app.onnxruntime_web to its .tgz.
 """
-    ESSENTIAL: ClassVar[str] = "out apk key generator prevalence"
 
-    bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
-    out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
+    bundle: str = argument("", help="a classifier's bundle (default: the shipped one)")
+    out: str = option("app", help="folder of the app; an earlier build is replaced", metavar="FOLDER")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
-    key: str = option("", help="keystore to sign the .apk with, in place of a debug key", metavar="KEYSTORE")
-    key_alias: str = option("", help="name of the key, if the keystore holds several", metavar="NAME")
-    app: AppSettings = group(AppSettings(), title="the app")
+    key: str = option("", help="keystore to sign the .apk with\ndefault: a debug key", metavar="KEYSTORE")
+    key_alias: str = setting("", "app.key_alias", help="name of the key, if the keystore holds several")
+    app: AppSettings = group(AppSettings(), title="the app", flags=FLAGS)
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,21 @@ sonoforge serve
 sonoforge serve runs/00003-run-busi/bundle --port 9000 --open
 curl --data-binary @scan.png http://localhost:8765/classify
 sonoforge serve --prevalence normal=.6,benign=.3,malignant=.1
-sonoforge serve --host 0.0.0.0   # phones and other machines of the network, too: without a password
+sonoforge serve --host 0.0.0.0   # also for phones and other machines, without a password
 """
-    ESSENTIAL: ClassVar[str] = "port host open prevalence generator"
 
-    bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
+    bundle: str = argument("", help="a classifier's bundle (default: the shipped one)")
     port: int = option(8765, help="port; 0: any free one", limits=(0, 65535))
     host: str = option(
         "127.0.0.1",
-        help="address to listen on; the default is for this machine only\nany other: over https, which phones want, "
-        "where the extra phone is installed",
+        help="address to listen on; default: local only\nany other address is served over https, which phones want, "
+        "if the extra phone is installed",
     )
-    most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
+    most: int = setting(100, "serve.most", help="largest upload in MB", limits=(1, 200))
     studies: str = option(
-        "", help="also take DICOM by STOW-RS, POST /studies: answers and reports go to this folder", metavar="FOLDER"
+        "",
+        help="also take DICOM by STOW-RS, and answer here\nPOST /studies; answers and reports go to this folder",
+        metavar="FOLDER",
     )
     open: bool = option(False, help="open the page in the browser")
-    app: AppSettings = group(AppSettings(), title="the app")
+    app: AppSettings = group(AppSettings(), title="the app", flags=FLAGS)

@@ -1,8 +1,8 @@
 /**
- * Read what a DICOM file says of its pixels, and where they lie, as `sonoforge.runtime.images.dicom.data_set` does.
+ * Read a DICOM file's description of its pixels, and where they lie, as `sonoforge.runtime.images.dicom.data_set` does.
  *
- * How the elements are stored is seen from their first bytes; what the header says of it is a claim (PS3.5, annex A).
- * Only the elements of `elements.js` are read.
+ * The encoding is recognised from the first bytes; the header merely claims it (PS3.5, annex A).  Only the elements in
+ * `elements.js` are read.
  */
 
 import { ascii, inflate, viewOf } from "../bytes.js";
@@ -10,21 +10,34 @@ import constants from "../constants.js";
 import { ImageError } from "../errors.js";
 import { drop, has, itemsOf, take, valuesOf } from "./elements.js";
 import { tableOf } from "./levels.js";
-import parser from "./parser.js";
 
 const {
   BIG_ENDIAN, COLOUR, DEFLATED, EXPLICIT, GREY, IMPLICIT, JPEG, JPEG_EXTENDED, MAX_INFLATED_BYTES, MOST_MM, MOST_MS, PADDING,
   PALETTE, REFUSED, TIMES, SPACINGS, UNKNOWN, WINDOW_FUNCTIONS,
 } = constants.data_set;
 
+const parser = await load();
+
+/** Load dicom-parser, which is not an ES module: it hands itself to `define`. */
+async function load() {
+  let loaded;
+  globalThis.define = Object.assign((_name, _needs, make) => void (loaded = make()), { amd: true });
+  try {
+    await import("../../vendor/dicomParser.min.js");
+  } finally {
+    delete globalThis.define;
+  }
+  return loaded;
+}
+
 export const RLE = "1.2.840.10008.1.2.5";
 const NATIVE = [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED];
 
-/** Whether pixels of a transfer syntax are not compressed, each by itself. */
+/** Whether a transfer syntax stores uncompressed pixels. */
 export const isNative = (syntax) => NATIVE.includes(syntax);
 
 const DECODED = [...NATIVE, RLE, `${JPEG}50`, JPEG_EXTENDED];
-// Stored so that no browser decodes it; PS3.6, table A-1.
+// Transfer syntaxes that no browser decodes; PS3.6, table A-1.
 const NAMES = [
   [/^(57|70)$/, "lossless JPEG"],
   [/^8[01]$/, "JPEG-LS"],
@@ -35,38 +48,22 @@ const NAMES = [
 
 const PIXELS = "x7fe00010";
 const FLOATS = ["x7fe00008", "x7fe00009"];
-const MOST_HEADER = 16_000_000; // bytes before the pixels; ten times what private elements and icons take
+const MOST_HEADER = 16_000_000; // bytes before the pixels; ten times the size of private elements and icons
 
 /**
  * @typedef {object} DataSet
- * @property {import("./elements.js").Items} header - What is left of it is sound.
- * @property {Needed} needed
- * @property {string} syntax - UID of how the file is stored.
+ * @property {import("./elements.js").Items} header - Without its damaged elements.
+ * @property {any} needed - `rows`, `columns`, `samples` (of a pixel), `bitsAllocated`, `bitsStored`, `isSigned`,
+ *   `isPlanar` (whether each colour has its own plane), `frames` and `photometric`.
+ * @property {string} syntax - Transfer syntax UID.
  * @property {Uint8Array} data - The file, inflated.
  * @property {number} offset - Where the pixels begin in it.
- * @property {number} length - Of the pixels in bytes, as their element states it.
- * @property {boolean} swapped - Whether their bytes lie in pairs, the second first.
- * @property {string[]} passedOver - Elements that are damaged or untrue, and not needed.
+ * @property {number} length - Of the pixels in bytes, as stated.
+ * @property {boolean} swapped - Whether bytes lie in pairs, the second first.
+ * @property {string[]} passedOver - Names of damaged or untrue elements that are not needed.
  */
 
-/**
- * @typedef {object} Needed - What a decoder has to know.
- * @property {number} rows
- * @property {number} columns
- * @property {number} samples - Of a pixel.
- * @property {number} bitsAllocated
- * @property {number} bitsStored
- * @property {boolean} isSigned
- * @property {boolean} isPlanar - Whether each colour has a plane of its own.
- * @property {number} frames
- * @property {string} photometric
- */
-
-/**
- * @param {Uint8Array} file - The whole file.
- * @returns {Promise<DataSet>}
- * @throws {Error} Of any kind, where it is damaged.
- */
+/** Read a whole file; errors of any kind if it is damaged. */
 export async function readDataSet(file) {
   const meta = readMeta(file);
   const [declared = ""] = valuesOf(meta.header, "TransferSyntaxUID");
@@ -107,13 +104,13 @@ function readMeta(file) {
   return { header: { elements, view, little: true }, end: stream.position };
 }
 
-/** What follows the file meta; a byte that makes its length even is none of it. */
+/** Inflate what follows the file meta, without a byte that pads it to an even length. */
 async function inflated(packed) {
   const read = (bytes) => inflate(bytes, "deflate-raw", MAX_INFLATED_BYTES);
   return read(packed).catch((error) => (packed.at(-1) === 0 ? read(packed.subarray(0, -1)) : Promise.reject(error)));
 }
 
-/** Tell from the first element whether representations are left out, and whether the least byte comes first. */
+/** See from the first element whether value representations are implicit, and bytes little-endian. */
 function encodingOf(head, declared) {
   const little = head[1] === 0 || head[0] !== 0;
   if (declared && little === (declared === BIG_ENDIAN)) {
@@ -139,7 +136,7 @@ function readElements(data, start, isImplicit, little) {
   return { elements: found.elements, view: viewOf(bytes), little };
 }
 
-/** Take windows and rescaling from where enhanced objects keep them. */
+/** Copy windows and rescaling from the functional groups of enhanced objects. */
 function takeShared(header) {
   try {
     const [shared] = itemsOf(header, "SharedFunctionalGroupsSequence");
@@ -150,11 +147,11 @@ function takeShared(header) {
       }
     }
   } catch {
-    drop(header, "SharedFunctionalGroupsSequence"); // its windows are missing then, as where none are recorded
+    drop(header, "SharedFunctionalGroupsSequence");
   }
 }
 
-/** Remove what is empty or damaged of the elements that pixels can do without; return the names of the damaged. */
+/** Remove empty or damaged elements that pixels can do without; return the names of the damaged ones. */
 function dropDamaged(header) {
   const damaged = [];
   const tried = (name, isSound) => {
@@ -162,7 +159,7 @@ function dropDamaged(header) {
     try {
       values = valuesOf(header, name);
     } catch {
-      // no number: damaged
+      // not a number
     }
     const sound = values !== null && (!values.length || isSound(values));
     if (!sound) damaged.push(name);
@@ -236,11 +233,11 @@ function neededOf(header, isNative) {
   };
 }
 
-/** A number that a file states; its length where it is a long one. */
+/** A number from a file, or the length of a long one. */
 export const inShort = (number) =>
   Math.abs(number) < 1e12 ? String(number) : `a number of ${BigInt(Math.abs(number)).toString().length} digits`;
 
-/** Refuse pixels that neither this page nor a browser decodes, or that the rules of `levels.js` have no answer for. */
+/** Refuse pixels that neither this page nor a browser decodes, or that `levels.js` has no rules for. */
 function checkKind(header, { photometric, samples, bitsStored, bitsAllocated }, syntax) {
   const refuse = (text) => {
     throw new ImageError("unsupported", text);
@@ -254,7 +251,7 @@ function checkKind(header, { photometric, samples, bitsStored, bitsAllocated }, 
   }
   const known = [...GREY, ...COLOUR, PALETTE];
   if (!known.includes(photometric) || samples !== (COLOUR.includes(photometric) ? 3 : 1)) {
-    // Only a defined term is quoted (PS3.3, C.7.6.3.1.2): any other text in its place could be a name.
+    // Only a defined term is quoted (PS3.3, C.7.6.3.1.2): other text could be a name.
     const found = [...known, ...REFUSED].includes(photometric) ? photometric : "other";
     refuse(`found ${found} pixels of ${samples} samples, expected one of ${known.join(", ")}; export it as PNG`);
   }
@@ -268,12 +265,7 @@ function checkKind(header, { photometric, samples, bitsStored, bitsAllocated }, 
   }
 }
 
-/**
- * Compare the length of the pixels with what the header makes of them.
- *
- * @param {DataSet} set
- * @throws {ImageError}
- */
+/** Refuse pixels whose length contradicts the header. */
 export function checkLength({ needed, syntax, data, offset, length }) {
   const { frames, rows, columns, samples, bitsAllocated, photometric } = needed;
   const isCompressed = !isNative(syntax);

@@ -1,6 +1,4 @@
-/**
- * Elements of a data set by their keywords (PS3.6): those that pixels need, and no other.  Nothing here names a patient.
- */
+/** The elements that pixels need, by keyword (PS3.6), and no others: none identifies a patient. */
 
 // Tag as dicom-parser writes it, and the value representation where the file does not state it.
 const ELEMENTS = {
@@ -73,12 +71,7 @@ const BINARY = {
 /** @param {Items} items */
 export const has = ({ elements }, name) => ELEMENTS[name][0] in elements;
 
-/**
- * @param {Items} items
- * @param {string} name - Of `ELEMENTS`.
- * @returns {(number | string)[]} What the element holds; nothing where it is missing or empty.
- * @throws {Error} It holds something else.
- */
+/** Return an element's values, none where it is missing or empty; an error if it holds something else. */
 export function valuesOf({ elements, view, little }, name) {
   const [tag, otherwise] = ELEMENTS[name];
   const element = elements[tag];
@@ -100,20 +93,13 @@ export function valuesOf({ elements, view, little }, name) {
   return filled.map(Number);
 }
 
-/**
- * @param {Items} items
- * @returns {Uint8Array} The bytes of an element.
- */
+/** @returns {Uint8Array} The bytes of an element. */
 export function bytesOf({ elements, view }, name) {
   const element = elements[ELEMENTS[name][0]];
   return element ? new Uint8Array(view.buffer, view.byteOffset + element.dataOffset, element.length) : new Uint8Array();
 }
 
-/**
- * @param {Items} items
- * @returns {Items[]} Those of a sequence; none where it is missing.
- * @throws {Error} It is no sequence.
- */
+/** Return a sequence's items, none where it is missing; an error if it is not a sequence. */
 export function itemsOf({ elements, view, little }, name) {
   const element = elements[ELEMENTS[name][0]];
   if (!element?.length) return [];

@@ -1,19 +1,13 @@
 /** The stored values of one frame: uncompressed, in runs, or as a JPEG that the browser decodes. */
 
-import { joined, viewOf } from "../bytes.js";
-import { cutOff } from "../browser_pixels.js";
-import { decodeJpeg, jpegSize } from "../jpeg.js";
+import { ascii, joined, unPackBits, viewOf } from "../bytes.js";
+import { cutOff, decodeJpeg, jpegSize } from "../browser_decoder.js";
 import { isNative, RLE } from "./data_set.js";
-import { fragmentsOf } from "./fragments.js";
-import { toRgb } from "./ybr.js";
+import { valuesOf } from "./elements.js";
 
 const KINDS = { 8: [Uint8Array, Int8Array], 16: [Uint16Array, Int16Array] };
 
-/**
- * @param {import("./data_set.js").DataSet} set
- * @returns {(number: number) => Promise<import("./levels.js").Values>} The values of a frame, from 0: (H, W) or (H, W, 3).
- * @throws {Error} Of any kind, where they are damaged.
- */
+/** Return a function that decodes a frame, from 0, to values (H, W) or (H, W, 3); errors of any kind if damaged. */
 export function framesOf(set) {
   const { syntax, needed } = set;
   if (isNative(syntax)) return async (number) => nativeFrame(set, number);
@@ -22,7 +16,7 @@ export function framesOf(set) {
   return async (number) => (syntax === RLE ? runs(frames[number], needed) : jpegFrame(frames[number], needed));
 }
 
-/** The bytes of a frame as numbers, without the bits above those stored. */
+/** Return the bytes of a frame as numbers, without unused high bits. */
 function numbers(bytes, little, { bitsAllocated, bitsStored, isSigned }) {
   const kind = KINDS[bitsAllocated][Number(isSigned)];
   const values = new kind((8 * bytes.length) / bitsAllocated);
@@ -82,7 +76,7 @@ function interleaved(values) {
   return out;
 }
 
-/** PS3.5, annex G: a segment for each byte of each sample, the high one first. */
+/** Decode runs: a segment for each byte of each sample; PS3.5, annex G. */
 function runs(frame, needed) {
   const { rows, columns, samples, bitsAllocated, photometric } = needed;
   const view = viewOf(frame);
@@ -93,32 +87,13 @@ function runs(frame, needed) {
   const out = new Uint8Array(rows * columns * segments);
   starts.forEach((start, i) => {
     const end = starts[i + 1] ?? frame.length;
-    unrun(frame.subarray(start, end), rows * columns, out, Math.floor(i / bytes) * bytes + bytes - 1 - (i % bytes), segments);
+    const segment = unPackBits(frame.subarray(start, end), rows * columns);
+    if (segment.length < rows * columns) throw cutOff();
+    const first = Math.floor(i / bytes) * bytes + bytes - 1 - (i % bytes); // the high byte comes first
+    segment.forEach((byte, k) => (out[first + k * segments] = byte));
   });
   const values = numbers(out, true, needed);
   return photometric.startsWith("YBR_FULL") ? toRgb(values) : values;
-}
-
-/** Write `count` bytes of a segment, each `step` further. */
-function unrun(segment, count, out, first, step) {
-  let left = count;
-  let to = first;
-  const put = (byte) => {
-    out[to] = byte;
-    to += step;
-    left -= 1;
-  };
-  for (let at = 0; at < segment.length && left; ) {
-    const control = segment[at++];
-    if (control < 128) {
-      const end = Math.min(at + control + 1, segment.length);
-      while (at < end && left) put(segment[at++]);
-    } else if (control > 128) {
-      const byte = segment[at++];
-      for (let i = control; i < 257 && left && byte !== undefined; i++) put(byte);
-    }
-  }
-  if (left) throw cutOff();
 }
 
 async function jpegFrame(frame, needed) {
@@ -131,8 +106,8 @@ async function jpegFrame(frame, needed) {
 }
 
 /**
- * Whether a JPEG holds red, green and blue, and not brightness and two colours.  A browser takes it for these unless it
- * is told otherwise; of a JFIF file that is what the standard says.
+ * Whether a JPEG holds red, green and blue although a browser would assume brightness and two colours, as the standard
+ * says of JFIF files.
  */
 function isRgb(frame, photometric) {
   const markers = new Set();
@@ -140,14 +115,81 @@ function isRgb(frame, photometric) {
   for (let at = 2; at + 4 <= frame.length && frame[at] === 0xff && frame[at + 1] !== 0xda; at += 2 + view.getUint16(at + 2)) {
     markers.add(frame[at + 1]);
   }
-  const [hasJfif, hasAdobe] = [markers.has(0xe0), markers.has(0xee)];
-  return photometric === "RGB" && !hasJfif && !hasAdobe;
+  return photometric === "RGB" && !markers.has(0xe0) && !markers.has(0xee); // neither JFIF nor Adobe
 }
 
-/** Adobe's segment that says that nothing was transformed; ITU-T T.872, 6.5.3. */
+/** Insert Adobe's segment stating that colours were not transformed; ITU-T T.872, 6.5.3. */
 const markedRgb = (frame) =>
   joined([
     frame.subarray(0, 2),
     Uint8Array.of(0xff, 0xee, 0, 14, 0x41, 0x64, 0x6f, 0x62, 0x65, 0, 100, 0, 0, 0, 0, 0),
     frame.subarray(2),
   ]);
+
+const [ITEM, END] = [0xfffee000, 0xfffee0dd];
+
+/** Return the compressed bytes of each frame; PS3.5, A.4. */
+function fragmentsOf({ data, offset, header, needed }) {
+  const [offsets, ...fragments] = items(data, offset);
+  const starts = offsetsOf(offsets.bytes);
+  const origin = offsets.end;
+  const lengths = valuesOf(header, "ExtendedOffsetTableLengths");
+  if (lengths.length) {
+    return valuesOf(header, "ExtendedOffsetTable").map((start, i) =>
+      data.subarray(origin + start + 8, origin + start + 8 + lengths[i]),
+    );
+  }
+  if (starts.length) return groups(fragments, ({ end }, frame) => end - origin >= (starts[frame + 1] ?? Infinity));
+  if (fragments.length === needed.frames) return fragments.map(({ bytes }) => bytes);
+  if (needed.frames === 1) return [joined(fragments.map(({ bytes }) => bytes))];
+  return groups(fragments, ({ bytes }) => ascii(bytes, Math.max(0, bytes.length - 10), 10).includes("\xff\xd9"));
+}
+
+/** The items from a place on: their bytes, and where they end. */
+function items(data, offset) {
+  const view = viewOf(data);
+  const found = [];
+  for (let at = offset; at + 8 <= data.length; ) {
+    const tag = view.getUint16(at, true) * 65536 + view.getUint16(at + 2, true);
+    if (tag === END && found.length) break;
+    const end = at + 8 + view.getUint32(at + 4, true);
+    if (tag !== ITEM) throw cutOff();
+    found.push({ bytes: data.subarray(at + 8, end), end: Math.min(end, data.length) });
+    at = end;
+  }
+  return found;
+}
+
+function offsetsOf(bytes) {
+  const view = viewOf(bytes);
+  return Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(4 * i, true));
+}
+
+/** Fragments joined to frames; `isLast` says whether a fragment ends the frame of that number. */
+function groups(fragments, isLast) {
+  const frames = [[]];
+  for (const fragment of fragments) {
+    frames.at(-1).push(fragment.bytes);
+    if (isLast(fragment, frames.length - 1)) frames.push([]);
+  }
+  return frames.filter((parts) => parts.length).map((parts) => (parts.length === 1 ? parts[0] : joined(parts)));
+}
+
+const fround = Math.fround;
+// PS3.3, C.7.6.3.1.2, from 8-bit brightness and colours around 128; in 32 bits as numpy computes it.
+const [RED, BLUE] = [fround(1.402), fround(1.772)];
+const [GREEN_OF_BLUE, GREEN_OF_RED] = [fround((-0.114 * 1.772) / 0.587), fround((-0.299 * 1.402) / 0.587)];
+
+/** Convert YBR_FULL (N, 3) to RGB. */
+function toRgb(values) {
+  if (!(values instanceof Uint8Array)) throw new Error("YBR of more than 8 bits");
+  const out = new Uint8ClampedArray(values.length);
+  const whole = (value) => Math.floor(fround(value + 0.5));
+  for (let i = 0; i < out.length; i += 3) {
+    const [y, b, r] = [values[i], values[i + 1] - 128, values[i + 2] - 128];
+    out[i] = whole(fround(y + fround(RED * r)));
+    out[i + 1] = whole(fround(fround(y + fround(GREEN_OF_BLUE * b)) + fround(GREEN_OF_RED * r)));
+    out[i + 2] = whole(fround(y + fround(BLUE * b)));
+  }
+  return new Uint8Array(out.buffer);
+}

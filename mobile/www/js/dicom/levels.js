@@ -1,24 +1,14 @@
-/**
- * From stored values to 8-bit grey or colour, as `sonoforge.runtime.images.dicom.levels` does: modality, values of
- * interest (PS3.4, annex N.2).
- */
+/** From stored values to 8-bit grey or colour: modality, then values of interest (PS3.4, annex N.2). */
 
 import constants from "../constants.js";
+import { toEven } from "../numbers.js";
 import { bytesOf, has, itemsOf, valuesOf } from "./elements.js";
-import { expanded } from "./segmented_palette.js";
 
-const { GREY, COLOUR, PALETTE } = constants.levels;
+const { GREY, COLOUR, PALETTE } = constants.data_set;
 
 /** @typedef {Int8Array | Uint8Array | Int16Array | Uint16Array} Values */
 
-/**
- * What is done to every value of a file; one table serves all frames.
- *
- * @param {import("./elements.js").Items} header
- * @param {any} needed - See `data_set.js`.
- * @param {number} filledBits - How many bits the values of all frames fill, see `isWide`; else those stored.
- * @returns {(values: Values) => {channels: 1 | 3, data: Uint8Array}}
- */
+/** Return the mapping of a file's values, one table for all frames; `filledBits` are those stored, or see `isWide`. */
 export function levelsOf(header, needed, filledBits) {
   const { photometric, bitsStored } = needed;
   if (COLOUR.includes(photometric)) {
@@ -41,7 +31,7 @@ export function levelsOf(header, needed, filledBits) {
   };
 }
 
-/** Whether nothing but the number of stored bits says how to show values, and they may fill fewer: grey, above 8. */
+/** Whether only the number of stored bits says how to show values, which may fill fewer: grey above 8 bits. */
 export function isWide(header, { photometric, bitsStored }) {
   const tables = ["WindowCenter", "VOILUTSequence", "ModalityLUTSequence"];
   return GREY.includes(photometric) && bitsStored > 8 && !tables.some((name) => has(header, name));
@@ -65,15 +55,11 @@ function greyTable(header, needed, values, filledBits) {
   return { channels: 1, levels: Uint8Array.from(every(values), (value) => (isNegative ? 255 - level(value) : level(value))) };
 }
 
-/** Spread low..high over 0..255, rounded to the nearest level, halves to the even one; what lies beyond is clipped. */
+/** Spread low..high over 0..255, rounding halves to even and clipping what lies beyond. */
 function toByte(low, high) {
   if (!Number.isFinite(low) || !Number.isFinite(high) || low === high) throw new Error("no range of values");
   const scale = 255 / (high - low);
-  return (value) => {
-    const level = Math.min(255, Math.max(0, (value - low) * scale));
-    const below = Math.floor(level);
-    return level - below === 0.5 ? below + (below & 1) : Math.round(level);
-  };
+  return (value) => toEven(Math.min(255, Math.max(0, (value - low) * scale)));
 }
 
 function modalityOf(header, needed) {
@@ -88,7 +74,7 @@ function rescaling(header) {
   return slope === null || intercept === null ? { slope: null } : { slope, intercept };
 }
 
-/** What is shown of a value after the modality step, and the range that this may have. */
+/** Return the mapping after the modality step, and the range of its values. */
 function interestOf(header, needed, filledBits) {
   if (has(header, "VOILUTSequence")) {
     const table = tableOf(header, "VOILUTSequence", needed);
@@ -124,11 +110,7 @@ function windowOf(header, low, high) {
   };
 }
 
-/**
- * The table of the first item of a sequence.
- *
- * @throws {Error} It is damaged.
- */
+/** Return the table of a sequence's first item; an error if it is damaged. */
 export function tableOf(header, name, { isSigned }) {
   const [item] = itemsOf(header, name);
   const { entries, first, bits } = descriptorOf(item, "LUTDescriptor", isSigned);
@@ -174,4 +156,43 @@ function colourTable(header, colour, entries, bits) {
   const bytes = stored.length / entries; // of an entry: bits may be 8 where it has 16
   if (bytes !== 1 && bytes !== 2) throw new Error(`${plain}: damaged`);
   return { bytes, data: bytes === 1 ? stored : valuesOf(header, plain) };
+}
+
+const [DISCRETE, LINEAR, INDIRECT] = [0, 1, 2];
+const MOST_ENTRIES = 65536;
+
+/** Expand a palette stored in segments of 8 or 16 bits; PS3.3, C.7.9.2. */
+function expanded(header, name, bits) {
+  if (bits !== 8 && bits !== 16) throw new Error(`${name}: ${bits} bits`);
+  const stored = bits === 8 ? Array.from(bytesOf(header, name)) : valuesOf(header, name);
+  const data = [];
+  expand(stored, 0, Infinity, data, bits === 8, header.little);
+  if (!data.length) throw new Error(`${name}: empty`);
+  return { bytes: bits / 8, data };
+}
+
+/** Append `count` segments from a position on; an indirect one repeats earlier ones, but none within it. */
+function expand(stored, from, count, out, isBytes, little) {
+  let at = from;
+  for (let read = 0; read < count && at + 1 < stored.length; read++) {
+    const [kind, length] = [stored[at], stored[at + 1]];
+    at += 2;
+    if (out.length + length > MOST_ENTRIES) throw new Error("a palette of more entries than there are values");
+    if (kind === DISCRETE) {
+      out.push(...stored.slice(at, at + length));
+      at += length;
+    } else if (kind === LINEAR && out.length) {
+      const [start, end] = [out.at(-1), stored[at++]];
+      if (end === undefined) throw new Error("a palette that is cut off");
+      for (let i = 1; i <= length; i++) out.push(toEven(start + ((end - start) * i) / length));
+    } else if (kind === INDIRECT && out.length && count === Infinity) {
+      const [a, b, c, d] = isBytes ? stored.slice(at, at + 4) : [];
+      const swapped = little ? [d, c, b, a] : [c, d, a, b];
+      const place = isBytes ? swapped.reduce((sum, byte) => sum * 256 + byte, 0) : stored[at + 1] * 65536 + stored[at];
+      at += isBytes ? 4 : 2;
+      expand(stored, place, length, out, isBytes, little);
+    } else {
+      throw new Error(`a palette's segment of kind ${kind}`);
+    }
+  }
 }

@@ -1,39 +1,36 @@
 /**
  * Open a DICOM file as frames of 8-bit grey or RGB, under the rules of `sonoforge.runtime.images.dicom.reader`.
  *
- * Nothing of the patient is read: only the elements of `elements.js` are taken from the file, and no message quotes one.
+ * Nothing identifies the patient: only the elements in `elements.js` are read, and no message quotes one.
  */
 
-import { filledBits, inWords } from "../bit_depth.js";
+import { filledBits, inWords } from "../samples.js";
 import constants from "../constants.js";
 import { checkSize, ImageError, LIMITS } from "../errors.js";
 import { cropped } from "../grey.js";
 import { checkLength, inShort, readDataSet } from "./data_set.js";
-import { valuesOf } from "./elements.js";
+import { itemsOf, valuesOf } from "./elements.js";
 import { framesOf } from "./frames.js";
-import { readRegion, readSpacing } from "./header.js";
 import { isWide, levelsOf } from "./levels.js";
 
 const { MAX_CLIP_PIXELS, MAX_FRAMES } = constants.limits;
-const { GREY, MAX_COLOUR_PIXELS, NEARLY_BLACK, WHOLE_WORD } = constants.reader;
+const { GREY, MAX_COLOUR_PIXELS } = constants.data_set;
+const { NEARLY_BLACK, WHOLE_WORD } = constants.reader;
+const { CENTIMETRES, FORMAT_2D, MIN_SIDE, MOST_MM, TISSUE } = constants.header;
 
 /**
  * @typedef {object} DicomImage
  * @property {number} frameCount - 1 for a still.
- * @property {(number: number) => Promise<import("../png.js").Raster>} frame - One frame, from 1, cut to the region.
+ * @property {(number: number) => Promise<import("../samples.js").Raster>} frame - One frame, from 1, cut to the region.
  * @property {() => any} toDict - `dicom` of Python's answers.
  */
 
-/**
- * @param {Uint8Array} file - The whole file.
- * @returns {Promise<DicomImage>} No frame is decoded yet.
- * @throws {ImageError} And nothing else, whatever the file holds.
- */
+/** Open a whole file, without decoding a frame; only `ImageError`s, whatever it holds. */
 export async function openDicom(file) {
   return oneLine(async () => describe(await readDataSet(file)));
 }
 
-/** Turn whatever is thrown into an `ImageError` that quotes nothing of the file. */
+/** Turn any error into an `ImageError` that quotes nothing of the file. */
 async function oneLine(read) {
   try {
     return await read();
@@ -108,3 +105,73 @@ function frameTime(header) {
   const rate = valuesOf(header, "CineRate")[0] || valuesOf(header, "RecommendedDisplayFrameRate")[0];
   return rate ? 1000 / rate : null;
 }
+
+/** @typedef {{box: import("../grey.js").Box, count: number}} Region - The largest, and how many there are. */
+/** @typedef {{mm: [number, number], source: string}} Spacing - Vertical and horizontal. */
+
+/** Choose the largest two-dimensional tissue region of an ultrasound picture, of those at least 16 pixels wide and high. */
+function readRegion(header, width, height) {
+  let best = null;
+  let count = 0;
+  let isDamaged = false;
+  const area = ([left, top, right, bottom]) => (right - left) * (bottom - top);
+  for (const item of tried(() => itemsOf(header, "SequenceOfUltrasoundRegions")) ?? damaged()) {
+    const box = tried(() => boxOf(item, width, height));
+    if (box === undefined) isDamaged = true;
+    if (!box || Math.min(box[2] - box[0], box[3] - box[1]) < MIN_SIDE) continue;
+    count += 1;
+    if (!best || area(box) > area(best.box)) best = { box, item };
+  }
+  const spacing = best && (tried(() => regionSpacing(best.item)) ?? null);
+  return { region: best && { box: best.box, count }, spacing, isDamaged };
+
+  function damaged() {
+    isDamaged = true;
+    return [];
+  }
+}
+
+/** What a function returns; nothing where it throws. */
+function tried(read) {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The part of a region that lies in the picture; null of one that holds something else. */
+function boxOf(item, width, height) {
+  const one = (name) => {
+    const [value] = valuesOf(item, name);
+    if (value === undefined) throw new Error(`${name} is missing`);
+    return value;
+  };
+  if (valuesOf(item, "RegionSpatialFormat")[0] !== FORMAT_2D || valuesOf(item, "RegionDataType")[0] !== TISSUE) return null;
+  // The standard's corner X1, Y1 is the last pixel inside.
+  return [
+    Math.max(0, one("RegionLocationMinX0")),
+    Math.max(0, one("RegionLocationMinY0")),
+    Math.min(width, one("RegionLocationMaxX1") + 1),
+    Math.min(height, one("RegionLocationMaxY1") + 1),
+  ];
+}
+
+function regionSpacing(item) {
+  const units = ["PhysicalUnitsXDirection", "PhysicalUnitsYDirection"].map((name) => valuesOf(item, name)[0]);
+  if (units.some((unit) => unit !== CENTIMETRES)) return null;
+  // A direction may be negative: the axis then runs the other way.
+  const [vertical, horizontal] = ["PhysicalDeltaY", "PhysicalDeltaX"].map((name) => 10 * Math.abs(valuesOf(item, name)[0]));
+  return spacingOf([vertical, horizontal], "region");
+}
+
+/** @returns {Spacing | null} Of the picture, else of the detector. */
+function readSpacing(header) {
+  for (const name of ["PixelSpacing", "ImagerPixelSpacing"]) {
+    const values = valuesOf(header, name);
+    if (values.length === 2) return spacingOf(values, name);
+  }
+  return null;
+}
+
+const spacingOf = (mm, source) => (mm.every((value) => value > 0 && value <= MOST_MM) ? { mm, source } : null);

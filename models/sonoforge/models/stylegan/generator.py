@@ -1,4 +1,10 @@
-"""What the generators of StyleGAN1, 2 and 3 have in common: latents to styles to images."""
+"""The mapping network, and the common part of the generators of StyleGAN1, 2 and 3: latents to styles to images.
+
+Mapping: Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
+section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).  Class labels:
+Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, appendix D: embedded with the
+length of a style, scaled to a mean square of 1, and appended to the latent.
+"""
 
 from dataclasses import dataclass
 
@@ -7,13 +13,6 @@ from torch import Tensor, nn
 
 from sonoforge.models.labels import one_hot
 from sonoforge.models.stylegan.layers import EqualisedLinear, full_precision, normalise
-
-# The mapping network: latents and class labels to styles.
-#
-# Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
-# section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).
-# Class labels: Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020,
-# appendix D: embedded with the length of a style, scaled to a mean square of 1, and appended to the latent.
 
 RATE = 0.01  # learning-rate multiplier (2019, appendix C)
 
@@ -50,7 +49,7 @@ class MappingLayers(nn.Module):
 
         Args:
             latents: (N, Z) float; None where Z is 0.
-            labels: (N,) int64, or (N, K) float: weights of the classes, for what lies between them.
+            labels: (N,) int64, or (N, K) float weights of the classes.
 
         Returns:
             (N, W) float32.
@@ -72,7 +71,7 @@ class MappingLayers(nn.Module):
 class MappingNetwork(MappingLayers):
     """Latents and labels to the styles of all layers of a synthesis network.
 
-    Args beside those of `MappingLayers`:
+    Args in addition to `MappingLayers`:
         num_styles: Number L of styles of the synthesis network.
         average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in StyleGAN1.
     """

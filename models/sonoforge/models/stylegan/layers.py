@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, linear
 
 SLOPE = 0.2
-# Keeps the variance of what passes leaky ReLU, about (He et al., ICCV 2015): a factor of the activation here, so that
-# weights need no gain of their own.
+# Keeps the variance through leaky ReLU, about (He et al., ICCV 2015); a factor of the activation, not of the weights.
 GAIN = math.sqrt(2)
 # Where half precision is used, activations are cut off at this size, far above those of a healthy network
 # (Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, appendix D).
@@ -29,11 +28,11 @@ EPSILON = 1e-8
 
 
 class Drawn(nn.Module):
-    """A module with random initial values of its own, beside those of its children."""
+    """A module that draws its own initial values, apart from its children's."""
 
     @torch.no_grad()
     def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw weights and noise from N(0, 1), by default by torch's global generator; what is added is 0 at first."""
+        """Draw weights and noise from N(0, 1), by default from torch's global generator; additive values begin at 0."""
         for name, value in (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)):
             if name in ("constant", "weight", "noise"):
                 value.normal_(generator=chance)
@@ -49,7 +48,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Switch off mixed precision, where it is on, for what is cheap and needs full precision."""
+    """Switch off mixed precision, if it is on, for cheap steps that need full precision."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
@@ -86,7 +85,7 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
 
 
 class _Clamped(torch.autograd.Function):
-    """Leaky ReLU and clamp in place, on a CPU; all that is kept is the result, which the next layer keeps anyway."""
+    """Leaky ReLU and clamp in place, on a CPU; only the result is kept, which the next layer keeps anyway."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, limit: float) -> Tensor:
@@ -276,3 +275,8 @@ def layer_widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
     Levels count from 4x4; where the smallest side is 7, it has the channels of 4x4.
     """
     return [max(1, min(channel_base // (4 << level), channel_max)) for level in range(levels)]
+
+
+def channel_options(width: int) -> dict[str, int]:
+    """Return the options of a widest layer of ``width`` channels, in the published proportion of 512 to 512 x 64."""
+    return {"channel_max": width, "channel_base": 64 * width}

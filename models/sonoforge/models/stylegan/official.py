@@ -1,18 +1,19 @@
 """Weights of the official StyleGAN2 and StyleGAN3 in the networks here.
 
-The official networks are distributed as pickles, which run code when they are opened.  Whoever trusts one saves the
-state dicts of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``;
-here only tensors are read, by the names of StyleGAN2-ADA's and StyleGAN3's PyTorch implementations.
+The official networks are distributed as pickles, which run code when opened.  Whoever trusts one saves the state dicts
+of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``; here only tensors
+are read, by the names of StyleGAN2-ADA's and StyleGAN3's PyTorch implementations.
 
-Sizes and widths are read from names and shapes.  What no tensor shows is taken as published, unless the state has a
-number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, of the mapping network, and of StyleGAN3
-``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the same.
+Sizes and widths are read from names and shapes.  Settings that no tensor shows are taken as published, unless the state
+has a number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, of the mapping network, and for
+StyleGAN3 ``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the
+same.
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ SPREAD = 1.5
 _TAP_TOLERANCE = 1e-5
 
 _LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # of StyleGAN3: index, side and channels of the result
-# Official names of tensors, and ours; `renamed` knows the rest, which belongs to a level.
+# Official names of tensors, and ours; `renamed` handles those of a level.
 _NAMES = (
     (r"^mapping\.fc(\d+)\.", r"mapping.layers.\1."),
     (r"^mapping\.embed\.", "mapping.embedding."),
@@ -61,8 +62,7 @@ def generator_from_official(state: State) -> StyledGenerator:
             ``synthesis.L0_36_512.weight``, ...), and settings that no tensor shows.
 
     Raises:
-        ValueError: A name or shape does not belong to such a network, another filter than its, or a learning-rate
-            multiplier that is not told.
+        ValueError: A name, shape or filter of another network, or an unknown learning-rate multiplier.
     """
     if "synthesis.input.weight" in state:
         state = _at_published_scale(_at_published_rate(state, (RATE_SETTING, SCALE_SETTING)))
@@ -98,10 +98,7 @@ def discriminator_from_official(state: State) -> Discriminator:
 
 
 def renamed(state: State) -> dict[str, Tensor]:
-    """Return an official network's tensors by our names; unknown names stay.
-
-    Filters, which are no part of a state here, are left out.
-    """
+    """Return an official network's tensors by our names, without filters; unknown names stay."""
     found = {}
     levels = len(_resolutions(state, r"b(\d+)\."))  # of a discriminator, whose blocks count from the image
     for official_name, value in state.items():
@@ -156,13 +153,12 @@ def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]
 
 
 def _at_published_rate(state: State, allowed: tuple[str, ...]) -> State:
-    """Convert a mapping network to the learning-rate multiplier of the published ones; it computes the same.
+    """Convert a mapping network to the published learning-rate multiplier; it computes the same.
 
-    A state whose multiplier is another has it as `RATE_SETTING`, which is left out of the result; it has no settings
-    beside those ``allowed``.
+    Another multiplier stands in the state as `RATE_SETTING`, which the result leaves out.
 
     Raises:
-        ValueError: An unknown setting, or weights that show that the multiplier is another but not which.
+        ValueError: A setting not ``allowed``, or weights of another, unknown multiplier.
     """
     for name in state:
         if name.startswith(SETTINGS) and name not in allowed:
@@ -210,7 +206,7 @@ def _loaded(network: Network, state: State) -> Network:
             continue
         own = taps.float().cpu()
         if expected is None or own.shape != expected.shape or not torch.allclose(own, expected, atol=_TAP_TOLERANCE):
-            raise ValueError(f"official state: {name}: found another filter, expected that of the published design")
+            raise ValueError(f"official state: {name}: found another filter than the published one")
     try:
         network.load_state_dict(renamed(state))
     except RuntimeError as error:
@@ -219,34 +215,27 @@ def _loaded(network: Network, state: State) -> Network:
     return network.eval()
 
 
-class _Layer(NamedTuple):
-    """A layer's result, of StyleGAN3."""
-
-    side: int
-    channels: int
-
-
-def _layers(state: State) -> list[_Layer]:
-    """Side and channels of each layer's result, by index."""
+def _layers(state: State) -> list[tuple[int, int]]:
+    """Return side and channels of each layer's result of StyleGAN3, by index."""
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
     if not found:
         raise ValueError("official state: found no layers L0 and on, expected a StyleGAN3 generator")
-    return [_Layer(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
+    return [(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
 
 
 def margin_of(state: State) -> int:
-    """Return the margin in samples of the layers of a StyleGAN3, the published one being `stylegan3.MARGIN`.
+    """Return the margin in samples of the layers of a StyleGAN3, published as `stylegan3.MARGIN`.
 
     Raises:
         ValueError: Sides that no margin gives.
     """
     layers = _layers(state)
-    planned = plan_grids(layers[-1].side, layers[-1].channels, len(layers) - 1, 1, 1)[1:]
-    margin = MARGIN + (layers[0].side - planned[0].side) // 2
-    for index, (layer, grid) in enumerate(zip(layers, planned, strict=True)):
-        if layer.side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
+    planned = plan_grids(*layers[-1], len(layers) - 1, 1, 1)[1:]
+    margin = MARGIN + (layers[0][0] - planned[0].side) // 2
+    for index, ((side, _), grid) in enumerate(zip(layers, planned, strict=True)):
+        if side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
             raise ValueError(
-                f"official state: found a side of {layer.side} in layer L{index}, expected {grid.rate} and the margins "
+                f"official state: found a side of {side} in layer L{index}, expected {grid.rate} and the margins "
                 "of the first layer; another first_cutoff, first_stopband or num_critical is not known here"
             )
     return margin
@@ -256,12 +245,12 @@ def _stylegan3(state: State) -> Generator:
     """Build the generator that the tensors' names and shapes show."""
     layers = _layers(state)
     side, channels = layers[-1]
-    kernel = _length(state, f"synthesis.L0_{layers[0].side}_{layers[0].channels}.weight", 2)
+    kernel = _length(state, f"synthesis.L0_{layers[0][0]}_{layers[0][1]}.weight", 2)
     settings = GeneratorSettings(
         side, channels, **_mapping_sizes(state), config="r" if kernel == 1 else "t", layers=len(layers) - 1
     )
     planned = plan_grids(side, channels, len(layers) - 1, 1, 1, margin_of(state))
-    widths = [_length(state, "synthesis.input.weight", 0), *(layer.channels for layer in layers)]
+    widths = [_length(state, "synthesis.input.weight", 0), *(channels for _, channels in layers)]
     grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
     return Generator(settings, grids)
 

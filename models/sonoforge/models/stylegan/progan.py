@@ -7,11 +7,9 @@ normalisation.  Appendix A.1: LeakyReLU 0.2, weights from N(0, 1), biases 0, lat
 hypersphere (here of radius root of Z: pixel normalisation), up-sampling by the nearest neighbour,
 down-sampling by averaging.
 
-Whatever the stage, images go in and out at the full size: a small generator's output is up-sampled,
-and a small discriminator averages its input down first.  So a training loop only calls ``set_stage``
-on both networks and on the averaged generator; and, where it follows section 2 to the letter, passes
-real images through `Discriminator.fade`.  Fresh networks are full-grown.  The stage is part of the
-state dict.
+Whatever the stage, images go in and out at the full size: a small generator's output is up-sampled, and a small
+discriminator averages its input down first.  So a training loop only calls ``set_stage`` on both networks and on the
+averaged generator, and passes real images through `Discriminator.fade` (section 2).
 
 224 starts from 7x7 with the widths of 4x4.
 """
@@ -23,17 +21,21 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 
 from sonoforge.models import smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
-from sonoforge.models.stylegan.layers import EPSILON, GAIN, SLOPE, Drawn, EqualisedLinear, at_least_single, normalise
+from sonoforge.models.stylegan.layers import (
+    EPSILON,
+    GAIN,
+    SLOPE,
+    Drawn,
+    EqualisedLinear,
+    at_least_single,
+    initialise,
+    normalise,
+)
 
 WIDTH = 512  # widest layer in table 2
 GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
-
-
-# A network that grows while it trains: which of its resolutions are used, and how far the newest is faded in.
-#
-# Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", ICLR
-# 2018, section 2.  Whatever the stage, images go in and out at the full size, so a training loop only sets the stage.
 
 
 class Growing(nn.Module):
@@ -185,7 +187,7 @@ class _Activation(nn.Module):
 class Generator(Growing):
     """Latent vector to image.
 
-    Args beside those of `sonoforge.models`; the paper's latents are of 512:
+    Args in addition to `sonoforge.models`; the paper's latents have length 512:
         width: Largest number of channels of a layer.
     """
 
@@ -275,3 +277,6 @@ class Discriminator(GrowingDiscriminator):
         """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
         features: Tensor = self.last(append_minibatch_std(self.descend(images), self.group))
         return features
+
+
+ARCHITECTURES = {"progan": Architecture(Generator, Discriminator, initialise)}

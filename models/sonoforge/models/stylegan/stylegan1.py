@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from sonoforge.models.architecture import Architecture, from_settings
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
@@ -27,7 +28,9 @@ from sonoforge.models.stylegan.layers import (
     EqualisedLinear,
     at_least_single,
     binomial_taps,
+    channel_options,
     full_precision,
+    initialise,
     layer_noise,
     layer_widths,
     sides,
@@ -198,3 +201,13 @@ class Discriminator(GrowingDiscriminator):
             maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
         return answer
+
+
+ARCHITECTURES = {
+    "stylegan1": Architecture(
+        from_settings(Generator, GeneratorSettings),
+        from_settings(Discriminator, GrowingSettings),
+        initialise,
+        channel_options,
+    )
+}

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from sonoforge.models.architecture import Architecture, from_settings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
@@ -28,7 +30,9 @@ from sonoforge.models.stylegan.layers import (
     activate,
     at_least_single,
     binomial_taps,
+    channel_options,
     full_precision,
+    initialise,
     layer_noise,
     layer_widths,
     sides,
@@ -155,3 +159,13 @@ def _largest(values: Tensor) -> Tensor:
     """Largest absolute value of each row, without a gradient, in a shape that divides the rows."""
     largest: Tensor = torch.linalg.vector_norm(values.detach().flatten(1), math.inf, 1).clamp(min=EPSILON)
     return largest.reshape(-1, *[1] * (values.ndim - 1))
+
+
+ARCHITECTURES = {
+    "stylegan2": Architecture(
+        from_settings(Generator, StyledSettings),
+        from_settings(Discriminator, ResidualSettings),
+        initialise,
+        channel_options,
+    )
+}

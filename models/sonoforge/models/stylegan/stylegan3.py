@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d
 
+from sonoforge.models.architecture import Architecture, from_settings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
@@ -28,8 +30,10 @@ from sonoforge.models.stylegan.layers import (
     Drawn,
     EqualisedLinear,
     at_least_single,
+    channel_options,
     eager_on_cpu,
     full_precision,
+    initialise,
     normalise,
 )
 
@@ -235,7 +239,7 @@ class SynthesisLayer(Drawn):
 
     @torch.no_grad()
     def gain(self, moved_by: Tensor | None) -> Tensor:
-        """Return what the input is multiplied by; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
+        """Return the factor of the input; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
         if moved_by is not None:
             self.magnitude.lerp_(at_least_single(moved_by).square().mean(), 1 - self.magnitude_decay)
         return self.magnitude.rsqrt()
@@ -299,7 +303,7 @@ class Synthesis(nn.Module):
     def compute(
         self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to use again."""
+        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to reuse."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         used: list[Tensor] = []
@@ -336,8 +340,8 @@ def _joined(parts: Iterable[Tensor], count: int) -> Tensor:
 class _ComputedAgain(torch.autograd.Function):
     """A synthesis on a CPU that computes images again for their gradient, a few at a time.
 
-    What all layers keep of a whole batch would take gigabytes.  The first pass is of the whole batch, which may move
-    the layers' magnitudes.
+    Keeping all layers of a whole batch would take gigabytes.  The first pass is of the whole batch, and may move the
+    layers' magnitudes.
     """
 
     @staticmethod
@@ -419,3 +423,16 @@ class Generator(StyledGenerator):
         del chance
         images: Tensor = self.synthesis(styles, update_average=update_average)
         return images
+
+
+MAGNITUDE_HALF_LIFE = 20_000  # images (the authors' code)
+
+ARCHITECTURES = {
+    "stylegan3": Architecture(
+        from_settings(Generator, GeneratorSettings),
+        from_settings(Discriminator, ResidualSettings),
+        initialise,
+        channel_options,
+        lambda images: {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)},
+    )
+}

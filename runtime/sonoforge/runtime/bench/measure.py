@@ -1,4 +1,4 @@
-"""Measure model files in turns, each in processes of its own, and summarise the rounds; see `verbs.bench`."""
+"""Measure model files in turns, each in its own processes, and summarise the rounds; see `verbs.bench`."""
 
 from __future__ import annotations
 
@@ -18,135 +18,93 @@ from sonoforge.runtime.inference.runners import how_it_ended, run_module
 TOLERANCE = 1e-3
 """Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""
 
-_LONGEST = 600  # seconds that one process may take: one that hangs must not block the others
+_LONGEST = 600  # seconds that one process may take, so that a hanging one does not block the others
 
 
 class Task(TypedDict):
-    """What a measuring process has to do."""
+    """A task for a measuring process."""
 
-    format: str  # empty: open no file; its memory is what the process needs anyway
+    format: str  # empty: open no file, to measure the memory that the process itself needs
     path: str
     threads: int
     batches: list[int]
     seconds: float  # of timing, over all batch sizes
-    golden: str  # .npy file of the images whose answers are known
+    golden: str  # .npy file of the images with known answers
     inputs: str  # .npy file of the images to time
     records: str  # JSON lines file for the findings
 
 
-class Record(TypedDict, total=False):
-    """One finding of a measuring process: a start, the golden answers, or the timing of a batch size or its error."""
+Record = dict[str, Any]
+"""One finding of a measuring process, with its ``memory_bytes`` or None.  The start: ``load_ms``, ``first_ms``,
+``program``.  The golden answers: ``logits``.  A batch size: ``batch`` with ``ms`` of each call, mean busy ``cores`` and
+``joules`` a call or None, or with its ``error``."""
 
-    memory_bytes: int | None
-    load_ms: float
-    first_ms: float
-    program: str
-    logits: list[list[float]]
-    batch: int
-    ms: list[float]  # of each call
-    cores: float  # mean number of busy ones
-    joules: float | None  # a call; None where not readable
-    error: str
+Figures = dict[str, Any]
+"""Figures of one file over all rounds.
 
+``program``: package that ran it, with its version; ``load_ms``: from the program's import until the file can answer,
+and ``first_ms``: the first answer, both the smallest of the rounds; ``latency_ms``: ``p50``, ``p95``, ``p99`` at batch
+1, or None; ``throughput``: highest ``images_per_s`` and its ``batch``; ``memory_bytes`` at batch 1 and
+``peak_memory_bytes`` at the largest batch, beyond a process without a model; ``max_abs_logits``: largest difference
+from the golden logits; ``labels_equal``: golden images with the golden label; ``batches``: by size ``p50_ms`` (smallest
+of the rounds' medians), ``p95_ms``, ``p99_ms``, ``calls``, ``images_per_s``, ``cores`` and ``joules`` an image or None,
+or its ``error``.
+"""
 
-class Batch(TypedDict, total=False):
-    """Figures of one batch size over all rounds, or the ``error``."""
+Row = dict[str, Any]
+"""One model file: ``format``, ``file``, ``precision``, ``bytes``, ``status``, and `Figures` if ``measured``, else
+``reason``."""
 
-    p50_ms: float  # smallest of the rounds' medians
-    p95_ms: float  # of all calls
-    p99_ms: float
-    calls: int
-    images_per_s: float  # at the median
-    cores: float  # busy, on average
-    joules: float | None  # an image; None where not readable
-    error: str
-
-
-class Figures(TypedDict, total=False):
-    """Figures of one file over all rounds; memory is counted beyond that of a process without a model."""
-
-    program: str  # package that ran it, with its version
-    load_ms: float  # from the program's import until the file can answer; smallest of the rounds
-    first_ms: float  # the first answer; smallest of the rounds
-    latency_ms: dict[str, float] | None  # p50, p95 and p99 at batch 1, where it runs
-    throughput: dict[str, float]  # highest images_per_s, and the batch that reaches it
-    memory_bytes: int | None  # at batch 1
-    peak_memory_bytes: int | None  # at the largest batch size
-    max_abs_logits: float  # largest difference from the golden logits
-    labels_equal: int  # golden images with the golden label
-    batches: dict[str, Batch]
-
-
-class Row(Figures, total=False):
-    """One model file: its figures if ``status`` is ``measured``, else the ``reason``."""
-
-    format: str
-    file: str
-    precision: str
-    bytes: int
-    status: str
-    reason: str
-
+Report = dict[str, Any]
+"""The result of ``sonoforge bench``: ``bundle``, ``model``, ``machine``, ``threads``, ``batches``, ``seconds``,
+``rounds``, ``golden_images``, ``files`` (of `Row`), ``energy``; and with another bundle to compare with ``against``
+(its ``bundle``, ``model``, ``files``) and ``ratios``: `Ratios` by format."""
 
 Ratios = dict[str, float | None]
-"""How many times better this bundle's file is than the other's; None where one of the two has no figure."""
-
-
-class Report(TypedDict, total=False):
-    """The result of ``sonoforge bench``; ``against`` and ``ratios`` only with another bundle to compare with."""
-
-    bundle: str
-    model: dict[str, str]
-    machine: dict[str, Any]
-    threads: int
-    batches: tuple[int, ...]
-    seconds: float
-    rounds: int
-    golden_images: int
-    files: list[Row]
-    energy: str
-    against: Report  # its bundle, model and files
-    ratios: dict[str, Ratios]  # by format
+"""How many times better this bundle's file is than the other's; None where either has no figure."""
 
 
 def joules(row: Row) -> float | None:
-    """Return the energy of one image at batch 1, where it is known."""
-    return row["batches"].get("1", Batch()).get("joules") if row["status"] == "measured" else None
+    """Return the energy of one image at batch 1, if known."""
+    if row["status"] != "measured":
+        return None
+    found: float | None = row["batches"].get("1", {}).get("joules")
+    return found
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file to measure: its bundle (``""`` or ``against``), format, precision and where its checked bytes are."""
+    """One file to measure."""
 
-    side: str
+    side: str  # its bundle, ``""`` or ``against``
     format: str
     precision: str
-    path: Path
+    path: Path  # of its checked bytes
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A bundle's images, (N, S, S, 3) uint8 and (N, 3, S, S) float32, and the golden logits."""
+    """A bundle's images and golden answers."""
 
-    # For files with the preprocessing inside: the golden images, and those to time.
+    # Golden images and images to time, (N, S, S, 3), for files with the preprocessing inside.
     pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-    tensors: tuple[NDArray[np.float32], NDArray[np.float32]]  # for all others: the same, normalised
-    logits: NDArray[np.float32]  # (N, n) the golden answers
+    tensors: tuple[NDArray[np.float32], NDArray[np.float32]]  # for all others: the same, normalised, (N, 3, S, S)
+    logits: NDArray[np.float32]  # (N, n)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Threads for one inference, batch sizes, seconds of timing for each file, and the rounds they are spread over."""
+    """How to measure."""
 
-    threads: int
+    threads: int  # for one inference
     batches: tuple[int, ...]
-    seconds: float
+    seconds: float  # of timing for each file, over all rounds
     rounds: int
 
 
 @dataclass
 class _Trial:
-    """What is known of one file so far; ``failure`` is why it can no longer be measured."""
+    """Findings of one file so far; ``failure`` is why it can no longer be measured."""
 
     file: ModelFile
     golden: NDArray[np.float32]
@@ -157,10 +115,10 @@ class _Trial:
 def measure(
     files: Sequence[ModelFile], inputs: Mapping[str, Inputs], plan: Plan, work: Path, report: Callable[[str], None]
 ) -> list[Figures | str]:
-    """Measure every file, in rounds in which each has its turn, so that a busy machine slows all alike.
+    """Measure every file in each round, so that a busy machine slows all of them alike.
 
-    ``inputs`` are by side; ``work`` is an empty folder for what passes between the processes; ``report`` is called with
-    the progress, a line at a time.
+    ``inputs`` are by side; ``work`` is an empty folder for exchange between the processes; ``report`` is called with
+    each line of progress.
 
     Returns:
         For each file its figures, or why it failed.
@@ -182,20 +140,20 @@ def measure(
 
 
 def _take_turn(trial: _Trial, plan: Plan, work: Path) -> None:
-    """Measure a file once more, at the batch sizes that it has run at so far."""
+    """Measure a file once more, at the batch sizes at which it has run so far."""
     broken = {record["batch"] for record in trial.records if "error" in record}
     batches = tuple(batch for batch in plan.batches if batch not in broken)
     found, ended = _turn(trial.file, plan, batches, work)
     trial.records += found
     timed = [record["batch"] for record in found if "batch" in record]
-    if ended and timed and len(timed) < len(batches):  # it answers, but a larger batch ends the process
+    if ended and timed and len(timed) < len(batches):  # a larger batch crashed the process
         trial.records.append(Record(batch=batches[len(timed)], error=ended, memory_bytes=None))
         ended = ""
     trial.failure = ended or _wrong_answers(trial, found)
 
 
 def _turn(file: ModelFile, plan: Plan, batches: Sequence[int], work: Path) -> tuple[list[Record], str]:
-    """Run one process; return its records, and how it ended unless it ended well."""
+    """Run one process; return its records and, if it failed, how."""
     kind = "pixels" if file.format.endswith("-uint8") else "tensors"
     target = work / "records.jsonl"
     target.write_text("", encoding="utf-8")
@@ -213,10 +171,10 @@ def _turn(file: ModelFile, plan: Plan, batches: Sequence[int], work: Path) -> tu
     try:
         done = run_module("sonoforge.runtime.bench.process", work / "task.json", work, _LONGEST)
     except subprocess.TimeoutExpired:
-        ended = f"the program that runs it did not end within {_LONGEST} seconds"
+        ended = f"its runner did not end within {_LONGEST} seconds"
     else:
-        how = how_it_ended(done).replace(f"{file.path.parent}{os.sep}", "")  # a temporary folder's name helps nobody
-        ended = f"the program that runs it ended with {how[:220]}" if how else ""
+        how = how_it_ended(done).replace(f"{file.path.parent}{os.sep}", "")  # without the temporary folder's name
+        ended = f"its runner ended with {how[:220]}" if how else ""
     return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
 
 
@@ -225,15 +183,13 @@ def _logits(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def _wrong_answers(trial: _Trial, records: Sequence[Record]) -> str:
-    """Return what is wrong with the answers of one turn; empty if nothing is."""
+    """Return what is wrong with the answers of one turn, or an empty string."""
     logits = _logits(records)
     if logits.shape != trial.golden.shape:
-        return (
-            f"its first output has the shape {logits.shape}, expected the logits {trial.golden.shape}; export it again"
-        )
+        return f"its first output has the shape {logits.shape}, not {trial.golden.shape}; export it again"
     difference = float(np.abs(logits - trial.golden).max())
     if not np.isfinite(difference) or (trial.file.precision == "fp32" and difference > TOLERANCE):
-        return f"its logits differ by {difference:.2g} from the golden ones, expected {TOLERANCE:g}; export it again"
+        return f"its logits differ by {difference:.2g} from the golden ones, more than {TOLERANCE:g}; export it again"
     if not any("ms" in record for record in records):
         errors = [record["error"] for record in records if "error" in record]
         return f"it ran at no batch size: {errors[0]}"
@@ -241,13 +197,10 @@ def _wrong_answers(trial: _Trial, records: Sequence[Record]) -> str:
 
 
 def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int | None) -> Figures:
-    """Summarise the records of all turns of a file, by its golden logits (N, n).
-
-    ``floor`` is the memory of a process without a model, in bytes.
-    """
+    """Summarise all turns of a file with golden logits (N, n); ``floor``: bytes of a process without a model."""
     starts = [record for record in records if "load_ms" in record]
     logits = _logits(records)
-    batches: dict[str, Batch] = {}
+    batches: dict[str, dict[str, Any]] = {}
     for batch in dict.fromkeys(record["batch"] for record in records if "batch" in record):
         turns = [record for record in records if record.get("batch") == batch]
         errors = [record["error"] for record in turns if "error" in record]
@@ -276,7 +229,7 @@ def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int
     }
 
 
-def _summarise_batch(batch: int, turns: Sequence[Record]) -> Batch:
+def _summarise_batch(batch: int, turns: Sequence[Record]) -> dict[str, Any]:
     calls = np.concatenate([record["ms"] for record in turns])
     median = min(float(np.median(record["ms"])) for record in turns)
     joules = [value for record in turns if (value := record["joules"]) is not None]

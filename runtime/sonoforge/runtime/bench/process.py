@@ -1,7 +1,7 @@
-"""Measure one model file, in a process of its own: ``python -m sonoforge.runtime.bench.process TASKFILE``.
+"""Measure one model file in a separate process: ``python -m sonoforge.runtime.bench.process TASKFILE``.
 
-The task file holds a `results.Task` as JSON.  Each finding, a `results.Record`, is one JSON line, written at once, so
-that what was found before a crash is kept.
+The task file holds a `measure.Task` as JSON.  Each finding, a `measure.Record`, is written at once as one JSON line, so
+that a crash loses none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sonoforge.runtime.bench.measure import Record, Task
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference import runners
 
-# By the first part of a format's name: the package that runs its files.
+# Package that runs a format's files, by the first part of its name.
 _PACKAGES = {
     "torchscript": "torch",
     "executorch": "executorch",
@@ -34,7 +34,7 @@ _MOST_RUNS = 100_000
 
 
 def main(task: Task) -> None:
-    """Do a task, writing each finding at once."""
+    """Carry out a task, writing each finding at once."""
     with Path(task["records"]).open("a", encoding="utf-8") as file:
 
         def record(**values: Any) -> None:
@@ -59,12 +59,12 @@ def main(task: Task) -> None:
             seconds = task["seconds"] / (2 if batch == 1 else 2 * max(1, len(task["batches"]) - 1))
             try:
                 record(batch=batch, **time_runs(lambda rows=rows: answer([rows]), seconds))  # type: ignore[misc]
-            except Exception as error:  # many formats fix the batch, each program says so in its own way
+            except Exception as error:  # many formats have a fixed batch size, and each runner fails in its own way
                 record(batch=batch, error=reason(error))
 
 
 def time_runs(run: Callable[[], object], seconds: float) -> Record:
-    """Time calls for a number of seconds, at least three, after warming up for a tenth of that time."""
+    """Time at least three calls, for so many seconds, after warming up for a tenth of that time."""
     begin = perf_counter()
     run()
     while perf_counter() - begin < seconds / 10:
@@ -81,7 +81,7 @@ def time_runs(run: Callable[[], object], seconds: float) -> Record:
 
 
 def program(name: str) -> str:
-    """Return the package that runs a format, with its version."""
+    """Return the package that runs a format and its version."""
     package = _PACKAGES.get(name.split("-", maxsplit=1)[0])
     if package is None:
         onnxruntime: Any = importlib.import_module("onnxruntime")

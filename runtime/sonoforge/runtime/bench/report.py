@@ -23,7 +23,7 @@ _COLUMNS = (
 
 
 def print_head(report: Report) -> None:
-    """Print what is measured, and where."""
+    """Print the models, the machine and the plan."""
     machine, model = report["machine"], report["model"]
     instructions = (
         "instructions not readable" if machine["instructions"] is None else ", ".join(machine["instructions"])
@@ -36,7 +36,7 @@ def print_head(report: Report) -> None:
 
 
 def print_figures(report: Report) -> None:
-    """Print the tables of both bundles, what could not be measured, and how to read the figures."""
+    """Print the tables of both bundles, the failures, and notes on the figures."""
     _print_files(report["files"], report["golden_images"])
     if "against" in report:
         say("\nthe other bundle: %s", report["against"]["bundle"])
@@ -44,20 +44,20 @@ def print_figures(report: Report) -> None:
         others = {row["format"] for row in report["against"]["files"]}
         for row in report["files"]:
             if row["format"] not in others:
-                say("%s: the other bundle has no such file: nothing to compare with", row["format"])
+                say("%s: the other bundle has no such file", row["format"])
         for name, ratio in report["ratios"].items():
             text = ", ".join(f"{key} {value:.2f}" for key, value in ratio.items() if value is not None)
             say("%s: times better than the other bundle: %s", name, text)
     measured = [row for row in report["files"] if row["status"] == "measured"]
     say("\nrun by    %s", "; ".join(sorted({row["program"] for row in measured})) or "nothing")
-    say("load      from the program's import until the file can answer; the smallest of the rounds")
-    say("memory    what the process of a file needs beyond one without a model, its program included")
+    say("load      from the import of the runner until the file can answer; the smallest of the rounds")
+    say("memory    of the process with the runner and the file, beyond a process without")
     if report["energy"] != "read":
         say("energy    not readable on this machine")
     on_cpu = [row for row in measured if row["latency_ms"] and not row["format"].startswith("tensorrt")]
     busy = np.mean([row["batches"]["1"]["cores"] for row in on_cpu]) if on_cpu else 1
     if busy < _BUSY:
-        log.warning("busy      other work left %.2f of a core to a file: repeat on an idle machine", busy)
+        log.warning("busy      other work left %.2f of a core to a file; repeat on an idle machine", busy)
 
 
 def _print_files(rows: Sequence[Row], images: int) -> None:
@@ -95,9 +95,8 @@ def _cells(row: Row, images: int) -> tuple[str, ...]:
 
 _WIDTH, _ROW, _BAR, _MARGIN = 1100, 44, 20, 28
 _INK, _GREY, _LINE = (33, 37, 41), (108, 117, 125), (222, 226, 230)
-# Distinguished by lightness as well as by hue, for print and for readers who do not see red and green apart.
+# Different in lightness as well as hue, for print and for colour-blind readers.
 _OURS, _OTHER = (31, 95, 153), (168, 200, 226)
-_TICKS = (1, 2, 5)
 
 
 class _Bar(NamedTuple):
@@ -109,9 +108,9 @@ class _Bar(NamedTuple):
 
 
 def draw(report: Report) -> bytes:
-    """Draw the median latency of one image as bars, with a whisker to the 95th percentile, as PNG.
+    """Draw the median latency of one image as bars with a whisker to the 95th percentile, as PNG.
 
-    The files of the other bundle are drawn below those of the same format.
+    Files of the other bundle are drawn below those of the same format.
     """
     bars = _bars(report)
     font, small, title = (ImageFont.load_default(size) for size in (16, 13, 20))
@@ -125,7 +124,8 @@ def draw(report: Report) -> bytes:
     left = 2 * _MARGIN + max((int(pen.textlength(bar.label, font)) for bar in bars), default=0)
     right = _WIDTH - 230
     longest = max((bar.p95 for bar in bars), default=1.0)
-    step = _step(longest)
+    steps = (digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5))
+    step = next(step for step in steps if longest <= 8 * step)  # round, for four to eight ticks
     ticks = int(-(-longest // step))
     scale = (right - left) / (step * ticks)
     for index in range(ticks + 1):
@@ -152,7 +152,7 @@ def draw(report: Report) -> bytes:
 
 
 def _bars(report: Report) -> list[_Bar]:
-    """Return a bar for each file with a latency, the other bundle's below that of the same format."""
+    """Return a bar for each file with a latency, the other bundle's below the same format."""
     others = {row["format"]: row for row in (report["against"]["files"] if "against" in report else [])}
     rows = []
     for row in report["files"]:
@@ -167,13 +167,3 @@ def _bars(report: Report) -> list[_Bar]:
             remarks = f"{row['bytes'] / 1e6:.1f} MB file{memory}"
             bars.append(_Bar(label, latency["p50"], latency["p95"], remarks, colour))
     return bars
-
-
-def _step(longest: float) -> float:
-    """Return a round distance between ticks, so that four to ten reach the largest value."""
-    power = 1e-6
-    while True:
-        for digit in _TICKS:
-            if longest <= 8 * digit * power:
-                return digit * power
-        power *= 10

@@ -1,7 +1,7 @@
 """The manifest of a classifier's bundle: the keys that its task adds.
 
-The records of how the model was made (``training``, ``evaluation``, ``parity``, ``provenance``) carry no meaning for
-the answer and may hold anything.
+The records of how the model was made (``training``, ``evaluation``, ``parity``, ``provenance``) do not affect answers
+and may hold anything.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from sonoforge.runtime.bundle.manifest import (
     share,
     text,
     whole,
+    wrong,
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
-from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
+from sonoforge.runtime.images.quality_metrics import METRICS, SCAN, Band
 from sonoforge.runtime.images.scan_checks import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
@@ -51,109 +52,75 @@ class TailLimits(NamedTuple):
 class Policy(NamedTuple):
     """When to abstain."""
 
-    always: bool  # whether the bundle does so unasked
-    error: float  # error rate among the held-out scans that kept their label, which ``least_probability`` was set for
+    always: bool  # whether the bundle abstains unasked
+    error: float  # error rate, among the held-out scans that kept their label, for which the next value was set
     least_probability: float  # of the most probable class, for the label to be kept
 
 
 BREAST_ULTRASOUND, OTHER = "breast ultrasound", "other"
 KINDS = (BREAST_ULTRASOUND, OTHER)
-"""Kinds of training images; burned-in marks, pictures that seem to be given twice and pictures that are not one plain
-scan were measured on the first alone, and are looked for in images of that kind alone."""
+"""Kinds of training images.  Detection of burned-in marks, of repeated pictures and of pictures that are not one plain
+scan was measured on the first kind only, and runs only on images of that kind."""
 
 
 class TrustChecks(NamedTuple):
-    """What is judged beside the distance from the training images.
+    """What is judged besides the Mahalanobis distance from the training images."""
 
-    Attributes:
-        kind: Row of `KINDS`.
-        neighbours: Of the mean distance to the nearest training images.
-        foreign: Mahalanobis distance beyond which an image is called no ultrasound scan.
-        upright: (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training
-            images have no top, so that none is called upside down.
-        contact: Largest share of dark columns, see `scan_checks.dark_columns`.
-        policy: When to abstain.
-        source: The images that all of these were set on, in words.
-        white: Largest share of pixels at the white end, ``saturated`` of `quality_metrics.measure`.
-        grain: Flatness of the grain under which an image beyond the distance's threshold is called no ultrasound scan,
-            see `scan_checks.flatness`; None where the training images have no flat grain.
-        colour: Share of coloured pixels beyond which an image is called no ultrasound scan, see
-            `scan_checks.coloured_share`.
-    """
-
-    kind: str
-    neighbours: TailLimits
-    foreign: float
+    kind: str  # row of `KINDS`
+    neighbours: TailLimits  # of the mean distance to the nearest training images
+    foreign: float  # Mahalanobis distance beyond which an image is called no ultrasound scan
+    # (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training images have
+    # no top, so that none is called upside down.
     upright: tuple[float, ...]
-    contact: float
+    contact: float  # largest share of dark columns, see `scan_checks.dark_columns`
     policy: Policy
-    source: str
-    white: float
+    source: str  # the images on which all of these were set, in words
+    white: float  # largest share of pixels at the white end, ``saturated`` of `quality_metrics.measure`
+    # `scan_checks.flatness` of the grain below which an image beyond the distance's threshold is called no ultrasound
+    # scan; None where the training images have no flat grain.
     grain: float | None
-    colour: float
+    colour: float  # `scan_checks.coloured_share` beyond which an image is called no ultrasound scan
 
 
 class OperatingPoint(NamedTuple):
-    """From which score on a question is answered yes.
+    """The score from which a question is answered yes."""
 
-    Attributes:
-        aim: Sensitivity that it was chosen for.
-        threshold: Of the score: the probability of the positive classes among those that the question is about, where
-            all classes are equally frequent.
-        sensitivity: Measured on held-out images, with thresholds that were chosen on others.
-        specificity: Measured likewise: what the sensitivity costs.
-    """
-
-    aim: float
+    aim: float  # sensitivity for which it was chosen
+    # Of the score: the probability of the positive classes among those that the question is about, with all classes
+    # equally frequent.
     threshold: float
-    sensitivity: float
-    specificity: float
+    sensitivity: float  # measured on held-out images, with thresholds chosen on others
+    specificity: float  # measured likewise
 
 
 class Question(NamedTuple):
-    """What is asked behind the label, such as whether there is a lesion.
+    """A question behind the label, such as whether there is a lesion."""
 
-    Attributes:
-        name: Of what is looked for.
-        positive: Classes that have it.
-        among: Classes that the question is about: whether a lesion is malignant is not asked of normal scans.
-        points: Operating points, the least sensitive first.
-    """
-
-    name: str
-    positive: tuple[str, ...]
-    among: tuple[str, ...]
-    points: tuple[OperatingPoint, ...]
+    name: str  # of what is looked for
+    positive: tuple[str, ...]  # classes for which the answer is yes
+    among: tuple[str, ...]  # classes that it is about: whether a lesion is malignant is not asked of normal scans
+    points: tuple[OperatingPoint, ...]  # the least sensitive first
 
 
 FARTHEST = 1.5
-"""Largest reach of a site: farther out lie more foreign pictures than scans of a clinic."""
+"""Largest reach of a site: farther out, foreign pictures outnumber a clinic's scans."""
 
 
 class Site(NamedTuple):
-    """What a bundle was adapted to by ``sonoforge adapt``.
+    """The clinic to which ``sonoforge adapt`` adapted a bundle."""
 
-    Attributes:
-        prevalence: Share of each class there, which answers are for unless another is asked for; 1 in sum.
-        scans: Labelled scans by class.
-        groups: Patients, or other groups of scans, that they are of.
-        moved: Questions whose operating points were moved, and measured, on these scans.
-        golden: The label of each golden image, as the bundle decides.
-        reach: How many times as far out as the training's limits of trust its scans lie, 1..`FARTHEST`.
-    """
-
-    prevalence: dict[str, float]
-    scans: dict[str, int]
-    groups: int
-    moved: tuple[str, ...]
-    golden: tuple[str, ...]
-    reach: float
+    prevalence: dict[str, float]  # share of each class there, assumed by default; sum to 1
+    scans: dict[str, int]  # labelled scans by class
+    groups: int  # patients, or other groups, of these scans
+    moved: tuple[str, ...]  # questions whose operating points were moved, and measured, on these scans
+    golden: tuple[str, ...]  # the bundle's label of each golden image
+    reach: float  # distance of its scans, in multiples of the training's limits of trust, 1..`FARTHEST`
 
 
 class ScanBands(NamedTuple):
-    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
+    """Reference bands of the metrics of `quality_metrics.SCAN`: 5th and 95th percentile over the training images.
 
-    A metric that none of them has a value for is left out.
+    Metrics that no training image has a value for are left out.
     """
 
     images: int
@@ -167,16 +134,16 @@ class ClassifierManifest(Manifest):
     preprocessing: Preprocessing  # how an image becomes the network's input
     outputs: dict[str, tuple[int, ...]]  # name of each output and its shape without the batch
     temperature: float  # calibration temperature, inside the ONNX ``probabilities``; above 0
-    reference: dict[str, float]  # class shares that the ONNX ``probabilities`` take for granted; 1 in sum
+    reference: dict[str, float]  # class shares that the ONNX ``probabilities`` assume; sum to 1
     questions: tuple[Question, ...]  # asked behind the label; none where the classes are of another kind
     alpha: float  # error rate of the conformal sets, for each class; between 0 and 1
     # Probability from which a class belongs to the set: of equally frequent classes, or at the shares of `site`.
     thresholds: dict[str, float]
     trust: TailLimits  # of the Mahalanobis distance from the training images
-    checks: TrustChecks  # what else an answer is judged by
+    checks: TrustChecks
     quality: dict[str, Band]  # reference range of each image-quality metric of the network's view
     scan_bands: ScanBands  # reference bands of the metrics in the scan's own pixels
-    site: Site | None = None  # the clinic that it was adapted to
+    site: Site | None = None
 
     task: ClassVar[str] = "classification"
     owner: ClassVar[str] = "a classifier"
@@ -188,7 +155,6 @@ class ClassifierManifest(Manifest):
         *("preprocessing", "calibration", "decision", "conformal", "trust", "quality"),
         *("training", "evaluation", "parity", "provenance"),
     )
-
     optional: ClassVar[tuple[str, ...]] = ("site",)
 
     @classmethod
@@ -200,7 +166,7 @@ class ClassifierManifest(Manifest):
         calibration, conformal = mapping("calibration", raw["calibration"]), mapping("conformal", raw["conformal"])
         alpha = number("conformal.alpha", conformal.get("alpha"))
         if not 0 < alpha < 1:
-            raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
+            raise wrong("conformal.alpha", alpha, "a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
         quality = fields("quality", raw["quality"], _QUALITY)
         outputs = _outputs(raw["outputs"], len(classes))
@@ -239,30 +205,29 @@ class ClassifierManifest(Manifest):
         return {"pixels": ArrayKind(np.uint8, ("N", side, side, 3)), **outputs}
 
     def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Refuse so many images that answering them together fills the memory."""
+        """Refuse more images than can be answered at once without filling the memory."""
         count = len(arrays["pixels"])
-        return f"found {count} images, expected {_MOST_GOLDEN} at most" if count > _MOST_GOLDEN else ""
+        return f"{count} images are more than {_MOST_GOLDEN}" if count > _MOST_GOLDEN else ""
 
 
-# Our exports record six; each is answered at once with the others.
-_MOST_GOLDEN = 32
+_MOST_GOLDEN = 32  # exports record six
 _MOST_IMAGES = 10**9
 _LARGEST_NUMBER = 1e6  # of a list
 _MOST_POINTS = 20
+_ROUNDING = 1e-6
 LABEL_COLUMNS = ("verdict", "label")
 TRUST_COLUMNS = ("set", "trust_score", "in_distribution", "trust_reasons")
 IMAGE_COLUMNS = (
     *(*METRICS, "quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box"),
     *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series"),
 )
-"""Of ``sonoforge classify --csv``: ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` stand behind those of the label."""
+"""Of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after those of the label."""
 _COLUMNS = frozenset(
     (
         *("file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS),
         *("error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings"),
     )
 )
-_ROUNDING = 1e-6
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
@@ -271,9 +236,9 @@ def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
     for name, shape in outputs.items():
         sizes, rank = shape if isinstance(shape, list) else [], 3 if name == "cam" else 1
         if len(sizes) != rank or not all(type(size) is int and size > 0 for size in sizes):
-            raise ManifestError(f"outputs.{name}: found {shape!r:.80}, expected {rank} whole numbers above 0")
+            raise wrong(f"outputs.{name}", shape, f"{rank} whole numbers above 0")
         if name != "embedding" and sizes[0] != count:
-            raise ManifestError(f"outputs.{name}: found {sizes[0]} classes, expected {count}")
+            raise wrong(f"outputs.{name}", sizes[0], f"{count} classes")
     return {name: tuple(shape) for name, shape in outputs.items()}
 
 
@@ -281,7 +246,7 @@ def read_preprocessing(name: str, value: Any) -> Preprocessing:
     """Read the form that `Preprocessing.to_dict` writes."""
     found = Preprocessing(**fields(name, value, _PREPROCESSING))
     if min(found.std) <= 0:
-        raise ManifestError(f"{name}.std: found {found.std}, expected numbers above zero")
+        raise wrong(f"{name}.std", found.std, "numbers above zero")
     return found
 
 
@@ -292,11 +257,12 @@ def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], t
     reference = _shares("decision.reference", found["reference"], classes)
     listed = found["questions"]
     if not isinstance(listed, list) or len(listed) > len(classes):
-        raise ManifestError(f"decision.questions: found {listed!r:.80}, expected at most {len(classes)} questions")
+        raise wrong("decision.questions", listed, f"at most {len(classes)} questions")
     questions = tuple(_question(f"decision.questions[{i}]", item, classes) for i, item in enumerate(listed))
-    aims = {tuple(point.aim for point in question.points) for question in questions}
-    if len(aims) > 1 or len({question.name for question in questions}) < len(questions):
-        raise ManifestError("decision.questions: found other aims or one name twice, expected the same aims")
+    if len({tuple(point.aim for point in question.points) for question in questions}) > 1:
+        raise ManifestError("decision.questions: all questions must have the same aims")
+    if len({question.name for question in questions}) < len(questions):
+        raise ManifestError("decision.questions: a name is given twice")
     return reference, questions
 
 
@@ -304,12 +270,12 @@ def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]
     found = fields(name, value, dict.fromkeys(classes, positive))
     total = sum(found.values())
     if abs(total - 1) > _ROUNDING:
-        raise ManifestError(f"{name}: found shares of {total:g} in sum, expected 1")
+        raise ManifestError(f"{name}: shares sum to {total:g}, not 1")
     return found
 
 
 def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...]) -> Site:
-    """Read ``site``; its ``original``, ``figures``, ``trust`` and ``golden_before`` are records of no answer."""
+    """Read ``site``; its ``original``, ``figures``, ``trust`` and ``golden_before`` do not affect answers."""
     count = partial(whole, low=0, high=_MOST_IMAGES)
     found = fields(
         "site",
@@ -318,10 +284,10 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
             "prevalence": partial(_shares, classes=classes),
             "scans": partial(fields, readers=dict.fromkeys(classes, count)),
             "groups": partial(whole, low=1, high=_MOST_IMAGES),
-            "moved": partial(_some_of, known=tuple(question.name for question in questions)),
+            "moved": partial(_labels, known=tuple(question.name for question in questions), once=True),
             "golden": partial(_labels, known=classes),
             "golden_before": partial(_labels, known=classes),
-            "reach": _reach,
+            "reach": number,
             "trust": mapping,
             "created": text,
             "manifest_sha256": digest,
@@ -329,69 +295,57 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
             "figures": mapping,
         },
     )
+    if not 1 <= found["reach"] <= FARTHEST:
+        raise wrong("site.reach", found["reach"], f"a number from 1 to {FARTHEST}")
     return Site(*(found[name] for name in Site._fields))
 
 
-def _reach(name: str, value: Any) -> float:
-    found = number(name, value)
-    if not 1 <= found <= FARTHEST:
-        raise ManifestError(f"{name}: found {found}, expected 1 to {FARTHEST}")
-    return found
-
-
-def _labels(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+def _labels(name: str, value: Any, known: tuple[str, ...], once: bool = False) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(item in known for item in value):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected a list of {', '.join(known)}")
+        raise wrong(name, value, f"a list of {', '.join(known)}")
+    if once and len(set(value)) < len(value):
+        raise wrong(name, value, "each name once")
     return tuple(value)
 
 
-def _some_of(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-    found = _labels(name, value, known)
-    if len(set(found)) < len(found):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected each once")
-    return found
-
-
 def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:
-    found = fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points})
-    question = Question(**found)
+    question = Question(**fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points}))
     if question.name in _COLUMNS or question.name.startswith(("p_", "q_")):
-        raise ManifestError(f"{name}.name: found {question.name!r}, a column of classify --csv, expected another name")
+        raise ManifestError(f"{name}.name: {question.name!r} is a column of classify --csv; choose another name")
     if not set(question.positive) < set(question.among) <= set(classes):
         raise ManifestError(
-            f"{name}: found {question.positive!r:.80} among {question.among!r:.80}, expected a part of {classes!r:.80}"
+            f"{name}: {question.positive!r:.80} must be a part of {question.among!r:.80}, and that of {classes!r:.80}"
         )
     return question
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected names of classes, each once")
+        raise wrong(name, value, "names of classes, each once")
     return tuple(text(name, item) for item in value)
 
 
 def _points(name: str, value: Any) -> tuple[OperatingPoint, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= _MOST_POINTS:
-        raise ManifestError(f"{name}: found {value!r:.80}, expected 1 to {_MOST_POINTS} operating points")
+        raise wrong(name, value, f"1 to {_MOST_POINTS} operating points")
     points = tuple(OperatingPoint(**fields(name, item, dict.fromkeys(OperatingPoint._fields, share))) for item in value)
     if [point.aim for point in points] != sorted({point.aim for point in points}):
-        raise ManifestError(f"{name}: found aims that do not rise, expected the least sensitive first")
+        raise ManifestError(f"{name}: aims must rise, the least sensitive first")
     return points
 
 
 def read_trust(value: Any) -> tuple[TailLimits, TrustChecks]:
-    """Read ``trust``: the limits of the Mahalanobis distance, and what else an answer is judged by."""
+    """Read ``trust``: the limits of the Mahalanobis distance, and the other checks."""
     trust = fields("trust", value, _TRUST)
     distance, checks = _ordered("trust", trust["median"], trust["threshold"]), TrustChecks(**trust["checks"])
     if checks.foreign < distance.threshold:
-        found = f"found {checks.foreign}, expected trust.threshold {distance.threshold} or more"
-        raise ManifestError(f"trust.checks.foreign: {found}")
+        raise wrong("trust.checks.foreign", checks.foreign, f"trust.threshold {distance.threshold} or more")
     return distance, checks
 
 
 def _ordered(name: str, median: float, threshold: float) -> TailLimits:
     if median >= threshold:
-        raise ManifestError(f"{name}: found median {median}, expected less than threshold {threshold}")
+        raise ManifestError(f"{name}: median {median} must be less than threshold {threshold}")
     return TailLimits(median, threshold)
 
 
@@ -405,15 +359,22 @@ def _policy(name: str, value: Any) -> Policy:
 
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != count:
-        raise ManifestError(f"{name}: found {value!r:.80}, expected {count} numbers")
+        raise wrong(name, value, f"{count} numbers")
     numbers = tuple(number(name, item) for item in value)
     if max(map(abs, numbers)) > _LARGEST_NUMBER:
-        raise ManifestError(f"{name}: found a number beyond {_LARGEST_NUMBER:g}, expected smaller ones")
+        raise wrong(name, value, f"no number beyond {_LARGEST_NUMBER:g}")
     return numbers
 
 
-def _grain(name: str, value: Any) -> float | None:
-    return None if value is None else positive(name, value)
+def _bands(name: str, value: Any) -> dict[str, Band]:
+    return fields(name, value, {metric: _band for metric in SCAN if metric in mapping(name, value)})
+
+
+def _band(name: str, value: Any) -> Band:
+    band = Band(**fields(name, value, {"low": number, "high": number}))
+    if band.low > band.high:
+        raise ManifestError(f"{name}: low {band.low} is above high {band.high}")
+    return band
 
 
 _PREPROCESSING: Readers = {
@@ -432,7 +393,7 @@ _CHECKS: Readers = {
     "policy": _policy,
     "source": text,
     "white": share,
-    "grain": _grain,
+    "grain": lambda name, value: None if value is None else positive(name, value),
     "colour": share,
 }
 _TRUST: Readers = {
@@ -441,18 +402,5 @@ _TRUST: Readers = {
     "threshold": positive,
     "checks": partial(fields, readers=_CHECKS),
 }
-
-
-def _bands(name: str, value: Any) -> dict[str, Band]:
-    return fields(name, value, {metric: _limits for metric in SCAN if metric in mapping(name, value)})
-
-
-def _limits(name: str, value: Any) -> Band:
-    limits = Band(**fields(name, value, {"low": number, "high": number}))
-    if limits.low > limits.high:
-        raise ManifestError(f"{name}: found low {limits.low} above high {limits.high}")
-    return limits
-
-
 _SCAN: Readers = {"count": partial(whole, low=1, high=_MOST_IMAGES), "bands": _bands}
-_QUALITY: Readers = {**dict.fromkeys(METRICS, _limits), "scan": partial(fields, readers=_SCAN)}
+_QUALITY: Readers = {**dict.fromkeys(METRICS, _band), "scan": partial(fields, readers=_SCAN)}

@@ -1,7 +1,7 @@
-"""The files of a bundle, a folder or a ``.zip``: each read once, its size and SHA-256 checked.
+"""The files of a bundle, a folder or a ``.zip``: each read once, with its size and SHA-256 checked.
 
-Nothing is written to disk.  The very bytes that passed are handed out, so that what was checked is what is used.  Files
-that the manifest does not list are never read.
+Nothing is written to disk.  The very bytes that passed the check are returned.  Files that the manifest does not list
+are never read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _MAX_MANIFEST_BYTES = 4_000_000
 _MAX_ARRAY_BYTES = 100_000_000  # of one file: eight images of 1024 x 1024 pixels, float32
 _MAX_ZIP_ENTRIES = 1000
-# Of the list of its entries, which is read as a whole: a kilobyte for each.
-_MAX_DIRECTORY_BYTES = 1_000_000
+_MAX_DIRECTORY_BYTES = 1_000_000  # of the list of entries, which zipfile reads as a whole: a kilobyte for each
 _PIECE = 1_000_000
 _CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer, beside the folder __MACOSX
 _END = struct.Struct("<4s4H2LH")  # the record at the end of a .zip: ..., size of the list, its place, comment
@@ -39,25 +38,25 @@ class BundleError(SonoforgeError):
 
 
 class DamagedBundleError(BundleError):
-    """A file of the bundle is missing or is not the one that the manifest describes."""
+    """A file of the bundle is missing or differs from the manifest."""
 
 
 def read_manifest(path: Path) -> bytes:
     """Read ``manifest.json``.
 
     Raises:
-        BundleError: No bundle at this path, or a manifest that is too large.
+        BundleError: There is no bundle at this path, or its manifest is too large.
     """
     if not path.exists():
-        raise BundleError(f"{path}: no such bundle; expected a folder or .zip with manifest.json")
+        raise BundleError(f"{path}: no such bundle; give a folder or .zip with manifest.json")
     data = _read_member(path, "manifest.json", _MAX_MANIFEST_BYTES)
     if len(data) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path}: manifest.json: found more than {_MAX_MANIFEST_BYTES} bytes")
+        raise BundleError(f"{path}: manifest.json: larger than {_MAX_MANIFEST_BYTES} bytes")
     return data
 
 
 def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:
-    """Check that every listed file is there with its size; a `DamagedBundleError` says which is not."""
+    """Check that every listed file is there with its size; raise `DamagedBundleError` otherwise."""
     if path.is_dir():
         found = {item.name: item.stat().st_size for item in path.iterdir() if item.is_file()}
     else:
@@ -68,7 +67,7 @@ def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:
         if size is None:
             raise DamagedBundleError(f"{path}: {name} is missing; copy the whole bundle again")
         if size != entry.bytes:
-            raise DamagedBundleError(f"{path}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
+            raise DamagedBundleError(f"{path}: {name}: {size} bytes instead of {entry.bytes}; copy it again")
 
 
 def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
@@ -80,11 +79,11 @@ def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
     data = _read_member(path, name, entry.bytes)
     if len(data) != entry.bytes:
         more = "more" if len(data) > entry.bytes else f"{len(data)}"
-        raise DamagedBundleError(f"{path}: {name}: found {more} bytes, expected {entry.bytes}; copy it again")
+        raise DamagedBundleError(f"{path}: {name}: {more} bytes instead of {entry.bytes}; copy it again")
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
         raise DamagedBundleError(
-            f"{path}: {name}: found SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}...; copy it again"
+            f"{path}: {name}: its SHA-256 is {digest[:12]}... instead of {entry.sha256[:12]}...; copy it again"
         )
     return data
 
@@ -93,7 +92,7 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file's bytes.
 
     Raises:
-        BundleError: It is not such a file, or its arrays are too large; the message begins with ``where``.
+        BundleError: It is not an ``.npz`` file, or too large; the message begins with ``where``.
     """
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
@@ -102,17 +101,17 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             total = sum(_checked_entry(member).file_size for member in archive.infolist())
         if total > _MAX_ARRAY_BYTES:
-            raise ValueError(f"{total / 1e6:.0f} MB of arrays, expected at most {_MAX_ARRAY_BYTES / 1e6:.0f}")
+            raise ValueError(f"{total / 1e6:.0f} MB of arrays, more than {_MAX_ARRAY_BYTES / 1e6:.0f}")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except Exception as error:  # zip, header or dtype: whatever is wrong, the file is not usable
+    except Exception as error:  # from zip, header or dtype
         raise BundleError(f"{where}: not a plain numpy archive ({reason(error)})") from error
 
 
 def checked_arrays(
     arrays: Mapping[str, NDArray[Any]], where: str, expected: Mapping[str, ArrayKind]
 ) -> dict[str, NDArray[Any]]:
-    """Return the expected arrays after checking their dtypes, their shapes and that they are finite.
+    """Return the expected arrays after checking that they are finite and have the right dtypes and shapes.
 
     Raises:
         BundleError: One is missing, of another type or shape, or not finite; the message begins with ``where``.
@@ -122,7 +121,7 @@ def checked_arrays(
     for key, kind in expected.items():
         array = arrays.get(key)
         if array is None:
-            raise BundleError(f"{where}: array {key} is missing; found {', '.join(arrays) or 'none'}")
+            raise BundleError(f"{where}: array {key} is missing, among {', '.join(arrays) or 'none'}")
         shape = [count if size == "N" else size for size in kind.shape]
         fits = array.ndim == len(shape) and all(
             found > 0 and size in (None, "N", found) for found, size in zip(array.shape, shape, strict=True)
@@ -131,9 +130,9 @@ def checked_arrays(
         if array.dtype not in types or not fits:
             wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in shape)
             allowed = " or ".join(map(str, types))
-            raise BundleError(f"{where}: {key}: found {array.dtype} {array.shape}, expected {allowed} ({wanted})")
+            raise BundleError(f"{where}: {key}: it is {array.dtype} {array.shape}, not {allowed} ({wanted})")
         if not np.isfinite(array).all():
-            raise BundleError(f"{where}: {key}: found NaN or infinity, expected finite numbers")
+            raise BundleError(f"{where}: {key}: it holds NaN or infinity")
         if "N" in kind.shape:
             count = array.shape[kind.shape.index("N")]
         result[key] = array
@@ -145,7 +144,7 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
     if path.is_dir():
         target = path / name
         if not target.is_file():
-            raise DamagedBundleError(f"{path}: {name} is missing; expected a bundle's folder or .zip")
+            raise DamagedBundleError(f"{path}: {name} is missing; give a bundle's folder or .zip")
         try:
             with target.open("rb") as file:
                 return file.read(limit + 1)
@@ -154,38 +153,30 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
     with _open_zip(path) as archive:
         member = _members(path, archive).get(name)
         if member is None:
-            raise DamagedBundleError(f"{path}: {name} is missing; expected a bundle's folder or .zip")
+            raise DamagedBundleError(f"{path}: {name} is missing; give a bundle's folder or .zip")
         try:
             with archive.open(_checked_entry(member)) as stream:
-                return _read_pieces(stream, limit + 1)
-        except Exception as error:  # zipfile's, zlib's or lzma's own: whatever it is, the archive is damaged
+                buffer = io.BytesIO()  # reading all at once, zipfile would join pieces repeatedly and hold two copies
+                while (left := limit + 1 - buffer.tell()) and (piece := stream.read(min(_PIECE, left))):
+                    buffer.write(piece)
+                return buffer.getvalue()
+        except Exception as error:  # of zipfile, zlib or lzma: the archive is damaged
             raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({reason(error)})") from error
 
 
-def _read_pieces(stream: IO[bytes], most: int) -> bytes:
-    """Read up to so many bytes; at once, zipfile would join its pieces again and again and hold all twice."""
-    buffer = io.BytesIO()
-    while buffer.tell() < most:
-        piece = stream.read(min(_PIECE, most - buffer.tell()))
-        if not piece:
-            break
-        buffer.write(piece)
-    return buffer.getvalue()
-
-
 def _checked_entry(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """Return an entry of an archive, unless it is a link or compressed in a way that may ask for gigabytes."""
+    """Return an entry of an archive, unless it is a link or its compression may need gigabytes."""
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise ValueError("it is a link")
     if entry.compress_type not in (0, 8):  # APPNOTE 4.4.5: stored, deflated
-        raise ValueError(f"it is compressed by method {entry.compress_type}, expected stored or deflated")
+        raise ValueError(f"it is compressed by method {entry.compress_type}, not stored or deflated")
     return entry
 
 
 def _check_directory(file: IO[bytes]) -> None:
     """Refuse a huge list of entries, which zipfile would read as a whole.
 
-    Source: APPNOTE 4.3.16; the record is looked for where zipfile does.
+    Source: APPNOTE 4.3.16; it searches for the record where zipfile does.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 65535 - _END.size))  # the longest comment
@@ -203,7 +194,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
     try:
         if not path.is_file():
-            raise BundleError(f"{path}: found neither a folder nor a file, expected a bundle")
+            raise BundleError(f"{path}: neither a folder nor a file; give a bundle")
         with path.open("rb") as file:
             _check_directory(file)
         return zipfile.ZipFile(path)
@@ -214,13 +205,13 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the archive's files by plain name; folders around all of them are allowed.
 
-    Finder adds `_CLUTTER`, and old Windows programs write backslashes.
+    Ignores `_CLUTTER`, and reads the backslashes of old Windows programs.
     """
     infos = archive.infolist()
     if len(infos) > _MAX_ZIP_ENTRIES:
-        raise BundleError(f"{path}: found {len(infos)} entries, expected at most {_MAX_ZIP_ENTRIES}")
+        raise BundleError(f"{path}: {len(infos)} entries are more than {_MAX_ZIP_ENTRIES}")
     for info in infos:
-        name = info.orig_filename  # filename is cut at a null byte and has its separators turned round
+        name = info.orig_filename  # filename is cut at a null byte, with other separators
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
             raise BundleError(f"{path}: the entry {name!r:.120} points outside the bundle; do not trust this file")
@@ -237,6 +228,6 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     for info, parts in files.items():
         name = "/".join(parts[around:])
         if name in members:
-            raise BundleError(f"{path}: found {name} twice; do not trust this file")
+            raise BundleError(f"{path}: {name} is there twice; do not trust this file")
         members[name] = info
     return members

@@ -1,11 +1,11 @@
 """The manifest of a generator's bundle: the keys that its task adds.
 
-Beside the keys of every bundle, all of them required and no other allowed:
+All of these keys, beside those of every bundle, are required, and no others are allowed:
 
 | key | value |
 |---|---|
 | `recipe` | name of the GAN recipe |
-| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: number of channels after these that are masks; `structures`: names of what they are of, or none; `range`: `[-1, 1]` |
+| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: number of mask channels after these; `structures`: names of what they show, or none; `range`: `[-1, 1]` |
 | `class_name` | class of all images; empty with `classes` |
 | `classes` | names in the order of the labels; empty for a generator without labels |
 | `latents` | `recipe`: `"sha256-box-muller-1"`; `size`: Z; `distribution`: `"normal"` or `"uniform"` |
@@ -14,8 +14,8 @@ Beside the keys of every bundle, all of them required and no other allowed:
 | `psi` | `accepted`: whether it is an input; `default`: its value where none is given |
 | `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
 | `provenance` | packages and their versions |
-| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights, `label_maps`, how many of the training images it keeps, `weights`, what was done to them, `sources`, for each known collection `name`, `licence`, `citation`, and `measured`, what `sonoforge evaluate` found; 0 and empty where it does not apply |
-| `reference` | null, or with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) in whose embedding the training images are recorded; `dimension` of it; `images`: how many, by class |
+| `training` | `step`; `data`; `fingerprint` of the images; `generator_sha256` of the weights; `label_maps`: how many it keeps of the training images; `weights`: how they were processed; `sources`: `name`, `licence`, `citation` of each known collection; `measured`: result of `sonoforge evaluate`; 0 and empty where not applicable |
+| `reference` | null, or with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) whose embedding records the training images; its `dimension`; `images`: how many, by class |
 
 `reference.npz` holds `embeddings` (M, D) float16 and `labels` (M,) int64, 0 without classes.
 """  # noqa: E501 - a table's rows cannot be broken
@@ -46,10 +46,11 @@ from sonoforge.runtime.bundle.manifest import (
     read_files,
     text,
     whole,
+    wrong,
 )
 
 LATENT_RECIPE = "sha256-box-muller-1"
-"""The one recipe of `sonoforge.runtime.inference.latents`."""
+"""The only recipe of `sonoforge.runtime.inference.latents`."""
 
 DISTRIBUTIONS = ("normal", "uniform")
 
@@ -63,11 +64,11 @@ _LARGEST_LATENT = 65536
 
 
 class TrainingReference(NamedTuple):
-    """Where the training images are recorded in a classifier's features."""
+    """The training images, recorded in a classifier's features."""
 
     model: dict[str, str]  # ``name``, ``version`` and ``sha256`` of the classifier's float32 ONNX file
     dimension: int  # D of its embedding
-    images: dict[str, int]  # how many there are, by class
+    images: dict[str, int]  # number of them, by class
 
     @property
     def arrays(self) -> dict[str, ArrayKind]:
@@ -82,13 +83,13 @@ class GeneratorManifest(Manifest):
     recipe: str  # name of the GAN recipe
     image_size: int  # side S in pixels
     image_channels: int  # channels that are image
-    structures: tuple[str, ...]  # names of what the masks are of; empty where they have none
+    structures: tuple[str, ...]  # names of what the masks show; empty where they have none
     channels: int  # channels C of the output: one more where there is a mask
     class_name: str  # class of all images; empty with ``classes``
     latent_size: int  # length Z of a latent
-    distribution: str  # ``normal`` or ``uniform``: what latents are drawn from
+    distribution: str  # of latents, ``normal`` or ``uniform``
     accepts_psi: bool  # whether styles can be drawn to their mean
-    psi: float  # its value where none is given
+    psi: float  # default value
     step: int  # training step of the weights
     fingerprint: str  # hash of the training images
     generator_sha256: str  # hash of the weights' file
@@ -114,18 +115,21 @@ class GeneratorManifest(Manifest):
         psi, training = fields("psi", raw["psi"], _PSI), fields("training", raw["training"], _TRAINING)
         size, channels, structures = image["size"], image["channels"] + image["masks"], image["structures"]
         if len(structures) not in (0, image["masks"]):
-            found = f"found {len(structures)} names, expected none or {image['masks']}"
-            raise ManifestError(f"image.structures: {found}")
+            raise wrong("image.structures", structures, f"none or {image['masks']} names")
         classes = read_classes(raw["classes"], 0)
         class_name = text("class_name", raw["class_name"], empty=True)
         if classes and class_name:
-            raise ManifestError(f"class_name: found {class_name!r:.80} beside classes, expected one of the two")
+            raise ManifestError(f"class_name: {class_name!r:.80} is given beside classes; only one of them may be")
         psis, labels = {"psi": [1]} if psi["accepted"] else {}, {"labels": ["N"]} if classes else {}
-        _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
-        _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
+        for key, expected in (
+            ("inputs", {"latents": ["N", latents["size"]], **psis, **labels}),
+            ("outputs", {"images": ["N", channels, size, size]}),
+        ):
+            if repr(raw[key]) != repr(expected):  # as text, since another order, 1.0 and True would compare equal
+                raise wrong(key, raw[key], repr(expected))
         files, reference = read_files(raw["files"], cls), raw["reference"]
         if (reference is not None) != (REFERENCE in files):
-            raise ManifestError(f"reference: found only one of it and the file {REFERENCE}, expected both or none")
+            raise ManifestError(f"reference: it and the file {REFERENCE} must be there both or neither")
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -163,32 +167,24 @@ class GeneratorManifest(Manifest):
         }
 
     def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Refuse numbers of seeds and labels that there are not."""
+        """Refuse seeds and labels out of range."""
         known = set(range(max(1, len(self.classes))))
         usable = arrays["seeds"].min() >= 0 and set(arrays["labels"].tolist()) <= known
-        return "" if usable else "found a seed below 0 or a label that is no class's"
-
-
-def _expect(name: str, found: Any, expected: Mapping[str, Any]) -> None:
-    # As text, because an order other than the files', 1.0 and True would compare equal.
-    if repr(found) != repr(expected):
-        raise ManifestError(f"{name}: found {found!r:.120}, expected {expected!r}")
+        return "" if usable else "a seed is below 0, or a label belongs to no class"
 
 
 def _sources(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected a list")
+        raise wrong(name, value, "a list")
     return [fields(f"{name}[{index}]", source, _SOURCE) for index, source in enumerate(value)]
 
 
 def _structures(name: str, value: Any) -> tuple[str, ...]:
-    """Each becomes part of a file's name."""
-    if not isinstance(value, list):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected a list of names")
-    for structure in value:
-        if not isinstance(structure, str) or not _STRUCTURE.fullmatch(structure):
-            raise ManifestError(f"{name}: found {structure!r:.80}, expected lower-case words with hyphens")
-    return tuple(value)
+    """Return names that can be parts of file names."""
+    names = value if isinstance(value, list) else [None]
+    if not all(isinstance(item, str) and _STRUCTURE.fullmatch(item) for item in names):
+        raise wrong(name, value, "a list of lower-case words with hyphens")
+    return tuple(names)
 
 
 def _read_reference(name: str, value: Any, classes: Sequence[str]) -> TrainingReference:

@@ -1,7 +1,7 @@
-"""What the ``manifest.json`` of every bundle shares, format version 1: its file table, and the checks of its values.
+"""What every ``manifest.json`` has in common, format version 1: its file table, and the checks of its values.
 
-A reader that guesses is worse than one that stops: a key it does not know, a file without a hash or a number out of
-range is refused in one line.  Each task adds its own keys: `classification`, `generation`.
+A reader that guesses is worse than one that stops: an unknown key, a file without a hash or a number out of range is
+refused in one line.  Each task adds its own keys: `classification`, `generation`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ FORMAT_VERSION = 1
 MAX_FILE_BYTES = 256_000_000
 LONGEST_TEXT = 1000
 
+DIGEST = "digest"
+"""Key of the manifest that holds the SHA-256 of all other keys."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FORMAT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-
 Readers = Mapping[str, Callable[[str, Any], Any]]
-"""Of the values of an object by key: from a value and its name in messages to what was read, or an error."""
+"""For each key of an object a function from the value's name, for messages, and the value to the checked value."""
 
 
 class ManifestError(SonoforgeError):
     """The manifest does not describe a bundle that this version can read."""
+
+
+def wrong(name: str, value: Any, expected: str) -> ManifestError:
+    """Return the error for a value that is not what was expected."""
+    return ManifestError(f"{name}: expected {expected}, not {value!r:.80}")
 
 
 class FileEntry(NamedTuple):
@@ -45,52 +52,44 @@ class FileEntry(NamedTuple):
 
 
 class ArrayKind(NamedTuple):
-    """What an array of an ``.npz`` file must be.
+    """What an array of an ``.npz`` file must be."""
 
-    Attributes:
-        dtype: Type of its elements, or the types that it may have.
-        shape: Its sizes; None: any but 0; "N": any but 0, and the same for all arrays of the file.
-    """
-
-    dtype: type | tuple[type, ...]
+    dtype: type | tuple[type, ...]  # type of its elements, or the types allowed
+    # Its sizes.  None: any size but 0; "N": any size but 0, the same for all arrays of the file.
     shape: tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What every reader needs of ``manifest.json``."""
+    """The part of ``manifest.json`` that all tasks share."""
 
-    name: str  # name of the model
-    version: str  # its version
+    name: str  # of the model
+    version: str  # of the model
     classes: tuple[str, ...]  # class names, in the order of outputs or labels
-    files: dict[str, FileEntry]  # every file of the bundle but the manifest
+    files: dict[str, FileEntry]  # every file of the bundle except the manifest
     raw: dict[str, Any]  # the document as read
 
     task: ClassVar[str]
-    owner: ClassVar[str]
-    """Whose bundle it is, in a sentence."""
-    used_by: ClassVar[str]
-    """The verb that uses such a bundle."""
-    model: ClassVar[str]
-    """The float32 ONNX file that is always there."""
+    owner: ClassVar[str]  # whose bundle it is, in a sentence
+    used_by: ClassVar[str]  # the command that uses such a bundle
+    model: ClassVar[str]  # the required float32 ONNX file
     required: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     keys: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
-    """Keys that need not be there."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
         """Check the values of a document that has exactly this task's keys.
 
         Raises:
-            ManifestError: One line: which key, what was found, what was expected.
+            ManifestError: One line: which key, what is wrong.
         """
         raise NotImplementedError
 
     @property
     def identity(self) -> dict[str, str]:
-        """``name``, ``version`` and ``sha256`` of the model, as the results of all verbs name it."""
+        """``name``, ``version`` and ``sha256`` of the model, as in the results of all verbs."""
         return {"name": self.name, "version": self.version, "sha256": self.files[self.model].sha256}
 
     @property
@@ -99,16 +98,15 @@ class Manifest:
         raise NotImplementedError
 
     def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Return what is wrong with golden arrays of the right shapes; nothing if they are usable."""
-        del arrays
-        return ""
+        """Return what is wrong with golden arrays of the right shapes; empty if they are usable."""
+        raise NotImplementedError
 
 
 def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
-    """Read a JSON object strictly: no key twice, no NaN; ``name`` is for messages."""
+    """Read a JSON object strictly: no repeated keys, no NaN; ``name`` is for messages."""
 
     def refuse_constant(name: str) -> Any:
-        raise ManifestError(f"found {name}, which is not JSON")
+        raise ManifestError(f"it holds {name}, which is not JSON")
 
     def refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         result = dict(pairs)
@@ -123,15 +121,11 @@ def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
     return mapping(name, raw)
 
 
-DIGEST = "digest"
-"""The key of a manifest that holds the SHA-256 of all its others."""
-
-
 def with_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest of plain JSON values with its digest, by which a value that was changed afterwards is noticed.
+    """Return a manifest of plain JSON values with its digest, which reveals later changes.
 
-    The digest is of the other keys in alphabetical order, as the shortest ASCII that JSON knows.  It is no signature:
-    who changes a manifest can also write a new one.
+    The digest is of the other keys in alphabetical order, as the shortest ASCII JSON.  It is no signature: whoever
+    changes a manifest can also write a new digest.
     """
     others = {key: value for key, value in manifest.items() if key != DIGEST}
     canonical = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -143,7 +137,7 @@ def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
 
     Args:
         value: ``files``: name to ``sha256``, ``bytes`` and, for a model file, ``precision`` and ``format``.
-        kind: Says which files are required, which of them is the float32 ONNX file, and which precisions there are.
+        kind: Defines the required files, the float32 ONNX file among them, and the precisions.
     """
     files = mapping("files", value)
     missing = [name for name in kind.required if name not in files]
@@ -154,21 +148,18 @@ def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
         file_name("files", name)
         entry = mapping(f"files.{name}", raw)
         if set(entry) not in ({"sha256", "bytes"}, {"sha256", "bytes", "precision", "format"}):
-            found = ", ".join(map(repr, entry))
-            raise ManifestError(f"files.{name}: found {found:.200}, expected sha256, bytes (precision, format)")
+            raise wrong(f"files.{name}", [*entry], "sha256, bytes (precision, format)")
         precision, form = entry.get("precision", ""), entry.get("format", "")
         if "format" in entry:
             one_of(f"files.{name}.precision", precision, ("fp32",) if name == kind.model else kind.precisions)
             if not isinstance(form, str) or not _FORMAT.fullmatch(form):
-                raise ManifestError(f"files.{name}.format: found {form!r:.80}, expected a name such as onnx-int8")
+                raise wrong(f"files.{name}.format", form, "a name such as onnx-int8")
             if form in {other.format for other in result.values()}:
-                raise ManifestError(
-                    f"files.{name}.format: found {form} a second time, expected one file of each format"
-                )
+                raise ManifestError(f"files.{name}.format: {form} is given twice; each format has one file")
         size = whole(f"files.{name}.bytes", entry["bytes"], 1, MAX_FILE_BYTES)
         result[name] = FileEntry(digest(f"files.{name}.sha256", entry["sha256"]), size, precision, form)
     if result[kind.model].format != "onnx":
-        raise ManifestError(f"files.{kind.model}: found {files[kind.model]!r:.120}, expected format 'onnx'")
+        raise wrong(f"files.{kind.model}.format", result[kind.model].format, "'onnx'")
     return result
 
 
@@ -176,20 +167,19 @@ def read_classes(value: Any, least: int) -> tuple[str, ...]:
     """Return different printable names, ``least`` or more of them."""
     valid = isinstance(value, list) and all(map(_printable, value))
     if not valid or not least <= len(value) == len(set(value)):
-        count = f"{least} or more " if least else ""
-        raise ManifestError(f"classes: found {value!r:.80}, expected {count}different printable names")
+        raise wrong("classes", value, f"{f'{least} or more ' if least else ''}different printable names")
     return tuple(value)
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
     """Return a JSON object."""
     if not isinstance(value, dict):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected an object")
+        raise wrong(name, value, "an object")
     return value
 
 
 def exact_keys(name: str, value: Mapping[str, Any], expected: Sequence[str]) -> None:
-    """Refuse a missing and an unknown key."""
+    """Refuse missing and unknown keys."""
     missing = [key for key in expected if key not in value]
     unknown = [key for key in value if key not in expected]
     if missing:
@@ -199,7 +189,7 @@ def exact_keys(name: str, value: Mapping[str, Any], expected: Sequence[str]) -> 
 
 
 def fields(name: str, value: Any, readers: Readers) -> dict[str, Any]:
-    """Return a JSON object with exactly these keys, each value as its reader returns it."""
+    """Return a JSON object with exactly these keys, each value checked by its reader."""
     found = mapping(name, value)
     exact_keys(name, found, tuple(readers))
     return {key: read(f"{name}.{key}", found[key]) for key, read in readers.items()}
@@ -208,70 +198,67 @@ def fields(name: str, value: Any, readers: Readers) -> dict[str, Any]:
 def boolean(name: str, value: Any) -> bool:
     """Return true or false."""
     if not isinstance(value, bool):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected true or false")
+        raise wrong(name, value, "true or false")
     return value
 
 
 def number(name: str, value: Any) -> float:
     """Return a finite number."""
-    # Integers that no float can hold, too.
+    # Also refuses integers too large for a float.
     if type(value) not in (int, float) or not -sys.float_info.max <= value <= sys.float_info.max:
-        raise ManifestError(f"{name}: found {value!r:.80}, expected a number")
+        raise wrong(name, value, "a number")
     return float(value)
 
 
 def positive(name: str, value: Any) -> float:
     """Return a number above 0."""
-    found = number(name, value)
-    if found <= 0:
-        raise ManifestError(f"{name}: found {found}, expected a number above 0")
+    if (found := number(name, value)) <= 0:
+        raise wrong(name, value, "a number above 0")
     return found
 
 
 def share(name: str, value: Any) -> float:
     """Return a number from 0 to 1."""
-    found = number(name, value)
-    if not 0 <= found <= 1:
-        raise ManifestError(f"{name}: found {found}, expected a number from 0 to 1")
+    if not 0 <= (found := number(name, value)) <= 1:
+        raise wrong(name, value, "a number from 0 to 1")
     return found
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
     """Return a whole number within limits."""
     if type(value) is not int or not low <= value <= high:
-        raise ManifestError(f"{name}: found {value!r:.80}, expected a whole number from {low} to {high}")
+        raise wrong(name, value, f"a whole number from {low} to {high}")
     return value
 
 
 def text(name: str, value: Any, *, empty: bool = False) -> str:
-    """Return one line of text that can be printed."""
+    """Return one line of printable text."""
     if not _printable(value) and not (empty and value == ""):
-        expected = f"one line of printable text of at most {LONGEST_TEXT} characters"
-        raise ManifestError(f"{name}: found {value!r:.120}, expected {expected}")
+        raise wrong(name, value, f"one line of printable text of at most {LONGEST_TEXT} characters")
     return str(value)
 
 
 def file_name(name: str, value: Any) -> str:
-    """Return a plain name of a file beside the document: no folder, no drive, no way out."""
+    """Return the plain name of a file beside the document: no folder, no drive, no way out."""
     if not isinstance(value, str) or not _FILE_NAME.fullmatch(value) or value == "manifest.json":
-        raise ManifestError(f"{name}: found the name {value!r:.120}, expected a plain file name")
+        raise wrong(name, value, "a plain file name")
     return value
 
 
 def digest(name: str, value: Any) -> str:
     """Return a SHA-256 in hex."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected 64 lower-case hex digits")
+        raise wrong(name, value, "64 lower-case hex digits")
     return value
 
 
 def one_of(name: str, value: Any, expected: Sequence[Any]) -> Any:
     """Return one of these values."""
     if value not in expected or isinstance(value, bool):
-        raise ManifestError(f"{name}: found {value!r:.80}, expected {' or '.join(map(repr, expected))}")
+        raise wrong(name, value, " or ".join(map(repr, expected)))
     return value
 
 
 def _printable(value: Any) -> bool:
-    """Whether it is text without characters that move the cursor or reverse the terminal's text."""
+    """Return whether it is text without characters that move the cursor or reverse the terminal's text."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()

@@ -1,4 +1,4 @@
-"""Open a bundle of any task and hand out only what was checked."""
+"""Open a bundle of any task; everything that is handed out was checked."""
 
 from __future__ import annotations
 
@@ -73,27 +73,24 @@ class Bundle(Generic[Kind_co]):
 
     @property
     def manifest_sha256(self) -> str:
-        """SHA-256 of ``manifest.json``, which holds those of all other files: of the whole bundle, then."""
+        """SHA-256 of ``manifest.json``; as that holds the hashes of all other files, it identifies the whole bundle."""
         return hashlib.sha256(files.read_manifest(self.path)).hexdigest()
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it is the bundle that came with sonoforge."""
+        """Whether it is the bundle shipped with sonoforge."""
         return self.path.resolve() == SHIPPED.resolve()
 
     def read(self, name: str) -> bytes:
         """Read one file, checked against its size and SHA-256.
 
         Raises:
-            DamagedBundleError: The file is missing, of another size or of another content.
+            DamagedBundleError: The file is missing or has another size or content.
         """
         return files.read_checked(self.path, name, self.manifest.files[name])
 
     def extract(self, name: str, folder: Path) -> Path:
-        """Write a model file's checked bytes to a folder, where its program can open them, and return its path.
-
-        What it is opened with goes beside it, see `companions`.
-        """
+        """Write a model file and its `companions` to a folder, for programs that open files, and return its path."""
         for file in (name, *companions(name)):
             if file in self.manifest.files:
                 (folder / file).write_bytes(self.read(file))
@@ -103,7 +100,7 @@ class Bundle(Generic[Kind_co]):
         """Read the arrays of an ``.npz`` file.
 
         Raises:
-            BundleError: One of them is missing, of another type or shape, or not finite.
+            BundleError: An array is missing, of another type or shape, or not finite.
         """
         where = f"{self.path}: {name}"
         return files.checked_arrays(files.load_arrays(where, self.read(name)), where, expected)
@@ -112,7 +109,7 @@ class Bundle(Generic[Kind_co]):
         """Return the golden inputs and outputs; see ``golden_arrays`` of the task's manifest.
 
         Raises:
-            BundleError: The arrays are missing, of another shape, or not usable.
+            BundleError: An array is missing, of another shape, or not usable.
         """
         arrays = self.arrays("golden.npz", self.manifest.golden_arrays)
         problem = self.manifest.golden_problem(arrays)
@@ -122,7 +119,7 @@ class Bundle(Generic[Kind_co]):
 
 
 def companions(name: str) -> tuple[str, ...]:
-    """Return what may lie beside a model file: the record of an engine, the weights of an OpenVINO file."""
+    """Return the files that may belong to a model file: the record of an engine, the weights of an OpenVINO file."""
     weights = (f"{name.removesuffix('.xml')}.bin",) if name.endswith(".xml") else ()
     return (f"{name}.json", *weights)
 
@@ -136,9 +133,9 @@ def open_bundle(path: Path | str | None, kind: type[Kind]) -> Bundle[Kind]: ...
 
 
 def open_bundle(path: Path | str | None = None, kind: type[Manifest] = ClassifierManifest) -> Bundle[Manifest]:
-    """Open a bundle and check its manifest and that every listed file is there with its size.
+    """Open a bundle; check its manifest, and that every listed file is there with its size.
 
-    The content of a file is checked when it is read, before use.
+    The content of a file is checked when it is read.
 
     Examples:
         >>> from sonoforge.runtime import open_bundle
@@ -148,10 +145,10 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     Args:
         path: A bundle's folder or ``.zip``, or the run folder that holds it as ``bundle``; None for the bundle shipped
             with sonoforge.
-        kind: What it must be; `Manifest` for a bundle of any task.
+        kind: Required kind; `Manifest` for a bundle of any task.
 
     Raises:
-        SonoforgeError: No bundle there, or one that is damaged, of another task, or that this version does not know.
+        SonoforgeError: There is no bundle, or it is damaged, of another task, or unknown to this version.
     """
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give the folder or .zip of one")
@@ -165,16 +162,16 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     except SonoforgeError as error:
         raise ManifestError(f"{path}: manifest.json: {error}") from error
     if not isinstance(manifest, kind):
-        raise BundleError(f"{path}: found {manifest.owner}'s bundle, expected {kind.owner}'s; use {manifest.used_by}")
+        raise BundleError(f"{path}: this is {manifest.owner}'s bundle, not {kind.owner}'s; use {manifest.used_by}")
     files.check_sizes(path, manifest.files)
     return Bundle(path, manifest)
 
 
 def manifest_kind(task: str) -> type[Manifest]:
-    """Return the manifest's class of one of `TASKS`; of another a `KeyError`."""
+    """Return the manifest class of one of `TASKS`; raise `KeyError` for others."""
     if task == ClassifierManifest.task:
         return ClassifierManifest
-    from sonoforge.runtime.bundle.generation import GeneratorManifest  # noqa: PLC0415 - no classifier waits for it
+    from sonoforge.runtime.bundle.generation import GeneratorManifest  # noqa: PLC0415 - not for classifiers
 
     return {GeneratorManifest.task: GeneratorManifest}[task]
 
@@ -183,14 +180,14 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read and check the content of a ``manifest.json``.
 
     Raises:
-        SonoforgeError: One line: which key, what was found, what was expected.
+        SonoforgeError: One line: which key, what is wrong.
     """
     raw = load_json(data)
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1
-        raise ManifestError(f"format_version: found {version!r:.80}, expected {FORMAT_VERSION}; update sonoforge")
+        raise ManifestError(f"format_version: {version!r:.80} is not {FORMAT_VERSION}; update sonoforge")
     if task not in TASKS:
-        raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")
+        raise ManifestError(f"task: {task!r:.80} is not {' or '.join(map(repr, TASKS))}; update sonoforge")
     kind = manifest_kind(task)
     exact_keys("manifest", raw, (*_KEYS, *kind.keys, *(key for key in kind.optional if key in raw)))
     for key in _HEADER:
@@ -198,11 +195,11 @@ def parse_manifest(data: bytes) -> Manifest:
     manifest = kind.parse(raw)
     try:
         digest = with_digest(raw)[DIGEST]
-    except (ValueError, RecursionError) as error:  # a number beyond all bounds, a thousand levels
-        raise ManifestError(f"found what JSON cannot hold ({str(error)[:80]})") from error
+    except (ValueError, RecursionError) as error:  # a huge number, a thousand levels
+        raise ManifestError(f"it holds a value that JSON cannot ({str(error)[:80]})") from error
     if raw[DIGEST] != digest:
         raise ManifestError(
-            f"{DIGEST}: found {raw[DIGEST]!r:.80}, expected the SHA-256 of all other keys, as it was when the bundle "
-            "was written: the manifest was changed; take the bundle from its source again"
+            f"{DIGEST}: {raw[DIGEST]!r:.80} is not the SHA-256 of all other keys: the manifest was changed after the "
+            "bundle was written; take the bundle from its source again"
         )
     return manifest

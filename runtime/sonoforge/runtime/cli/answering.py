@@ -11,13 +11,12 @@ from sonoforge.runtime.atomic import prepare_folder, write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin
 from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.neighbouring_frames import Sweeps
-from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats
+from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats, Sweeps
 from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.explanations.overlay import OverlayFolder
+    from sonoforge.runtime.explanations import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
 
@@ -73,7 +72,7 @@ class Answering:
         self._fingerprints: dict[str, Fingerprint] = {}
         self._overlays: OverlayFolder | None = None
         if extras.overlay:
-            from sonoforge.runtime.explanations.overlay import OverlayFolder  # noqa: PLC0415 - only with --overlay
+            from sonoforge.runtime.explanations import OverlayFolder  # noqa: PLC0415 - only with --overlay
 
             self._overlays = OverlayFolder(Path(extras.overlay))
         for folder in filter(None, (extras.sr, extras.sc)):
@@ -88,7 +87,7 @@ class Answering:
             self._input = read_stdin()
         names = dict(zip(files, files, strict=True))
         if self._extras.anonymous:
-            from sonoforge.runtime.images.anonymous import pseudonyms  # noqa: PLC0415 - only with --anonymous
+            from sonoforge.runtime.images.inputs import pseudonyms  # noqa: PLC0415 - only with --anonymous
 
             names = pseudonyms(files, {STDIN: self._input}, self._seen)
         if self._overlays:
@@ -109,7 +108,7 @@ class Answering:
     def _named(self, file: str, entry: Entry) -> Entry:
         if not self._extras.anonymous:
             return entry
-        from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous
+        from sonoforge.runtime.images.inputs import hide  # noqa: PLC0415 - only with --anonymous
 
         return hide(entry, file, self._names[file])
 
@@ -140,7 +139,7 @@ class Answering:
         more: dict[str, Any] = {}
         unwritten = []
         if self._overlays:
-            from sonoforge.runtime.explanations.overlay import write  # noqa: PLC0415 - only with --overlay
+            from sonoforge.runtime.explanations import write  # noqa: PLC0415 - only with --overlay
 
             picture = self._overlays.target(self._names[file])
             try:
@@ -149,15 +148,15 @@ class Answering:
             except SonoforgeError as error:
                 unwritten.append(str(error))
         if self._extras.sr and "dicom" in answered.entry:
-            from sonoforge.runtime.images.dicom.structured_report import write_report  # noqa: PLC0415 - only with --sr
+            from sonoforge.runtime.images.dicom.derived_objects import write_report  # noqa: PLC0415 - only with --sr
 
             try:
                 more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
             except SonoforgeError as error:
                 unwritten.append(str(error))
         if self._extras.sc and "dicom" in answered.entry:
-            from sonoforge.runtime.explanations.overlay import draw  # noqa: PLC0415 - only with --sc
-            from sonoforge.runtime.images.dicom.secondary_capture import write_capture  # noqa: PLC0415 - only with --sc
+            from sonoforge.runtime.explanations import draw  # noqa: PLC0415 - only with --sc
+            from sonoforge.runtime.images.dicom.derived_objects import write_capture  # noqa: PLC0415 - only with --sc
 
             try:
                 drawn = write_capture(

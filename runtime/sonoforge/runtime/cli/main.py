@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import io
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, cast
 from sonoforge.runtime.cli import options, verbs
 from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
+from sonoforge.runtime.cli.verbs import import_for
 from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
@@ -27,50 +27,46 @@ log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
-def _import(what: str, module: str, extra: str, otherwise: str = "") -> Any:
-    """Import a verb's module, or say which extra installs what it needs."""
-    try:
-        return importlib.import_module(f"sonoforge.{module}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("sonoforge"):
-            raise
-        package = f"'sonoforge[{extra}]'" if extra else "sonoforge"
-        remedy = f"pip install {package}{otherwise}"
-        raise SonoforgeError(f"sonoforge {what}: {error.name} is not installed; {remedy}") from error
-
-
 def _run(arguments: Sequence[str]) -> int:
     words = [*arguments[arguments[:1] == ["help"] :]]
     own = words[: words.index(options.NO_MORE_OPTIONS)] if options.NO_MORE_OPTIONS in words else words
-    asked = {"-h", "--help", "--help-all"}.intersection(own)
+    asked = {"-h", "--help"}.intersection(own)
     if asked or words != [*arguments]:
-        words = [word for word in words if word not in asked]
-        print(_help(words, "--help-all" in asked))
+        print(_help([word for word in words if word not in asked]))
         return 0
     if words[:1] == ["--version"]:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
 
         print(f"sonoforge {version('sonoforge')}")
         return 0
-    if not words or (len(words) == 1 and verbs.subverbs(words[0])):
-        print(_help(words, everything=False))
+    if words[:1] == ["--completion"]:
+        print(import_for("--completion", "runtime.cli.completion", "completion").script(words[1:]))
         return 0
-    name, rest = verbs.find(words)
+    if not words or (len(words) == 1 and verbs.subverbs(words[0])):
+        print(_help(words))
+        return 0
+    return _run_verb(*verbs.find(words))
+
+
+def _run_verb(name: str, rest: Sequence[str]) -> int:
     if name in ("classify", "listen"):  # before numpy is imported: see `_BLAS_THREADS`
         os.environ.setdefault(_BLAS_THREADS, "1")
-    verb, config_class = verbs.VERBS[name], _config_class(name)
+    verb, config_class = verbs.VERBS[name], verbs.config_class(name)
     given = options.parse(options.build_parser(f"sonoforge {name}", config_class), rest)
-    common = {key: given.pop(key, None) for key in options.COMMON}
-    config = options.resolve_config(config_class, given, Path(str(common["config"])) if common["config"] else None)
+    common = {key: given.pop(key, None) for key in (*options.COMMON, options.SET)}
+    file = Path(str(common["config"])) if common["config"] else None
+    settings = cast(list[str], common[options.SET] or [])
+    config = options.resolve_config(config_class, given, file, settings)
     configure_logging(bool(common["quiet"]), answers=not common["json"])
     if common["dry_run"]:
         _print_json(options.flatten(config))
         return 0
-    if verb.instead and getattr(config, verb.instead.setting):
-        setting, other, extra, otherwise = verb.instead
-        module = _import(f"{name} {setting.upper()}", other, extra, otherwise)
+    for own_setting, other, extra, otherwise in verb.instead:
+        if getattr(config, own_setting):
+            module = import_for(f"{name} {own_setting.upper()}", other, extra, otherwise)
+            break
     else:
-        module = _import(name, verb.module(name), verb.extra)
+        module = import_for(name, verb.module(name), verb.extra)
     gc.freeze()  # what has been imported stays, and need not be looked at again
     gc.enable()  # paused by `main`
     continued = _continued(name, rest, config)
@@ -94,7 +90,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
     if not remote:
         return cast(options.Outcome, module.main(config))
     url, working_in = remote
-    runs = _import(f"{name} --out {url}", "training.remote_runs", "remote")
+    runs = import_for(f"{name} --out {url}", "training.remote_runs", "remote")
     return cast(options.Outcome, runs.work_at(url, lambda folder: module.main(working_in(folder))))
 
 
@@ -106,12 +102,7 @@ def _continued(name: str, rest: Sequence[str], config: Any) -> str:
     return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])
 
 
-def _config_class(name: str) -> Any:
-    module, own = verbs.VERBS[name].config(name)
-    return getattr(_import(name, module, verbs.VERBS[name].extra), own)
-
-
-def _help(words: Sequence[str], everything: bool) -> str:
+def _help(words: Sequence[str]) -> str:
     """Return the help of the verb that some words begin with, of verbs like it, or the list of all."""
     from sonoforge.runtime.cli import help as pages  # noqa: PLC0415 - textwrap, which no other command needs
 
@@ -120,7 +111,7 @@ def _help(words: Sequence[str], everything: bool) -> str:
     if len(words) == 1 and verbs.subverbs(words[0]):
         return pages.of_noun(words[0])
     name, _ = verbs.find(words)
-    return pages.of_verb(name, _config_class(name), everything)
+    return pages.of_verb(name, verbs.config_class(name))
 
 
 def _print_json(value: object) -> None:

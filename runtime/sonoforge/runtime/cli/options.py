@@ -1,10 +1,13 @@
-"""A frozen dataclass is the only source of a verb's flags, config keys, defaults and checks.
+"""A frozen dataclass is the only source of a verb's flags, settings, defaults and checks.
 
 A verb is a module ``PACKAGE/verbs/NAME.py`` with ``main(config) -> Outcome``, and a class ``NameConfig`` in
-``PACKAGE/verbs/settings``, which imports no more than the base install: a frozen dataclass whose fields are made with
-`option`, with ``EXAMPLES`` for ``--help`` and, where it has many options, ``ESSENTIAL``: the keys of those that
-``--help`` shows.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as
-the one object that ``main`` returns.  All else goes through `logging` to stderr.
+``PACKAGE/verbs/settings`` that imports no more than the base install: a frozen dataclass whose fields are declared by
+`option` (a flag), `setting` (a key for ``--set`` and ``--config``), `argument` or `group`, with ``EXAMPLES`` for
+``--help``.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the
+one object that ``main`` returns.  All else goes through `logging` to stderr.
+
+Every option has a key: its field's name, or ``gan.learning_rate`` in a group whose key is ``gan``.  Config files,
+``--set`` and the ``config.yaml`` of run folders use these keys.
 
 argparse rather than typer: the base install is numpy, onnxruntime and pillow alone, and
 ``sonoforge classify`` must start in the time that those three take to import.
@@ -18,7 +21,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,29 +53,29 @@ def option(
     limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
     aliases: Sequence[str] = (),
-    **traits: bool,
+    **traits: Any,
 ) -> Any:
-    """Declare one option of a verb's settings: its default and its entry in ``--help``.
+    """Declare an option with a flag.
 
     Args:
         default: The value when neither flag nor config file gives one; absent for a required option.
-        help: One line for ``--help``, with the unit if any; after a line break, what ``--help-all`` adds.
+        help: One line for ``--help``, with the unit if any; after a line break, what ``sonoforge settings`` adds.
         choices: The only values allowed; the closest is suggested for a mistyped one.
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
-        aliases: Other names of the flag and of the config key, such as ``size`` for ``image_size``.
-        traits: ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its flag is the first alias
-            alone, for a word that no field of Python can have (``class``); see also `repeated_option`,
-            `runs_folder` and `argument`.
+        aliases: Other names of the flag and of the key, such as ``size`` for ``image_size``.
+        traits: ``key``: its key, if that is not the field's name; ``takes_url``: it may be at a URL that the verb opens
+            itself; ``renamed``: its flag is the first alias alone, for a word that cannot name a Python field
+            (``class``); see also `setting`, `repeated_option`, `runs_folder` and `argument`.
     """
-    metadata: dict[str, Any] = {
-        "help": help,
-        "choices": choices,
-        "limits": limits,
-        "metavar": metavar,
-    }
-    metadata |= {"aliases": tuple(aliases), "positional": False, "repeated": False, "renamed": False, **traits}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
+    defaults = {"key": "", "flagged": True, "positional": False, "repeated": False, "renamed": False}
+    return dataclasses.field(default=default, metadata={**metadata, **defaults, **traits})
+
+
+def setting(default: Any, key: str, *, help: str, **about: Any) -> Any:
+    """Declare an option without a flag: ``--set KEY=VALUE``, or ``KEY: VALUE`` in a config file.  See `option`."""
+    return option(default, help=help, key=key, flagged=False, **about)
 
 
 def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
@@ -82,8 +85,7 @@ def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
 
 def runs_folder() -> Any:
     """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL.  See `option`."""
-    help = "folder of the numbered run folders, or a URL: s3://bucket/runs"
-    return option("runs", help=help, metavar="FOLDER", of_runs=True)
+    return option("runs", help="folder for run folders, or s3://bucket/runs", metavar="FOLDER", of_runs=True)
 
 
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
@@ -91,35 +93,50 @@ def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence
     return option(default, help=help, choices=choices, positional=True)
 
 
-def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = (), of: str = "") -> Any:
+def group(
+    default: Any, *, key: str = "", title: str, flags: str = "", prefix: str = "", without: Sequence[str] = ()
+) -> Any:
     """Declare a field that holds settings shared between verbs: a frozen dataclass of options.
 
-    On the command line and in a config file its options appear beside the verb's own, so each is declared only once:
-    ``gan: GanSettings = group(GanSettings(), title="the generator", prefix="gan_")`` gives ``--gan-recipe`` and the
-    key ``gan_recipe``.
+    ``gan: GanSettings = group(GanSettings(), key="gan", title="the generator", flags="recipe", prefix="gan-")`` gives
+    the keys ``gan.recipe``, ``gan.learning_rate``, ... and the flag ``--gan-recipe``.
 
     Args:
-        default: The settings where neither flag nor config file changes them.
-        title: Heading in ``--help``.
-        prefix: Put before the options' names, to distinguish them from the verb's own.
+        default: The settings where nothing changes them.
+        key: Put before their keys; empty for keys as if they were the verb's own.
+        title: What they are settings of.
+        flags: Names of those that have a flag in this verb; the others are settings.
+        prefix: Put before the flags' names, to distinguish them from the verb's own.
         without: Options that the verb sets itself.
-        of: The verb whose help lists these options; here they are one line.
     """
-    metadata = {"title": title, "prefix": prefix, "without": tuple(without), "of": of}
+    metadata = {"title": title, "group": key, "flags": flags.split(), "prefix": prefix, "without": tuple(without)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises one-line errors instead of printing the usage block and exiting."""
 
+    settings: Mapping[str, list[str]] = types.MappingProxyType({})  # keys without a flag, by the flag that it would be
+
     def error(self, message: str) -> typing.NoReturn:
         for word in message.split():
             flag = word.split("=")[0].rstrip(":")
             if flag.startswith("--"):
+                if flag in self.settings:
+                    raise SonoforgeError(
+                        f"{self.prog}: {flag} is a setting, not a flag; use {_either(self.settings[flag])}"
+                    )
                 known = list(self._option_string_actions)
-                message += "" if flag in known else did_you_mean(flag, known)
+                if flag not in known:
+                    hint = did_you_mean(flag, [*known, *self.settings])
+                    meant = hint.removeprefix(" (did you mean ").removesuffix("?)")
+                    message += hint.replace(meant, _either(self.settings[meant])) if meant in self.settings else hint
                 break
         raise SonoforgeError(f"{self.prog}: {message.replace(_NAME, '')}; see {self.prog} --help")
+
+
+def _either(keys: Sequence[str]) -> str:
+    return " or ".join(f"--set {key}=VALUE" for key in keys)
 
 
 class _AnyWidth(argparse.HelpFormatter):
@@ -144,18 +161,34 @@ class Option(NamedTuple):
     """One option of a verb, its own or a group's."""
 
     path: tuple[str, ...]  # fields that lead from the verb's settings to the value
-    flag: str  # as typed; of a positional argument, the key
-    title: str  # heading in the help; empty for the verb's own
-    block: str  # the verb whose help lists it, where that is another
+    key: str  # in config files, and for --set
+    flags: tuple[str, ...]  # the first is the one that is spoken of; none of a setting or an argument
+    title: str  # of its group; empty for the verb's own
     kind: type  # of one value
     several: bool
     default: Any
+    declared_in: str  # module
     metadata: Mapping[str, Any]
 
     @property
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is dataclasses.MISSING
+
+    @property
+    def positional(self) -> bool:
+        """Whether it is given without a flag."""
+        return bool(self.metadata["positional"])
+
+    @property
+    def is_setting(self) -> bool:
+        """Whether it has no flag."""
+        return not self.flags and not self.positional
+
+    @property
+    def name(self) -> str:
+        """How messages name it: ``--image-size``, ``--set gan.learning_rate`` or ``RUN``."""
+        return self.flags[0] if self.flags else self.key.upper() if self.positional else f"--set {self.key}"
 
     def value(self, config: Any) -> Any:
         """Return its value in a verb's settings."""
@@ -165,69 +198,73 @@ class Option(NamedTuple):
 @functools.cache
 def options(config_class: Any) -> Mapping[str, Option]:
     """Return every option of a verb's settings by its key."""
-    return types.MappingProxyType(_found(config_class, ("", "", "")))
+    return types.MappingProxyType(dict(_found(config_class, {})))
 
 
-def _found(settings: Any, names: tuple[str, str, str], path: tuple[str, ...] = ()) -> dict[str, Option]:
-    """Return the options of a verb's settings, or of a group inside them.
+def _found(settings: Any, about: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Option]]:
+    """Yield the options of a verb's settings, or of a group inside them, by key.
 
     Args:
         settings: A class, or an instance with other defaults.
-        names: Prefix, title and verb of the group.
-        path: Fields that lead to it.
+        about: What `group` says of them; empty for the verb's own.
+        path: Fields that lead to them.
     """
     own = settings if isinstance(settings, type) else type(settings)
     annotations = typing.get_type_hints(own)
-    prefix, title, block = names
-    found: dict[str, Option] = {}
+    before = f"{about['group']}." if about.get("group") else ""
     for field in dataclasses.fields(own):
         default = field.default if isinstance(settings, type) else getattr(settings, field.name)
         inner_path, metadata = (*path, field.name), field.metadata
-        if "prefix" in metadata:
-            within = prefix + metadata["prefix"]
-            inner = _found(default, (within, metadata["title"], block or metadata["of"]), inner_path)
-            left_out = {within + name for name in metadata["without"]}
-            found |= {key: option for key, option in inner.items() if key not in left_out}
-        elif metadata:
-            key = prefix + field.name
-            named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
-            typed = key if metadata["positional"] else flag(named["aliases"][0] if metadata["renamed"] else key)
-            found[key] = Option(
-                inner_path,
-                typed,
-                title,
-                block,
-                *_element_type(annotations[field.name]),
-                default=default,
-                metadata=named,
+        if "group" in metadata:
+            yield from _found(default, metadata, inner_path)
+        elif metadata and field.name not in about.get("without", ()):
+            key = metadata["key"] or before + field.name
+            flagged = field.name in about["flags"] if about else metadata["flagged"] and not metadata["positional"]
+            names = metadata["aliases"] if metadata["renamed"] else (field.name, *metadata["aliases"])
+            flags = tuple(dict.fromkeys(flag(about.get("prefix", "") + name) for name in names)) if flagged else ()
+            kind, several = _element_type(annotations[field.name])
+            aliases = tuple(before + alias for alias in metadata["aliases"])
+            title, module = about["title"] if before else "", _declared_in(own, field.name)
+            yield (
+                key,
+                Option(inner_path, key, flags, title, kind, several, default, module, {**metadata, "aliases": aliases}),
             )
-    return found
 
 
-def flag(key: str) -> str:
-    """Return the flag of a config key."""
-    return "--" + key.replace("_", "-")
+def _declared_in(own: type, field: str) -> str:
+    return next(base.__module__ for base in own.__mro__ if field in vars(base).get("__annotations__", {}))
+
+
+def flag(name: str) -> str:
+    """Return the flag of a name."""
+    return "--" + name.replace("_", "-").replace(".", "-")
 
 
 def format_value(value: object) -> str:
     """Return a setting as it is typed."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(format_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def flags_of(option: Option) -> list[str]:
-    """Return all flags of an option, each once; the first is the one that is spoken of."""
-    return [*dict.fromkeys((option.flag, *map(flag, option.metadata["aliases"])))]
+def typed(option: Option, value: object) -> list[str]:
+    """Return the words that give an option a value on the command line."""
+    if not option.flags:
+        return ["--set", f"{option.key}={format_value(value)}"]
+    if isinstance(value, bool):
+        return [option.flags[0] if value else f"--no-{option.flags[0][2:]}"]
+    return [option.flags[0], format_value(value)]
 
 
 def with_flag(message: str, config_class: Any) -> str:
-    """Return an error with the flag in place of the argument's name that it begins with.
+    """Return an error with the flag, or ``--set KEY``, in place of the argument's name that it begins with.
 
-    Library functions name their arguments (``psi: found 3``); a user typed ``--psi``.  Unchanged are messages that
-    begin with anything but the field name of exactly one option.
+    Library functions name their arguments (``psi: found 3``); a user typed ``--psi``.  Messages that begin with
+    anything but the field name of exactly one option are unchanged.
     """
     name, colon, rest = message.partition(": ")
-    flags = [option.flag for option in options(config_class).values() if option.path[-1] == name]
-    return flags[0] + colon + rest if colon and len(flags) == 1 else message
+    names = [option.name for option in options(config_class).values() if option.path[-1] == name]
+    return names[0] + colon + rest if colon and len(names) == 1 else message
 
 
 def flatten(config: Any) -> dict[str, object]:
@@ -250,7 +287,7 @@ def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
     if not found or not isinstance(value, str) or "://" not in value or "takes_url" in found.metadata:
         return None
     if "of_runs" not in found.metadata:
-        raise SonoforgeError(f"{found.flag}: found {value}, expected a folder or file of this machine")
+        raise SonoforgeError(f"{found.name}: {value} is a URL; give a folder or file of this machine")
     return value, functools.partial(_replaced, config, found.path)
 
 
@@ -260,6 +297,7 @@ def _replaced(config: Any, path: Sequence[str], value: str) -> Any:
     return dataclasses.replace(config, **{path[0]: inner})
 
 
+SET = "--set"  # as argparse names its values: no key, which may be ``set``
 COMMON = {
     "config": ("FILE", "read settings from a YAML or JSON file; flags win"),
     "json": ("", "print the answer as one JSON object"),
@@ -267,11 +305,11 @@ COMMON = {
     "dry_run": ("", "print the resolved settings and stop"),
     "debug": ("", "show the traceback of an error"),
 }
-"""Placeholder and help of the options that every verb has."""
+"""Placeholder and help of the options that every verb has; those with settings also have ``--set KEY=VALUE``."""
 
 
 def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
-    """Build the argument parser of one verb from its settings; `help` says what they are."""
+    """Build the argument parser of one verb from its settings; `help` describes them."""
     parser = _Parser(
         prog=program,
         usage="",  # it would be composed for every command, which takes milliseconds
@@ -280,15 +318,21 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
+    settings: dict[str, list[str]] = {}
     for key, option in options(config_class).items():
-        flags = flags_of(option)
-        if option.metadata["positional"]:
+        if option.positional:
             count = "*" if option.several else "?"  # a required one may come from a config file: resolve_config checks
             parser.add_argument(key, nargs=count, metavar=key.upper())
+        elif option.is_setting:
+            for name in {flag(key), *(flag(key[at + 1 :]) for at, letter in enumerate(key) if letter == ".")}:
+                settings.setdefault(name, []).append(key)
         elif option.kind is bool:
-            parser.add_argument(*flags, dest=key, action=argparse.BooleanOptionalAction)
+            parser.add_argument(*option.flags, dest=key, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(*flags, dest=key, action="append" if option.metadata["repeated"] else "store")
+            parser.add_argument(*option.flags, dest=key, action="append" if option.metadata["repeated"] else "store")
+    if settings:
+        parser.add_argument(SET, dest=SET, action="append")
+        parser.settings = settings
     for key, (metavar, _) in COMMON.items():
         parser.add_argument(flag(key), action="store" if metavar else "store_true")
     return parser
@@ -328,19 +372,19 @@ def read_config_file(path: Path) -> Mapping[str, object]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise SonoforgeError(f"{path}: found no file but a folder, a pipe or a device, expected a config file")
+            raise SonoforgeError(f"{path}: a folder, a pipe or a device, not a config file")
         with path.open("rb") as stream:
             text = stream.read(_MOST_CONFIG_BYTES + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise SonoforgeError(f"{path}: cannot be read as a config file ({error})") from error
     if len(text) > _MOST_CONFIG_BYTES:
-        raise SonoforgeError(f"{path}: found more than {_MOST_CONFIG_BYTES // 10**6} MB, expected a config file")
+        raise SonoforgeError(f"{path}: more than {_MOST_CONFIG_BYTES // 10**6} MB, so not a config file")
     try:
         values = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
     except RecursionError as error:
-        raise SonoforgeError(f"{path}: found values inside values, too deep to read; expected option: value") from error
+        raise SonoforgeError(f"{path}: values are nested too deep to read; write KEY: VALUE") from error
     if not isinstance(values, dict):
-        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected a mapping of option to value")
+        raise SonoforgeError(f"{path}: holds a {type(values).__name__}, not KEY: VALUE")
     return values
 
 
@@ -375,7 +419,7 @@ def _parse_yaml(path: Path, text: str) -> object:
 def _refuse_twice(path: Path, keys: Sequence[Any]) -> None:
     twice = [key for i, key in enumerate(keys) if key in keys[:i]]
     if twice:
-        raise SonoforgeError(f"{path}: found {str(twice[0])[:80]!r} twice, expected every option once; remove one line")
+        raise SonoforgeError(f"{path}: gives {str(twice[0])[:80]!r} twice; remove one line")
 
 
 def _convert(option: Option, raw: Any) -> Any:
@@ -383,7 +427,7 @@ def _convert(option: Option, raw: Any) -> Any:
     if raw is None or not option.several:
         return None if raw is None else _convert_one(option, raw)
     if not isinstance(raw, str | list | tuple):
-        raise SonoforgeError(f"{option.flag}: found {raw!r}, expected a list")
+        raise SonoforgeError(f"{option.name}: found {raw!r}, expected a list")
     if isinstance(raw, str):
         raw = [raw] if option.metadata["repeated"] else raw.split(",")
     return tuple(_convert_one(option, value) for value in raw)
@@ -393,10 +437,12 @@ _KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 
 def _convert_one(option: Option, raw: Any) -> Any:
-    flag, kind, choices = option.flag, option.kind, option.metadata["choices"]
+    name, kind, choices = option.name, option.kind, option.metadata["choices"]
     if kind is bool:
+        if raw in ("true", "false"):  # of --set
+            return raw == "true"
         if not isinstance(raw, bool):
-            raise SonoforgeError(f"{flag}: found {raw!r}, expected true or false")
+            raise SonoforgeError(f"{name}: found {raw!r}, expected true or false")
         return raw
     try:
         if isinstance(raw, bool) or not isinstance(raw, str | int | float):  # of a config file
@@ -405,40 +451,78 @@ def _convert_one(option: Option, raw: Any) -> Any:
         if kind is int and value != float(raw):  # int() would cut 2.7 to 2
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise SonoforgeError(f"{flag}: found {raw!r}, expected {_KINDS[kind]}") from None
+        raise SonoforgeError(f"{name}: found {raw!r}, expected {_KINDS[kind]}") from None
+    if value == option.default:
+        return value
     if choices and value not in choices:
         hint = did_you_mean(str(value), choices)
-        raise SonoforgeError(f"{flag}: found {value!r}, expected one of {', '.join(choices)}{hint}")
+        raise SonoforgeError(f"{name}: found {value!r}, expected one of {', '.join(choices)}{hint}")
     low, high = option.metadata["limits"]
     if low is not None and not value >= low:
-        raise SonoforgeError(f"{flag}: found {value}, expected at least {low}")
+        raise SonoforgeError(f"{name}: found {value}, expected at least {low}")
     if high is not None and not value <= high:
-        raise SonoforgeError(f"{flag}: found {value}, expected at most {high}")
+        raise SonoforgeError(f"{name}: found {value}, expected at most {high}")
     return value
 
 
-def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | None) -> Any:
-    """Merge defaults, config file and flags (later wins) into a checked settings class.
+def resolve_config(
+    config_class: Any, given: Mapping[str, Any], file: Path | None = None, settings: Sequence[str] = ()
+) -> Any:
+    """Merge defaults, config file, ``--set`` and flags (later wins) into a checked settings class.
+
+    Args:
+        config_class: The verb's.
+        given: Values of flags and arguments, by key.
+        file: A config file, whose keys may be dotted or nested.
+        settings: ``KEY=VALUE`` of each ``--set``.
 
     Raises:
         SonoforgeError: An unknown key, a wrong type, a value out of range or a missing required option.
     """
     known = options(config_class)
-    aliases = {alias: key for key, option in known.items() for alias in option.metadata["aliases"]}
-    merged: dict[str, Any] = {}
-    if file is not None:
-        for key, value in read_config_file(file).items():
-            name = str(key).replace("-", "_")
-            name = aliases.get(name, name)
-            if name not in known:
-                raise SonoforgeError(f"{file}: unknown setting {key!r}{did_you_mean(name, list(known))}")
-            merged[name] = value
-    merged.update(given)
+    merged = (
+        {} if file is None else {_known(known, key, str(file)): value for key, value in _flat(read_config_file(file))}
+    )
+    merged |= _read_settings(known, settings) | dict(given)
     values = {key: _convert(known[key], raw) for key, raw in merged.items()}
     for key, option in known.items():
         if option.required and values.get(key) in (None, ()):
             raise SonoforgeError(f"{key.upper()} is missing: {option.metadata['help']}")
     return _build(config_class, (), {known[key].path: value for key, value in values.items()})
+
+
+def _flat(values: Mapping[Any, object], before: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of a config file by dotted key."""
+    for name, value in values.items():
+        key = before + str(name)
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _known(known: Mapping[str, Option], given: str, where: str) -> str:
+    """Return the key that a key or alias stands for."""
+    name = given.replace("-", "_")
+    for key, option in known.items():
+        if name == key or name in option.metadata["aliases"]:
+            return key
+    raise SonoforgeError(f"{where}: unknown setting {given!r}{did_you_mean(name, list(known))}")
+
+
+def _read_settings(known: Mapping[str, Option], texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` of each ``--set``; the last one wins, unless it is of an option that takes several."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        given, equals, value = text.partition("=")
+        key = _known(known, given.strip(), "--set")
+        if not equals:
+            raise SonoforgeError(f"--set {text}: expected KEY=VALUE")
+        if known[key].metadata["repeated"]:
+            found[key] = [*found.get(key, ()), value]
+        else:
+            found[key] = value
+    return found
 
 
 def _build(settings: Any, path: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
@@ -447,7 +531,7 @@ def _build(settings: Any, path: tuple[str, ...], values: Mapping[tuple[str, ...]
     given = {}
     for field in dataclasses.fields(own):
         here = (*path, field.name)
-        if "prefix" in field.metadata:
+        if "group" in field.metadata:
             inner = field.default if isinstance(settings, type) else getattr(settings, field.name)
             given[field.name] = _build(inner, here, values)
         elif here in values:

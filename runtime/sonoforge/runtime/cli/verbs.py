@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
@@ -16,7 +17,7 @@ class Instead(NamedTuple):
     setting: str
     module: str
     extra: str
-    otherwise: str
+    otherwise: str = ""
 
 
 class Verb(NamedTuple):
@@ -27,26 +28,42 @@ class Verb(NamedTuple):
     settings: str = "settings"
     extra: str = ""
     other_names: str = ""  # by which a user of this field would look for it
-    instead: Instead | None = None
+    instead: Sequence[Instead] = ()
+    named: str = ""  # the module with its ``main``, where that has another name
 
     def module(self, name: str) -> str:
         """Return the module, after ``sonoforge.``, with the verb's ``main``."""
-        return f"{self.package}.verbs.{name.replace(' ', '_')}"
-
-    def config(self, name: str) -> tuple[str, str]:
-        """Return the module and the class of the verb's settings, which need the base install alone."""
-        return f"{self.package}.verbs.{self.settings}", name.title().replace(" ", "") + "Config"
+        return f"{self.package}.verbs.{self.named or name.replace(' ', '_')}"
 
 
 def _read_sections() -> dict[str, dict[str, Verb]]:
     table = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    for row in (row for rows in table.values() for row in rows.values() if "instead" in row):
-        row["instead"] = Instead(**row["instead"])
+    for row in (row for rows in table.values() for row in rows.values()):
+        row["instead"] = [Instead(**other) for other in row.get("instead", ())]
     return {title: {name: Verb(**row) for name, row in rows.items()} for title, rows in table.items()}
 
 
 SECTIONS = _read_sections()
 VERBS = {name: verb for section in SECTIONS.values() for name, verb in section.items()}
+
+
+def import_for(what: str, module: str, extra: str, otherwise: str = "") -> Any:
+    """Import what a verb needs, or say which extra installs it."""
+    try:
+        return importlib.import_module(f"sonoforge.{module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sonoforge"):
+            raise
+        package = f"'sonoforge[{extra}]'" if extra else "sonoforge"
+        remedy = f"pip install {package}{otherwise}"
+        raise SonoforgeError(f"sonoforge {what}: {error.name} is not installed; {remedy}") from error
+
+
+def config_class(name: str) -> Any:
+    """Import the class of a verb's settings, which needs the base install alone."""
+    verb = VERBS[name]
+    module = import_for(name, f"{verb.package}.verbs.{verb.settings}", verb.extra)
+    return getattr(module, name.title().replace(" ", "") + "Config")
 
 
 def subverbs(noun: str) -> dict[str, Verb]:

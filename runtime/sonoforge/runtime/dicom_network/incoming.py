@@ -1,4 +1,4 @@
-"""What other machines send, within limits: bytes in memory, lines about it, and the parts of a web request."""
+"""Limits on what other machines send: bytes in memory, lines about them, and the parts of a web request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _MOST = 100  # lines between two calls of `Remarks.take`
 
 
 class Budget:
-    """Bytes of all that is held at a time."""
+    """The number of bytes that may be held at a time."""
 
     def __init__(self, most: int) -> None:
         self._left, self._lock = most, threading.Lock()
 
     def take(self, count: int) -> bool:
-        """Take some, unless fewer are left."""
+        """Take some, unless fewer are left; return whether it worked."""
         with self._lock:
             if count > self._left:
                 return False
@@ -30,14 +30,17 @@ class Budget:
 
 
 class Remarks:
-    """Lines for people, each once said; of a flood only the first ones, and how many more there were."""
+    """Lines that threads want printed, kept until the main thread prints them; of a flood only the first and a count.
+
+    Decoders are silenced, and stderr with them, so that threads cannot print.
+    """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._more, self._lock = 0, threading.Lock()
 
     def add(self, line: str) -> None:
-        """Note a line."""
+        """Add a line."""
         with self._lock:
             if len(self._lines) < _MOST:
                 self._lines.append(line)
@@ -45,7 +48,7 @@ class Remarks:
                 self._more += 1
 
     def take(self) -> list[str]:
-        """Return what was noted since."""
+        """Return the lines added since the last call."""
         with self._lock:
             lines = [*self._lines, *[f"and {self._more} more such lines"] * bool(self._more)]
             self._lines, self._more = [], 0
@@ -53,7 +56,7 @@ class Remarks:
 
 
 def boundary_of(headers: Message) -> str:
-    """Return the boundary of a body of DICOM objects; empty where it is something else."""
+    """Return the boundary of a body of several DICOM objects (PS3.18, 8.6; RFC 2387); empty for other bodies."""
     kind, boundary = headers.get_param("type"), headers.get_param("boundary")
     is_dicom = headers.get_content_type() == "multipart/related" and kind == "application/dicom"
     return boundary if is_dicom and isinstance(boundary, str) else ""

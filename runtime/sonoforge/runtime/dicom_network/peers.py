@@ -1,4 +1,4 @@
-"""Other sides of a connection, as they are typed: ``TITLE``, ``TITLE@HOST``, ``TITLE@HOST:PORT``."""
+"""Peers of a connection, given as ``TITLE``, ``TITLE@HOST`` or ``TITLE@HOST:PORT``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5, 6.2: printable ASCII without 
 
 
 class Caller(NamedTuple):
-    """Who may send: an AE title, which anyone can claim, and an address, empty for any."""
+    """A permitted sender: an AE title, which anyone can claim, and an address, empty for any."""
 
     title: str
     address: str = ""
 
     def is_it(self, title: str, address: str) -> bool:
-        """Whether a caller of this title and address is meant."""
+        """Whether this describes a caller with the title and address."""
         return title.strip() == self.title and self.address in ("", address)
 
 
 class Archive(NamedTuple):
-    """Where reports are sent."""
+    """The receiver of reports."""
 
     title: str
     host: str
@@ -35,54 +35,41 @@ class Archive(NamedTuple):
 
 
 def check_title(text: str, setting: str) -> str:
-    """Return an AE title without the spaces around it.
-
-    Raises:
-        SonoforgeError: It is none.
-    """
+    """Return an AE title without the spaces around it; raise `SonoforgeError` if it is not valid."""
     title = text.strip()
     if not _TITLE.fullmatch(title):
-        raise SonoforgeError(f"{setting}: found {text!r}, expected an AE title of 1 to 16 letters, such as SONOFORGE")
+        raise SonoforgeError(f"{setting}: {text!r} is not an AE title of 1 to 16 letters, such as SONOFORGE")
     return title
 
 
 def read_caller(text: str) -> Caller:
-    """Read ``TITLE`` or ``TITLE@ADDRESS``.
-
-    Raises:
-        SonoforgeError: It is neither.
-    """
+    """Parse ``TITLE`` or ``TITLE@ADDRESS``; raise `SonoforgeError` for anything else."""
     title, at, address = text.partition("@")
     try:
         found = str(ipaddress.ip_address(address)) if at else ""
     except ValueError:
-        raise SonoforgeError(
-            f"callers: found {text!r}, expected TITLE or TITLE@ADDRESS, such as US1@192.168.1.7"
-        ) from None
+        raise SonoforgeError(f"callers: {text!r} is not TITLE or TITLE@ADDRESS, such as US1@192.168.1.7") from None
     return Caller(check_title(title, "callers"), found)
 
 
 def read_archive(text: str) -> Archive:
-    """Read ``TITLE@HOST:PORT``; an address of IPv6 in brackets.
-
-    Raises:
-        SonoforgeError: It is something else.
-    """
+    """Parse ``TITLE@HOST:PORT``, an IPv6 address in brackets; raise `SonoforgeError` for anything else."""
     title, _, place = text.partition("@")
     host, _, port = place.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise SonoforgeError(f"send_to: found {text!r}, expected TITLE@HOST:PORT, such as PACS@192.168.1.5:104")
+        raise SonoforgeError(f"send_to: {text!r} is not TITLE@HOST:PORT, such as PACS@192.168.1.5:104")
     return Archive(check_title(title, "send_to"), host.strip("[]"), int(port))
 
 
 def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """Return how the other side is spoken to in TLS, and what it must show.
+    """Return the TLS settings for a connection.
 
     Args:
         purpose: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
         certificate: PEM file of this side's certificate; empty for none.
-        key: PEM file of its key; empty where the same file holds it.
-        authority: PEM file of the authorities that must vouch for the other side; empty: a caller shows nothing.
+        key: PEM file of its key; empty if the same file holds it.
+        authority: PEM file of the authorities that must vouch for the peer; empty to accept callers without
+            certificates.
 
     Raises:
         SonoforgeError: A file cannot be used.
@@ -97,7 +84,7 @@ def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl
     except (OSError, ValueError) as error:
         files = ", ".join(filter(None, (certificate, key, authority)))
         raise SonoforgeError(
-            f"{files}: cannot be used ({reason(error)}); expected PEM files of a certificate, its key without a "
-            "password, and authorities"
+            f"{files}: cannot be used ({reason(error)}); give PEM files of a certificate, its key without a password, "
+            "and authorities"
         ) from None
     return context

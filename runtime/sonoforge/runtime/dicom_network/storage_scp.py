@@ -1,8 +1,8 @@
 """Receive objects from machines and archives: a service class provider of DICOM storage (PS3.4, annex B; PS3.8).
 
-What is not DICOM, is announced or becomes too large, comes too slowly, or comes from someone who is not allowed is
-refused, each in one line that names the caller and nothing of the patient.  An object is on the disk before its sender
-is told that it is stored.
+Senders that are not DICOM, not permitted, too slow, or whose objects are or are announced as too large are refused,
+each in one line that names the caller and nothing about the patient.  An object is on disk before its sender is told
+that it is stored.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from sonoforge.runtime.dicom_network.incoming import Budget, Remarks
 from sonoforge.runtime.dicom_network.peers import Caller
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
-from sonoforge.runtime.images.dicom.opening import is_non_image_class
+from sonoforge.runtime.images.file_kinds import is_non_image_class
 from sonoforge.runtime.images.limits import ImageError
 
 SECONDS = 30.0
-"""That a caller may take for a request to associate, for any one message unit, and for a handshake."""
-_IDLE_SECONDS = 120.0  # without any, an association is ended
-_MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); what is announced beyond is never read
-_UNIT = 1 << 17  # that callers are asked to send at most
+"""Limit for a caller's request to associate, for each message unit, and for a handshake."""
+_IDLE_SECONDS = 120.0  # after which an idle association is ended
+_MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); larger ones are never read
+_UNIT = 1 << 17  # largest PDU that callers are asked to send
 _HELD = 4  # largest objects that are held in memory at a time
 _CONNECTIONS = 4  # for each association: some have not asked for one yet
-_LONGEST_WAIT = 20.0  # seconds for which a sender is slowed down, before it is told to come later
+_LONGEST_WAIT = 20.0  # seconds by which a sender is slowed down before it is told to come later
 _COMMENT = 64  # letters (PS3.7, annex C)
 
 # PS3.4, B.2.3: status of C-STORE.
@@ -45,10 +45,10 @@ _STORED, _NO_ROOM, _DOES_NOT_MATCH, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0x
 
 
 class Reception(NamedTuple):
-    """Who may send how much."""
+    """Limits for senders."""
 
     title: str  # AE title of this side
-    callers: tuple[Caller, ...]  # none: everyone
+    callers: tuple[Caller, ...]  # empty for everyone
     most_bytes: int  # of an object
     rate: float  # objects a second, of all callers together
     associations: int  # at a time
@@ -56,14 +56,14 @@ class Reception(NamedTuple):
 
 
 class _Server(ThreadedAssociationServer):
-    """Takes connections; what a caller does or leaves undone keeps no other waiting."""
+    """Takes connections so that no caller can keep another waiting."""
 
     daemon_threads = True
     request_queue_size = 64
     reception: Reception
 
     def get_request(self) -> tuple[Any, Any]:
-        """Take a connection; its handshake is the business of its own thread, within its time."""
+        """Take a connection; its handshake happens in its own thread, within its time."""
         connection, address = self.socket.accept()  # type: ignore[union-attr]
         connection.settimeout(SECONDS)
         if self.reception.tls:
@@ -71,29 +71,29 @@ class _Server(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is a place for a connection."""
+        """Return whether there is room for another connection."""
         del request, client_address
         return len(self.active_associations) < _CONNECTIONS * self.reception.associations
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a connection that ended early is no fault of ours, and a traceback may quote what it held."""
+        """Print nothing: a traceback of a connection that ended early may quote its contents."""
 
 
 class _Input:
-    """What one connection sends, unit by unit, within its time and its share of the memory."""
+    """Reads a connection unit by unit, within its time and its share of the memory."""
 
     def __init__(self, connection: Any, most: int, budget: Budget, refuse: Callable[[str], None]) -> None:
         self._connection, self._most, self._budget, self._refuse = connection, most, budget, refuse
         self._held = 0
 
     def recv(self, count: int) -> bytearray:
-        """Return so many bytes, or fewer where the connection has ended; OSError for what is refused."""
+        """Return so many bytes, or fewer if the connection has ended; raise OSError for refusals."""
         if count > _MOST_UNIT:
-            self._fail(f"a message unit of {count / 1e6:.0f} MB, expected at most {_MOST_UNIT / 1e6:.0f} MB")
+            self._fail(f"sent a message unit of {count / 1e6:.0f} MB, more than {_MOST_UNIT / 1e6:.0f} MB")
         if self._held + count > self._most + _MOST_UNIT:
-            self._fail(f"an object of more than {self._most / 1e6:.0f} MB; --most takes larger ones")
+            self._fail(f"sent an object of more than {self._most / 1e6:.0f} MB; --set dicom.most allows larger ones")
         if not self._budget.take(count):
-            self._fail(f"more than {_HELD} times {self._most / 1e6:.0f} MB at a time, of all callers; it may try again")
+            self._fail(f"all callers together sent more than {_HELD} times {self._most / 1e6:.0f} MB; it may try again")
         self._held += count
         data, until = bytearray(), time.monotonic() + SECONDS
         try:
@@ -107,30 +107,30 @@ class _Input:
         except ssl.SSLError as error:
             self._fail(f"no TLS that both sides accept ({error.reason or 'handshake'})")
         except TimeoutError:
-            self._fail(f"{len(data)} of {count} bytes within {SECONDS:.0f} s")
+            self._fail(f"sent {len(data)} of {count} bytes within {SECONDS:.0f} s")
         return data
 
     def done(self, _: Any = None) -> None:
-        """Give back what the object took that was answered, or whose connection has ended."""
+        """Return the memory of an object that was answered, or whose connection has ended."""
         self._budget.give(self._held)
         self._held = 0
 
-    def _fail(self, found: str) -> None:
-        self._refuse(f"found {found}")
-        raise OSError(found)
+    def _fail(self, why: str) -> None:
+        self._refuse(why)
+        raise OSError(why)
 
 
 class _Provider:
-    """Answers what callers ask."""
+    """Answers callers."""
 
     def __init__(self, reception: Reception, inbox: Inbox, remarks: Remarks) -> None:
         self._reception, self._inbox, self._remarks = reception, inbox, remarks
         self._budget = Budget(_HELD * (reception.most_bytes + _MOST_UNIT))
         self._next, self._pacing = 0.0, threading.Lock()
-        self._told_of: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are no DICOM
+        self._reported: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are not DICOM
 
     def handlers(self) -> list[Any]:
-        """Return what is done when."""
+        """Return the event handlers."""
         return [
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
@@ -147,15 +147,14 @@ class _Provider:
     def _opened(self, event: Any) -> None:
         assoc = event.assoc
         connection = assoc.dul.socket
-        limited = _Input(
-            connection.socket, self._reception.most_bytes, self._budget, lambda why: self._refuse(assoc, why)
-        )
+        most = self._reception.most_bytes
+        limited = _Input(connection.socket, most, self._budget, lambda why: self._refuse(assoc, why))
         connection.recv = limited.recv
         assoc.bind(evt.EVT_DIMSE_SENT, limited.done)
         assoc.bind(evt.EVT_CONN_CLOSE, limited.done)
 
     def _requested(self, event: Any) -> None:
-        """Reject a caller that is not allowed, by title or by address (PS3.8, 9.3.4)."""
+        """Reject a caller that is not permitted, by title or address (PS3.8, 9.3.4)."""
         asked, requestor = event.assoc.requestor.primitive, event.assoc.requestor
         requestor.ae_title = asked.calling_ae_title
         callers = self._reception.callers
@@ -167,21 +166,21 @@ class _Provider:
     def _rejected(self, event: Any) -> None:
         rejected = event.assoc.acceptor.primitive
         if rejected is not None and rejected.diagnostic == 0x07:
-            why = f"it calls another AE title than {self._reception.title}"
+            why = f"it calls an AE title other than {self._reception.title}"
         else:
             why = f"there are {self._reception.associations} associations already; it may try again"
         self._refuse(event.assoc, why)
 
     def _moved(self, event: Any) -> None:
-        """Tell of what is no DICOM, and of a caller that connects and asks nothing (PS3.8, 9.2.3)."""
-        if event.fsm_event == "Evt19" and event.assoc not in self._told_of:  # what follows is read, and is none either
-            self._told_of.add(event.assoc)
-            self._refuse(event.assoc, "found what is no DICOM message, or a damaged one")
+        """Report messages that are not DICOM, and callers that connect without a request (PS3.8, 9.2.3)."""
+        if event.fsm_event == "Evt19" and event.assoc not in self._reported:  # later messages are not DICOM either
+            self._reported.add(event.assoc)
+            self._refuse(event.assoc, "sent something that is not a DICOM message, or a damaged one")
         elif event.fsm_event == "Evt18" and event.current_state == "Sta2":
-            self._refuse(event.assoc, f"found no request to associate within {SECONDS:.0f} s")
+            self._refuse(event.assoc, f"sent no request to associate within {SECONDS:.0f} s")
 
     def _store(self, event: Any) -> int | Dataset:
-        """Store an object (PS3.4, B.2.3), or say why not."""
+        """Store an object (PS3.4, B.2.3), or answer why not."""
         asked = event.request
         try:
             self._keep_pace()
@@ -191,7 +190,7 @@ class _Provider:
         except SonoforgeError as error:  # no room, or no disk
             return self._failed(event, _NO_ROOM, f"no room now: {error}")
         except Exception as error:  # a parser meets hostile bytes; its text may quote them
-            return self._failed(event, _NOT_UNDERSTOOD, f"damaged, or not as DICOM demands ({type(error).__name__})")
+            return self._failed(event, _NOT_UNDERSTOOD, f"damaged, or not valid DICOM ({type(error).__name__})")
         return _STORED
 
     def _failed(self, event: Any, status: int, why: str) -> Dataset:
@@ -201,11 +200,7 @@ class _Provider:
         return answer
 
     def _keep_pace(self) -> None:
-        """Wait until the next object may come.
-
-        Raises:
-            FullError: That would be too long.
-        """
+        """Wait until the next object may come; raise `FullError` if that would take too long."""
         with self._pacing:
             now = time.monotonic()
             wait = max(self._next - now, 0.0)
@@ -220,7 +215,7 @@ def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, rema
     """Receive objects into an inbox while inside; yield the port.
 
     Raises:
-        SonoforgeError: The port is taken, or the address is not this machine's.
+        SonoforgeError: The port is in use, or the address is not this machine's.
     """
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what callers send
     entity = AE(reception.title)

@@ -20,22 +20,22 @@ from sonoforge.runtime.dicom_network.incoming import Remarks
 from sonoforge.runtime.dicom_network.peers import Archive
 
 LOOK_SECONDS = 0.5
-"""Between two looks for reports."""
-_LONGEST_PAUSE = 60.0  # before an archive that does not take them is tried again
+"""Between checks for reports."""
+_LONGEST_PAUSE = 60.0  # before an archive that failed is tried again
 _SECONDS = 30.0  # for a connection, an association, an answer
 _WARNINGS = range(0xB000, 0xC000)  # PS3.4, B.2.3: stored, with remarks
 
 
 class Sender(threading.Thread):
-    """Sends what lies in a folder until it is stored there, and then removes it here.
+    """Sends the reports in a folder and removes each once the archive has stored it.
 
-    What the archive does not take stays and is tried again, also by the next process.
+    The others stay and are tried again, also by the next process.
     """
 
     def __init__(
         self, folder: Path, archive: Archive, title: str, tls: ssl.SSLContext | None, remarks: Remarks
     ) -> None:
-        """Take the folder, where to send, the AE title of this side, and how to speak if in TLS."""
+        """Take the folder, the receiver, this side's AE title, and TLS settings if any."""
         super().__init__(daemon=True)
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what is sent
         self._folder, self._archive, self._remarks = folder, archive, remarks
@@ -49,7 +49,7 @@ class Sender(threading.Thread):
             self._entity.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 
     def run(self) -> None:
-        """Send until `end`, and once more then."""
+        """Send until `end`, and then once more."""
         pause = LOOK_SECONDS
         while not self._ending.wait(pause):
             pause = LOOK_SECONDS if self.send() else min(2 * pause, _LONGEST_PAUSE)
@@ -61,21 +61,21 @@ class Sender(threading.Thread):
         self.join(2 * _SECONDS)
 
     def send(self) -> bool:
-        """Send all reports that lie there; whether the archive has stored each."""
+        """Send all reports; return whether the archive has stored each."""
         files = sorted(self._folder.glob("*.dcm"))
         if not files:
             return True
         why = self._sent(files)
         left = sum(file.exists() for file in files)
         if why and why != self._failing:
-            self._remarks.add(f"{self._archive}: {why}; {left} reports wait, and are sent again")
+            self._remarks.add(f"{self._archive}: {why}; {left} reports wait to be sent again")
         elif self._failing and not why:
-            self._remarks.add(f"{self._archive}: takes reports again")
+            self._remarks.add(f"{self._archive}: accepts reports again")
         self._failing = why
         return not why
 
     def _sent(self, files: list[Path]) -> str:
-        """Send files in one association; return why one was not stored."""
+        """Send files in one association; return the first failure, or an empty string."""
         options: dict[str, Any] = {"tls_args": self._tls} if self._tls else {}
         assoc = self._entity.associate(self._archive.host, self._archive.port, ae_title=self._archive.title, **options)
         if not assoc.is_established:
@@ -88,7 +88,7 @@ class Sender(threading.Thread):
 
     @staticmethod
     def _stored(assoc: Any, file: Path) -> str:
-        """Send one file, and remove it if it is stored; else return why not."""
+        """Send one file and remove it if it is stored; else return why not."""
         try:
             status = assoc.send_c_store(dcmread(file)).get("Status")
         except Exception as error:  # no context for it, no association any more, a damaged file

@@ -1,8 +1,8 @@
 """Fetch studies from an archive over the web: QIDO-RS and WADO-RS (PS3.18, 10.6 and 10.4).
 
-The user gives the URL of a study, a series, an instance, or a search for studies; nothing else is asked.  Name and
-password, if need be, are those of the host in ``~/.netrc``, and go to no other host, nor unencrypted to another
-machine.
+The user gives the URL of a study, a series, an instance, or a search for studies.  Name and password, if needed, come
+from the host's entry in ``~/.netrc``; they go to no other host, nor unencrypted to another machine.  (The package
+dicomweb-client reads answers of any size and sends credentials over plain HTTP, so it is not used here.)
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ class Instance(NamedTuple):
 
 
 def is_dicomweb(url: str) -> bool:
-    """Whether a URL is one of DICOMweb's studies."""
+    """Whether a URL is that of DICOMweb studies."""
     parts = urlsplit(url)
     return parts.scheme in ("http", "https") and _STUDIES.fullmatch(parts.path) is not None
 
 
 def find_instances(url: str) -> list[Instance]:
-    """Ask an archive which objects a study, a series, or the studies that a search finds hold.
+    """List the objects of a study, a series, or the studies that a search finds.
 
     Raises:
-        SonoforgeError: It cannot be asked, or finds none, or answers something else.
+        SonoforgeError: The archive cannot be reached, finds none, or its answer is not valid.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise SonoforgeError(f"{parts.scheme}://...: found credentials in the URL; put them into ~/.netrc")
+        raise SonoforgeError(f"{parts.scheme}://...: the URL holds credentials; put them into ~/.netrc")
     found = _STUDIES.fullmatch(parts.path)
     if found is None:
-        raise SonoforgeError(f"{_shown(url)}: found no .../studies, expected the URL of a study in DICOMweb")
+        raise SonoforgeError(f"{_shown(url)}: not the URL of a DICOMweb study, .../studies/...")
     root, study, series, instance = found.groups()
     base = urlunsplit((parts.scheme, parts.netloc, root, "", ""))
     if instance:
@@ -74,19 +74,19 @@ def find_instances(url: str) -> list[Instance]:
         for own, uid in [(_value(item, _STUDY, url), _value(item, _INSTANCE, url))]
     ]
     if not instances:
-        raise SonoforgeError(f"{parts.scheme}://{parts.netloc}: found no such study or series; check the URL")
+        raise SonoforgeError(f"{parts.scheme}://{parts.netloc}: no such study or series; check the URL")
     return instances
 
 
 def fetch_instance(instance: Instance, folder: Path, most: int) -> int:
-    """Copy one object into ``STUDY/INSTANCE.dcm`` of a folder, if it is not there, and return its bytes copied.
+    """Copy one object into ``STUDY/INSTANCE.dcm`` of a folder, unless it is there, and return the bytes copied.
 
     Raises:
         SonoforgeError: It cannot be fetched, is larger than ``most`` bytes, or is another object.
     """
     for each in (instance.study, instance.uid):
         if not is_uid(each):
-            raise SonoforgeError(f"{instance.url}: found what is no UID, expected one of digits and full stops")
+            raise SonoforgeError(f"{instance.url}: a UID is not made of digits and full stops")
     target = folder / instance.study / f"{instance.uid}.dcm"
     if target.is_file():
         return 0
@@ -94,34 +94,34 @@ def fetch_instance(instance: Instance, folder: Path, most: int) -> int:
     boundary = boundary_of(headers)
     objects = list(parts_of(body, boundary)) if boundary else []
     if len(objects) != 1 or identify(objects[0], instance.url).instance != instance.uid:
-        raise SonoforgeError(f"{instance.url}: found {len(objects)} objects or another one; expected this one")
+        raise SonoforgeError(f"{instance.url}: the archive sent {len(objects)} objects, or another one")
     atomic.write_bytes(target, objects[0])
     return len(objects[0])
 
 
 def _listed(url: str) -> Iterator[dict[str, Any]]:
-    """Yield what a search finds."""
+    """Yield the results of a search."""
     _, body = _got(url, _JSON, _MOST_LIST)
     try:
-        items = json.loads(body or b"[]")  # 204 and nothing, where it finds nothing
+        items = json.loads(body or b"[]")  # 204 without a body where it finds nothing
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise SonoforgeError(f"{_shown(url)}: found something else than a list in JSON, expected an archive's DICOMweb")
+        raise SonoforgeError(f"{_shown(url)}: the answer is not a JSON list; check that this is DICOMweb")
     yield from items
 
 
 def _value(item: dict[str, Any], tag: str, url: str) -> str:
-    """Return the UID in an element of a search's answer."""
+    """Return the UID in an element of a search result."""
     with contextlib.suppress(LookupError, TypeError):
         uid = str(item[tag]["Value"][0])
         if is_uid(uid):
             return uid
-    raise SonoforgeError(f"{_shown(url)}: found an entry without a UID ({tag}), expected an archive's DICOMweb")
+    raise SonoforgeError(f"{_shown(url)}: an entry has no UID ({tag}); check that this is DICOMweb")
 
 
 def _shown(url: str) -> str:
-    """Return a URL as messages quote it: what is searched for may be a patient."""
+    """Return a URL without its query, for messages: the search may name a patient."""
     return url.partition("?")[0]
 
 
@@ -138,14 +138,14 @@ def _got(url: str, accept: str, most: int) -> tuple[Message, bytes]:
         hint = "; put name and password into ~/.netrc" if error.code in (401, 403) else ""
         raise SonoforgeError(f"{_shown(url)}: answered {error.code}; check the URL{hint}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise SonoforgeError(f"{_shown(url)}: cannot be asked ({reason(getattr(error, 'reason', error))})") from None
+        raise SonoforgeError(f"{_shown(url)}: cannot be reached ({reason(getattr(error, 'reason', error))})") from None
     if len(body) > most:
-        raise SonoforgeError(f"{_shown(url)}: found more than {most / 1e6:.0f} MB; see --size-limit")
+        raise SonoforgeError(f"{_shown(url)}: larger than {most / 1e6:.0f} MB; raise --set import.size_limit")
     return headers, body
 
 
 def _credentials(url: str) -> str:
-    """Return what ``~/.netrc`` has for the host; nothing for one that would be told it unencrypted."""
+    """Return the host's credentials from ``~/.netrc``; none if they would go unencrypted to another machine."""
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _HERE:
         return ""

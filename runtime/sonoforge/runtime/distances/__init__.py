@@ -1,9 +1,7 @@
-"""How far two sets of images are apart: one metric, one file, numpy alone.
+"""How far two sets of images are apart, in numpy alone.
 
-These are the only implementations in the project: training, `sonoforge evaluate` and `sonoforge quality --against`
-measure with the same formulas, on a workstation as on a device without torch.
-
-`kid` is the one to start with: unbiased at any number of images.
+Training, `sonoforge evaluate` and `sonoforge quality --against` share these implementations, on a workstation as on a
+device without torch.  Start with `kid`, which is unbiased at any number of images.
 """
 
 from sonoforge.runtime.distances.fid_kid import kernel_distance as kid

@@ -1,32 +1,24 @@
 """FID and KID: how far two sets of feature vectors are apart.
 
-Frechet distance between two sets of feature vectors, taken as Gaussians (Heusel 2017, "FID").
+*FID*, the Frechet distance of two Gaussians: Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two
+Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017, equation 6.
 
-Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule
-Converge to a Local Nash Equilibrium", NeurIPS 2017, equation 6.
+WARNING: FID of few images is badly biased.  Its expectation exceeds the true distance by a term that depends on the
+number of images *and on the generator* (Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find
+Them", CVPR 2020), so that even at equal numbers the better of two generators may get the worse figure.  Published
+protocols take 50 000 images.  With fewer images than features (D = 512 to 2048) the covariances do not have full rank,
+and two halves of the same data set are far apart.  On a few hundred medical images report KID; give FID beside it only
+for comparison with tables that have nothing else, with the counts, and only between sets of equal counts.
 
-WARNING: FID of few images is biased, and badly so.  Chong, Forsyth ("Effectively Unbiased FID and
-Inception Score and Where to Find Them", CVPR 2020): its expectation is above the true distance by a term
-that depends on the number of images *and on the generator*, so that even at equal numbers the better of
-two generators may get the worse figure.  Published protocols take 50 000 images.  With fewer images
-than the features have dimensions (D = 512 to 2048) the covariances are not even of full rank, and two
-halves of one and the same data set are far apart.  On a few hundred medical images report KID; give
-FID beside it for comparison with tables that have nothing else, always with the counts, and only between
-sets of equal counts.
+*KID*: Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018.  The squared maximum mean discrepancy
+between two sets under the kernel k(x, y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4): for two
+sets from the same distribution its expectation is 0 at any number of images, and single values may be negative.
 
-Kernel Inception distance (Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018).
-
-KID is the squared maximum mean discrepancy between two sets of feature vectors under the kernel
-k(x, y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4).  Unbiased means: for two
-sets from one and the same distribution its expectation is 0 at any number of images, so single values
-may be negative.  FID has no such property; with some hundred images KID is the figure to look at.
-
-Published figures average over random subsets, most often 100 of 1000 images, because the kernel's cost
-grows with the square of their number.  The mean over all possible subsets *is* the estimate from the
-whole sets, and any finite choice of subsets only adds noise to it.  So where the whole sets can be
-afforded, as with the few hundred images of a medical data set, the whole sets are the honest choice:
-no seed, nothing to choose, the least variance.  Their uncertainty comes from the jackknife, since the
-spread over subsets then says nothing: at the size of the whole sets all subsets are equal.
+Published KIDs average over random subsets, most often 100 of 1000 images, because the kernel's cost grows with the
+square of their number.  The mean over all possible subsets *is* the estimate from the whole sets, and any choice of
+subsets only adds noise.  So where the whole sets can be afforded, as with the few hundred images of a medical data set,
+they are the better choice: no seed, least variance.  The jackknife gives the uncertainty, since at the size of the
+whole sets all subsets are equal.
 """
 
 from __future__ import annotations
@@ -40,7 +32,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
-DEGREE = 3  # Binkowski 2018, section 4: the lowest degree that also compares skewness
+DEGREE = 3  # of the kernel (Binkowski 2018, section 4): the lowest that also compares skewness
 _BLOCK = 1024  # rows of the kernel matrix at a time
 _MOST_ENTRIES = 25_000_000  # of a kernel matrix kept whole for the subsets: 200 MB
 
@@ -51,27 +43,27 @@ Embeddings = NDArray[np.float64]
 def check_pair(
     metric: str, generated: NDArray[Any], real: NDArray[Any], minimum: int = 2
 ) -> tuple[Embeddings, Embeddings]:
-    """Return both sets in double precision: the distances are small differences of large sums.
+    """Check two sets and return them in double precision: distances are small differences of large sums.
 
     Args:
-        metric: Its name, for messages.
+        metric: Name of the distance, for messages.
         generated: (N, D) numbers.
         real: (M, D) numbers.
-        minimum: Images that each set must have.
+        minimum: Fewest images in each set.
 
     Raises:
-        ValueError: Not two tables of one width.
-        SonoforgeError: Too few images in a set, or a feature that is not a finite number.
+        ValueError: The sets are not two tables of one width.
+        SonoforgeError: A set has too few images, or a feature is not a finite number.
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
-        raise ValueError(f"{metric}: found shapes {generated.shape} and {real.shape}, expected (N, D) and (M, D)")
+        raise ValueError(f"{metric}: shapes {generated.shape} and {real.shape} are not (N, D) and (M, D)")
     for name, rows in (("generated", generated), ("real", real)):
         if len(rows) < minimum:
-            raise SonoforgeError(f"{metric}: found {len(rows)} {name} images, expected at least {minimum}")
+            raise SonoforgeError(f"{metric}: {len(rows)} {name} images are too few; at least {minimum} are needed")
         if not np.isfinite(rows).all():
             raise SonoforgeError(
-                f"{metric}: found features of {name} images that are not finite numbers; "
-                "check the images and the weights of the feature network"
+                f"{metric}: features of {name} images are not finite numbers; check the images and the weights of the "
+                "feature network"
             )
     return generated.astype(np.float64), real.astype(np.float64)
 
@@ -79,7 +71,7 @@ def check_pair(
 def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """Measure FID: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), means m and unbiased covariances S.
 
-    Biased for few images, with an expectation above 0 even for equal distributions: see the top of the file.
+    Biased for few images, with an expectation above 0 even for equal distributions; see the top of this file.
 
     Args:
         generated: (N, D), N >= 2.
@@ -89,41 +81,35 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
         0 or more, in squared units of the features.
 
     Raises:
-        SonoforgeError: Fewer than two images in a set, or a feature that is not a finite number.
+        SonoforgeError: A set has fewer than two images, or a feature is not a finite number.
     """
+
+    def covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
+        """Return A, (min(N, D), D), with A'A the unbiased covariance (D, D) of centred rows (N, D)."""
+        count, size = centred.shape
+        if count <= size:
+            return centred / math.sqrt(count - 1)
+        # Far cheaper than the triangle of the rows' QR decomposition: N enters one matrix product only.
+        values, vectors = np.linalg.eigh(centred.T @ centred / (count - 1))
+        return np.asarray(np.sqrt(values.clip(0))[:, None] * vectors.T)
+
     x, y = check_pair("FID", generated, real)
     difference = x.mean(0) - y.mean(0)
     a, b = (rows - rows.mean(0) for rows in (x, y))
     spreads = [float(np.square(centred).sum()) / (len(centred) - 1) for centred in (a, b)]
-    # The eigenvalues of S1 S2 = A'A B'B, but for zeros, are those of (A B') (A B')', that is the squared
-    # singular values of A B': Tr (S1 S2)^(1/2) is their plain sum.  Unlike a matrix square root this needs no
-    # inverse, no correction of imaginary parts and no full rank, and with N <= D it never forms S.
-    cross = float(np.linalg.svd(_covariance_factor(a) @ _covariance_factor(b).T, compute_uv=False).sum())
+    # The nonzero eigenvalues of S1 S2 = A'A B'B are those of (A B') (A B')', that is, the squared singular values of
+    # A B'; Tr (S1 S2)^(1/2) is the sum of the singular values.  Unlike a matrix square root this needs no inverse, no
+    # correction of imaginary parts and no full rank, and with N <= D it never forms S.
+    cross = float(np.linalg.svd(covariance_factor(a) @ covariance_factor(b).T, compute_uv=False).sum())
     value = float(difference @ difference) + sum(spreads) - 2 * cross
     return max(value, 0.0)  # rounding may leave -1e-13
 
 
-def _covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
-    """Return A, (min(N, D), D), with A'A the unbiased covariance (D, D) of centred rows (N, D)."""
-    count, size = centred.shape
-    if count <= size:
-        return centred / math.sqrt(count - 1)
-    # Far cheaper than the triangle of the rows' QR decomposition: N enters one matrix product only.
-    values, vectors = np.linalg.eigh(centred.T @ centred / (count - 1))
-    return np.asarray(np.sqrt(values.clip(0))[:, None] * vectors.T)
-
-
 class Kid(NamedTuple):
-    """A kernel distance.
+    """A kernel distance."""
 
-    Attributes:
-        value: Estimate of the squared MMD; unbiased, so it may be below 0.
-        standard_error: Of ``value``: how far it would move with other images (whole sets), or with other
-            subsets of the same images (subsets).
-    """
-
-    value: float
-    standard_error: float
+    value: float  # estimate of the squared MMD; unbiased, so it may be below 0
+    standard_error: float  # of ``value``, over other images (whole sets) or other subsets of the same images (subsets)
 
 
 def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
@@ -137,9 +123,9 @@ def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float
 def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
     """Measure KID from the whole sets at once, with its jackknife standard error.
 
-    The jackknife leaves out one image at a time, first of one set, then of the other, and adds the two
-    variances (Arvesen, Ann. Math. Statist. 40, 1969).  On average it errs on the wide side (Efron, Stein,
-    Ann. Statist. 9, 1981).  It takes the images as independent of each other.
+    The jackknife leaves out one image at a time, of one set and then of the other, and adds the two variances (Arvesen,
+    Ann. Math. Statist. 40, 1969).  On average it errs on the wide side (Efron, Stein, Ann. Statist. 9, 1981).  It
+    treats the images as independent.
 
     Examples:
         >>> import numpy as np
@@ -155,14 +141,14 @@ def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
         real: (M, D), M >= 3.
 
     Raises:
-        SonoforgeError: Fewer than three images in a set, or a feature that is not a finite number.
+        SonoforgeError: A set has fewer than three images, or a feature is not a finite number.
     """
     x, y = check_pair("KID", generated, real, minimum=3)
     n, m = len(x), len(y)
     x_to_x, y_to_y = _sums(x, x)[0] - _self_kernel(x), _sums(y, y)[0] - _self_kernel(y)
     x_to_y, y_to_x = _sums(x, y)
     value = _estimate(x_to_x.sum(), y_to_y.sum(), x_to_y.sum(), n, m)
-    # Without image i the sums lose its row, and within its own set its column, which is equal.
+    # Without image i the sums lose its row and, within its own set, its column, which is equal.
     without_x = _estimate(x_to_x.sum() - 2 * x_to_x, y_to_y.sum(), x_to_y.sum() - x_to_y, n - 1, m)
     without_y = _estimate(x_to_x.sum(), y_to_y.sum() - 2 * y_to_y, x_to_y.sum() - y_to_x, n, m - 1)
     error = math.sqrt((n - 1) * np.var(without_x) + (m - 1) * np.var(without_y))
@@ -172,37 +158,35 @@ def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
 def subset_kernel_distance(
     generated: NDArray[Any], real: NDArray[Any], subsets: int, subset_size: int, seed: int = 0
 ) -> Kid:
-    """Measure KID as published figures do: the mean over random subsets.
-
-    Prefer `kernel_distance` where the sets are small enough (see the top of this file).
+    """Measure KID as published figures do, as the mean over random subsets; prefer `kernel_distance` for small sets.
 
     Args:
         generated: (N, D).
         real: (M, D).
         subsets: How many, at least 2; usually 100.
-        subset_size: Images of each kind in each, drawn without replacement; usually 1000.
+        subset_size: Images of each kind in a subset, drawn without replacement; usually 1000.
         seed: Of the subsets.
 
     Returns:
-        Mean and its standard error: the standard deviation over subsets by the root of their number.  The
-        subsets are of the same images, so it says nothing of how far other images would move the mean.
+        Mean and its standard error: the standard deviation over subsets divided by the root of their number.  All
+        subsets are of the same images, so it does not say how far other images would move the mean.
 
     Raises:
-        SonoforgeError: Too few images for such subsets, fewer than two subsets, or a feature that is not a
-            finite number.
+        SonoforgeError: There are too few images for such subsets, fewer than two subsets, or a feature is not a finite
+            number.
     """
     x, y = check_pair("KID", generated, real)
     if subsets < 2 or not 2 <= subset_size <= min(len(x), len(y)):
         raise SonoforgeError(
-            f"KID: found {subsets} subsets of {subset_size} of {len(x)} generated and {len(y)} real images, "
-            f"expected at least 2 subsets of 2 to {min(len(x), len(y))}; or measure on the whole sets"
+            f"KID: cannot draw {subsets} subsets of {subset_size} from {len(x)} generated and {len(y)} real images; "
+            f"give at least 2 subsets of 2 to {min(len(x), len(y))}, or measure on the whole sets"
         )
     chosen = []
     for subset in range(subsets):
         rng = np.random.default_rng(derive_seed(seed, "KID subset", subset))
         chosen.append([rng.choice(count, subset_size, replace=False) for count in (len(x), len(y))])
     largest, work = max(len(x), len(y)) ** 2, subsets * subset_size**2
-    # One kernel of all images serves every subset, where it fits and is not the larger part of the work.
+    # One kernel of all images serves every subset, unless it does not fit or takes more work than the subsets.
     measure = _subsets_of_one_kernel if largest <= min(_MOST_ENTRIES, 4 * work) else _subsets_one_by_one
     values = measure(x, y, chosen)
     error = float(np.std(values, ddof=1)) / math.sqrt(subsets)
@@ -210,7 +194,7 @@ def subset_kernel_distance(
 
 
 def _subsets_one_by_one(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
-    """(subsets,): the estimate from each pair of subsets, given by their rows in x and in y."""
+    """Return the estimate (subsets,) from each pair of subsets, given by their rows in x and in y."""
     values = []
     for in_x, in_y in chosen:
         some_x, some_y = x[in_x], y[in_y]
@@ -221,10 +205,7 @@ def _subsets_one_by_one(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[
 
 
 def _subsets_of_one_kernel(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
-    """As `_subsets_one_by_one`, from the three kernel matrices of all images.
-
-    With w = 1 for the images of a subset and 0 for the others, its kernel sum is w'Kw.
-    """
+    """Do the same from the three kernel matrices of all images: with indicator w, a subset's kernel sum is w'Kw."""
     in_x, in_y = np.zeros((len(chosen), len(x))), np.zeros((len(chosen), len(y)))
     for subset, (rows_x, rows_y) in enumerate(chosen):
         in_x[subset, rows_x] = 1.0
@@ -236,12 +217,12 @@ def _subsets_of_one_kernel(x: Embeddings, y: Embeddings, chosen: list[list[NDArr
 
 
 def _estimate(x_to_x: Any, y_to_y: Any, x_to_y: Any, n: int, m: int) -> Any:
-    """Binkowski 2018, equation 4, from sums of the kernel over pairs of *different* images (scalars or arrays)."""
+    """Evaluate equation 4 of Binkowski 2018 from sums of the kernel over pairs of *different* images."""
     return x_to_x / (n * (n - 1)) + y_to_y / (m * (m - 1)) - 2 * x_to_y / (n * m)
 
 
 def _sums(first: Embeddings, second: Embeddings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) and (M,): sums of the rows and of the columns of the kernel (N, M), block by block to save memory."""
+    """Return the sums of the rows (N,) and columns (M,) of the kernel (N, M), block by block to save memory."""
     rows, columns = [], np.zeros(len(second))
     for start in range(0, len(first), _BLOCK):
         kernel = polynomial_kernel(first[start : start + _BLOCK], second)
@@ -251,5 +232,5 @@ def _sums(first: Embeddings, second: Embeddings) -> tuple[NDArray[np.float64], N
 
 
 def _self_kernel(rows: Embeddings) -> NDArray[np.float64]:
-    """(N,): the kernel of each row with itself, the diagonal of the kernel matrix."""
+    """Return the kernel of each row with itself (N,)."""
     return np.asarray(((rows * rows).sum(1) / rows.shape[1] + 1.0) ** DEGREE)

@@ -1,15 +1,15 @@
-"""What real images give against real images: the floor under every distance, and each distance's uncertainty.
+"""How far real images are from real images: the floor under every distance, and its uncertainty.
 
-A distance between few images is above 0 even where nothing differs, by an amount that only the real images
-themselves can tell.  So they are split at random into two halves A and B of n images, again and again, and with each
-split n generated images F are drawn: d(F, A) is the *matched* value, d(B, A) its *floor*, at the same number of
-images and against the same ones.
+A distance between few images is above 0 even where nothing differs, by an amount that only the real images themselves
+can tell.  So these are split at random into two halves A and B of n images, repeatedly, each time with a draw of n
+generated images F: d(F, A) is the *matched* value and d(B, A) its *floor*, at the same number of images and against the
+same ones.
 
-Half of the images without replacement: the balanced half-sample bootstrap, or delete-half jackknife (Efron, "The
+Half of the images without replacement is the balanced half-sample bootstrap, or delete-half jackknife (Efron, "The
 Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist. 17, 1989).  Where both
-sets have 2n images its spread estimates the standard error of the value on the full sets; a set that is larger than
-2n is drawn anew almost whole each time, so that the spread then is that of a set of n.  Drawing with replacement
-would put an image into a set twice, which biases FID and KID upwards.
+sets have 2n images, the spread estimates the standard error of the value on the full sets; a larger set is drawn almost
+afresh each time, so that the spread is that of a set of n.  Drawing with replacement would put an image into a set
+twice, which biases FID and KID upwards.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from sonoforge.runtime.seeds import derive_seed
 
 Indices = NDArray[np.intp]
 
-# What ``sonoforge quality --against`` gives.
+# Of ``sonoforge quality --against``.
 SEED = 0
 REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
 PROJECTIONS = 512
 NEIGHBOURS = 3  # Kynkaanniemi 2019
 
-# Each distance's name in the table, the number of images of each kind it needs, and whether more is better.
+# Each distance's name in the table, the number of images that it needs in each set, and whether more is better.
 DISTANCES: dict[str, tuple[str, int, bool]] = {
     "frechet": ("Frechet distance", 2, False),
     "kid": ("KID", 3, False),
@@ -65,36 +65,34 @@ class Measured(NamedTuple):
     floor: float  # mean over the repeats of real against real, n images each
     floor_low: float  # 2.5th percentile of the same
     floor_high: float  # 97.5th percentile
-    # How far beyond the floor: ``matched / floor_high``, or for a figure of which more is better ``floor_low /
-    # matched``.  Up to 1: at this number the generated images cannot be told from real ones.  None where the
-    # divisor is not above 0.
+    # How far beyond the floor: ``matched / floor_high``, or ``floor_low / matched`` where more is better.  Up to 1, so
+    # many generated images cannot be told from real ones.  None where the divisor is not above 0.
     ratio: float | None
 
 
 def draw_halves(
     groups: NDArray[Any], fakes: int, repeats: int, seed: int = 0
 ) -> Iterator[tuple[Indices, Indices, Indices]]:
-    """Draw two disjoint halves of the real images, no group in both, and as many generated ones, again and again.
+    """Draw two disjoint halves of the real images with no group in both, and as many generated images, repeatedly.
 
-    The groups are dealt out from the largest to the smallest, equal ones in random order, each to the side that has
-    fewer images so far, or to either by a coin.  Both sides are then cut at random to n = min(M, fakes) // 2, or
-    to what the smaller one has: with one image a group, or with enough of such, that is n, or n - 1 where a pair is
-    left over.  A group of more than half of all images fills one side alone and leaves the other to the rest,
-    which is then all that there is to compare.
+    Groups are dealt out from the largest to the smallest, equal ones in random order, each to the side with fewer
+    images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the size of
+    the smaller one: with one image a group, or enough of them, that is n, or n - 1 where a pair is left over.  A group
+    of more than half of all images fills one side alone and leaves the other to the rest.
 
     Args:
-        groups: (M,) group of each real image, whole numbers; images of one group (near-duplicates, one patient) stay on
-            one side.  `np.arange(M)` where nothing is known.
+        groups: (M,) group of each real image, whole numbers; a group (near-duplicates, one patient) stays on one side.
+            `np.arange(M)` where nothing is known.
         fakes: N, number of generated images.
         repeats: How many draws.
         seed: Of all draws.
 
     Yields:
-        Indices of A and B among the real images and of F among the generated ones: three arrays of one length,
-        the same for each draw, each without repetition.
+        Indices of A and B among the real images and of F among the generated ones: three arrays without repetition,
+        of one length, the same for each draw.
 
     Raises:
-        SonoforgeError: Fewer than two images in a half.
+        SonoforgeError: A half has fewer than two images.
     """
     sides = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(sides)
@@ -113,8 +111,8 @@ def draw_halves(
         size = min(size, *counts)
         if size < 2:
             raise SonoforgeError(
-                f"real-against-real floor: found {len(sides)} real images in {len(sizes)} groups and {fakes} generated "
-                "images, expected two halves of at least 2 and no group in both; give more images"
+                f"real-against-real floor: {len(sides)} real images in {len(sizes)} groups and {fakes} generated ones "
+                "do not make two halves of at least 2 with no group in both; give more images"
             )
         second = in_second[sides]
         yield (
@@ -125,13 +123,13 @@ def draw_halves(
 
 
 def summarise(full: float, matched: Sequence[float], floor: Sequence[float], more_is_better: bool = False) -> Measured:
-    """Summarise one figure over the repeats of `draw_halves`: d(F, A) and, its floor, d(B, A) of each.
+    """Summarise one figure over the repeats of `draw_halves`: d(F, A), and its floor d(B, A).
 
-    ``full`` is its value on the full sets; ``more_is_better`` says that it falls the further apart the sets are, as
-    precision and coverage do.
+    ``full`` is its value on the full sets; ``more_is_better`` means that it falls as the sets move apart, as precision
+    and coverage do.
     """
     if not matched or len(matched) != len(floor):
-        raise ValueError(f"found {len(matched)} matched values and {len(floor)} floors, expected the same and some")
+        raise ValueError(f"{len(matched)} matched values for {len(floor)} floors; both need the same number, above 0")
     low, high = np.percentile(matched, (2.5, 97.5))
     floor_low, floor_high = np.percentile(floor, (2.5, 97.5))
     mean = float(np.mean(matched))
@@ -143,14 +141,11 @@ def summarise(full: float, matched: Sequence[float], floor: Sequence[float], mor
 
 
 def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Distances, int]:
-    """Measure how far embeddings (N, D) are from a reference set (M, D), beside its floor: reference against reference.
-
-    N and M are at least 2.
+    """Measure how far embeddings (N, D) are from a reference set (M, D), with the floor; N and M are at least 2.
 
     Returns:
-        For each of `DISTANCES` the fields of `Measured`, ``kid`` with a
-        ``standard_error`` too; all but ``value`` are None where the halves are too small, and the whole entry where
-        the sets are. And the number n of images of a half.
+        For each of `DISTANCES` the fields of `Measured`, for ``kid`` also ``standard_error``: None where the sets are
+        too small, and all but ``value`` None where the halves are.  And the number n of images of a half.
     """
     full, standard_error = _figures(given, reference)
     matched: dict[str, list[float]] = defaultdict(list)
@@ -176,7 +171,7 @@ def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Dis
 
 
 def _figures(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, float], float | None]:
-    """Return each distance between (N, D) and (M, D) that so many images allow, and KID's standard error."""
+    """Return each distance between (N, D) and (M, D) for which there are enough images, and KID's standard error."""
     standard_error = None
     figures = {
         "frechet": frechet_distance(given, reference),

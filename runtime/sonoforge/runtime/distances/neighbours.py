@@ -1,19 +1,19 @@
-"""Four figures from balls that reach to the nearest neighbours: how real images are, and how varied.
+"""How real images are, and how varied: four figures from balls that reach to the nearest neighbours.
 
-*Precision*: the share of generated images within the ball of any real one; *recall*: the share of real images
-within the ball of any generated one.  A ball reaches as far as its image's k-th neighbour in its own set
-(Kynkaanniemi, Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative
-Models", NeurIPS 2019, section 2, k = 3).
+*Precision* is the share of generated images within the ball of any real one; *recall* the share of real images within
+the ball of any generated one.  A ball reaches as far as its image's k-th neighbour in its own set (Kynkaanniemi,
+Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019,
+section 2, k = 3).
 
-*Density*: in how many balls of real images a generated one lies, on average and by k; above 1 where generated images
-crowd where real ones are dense.  *Coverage*: the share of real images whose ball holds any generated one (Naeem, Oh,
-Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, section 3, k = 5).
-Both take balls around real images alone: one odd image among the generated ones, with its huge ball, lifts recall but
-neither of these.
+*Density* is the mean number of real images' balls around a generated image, divided by k; above 1 where generated
+images crowd where real ones are dense.  *Coverage* is the share of real images whose ball holds any generated one
+(Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, section 3,
+k = 5).  Both use only balls around real images: an outlier among the generated ones, with its huge ball, lifts recall
+but neither of these.
 
 For equal distributions density is 1 on average, and coverage 1 - (M-1)...(M-k) / ((M+N-1)...(M+N-k)) with M real
 and N generated images (section 3), near 1 - 2^-k at equal numbers.  Precision and recall have no such value, and
-all four depend on the numbers of images: read them beside what real images give against real ones.
+all four depend on the numbers of images: compare them with figures for real against real images.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from sonoforge.runtime.distances.fid_kid import Embeddings, check_pair
 from sonoforge.runtime.errors import SonoforgeError
 
 _BLOCK_ENTRIES = 4_000_000  # distances held at a time: 32 MB
-# An image on the rim of a ball is inside, and rounding must not put it outside.
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # an image on the rim of a ball is inside
 
 
 class PrecisionRecall(NamedTuple):
@@ -56,8 +55,8 @@ def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: in
         neighbours: k: a ball reaches as far as its image's k-th neighbour in its own set, rim included.
 
     Raises:
-        SonoforgeError: Too few images for k neighbours, or a feature that is not a finite number.
-        ValueError: Not two tables of one width, or no neighbours.
+        SonoforgeError: There are too few images for k neighbours, or a feature is not a finite number.
+        ValueError: The sets are not two tables of one width, or k is below 1.
     """
     x, y = _centred("precision and recall", generated, real, neighbours)
     around_x, around_y = (_squared_radii(rows, neighbours) for rows in (x, y))
@@ -78,8 +77,8 @@ def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: in
         neighbours: k: a ball reaches as far as its real image's k-th neighbour among the real ones, rim included.
 
     Raises:
-        SonoforgeError: Too few images for k neighbours, or a feature that is not a finite number.
-        ValueError: Not two tables of one width, or no neighbours.
+        SonoforgeError: There are too few images for k neighbours, or a feature is not a finite number.
+        ValueError: The sets are not two tables of one width, or k is below 1.
     """
     x, y = _centred("density and coverage", generated, real, neighbours)
     around_y = _squared_radii(y, neighbours)
@@ -93,14 +92,14 @@ def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: in
 
 
 def _squared_radii(rows: Embeddings, neighbours: int) -> NDArray[np.float64]:
-    """(N,): squared distance of each row to its k-th neighbour among the others."""
+    """Return the squared distance (N,) of each row to its k-th neighbour among the others."""
     radii = np.empty(len(rows))
     for block, squared in _blocks(rows, rows):
         own = np.arange(block.start, block.stop)
         squared[own - block.start, own] = np.inf
         chosen = np.argpartition(squared, neighbours - 1, axis=1)[:, :neighbours]
         for row, candidates in enumerate(chosen, block.start):
-            # From the difference itself: in squares and products the distance of near-duplicates drowns in rounding.
+            # From the difference itself: with squares and products, rounding drowns the distance of near-duplicates.
             radii[row] = np.linalg.norm(rows[candidates] - rows[row], axis=1).max()
     return np.square(radii)
 
@@ -122,15 +121,14 @@ def _blocks(x: Embeddings, y: Embeddings) -> Iterator[tuple[slice, NDArray[np.fl
 def _centred(
     metric: str, generated: NDArray[Any], real: NDArray[Any], neighbours: int
 ) -> tuple[Embeddings, Embeddings]:
-    """Check both sets and move them to the real images' mean, where squares are small and rounding is least."""
+    """Check both sets and centre them on the real images' mean, where rounding is least."""
     x, y = check_pair(metric, generated, real)
     if neighbours < 1:
-        raise ValueError(f"{metric}: found {neighbours} neighbours, expected at least 1")
+        raise ValueError(f"{metric}: {neighbours} neighbours are too few; give at least 1")
     others = min(len(x), len(y)) - 1
     if neighbours > others:
         raise SonoforgeError(
-            f"{metric}: found {others} others in the smaller set, expected at least {neighbours} for {neighbours} "
-            "neighbours; give more images"
+            f"{metric}: the smaller set has {others + 1} images, too few for {neighbours} neighbours; give more images"
         )
     centre = y.mean(0)
     return x - centre, y - centre

@@ -1,18 +1,18 @@
 """Sliced Wasserstein distance: how far two sets are apart along random directions, on average.
 
-Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011; here with
-the Wasserstein-1 distance, and with all directions of length 1.  No covariance, no kernel, no neighbours: it needs
-no more images than dimensions, but like FID it is above 0 on average for equal distributions.
+Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011; here with the
+Wasserstein-1 distance and directions of length 1.  Without covariance, kernel or neighbours it needs no more images
+than dimensions, but like FID it is above 0 on average for equal distributions.
 
-`laplacian_swd` takes it of patches on each level of a Laplacian pyramid ("SWD" of progressive growing): Karras, Aila,
+`laplacian_swd` applies it to patches on each level of a Laplacian pyramid ("SWD" of progressive growing): Karras, Aila,
 Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", ICLR 2018, section 5,
 after Rabin 2011 and Burt, Adelson 1983.  Each level shows one band of detail: the finest (the images' own side)
-sharpness, speckle and noise, the coarsest (16 to 31) the large structures.  No feature network is involved, so it says
-nothing of what the images show.
+sharpness, speckle and noise, the coarsest (16 to 31) the large structures.  As it uses no feature network, it says
+nothing about the images' content.
 
 The paper's protocol: 128 patches of 7x7 from each image and level, each colour channel scaled by its set's mean and
-standard deviation, 4 times 128 directions; the figures are the distances times 1000.  Published ones are of
-16 384 images; even for equal distributions the distance is above 0, the more so the fewer the images.
+standard deviation, 4 times 128 directions; the figures are the distances times 1000.  Published figures are of 16 384
+images; even for equal distributions the distance is above 0, the more so the fewer the images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
 _BLOCK_ENTRIES = 8_000_000  # projections held at a time: 64 MB
-# Of `laplacian_swd`, all from section 5 of the paper and its authors' code.
+# Of `laplacian_swd`, from section 5 of the paper and its authors' code.
 COARSEST = 16  # no level below this side
 PATCH = 7
 PATCHES = 128  # of each image and level
@@ -47,20 +47,20 @@ def sliced_wasserstein(generated: NDArray[Any], real: NDArray[Any], projections:
 
     Args:
         generated: (N, D).
-        real: (M, D); the counts may differ, each projection is compared exactly.
-        projections: How many directions, uniform on the sphere.
+        real: (M, D); N and M may differ, as each projection is compared exactly.
+        projections: Number of directions, uniform on the sphere.
         seed: Of the directions.
 
     Returns:
         0 or more, in units of the features.
 
     Raises:
-        SonoforgeError: An empty set, or a feature that is not a finite number.
-        ValueError: Not two tables of one width, or no projections.
+        SonoforgeError: A set is empty, or a feature is not a finite number.
+        ValueError: The sets are not two tables of one width, or there are no projections.
     """
     x, y = check_pair("sliced Wasserstein", generated, real, minimum=1)
     if projections < 1:
-        raise ValueError(f"sliced Wasserstein: found {projections} projections, expected at least 1")
+        raise ValueError(f"sliced Wasserstein: {projections} projections are too few; give at least 1")
     rng = np.random.default_rng(derive_seed(seed, "sliced Wasserstein directions"))
     directions = unit_directions(projections, x.shape[1], rng)
     total = 0.0
@@ -72,16 +72,16 @@ def sliced_wasserstein(generated: NDArray[Any], real: NDArray[Any], projections:
 
 
 def unit_directions(count: int, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw (count, size) vectors of length 1, uniform on the sphere: normal numbers scaled to length 1."""
+    """Draw (count, size) vectors uniformly on the unit sphere."""
     directions = rng.standard_normal((count, size))
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
 
 def wasserstein_1(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """(P,): Wasserstein-1 distance between each row of (P, N) and that of (P, M), as sets of N and of M numbers.
+    """Return the Wasserstein-1 distance (P,) between each row of (P, N) and of (P, M), as sets of N and M numbers.
 
     In one dimension it is the area between the two quantile functions: for equal counts the mean distance between
-    the sorted numbers.  Otherwise both functions are constant between neighbouring levels of i / N and j / M.
+    the sorted numbers.  Otherwise both functions are constant between neighbouring levels i / N and j / M.
     """
     n, m = first.shape[1], second.shape[1]
     in_first, in_second, widths = _levels(n, m)
@@ -103,7 +103,7 @@ def wasserstein_1(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float
 
 @functools.lru_cache(maxsize=4)
 def _levels(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return, for each piece on which both quantile functions are constant, its place in both and its width."""
+    """Return the place in both quantile functions and the width of each piece on which both are constant."""
     levels = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # in units of 1 / (N M), exact
     return levels[:-1] // m, levels[:-1] // n, np.diff(levels) / (n * m)
 
@@ -111,54 +111,58 @@ def _levels(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: int = 0) -> dict[int, float]:
     """Measure the distance on each level; see the top of this file.
 
-    The levels are the side S and its halves, while they are even and the half is at least 16: 64, 32 and 16 for
-    64x64, and 100, 50 and 25 for 100x100.  The last one holds all that is coarser, too.  Grey and colour images
-    give different figures: one channel has fewer directions to differ in.
+    The levels are the side S, halved while it is even and the half is at least 16: 64, 32 and 16 for 64x64; 100, 50 and
+    25 for 100x100.  The last one also holds everything coarser.  Grey and colour images give different figures: one
+    channel has fewer directions to differ in.
 
     Args:
         generated: (N, S, S, C) uint8, S at least 16.
-        real: (M, S, S, C) uint8; the counts may differ, the projections are compared exactly.
-        seed: Of the patches' places and of the directions.
+        real: (M, S, S, C) uint8; N and M may differ.
+        seed: Of the patches' places and the directions.
 
     Returns:
-        For each level's side, finest first, its distance times 1000.
+        The distance times 1000 by each level's side, finest first.
 
     Raises:
-        ValueError: Not two sets of square uint8 images of one side and one number of channels.
-        SonoforgeError: An empty set, or images too small.
+        ValueError: The images are not square uint8 images of one side and one number of channels.
+        SonoforgeError: A set is empty, or the images are too small.
     """
     for name, images in (("generated", generated), ("real", real)):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
-            raise ValueError(f"SWD: found {name} {images.dtype} {images.shape}, expected uint8 (N, S, S, C)")
+            raise ValueError(f"SWD: {name} images are {images.dtype} {images.shape}, not uint8 (N, S, S, C)")
         if not len(images):
-            raise SonoforgeError(f"SWD: found 0 {name} images, expected at least 1")
+            raise SonoforgeError(f"SWD: there are no {name} images")
     if generated.shape[1:] != real.shape[1:]:
-        raise ValueError(f"SWD: found shapes {generated.shape} and {real.shape}, expected one side and channel count")
+        raise ValueError(f"SWD: shapes {generated.shape} and {real.shape} differ in side or channels")
     sides = level_sides(real.shape[1])
     found = {}
     bands = [images.astype(np.float32) for images in (generated, real)]
     for side in sides:
         last = side == sides[-1]
-        halves = bands if last else [_halved(band) for band in bands]
+        halves = bands
+        if not last:  # some images at a time
+            halves = [
+                np.concatenate([down(band[i : i + _IMAGES]) for i in range(0, len(band), _IMAGES)]) for band in bands
+            ]
         sets = []
         for name, band, half in zip(("generated", "real"), bands, halves, strict=True):
             rng = np.random.default_rng(derive_seed(seed, f"SWD patches, {name}", side))
             places = rng.integers(0, side - PATCH + 1, (2, len(band), PATCHES))
             sets.append(normalised(patches(band, None if last else half, places)))
         rng = np.random.default_rng(derive_seed(seed, "SWD directions", side))
-        found[side] = SCALE * _patch_distance(sets[0], sets[1], rng)
+        means = []
+        for _ in range(REPEATS):
+            directions = unit_directions(DIRECTIONS, sets[0].shape[1], rng).astype(np.float32)
+            means.append(wasserstein_1(directions @ sets[0].T, directions @ sets[1].T).mean())
+        found[side] = SCALE * float(np.mean(means))
         bands = halves
     return found
 
 
 def level_sides(side: int) -> list[int]:
-    """Return the sides of the levels for images of this side, finest first.
-
-    Raises:
-        SonoforgeError: Images too small.
-    """
+    """Return the sides of the levels for images of this side, finest first; refuse images that are too small."""
     if side < COARSEST:
-        raise SonoforgeError(f"SWD: found images of side {side}, expected at least {COARSEST}")
+        raise SonoforgeError(f"SWD: images of side {side} are too small; at least {COARSEST} is needed")
     sides = [side]
     while sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST:
         sides.append(sides[-1] // 2)
@@ -166,12 +170,13 @@ def level_sides(side: int) -> list[int]:
 
 
 def down(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Halve (N, S, S, C), S even: the binomial filter, then every second pixel."""
-    return _filtered(images)[:, ::2, ::2]
+    """Halve (N, S, S, C), S even: apply the binomial filter and keep every second pixel."""
+    starts = range(0, len(images), _IMAGES)
+    return np.concatenate([_filtered(images[start : start + _IMAGES])[:, ::2, ::2] for start in starts])
 
 
 def up(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Double (N, S, S, C): zeros between the pixels, then the binomial filter, times 4 to keep the mean."""
+    """Double (N, S, S, C): put zeros between the pixels and apply the binomial filter times 4, to keep the mean."""
     count, side, _, channels = images.shape
     spread = np.zeros((count, 2 * side, 2 * side, channels), np.float32)
     spread[:, ::2, ::2] = images
@@ -181,7 +186,7 @@ def up(images: NDArray[np.float32]) -> NDArray[np.float32]:
 def patches(
     images: NDArray[np.float32], half: NDArray[np.float32] | None, places: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Cut patches out of one level: the images less what their half holds already, or the images themselves.
+    """Cut patches out of one level: the images minus their upsampled half, or on the last level the images.
 
     Args:
         images: (N, S, S, C).
@@ -203,7 +208,7 @@ def patches(
 
 
 def normalised(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale (K, C, 49) to mean 0 and deviation 1 in each channel, a constant one to 0, and flatten to (K, C * 49)."""
+    """Scale each channel of (K, C, 49) to mean 0 and deviation 1, or to 0 if constant; flatten to (K, C * 49)."""
     mean = descriptors.mean((0, 2), dtype=np.float64, keepdims=True)
     centred = descriptors - mean.astype(np.float32)
     deviation = np.sqrt(np.square(centred).mean((0, 2), dtype=np.float64, keepdims=True))
@@ -211,24 +216,10 @@ def normalised(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(centred.reshape(len(centred), -1))
 
 
-def _patch_distance(first: NDArray[np.float32], second: NDArray[np.float32], rng: np.random.Generator) -> float:
-    """Mean over all directions of the Wasserstein-1 distance between the projections of (K, F) and (L, F)."""
-    repeats = []
-    for _ in range(REPEATS):
-        directions = unit_directions(DIRECTIONS, first.shape[1], rng).astype(np.float32)
-        repeats.append(wasserstein_1(directions @ first.T, directions @ second.T).mean())
-    return float(np.mean(repeats))
-
-
 def _filtered(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Filter the rows and columns of (N, S, S, C); at the rim the image is mirrored about its last pixel."""
+    """Filter the rows and columns of (N, S, S, C), mirrored about the last pixel at the rim."""
     side = images.shape[1]
     padded = np.pad(images, ((0, 0), (2, 2), (0, 0), (0, 0)), mode="reflect")
     images = sum(weight * padded[:, i : i + side] for i, weight in enumerate(BINOMIAL))
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (0, 0)), mode="reflect")
     return np.asarray(sum(weight * padded[:, :, i : i + side] for i, weight in enumerate(BINOMIAL)))
-
-
-def _halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """As `down`, some images at a time."""
-    return np.concatenate([down(images[start : start + _IMAGES]) for start in range(0, len(images), _IMAGES)])

@@ -2,11 +2,11 @@
 
 Durall, Keuper, Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing to Reproduce
 Spectral Distributions", CVPR 2020, section 3.1: the power of each image's Fourier transform, averaged over rings of
-equal frequency.  Generators that enlarge maps leave too much or too little at the finest rings, where an ultrasound
-scan has its speckle, and a viewer sees texture that is too smooth, or a grid.
+equal frequency.  Generators that upsample leave too much or too little at the finest rings, where an ultrasound scan
+has its speckle, and a viewer sees texture that is too smooth, or a grid.
 
-Two choices of our own: each image is faded towards its border (a Hann window), as otherwise the jump between opposite
-borders is measured; and rings are averaged as levels, in decibels, so that one bright scan does not stand for all.
+Two choices differ: images are faded towards their border (Hann window), since otherwise the jump between opposite
+borders is measured; and rings are averaged as levels in decibels, so that one bright scan does not dominate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 
 SMALLEST = 16  # side in pixels
-FINE = 0.5  # of the finest frequency; rings from here on are those of speckle: details of up to 4 pixels
+FINE = 0.5  # of the finest frequency; rings from here on are speckle, details of up to 4 pixels
 _DARKEST = 1e-6  # power below which a ring counts as empty: flat images have no finite level
 
 _BLOCK = 64  # images at a time
@@ -36,20 +36,20 @@ def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return each image's level in each ring.
 
     Args:
-        images: (N, S, S, C) uint8, S at least 16; the channels' power is added up.
+        images: (N, S, S, C) uint8, S at least 16; the power of the channels is summed.
 
     Returns:
         (N, S // 2) float32 in decibels: ring k, counted from 1, has k to k + 1 periods in the image's side.
 
     Raises:
-        ValueError: Not square uint8 images.
-        SonoforgeError: No images, or too small ones.
+        ValueError: The images are not square uint8 images.
+        SonoforgeError: There are no images, or they are too small.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"spectrum: found {images.dtype} {images.shape}, expected uint8 (N, S, S, C)")
+        raise ValueError(f"spectrum: images are {images.dtype} {images.shape}, not uint8 (N, S, S, C)")
     side = images.shape[1]
     if not len(images) or side < SMALLEST:
-        raise SonoforgeError(f"spectrum: found {len(images)} images of side {side}, expected {SMALLEST} or more")
+        raise SonoforgeError(f"spectrum: {len(images)} images of side {side}; a side of {SMALLEST} or more is needed")
     window = np.hanning(side + 1)[:side]
     weights = np.outer(window, window)[None, :, :, None]
     frequencies = np.fft.fftfreq(side, 1 / side)

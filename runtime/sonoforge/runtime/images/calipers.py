@@ -3,8 +3,8 @@
 A grey-level hit-or-miss transform (Serra, *Image analysis and mathematical morphology*, 1982, chapter XII; for grey
 levels Naegel, Passat, Ronse, *Grey-level hit-or-miss transforms*, Pattern Recognition 40(2), 2007): a pixel is the
 centre of a cross if the darkest pixel of its four arms is brighter, by a contrast, than the brightest pixel between
-them in three of the four quarters; in the fourth may stand its number.  Tissue is smooth at the scale of a pen's
-stroke, so it has hardly any such place.
+them in three of the four quarters; the fourth may hold its number.  Tissue is smooth at the scale of a pen's stroke,
+so it has hardly any such place.
 
 One comparison at a distance of three pixels, for the whole picture at once, leaves a few candidates; only these are
 compared in full and followed along their arms.
@@ -25,11 +25,11 @@ _MARGIN = LONGEST + 2
 _CLEAR, _FAINT = 45, 25
 # At least three arms end: two pixels further they are darker by this.  The fourth may run into a dotted line.
 _END = 15
-# Ink of a faint cross is of one level, but for what resampling and JPEG do to a thin stroke.
+# The ink of a faint cross varies by at most this, which resampling and JPEG do to a thin stroke.
 _EVEN = 40
 # Two crosses are of one kind if arms and ink agree within this; ink varies by a few levels with JPEG.
 _ARMS_AGREE, _INK_AGREES = 1, 20
-# Pixels compared at a time: what lies between stays in the processor's cache.
+# Pixels compared at a time, so that intermediate results stay in the processor's cache.
 _AT_ONCE = 1 << 16
 # Column and row of a step along each arm of a ``+``, and of an ``x``; between the arms of one lie those of the other.
 _SHAPES = "+x"
@@ -54,29 +54,28 @@ class Cross(NamedTuple):
 
 def find_crosses(levels: NDArray[np.uint8]) -> list[Cross]:
     """Find the crosses of a picture (H, W) uint8, the clearest first."""
-    padded = _with_margin(levels)
+    padded = np.pad(levels, _MARGIN, mode="edge")
     found = _measured(padded, _candidates(padded))
     found.sort(key=lambda one: one.contrast * one.arm, reverse=True)
     kept: list[Cross] = []
     for one in found:
         if all(max(abs(one.x - other.x), abs(one.y - other.y)) > max(one.arm, other.arm) for other in kept):
             kept.append(one)
-    return [one for one in kept if one.contrast >= _CLEAR or any(_of_a_kind(one, other) for other in kept)]
 
+    def has_partner(one: Cross) -> bool:  # a measurement has two ends
+        return any(
+            one is not other
+            and one.shape == other.shape
+            and abs(one.arm - other.arm) <= _ARMS_AGREE
+            and abs(one.ink - other.ink) <= _INK_AGREES
+            for other in kept
+        )
 
-def _with_margin(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the edge outwards, four times as fast as `numpy.pad` does."""
-    height, width = levels.shape
-    wide = np.empty((height + 2 * _MARGIN, width + 2 * _MARGIN), np.uint8)
-    inside = slice(_MARGIN, -_MARGIN)
-    wide[inside, inside] = levels
-    wide[inside, :_MARGIN], wide[inside, -_MARGIN:] = levels[:, :1], levels[:, -1:]
-    wide[:_MARGIN], wide[-_MARGIN:] = wide[_MARGIN], wide[-_MARGIN - 1]
-    return wide
+    return [one for one in kept if one.contrast >= _CLEAR or has_partner(one)]
 
 
 def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
-    """Return the centres of each shape, as indices into the padded picture, whose arms outshine what is between them.
+    """Return the centres of each shape, as indices into the padded picture, whose arms outshine the places between.
 
     Three of the four places between the arms are dark.  So above or below the centre of a ``+`` there is a bright place
     with a dark one on either side, and of an ``x`` a dark one between two bright ones: both are rare.
@@ -91,23 +90,19 @@ def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     inside = (rows >= _MARGIN) & (rows < height - _MARGIN) & (columns >= _MARGIN) & (columns < width - _MARGIN)
     places = places[inside]
     straight, diagonal = (line[places + SHORTEST * ways[:, None]].astype(np.int16) for ways in _STEPS @ (width, 1))
-    return [
-        _once(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
-        for arms, between in ((straight, diagonal), (diagonal, straight))
-    ]
-
-
-def _once(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return each place once, in order; `numpy.unique` would import masked arrays first, for 8 ms."""
-    ordered = np.sort(places)
-    return ordered[np.diff(ordered, prepend=-1) > 0]
+    centres = []
+    for arms, between in ((straight, diagonal), (diagonal, straight)):
+        found = np.sort(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
+        # Each once; `numpy.unique` would import masked arrays first, for 8 ms.
+        centres.append(found[np.diff(found, prepend=-1) > 0])
+    return centres
 
 
 def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]:
-    """Return the indices of what is brighter, or darker, than both neighbours on the line at the shortest arm's length.
+    """Return the indices of pixels brighter, or darker, than both neighbours at the shortest arm's length on the line.
 
-    All rows are one line, but for its ``first`` and as many last pixels, and some of it is compared at a time: several
-    times faster than row by row, or than all at once.
+    All rows are one line, without its ``first`` and as many last pixels, compared in parts: several times faster than
+    row by row, or than all at once.
     """
     faint = np.full(_AT_ONCE + 2 * SHORTEST, _FAINT, np.uint8)  # numpy compares two arrays faster than with a number
     found = []
@@ -123,7 +118,7 @@ def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]
 
 
 def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> list[Cross]:
-    """Follow the arms from each candidate, as `_candidates` returns them; keep what is a cross with ends."""
+    """Follow the arms from each of the `_candidates`; keep the crosses whose arms end."""
     places = np.concatenate(candidates)
     if not len(places):
         return []
@@ -142,7 +137,7 @@ def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> 
     for index in np.flatnonzero((last >= SHORTEST) & (last <= LONGEST)).tolist():
         arm = int(last[index])
         ink, clear = int(darkest[index, arm]), int(contrast[index, arm])
-        # Lists: a few numbers at a time are faster without numpy.
+        # Lists, as a few numbers are faster without numpy.
         along = arms[index, :, 1 : arm + 3].tolist()
         ended = sum(ink - min(one[arm:]) >= _END for one in along) >= 3
         levels = [level for one in along for level in one[:arm]]
@@ -150,13 +145,3 @@ def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> 
             y, x = divmod(int(places[index]), width)
             crosses.append(Cross(x - _MARGIN, y - _MARGIN, _SHAPES[shapes[index]], arm, ink, clear))
     return crosses
-
-
-def _of_a_kind(one: Cross, other: Cross) -> bool:
-    """Whether two crosses look alike; a measurement has two ends."""
-    return (
-        one is not other
-        and one.shape == other.shape
-        and abs(one.arm - other.arm) <= _ARMS_AGREE
-        and abs(one.ink - other.ink) <= _INK_AGREES
-    )

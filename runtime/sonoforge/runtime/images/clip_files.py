@@ -1,44 +1,218 @@
-"""The one way to the frames of a clip, whatever file holds it."""
+"""Read the frames of a clip: a film, an animated file, one of several pages, or DICOM.
+
+* The content decides, not the suffix.  A film (MP4, QuickTime, AVI, Matroska with WebM, Windows Media) is decoded by
+  the FFmpeg in opencv-python-headless, which is under the LGPL; the wheels of PyAV and imageio-ffmpeg bring x264 and
+  x265, under the GPL.  It runs in a process of its own, `film_decoder`, with limited memory and processor time, and
+  takes a damaged file's crash with it.
+* A film is refused as a whole where FFmpeg finds damage in it, or where it has fewer frames than it states.  MP4 and
+  QuickTime files may state more than are shown: cutting one may hide frames.
+* A frame of a film is 8 bits a channel and upright; equal channels become grey, mode ``L``.  A frame of a GIF, PNG,
+  WebP or AVIF that moves, or of a TIFF or HEIC of several pages, is a picture under the rules of `images.decoding`: the
+  whole canvas as shown, on black.  16-bit values are spread by the bits that all frames fill.  Frames of different
+  sizes are refused: a scan beside its thumbnail is not a clip.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, TypeVar
 
-from PIL import Image
+from PIL import Image, ImageChops
 
-from sonoforge.runtime.images.brands import HEAD_BYTES, is_film
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_dicom
-from sonoforge.runtime.images.films import film_frames
-from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.sequences import is_sequence, sequence_frames
+from sonoforge.runtime.images import film_decoder
+from sonoforge.runtime.images.decoding import (
+    bits_filled,
+    extent_of,
+    is_16_bit,
+    one_error,
+    open_header,
+    read_file,
+    to_plain,
+)
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_gif_frames, check_work
+from sonoforge.runtime.images.file_kinds import BOXES, begins_as_dicom, first_bytes, is_dicom, is_film
+from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MAX_CLIP_SECONDS, ImageError, check_clip, check_size
+from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
+
+MAX_FILM_PIXELS = 9_000_000
+"""Of a frame; 3840 x 2160 have 8.3 million.  A decoder keeps up to 17 of them."""
+_MEMORY = 1_000_000_000  # bytes of address space for the decoder, of which Python and OpenCV take 280 million
+
+_Taken = TypeVar("_Taken")
 
 
 def is_clip(path: Path | str) -> bool:
-    """Whether a file holds more than one picture; False for one that cannot be read."""
-    if begins_as_dicom(path):
-        from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
+    """Whether a file holds more than one picture; False if it cannot be read."""
+    try:
+        if begins_as_dicom(path):
+            from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
 
-        try:
             return open_dicom(path).frame_count > 1
-        except ImageError:
-            return False
-    return is_film(first_bytes(path, HEAD_BYTES)) or is_sequence(path)
+        if is_film(first_bytes(path)):
+            return True
+        with one_error(path):
+            (image, *_), _ = open_header(read_file(path), path)
+            return bool(getattr(image, "is_animated", False))
+    except ImageError:
+        return False
 
 
 def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.Image]:
-    """Return the frames of a film, an animated file or one of several pages, or of DICOM, one in memory at a time.
+    """Return the frames of any clip, one in memory at a time.
 
     Args:
         path: The file.
-        data: What it holds, if it was read already; ``path`` is then for messages.
+        data: Its content, if it was read already; ``path`` is then for messages.
 
     Raises:
-        ImageError: While they are taken, and nothing else, whatever the file holds.
+        ImageError: While the frames are taken, and nothing else, whatever the file holds.
     """
-    head = first_bytes(path, HEAD_BYTES) if data is None else data
     if begins_as_dicom(path) if data is None else is_dicom(data):
         from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
 
         return open_dicom(path, data).frames()
-    return film_frames(path, data) if is_film(head) else sequence_frames(path, data)
+    head = first_bytes(path) if data is None else data
+    return _film_frames(path, data) if is_film(head) else sequence_frames(path, data)
+
+
+# ---- animations and pages
+
+
+def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
+    """Yield the frames of an animated file or one of several pages, see `clip_frames`."""
+    spent = 0.0
+
+    def decoded(number: int, take: Callable[[Image.Image], _Taken]) -> _Taken:
+        """Decode a frame; each may take as long as a still, and all together a minute or two."""
+        nonlocal spent
+        started = time.thread_time()
+        if isinstance(source, TimedBytes):
+            source.restart()
+        image.seek(number)
+        check_size(*image.size, path)
+        check_work(image, content)
+        taken = take(image)
+        spent += time.thread_time() - started
+        if spent > MAX_CLIP_SECONDS:
+            raise TooSlowError
+        return taken
+
+    with one_error(path):
+        (image, *_), remarks = open_header(read_file(path) if data is None else data, path)
+        source: IO[bytes] | None = getattr(image, "fp", None)
+        content = source.getvalue() if isinstance(source, TimedBytes) else b""
+        if image.format == "GIF":
+            check_gif_frames(content, *image.size)
+        count = int(getattr(image, "n_frames", 1))
+        check_clip(count, *image.size, path)
+        # The first picture of a PNG may be for programs that do not animate.
+        numbers = range(int(getattr(image, "default_image", False)), count)
+        filled = bits_filled([decoded(number, extent_of) for number in numbers]) if is_16_bit(image) else 0
+    size: tuple[int, int] | None = None
+    for number in numbers:
+        with one_error(path):
+            frame = decoded(number, functools.partial(to_plain, path=path, filled=filled))
+        if size and frame.size != size:
+            both = "{}x{} and {}x{}".format(*size, *frame.size)
+            raise ImageError(
+                "unsupported", f"{path}: pictures of different sizes, {both} pixels; save the one to use as PNG"
+            )
+        size = frame.size
+        yield with_remarks(frame.copy() if frame is image else frame, remarks)
+
+
+# ---- films
+
+
+def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
+    """Yield the frames of a film, see `clip_frames`."""
+    if find_spec("cv2") is None:
+        raise ImageError("unsupported", f"{path}: films need pip install 'sonoforge[video]'")
+    head = first_bytes(path) if data is None else data
+    with ExitStack() as stack:
+        process = _start(stack, path, data)
+        messages: dict[str, str] = {}
+        listener = threading.Thread(target=_listen, args=(process.stderr, messages), daemon=True)
+        listener.start()
+        stack.callback(listener.join)
+        stack.callback(process.kill)
+        if data is not None and process.stdin:
+            with suppress(BrokenPipeError), process.stdin as stdin:
+                stdin.write(data)
+        stated, count = 0, 0
+        if process.stdout and (line := process.stdout.readline()):
+            header = json.loads(line)
+            stated, size = header["frames"], (header["width"], header["height"])
+            check_size(*size, path, MAX_FILM_PIXELS)
+            check_clip(max(stated, 1), *size, path)
+            while len(raw := process.stdout.read(3 * size[0] * size[1])) == 3 * size[0] * size[1]:
+                count += 1
+                check_clip(count, *size, path)
+                frame = Image.frombuffer("RGB", size, raw, "raw", "BGR", 0, 1)
+                red, green, blue = frame.split()
+                same = not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())
+                yield PlainImage(red if same else frame)
+        code = process.wait()
+        listener.join()
+    _check_end(code, messages, path)
+    if count < stated and head[4:8] not in BOXES:
+        raise ImageError("truncated", f"{path}: the film has {count} of the {stated} frames it states; obtain it again")
+
+
+def _start(stack: ExitStack, path: Path | str, data: bytes | None) -> subprocess.Popen[bytes]:
+    """Start a decoder that reads the file, or waits for ``data``; the stack ends it."""
+    limits = (MAX_FILM_PIXELS, MAX_CLIP_SECONDS, _MEMORY + len(data or b""))
+    try:
+        if data is None and (size := os.stat(path).st_size) > MAX_CLIP_FILE_BYTES:  # noqa: PTH116 - str and Path alike
+            raise ImageError(
+                "too_large",
+                f"{path}: {size / 1e6:.0f} MB, more than {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; cut the clip",
+            )
+        return stack.enter_context(
+            subprocess.Popen(  # noqa: S603 - this Python, and a file of this package
+                [sys.executable, film_decoder.__file__, *map(str, limits)],
+                stdin=subprocess.PIPE if data is not None else stack.enter_context(open(path, "rb")),  # noqa: PTH123
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+    except OSError as error:
+        raise ImageError("unreadable", f"{path}: cannot be read or decoded ({error.strerror})") from error
+
+
+def _listen(stream: IO[bytes], messages: dict[str, str]) -> None:
+    """Keep FFmpeg's first ``error`` and the ``last`` line, so that the decoder never waits for a reader."""
+    for line in stream:
+        text = line.decode(errors="replace").strip()
+        if text.startswith(film_decoder.ERROR):
+            messages.setdefault("error", text.partition("] ")[2])
+        messages["last"] = text
+
+
+def _check_end(code: int, messages: dict[str, str], path: Path | str) -> None:
+    """Refuse a film whose decoder failed or reported damage."""
+    error = messages.get("error", "")
+    if code == film_decoder.TOO_SLOW or code == -getattr(signal, "SIGXCPU", 0) != 0:
+        raise ImageError("too_slow", f"{path}: decoding it takes minutes; cut the clip")
+    if code == film_decoder.CHANGED:
+        raise ImageError("unsupported", f"{path}: its frames change their size; cut the clip")
+    if code == film_decoder.NO_FILM and not error:
+        raise ImageError("not_an_image", f"{path}: has no pictures; check that a player shows it")
+    if code or error:
+        reason = error or messages.get("last", "") or f"the decoder ended with {code}"
+        raise ImageError(
+            "truncated",
+            f"{path}: the film is cut off, damaged or of an unknown kind ({reason[:160]}); obtain it again, or save it "
+            "as H.264 in MP4",
+        )

@@ -1,8 +1,8 @@
 """Find what is drawn over a scan in colour: calipers, lines and labels, and the overlay of Doppler or elastography.
 
-A B-mode scan is grey, or tinted by one colour map, in which a brightness has one colour.  What departs from that is
-ink: the easiest of all marks, and lost once colours have become grey levels, where yellow is nearly white and blue
-nearly black.  Flow and stiffness fill areas or stand in a box, what is written has thin strokes.
+A B-mode scan is grey, or tinted by one colour map, in which a brightness has one colour.  Anything else is ink: the
+easiest of all marks, and lost once colours have become grey levels, where yellow is nearly white and blue nearly black.
+Flow and stiffness fill areas or stand in a box; writing has thin strokes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from PIL import Image, ImageChops
 
 from sonoforge.runtime.images.lettering import HIGHEST, LOWEST, WIDER, Kind, Steps, is_dotted, join
 
+# Levels by which ink departs from grey, or from the tint of its brightness: JPEG halves the colour of a thin stroke,
+# and adds less than 20 levels to grey.
 _LEAST_SPREAD = 40
-"""Levels by which ink departs from grey, or from the usual colour of its brightness: JPEG halves the colour of a thin
-stroke, and leaves less than 20 levels on what is grey."""
-_LIT, _TINT, _TINTED, _BINS, _USUAL = 32, 24, 0.25, 32, 0.01
-"""A picture is tinted if of its pixels brighter than 32 a quarter departs by 24 levels from grey; the usual colour is
-then the median of each of 32 steps of brightness that holds a hundredth of the picture, in proportion beyond these."""
+# A picture is tinted if a quarter of its pixels brighter than 32 departs by 24 levels from grey.  Its tint is the
+# median of each of 32 steps of brightness that holds a hundredth of the picture, in proportion for other steps.
+_LIT, _TINT, _TINTED, _BINS, _FULL = 32, 24, 0.25, 32, 0.01
+# An overlay fills squares of 5 x 5 pixels, at least this share of the picture; strokes are thinner.
 _SOLID, _FILLED = 5, 0.0015
-"""An overlay fills squares of 5 x 5 pixels, at least this share of the picture; strokes are thinner."""
+# A colour box without flow: at least this share of the picture's shorter side, most of its ink on its own sides.
 _FRAME, _ON_SIDES, _SIDE = 0.12, 0.7, 4
-"""A colour box without flow: at least this share of the picture's shorter side, most of its ink on its own sides."""
 _LONGEST_CROSS = 30
 
 
@@ -36,7 +36,7 @@ class ColouredInk(NamedTuple):
 
 
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
-    """Find what is drawn in colour; what is all grey has none.
+    """Find what is drawn in colour; a grey picture has none.
 
     Examples:
         >>> scan = Image.new("RGB", (200, 150), (90, 90, 90))
@@ -51,7 +51,11 @@ def find_coloured_ink(picture: Image.Image) -> ColouredInk:
     rows, columns = np.nonzero(ink)
     if not len(rows):
         return ColouredInk([], overlay=False)
-    overlay = _solid_share(ink) > _FILLED
+    overlay = False
+    if min(ink.shape) >= _SOLID:
+        sums = np.pad(ink.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        inside = sums[_SOLID:, _SOLID:] - sums[:-_SOLID, _SOLID:] - sums[_SOLID:, :-_SOLID] + sums[:-_SOLID, :-_SOLID]
+        overlay = bool(np.count_nonzero(inside == _SOLID**2) > _FILLED * ink.size)
     marks = []
     for members in join(Steps(rows, columns), ink.shape):
         own, across = rows[members], columns[members]
@@ -77,27 +81,18 @@ def _departure(picture: Image.Image) -> NDArray[np.uint8]:
         return spread
     colours = np.asarray(picture)
     steps = colours.sum(axis=2, dtype=np.int64) * _BINS // (3 * 256)
-    usual = np.stack([_usual_levels(steps, colours[..., band])[steps] for band in range(3)], axis=2)
-    return np.asarray(np.abs(colours.astype(np.int16) - usual).max(axis=2).astype(np.uint8))
+    tint = np.stack([_tint_levels(steps, colours[..., band])[steps] for band in range(3)], axis=2)
+    return np.asarray(np.abs(colours.astype(np.int16) - tint).max(axis=2).astype(np.uint8))
 
 
-def _usual_levels(steps: NDArray[np.int64], levels: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Return the usual level (_BINS,) of a channel in each step: the lower median, or that of the nearest full step."""
+def _tint_levels(steps: NDArray[np.int64], levels: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return a channel's tint (_BINS,) by step of brightness: the lower median, or that of the nearest full step."""
     counts = np.bincount((steps * 256 + levels).ravel(), minlength=256 * _BINS).reshape(_BINS, 256).cumsum(axis=1)
     medians = np.argmax(2 * counts >= counts[:, -1:], axis=1)
-    full = np.flatnonzero(counts[:, -1] >= _USUAL * steps.size)
+    full = np.flatnonzero(counts[:, -1] >= _FULL * steps.size)
     every = np.arange(_BINS)
     nearest = full[np.argmin(np.abs(every[:, None] - full), axis=1)]
     return np.asarray(np.minimum(medians[nearest] * (2 * every + 1) // (2 * nearest + 1), 255), np.int16)
-
-
-def _solid_share(ink: NDArray[np.bool_]) -> float:
-    """Return the share of the picture's pixels that are the corner of a square full of ink."""
-    if min(ink.shape) < _SOLID:
-        return 0.0
-    sums = np.pad(ink.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    inside = sums[_SOLID:, _SOLID:] - sums[:-_SOLID, _SOLID:] - sums[_SOLID:, :-_SOLID] + sums[:-_SOLID, :-_SOLID]
-    return float(np.count_nonzero(inside == _SOLID**2) / ink.size)
 
 
 def _is_frame(rows: NDArray[np.intp], columns: NDArray[np.intp], box: tuple[int, int, int, int], shorter: int) -> bool:
@@ -109,7 +104,7 @@ def _is_frame(rows: NDArray[np.intp], columns: NDArray[np.intp], box: tuple[int,
 
 
 def _kind(rows: NDArray[np.intp], columns: NDArray[np.intp], box: tuple[int, int, int, int]) -> Kind:
-    """Say what a group of ink is by its form."""
+    """Classify a group of ink by its form."""
     width, height = box[2] - box[0], box[3] - box[1]
     if max(width, height) <= _LONGEST_CROSS and width < 2 * height:
         return "caliper"

@@ -1,19 +1,19 @@
-"""Read one image file of any common kind as 8-bit grey or RGB, or say in one line why not.
+"""Read one image file of any common kind as 8-bit grey or RGB, or say in one line why it cannot be used.
 
-Rules, so that the same file gives the same pixels everywhere:
+The rules, so that one file gives the same pixels everywhere:
 
 * The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000, AVIF, with the
-  extra ``heic`` HEIC and with the extra ``dicom`` DICOM (see `images.dicom.reader` for its rules).
-* EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright, and XMP or text that
-  speaks of orientation is not asked, as no browser asks it.
+  extra ``heic`` HEIC and with the extra ``dicom`` DICOM (rules in `images.dicom.reader`).
+* EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright.  XMP and text that
+  mention orientation are ignored, as browsers ignore them.
 * 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.  Values
-  that fill 8, 10, 12 or 14 bits alone are spread over the whole range, and `plain_image.remarks_on` says so.  Not so
-  where all are multiples of 257, which were 8 bits once; and colour of 12 bits or less, whose low byte would be lost,
-  is refused.
+  that fill only 8, 10, 12 or 14 bits are spread over the whole range, with a remark (`plain_image.remarks_on`), unless
+  all are multiples of 257, which were 8 bits once.  Colour of 12 bits or less, which would lose its low byte, is
+  refused.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
   are converted without a colour profile; grey stays one channel (mode ``L``).
-* What shows the picture whole is read, and said: a JPEG that lacks nothing but its end mark, a PNG with a damaged
-  comment, white space before the file.
+* Flaws that leave the picture whole are accepted with a remark: a JPEG that lacks only its end mark, a PNG with a
+  damaged comment, white space before the file.
 * 12-bit, 32-bit and floating-point pixels are refused: which value is white would be a guess.  So are films, animated
   files and those of several pages, which `images.clip_files` reads frame by frame under the same rules.
 """
@@ -34,10 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import reason
-from sonoforge.runtime.images import bit_depth
-from sonoforge.runtime.images.brands import AVIF_BRANDS, HEAD_BYTES, HEIC_BRANDS, brands, is_film
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
-from sonoforge.runtime.images.dicom.opening import first_bytes, is_dicom
 from sonoforge.runtime.images.file_checks import (
     TimedBytes,
     TooSlowError,
@@ -45,6 +42,15 @@ from sonoforge.runtime.images.file_checks import (
     check_work,
     ended,
     sound_chunks,
+)
+from sonoforge.runtime.images.file_kinds import (
+    AVIF_BRANDS,
+    HEIC_BRANDS,
+    KINDS_IN_WORDS,
+    brands,
+    first_bytes,
+    is_dicom,
+    is_film,
 )
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
@@ -57,26 +63,23 @@ from sonoforge.runtime.images.limits import (
     clip_refused,
     large_ones_in_turn,
 )
-from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
+from sonoforge.runtime.images.plain_image import PlainImage, filled_bits, spread_remark, with_remarks
 
-_STRIP_PIXELS = 1_000_000  # converted at a time, so that no file takes more than a few hundred megabytes
+_STRIP_PIXELS = 1_000_000  # converted at a time, so no file takes more than a few hundred megabytes
 
-# Opening bytes -> Pillow's reader. Only these: none of them starts another program (EPS would).
+# Opening bytes -> Pillow's reader.  Only these: none of them starts another program (EPS would).
 _READERS = (
     (b"\x89PNG\r\n\x1a\n", "PngImagePlugin", "PngImageFile"),
     (b"\xff\xd8\xff", "JpegImagePlugin", "JpegImageFile"),
-    (b"II*\x00", "TiffImagePlugin", "TiffImageFile"),
-    (b"MM\x00*", "TiffImagePlugin", "TiffImageFile"),
-    (b"II+\x00", "TiffImagePlugin", "TiffImageFile"),
-    (b"MM\x00+", "TiffImagePlugin", "TiffImageFile"),
+    *((start, "TiffImagePlugin", "TiffImageFile") for start in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
     (b"BM", "BmpImagePlugin", "BmpImageFile"),
-    (b"GIF87a", "GifImagePlugin", "GifImageFile"),
-    (b"GIF89a", "GifImagePlugin", "GifImageFile"),
+    *((start, "GifImagePlugin", "GifImageFile") for start in (b"GIF87a", b"GIF89a")),
     (b"RIFF", "WebPImagePlugin", "WebPImageFile"),
     *((b"P%d" % kind, "PpmImagePlugin", "PpmImageFile") for kind in range(1, 7)),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    (b"\xff\x4f\xff\x51", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    *(
+        (start, "Jpeg2KImagePlugin", "Jpeg2KImageFile")
+        for start in (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+    ),
 )
 _READERS_BY_BRAND = (
     (AVIF_BRANDS, "AvifImagePlugin", "AvifImageFile"),
@@ -92,8 +95,7 @@ _MOST_PIXELS = {
     "AvifImageFile": MAX_AVIF_PIXELS,
     "HeifImageFile": MAX_AVIF_PIXELS,
 }
-
-_SPACE, _MOST_SPACE = b" \t\r\n\xef\xbb\xbf", 16  # before a file that went through a program for text
+_SPACE, _MOST_SPACE = b" \t\r\n\xef\xbb\xbf", 16  # before a file that a text program saved
 
 # EXIF 2.32, tag 274 -> the operation that turns the picture upright.
 _UPRIGHT = {
@@ -109,14 +111,14 @@ _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 
 
 def read_image(path: Path | str) -> PlainImage:
-    """Decode one image file; see the rules at the top of this module.
+    """Decode one image file under the rules at the top of this module.
 
     Holds no state and changes no setting of Pillow, so it may run in many threads.
 
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
     """
-    if is_film(first_bytes(path, HEAD_BYTES)):  # of gigabytes, it may be
+    if is_film(first_bytes(path)):  # which may be gigabytes
         raise clip_refused(path, "a film")
     return decode_image(read_file(path), path)
 
@@ -124,12 +126,23 @@ def read_image(path: Path | str) -> PlainImage:
 def decode_image(data: bytes, path: Path | str) -> PlainImage:
     """Decode the bytes of one image file, as `read_image` does; ``path`` is for messages."""
     with one_error(path):
-        return _decode(data, path)
+        opening = _opening(data)
+        if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
+            from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
+
+            return PlainImage(decode_dicom(data, path))
+        versions, remarks = open_header(data, path)
+        image, *others = (_single(version, path) for version in versions)
+        if any(other.tobytes() != image.tobytes() for other in others):
+            raise ValueError("image file is truncated")
+        if others:
+            remarks.append("lacks its end mark; the picture is whole")
+        return with_remarks(image, remarks)
 
 
 @contextlib.contextmanager
 def one_error(path: Path | str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an `ImageError`."""
+    """Turn any error of a decoder into an `ImageError`."""
     try:
         yield
     except ImageError:
@@ -137,7 +150,7 @@ def one_error(path: Path | str) -> Iterator[None]:
     except TooSlowError:
         raise ImageError("too_slow", f"{path}: decoding it takes minutes; save the picture anew as PNG") from None
     except MemoryError as error:
-        raise ImageError("too_large", f"{path}: needs more memory than this machine has free; scale it down") from error
+        raise ImageError("too_large", f"{path}: needs more memory than is free; scale it down") from error
     except Exception as error:  # a decoder meets hostile bytes: any of its errors is the file's fault
         raise ImageError(
             "truncated", f"{path}: the image data is cut off or damaged ({reason(error)}); obtain the file again"
@@ -145,7 +158,7 @@ def one_error(path: Path | str) -> Iterator[None]:
 
 
 def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
-    """Turn whatever holds one picture into a `PlainImage`; one that is plain already is answered unchanged.
+    """Turn anything that holds one picture into a `PlainImage`; a plain one is returned unchanged.
 
     Args:
         image: A file, read by `read_image`; a Pillow image, under the same rules; or an array (H, W) of grey or
@@ -158,14 +171,15 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
+        check_size(image.width, image.height, "image")
         with one_error("image"):
-            return _usable(image, "image")
+            return _single(image, "image")
     if not isinstance(image, np.ndarray):
-        raise TypeError(f"found {type(image).__name__}, expected a path, a Pillow image or a numpy array")
+        raise TypeError(f"an image must be a path, a Pillow image or a numpy array, not {type(image).__name__}")
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ImageError(
             "unsupported",
-            f"array: found {image.dtype} {image.shape}, expected uint8 (H, W) or (H, W, 3), black 0 and white 255; "
+            f"array: {image.dtype} {image.shape} is not uint8 (H, W) or (H, W, 3) with black 0 and white 255; "
             "scale and convert it",
         )
     check_size(image.shape[1], image.shape[0], "array")
@@ -177,51 +191,34 @@ def read_file(path: Path | str) -> bytes:
     try:
         status = os.stat(path)  # noqa: PTH116 - str and Path alike
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError("is_directory", f"{path}: found a folder, expected an image file")
+            raise ImageError("is_directory", f"{path}: is a folder, not an image file")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("unreadable", f"{path}: found a pipe, socket or device, expected an image file")
+            raise ImageError("unreadable", f"{path}: is a pipe, socket or device, not an image file")
         if status.st_size > MAX_FILE_BYTES:
             raise ImageError(
                 "too_large",
-                f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_FILE_BYTES / 1e6:.0f} MB; "
-                "save it smaller",
+                f"{path}: {status.st_size / 1e6:.0f} MB, more than {MAX_FILE_BYTES / 1e6:.0f} MB; save it smaller",
             )
-        if not status.st_size:  # also those of /proc, which may wait for the kernel
+        if not status.st_size:  # also files of /proc, which may wait for the kernel
             raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
         with open(path, "rb") as file:  # noqa: PTH123
-            # Room for what is there, and not for all that may be: the kernel would have to find it each time.
-            data = file.read(status.st_size)
+            # Not the size limit: the kernel would have to find that much room each time.
+            return file.read(status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         why = getattr(error, "strerror", None) or error
         raise ImageError("unreadable", f"{path}: cannot be read ({reason(why)})") from error
-    return data
-
-
-def _decode(data: bytes, path: Path | str) -> PlainImage:
-    opening = _opening(data)
-    if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
-        from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
-
-        return PlainImage(decode_dicom(data, path))
-    versions, remarks = open_header(data, path)
-    image, *others = (_usable(version, path) for version in versions)
-    if any(other.tobytes() != image.tobytes() for other in others):
-        raise ValueError("image file is truncated")
-    if others:
-        remarks.append("lacks its end mark; the picture is whole")
-    return with_remarks(image, remarks)
 
 
 def open_header(data: bytes, path: Path | str) -> tuple[list[Image.Image], list[str]]:
-    """Let Pillow read a file's header, and check what it says; no pixel is decoded.
+    """Let Pillow read a file's header, and check what it claims; no pixel is decoded.
 
     Returns:
-        The image, once for each way to complete its data, and what is to be said of it.
+        The image, once for each way to complete its data, and the remarks on it.
 
     Raises:
-        ImageError: It is no image file, or too large.  Under `one_error`, a damaged one is refused, too.
+        ImageError: It is not an image file, or too large.  Under `one_error`, a damaged one is refused, too.
     """
     remarks = []
     opening = _opening(data)
@@ -232,7 +229,7 @@ def open_header(data: bytes, path: Path | str) -> tuple[list[Image.Image], list[
     if opening is None:
         if is_film(data):
             raise clip_refused(path, "a film")
-        raise ImageError("not_an_image", f"{path}: not an image; expected {KINDS_IN_WORDS} content")
+        raise ImageError("not_an_image", f"{path}: not an image; its content is not {KINDS_IN_WORDS}")
     module, name = opening
     versions = [data]
     if name == "PngImageFile":
@@ -245,7 +242,7 @@ def open_header(data: bytes, path: Path | str) -> tuple[list[Image.Image], list[
 
 
 def _opening(data: bytes) -> tuple[str, str] | None:
-    """Return the module and class of Pillow's reader, by what a file begins like."""
+    """Return the module and class of Pillow's reader for a file, by its first bytes."""
     found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
     if found is None:
         return next(((module, name) for known, module, name in _READERS_BY_BRAND if known & brands(data)), None)
@@ -253,7 +250,6 @@ def _opening(data: bytes) -> tuple[str, str] | None:
 
 
 def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Image:
-    """Let Pillow read a file's header, and check its size."""
     if name == "TiffImageFile":
         check_tags(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
@@ -268,75 +264,62 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({reason(error)})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
-    if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
+    if name == "Jpeg2KImageFile":  # whose boxes may claim one size, and its codestream another
         for width, height, samples in stated_sizes(data):
             check_size(width, height, path, min(image.width * image.height, MAX_JPEG_2000_SAMPLES // max(samples, 1)))
     check_work(image, data)
     return image
 
 
-def _usable(image: Image.Image, path: Path | str) -> PlainImage:
-    """Return the one picture that an image holds, under the rules at the top of this module."""
-    check_size(image.width, image.height, path)
+def _single(image: Image.Image, path: Path | str) -> PlainImage:
     if getattr(image, "is_animated", False):
         raise clip_refused(path, "animated or several pages")
     return to_plain(image, path)
 
 
-def to_plain(image: Image.Image, path: Path | str, filled_bits: int = 0) -> PlainImage:
+def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImage:
     """Apply the rules at the top of this module to an image that Pillow has opened, or a frame of it.
 
     Args:
         image: Of a size that was checked.
         path: For messages.
-        filled_bits: How many bits the values of all frames fill, where 16 are stored; 0 for those of this image.
+        filled: How many bits the values of all frames fill, where 16 are stored; 0 to judge by this image alone.
     """
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))
         image.load()
-        check_size(image.width, image.height, path)  # that of HEIC is known for sure now
-        orientation = _orientation(image)
+        check_size(image.width, image.height, path)  # only now is the size of HEIC certain
+        try:
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            orientation = int(exif.get(_ORIENTATION, 1))  # a TIFF is upright after loading, and its tag gone
+        except Exception:  # damaged metadata does not spoil sound pixels
+            orientation = 1
         remarks: list[str] = []
-        usable = _to_8_bit(image, path, remarks, filled_bits)
-        if is_deep and image.mode in ("LA", "RGB", "RGBA"):
-            _check_filled(image, path)
+        usable = _to_8_bit(image, path, remarks, filled)
+        if is_deep and image.mode in ("LA", "RGB", "RGBA"):  # Pillow has kept the high byte alone
+            greatest = max(int(np.asarray(image.getchannel(name)).max()) for name in image.getbands() if name != "A")
+            if 0 < greatest < 16:
+                raise ImageError(
+                    "unsupported",
+                    f"{path}: 16-bit colour whose values fill 12 bits at most would be nearly black; "
+                    "save it as 8-bit PNG",
+                )
         if orientation in _UPRIGHT:
             usable = usable.transpose(_UPRIGHT[orientation])
-            usable.info.clear()  # it says how to turn the picture, and whoever reads it next would turn it again
+            usable.info.clear()  # or the next reader would turn it again
         return with_remarks(usable, remarks)
 
 
-def _check_filled(image: Image.Image, path: Path | str) -> None:
-    """Refuse colour of 16 bits, of which Pillow keeps the high byte, where the low one holds nearly all."""
-    greatest = max(int(np.asarray(image.getchannel(name)).max()) for name in image.getbands() if name != "A")
-    if 0 < greatest < 16:
-        raise ImageError(
-            "unsupported",
-            f"{path}: found 16-bit colour whose values fill 12 bits at most, so that it is nearly black; save it as "
-            "8-bit PNG",
-        )
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation 1..8; a TIFF is already upright after loading, and its tag gone."""
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        return int(exif.get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata does not spoil sound pixels
-        return 1
-
-
-def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str], filled_bits: int) -> Image.Image:
-    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``, and note what is to be said of it."""
+def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str], filled: int) -> Image.Image:
+    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``; add remarks on it."""
     mode = image.mode
     if is_16_bit(image) or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
-        return _from_16_bit(image, path, remarks, filled_bits or bits_filled([extent_of(image)]))
+        return _from_16_bit(image, path, remarks, filled or bits_filled([extent_of(image)]))
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
         raise ImageError(
             "unsupported",
-            f"{path}: found {mode} pixels (32-bit, floating-point or Lab), expected 8- or 16-bit grey or colour; "
-            "save it as 8- or 16-bit PNG",
+            f"{path}: {mode} pixels (32-bit, floating-point or Lab) are not supported; save it as 8- or 16-bit PNG",
         )
     grey = mode in ("1", "L", "LA")
     if mode == "P":
@@ -352,10 +335,10 @@ def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str], fille
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))
     if tuple(bits) != (16,):
-        raise ImageError("unsupported", f"{path}: found {bits[0]}-bit pixels, expected 8 or 16 bits; save it as PNG")
+        raise ImageError("unsupported", f"{path}: {bits[0]}-bit pixels are not supported; save it as 8- or 16-bit PNG")
     white_is_zero = tags.get(_PHOTOMETRIC) == 0  # which Pillow undoes for 8 bits only
     if filled < 16:
-        remarks.append(bit_depth.in_words(filled))
+        remarks.append(spread_remark(filled))
     white = 2**filled - 1
 
     def convert(strip: Image.Image) -> Image.Image:
@@ -383,21 +366,20 @@ def extent_of(image: Image.Image) -> tuple[int, bool]:
 
 
 def bits_filled(extents: Sequence[tuple[int, bool]]) -> int:
-    """Return how many bits the values of 16-bit images fill; all, where each is a byte written twice."""
+    """Return how many bits the values of 16-bit images fill: 16 where each is a byte written twice."""
     if all(were_bytes for _, were_bytes in extents):
         return 16
-    return bit_depth.filled_bits(0, max(greatest for greatest, _ in extents))
+    return filled_bits(0, max(greatest for greatest, _ in extents))
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield an image some rows at a time, with the first row's number."""
+    """Yield the first row's number and some rows of an image at a time."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert an image to a mode, some rows at a time."""
     whole = Image.new(mode, image.size)
     for top, strip in _strips(image):
         whole.paste(convert(strip), (0, top))

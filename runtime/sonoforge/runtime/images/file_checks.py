@@ -1,8 +1,8 @@
-"""Files that decoders would work on for minutes, or take as whole when they are not.
+"""Refuse files that decoders would work on for minutes, or accept as whole when they are not.
 
 Pillow's readers walk a file's chunks one by one in Python, and hand its data to the native decoder in pieces; each
-piece is read through `TimedBytes`, which stops reading after a while.  So no thread, process or signal is needed, and
-the rule is the same on every system.  Processor time of this thread alone counts: a busy machine refuses nothing.
+piece is read through `TimedBytes`, which stops reading after a while.  This needs no thread, process or signal, and
+works alike on every system.  Only this thread's processor time counts, so a busy machine refuses nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SECONDS = 5.0
 """Processor time for one file; 50 million pixels, the most that are decoded, take 2 s as PNG."""
 
 MOST_SCANS = 100
-"""Of a JPEG: one piece may hold thousands of empty ones, each of which visits all pixels.  Cameras and libjpeg's own
-``jpegtran -progressive`` write some ten."""
+"""Scans in a JPEG: one piece may hold thousands of empty ones, each of which visits all pixels.  Cameras and libjpeg's
+own ``jpegtran -progressive`` write about ten."""
 
 MOST_VISITS = 1_000_000_000
-"""Scans times pixels: twenty scans of the largest picture, where ten are usual; 0.6 s."""
+"""Scans times pixels: twenty scans of the largest picture, twice the normal number; 0.6 s."""
 
 # The most bytes that one compressed byte can stand for: deflate, 258 for 2 bits (RFC 1951, 3.2.5); LZW, 4096 for one
 # code of 12 bits (TIFF 6.0, section 13; GIF89a, appendix F); PackBits, 128 for 2 bytes (TIFF 6.0, section 9).
@@ -39,40 +39,40 @@ _TIFF_JPEGS = (6, 7)
 _COMPRESSION, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 259, 258, 273, 279, 324, 325
 _SIDES, _TILE_SIDES, _UNCOMPRESSED = (256, 257), (322, 323), 1
 _PRIVATE_TAG = 32768  # the first one; TIFF 6.0, section 1
-_TEXT_AND_BYTES = (1, 2, 7)  # types whose values Pillow does not take apart
-_VALUE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # by type, where not one
-_MOST_VALUES = 250_000  # of a tag: as many tiles of 16 x 16 as the largest picture has, and some
+_TEXT_AND_BYTES = (1, 2, 7)  # types whose values Pillow keeps in one piece
+_VALUE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # by type; 1 for the others
+_MOST_VALUES = 250_000  # of a tag: more than the largest picture has tiles of 16 x 16
 _MOST_PADDING = 4096 * 4096  # pixels of tiles beyond the picture's edge
 
-# Bytes that strips may have in common, as blank ones do, beyond the whole file: deflate takes a second to decode 10 MB
-# of blocks that hold nothing.
+# Bytes that strips may share, as blank ones do, beyond the size of the file: deflate takes a second to decode 10 MB of
+# empty blocks.
 _MOST_AGAIN = 20_000_000
 
 _PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
-_MOST_CHUNKS = 500_000  # of a PNG: 200 MB, the most that is read, in the smallest that encoders write are 50 000
+_MOST_CHUNKS = 500_000  # of a PNG; 200 MB in the smallest chunks that encoders write are 50 000
 _SCAN, _END = 0xDA, 0xD9
 _SCANS = bytes((0xFF, _SCAN))
-_FRAMES = (0xC0, 0xC1, 0xC2)  # of the kinds that Huffman codes and libjpeg reads
+_FRAMES = (0xC0, 0xC1, 0xC2)  # Huffman-coded frames that libjpeg reads
 _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B  # blocks of a GIF
 _ANCILLARY = 0x20  # of a chunk's first letter: the picture can be shown without it
-_OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but it would be another picture
-# Scan data that goes on with a 0, with a 1, and with no change of level, as large ones may all end in black; with the
-# markers of restarts, before which a scan may be cut as well.
+_OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but the picture depends on them
+# Scan data that continues with zeros, with ones, and with no change of level (large pictures may all end in black);
+# with restart markers, before which a scan may be cut as well.
 _FILLERS = tuple(
     b"".join((byte * 512, *(bytes((0xFF, 0xD0 + number % 8)) + byte * 64 for number in range(16))))
     for byte in (b"\x55", b"\xaa", b"\0")
 )
-# Any marker but stuffed bytes, restarts and fill bytes; ITU-T T.81, B.1.1.2 and table B.1.
+# Any marker except stuffed bytes, restarts and fill bytes; ITU-T T.81, B.1.1.2 and table B.1.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 class TooSlowError(Exception):
-    """Decoding took longer than it may."""
+    """Decoding takes longer than allowed."""
 
 
 class TimedBytes(io.BytesIO):
-    """A file in memory that is read for a limited time."""
+    """A file in memory that can be read for a limited time."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -82,7 +82,7 @@ class TimedBytes(io.BytesIO):
         """Read as a file does.
 
         Raises:
-            TooSlowError: This thread has taken longer than it may since the first hundred pieces.
+            TooSlowError: Since the first hundred pieces, this thread has used `SECONDS`.
         """
         self._reads += 1
         if self._reads % _PIECES == 0:
@@ -93,24 +93,24 @@ class TimedBytes(io.BytesIO):
         return super().read(size)
 
     def restart(self) -> None:
-        """Begin to count anew, for the next frame of a file."""
+        """Restart the clock for the next frame of a file."""
         self._end = math.inf
 
 
 def check_work(image: Image.Image, data: bytes) -> None:
-    """Refuse what cannot hold its pixels, and what would be visited again and again, before memory is taken for it.
+    """Refuse, before memory is allocated, a file too short for its pixels or one that visits them again and again.
 
     Raises:
         ValueError: The data is too short for the pixels, however well it is compressed.
         TooSlowError: Its scans would take too long.
     """
     pixels = image.width * image.height
-    if image.format == "JPEG" and has_many_scans(data, min(MOST_SCANS, MOST_VISITS // pixels)):
+    if image.format == "JPEG" and _has_many_scans(data, min(MOST_SCANS, MOST_VISITS // pixels)):
         raise TooSlowError
     if image.format == "PNG":
         depth, colour = data[24], data[25]
         _check_room(pixels * depth * {2: 3, 4: 2, 6: 4}.get(colour, 1) // 8, len(data) * _DEFLATE)
-    elif image.format == "GIF" and (tiles := getattr(image, "tile", None)):  # of its first frame
+    elif image.format == "GIF" and (tiles := getattr(image, "tile", None)):
         left, top, right, bottom = tiles[0][1] or (0, 0, 0, 0)
         _check_room((right - left) * (bottom - top), len(data) * _LZW)
     elif isinstance(tags := getattr(image, "tag_v2", None), Mapping):
@@ -118,13 +118,13 @@ def check_work(image: Image.Image, data: bytes) -> None:
 
 
 def check_tags(data: bytes) -> None:
-    """Refuse a TIFF of which any page's tags have millions of values, or all the same ones, before Pillow reads each.
+    """Refuse, before Pillow reads them, a TIFF whose tags have millions of values or share their bytes.
 
     Source: TIFF 6.0, section 2; for 64 bits, the BigTIFF file format of libtiff.
 
     Raises:
-        ValueError: A tag has more values than any picture needs, all of them more than the file holds, or it ends
-            before them.
+        ValueError: A tag has more values than any picture needs, the tags of all pages hold more bytes than the file,
+            or the file ends before them.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]
@@ -134,7 +134,7 @@ def check_tags(data: bytes) -> None:
     while len(pages) <= MAX_FRAMES:
         try:
             (page,) = struct.unpack_from(order + start, data, at)
-            if pages and (not page or page in pages):  # the last one
+            if pages and (not page or page in pages):  # the end, or a loop
                 break
             (count,) = struct.unpack_from(order + number, data, page)
         except struct.error:
@@ -147,15 +147,15 @@ def check_tags(data: bytes) -> None:
         entries = data[place : place + size * min(count, len(data))]
         for tag, kind, values in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
             if values > _MOST_VALUES and tag < _PRIVATE_TAG and kind not in _TEXT_AND_BYTES:
-                raise ValueError(f"{values} values of tag {tag}, of which a picture has {_MOST_VALUES} at most")
+                raise ValueError(f"{values} values of tag {tag}; a picture has at most {_MOST_VALUES}")
             length = values * _VALUE_BYTES.get(kind, 1)
-            total += length if length <= len(data) else 0  # of longer ones Pillow reads nothing
+            total += length if length <= len(data) else 0  # Pillow skips longer ones
     if total > 2 * len(data):
         raise ValueError(f"{total} bytes of tags in a file of {len(data)}")
 
 
 def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
-    """Check a TIFF's strips, or its tiles, which may be larger than the picture, and may all lie in one place."""
+    """Check a TIFF's strips or tiles: tiles may be larger than the picture, and all may lie in one place."""
     compression = tags.get(_COMPRESSION)
     starts, lengths = (
         [int(one) for one in tags.get(strips) or tags.get(tiles) or ()]
@@ -166,13 +166,13 @@ def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
         width, height, *sides = (int(tags.get(side, 0)) for side in (*_SIDES, *_TILE_SIDES))
         padded = math.prod(-(-whole // side) * side for whole, side in zip((width, height), sides, strict=True))
         if padded > 2 * pixels + _MOST_PADDING:
-            raise ValueError(f"tiles of {sides[0]}x{sides[1]} pixels, for a picture of {width}x{height}")
+            raise ValueError(f"tiles of {sides[0]}x{sides[1]} pixels for a picture of {width}x{height}")
     if compression in _TIFF_EXPANSIONS:
         there = sum(min(length, len(data)) for length in lengths)
         _check_room(pixels * sum(tags.get(_BITS, (1,))) // 8, there * _TIFF_EXPANSIONS[compression])
-    if compression == _UNCOMPRESSED:  # which Pillow reads itself, against the clock
+    if compression == _UNCOMPRESSED:  # read by Pillow itself, through TimedBytes
         return
-    lengths += [len(data)] * (len(starts) - len(lengths))  # how libtiff reads strips whose lengths are not said
+    lengths += [len(data)] * (len(starts) - len(lengths))  # as libtiff reads strips without lengths
     ends = [min(start + (length or len(data)), len(data)) for start, length in zip(starts, lengths, strict=False)]
     if sum(max(end - start, 0) for start, end in zip(starts, ends, strict=True)) > len(data) + _MOST_AGAIN:
         raise TooSlowError
@@ -186,12 +186,9 @@ def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
 
 
 def check_gif_frames(data: bytes, width: int, height: int) -> None:
-    """Refuse a GIF with a frame beyond its screen, which would be enlarged to hold it.
+    """Refuse with a ValueError a GIF with a frame beyond its screen, which Pillow would enlarge to hold it.
 
     Source: GIF89a specification, sections 18 to 26.
-
-    Raises:
-        ValueError: There is such a frame.
     """
 
     def table(flags: int) -> int:
@@ -202,11 +199,11 @@ def check_gif_frames(data: bytes, width: int, height: int) -> None:
         if data[place] == _FRAME:
             left, top, across, down, flags = struct.unpack_from("<4HB", data, place + 1)
             if left + across > width or top + down > height:
-                raise ValueError(f"a frame reaches {left + across}x{top + down} pixels, of {width}x{height}")
+                raise ValueError(f"a frame reaches to {left + across}x{top + down} on a screen of {width}x{height}")
             place += 11 + table(flags)
         elif data[place] == _EXTENSION:
             place += 2
-        else:  # which Pillow passes over, too
+        else:  # skipped, as Pillow does
             place += 1
             continue
         while place < len(data) and data[place]:
@@ -216,12 +213,12 @@ def check_gif_frames(data: bytes, width: int, height: int) -> None:
 
 def _check_room(needed: int, most: int) -> None:
     if needed > most:
-        raise ValueError(f"{needed} bytes of pixels, of which the data can hold {most} at most")
+        raise ValueError(f"{needed} bytes of pixels, but the data can hold at most {most}")
 
 
-def has_many_scans(data: bytes, most: int = MOST_SCANS) -> bool:
-    """Whether a JPEG has more scans than that, or more segments between them than any camera writes."""
-    if data.count(_SCANS) <= most:  # which metadata or a film behind the picture may hold, too
+def _has_many_scans(data: bytes, most: int) -> bool:
+    """Whether a JPEG has more than ``most`` scans, or more segments between them than any camera writes."""
+    if data.count(_SCANS) <= most:  # metadata, or a film behind the picture, may hold that marker too
         return False
     scans = 0
     for count, (kind, _) in enumerate(_segments(data)):
@@ -232,7 +229,7 @@ def has_many_scans(data: bytes, most: int = MOST_SCANS) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker and the content of each segment of a JPEG up to its end; ITU-T T.81, B.1.1.4."""
+    """Yield the marker and content of each segment of a JPEG, up to its end mark; ITU-T T.81, B.1.1.4."""
     at = 2
     while (marker := _MARKER.search(data, at)) and data[marker.start() + 1] != _END:
         length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
@@ -241,7 +238,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether the scans of a JPEG hold each coefficient of each component to the last bit; T.81, B.2.3 and G.1.1.1."""
+    """Whether a JPEG's scans hold every coefficient of every component to the last bit; T.81, B.2.3 and G.1.1.1."""
     components, missing = set[int](), set[tuple[int, int]]()
     for kind, content in _segments(data):
         if kind in _FRAMES and not components and len(content) > 5:
@@ -256,10 +253,10 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def ended(data: bytes) -> list[bytes]:
-    """Return what to decode of a JPEG: the file, or, where it lacks its end mark, versions with one.
+    """Return a JPEG in a list or, where it lacks its end mark, versions of it that have one.
 
-    They differ in what stands before the mark: where the scan is complete that is never decoded, and all give one
-    picture (ITU-T T.81, B.1.1.2).
+    They differ in the bytes before the mark: where the scan is complete those are never decoded, and all versions give
+    the same picture (ITU-T T.81, B.1.1.2).
     """
     end = bytes((0xFF, _END))
     if data.rfind(end) > data.rfind(_SCANS) or not _has_all_scans(data):
@@ -268,16 +265,16 @@ def ended(data: bytes) -> list[bytes]:
 
 
 def sound_chunks(data: bytes) -> tuple[bytes, list[str]]:
-    """Check every chunk's CRC and the presence of the end chunk, which Pillow does not do for pixel data.
+    """Check every chunk's CRC and the end chunk of a PNG, which Pillow does not do for pixel data.
 
     Source: PNG specification, third edition, sections 5.3, 5.4 and 5.6.
 
     Returns:
-        The file without those damaged chunks that no pixel depends on, such as comments, and the names of these.
+        The file without damaged chunks that no pixel depends on, such as comments, and the names of these.
 
     Raises:
         ValueError: Another chunk is damaged, or the end is missing.
-        TooSlowError: The chunks are without number.
+        TooSlowError: There are too many chunks.
     """
     position, start, names = 8, 0, []
     sound: list[bytes] = []

@@ -1,8 +1,8 @@
-"""Decode the film that is standard input, in a process of its own: ``python film_decoder.py PIXELS SECONDS BYTES``.
+"""Decode the film on standard input, in a process of its own: ``python film_decoder.py PIXELS SECONDS BYTES``.
 
-It imports nothing of sonoforge.  Standard output gets one line of JSON, ``{"frames", "width", "height"}``, of which
-``frames`` is what the file says, and then each frame as blue, green, red bytes; standard error gets FFmpeg's errors.
-The exit code is one of the constants below.
+It imports nothing from sonoforge.  Standard output gets one line of JSON, ``{"frames", "width", "height"}``, where
+``frames`` is the number that the file states, and then each frame as blue, green, red bytes; standard error gets
+FFmpeg's errors.  The exit code is one of the constants below.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import time
 from typing import Any, BinaryIO
 
 OK, NO_FILM, CHANGED, TOO_SLOW = 0, 20, 21, 22
-"""Done; no film in it; a frame has another size than the first; more processor time than it may take."""
+"""Done; no film in it; a frame differs in size from the first; out of processor time."""
 
-ERROR = "[OPENCV:FFMPEG:"  # how a line of FFmpeg's begins
+ERROR = "[OPENCV:FFMPEG:"  # the beginning of FFmpeg's lines
 
 
 def main(most_pixels: int, seconds: int, most_bytes: int) -> int:
-    """Write the frames of a film, if they have so many pixels at most, in so much processor time and memory."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limits, macOS not that of memory
+    """Write the frames of a film within limits of pixels a frame, processor time and memory."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limits, macOS no memory limit
         import resource  # noqa: PLC0415
 
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # where OpenCV writes FFmpeg's errors
-    # Before it is imported.  16: errors alone.
+    # Before the import.  16: errors only.
     os.environ |= {"OPENCV_FFMPEG_LOGLEVEL": "16", "OPENCV_LOG_LEVEL": "SILENT", "OPENBLAS_NUM_THREADS": "1"}
     import cv2  # noqa: PLC0415
 
     source: Any = sys.stdin.buffer if sys.stdin.seekable() else io.BytesIO(sys.stdin.buffer.read())
-    # A stream, not a name: no name is ever taken as an address or as a pattern of names.
+    # A stream, not a name, which OpenCV might take for an address or a pattern of names.
     film = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not film.isOpened():
         return NO_FILM
@@ -67,4 +67,4 @@ def _say(out: BinaryIO, frames: int, width: int, height: int) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(*map(int, sys.argv[1:])))  # nothing is to be closed, and what met damage may not close well
+    os._exit(main(*map(int, sys.argv[1:])))  # without cleaning up: a decoder that met damage may crash there

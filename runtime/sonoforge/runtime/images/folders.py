@@ -1,4 +1,4 @@
-"""What lies in a folder of images besides the images: masks, thumbnails, and folders of the operating system."""
+"""Walk folders of images, and recognise what else lies in them: masks, thumbnails, folders of the operating system."""
 
 from __future__ import annotations
 
@@ -15,21 +15,10 @@ from sonoforge.runtime.images.limits import MAX_PIXELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# In lower case: of Synology and QNAP, Windows, macOS, Linux, and of picture viewers.
-_SYSTEM_FOLDERS = frozenset(
-    (
-        *(
-            "@eadir",
-            "#recycle",
-            "@recycle",
-            "#snapshot",
-            "@recently-snapshot",
-            "$recycle.bin",
-            "recycler",
-            "lost+found",
-        ),
-        *("system volume information", "__macosx", "thumbs", "thumbnails", "_thumbs", "thumbnail cache", "lost.dir"),
-    )
+# Of Synology and QNAP, Windows, macOS, Linux, and picture viewers.
+_SYSTEM_FOLDERS = (
+    *("@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "$recycle.bin", "recycler", "lost+found"),
+    *("system volume information", "__macosx", "thumbs", "thumbnails", "_thumbs", "thumbnail cache", "lost.dir"),
 )
 _THUMBNAIL = re.compile(r"SYNO(PHOTO|FILE|VIDEO)_.*|Thumbs\.db|ehthumbs.*\.db|desktop\.ini|\._.*", re.IGNORECASE)
 SYSTEM = "thumbnail or system file"
@@ -41,28 +30,28 @@ _NAMED = re.compile(
 _NAMED_FIRST = re.compile(rf"(?P<word>{_WORDS})[ _-](?P<image>.+)", re.IGNORECASE)
 _MASK_FOLDER = re.compile(rf"(?:.*[ _.-])?(?:{_WORDS})", re.IGNORECASE)
 _MOST_LEVELS = 8  # of a mask: the background and a few structures
-_NEAR = 24  # levels of 255 from black or white that JPEG leaves of a mask
-_BETWEEN = 0.1  # greatest share of other pixels: smoothed edges; of scans they are more than half
+_NEAR = 24  # levels of 255 by which JPEG moves a mask's pixels away from black and white
+_BETWEEN = 0.1  # greatest share of other pixels, from smoothed edges; in scans they are more than half
 _MODES = ("L", "LA", "P", "RGB", "RGBA", "I;16", "I")
-_STEP = 4  # of the pixels that are looked at
+_STEP = 4  # only each fourth row and column is looked at
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a folder is hidden, or holds what a system or a viewer made of the files beside it."""
+    """Whether a folder is hidden, or belongs to the operating system or a picture viewer."""
     return name.startswith((".", "__")) or name.lower() in _SYSTEM_FOLDERS
 
 
 def walk(
     folder: Path | str, recursive: bool = True, skipped: Counter[str] | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder below one, itself first, and the sorted names of its files, hidden ones left out.
+    """Yield a folder, then those below it, each with the sorted names of its files except hidden ones.
 
     Links to folders are followed, at every depth, unless they lead back to a folder that they are in.
 
     Args:
         folder: Where to begin.
-        recursive: Whether to look into folders in it.
-        skipped: Counts what is passed over, by kind; hidden files are not counted.
+        recursive: Whether to look into subfolders.
+        skipped: Counts what is skipped, by kind; hidden files are not counted.
     """
     counts = Counter[str]() if skipped is None else skipped
     waiting: list[tuple[str, frozenset[str]]] = [(str(folder), frozenset((os.path.realpath(folder),)))]
@@ -76,7 +65,11 @@ def walk(
             counts["folder that cannot be opened"] += 1
             continue
         for entry in found:
-            is_folder, path = _is_folder(entry), os.path.join(parent, entry.name)  # noqa: PTH118 - thousands of files
+            path = os.path.join(parent, entry.name)  # noqa: PTH118 - thousands of files
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # such as a link to itself
+                is_folder = False
             if is_folder and is_system_folder(entry.name):
                 counts[SYSTEM] += sum(len(files) for _, _, files in os.walk(path)) if entry.name[:1] != "." else 0
             elif is_folder:
@@ -97,18 +90,12 @@ def walk(
         waiting += reversed(inner)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # such as a link to itself
-        return False
-
-
 def mask_of(stem: str) -> tuple[str, str, bool] | None:
-    """Return what the name of a mask says, or None for another name.
+    """Parse the stem of a mask's file name; None if it is not a mask's.
 
-    The stem of its image, the structure that it shows (lower case, empty where it names none), and whether it is in the
-    form ``NAME_mask``, ``NAME_mask_1`` or ``NAME_mask_myocardium`` that is documented.
+    Returns:
+        The stem of its image; the structure that it shows, in lower case, empty if it names none; and whether it has
+        the documented form ``NAME_mask``, ``NAME_mask_1`` or ``NAME_mask_myocardium``.
     """
     found = _NAMED.fullmatch(stem)
     if found:
@@ -119,18 +106,18 @@ def mask_of(stem: str) -> tuple[str, str, bool] | None:
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder is called as one of masks."""
+    """Whether a folder has a name for masks."""
     return _MASK_FOLDER.fullmatch(name) is not None
 
 
 def folded(path: PurePath) -> PurePath:
-    """Return a path as it is compared: whatever its case and Unicode form."""
+    """Return a path in one case and Unicode form, for comparison."""
     return type(path)(unicodedata.normalize("NFC", path.as_posix()).casefold())
 
 
 def is_outline(file: Path | BinaryIO, few: bool = True) -> bool:
-    """Whether a picture is black and white, or has ``few`` levels, as masks do; False where it cannot be read."""
-    import numpy as np  # noqa: PLC0415 - for a file that seems to be a mask only
+    """Whether a picture is black and white as masks are or, with ``few``, has few levels; False if it is unreadable."""
+    import numpy as np  # noqa: PLC0415 - only for a file that seems to be a mask
     from PIL import Image  # noqa: PLC0415
 
     try:
@@ -152,6 +139,6 @@ def is_outline(file: Path | BinaryIO, few: bool = True) -> bool:
 
 
 def is_black_and_white(values: NDArray[Any]) -> bool:
-    """Whether levels of 0 to 255, of any shape, are black and white but for smoothed edges, as a mask's are."""
+    """Whether levels of 0 to 255, of any shape, are black and white except for smoothed edges, as in a mask."""
     white, between = (values >= 255 - _NEAR).mean(), ((values > _NEAR) & (values < 255 - _NEAR)).mean()
     return bool(values.max() <= 255 and between < min(white, _BETWEEN) and (values <= _NEAR).any())

@@ -1,10 +1,10 @@
 """How far the picture of a clip moves from one frame to the next: fast enough to smear frames, or not at all.
 
-Each tile of a frame is sought in the frame before by phase correlation: the inverse transform of the normalised
+Each tile of a frame is located in the frame before by phase correlation: the inverse transform of the normalised
 cross-power spectrum of two pictures that differ by a shift is a peak at that shift (Kuglin and Hines, The phase
 correlation image alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 163 to 165).  The spectrum is
-multiplied by a Gaussian, so that the peak is one, too, and its place between the pixels follows from three values.
-``runtime/docs/quality.md`` states the definition in words, and how the limits were set.
+multiplied by a Gaussian, so the peak is Gaussian too, and three values give its subpixel position.
+``runtime/docs/quality.md`` states the definition in words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.quality_table import CLIP
+from sonoforge.runtime.images.quality_metrics import CLIP
 
 FASTEST = 1.5
 """Per cent of the shorter side from frame to frame; see "Motion within a clip" in ``runtime/docs/quality.md``."""
@@ -24,13 +24,14 @@ FASTEST = 1.5
 SIDE = 192
 """Pixels of the view's shorter side: three tiles."""
 _MOST_TILES_ALONG = 12  # of the longer side: a strip of any length costs no more than four squares
-_TILE = 64  # pixels; half of it is the farthest that a shift can be told
+_TILE = 64  # pixels; half of it is the largest shift that can be measured
 _PEAK = 1.0  # standard deviation of the peak in pixels
 _TEXTURED = 2.0  # least standard deviation of a tile in grey levels; emptier ones show no movement
-# A peak counts from this share of what two equal tiles give; of 341 pairs of tiles of different scans of BUSI 97 % stay
-# below it.
+# A peak counts from this share of the peak of two equal tiles; 97 % of 341 pairs of tiles of different scans of BUSI
+# stay below it.
 _FOUND = 0.18
-_CHANGED_LEVELS, _CHANGED_SHARE = 1, 0.01  # a pixel that differs by more has changed; a frozen screen's clock is less
+# A pixel that differs by more levels has changed; the clock of a frozen screen is a smaller share of the picture.
+_CHANGED_LEVELS, _CHANGED_SHARE = 1, 0.01
 
 _ADVICE = {
     "frozen": "Nothing moves: all frames show the same picture, so the clip says no more than a still.",
@@ -49,12 +50,10 @@ _highest = float(np.fft.irfft2(_smoothing).max())
 class Motion:
     """Movement between the frames of a clip."""
 
-    # Median movement from a frame to the next in per cent of the picture's shorter side, 0 and above, up to
-    # about 15; None where no two frames can be compared.
-    per_frame: float | None
-    pairs: int  # how many pairs of successive frames there are
-    followed: int  # in how many of them the movement could be told
-    still: int  # how many of these show the very same picture
+    per_frame: float | None  # median movement to the next frame in % of the shorter side, 0 to about 15; None: unknown
+    pairs: int  # of successive frames
+    followed: int  # pairs whose movement could be measured
+    still: int  # of these, how many show the very same picture
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -71,7 +70,7 @@ class Motion:
         return tuple(_ADVICE[flag] for flag in self.flags)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the attributes and the unit of the movement by name, ready for JSON."""
+        """Return the attributes and the unit by name, ready for JSON."""
         return {
             **asdict(self),
             "unit": CLIP["motion"].unit,
@@ -82,7 +81,7 @@ class Motion:
 
 
 class MotionMeter:
-    """Takes the frames of a clip one by one; keeps one small view and a number for each."""
+    """Takes the frames of a clip one by one; keeps one small view, and a number for each frame."""
 
     def __init__(self) -> None:
         self._before: NDArray[np.uint8] | None = None
@@ -91,28 +90,27 @@ class MotionMeter:
 
     def add(self, frame: Image.Image) -> None:
         """Compare a frame with the one before."""
-        view = _view(frame)
-        if self._before is not None:
-            still = view.shape == self._before.shape and _same(view, self._before)
-            self._still += still
-            self._moves.append(0.0 if still else shift_between(self._before, view))
+        before, view = self._before, _view(frame)
         self._before = view
+        if before is None:
+            return
+        still = False
+        if view.shape == before.shape:
+            changed = np.abs(view.astype(np.int16) - before) > _CHANGED_LEVELS
+            still = float(changed.mean()) <= _CHANGED_SHARE
+        self._still += still
+        self._moves.append(0.0 if still else shift_between(before, view))
 
     def motion(self) -> Motion:
-        """Return what the frames so far show."""
+        """Return the movement so far."""
         known = [move for move in self._moves if move is not None]
-        return Motion(
-            per_frame=float(np.median(known)) if known else None,
-            pairs=len(self._moves),
-            followed=len(known),
-            still=self._still,
-        )
+        return Motion(float(np.median(known)) if known else None, len(self._moves), len(known), self._still)
 
 
 def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float | None:
     """Return the median length of the tiles' shifts between two views, in per cent of the shorter side.
 
-    The views are (H, W) uint8, the shorter side of 192 pixels.  None where the shapes differ, or fewer than half of the
+    The views are (H, W) uint8, the shorter side 192 pixels.  None if the shapes differ, or if fewer than half of the
     textured tiles are found again.
     """
     if before.shape != after.shape:
@@ -128,16 +126,13 @@ def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float 
     lengths = []
     for surface in surfaces:
         row, column = divmod(int(surface.argmax()), _TILE)
-        if surface[row, column] < _FOUND * _highest:
-            continue
-        down = _place(row, surface[:, column])
-        across = _place(column, surface[row])
-        lengths.append(float(np.hypot(down, across)))
+        if surface[row, column] >= _FOUND * _highest:
+            lengths.append(float(np.hypot(_place(row, surface[:, column]), _place(column, surface[row]))))
     return 100 * float(np.median(lengths)) / SIDE if 2 * len(lengths) >= len(first) else None
 
 
 def _place(index: int, line: NDArray[Any]) -> float:
-    """Return the signed place of a Gaussian's peak on a circle of cells, from its highest cell and both beside it."""
+    """Return the signed position of a Gaussian peak on a circle of cells, from the highest cell and its neighbours."""
     logs = np.log(np.maximum([line[index - 1], line[index], line[(index + 1) % _TILE]], 1e-9))
     curve = logs[0] - 2 * logs[1] + logs[2]
     between = float((logs[0] - logs[2]) / (2 * curve)) if curve < 0 else 0.0
@@ -145,14 +140,14 @@ def _place(index: int, line: NDArray[Any]) -> float:
 
 
 def _tiles(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, 64, 64): the whole tiles of a view, from the upper left."""
+    """Return the whole tiles of a view, from the upper left, (N, 64, 64)."""
     down, across = view.shape[0] // _TILE, view.shape[1] // _TILE
     whole = view[: down * _TILE, : across * _TILE].astype(np.float32)
     return whole.reshape(down, _TILE, across, _TILE).swapaxes(1, 2).reshape(-1, _TILE, _TILE)
 
 
 def _view(frame: Image.Image) -> NDArray[np.uint8]:
-    """Return the middle of a frame in grey, its shorter side of 192 pixels."""
+    """Return the middle of a frame in grey, its shorter side resized to 192 pixels."""
     width, height = frame.size
     scale = SIDE / min(width, height)
     most = _MOST_TILES_ALONG * _TILE
@@ -160,8 +155,3 @@ def _view(frame: Image.Image) -> NDArray[np.uint8]:
     left, top = (width - wide / scale) / 2, (height - high / scale) / 2
     box = (max(0.0, left), max(0.0, top), min(width, left + wide / scale), min(height, top + high / scale))
     return np.asarray(frame.convert("L").resize((wide, high), Image.Resampling.BILINEAR, box))
-
-
-def _same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    changed = np.abs(one.astype(np.int16) - other) > _CHANGED_LEVELS
-    return float(changed.mean()) <= _CHANGED_SHARE

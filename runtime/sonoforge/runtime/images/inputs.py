@@ -1,9 +1,10 @@
-"""Find the image files that a command line names or that appear in a folder, and print their names."""
+"""Find the image files that a command line names or that appear in a folder, and print or hide their names."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import logging
 import os
 import re
@@ -15,15 +16,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
+from sonoforge.runtime.images.file_kinds import (
+    FILM_SUFFIXES,
+    begins_as_dicom,
+    first_bytes,
+    is_image_file,
+    is_image_name,
+    is_non_image,
+)
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
-from sonoforge.runtime.images.suffixes import FILM_SUFFIXES, is_image_file, is_image_name
 
 log = logging.getLogger(__name__)
 
 FILM = "film"
 """Kind of films in folders."""
+NON_IMAGE = "non-image DICOM object"
+"""Kind of reports, presentation states and the like, in a study beside its scans."""
+_GENERATED = "generated image"  # by a network of sonoforge
 # Kind -> the suffixes of its files.
 _KINDS = {
     "answer": (".sonoforge.json",),
@@ -40,32 +50,28 @@ _KINDS = {
 }
 _UNCOUNTED = ("text", "data", "other")  # words without a plural
 
-_GENERATED = "generated image"  # of a network of sonoforge
-NON_IMAGE = "non-image DICOM object"
-"""Kind of reports, presentation states and the like, in a study beside its scans."""
-
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
 # 11.3.3.2), GIF in a comment of JSON.  Simulated scans say something else, and are read as scans.
 _SOFTWARE = re.compile(rb'Software\x00sonoforge([ a-z]*)|"Software": ?"sonoforge([ a-z]*)')
-_GENERATES = " gan sample"
 _OPENING = 4096  # bytes that hold a picture's text, which is written before the pixels
 
-WIDEST_NAME = 48
-"""Characters of a name in a table."""
+_WIDEST_NAME = 48  # characters of a name in a table
+# 64 bits: among a million scans, the chance that two share a name is one in 37 million.
+_PSEUDONYM_DIGITS = 16
 
 LOOK_SECONDS = 1.0
-"""Between two looks: a file that did not change from one to the next is taken for whole."""
+"""Between two looks: a file that did not change in between is complete."""
 _State = tuple[int, int]  # size and time of the last change
 
 STDIN = "-"
 """The name under which one image is read from standard input."""
 
 Entry = dict[str, Any]
-"""What the JSON of a verb says of one file: ``file``, ``ok``, and the answer or the ``error``."""
+"""One file in a verb's JSON: ``file``, ``ok``, and the answer or the ``error``."""
 
 
 class Found(NamedTuple):
-    """Files to read, in order; the `failure` of each that is known to fail; what folders hold besides, by kind."""
+    """Files to read, in order; the `failure` of each that is known to fail; other files in folders, counted by kind."""
 
     files: list[str]
     failures: dict[str, Entry]
@@ -76,9 +82,9 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films:
     """Turn files, folders and globs into files, each once, in order.
 
     Args:
-        paths: As given on the command line; a name that exists is never taken as a glob, nor is `STDIN`; nor, in a
-            glob, is a folder that exists.
-        recursive: Look into the subfolders of folders.
+        paths: As given on the command line.  Existing names are never globs, nor is `STDIN`; nor, within a glob, is a
+            folder that exists.
+        recursive: Whether to search the subfolders of folders.
         generated: Whether a folder's generated images count as images.
         films: Whether a folder's films count as images.
     """
@@ -98,25 +104,33 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films:
             matches = [path]
         for match in matches:
             if Path(match).name.upper() == "DICOMDIR" and Path(match).is_file():
-                _add_listed(match, files, failures)
-                continue
-            if not Path(match).is_dir():
+                from sonoforge.runtime.images.dicom.header import listed_images  # noqa: PLC0415 - for a DICOMDIR only
+
+                try:
+                    listed = listed_images(match)
+                    if not listed:
+                        raise ImageError("not_an_image", f"{match}: names no image files")
+                    files.update(dict.fromkeys(listed))
+                except ImageError as error:
+                    files[match] = None
+                    failures[match] = failure(match, error.code, str(error))
+            elif Path(match).is_dir():
+                others = Counter[str]()
+                found = list(_images_in(match, recursive, {_GENERATED: generated, FILM: films}, others))
+                files.update(dict.fromkeys(found))
+                skipped.update(others)
+                if not found and match == path:  # a folder that a glob happened to match may hold none
+                    files[match] = None
+                    hint = "" if recursive else "; --recursive also searches its subfolders"
+                    hint += "; name generated images one by one or by a glob" if others[_GENERATED] else ""
+                    failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
+            else:
                 files[match] = None
-                continue
-            others = Counter[str]()
-            found = list(_images_in(match, recursive, {_GENERATED: generated, FILM: films}, others))
-            files.update(dict.fromkeys(found))
-            skipped.update(others)
-            if not found and match == path:  # a folder that a glob happened to match may hold none
-                files[match] = None
-                hint = "" if recursive else "; --recursive also searches its subfolders"
-                hint += "; name generated images one by one or by a glob" if others[_GENERATED] else ""
-                failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
     return Found(list(files), failures, skipped)
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return what a glob matches, sorted; names that exist stand for themselves, and so do brackets where they can."""
+    """Return what a glob matches, sorted; existing folders are taken literally, and so are brackets if that matches."""
     starts = (pattern[: match.start()] for match in reversed([*re.finditer(r"[/\\]", pattern)]))
     known = next(filter(os.path.lexists, starts), "")
     rest = pattern[len(known) :]
@@ -128,42 +142,25 @@ def _matches(pattern: str) -> list[str]:
 
 
 def read_stdin() -> bytes:
-    """Return what standard input holds, of a file's greatest size at most.
+    """Read one image file from standard input.
 
     Raises:
-        SonoforgeError: It is a terminal, empty, or holds more.
+        SonoforgeError: It is a terminal, empty, or larger than an image file may be.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        raise SonoforgeError(
-            "-: found a terminal, expected an image on standard input; sonoforge classify - < scan.png"
-        )
+        raise SonoforgeError("-: standard input is a terminal, not an image; try sonoforge classify - < scan.png")
     data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     if not data:
-        raise SonoforgeError("-: found nothing on standard input, expected an image")
+        raise SonoforgeError("-: standard input is empty, not an image")
     if len(data) > MAX_FILE_BYTES:
-        raise SonoforgeError(f"-: found more than {MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
+        raise SonoforgeError(f"-: more than {MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
     return data
 
 
-def _add_listed(directory: str, files: dict[str, None], failures: dict[str, Entry]) -> None:
-    """Add the image files that a DICOMDIR names, or its own failure."""
-    from sonoforge.runtime.images.dicom.header import listed_images  # noqa: PLC0415 - for a DICOMDIR only
-
-    try:
-        found = listed_images(directory)
-        if not found:
-            raise ImageError("not_an_image", f"{directory}: names no image files")
-        files.update(dict.fromkeys(found))
-    except ImageError as error:
-        files[directory] = None
-        failures[directory] = failure(directory, error.code, str(error))
-
-
 def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: Counter[str]) -> Iterator[str]:
-    """Yield a folder's image files, sorted, and count what is left out, but for hidden files, by kind in ``others``.
+    """Yield a folder's image files, sorted, and count the other files, except hidden ones, by kind in ``others``.
 
-    Left out are masks beside their image and pictures that sonoforge drew; generated images and films where they are
-    not ``asked`` for.
+    Masks and pictures that sonoforge drew are left out; generated images and films, too, unless ``asked`` for.
     """
     for parent, names in walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if is_image_name(name)}
@@ -176,45 +173,34 @@ def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: 
 
 
 def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
-    """Return the kind of a folder's file that is no scan, see `Found`; empty for a scan.
+    """Return the kind of a folder's file that is not a scan, see `Found`; empty for a scan.
 
     ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
     """
-    if not is_image_file(Path(parent) / name):
+    path = Path(parent) / name
+    if not is_image_file(path):
         return kind_of_other(name)
-    path = str(Path(parent) / name)
     if begins_as_dicom(path):
         return NON_IMAGE if is_non_image(path) else ""
-    return "mask" if _is_mask(Path(path), stems) else _made_by_sonoforge(path)
-
-
-def _is_mask(path: Path, stems: Collection[str]) -> bool:
-    """Whether it is ``NAME_mask`` beside an image ``NAME``, or is called as a mask, or its folder is, and looks so."""
     named = mask_of(path.stem)
-    if named and named[2] and named[0] in stems:
-        return True
-    return bool(named or is_mask_folder(path.parent.name)) and is_outline(path)
+    if named and named[2] and named[0] in stems:  # NAME_mask beside an image NAME
+        return "mask"
+    if (named or is_mask_folder(path.parent.name)) and is_outline(path):
+        return "mask"
+    drawn = _SOFTWARE.search(first_bytes(path, _OPENING)) if name.lower().endswith((".png", ".gif")) else None
+    if drawn is None:
+        return ""
+    return _GENERATED if (drawn[1] or drawn[2] or b"").startswith(b" gan sample") else "picture of sonoforge"
 
 
 def kind_of_other(name: str) -> str:
-    """Return the kind of a file that is no image, such as ``video``, by its suffix; ``other`` for an unknown one."""
+    """Return the kind of a file that is not an image, such as ``video``, by its suffix; ``other`` if unknown."""
     lower = name.lower()
     return next((kind for kind, suffixes in _KINDS.items() if lower.endswith(suffixes)), "other")
 
 
-def _made_by_sonoforge(path: str) -> str:
-    """Return ``generated image``, or ``picture of sonoforge`` for an overlay or a chart; empty for all other files."""
-    if not path.lower().endswith((".png", ".gif")):
-        return ""
-    found = _SOFTWARE.search(first_bytes(path, _OPENING))
-    if found is None:
-        return ""
-    program = (found[1] or found[2] or b"").decode()
-    return _GENERATED if program.startswith(_GENERATES) else "picture of sonoforge"
-
-
 def skipped_in_words(skipped: Mapping[str, int]) -> str:
-    """Return ``3 files skipped: 2 text, 1 video``; empty where nothing was."""
+    """Return ``3 files skipped: 2 text, 1 video``, or an empty text for none."""
     total = sum(skipped.values())
     if not total:
         return ""
@@ -230,52 +216,44 @@ def _plural(kind: str, count: int) -> str:
 
 
 def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
-    """Yield the image files that are new and whole, sorted, at each look; an empty list where there are none.
+    """Yield at each look the new and complete image files, sorted, or an empty list.
 
-    Whole is what has the same size, above 0, and the same time of change as a look before.  A file that changes after
-    it was yielded is yielded again: it is another scan, or its copying paused.  The folder must
-    be there at first; one that goes away later is waited for.
+    A file is complete if its size, above 0, and its time of change are those of the look before.  A file that changes
+    after it was yielded is yielded again: it is another scan, or its copying paused.  The folder must exist at first;
+    if it disappears later it is waited for.
     """
     if not Path(folder).is_dir():
-        raise SonoforgeError(f"watch: found no folder {folder}, expected the one where the scans appear; make it first")
+        raise SonoforgeError(f"watch: {folder} is not a folder; make the folder where the scans appear first")
     before: dict[str, _State] = {}
     taken: dict[str, _State] = {}
     gone = False
     while True:
-        now = _states(folder, recursive)
+        now: dict[str, _State] = {}
+        for parent, names in walk(folder, recursive):
+            for name in names:
+                path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
+                with contextlib.suppress(OSError):  # gone since it was listed
+                    about = os.stat(path)  # noqa: PTH116
+                    now[path] = (about.st_size, about.st_mtime_ns)
         if gone != (not Path(folder).is_dir()):
             gone = not gone
             log.warning("%s: %s", folder, "cannot be read now; waiting for it" if gone else "is back")
         ready = [path for path, state in now.items() if before.get(path) == state != taken.get(path) and state[0]]
         taken.update((path, now[path]) for path in ready)
         before = now
-        yield [path for path in sorted(ready) if _other(path) in ("", FILM)]
+        yield [path for path in sorted(ready) if _is_scan_or_film(path)]
         time.sleep(LOOK_SECONDS)
 
 
-def _states(folder: str, recursive: bool) -> dict[str, _State]:
-    found = {}
-    for parent, names in walk(folder, recursive):
-        for name in names:
-            path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
-            try:
-                about = os.stat(path)  # noqa: PTH116
-            except OSError:  # gone since it was listed
-                continue
-            found[path] = (about.st_size, about.st_mtime_ns)
-    return found
-
-
-def _other(path: str) -> str:
-    """Return the kind of a file that is no scan; empty for a scan."""
+def _is_scan_or_film(path: str) -> bool:
     parent, name = os.path.split(path)
     stems = {Path(beside).stem for beside in os.listdir(parent)} if mask_of(Path(name).stem) else set()  # noqa: PTH208
-    return _kind_of(parent, name, stems) if not name.startswith(".") else "hidden"
+    return not name.startswith(".") and _kind_of(parent, name, stems) in ("", FILM)
 
 
 @contextlib.contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Suppress messages of libraries, such as libtiff's, that bypass Python and would break up the table."""
+    """Suppress messages of libraries such as libtiff, which bypass Python and would break up the table."""
     try:
         saved = os.dup(2)
     except OSError:  # started without a stderr
@@ -292,21 +270,64 @@ def silent_libraries() -> Iterator[None]:
 
 
 def failure(path: str, code: str, message: str) -> Entry:
-    """Return the result of a file that cannot be used, with a code of `images.limits.ImageError`."""
+    """Return the entry of a file that cannot be used, with a code of `images.limits.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
 
 
 def column_width(files: Sequence[str]) -> int:
     """Return the width of the column of file names, in characters."""
-    return min(WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
+    return min(_WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
 
 
 def cell(file: str, width: int) -> str:
-    """Return a file's name for that column, shortened at its beginning if it is too long."""
+    """Return a file's name for a column, its beginning cut off if it is too long."""
     name = printable(file)
     return name if len(name) <= width else "..." + name[3 - width :]
 
 
 def printable(text: str) -> str:
-    """Keep a hostile file name from moving the cursor or breaking the line."""
+    """Replace unprintable characters, so that a hostile file name cannot move the cursor or break the line."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+# ---- scans are often named after patients
+
+
+def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counter[str]) -> dict[str, str]:
+    """Name each file by its contents: the first 16 digits of their SHA-256, the same in every run.
+
+    A hash of the name would confirm a guess of it; to find a hash of the contents, one must have them.  Files with the
+    same contents are numbered, ``1f0c...-2``; one that cannot be read is named by its place, ``unread-3``.
+
+    Args:
+        files: Each once.
+        contents: Of the files that have been read already.
+        seen: How many files had each name before; these are added.
+    """
+    names: dict[str, str] = {}
+    for place, file in enumerate(files, start=seen.total() + 1):
+        name = f"unread-{place}"
+        with contextlib.suppress(OSError, ValueError):
+            if file in contents:
+                name = hashlib.sha256(contents[file]).hexdigest()[:_PSEUDONYM_DIGITS]
+            elif Path(file).is_file():  # a pipe is never opened
+                digest = hashlib.sha256()
+                with Path(file).open("rb") as stream:
+                    while block := stream.read(1 << 20):
+                        digest.update(block)
+                name = digest.hexdigest()[:_PSEUDONYM_DIGITS]
+        seen[name] += 1
+        names[file] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return names
+
+
+def hide(entry: Entry, file: str, name: str) -> Entry:
+    """Replace a file's name by a pseudonym in its entry: in ``file`` and in the message of an error."""
+    hidden = {**entry, "file": name}
+    if not entry["ok"]:
+        message = entry["error"]["message"]
+        for known in (file, " ".join(file.split()), Path(file).name):  # a message is one line, with single spaces
+            if known:
+                message = re.sub(rf"(?<!\w){re.escape(known)}(?!\w)", name, message)
+        hidden["error"] = {**entry["error"], "message": message}
+    return hidden

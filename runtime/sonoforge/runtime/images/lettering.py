@@ -1,10 +1,10 @@
 """Find what is written or drawn into a scan: text, body marks, dotted lines.
 
 A scan is blurred by its beam, so neighbouring pixels of tissue hardly ever differ by much; ink has edges of one pixel
-(that text is where sharp steps are dense is the oldest way to find it: Wu, Manmatha, Riseman, *TextFinder*, IEEE TPAMI
+(looking for dense sharp steps is the oldest way to find text: Wu, Manmatha, Riseman, *TextFinder*, IEEE TPAMI
 21(11), 1999; Jung, Kim, Jain, *Text information extraction in images and video: a survey*, Pattern Recognition 37(5),
 2004, section 3.2).  Steps between horizontal neighbours are collected in cells, cells are joined to groups, and a
-group is told by its shape, how densely it is filled, whether its ink is of one level and hangs together.
+group is classified by its shape, how densely it is filled, and whether its ink has one level and is connected.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Kind = Literal["caliper", "dotted line", "text", "body mark", "drawing"]
 _Box = tuple[int, int, int, int]
 
-# A step that counts, in levels of 255; none in most scans, but for the ink in them.
+# A step that counts, in levels of 255; most scans have none except in their ink.
 _STEP = 50
-# Pixels compared at a time, all rows as one line: what lies between stays in the processor's cache.
+# Pixels compared at a time, all rows as one line, so that intermediate results stay in the processor's cache.
 _AT_ONCE = 1 << 16
 _CELL = 4
 _FEWEST = 2  # steps in a cell that counts: one alone is chance, a stroke has two edges
@@ -31,23 +31,16 @@ WIDER = 1.6
 _TEXT, _LINES, _DRAWING = 0.05, 0.15, 0.03
 # Ink of one level: its 25th and 90th percentile are this close, and it is at least this bright; tissue is neither.
 _EVEN, _BRIGHT = 40, 140
-# A body mark is at least so many pixels and at most this share of the picture's longer side.
+# A body mark has at least so many pixels and at most this share of the picture's longer side.
 _SMALLEST_DRAWING, _LARGEST_DRAWING = 20, 0.34
-# One drawing: a part of it spans so much of the width and of the height, and its ink covers at most this share of the
-# box.  A body mark can be as high as a line of text, whose letters stand apart.
+# A drawing: one part spans so much of the width and of the height, and its ink covers at most this share of the box.
+# A body mark can be as high as a line of text, but letters stand apart.
 _SPANS_WIDTH, _SPANS_HEIGHT, _MOST_INK = 2 / 3, 5 / 6, 1 / 3
-_ROUND = 1  # pixel round the box of the steps, which lie beside a stroke, and not at its upper and lower end
+_ROUND = 1  # pixel around the box of the steps, which lie beside a stroke, not at its upper and lower end
 # A dotted line: its steps lie this close to a straight line, in pixels, on at least this length, with gaps.
 _STRAIGHT, _SHORTEST_LINE, _COVERED = 2.0, 25, 0.8
 # Steps of the smallest mark: a letter of five rows has two in each.
 _FEWEST_STEPS = 10
-
-
-class Lettering(NamedTuple):
-    """What is written or drawn, and its box: left, top, right, bottom, right and bottom exclusive."""
-
-    kind: Kind
-    box: _Box
 
 
 class Steps(NamedTuple):
@@ -58,7 +51,7 @@ class Steps(NamedTuple):
 
 
 def sharp_steps(levels: NDArray[np.uint8]) -> Steps:
-    """Find the steps of a picture (H, W) uint8 between horizontal neighbours."""
+    """Find the steps between horizontal neighbours of a picture (H, W) uint8."""
     line, width = levels.ravel(), levels.shape[1]
     found = []
     for begin in range(0, line.size - 1, _AT_ONCE):
@@ -70,10 +63,13 @@ def sharp_steps(levels: NDArray[np.uint8]) -> Steps:
     return Steps(rows[beside], columns[beside])
 
 
-def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[Lettering]:
+def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[tuple[Kind, _Box]]:
     """Find text, body marks and dotted lines of a picture (H, W) uint8 from its `sharp_steps`.
 
-    A group of steps that reaches into the box of a caliper is no body mark, and its line no other line.
+    A group of steps that reaches into the box of a caliper is neither a body mark nor a line of its own.
+
+    Returns:
+        Kind and box of each: left, top, right, bottom, the last two exclusive.
     """
     rows, columns = steps
     if len(rows) < _FEWEST_STEPS:
@@ -87,12 +83,12 @@ def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]
         if len(own) >= _FEWEST_STEPS:
             kind = _kind(levels, rows[own], columns[own], alone=len(own) == len(members))
             if kind:
-                found.append(Lettering(kind, _box(rows[own], columns[own])))
+                found.append((kind, _box(rows[own], columns[own])))
     return found
 
 
 def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
-    """Join the steps of cells that touch, or lie one cell apart in a row; returns the indices of each group's steps."""
+    """Group the steps of cells that touch, or lie one cell apart in a row; return the indices of each group's steps."""
     rows, columns = steps
     down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
     cells = rows // _CELL * across + columns // _CELL
@@ -100,7 +96,7 @@ def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     wide = full.copy()
     wide[:, 1:] |= full[:, :-1]
     wide[:, :-1] |= full[:, 1:]
-    numbers = _numbered(wide)
+    numbers = number_parts(wide)
     counted = np.flatnonzero(full.ravel()[cells])
     labels = numbers.ravel()[cells[counted]]
     order = np.argsort(labels, kind="stable")
@@ -108,9 +104,9 @@ def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     return [part for part in parts if len(part) >= _FEWEST_STEPS]
 
 
-def _numbered(on: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Number the parts of a mask (H, W) that are connected by sides; what is off has numbers without a meaning."""
-    # Every run in a row has a number; numbers of runs that touch are made equal, the smallest wins.
+def number_parts(on: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number the parts of a mask (H, W) that are connected by sides; numbers outside the mask are meaningless."""
+    # Every run in a row has a number; numbers of runs that touch become the smaller of the two.
     begins = on.copy()
     begins[:, 1:] &= ~on[:, :-1]
     runs = np.cumsum(begins.ravel()).reshape(on.shape)
@@ -130,7 +126,7 @@ def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
 
 
 def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp], alone: bool) -> Kind | None:
-    """Say what a group of steps is, None if it is nothing known; ``alone``: no caliper is part of it."""
+    """Classify a group of steps, None if unknown; ``alone``: no caliper is part of it."""
     left, top, right, bottom = _box(rows, columns)
     width, height = right - left, bottom - top
     filled = len(rows) / (width * height)
@@ -150,21 +146,17 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
 
 
 def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
-    """Whether thin strokes that hang together span the box of the steps.
-
-    Ink is at least as bright as the middle of the median step.
-    """
+    """Whether thin connected strokes span the steps' box; ink is at least as bright as the median step's middle."""
     left, top, right, bottom = _box(rows, columns)
-    middles = np.sort(
-        levels[rows, columns].astype(np.intp) + levels[rows, columns + 1]
-    )  # twice the middle of each step
+    # Twice the middle of each step.
+    middles = np.sort(levels[rows, columns].astype(np.intp) + levels[rows, columns + 1])
     around = slice(max(top - _ROUND, 0), bottom + _ROUND), slice(max(left - _ROUND, 0), right + _ROUND)
     ink = 2 * levels[around].astype(np.intp) >= middles[len(middles) // 2]
     if np.count_nonzero(ink) > _MOST_INK * (right - left) * (bottom - top):
         return False
-    joined = ink.copy()  # a pixel further down, so that strokes hang together across corners and gaps of one row
+    joined = ink.copy()  # a pixel further down, so that strokes connect across corners and gaps of one row
     joined[1:] |= ink[:-1]
-    numbers = _numbered(joined)
+    numbers = number_parts(joined)
     for number in np.unique(numbers[joined]):
         own = joined & (numbers == number)
         across, down = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))

@@ -2,8 +2,8 @@
 
 The image, or with ``crop`` the scan in it, is squeezed to a square (the aspect ratio is not kept), in 8
 bits, by Pillow's antialiased filter, first its rows, then its columns; then each of the 256 grey levels has
-one float32 value per channel, looked up in a table, so that every device that holds the same pixels feeds
-the same bits to the network.
+one float32 value per channel, looked up in a table, so every device that holds the same pixels feeds the
+same bits to the network.
 """
 
 from __future__ import annotations
@@ -27,75 +27,68 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become a network's input.
+    """How pixels become a network's input."""
 
-    Attributes:
-        size: Side S of the square input, in pixels.
-        resample: ``bilinear`` or ``bicubic``: Pillow's antialiased filter of that name.
-        mean: Mean of each channel (red, green, blue) on the 0..1 scale.
-        std: Standard deviation of each channel on the 0..1 scale.
-        crop: Row of `CROPS`.
-    """
-
-    size: int = 224
-    resample: str = "bilinear"
-    # Of the ImageNet training images, as torchvision's pretrained weights expect them.
+    size: int = 224  # side S of the square input, in pixels
+    resample: str = "bilinear"  # row of `FILTERS`: Pillow's antialiased filter of that name
+    # Of each channel (red, green, blue) on the 0..1 scale; those of the ImageNet training images, as torchvision's
+    # pretrained weights expect them.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    crop: str = "none"
+    crop: str = "none"  # row of `CROPS`
 
     def scan_area(self, image: Image.Image) -> ScanArea | None:
-        """Return where the scan lies in an image, None if the whole image is what the network sees.
+        """Return where the scan lies in an image, None if the network sees the whole image.
 
-        Training and runtime both crop by it, and masks are cropped by their image's.
+        Training and runtime both crop to it, and masks are cropped with their image.
         """
         if self.crop == "none":
             return None
-        from sonoforge.runtime.images.scan_area import find_scan_area  # noqa: PLC0415 - for bundles that crop only
+        from sonoforge.runtime.images.scan_area import find_scan_area  # noqa: PLC0415 - only for bundles that crop
 
         return find_scan_area(image)
 
     def seen(self, image: Image.Image) -> Image.Image:
-        """Return the part of an image that the network sees, to be resized."""
+        """Return the part of an image that the network sees, before it is resized."""
         area = self.scan_area(image)
         return image.crop(area.box) if area else image
 
     def shrink(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Squeeze an image of mode ``L`` to (S, S) or of ``RGB`` to (S, S, 3) uint8, not to be written to.
+        """Squeeze an image of mode ``L`` to (S, S), or of ``RGB`` to (S, S, 3) uint8; the result is read-only.
 
         Raises:
-            ValueError: Another mode; `sonoforge.runtime.images.decoding.read_image` never returns one.
+            ValueError: Another mode, which `decoding.read_image` never returns.
         """
         if image.mode not in ("L", "RGB"):
-            raise ValueError(f"found an image of mode {image.mode}, expected L or RGB")
-        # Rows first, each pass rounded to 8 bits: left to itself, Pillow from 13 on chooses the order by the shape.
+            raise ValueError(f"the image has mode {image.mode}, not L or RGB")
+        # Rows first, each pass rounded to 8 bits: by default, Pillow from 13 on chooses the order by the shape.
         narrow = image.resize((self.size, image.height), FILTERS[self.resample])
         return np.asarray(narrow.resize((self.size, self.size), FILTERS[self.resample]))
 
     def resize(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which belongs to the caller.
+        """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which the caller may change.
 
-        A grey image is resized once and copied to three channels, which gives the same pixels as
-        resizing it as RGB at a third of the work.
+        A grey image is resized once and copied to three channels: the pixels of resizing it as RGB, at a third of the
+        work.
         """
         pixels = self.shrink(image)
         return np.stack([pixels, pixels, pixels], axis=2) if pixels.ndim == 2 else pixels.copy()
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Map (S, S, 3) or (N, S, S, 3) uint8 to (3, S, S) or (N, 3, S, S) float32.
+        """Map (S, S, 3) or (N, S, S, 3) uint8 to (3, S, S) or (N, 3, S, S) float32; other arrays raise ValueError.
 
         Each value is float32((v / 255 - mean) / std), computed in float64 and rounded once.
         """
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
-            raise ValueError(f"found {pixels.dtype} {pixels.shape}, expected uint8 (S, S, 3) or (N, S, S, 3)")
+            raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 (S, S, 3) or (N, S, S, 3)")
         table = _table(self.mean, self.std)
         shape = pixels.shape[:-1]
         result = np.empty((*shape[:-2], 3, *shape[-2:]), np.float32)
-        # One channel shown as three is turned into indices once, which numpy does for each.
+        # One channel broadcast to three is turned into indices once; numpy would do it for each.
         grey = pixels[..., 0].astype(np.intp) if pixels.strides[-1] == 0 else None
         for channel in range(3):
             levels = pixels[..., channel] if grey is None else grey
-            # No level is clipped: the mode only spares numpy a check of each.
+            # No level is out of range: the mode only saves numpy's checks.
             np.take(table[channel], levels, out=result[..., channel, :, :], mode="clip")
         return result
 
@@ -106,7 +99,7 @@ class Preprocessing:
 
 @functools.cache
 def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """(3, 256) float32: the network's value of each 8-bit level, by channel."""
+    """Return the network's value of each 8-bit level, by channel: (3, 256) float32."""
     levels = np.arange(256, dtype=np.float64) / 255.0
     return np.asarray(((levels - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32))
 

@@ -1,24 +1,61 @@
-"""How good an image is, without a reference picture: eight numbers and flags against the training images.
+"""How good an image is, without a reference picture: what each metric means, and eight numbers of the network's view.
 
-All but ``resolution`` are measured on the network's own view of the image, so they cost the same for every file
-and say what the network could see.
+``quality_table.json`` describes every metric, and what to tell a person when it is out of range: ``METRICS`` are
+measured here in the network's own view of the image, so they cost the same for every file; ``SCAN`` by
+`scan_metrics.measure` in the scan's own pixels, ``LESION`` by `scan_metrics.gcnr` with a mask, ``CLIP`` by
+`frame_motion` between the frames of a clip.  A new metric is a row of that table and a value in `measure`, or a
+function in `scan_metrics`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.quality_table import METRICS, Band
-
 # A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
 _SATURATED_FROM = 251
 _BLACK_UP_TO = 4
+
+
+class Band(NamedTuple):
+    """The range of a metric in nearly all training images."""
+
+    low: float
+    high: float
+
+
+class ViewMetric(NamedTuple):
+    """A metric of the view; a side of its band without words is not a fault: no scan has too many pixels."""
+
+    title: str  # heading of its column
+    form: str  # format of its value
+    low: str = ""  # what a scan below the band is, in words
+    high: str = ""  # what a scan above it is
+
+
+class Metric(NamedTuple):
+    """A metric of a scan, a lesion or a clip."""
+
+    title: str  # heading of its column
+    form: str  # format of its value
+    unit: str
+    range: str  # possible values
+    better: str  # ``higher`` or ``lower``; a value is flagged on the other side of its band
+    source: str  # paper and section, or that it is our own
+    advice: str  # sentence for a flagged scan
+
+
+_TABLE = json.loads(Path(__file__).with_name("quality_table.json").read_text(encoding="utf-8"))
+METRICS = {name: ViewMetric(**row) for name, row in _TABLE["view"].items()}
+SCAN, LESION, CLIP = ({n: Metric(**row) for n, row in _TABLE[kind].items()} for kind in ("scan", "lesion", "clip"))
 
 
 @dataclass(frozen=True)
@@ -37,8 +74,7 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     """Measure one image.
 
     Args:
-        pixels: (S, S, 3) uint8, as `sonoforge.runtime.images.preprocessing.Preprocessing.resize` returns it, or one of
-            its channels (S, S) where all are equal.
+        pixels: (S, S, 3) uint8, from `preprocessing.Preprocessing.resize`, or one channel (S, S) where all are equal.
         width: Width of the original image in pixels.
         height: Height of the original image in pixels.
 
@@ -49,15 +85,15 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         ``brightness``: mean grey level (follows the gain);
         ``saturated``: share of pixels at the white end (rises with too much gain);
         ``black``: share at the black end (rises with too little gain, lost contact or cut-off);
-        ``evenness``: below the upper quarter, mean grey level of a band of a sixth of the width over that of the darker
-        of its neighbours, both plus one, where that is least (falls with a shadow); our own;
+        ``evenness``: below the upper quarter, the mean grey level of a band of a sixth of the width over that of the
+        darker of its neighbours, both plus one, for the band with the lowest ratio (falls with a shadow); our own;
         ``resolution``: the shorter side of the original, in pixels.
 
     Sources: Pech-Pacheco et al., ICPR 2000 (variance of Laplacian); J. Immerkær, Fast noise variance estimation,
     CVIU 64 (1996).
     """
     grey = _grey(pixels)
-    share = np.array(Image.fromarray(grey).histogram()) / grey.size  # thrice as fast as numpy.bincount
+    share = np.array(Image.fromarray(grey).histogram()) / grey.size  # three times as fast as numpy.bincount
     cumulative = np.cumsum(share)
     low, high = np.searchsorted(cumulative, (0.05, 0.95))
     signed = grey.astype(np.int16)
@@ -86,7 +122,7 @@ def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str
 
 
 def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
-    """Name every metric of `measure` beyond the faulty side of its reference range, as ``sharpness_low``."""
+    """Return a flag such as ``sharpness_low`` for each metric of `measure` beyond the faulty side of its band."""
     found = []
     for name, metric in METRICS.items():
         if metric.low and values[name] < limits[name].low:
@@ -96,8 +132,13 @@ def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
     return found
 
 
+def flag_in_words(flag: str) -> str:
+    """Return a flag of the view in words, such as ``blurred`` for ``sharpness_low``."""
+    name, _, side = flag.rpartition("_")
+    return str(getattr(METRICS[name], side))
+
+
 def _evenness(grey: NDArray[np.uint8]) -> float:
-    """See `measure`; of grey levels (S, S)."""
     below = grey[len(grey) // 4 :].sum(axis=0, dtype=np.int64)
     width = len(below) // 6
     sums = np.concatenate([[0], np.cumsum(below)])
@@ -106,7 +147,7 @@ def _evenness(grey: NDArray[np.uint8]) -> float:
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(S, S) luma of an RGB image (ITU-R BT.601 weights), or the one channel of a grey image."""
+    """Return the (S, S) luma of an RGB image (ITU-R BT.601 weights), or the one channel of a grey image."""
     if pixels.ndim == 2:
         return pixels
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]

@@ -1,42 +1,56 @@
-"""Pictures given twice in one batch: the same pixels, or the same picture saved again, scaled or brightened.
+"""Pictures of one batch that show the same: given twice, or neighbouring frames of one sweep.
 
-A picture's detail is its 32 x 32 view less the mean of the nine cells round each cell: what scans share, such as the
-dark of the depth, is gone, and a change of gain, of size or of compression hardly moves it.  Two details are compared
-by their correlation.  ``runtime/docs/quality.md`` has precision and recall.
+A picture is given twice if its pixels are the same, or if it is the same picture saved again, scaled or brightened.
+Its detail is its 32 x 32 view minus the mean of the nine cells around each: what scans share, such as the dark depth,
+is gone, and a change of gain, size or compression hardly moves it.  Details are compared by their correlation.
+
+Neighbouring frames follow one another and show nearly the same tissue, slightly moved: most tiles of one are found in
+the other (`frame_motion.shift_between`), and their details are alike once one is moved over the other.  The first test
+alone would accept labels and rulers, which stand in the same place on scans of different patients.
+
+``runtime/docs/quality.md`` has precision and recall of both.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 
 ALIKE = 0.8
 """Correlation of details from which two pictures seem to be one.  Of 2 million pairs of different scans of
-BUSI, BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed copy reach 0.96 at least."""
+BUSI, BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed copy reach at least 0.96."""
 
 NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
-"""What `Repeats.find` says of a picture unlike all others."""
+"""What `Repeats.find` returns for a picture unlike all others."""
 
 SIDE = 32
 """Cells of a picture's detail, in each direction."""
 _MOST = 10_000  # earlier pictures compared with: 47 MB
-# A picture is compared in full only where its rows' lowest frequencies leave it possible that it is alike: one pair in
-# two thousand of 728 scans of BUSI, BUS-BRA and BrEaST.
+# Pictures are compared in full only if their rows' lowest frequencies leave it possible that they are alike: one pair
+# in two thousand of 728 scans of BUSI, BUS-BRA and BrEaST.
 _LOWEST = 5
 _WAVES = np.cos(np.pi * (np.arange(SIDE)[:, None] + 0.5) * np.arange(_LOWEST) / SIDE, dtype=np.float32)
 _WAVES /= np.linalg.norm(_WAVES, axis=0)  # (32, 5), orthonormal: the discrete cosine transform
 _ROUNDING = 1e-4
 _FEW = 500  # details copied to be compared: 2 MB
-_AND_ROUND = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends continued by one
+_WITH_BORDER = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends repeated once
 _LEAST_SPREAD = 0.5  # of the detail, in grey levels: an empty picture is like every other
+
+REACH = 3
+"""Earlier pictures that a frame is compared with: one with calipers often stands between two without."""
+NEIGHBOURS_ALIKE = 0.35
+"""Correlation of details from which two pictures may be neighbouring frames."""
+_MOST_MOVED = 3  # cells, in each direction
 
 
 class Fingerprint(NamedTuple):
@@ -51,8 +65,8 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) 
     """Return what a picture is recognised by.
 
     Args:
-        levels: (H, W): grey levels of the whole picture, see `grey_levels`.
-        view: (S, S, 3) uint8, or (S, S) of a grey picture: what the network sees of it.  None: it is recognised by its
+        levels: (H, W): grey levels of the whole picture, see `plain_image.grey_levels`.
+        view: (S, S, 3) uint8, or (S, S) of a grey picture: what the network sees of it.  None to recognise it by its
             pixels alone, for pictures of another kind than `ALIKE` was measured on.
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
@@ -60,23 +74,18 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) 
     if view is None:
         return Fingerprint(digest.digest(), np.zeros(SIDE**2, np.float32), None)
     seen = grey_levels(view)
-    return Fingerprint(digest.digest(), _detail(seen), seen)
-
-
-def _detail(seen: NDArray[np.uint8]) -> NDArray[np.float32]:
-    small = Image.fromarray(seen).resize((SIDE, SIDE), Image.Resampling.BOX)
-    cells = np.asarray(small, np.float32)
-    wide = cells[_AND_ROUND[:, None], _AND_ROUND]
+    cells = np.asarray(Image.fromarray(seen).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
+    wide = cells[_WITH_BORDER[:, None], _WITH_BORDER]
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     detail = cells - (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
     detail = (detail - detail.mean()).ravel()
     length = float(np.linalg.norm(detail))
-    found = detail / length if length >= _LEAST_SPREAD * SIDE else np.zeros_like(detail)
-    return np.asarray(found, np.float32)
+    detail = detail / length if length >= _LEAST_SPREAD * SIDE else np.zeros_like(detail)
+    return Fingerprint(digest.digest(), np.asarray(detail, np.float32), seen)
 
 
 def in_words(entry: Mapping[str, object]) -> list[str]:
-    """Say what `Repeats.find` has put into a file's entry, in one phrase or none."""
+    """Put the result of `Repeats.find` in a file's entry into one phrase, or none."""
     if entry["copy_of"]:
         return [f"the same picture as {entry['copy_of']}"]
     return [f"seems to be the same picture as {entry['seems_copy_of']}"] if entry["seems_copy_of"] else []
@@ -89,16 +98,16 @@ class Repeats:
         self._files: list[str] = []
         self._next = 0
         self._first: dict[bytes, str] = {}
-        # Pages of memory are taken as they are written.
+        # Pages of memory are allocated as they are written.
         self._details = np.empty((_MOST, SIDE**2), np.float32)
         self._sketches = np.empty((_MOST, SIDE * _LOWEST), np.float32)  # the lowest frequencies of each
-        self._rest = np.empty(_MOST, np.float32)  # length of what these leave of it
+        self._rest = np.empty(_MOST, np.float32)  # length of the remainder of each
 
     def find(self, file: str, own: Fingerprint) -> dict[str, str | None]:
         """Look for a picture among the earlier ones, and remember it.
 
         Returns:
-            ``copy_of``: the first file with the same pixels; where there is none, ``seems_copy_of``: the file whose
+            ``copy_of``: the first file with the same pixels; if there is none, ``seems_copy_of``: the file whose
             picture is most like it, see `ALIKE`.  None for no such file.
         """
         first = self._first.setdefault(own.digest, file)
@@ -107,11 +116,11 @@ class Repeats:
         sketch = (own.detail.reshape(SIDE, SIDE) @ _WAVES).ravel()
         rest = math.sqrt(max(0.0, float(own.detail @ own.detail - sketch @ sketch)))
         alike, count = None, len(self._files)
-        # By Cauchy and Schwarz, no correlation is greater.
+        # An upper bound of the correlations, by Cauchy and Schwarz.
         most = self._sketches[:count] @ sketch + rest * self._rest[:count]
         near = np.flatnonzero(most >= ALIKE - _ROUNDING)
         if len(near):
-            # Of noise, which has no lowest frequencies, all are compared, without a copy.
+            # Noise has no lowest frequencies, so all are compared, without a copy.
             some = near if len(near) <= _FEW else slice(count)
             correlations = self._details[some] @ own.detail
             best = int(correlations.argmax())
@@ -120,7 +129,42 @@ class Repeats:
         if count < _MOST:
             self._files.append(file)
         else:
-            self._files[self._next] = file  # the oldest gives way
+            self._files[self._next] = file  # replaces the oldest
         self._details[self._next], self._sketches[self._next], self._rest[self._next] = own.detail, sketch, rest
         self._next = (self._next + 1) % _MOST
         return {"copy_of": None, "seems_copy_of": alike}
+
+
+class Sweeps:
+    """Compares each picture with those just before it."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[str, Fingerprint]] = deque(maxlen=REACH)  # with the first file of each one's sweep
+
+    def find(self, file: str, own: Fingerprint) -> str:
+        """Return the first file of the sweep that a picture continues, or ``file``; and remember it."""
+        alike = ((likeness(earlier, own), first, earlier) for first, earlier in self._last)
+        ranked = sorted((row for row in alike if row[0] >= NEIGHBOURS_ALIKE), key=lambda row: -row[0])
+        found = next((first for _, first, earlier in ranked if can_be_followed(earlier, own)), file)
+        self._last.append((found, own))
+        return found
+
+
+def likeness(before: Fingerprint, after: Fingerprint) -> float:
+    """Return the correlation of two pictures' details, 0..1, where one is moved over the other to fit best."""
+    windows = sliding_window_view(after.detail.reshape(SIDE, SIDE), (SIDE - 2 * _MOST_MOVED,) * 2)
+    centre = before.detail.reshape(SIDE, SIDE)[_MOST_MOVED:-_MOST_MOVED, _MOST_MOVED:-_MOST_MOVED]
+    lengths = np.sqrt(np.square(windows).sum(axis=(2, 3)) * np.square(centre).sum())
+    products = np.einsum("ijkl,kl->ij", windows, centre)
+    return float(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0).max(initial=0))
+
+
+def can_be_followed(before: Fingerprint, after: Fingerprint) -> bool:
+    """Whether most tiles of one picture are found in the other."""
+    from sonoforge.runtime.images import frame_motion  # noqa: PLC0415 - only for pictures that are alike
+
+    if before.view is None or after.view is None:
+        return False
+    size = (frame_motion.SIDE, frame_motion.SIDE)
+    frames = (Image.fromarray(view).resize(size, Image.Resampling.BILINEAR) for view in (before.view, after.view))
+    return frame_motion.shift_between(*map(np.asarray, frames)) is not None

@@ -1,17 +1,17 @@
 """Find where the scan lies in an exported screen: among banners, rulers, depth scales, grey bars and borders.
 
-A scan is speckle: hardly two neighbouring pixels are equal.  A screen is flat: one colour, with thin text and lines on
-it.  The method follows from that, in five steps:
+A scan is speckle, in which neighbouring pixels are hardly ever equal.  A screen is flat: one colour, with thin text and
+lines on it.  The method follows from that, in five steps:
 
 1. Cut the picture into cells; a cell is *textured* if few of its pixels have the cell's median level.
 2. Close holes of one cell, then erase what is thinner than a share of the picture (text, rulers, bars, frames).
 3. Keep the largest connected part, and parts below or above it that are as wide (a dark band may cut a scan in two).
 4. Move each side of its box to the pixel at which the rows (or columns) turn flat.
-5. Move it on while the picture goes on there: smooth tissue (a cyst at the edge, the skin of a breast) is not textured,
-   but its profile along the side goes on as it was, and a screen's does not.
+5. Move it on while the picture continues: smooth tissue (a cyst at the edge, the skin of a breast) is not textured, but
+   its profile along the side continues, and a screen's does not.
 
-The constants are set on synthetic screens round scans of BUSI, BUS-BRA and BrEaST
-(``training/studies/marks/scan_area.py``; figures in ``runtime/docs/scan-area.md``).
+The constants were set on synthetic screens around scans of BUSI, BUS-BRA and BrEaST; ``runtime/docs/scan-area.md`` has
+figures.
 """
 
 from __future__ import annotations
@@ -24,58 +24,57 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-# The longest side that is analysed; larger pictures are averaged by a whole factor first, so that time stays bounded.
+from sonoforge.runtime.images.lettering import number_parts
+
+# The longest side that is analysed; larger pictures are first averaged by a whole factor, which bounds the time.
 _LONGEST = 1024
 # Side of a cell in pixels: letters of a screen's smallest font are about this high.  4 for small pictures, whose scan
 # would otherwise have too few cells.
-_CELL = 8
-_SMALL_CELL = 4
-_SMALL = 512
+_CELL, _SMALL_CELL, _SMALL = 8, 4, 512
 # A cell is flat if at least this share of its pixels lies within one level of the median.  Thin letters leave about
 # 0.6 of a cell to the background; speckle with a standard deviation of 2 levels leaves 0.55 within one level.
 _FLAT_SHARE = 0.55
-# What is thinner than this share of the picture's short side is no scan: text lines, rulers, grey bars.
+# Anything thinner than this share of the picture's short side is not a scan: text lines, rulers, grey bars.
 _THINNEST = 0.07
 # The smallest share of the picture's cells that can be a scan.
 _SMALLEST = 0.03
 # A further part belongs to the scan if it is at least this share as wide and lies within the scan's columns.
 _AS_WIDE = 0.5
-# A line is the scan's while at least this share of its pixels differs from the neighbour; rows at depth are darker.
+# A line is part of the scan while at least this share of its pixels differs from the neighbour; deep rows are darker.
 # With 0.12 for columns too, rulers and grey bars of BUS-BRA's screens stayed; with 0.2 for rows too, dark depths went.
-_ACTIVE_COLUMN = 0.2
-_ACTIVE_ROW = 0.12
-# Rows that may be flat in a row before the scan has ended, in pixels.
+_ACTIVE_COLUMN, _ACTIVE_ROW = 0.2, 0.12
+# Lines that may be flat in succession before the scan has ended.
 _GAP = 2
 # The smallest step between neighbours that counts as speckle, in levels of 255: at 1 the ringing of JPEG counts, at 3
 # dark depths are cut.
 _STEP = 2
-# Where the search for a side starts, as a share of the box: outside it may be a bar or text that the cells joined.
-_COLUMNS_INSIDE = 0.25
-_ROWS_INSIDE = 0.15
+# Where the search for a side starts, as a share of the box: further out may be a bar or text that the cells joined.
+_COLUMNS_INSIDE, _ROWS_INSIDE = 0.25, 0.15
 # Rows below the scan belong to its depth if their medians differ from its last rows by at most so many levels, and from
 # the screen by more.
 _SAME = 6
 # Farthest that a side moves outwards from the cells, in cells: speckle too dark for step 1.
 _REACH = 4
-# Strips of so many lines follow each other while the profile of the next, smoothed over so many pixels, is not flat
+# Strips of so many lines continue each other while the profile of the next, smoothed over so many pixels, is not flat
 # (standard deviation in levels), correlates with the one before, and is as bright (mean difference in levels).  A grey
 # bar along the side correlates by chance, but lies behind a gap.
 _STRIP, _SMOOTH = 8, 9
 _ALIVE, _ALIKE, _AS_BRIGHT = 4.0, 0.7, 30.0
-# A picture that goes on over more than this share of the box is smooth in good part, as a mammogram is: not cut at all.
+# A picture that continues over more than this share of the box is largely smooth, as a mammogram is: it is not cut.
 _MOST_BEYOND = 0.05
 # A rectangle fills its box; an annular sector of 60 degrees and more leaves at least a tenth of it empty (its corners).
 _SECTOR_CORNER = 0.25
+
+_Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class ScanArea:
     """Where the scan lies."""
 
-    # Left, top, right and bottom in pixels, right and bottom exclusive, as Pillow's ``crop`` takes it.
-    box: tuple[int, int, int, int]
-    # ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was found,
-    # or one that goes on beyond its texture (a mammogram), and ``box`` is the whole picture.
+    box: tuple[int, int, int, int]  # left, top, right and bottom in pixels, the last two exclusive, as Pillow crops
+    # ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was found, or one
+    # that continues beyond its texture (a mammogram), and ``box`` is the whole picture.
     outline: Literal["rectangle", "sector", "unknown"]
     kept: float  # the box's share of the picture's area, 0 to 1
     reason: str  # one line for a person
@@ -107,23 +106,25 @@ def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
     cells = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     cut = _refine(levels, (columns[0] * side, rows[0] * side, (columns[-1] + 1) * side, (rows[-1] + 1) * side), side)
     box = _continued(levels, cut)
-    outline: Literal["rectangle", "sector"] = "sector" if _has_empty_corners(cells) else "rectangle"
-    # A sector's narrow ends are little texture on both sides; what goes on otherwise is no speckle in a screen.
+    # A sector leaves both lower or both upper corners of its box empty, over an eighth of its sides.
+    down, across = max(1, cells.shape[0] // 8), max(1, cells.shape[1] // 8)
+    upper = max(cells[:down, :across].mean(), cells[:down, -across:].mean())
+    lower = max(cells[-down:, :across].mean(), cells[-down:, -across:].mean())
+    outline: Literal["rectangle", "sector"] = "sector" if min(upper, lower) < _SECTOR_CORNER else "rectangle"
+    # A sector's narrow ends have little texture on both sides; any other picture that continues is not a screen.
     widened = outline == "sector" and box[0] < cut[0] and box[2] > cut[2]
-    if _area(box) > (1 + _MOST_BEYOND) * _area(cut) and not widened:
+    cut_area, area = ((own[2] - own[0]) * (own[3] - own[1]) for own in (cut, box))
+    if area > (1 + _MOST_BEYOND) * cut_area and not widened:
         whole = (0, 0, grey.width, grey.height)
         return ScanArea(whole, "unknown", 1.0, "the picture goes on beyond its texture; the whole of it is kept")
-    left, top, right, bottom = (
-        int(min(edge * factor, limit))
-        for edge, limit in zip(box, (grey.width, grey.height, grey.width, grey.height), strict=True)
-    )
+    left, top, right, bottom = (int(min(edge * factor, limit)) for edge, limit in zip(box, grey.size * 2, strict=True))
     kept = (right - left) * (bottom - top) / (grey.width * grey.height)
     size = f"{right - left} x {bottom - top} of {grey.width} x {grey.height} pixels"
     return ScanArea((left, top, right, bottom), outline, kept, f"{outline} of {size}")
 
 
 def _textured(levels: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
-    """Say of each cell of ``side`` x ``side`` pixels whether it is speckle; an incomplete last cell is padded."""
+    """Return whether each cell of ``side`` x ``side`` pixels is speckle; an incomplete last cell is padded."""
     height, width = levels.shape
     padded = np.pad(levels, ((0, -height % side), (0, -width % side)), mode="reflect").astype(np.int16)
     down, across = padded.shape[0] // side, padded.shape[1] // side
@@ -134,53 +135,37 @@ def _textured(levels: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
 
 
 def _scan_cells(textured: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Keep the cells of the scan: the largest part that survives opening, and parts of one column with it."""
+    """Keep the cells of the scan: the largest part that survives opening, and parts above or below it."""
     thinnest = max(3, round(_THINNEST * min(textured.shape)) | 1)
-    # The frame repeats the edge cells, so that filters do not eat a scan that reaches the picture's edge.
+    # The frame repeats the edge cells, so that filters do not erode a scan that reaches the picture's edge.
     grown = np.pad(textured, thinnest, mode="edge")
     mask = Image.fromarray(grown.astype(np.uint8) * 255)
     closed = mask.filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.MinFilter(3))
     opened = closed.filter(ImageFilter.MinFilter(thinnest)).filter(ImageFilter.MaxFilter(thinnest))
     cells = np.asarray(opened)[thinnest:-thinnest, thinnest:-thinnest] > 0
     parts = _parts(cells)
-    if not parts or len(parts[0]) < _SMALLEST * cells.size:
+    if not parts or np.count_nonzero(parts[0]) < _SMALLEST * cells.size:
         return None
-    kept = np.zeros_like(cells)
-    kept[tuple(parts[0].T)] = True
-    first, last = parts[0][:, 1].min(), parts[0][:, 1].max()
-    for part in parts[1:]:
-        start, end = part[:, 1].min(), part[:, 1].max()
-        if start >= first - 1 and end <= last + 1 and end - start >= _AS_WIDE * (last - first):
-            kept[tuple(part.T)] = True
+    columns = [np.flatnonzero(part.any(axis=0)) for part in parts]
+    kept, first, last = parts[0].copy(), columns[0][0], columns[0][-1]
+    for part, own in zip(parts[1:], columns[1:], strict=True):
+        if own[0] >= first - 1 and own[-1] <= last + 1 and own[-1] - own[0] >= _AS_WIDE * (last - first):
+            kept |= part
     return kept
 
 
-def _parts(cells: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Split into parts connected by sides, the largest first, each as (row, column) pairs."""
-    width = cells.shape[1]
-    left = set(np.flatnonzero(cells).tolist())
-    parts = []
-    while left:
-        stack = [left.pop()]
-        found = []
-        while stack:
-            at = stack.pop()
-            found.append(at)
-            column = at % width
-            sides = ((at - 1, column > 0), (at + 1, column < width - 1), (at - width, True), (at + width, True))
-            for near, inside in sides:
-                if inside and near in left:
-                    left.remove(near)
-                    stack.append(near)
-        parts.append(np.stack(np.divmod(np.array(found), width), axis=1))
-    return sorted(parts, key=len, reverse=True)
+def _parts(cells: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the mask of each part connected by sides, the largest first."""
+    numbers = np.where(cells, number_parts(cells), -1)
+    each = sorted(set(numbers[cells].tolist()))
+    return sorted((numbers == number for number in each), key=np.count_nonzero, reverse=True)
 
 
-def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int) -> tuple[int, int, int, int]:
+def _refine(levels: NDArray[np.uint8], box: _Box, side: int) -> _Box:
     """Move each side, from well inside the cells outwards, to the pixel at which the scan ends.
 
-    Columns are judged by differences downwards and rows by differences across, because the ringing that JPEG leaves
-    beside a long straight edge runs along that edge.
+    Columns are judged by differences downwards and rows by differences across, because JPEG's ringing beside a long
+    straight edge runs along that edge.
     """
     height, width = levels.shape
     left, top, right, bottom = box
@@ -197,7 +182,7 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     outer_top = height - _end(across[::-1] >= _ACTIVE_ROW, height - 1 - (top + inside), inside + _REACH * side)
     bottom = _end(across >= _ACTIVE_ROW, bottom - 1 - inside, inside + _REACH * side)
     top = outer_top
-    # Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+    # Echoes fade with depth, so a scan may end in one dark level; it is kept where the screen has another level.
     depth = np.median(strip[max(bottom - side, top) :], axis=1)
     alike = np.abs(depth - np.median(depth[:side])) <= _SAME
     for edge in (levels[-1], levels[:, 0], levels[:, -1]):
@@ -206,8 +191,8 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     return left, top, right, bottom
 
 
-def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Move each side outwards while the picture goes on beyond it."""
+def _continued(levels: NDArray[np.uint8], box: _Box) -> _Box:
+    """Move each side outwards while the picture continues beyond it."""
     left, top, right, bottom = box
     right += _further(levels[top:bottom, right - _STRIP :].T)
     left -= _further(levels[top:bottom, left + _STRIP - 1 :: -1].T)
@@ -216,28 +201,23 @@ def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tup
     return left, top, right, bottom
 
 
-def _area(box: tuple[int, int, int, int]) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
 def _further(lines: NDArray[np.uint8]) -> int:
     """Return by how many lines a side moves: ``lines`` begin with the strip inside it and go outwards."""
     if lines.shape[0] < _STRIP or lines.shape[1] < 2 * _SMOOTH:
         return 0
-    before = _profile(lines[:_STRIP])
+
+    def profile(strip: NDArray[np.uint8]) -> NDArray[np.float64]:  # the mean level along the side, smoothed
+        return np.asarray(np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid"))
+
+    before = profile(lines[:_STRIP])
     for begin in range(_STRIP, len(lines), _STRIP):
-        after = _profile(lines[begin : begin + _STRIP])
+        after = profile(lines[begin : begin + _STRIP])
         if after.std() < _ALIVE or np.abs(after - before).mean() > _AS_BRIGHT:
             return begin - _STRIP
         if before.std() == 0 or np.corrcoef(before, after)[0, 1] < _ALIKE:
             return begin - _STRIP
         before = after
     return len(lines) - _STRIP
-
-
-def _profile(strip: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean level along a side, smoothed."""
-    return np.asarray(np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid"))
 
 
 def _end(active: NDArray[np.bool_], start: int, reach: int) -> int:
@@ -250,11 +230,3 @@ def _end(active: NDArray[np.bool_], start: int, reach: int) -> int:
         elif flat > _GAP:
             break
     return end
-
-
-def _has_empty_corners(cells: NDArray[np.bool_]) -> bool:
-    """Say whether both lower or both upper corners of the box are empty, over an eighth of its sides."""
-    down, across = max(1, cells.shape[0] // 8), max(1, cells.shape[1] // 8)
-    upper = max(cells[:down, :across].mean(), cells[:down, -across:].mean())
-    lower = max(cells[-down:, :across].mean(), cells[-down:, -across:].mean())
-    return bool(min(upper, lower) < _SECTOR_CORNER)

@@ -1,47 +1,59 @@
-"""What the network's view shows of a picture beside its quality: how the probe was held, its grain, and its colour.
+"""What the network's view shows besides quality: how the probe was held, grain, colour, and two scans side by side.
 
 Pose: sound is strongest at the skin and is lost with depth, so a scan is brighter at the top; where the probe does not
-touch the skin, nothing comes back from below.
+touch the skin, no echo comes back.
 
 Grain: a beam resolves worse across than along itself, so each grain of speckle lies flat (Wagner et al., Statistics of
 speckle in ultrasound B-scans, IEEE Trans. Sonics Ultrason. 30 (1983): the lateral against the axial correlation
 length).  The grain of photographs, of other modalities and of noise is as deep as wide, or deeper.
 
-Colour: a B-mode scan is grey but for marks, photographs and stained cells are not.
+Colour: a B-mode scan is grey except for marks; photographs and stained cells are not.
+
+Two scans in one picture meet in a column that nothing crosses: neighbours there differ more than elsewhere, in rows of
+all depths, and the right side says nothing about the left, while tissue, as wide as the beam, crosses every column
+within a scan.  ``runtime/docs/burned-in-marks.md`` has how many are found and missed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+ScanKind = Literal["B-mode", "colour overlay", "two scans"]
+
 ROWS = 28
 """Bands of rows that the brightness is averaged in, from top to bottom."""
-DARK = 12
-"""Grey level under which the mean of a column counts as without echo; 5, 8 and 16 told as well on BUSI."""
-NEAR_FIELD = 0.25
-"""Share of the depth, from the top, that a column is not judged by: it shines without contact, too."""
-_GRAIN_WINDOW = 9
-"""Side in pixels of the square whose mean is taken away: some grains of speckle in a view of 224 pixels."""
-_LEAST_VARIANCE = 1e-3
-"""In squared grey levels: keeps a picture of one level at 0."""
-_LEAST_COLOUR = 24
-"""Smallest difference between a pixel's brightest and darkest channel, in grey levels, that counts as colour."""
+_DARK = 12  # a column with a lower mean has no echo; 5, 8 and 16 separated as well on BUSI
+_NEAR_FIELD = 0.25  # share of the depth, from the top, that a column is not judged by: it shines without contact, too
+_GRAIN_WINDOW = 9  # side in pixels of the square whose mean is subtracted: some grains in a view of 224 pixels
+_LEAST_VARIANCE = 1e-3  # in squared grey levels: keeps a picture of one level at 0
+_LEAST_COLOUR = 24  # smallest difference between a pixel's channels, in grey levels, that counts as colour
+
+_MIDDLE = (0.3, 0.7)  # where two scans meet, as shares of the width
+# Differences count up to 4 times the row's typical one, so that a line of dots is not a seam; likeness compares columns
+# 3 pixels apart, as levels minus their mean along 15 rows, up to 2.5 standard deviations.
+_CLIPPED, _ACROSS, _WINDOW, _STRONGEST = 4, 3, 15, 2.5
+# Of the logarithm of the difference, of the loss of likeness, and a constant; by logistic regression on BUSI, BUS-BRA
+# and BrEaST, each scan alone against two side by side.
+_WEIGHTS = (10.3, 11.8, -9.4)
+# A gap: columns darker than this share of the median, at least two; each side's mean is above that share of it.
+_GAP_DARK, _BOTH_LIT, _NARROWEST_GAP = 0.12, 0.3, 2
 
 
 def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the brightness of bands of rows, less that of the same bands from below.
+    """Return the brightness of bands of rows, minus that of the same bands from below.
 
     Args:
-        pixels: (N, S, S, C) uint8, the network's view of each image; one channel stands for three that are equal.
+        pixels: (N, S, S, C) uint8, the network's view of each image; one channel stands for three equal ones.
 
     Returns:
         (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its
         columns and colours, divided by 1 plus the mean of all bands.
     """
-    # Whole numbers are added exactly, and faster than floats.
+    # Integers are added exactly, and faster than floats.
     rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint32)
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
     bands = np.add.reduceat(rows, starts[:-1], axis=1) / (np.diff(starts) * pixels[0, 0].size)
@@ -50,7 +62,7 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return ``profile . weights`` (N,): about 1 for an upright scan, and the negative of it for the same scan turned.
+    """Return ``profile . weights`` (N,): about 1 for an upright scan, and its negative for the same scan turned over.
 
     Below 0 an image is more like the training images upside down.
     """
@@ -58,19 +70,18 @@ def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArra
 
 
 def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share (N,) of columns of (N, S, S, C) whose mean below the `NEAR_FIELD` is less than `DARK`."""
-    first = round(NEAR_FIELD * pixels.shape[1])
-    judged = pixels[:, first:]
+    """Return the share (N,) of columns of (N, S, S, C) that are dark, a mean below 12, below the upper quarter."""
+    judged = pixels[:, round(_NEAR_FIELD * pixels.shape[1]) :]
     sums = judged.sum(axis=1, dtype=np.uint32).sum(axis=2)
-    return np.asarray((sums < DARK * judged.shape[3] * judged.shape[1]).mean(axis=1))
+    return np.asarray((sums < _DARK * judged.shape[3] * judged.shape[1]).mean(axis=1))
 
 
 def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return (N,) by how much the grain is wider than deep, of the network's views (N, S, S, C) uint8.
 
-    Within -2 to 2: the correlation of neighbours across less that of neighbours along the depth, of the grey levels
-    (mean of the colours) less their mean in the surrounding square of 9 x 9 pixels, the border continued outwards.
-    0 for a picture of one level.  One channel stands for three that are equal.
+    Within -2 to 2: the correlation of neighbours across minus that of neighbours along the depth, of the grey levels
+    (mean of the colours) minus their mean in the surrounding square of 9 x 9 pixels, the border continued outwards.
+    0 for a picture of one level.  One channel stands for three equal ones.
     """
     times = 3 // pixels.shape[3]
     return np.array([_image_flatness(times * image.sum(axis=2, dtype=np.int32)) for image in pixels], dtype=np.float64)
@@ -78,17 +89,12 @@ def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _image_flatness(levels: NDArray[np.int32]) -> float:
     """See `flatness`, of the sums of the colours (S, S)."""
-    half = _GRAIN_WINDOW // 2
-    padded = np.pad(levels, half, mode="edge")
-    # Of views up to 1600 pixels a side 32 bits hold all sums; beyond, they wrap around and their differences do not.
+    padded = np.pad(levels, _GRAIN_WINDOW // 2, mode="edge")
+    # For views up to 1600 pixels a side 32 bits hold all sums; beyond, they wrap around but their differences do not.
     sums = np.pad(padded.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32), ((1, 0), (1, 0)))
-    inside = (
-        sums[_GRAIN_WINDOW:, _GRAIN_WINDOW:]
-        - sums[:-_GRAIN_WINDOW, _GRAIN_WINDOW:]
-        - sums[_GRAIN_WINDOW:, :-_GRAIN_WINDOW]
-        + sums[:-_GRAIN_WINDOW, :-_GRAIN_WINDOW]
-    )
-    grain = (levels - inside / _GRAIN_WINDOW**2) / 3
+    side = _GRAIN_WINDOW
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    grain = (levels - inside / side**2) / 3
     variance = np.square(grain).mean() + _LEAST_VARIANCE
     across, along = (grain[:, 1:] * grain[:, :-1]).mean(), (grain[1:] * grain[:-1]).mean()
     return float((across - along) / variance)
@@ -97,7 +103,7 @@ def _image_flatness(levels: NDArray[np.int32]) -> float:
 def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the share (N,), 0..1, of a view (N, S, S, C) uint8 whose channels differ by more than 24 levels.
 
-    C is 3, or 1 of a grey view, which has no colour.
+    C is 3, or 1 for a grey view, which has no colour.
     """
     if pixels.shape[-1] == 1:
         return np.zeros(len(pixels))
@@ -106,3 +112,56 @@ def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     for channel in channels[1:]:
         high, low = np.maximum(high, channel), np.minimum(low, channel)
     return np.asarray(((high - low) > _LEAST_COLOUR).mean(axis=(1, 2)))
+
+
+def name_kind(levels: NDArray[np.uint8], *, overlay: bool) -> ScanKind:
+    """Name the kind of a scan by the grey levels (S, S) uint8 of the network's view and whether colours lie over it."""
+    if overlay:
+        return "colour overlay"
+    return "two scans" if meets_in_a_seam(levels) else "B-mode"
+
+
+def meets_in_a_seam(levels: NDArray[np.uint8]) -> bool:
+    """Whether two scans stand side by side in the network's view (S, S) uint8, of grey levels."""
+    columns = levels.mean(axis=0, dtype=np.float32)
+    first, last = (int(share * len(columns)) for share in _MIDDLE)
+    typical = float(_median(columns))
+    dark = first + np.flatnonzero(columns[first:last] < max(4.0, _GAP_DARK * typical))
+    if len(dark) >= _NARROWEST_GAP:
+        darker_side = min(columns[: dark[0]].mean(), columns[dark[-1] + 1 :].mean())
+        if darker_side > _BOTH_LIT * typical:
+            return True
+    return _seam_score(levels) > 0
+
+
+def _seam_score(levels: NDArray[np.uint8]) -> float:
+    """Score the strongest column in the middle of grey levels (S, S); above 0 it is a seam."""
+    height, width = levels.shape
+    first, last = (int(share * width) for share in _MIDDLE)
+    grey = levels.astype(np.int16)  # sums of 15 levels fit, and cost a fraction of those of 32 bits
+    steps = np.abs(np.diff(grey, axis=1))
+    typical = _median(steps).astype(np.float32)[:, None] + 1
+    difference = np.minimum(steps / typical, _CLIPPED).mean(axis=0)
+    difference /= max(float(_median(difference)), 1e-9)
+    column = first + int(np.argmax(difference[first:last]))
+    padded = np.pad(grey, ((_WINDOW // 2, _WINDOW // 2), (0, 0)), mode="edge")
+    sums = padded[:height] + padded[1 : height + 1]
+    for row in range(2, _WINDOW):
+        sums += padded[row : row + height]
+    detail = (grey * _WINDOW - sums).astype(np.float32) / _WINDOW
+    detail /= detail.std(axis=1, keepdims=True) + 2
+    np.clip(detail, -_STRONGEST, _STRONGEST, out=detail)
+    detail -= detail.mean(axis=0)
+    norms = np.sqrt(np.einsum("ij,ij->j", detail, detail)) + 1e-3
+    products = np.einsum("ij,ij->j", detail[:, :-_ACROSS], detail[:, _ACROSS:])
+    likeness = products / (norms[:-_ACROSS] * norms[_ACROSS:])
+    # The lowest likeness of columns on both sides of the seam.
+    loss = float(_median(likeness)) - float(likeness[column + 1 - _ACROSS : column + 1].min())
+    features = (float(np.log(max(difference[column], 1e-9))), loss, 1.0)
+    return sum(weight * value for weight, value in zip(_WEIGHTS, features, strict=True))
+
+
+def _median(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the median along the last axis; `numpy.median` would import masked arrays first."""
+    ordered, size = np.sort(values, axis=-1), values.shape[-1]
+    return np.asarray((ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2)

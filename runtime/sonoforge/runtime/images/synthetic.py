@@ -1,4 +1,4 @@
-"""Generated images on disk, each saying itself that it is synthetic and where it is from."""
+"""Generated images on disk, each of which states that it is synthetic and where it comes from."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from sonoforge.runtime.urls import open_url, told
 
 Pixels = NDArray[np.uint8]
 
-AT_ONCE = 64  # files that are sent to a URL together
-HALF = 128  # a pixel of a mask is inside from half of the levels on
+HALF = 128
+"""Level from which a pixel of a mask is inside."""
 MANIFEST = "manifest.json"
 NOTICE = "Synthetic image made by a neural network; it shows no patient."
-_OF_THE_FILES = ("count", "notice", "images")  # of the manifest; the rest is the origin
+_AT_ONCE = 64  # files that are sent to a URL together
+_OF_THE_FILES = ("count", "notice", "images")  # keys of the manifest that are not the origin
 
 
 def png_text(origin: Mapping[str, object], program: str = "sonoforge gan sample") -> PngInfo:
-    """Return the text that every PNG of generated images carries: `NOTICE`, and where they are from."""
+    """Return the text that every PNG of generated images carries: `NOTICE`, and its origin."""
     text = PngInfo()
     text.add_text("Description", NOTICE)
     text.add_text("Software", program)
@@ -52,11 +53,11 @@ def to_pixels(images: NDArray[np.float32]) -> Pixels:
 
 
 def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Split samples into images and masks; see `cut_structures` for what becomes of generated masks.
+    """Split samples into images and masks, which `cut_structures` makes black and white.
 
     Args:
         pixels: (N, S, S, C) uint8, generated or real.
-        image_channels: Channels that are image; those after them, if there are any, are masks of K structures.
+        image_channels: Number of image channels; any others are masks of K structures.
 
     Returns:
         (N, S, S, image_channels) uint8, and (N, S, S, K) uint8 of 0 and 255 or None.
@@ -66,13 +67,13 @@ def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | N
 
 
 def cut_structures(levels: Pixels) -> Pixels:
-    """Give each pixel to one structure or to none, the background, whose level is what the structures leave of 255.
+    """Give each pixel to one structure or to the background, whose level is 255 minus those of the structures.
 
     Args:
         levels: (..., K) uint8, the level of each structure.
 
     Returns:
-        (..., K) uint8, 255 where the structure has the highest level of all, else 0; of equal ones the first, and a
+        (..., K) uint8, 255 where the structure has the highest level of all, else 0; ties go to the first, and to a
         structure before the background.
     """
     if levels.shape[-1] == 1:
@@ -83,7 +84,7 @@ def cut_structures(levels: Pixels) -> Pixels:
 
 
 def cut_masks(levels: Pixels) -> Pixels:
-    """Make levels 0 to 255 to 255 from half on, else 0."""
+    """Set levels 0 to 255 to 255 from `HALF` on, else to 0."""
     return np.where(levels >= HALF, 255, 0).astype(np.uint8)
 
 
@@ -103,15 +104,15 @@ def write_picture(path: Path, pixels: Pixels, origin: Mapping[str, object]) -> N
 def open_target(
     target: Path, origin: Mapping[str, object], count: int, image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
-    """Hand out the function that takes generated images, batch by batch, to their target.
+    """Yield the function that writes generated images, batch by batch, to a file or folder.
 
     Args:
         target: A folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
-            (N, S, S, C) uint8, where there are masks ``masks`` (N, S, S, K), and the manifest as text.
-        origin: Where they are from, by name: ``class`` and ``seed`` among it, and, where masks are of named
-            structures, ``structures``: their names, separated by commas.
-        count: Images that will come.
-        image_channels: Channels that are image; those after them are masks.
+            (N, S, S, C) uint8, ``masks`` (N, S, S, K) if there are any, and the manifest as text.
+        origin: Where they come from, with at least ``class`` and ``seed`` and, for masks of named structures,
+            ``structures``: their names, separated by commas.
+        count: Number of images.
+        image_channels: Number of image channels; any others are masks.
 
     Raises:
         SonoforgeError: The target holds something else, or cannot be written.
@@ -127,7 +128,7 @@ def open_target(
                     yield from _arrays(archive, origin, count, image_channels)
         else:
             if target.exists() and not target.is_dir():
-                raise SonoforgeError(f"{target}: is a file, expected a folder for images; choose another target")
+                raise SonoforgeError(f"{target}: is a file, not a folder for images; choose another target")
             manifest = (target / MANIFEST).read_bytes() if (target / MANIFEST).is_file() else b""
             _refuse_other_files(target, target.is_dir() and any(target.iterdir()), manifest, origin)
             yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)
@@ -139,13 +140,13 @@ def open_target(
 
 @contextlib.contextmanager
 def open_url_target(url: str, origin: Mapping[str, object], image_channels: int) -> Iterator[Callable[[Pixels], None]]:
-    """Hand out the function that takes generated images to a folder at a URL: as `open_target`, the manifest last.
+    """Yield the function that writes generated images to a folder at a URL, as `open_target` does, the manifest last.
 
     Raises:
         SonoforgeError: The folder holds something else, or cannot be written.
     """
     if url.endswith((".zip", ".npz")):
-        raise SonoforgeError(f"--out {url}: found one file at a URL, expected a folder; leave {url[-4:]} out")
+        raise SonoforgeError(f"--out {url}: a URL must name a folder, not a file; leave {url[-4:]} out")
     files, root = open_url("--out", url)
     with told("--out", url):
         names = {path.rpartition("/")[2] for path in files.find(root)} if files.exists(root) else set()
@@ -156,7 +157,7 @@ def open_url_target(url: str, origin: Mapping[str, object], image_channels: int)
 
     def put(name: str, content: bytes) -> None:
         waiting[f"{root}/{name}"] = content
-        if len(waiting) < AT_ONCE and name != MANIFEST:
+        if len(waiting) < _AT_ONCE and name != MANIFEST:
             return
         with told("--out", url):
             last = waiting.pop(f"{root}/{MANIFEST}", None)
@@ -198,7 +199,7 @@ def _pictures(
 def _arrays(
     archive: zipfile.ZipFile, origin: Mapping[str, object], count: int, image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
-    """Images straight into the archive; masks, a third of the bytes or fewer, are kept until its end."""
+    """Write images into the archive at once; masks, at most a third of the bytes, are kept until its end."""
     masks: list[Pixels] = []
     with contextlib.ExitStack() as stack:
         stream = None
@@ -225,7 +226,7 @@ def _arrays(
 
 
 def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Mapping[str, object]) -> None:
-    """Generated images never join real ones, nor those of another generator, in one folder."""
+    """Refuse to mix generated images with real ones, or with those of another generator, in one folder."""
     if not taken:
         return
     try:
@@ -234,4 +235,4 @@ def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Map
     except (ValueError, AttributeError):
         same = False
     if not same:
-        raise SonoforgeError(f"{where}: holds other files already, expected an empty folder; choose another target")
+        raise SonoforgeError(f"{where}: holds other files already; choose an empty folder")

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 BRIGHTEST = 0.1
-"""Share of the area that counts as a map's brightest part."""
+"""Share of the area that is a map's brightest part."""
 
-# The brightest tenth is found on a grid of this many points a side: of a map of 7 x 7, finer ones give the same share.
-_GRID = 100
+_GRID = 100  # points a side on which the brightest tenth is found; for a map of 7 x 7, more give the same share
 _BRIGHTEST_POINTS = round(BRIGHTEST * _GRID**2)
 
-# Rows of a picture at a time: larger products wake OpenBLAS's other threads, which wait busily afterwards, for some
-# 20 ms.
+# Rows of a picture at a time: larger products wake OpenBLAS's other threads, which then spin for some 20 ms.
 _ROWS = 32
 
 
@@ -36,15 +34,15 @@ class Peak(NamedTuple):
 def at_size(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """Enlarge a map (h, w) to a picture's size in pixels, (height, width).
 
-    The whole picture was squeezed to the network's square, so each cell covers the same share of the picture's width
-    and height.  Between the centres of cells the values are bilinear; outside the outermost centres they are constant.
+    The picture was squeezed to the network's square, so each cell covers the same share of its width and height.
+    Values are bilinear between the centres of cells, and constant outside the outermost centres.
     """
     rows, columns = values.shape
     return np.asarray(_bilinear(rows, height) @ values @ _bilinear(columns, width).T, np.float32)
 
 
 def peak(values: NDArray[np.float32], width: int, height: int) -> Peak:
-    """Find the strongest cell of a map (h, w) laid over a picture; the first in reading order, of several."""
+    """Find the strongest cell of a map (h, w) laid over a picture; ties go to the first in reading order."""
     rows, columns = values.shape
     row, column = divmod(int(values.argmax()), columns)
     return Peak((2 * column + 1) * width // (2 * columns), (2 * row + 1) * height // (2 * rows), float(values.max()))
@@ -54,8 +52,7 @@ def share_in_brightest(values: NDArray[np.float32]) -> float | None:
     """Return the share of a map's positive mass inside the brightest tenth of the area.
 
     Returns:
-        0.1 for a map that is the same everywhere, up to 1.0 for one that is positive nowhere else; None where the map
-        is positive nowhere.
+        0.1 for a constant map, up to 1.0 for one that is positive nowhere else; None if it is positive nowhere.
     """
     ordered = _in_order(values)
     positive = np.maximum(ordered, 0, dtype=np.float64)
@@ -64,12 +61,12 @@ def share_in_brightest(values: NDArray[np.float32]) -> float | None:
 
 
 def limit_of_brightest(values: NDArray[np.float32]) -> float:
-    """Return the value from which a place of the map belongs to its brightest tenth; it may be below 0."""
+    """Return the lowest value in the map's brightest tenth; it may be below 0."""
     return float(_in_order(values)[-_BRIGHTEST_POINTS])
 
 
 def brightest_area(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
-    """Return where a picture lies under the brightest tenth of its map: (height, width)."""
+    """Return which pixels of a picture lie under the brightest tenth of its map: (height, width)."""
     rows, columns = values.shape
     tall, across = _bilinear(rows, height) @ values, _bilinear(columns, width).T
     limit = limit_of_brightest(values)
@@ -77,13 +74,13 @@ def brightest_area(values: NDArray[np.float32], width: int, height: int) -> NDAr
 
 
 def _in_order(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the map's values on the grid, all of the brightest tenth after all others and the least of it first."""
+    """Return the map's values on the grid, partitioned: the brightest tenth last, its smallest value first."""
     return np.partition(at_size(values, _GRID, _GRID).ravel(), -_BRIGHTEST_POINTS)
 
 
 @functools.lru_cache(maxsize=8)
 def _bilinear(cells: int, length: int) -> NDArray[np.float32]:
-    """(length, cells): the weight of each cell in each pixel of one axis."""
+    """Return the weight of each cell in each pixel of one axis, (length, cells)."""
     centres = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     distance = np.abs(centres[:, None] - np.arange(cells))
     return np.asarray(np.maximum(0, 1 - distance).astype(np.float32))

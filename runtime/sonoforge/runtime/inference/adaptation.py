@@ -1,9 +1,9 @@
-"""What a bundle decides by, fitted to one clinic on a few labelled scans of it: prevalence, sets, operating points.
+"""Fit a bundle's decisions to one clinic on a few labelled scans: class shares, prediction sets, operating points.
 
-The network and its probabilities stay as they are.  Of what was tried on collections that a network had not seen
-(``training/studies/few-labels/README.md``), this is the simplest that was never worse than the default: class shares by
-counting, and thresholds that move from the bundle's to the clinic's as scans are added.  Scans of a clinic lie farther
-from the training images than its limits of trust allow for; how far, is measured on its own, and needs no labels.
+The network and its probabilities do not change.  Class shares are counted, and thresholds move from the bundle's
+towards the clinic's own as scans are added: the simplest of the methods tried on collections that a network had not
+seen (``training/studies/few-labels/README.md``) that was never worse than the default.  How far a clinic's scans lie
+from the training images, beyond the bundle's limits of trust, is measured separately and needs no labels.
 """
 
 from __future__ import annotations
@@ -21,82 +21,59 @@ Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 PRIOR = 10.0
-"""Positive scans that the bundle's own operating point counts for."""
+"""Number of positive scans that the bundle's own operating point counts for."""
 UNSEEN = 0.5
-"""Scans that each class is taken to have had beside those counted (Jeffreys' prior)."""
+"""Added to the count of each class (Jeffreys' prior)."""
 LEAST_OF_A_KIND = 5
-"""Scans on either side of a question from which on its operating points move."""
+"""Scans needed on either side of a question before its operating points move."""
 OUTSIDE = 0.05
 """Share of a further patient's scans that may lie beyond the clinic's reach, as beyond each limit of the training."""
 DRAWS = 2000
 """Bootstrap draws of whole groups behind an interval."""
 
-_EDGE = 1e-6  # nearest a threshold is taken to 0 or 1
+_EDGE = 1e-6  # thresholds stay this far from 0 and 1
 _ROUNDING = 1e-9
 
 
 class Asked(NamedTuple):
-    """A question and its operating points.
-
-    Attributes:
-        name: Of what is looked for.
-        positive: (C,) classes that have it.
-        among: (C,) classes that it is about.
-        aims: (A,) sensitivities, rising.
-        thresholds: (A,) of the score, for each aim.
-    """
+    """A question and its operating points."""
 
     name: str
-    positive: Flags
-    among: Flags
-    aims: Floats
-    thresholds: Floats
+    positive: Flags  # (C,) classes for which the answer is yes
+    among: Flags  # (C,) classes that the question is about
+    aims: Floats  # (A,) sensitivities, rising
+    thresholds: Floats  # (A,) of the score, one for each aim
 
 
 class Reach(NamedTuple):
-    """How far out a clinic's scans lie.
+    """How far out a clinic's scans lie."""
 
-    Attributes:
-        limit: How many times as far from the training images as its limits of trust, 1..`FARTHEST`.
-        scans: That it was measured on.
-        before: Share of these beyond the training's limits.
-        after: Share beyond the limit that the other patients' scans give.
-    """
-
-    limit: float
-    scans: int
-    before: float
-    after: float
+    limit: float  # distance allowed, in multiples of the bundle's limits of trust, 1..`FARTHEST`
+    scans: int  # scans measured
+    before: float  # share of them beyond the bundle's limits
+    after: float  # share of them beyond the limit fitted to the other patients
 
 
 class Rules(NamedTuple):
-    """What turns probabilities of equally frequent classes into answers.
+    """Everything needed to turn probabilities of equally frequent classes into answers."""
 
-    Attributes:
-        prevalence: (C,) class shares; 1 in sum.
-        thresholds: (C,) probability, at ``set_shares``, from which a class belongs to the set.
-        set_shares: (C,) class shares at which that is compared.
-        alpha: Error rate of the sets, for each class.
-        questions: Asked behind the label.
-    """
-
-    prevalence: Floats
-    thresholds: Floats
-    set_shares: Floats
-    alpha: float
-    questions: tuple[Asked, ...]
+    prevalence: Floats  # (C,) class shares; sum to 1
+    thresholds: Floats  # (C,) probability, at ``set_shares``, from which a class belongs to the set
+    set_shares: Floats  # (C,) class shares at which the thresholds apply
+    alpha: float  # error rate of the sets, for each class
+    questions: tuple[Asked, ...]  # asked behind the label
 
 
 class Decided(NamedTuple):
-    """Answers to N scans: labels (N,), sets (N, C), and for each question whether it is beyond each point (N, A)."""
+    """Answers to N scans."""
 
-    labels: Whole
-    sets: Flags
-    beyond: tuple[Flags, ...]
+    labels: Whole  # (N,)
+    sets: Flags  # (N, C)
+    beyond: tuple[Flags, ...]  # for each question, whether the score reaches each operating point (N, A)
 
 
 class Interval(NamedTuple):
-    """A figure and its 95 % bootstrap interval; not a number where no scan says anything of it."""
+    """A figure with its 95 % bootstrap interval; NaN where no scan counts towards it."""
 
     value: float
     low: float
@@ -112,26 +89,23 @@ class Compared(NamedTuple):
 
 
 def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> Rules:
-    """Return what a bundle decides by at these class shares; its sets are those of the site it was adapted to."""
-    alike = dict.fromkeys(manifest.classes, 1 / len(manifest.classes))
-    sets_at = manifest.site.prevalence if manifest.site else alike
+    """Return a bundle's rules at these class shares; sets stay at the shares of the site it was adapted to, if any."""
+    classes = manifest.classes
+    set_shares = manifest.site.prevalence if manifest.site else dict.fromkeys(classes, 1 / len(classes))
     questions = tuple(
         Asked(
             question.name,
-            np.array([name in question.positive for name in manifest.classes]),
-            np.array([name in question.among for name in manifest.classes]),
+            np.array([name in question.positive for name in classes]),
+            np.array([name in question.among for name in classes]),
             np.array([point.aim for point in question.points]),
             np.array([point.threshold for point in question.points]),
         )
         for question in manifest.questions
     )
-    return Rules(
-        np.array([prevalence[name] for name in manifest.classes]),
-        np.array([manifest.thresholds[name] for name in manifest.classes]),
-        np.array([sets_at[name] for name in manifest.classes]),
-        manifest.alpha,
-        questions,
+    shares, thresholds, at = (
+        np.array([values[name] for name in classes]) for values in (prevalence, manifest.thresholds, set_shares)
     )
+    return Rules(shares, thresholds, at, manifest.alpha, questions)
 
 
 def scores_of(probabilities: Floats, positive: Flags, among: Flags) -> Floats:
@@ -167,49 +141,55 @@ def shares_by_counting(labels: Whole, classes: int) -> Floats:
 def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
     """Return the probability (C,) from which each class belongs to the set.
 
-    Of a class with enough scans for the level asked, the order statistic of its own with the finite-sample correction
-    (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013).  Of one with fewer, the
-    smallest of its own, and no more than what all scans together give: of a class without any, that.
+    A class with enough scans for ``alpha`` gets the order statistic of its own scans, with the finite-sample correction
+    (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013).  A class with fewer gets
+    the smallest value of its own scans, but no more than the order statistic of all scans together, which is also what
+    a class without scans gets.
 
     Args:
         here: (N, C) probabilities at the clinic's shares, N > 0.
         labels: (N,) classes.
         alpha: Error rate.
     """
-    together = _order_statistic(here[np.arange(len(labels)), labels], alpha)
+
+    def order_statistic(values: Floats) -> float:
+        below = int(np.floor(alpha * (len(values) + 1) + _ROUNDING)) - 1
+        return float(np.sort(values)[max(below, 0)])
+
+    together = order_statistic(here[np.arange(len(labels)), labels])
     thresholds = np.full(here.shape[1], together)
     for c in np.unique(labels):
         own = here[labels == c, c]
         enough = alpha * (len(own) + 1) >= 1 - _ROUNDING
-        thresholds[c] = _order_statistic(own, alpha) if enough else min(together, own.min())
+        thresholds[c] = order_statistic(own) if enough else min(together, own.min())
     return thresholds
 
 
-def _order_statistic(values: Floats, alpha: float) -> float:
-    below = int(np.floor(alpha * (len(values) + 1) + _ROUNDING)) - 1
-    return float(np.sort(values)[max(below, 0)])
-
-
 def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
-    """Fit what a bundle decides by to a clinic.
+    """Fit a bundle's rules to a clinic.
 
     Args:
         equal: (N, C) probabilities of equally frequent classes for labelled scans, N > 0.
         labels: (N,) their classes.
-        start: What the bundle decides by.
+        start: The bundle's rules.
     """
     shares = shares_by_counting(labels, equal.shape[1])
-    return Rules(
-        shares,
-        set_thresholds(at_shares(equal, shares), labels, start.alpha),
-        shares,
-        start.alpha,
-        tuple(_fit_question(equal, labels, question) for question in start.questions),
-    )
+    questions = []
+    for question in start.questions:
+        thresholds = question.thresholds
+        if can_move(labels, question):
+            scores = np.sort(scores_of(equal, question.positive, question.among)[question.positive[labels]])
+            # The largest threshold that a share ``aim`` of the positive scans reaches.
+            own = scores[np.floor((1 - question.aims) * len(scores) + _ROUNDING).astype(int)]
+            pairs = zip(thresholds.tolist(), own.tolist(), strict=True)
+            thresholds = np.array([moved(*pair, len(scores)) for pair in pairs])
+        questions.append(question._replace(thresholds=thresholds))
+    sets = set_thresholds(at_shares(equal, shares), labels, start.alpha)
+    return Rules(shares, sets, shares, start.alpha, tuple(questions))
 
 
 def moved(threshold: float, own: float, count: int) -> float:
-    """Move a bundle's threshold towards a clinic's own, on logits; the own one counts n / (n + `PRIOR`)."""
+    """Move a bundle's threshold towards a clinic's own, on logits; the own one has weight n / (n + `PRIOR`)."""
     both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
     logits = np.log(both / (1 - both))
     weight = count / (count + PRIOR)
@@ -217,24 +197,14 @@ def moved(threshold: float, own: float, count: int) -> float:
 
 
 def can_move(labels: Whole, question: Asked) -> bool:
-    """Whether there are enough scans on either side of a question."""
+    """Whether there are enough scans on either side of a question to move its operating points."""
     about = question.among[labels]
     positive = int((about & question.positive[labels]).sum())
     return min(positive, int(about.sum()) - positive) >= LEAST_OF_A_KIND
 
 
-def _fit_question(equal: Floats, labels: Whole, question: Asked) -> Asked:
-    if not can_move(labels, question):
-        return question
-    scores = np.sort(scores_of(equal, question.positive, question.among)[question.positive[labels]])
-    # The largest threshold that a share ``aim`` of the positive scans reaches.
-    own = scores[np.floor((1 - question.aims) * len(scores) + _ROUNDING).astype(int)]
-    pairs = zip(question.thresholds.tolist(), own.tolist(), strict=True)
-    return question._replace(thresholds=np.array([moved(*pair, len(scores)) for pair in pairs]))
-
-
 def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> Decided:
-    """Answer for each group (patient) of scans by what was fitted on all the others."""
+    """Answer each group (patient) of scans with rules fitted on all the others."""
     found = decide_all(equal, start)
     for group in np.unique(groups):
         own = groups == group
@@ -246,7 +216,12 @@ def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> D
 
 
 def measure_reach(times: Floats, groups: Whole) -> Reach:
-    """Measure how far out the scans of G groups lie: ``times`` (N,) of `trust.how_far`, ``groups`` (N,); 1 of none."""
+    """Measure how far out the scans of G groups lie.
+
+    Args:
+        times: (N,) distances in multiples of the limits, `trust.how_far`; a reach of 1 where there are none.
+        groups: (N,) group of each.
+    """
     if not len(times):
         return Reach(1.0, 0, 0.0, 0.0)
     after = sum(
@@ -257,10 +232,10 @@ def measure_reach(times: Floats, groups: Whole) -> Reach:
 
 
 def _limit(times: Floats, groups: Whole) -> float:
-    """Return what a scan of a further group exceeds in `OUTSIDE` of all cases, 1..`FARTHEST`; the largest of too few.
+    """Return the distance that a scan of a further group exceeds in `OUTSIDE` of all cases, within 1..`FARTHEST`.
 
     Each group counts alike, one in G + 1 (Lee, Barber, Willett, Distribution-free inference with hierarchical data,
-    arXiv:2306.06342, 2023, section 3).
+    arXiv:2306.06342, 2023, section 3).  The largest distance where there are too few groups.
     """
     if not len(times):
         return 1.0
@@ -277,8 +252,8 @@ def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: 
     Args:
         decided: The answers.
         labels: (N,) true classes.
-        rules: What asked them: the questions and their aims.
-        aim: Sensitivity that the questions are asked at.
+        rules: Their rules, with the questions and aims.
+        aim: Sensitivity at which the questions are asked.
         weights: (R, N), none negative.
 
     Returns:
@@ -314,38 +289,34 @@ def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: 
 def compare(
     before: Decided, after: Decided, labels: Whole, groups: Whole, asked: tuple[Rules, float]
 ) -> dict[str, Compared]:
-    """Compare answers to the same scans; intervals by bootstrap of whole groups.
+    """Compare two sets of answers to the same scans, with bootstrap intervals over whole groups.
 
     Args:
         before: The answers to compare with.
-        after: Those that may be better.
+        after: The answers that may be better.
         labels: (N,) true classes.
         groups: (N,) patient of each scan.
-        asked: The rules that hold the questions, and the sensitivity that they are asked at.
+        asked: The rules that hold the questions, and the sensitivity at which they are asked.
     """
+
+    def interval(values: Floats) -> Interval:
+        if np.isnan(values[0]):
+            return Interval(float("nan"), float("nan"), float("nan"))
+        low, high = np.nanquantile(values[1:], (0.025, 0.975))
+        return Interval(float(values[0]), float(low), float(high))
+
     _, group_of = np.unique(groups, return_inverse=True)
     count = int(group_of.max()) + 1
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)[:, group_of]
-    weights = np.concatenate([np.ones((1, len(labels))), drawn.astype(float)])
-    both = [figures(decided, labels, *asked, weights) for decided in (before, after)]
-    return {
-        name: Compared(_interval(both[0][name]), _interval(both[1][name]), _interval(both[1][name] - both[0][name]))
-        for name in both[0]
-    }
-
-
-def _interval(values: Floats) -> Interval:
-    """Return the interval of a figure (1 + draws,): of all scans first, then of each draw."""
-    if np.isnan(values[0]):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    low, high = np.nanquantile(values[1:], (0.025, 0.975))
-    return Interval(float(values[0]), float(low), float(high))
+    weights = np.concatenate([np.ones((1, len(labels))), drawn.astype(float)])  # all scans first, then each draw
+    old, new = (figures(decided, labels, *asked, weights) for decided in (before, after))
+    return {name: Compared(interval(old[name]), interval(new[name]), interval(new[name] - old[name])) for name in old}
 
 
 def more_scans(change: Interval, count: int) -> int | None:
-    """Return how many more scans would narrow the interval enough to leave out 0, should the change stay what it is.
+    """Return how many more scans would narrow the interval enough to exclude 0 if the change stayed the same.
 
-    The width shrinks with the root of the number of scans; in tens, upwards.  0 where it is left out already; None
+    The width shrinks with the root of the number of scans; rounded up to tens.  0 where 0 is excluded already; None
     where the change is 0.
     """
     if change.low > 0 or change.high < 0:

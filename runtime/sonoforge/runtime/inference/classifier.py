@@ -18,10 +18,9 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.repeats import take_fingerprint
-from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
+from sonoforge.runtime.images.scan_checks import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.adaptation import rules_of
 from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Softmax in float32 here against softmax in the graph, on logits up to some hundreds; in 16-bit floats, two steps of
-# the numbers just below 1.
+# Difference allowed between softmax here and in the graph: float32, on logits up to some hundreds; for 16 bits, two
+# steps of the numbers just below 1.
 _SOFTMAX_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-4}
 _FOR_ANSWERS = ("PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")  # imported while the model loads
 
@@ -54,9 +53,9 @@ class Classifier:
         bundle: The opened `Bundle`.
         file: Name of the bundle's model file that answers.
         model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
-        crop: Row of `preprocessing.CROPS` by which it answers.
+        crop: Row of `preprocessing.CROPS` in use.
         abstains: Whether it abstains, see `trust.why_abstain`.
-        clinic: Where its answers are for.
+        clinic: Where its answers are used.
     """
 
     def __init__(
@@ -72,18 +71,18 @@ class Classifier:
 
         Args:
             bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.  Or
-                a model that is being loaded, which ``threads``, ``file`` and ``provider`` were given to.
-            threads: Threads for one inference.  One starts fastest and is the steadiest on a busy machine; more pay
+                a model that is being loaded, with its own ``threads``, ``file`` and ``provider``.
+            threads: Threads for one inference.  One starts fastest and is steadiest on a busy machine; more pay off
                 only for large batches given to `predict`.
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
             provider: onnxruntime's execution provider.
-            crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
+            crop: Row of `preprocessing.CROPS`; None for that of the bundle's training.  Others log a warning.
             asked: Prevalence, sensitivity and abstention where the answers are used; None for the defaults.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
-                file or provider here.
+            SonoforgeError: The bundle is missing, damaged or unknown to this version; or it has no such file, or
+                onnxruntime no such provider.
         """
         model = bundle if isinstance(bundle, LoadingModel) else LoadingModel(bundle, file, threads, provider)
         self.bundle, self.file = model.bundle, model.file
@@ -92,7 +91,7 @@ class Classifier:
         self._preprocessing = replace(manifest.preprocessing, crop=self.crop)
         if self.crop != trained:
             log.warning(
-                "crop %s DIFFERS FROM THE TRAINING of this model, which had crop %s: its accuracy, sets, trust and "
+                "crop %s DIFFERS FROM THE TRAINING of this model, which used crop %s: its accuracy, sets, trust and "
                 "quality limits were not measured this way",
                 self.crop,
                 trained,
@@ -103,7 +102,7 @@ class Classifier:
         try:
             self._reference, self._neighbours = read_references(self.bundle)
         except SonoforgeError:
-            model.session()  # what is wrong with the model is said first
+            model.session()  # faults of the model are reported first
             raise
         asked = asked or AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
@@ -121,7 +120,7 @@ class Classifier:
         """Run the network.
 
         Args:
-            pixels: (N, S, S, 3) uint8, as `Preprocessing.resize` returns them.
+            pixels: (N, S, S, 3) uint8, from `Preprocessing.resize`.
 
         Returns:
             ``logits`` (N, n), ``probabilities`` (N, n; calibrated, each row sums to 1), ``embedding`` (N, D) and
@@ -136,11 +135,10 @@ class Classifier:
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
         for name, value in outputs.items():
             expected = (len(pixels), *self.bundle.manifest.outputs[name])
-            if value.shape != expected or not np.isfinite(value).all():
-                found = f"numbers that are not finite in {name}" if value.shape == expected else f"{name} {value.shape}"
-                raise BundleError(
-                    f"{where}: found {found}, expected finite numbers {expected}; export the bundle again"
-                )
+            if value.shape != expected:
+                raise BundleError(f"{where}: {name} has the shape {value.shape}, not {expected}; export it again")
+            if not np.isfinite(value).all():
+                raise BundleError(f"{where}: {name} holds numbers that are not finite; export the bundle again")
         scaled = outputs["logits"] / self.bundle.manifest.temperature
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -165,7 +163,7 @@ class Classifier:
         Args:
             image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.  The
                 same picture gives the same answer in each form.
-            fingerprint: Also take what the picture is recognised by when it is given again.
+            fingerprint: Also compute a fingerprint, to recognise the picture when it is given again.
 
         Raises:
             ImageError: The file or picture cannot be used; its ``code`` says why.
@@ -179,7 +177,7 @@ class Classifier:
         read = perf_counter()
         area = self._preprocessing.scan_area(decoded)
         seen = decoded.crop(area.box) if area else decoded
-        view = self._preprocessing.shrink(seen)  # what is grey is measured once, not three times
+        view = self._preprocessing.shrink(seen)  # grey pictures are measured once, not three times
         pixels = np.broadcast_to(view.reshape(*view.shape[:2], -1), (*view.shape[:2], 3))
         prepared = perf_counter()
         outputs = self.predict(pixels[None])
@@ -194,7 +192,7 @@ class Classifier:
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest)
         alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
         if not alike:
-            marks = Marks(())  # on pictures of other kinds it was not measured what is found
+            marks = Marks(())  # detection was not measured on other kinds of pictures
         abstained = trust.why_abstain(judged, said.probabilities[said.label], manifest) if self.abstains else ""
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -230,11 +228,11 @@ class Classifier:
         quality: quality_metrics.Quality,
         kind: ScanKind,
     ) -> trust.Evidence:
-        """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
+        """Measure one image (S, S, 3), or (S, S) if grey, with embedding (1, D)."""
         manifest = self.bundle.manifest
         distance = float(mahalanobis_distances(embedding, self._reference)[0])
         neighbour = float(neighbour_distances(embedding, self._neighbours)[0])
-        far = trust.how_far(distance, neighbour, manifest) > 1  # nearer images are not judged by their grain
+        far = trust.how_far(distance, neighbour, manifest) > 1  # grain counts only beyond the limits
         pixels = view.reshape(1, *view.shape[:2], -1)
         return trust.Evidence(
             distance,

@@ -1,4 +1,4 @@
-"""Answer a clip as a whole: distinct frames pooled, the best one named."""
+"""Answer a clip as a whole: pool its distinct frames and pick the best one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import decode_image
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
+from sonoforge.runtime.images.file_kinds import begins_as_dicom, is_dicom
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import decide_equal, reweighted
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.images.dicom.reader import DicomImage
     from sonoforge.runtime.images.frame_motion import Motion
 
-# Two frames are near-equal where their views of 32 x 32 pixels differ by less than this many grey levels on average.
+# Two frames are near-equal if their views of 32 x 32 pixels differ by less than this many grey levels on average.
 # Measured on 60 scans of BUSI: JPEG of quality 50 changes a view by 0.2 to 0.4, noise of 10 levels by 0.5 to 1.5, a
 # shift of one pixel by 0.3 to 0.9, of four pixels by 1.2 to 3.6; another scan differs by 29 to 74.
 NEAR_EQUAL = 1.5
@@ -37,19 +37,18 @@ class Clip:
     """The answer for one clip.
 
     Attributes:
-        pooled: ``best`` with what the whole clip says in place of its own.  ``probabilities``: the mean of the distinct
-            frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule
-            withstands the error of a single frame better than the product rule, which the mean of logits amounts to
+        pooled: ``best`` with the answer of the whole clip in place of its own.  ``probabilities``: the mean of the
+            distinct frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule
+            tolerates errors of single frames better than the product rule, to which the mean of logits amounts
             (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI 20(3), 1998, sections 3 and 5).
-            ``label``: the most probable class of these.  ``set`` and ``findings``: by the limits that were set on
-            single scans; their coverage and sensitivity were not measured on clips.  ``abstained``: by the best frame's
-            trust and the pooled probability.  ``ms``: in total of the whole clip.
-        best: The answer for the best frame: among the frames that agree (all, if none does), one like the training
-            images before one that is not, then the one with fewest quality flags, then the one surest of the clip's
-            label.
+            ``label``: the most probable class of these.  ``set`` and ``findings``: by limits set on single scans, so
+            their coverage and sensitivity were not measured on clips.  ``abstained``: by the best frame's trust and the
+            pooled probability.  ``ms``: ``total`` is for the whole clip.
+        best: The answer for the best frame.  Candidates are the frames that agree, or all if none does; ranked by being
+            like the training images, then by fewest quality flags, then by the probability of the clip's label.
         frames: Number of frames.
-        distinct: Number of frames that were classified; the others are near-equal to the one kept before them.
-        agreeing: How many of these have the clip's label by themselves.
+        distinct: Number of frames classified; the others are near-equal to the last one kept before them.
+        agreeing: Number of these that have the clip's label by themselves.
         best_frame: Number of the best frame, from 1.
         motion: How far the picture moves from one frame to the next.
     """
@@ -74,9 +73,9 @@ class Clip:
 
 
 def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.Image]]:
-    """Yield frames that differ from the one yielded before them, with their numbers from 1; see `NEAR_EQUAL`.
+    """Yield frames that differ from the one last yielded, with their numbers from 1; see `NEAR_EQUAL`.
 
-    A slow movement is not skipped: it is compared with the last frame kept, not with the last frame seen.
+    Slow movement is not skipped, because frames are compared with the last one kept, not the last one seen.
     """
     kept: NDArray[np.int16] | None = None
     for number, frame in enumerate(frames, start=1):
@@ -87,7 +86,7 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
 
 
 def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
-    """Answer a clip of at least one frame, as `DicomImage.frames` yields them, with one in memory at a time.
+    """Answer a clip of at least one frame, such as from `DicomImage.frames`, with one in memory at a time.
 
     Raises:
         ImageError: A frame cannot be used.
@@ -107,7 +106,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
 
     answers = [(number, classifier.classify(frame, fingerprint)) for number, frame in distinct_frames(watched())]
     if not answers:
-        raise ValueError("found no frame, expected at least one")
+        raise ValueError("a clip needs at least one frame")
     manifest, clinic = classifier.bundle.manifest, classifier.clinic
     equal = dict.fromkeys(manifest.classes, 1.0)
     frames_said = [reweighted(answer.probabilities, clinic.prevalence, equal) for _, answer in answers]
@@ -118,14 +117,11 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
     )
     label = said.label
     agreeing = [pair for pair in answers if pair[1].label == label]
-    best_frame, best = min(
-        agreeing or answers,
-        key=lambda pair: (
-            not pair[1].trust.in_distribution,
-            len(pair[1].quality.flags),
-            -pair[1].probabilities[label],
-        ),
-    )
+
+    def rank(pair: tuple[int, Result]) -> tuple[bool, int, float]:
+        return not pair[1].trust.in_distribution, len(pair[1].quality.flags), -pair[1].probabilities[label]
+
+    best_frame, best = min(agreeing or answers, key=rank)
     pooled = replace(
         best,
         label=label,
@@ -148,7 +144,7 @@ class Answer:
     _frames: Callable[[], Iterator[Image.Image]] | None = None
 
     def picture(self) -> str | Image.Image:
-        """Return what ``result`` answers for: the file or its picture, or the frame of DICOM or a clip, read again."""
+        """Return the picture of ``result``: the file or its picture, or the frame of DICOM or a clip, read again."""
         if self._frames is None:
             return self._source
         frame = self.entry["clip"]["best_frame"] if "clip" in self.entry else 1
@@ -156,7 +152,7 @@ class Answer:
 
 
 def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fingerprint: bool = False) -> Answer:
-    """Answer one file, still or clip, whose contents are ``data`` if it has been read already.
+    """Answer one file, still or clip; ``data`` are its contents if it has been read already.
 
     Returns:
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
@@ -198,7 +194,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
 
 
 def dicom_entry(image: DicomImage) -> dict[str, Any]:
-    """Return what an answer says of its DICOM file, see `answer_file`."""
+    """Return the part of an answer about its DICOM file, see `answer_file`."""
     return {
         "frames": image.frame_count,
         "region": list(image.region.box) if image.region else None,

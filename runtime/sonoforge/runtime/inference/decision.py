@@ -1,15 +1,15 @@
-"""From the network's probabilities to an answer: prevalence, label, prediction set, and the questions behind the label.
+"""Turn the network's probabilities into an answer: prevalence, label, prediction set, and the questions behind it.
 
-A network answers for a clinic with the class shares that its training took for granted: the bundle's *reference*.
-Where those differ, Bayes' theorem gives the probabilities for another clinic, as long as each class looks the same in
-both (label shift; Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities,
-Neural Computation 14(1), 2002, section 2).  Without a word about the clinic, all classes count as equally frequent,
-or as frequent as at the site that the bundle was adapted to.
+A network's probabilities assume the class shares of its training: the bundle's *reference*.  Where a clinic's shares
+differ, Bayes' theorem gives the probabilities there, provided that each class looks the same in both (label shift;
+Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural Computation
+14(1), 2002, section 2).  By default all classes count as equally frequent, or as frequent as at the site that the
+bundle was adapted to.
 
-Operating points and prediction sets compare how well a scan fits each class, so that neither depends on prevalence: a
-set holds a scan's class as often as it says *within each class*, however frequent the class is (Vovk, Conditional
-validity of inductive conformal predictors, Machine Learning 92, 2013).  The sets of a bundle that was
-adapted to a site (`adaptation`) compare probabilities at that site's shares, whichever prevalence is asked for.
+Operating points and prediction sets compare how well a scan fits each class, so neither depends on prevalence: a set
+holds a scan's class as often as promised *within each class*, however frequent the class is (Vovk, Conditional validity
+of inductive conformal predictors, Machine Learning 92, 2013).  The sets of a bundle that was adapted to a site
+(`adaptation`) use the site's shares, whichever prevalence is asked for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import GUESSES
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.bundle.classification import ClassifierManifest, OperatingPoint, Question
+    from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.inference.adaptation import Rules
 
 SENSITIVITY = 0.95
-"""Sensitivity that each question is asked at, unless a clinic asks for another."""
+"""Sensitivity at which each question is asked by default."""
 
 BREAST = frozenset(("normal", "benign", "malignant"))
 PRESETS: dict[str, dict[str, float]] = {
@@ -42,43 +42,26 @@ the 780 scans of BUSI, women sent to one hospital (Al-Dhabyani et al., Dataset o
 
 
 class Finding(NamedTuple):
-    """The answer to one question.
+    """The answer to one question."""
 
-    Attributes:
-        probability: That it is so, at the clinic's prevalence, among the classes that the question is about.
-        positive: Whether the scan is beyond the operating point.
-    """
-
-    probability: float
-    positive: bool
+    probability: float  # of a yes, at the clinic's prevalence, among the classes that the question is about
+    positive: bool  # whether the scan reaches the operating point
 
 
 class Decision(NamedTuple):
-    """What is said of one scan.
+    """What is decided about one scan."""
 
-    Attributes:
-        probabilities: Of each class, at the clinic's prevalence; they sum to 1.
-        label: The most probable class.
-        set: Classes that cannot be ruled out, and the label.
-        findings: The answer to each of the bundle's questions, by name.
-    """
-
-    probabilities: dict[str, float]
-    label: str
-    set: tuple[str, ...]
-    findings: dict[str, Finding]
+    probabilities: dict[str, float]  # of each class, at the clinic's prevalence; sum to 1
+    label: str  # the most probable class
+    set: tuple[str, ...]  # the label, and the classes that cannot be ruled out
+    findings: dict[str, Finding]  # the answer to each of the bundle's questions, by name
 
 
 class Clinic(NamedTuple):
-    """Where answers are for.
+    """Where answers are used."""
 
-    Attributes:
-        prevalence: Share of each class among the clinic's scans; all above 0, 1 in sum.
-        sensitivity: That each question is asked at.
-    """
-
-    prevalence: dict[str, float]
-    sensitivity: float = SENSITIVITY
+    prevalence: dict[str, float]  # share of each class among the clinic's scans; all above 0, sum to 1
+    sensitivity: float = SENSITIVITY  # at which each question is asked
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"prevalence": {class: share}, "sensitivity"}``."""
@@ -86,7 +69,7 @@ class Clinic(NamedTuple):
 
 
 class AtClinic(NamedTuple):
-    """What a clinic asks of a classifier.
+    """The settings of a clinic that uses a classifier.
 
     Examples:
         >>> from sonoforge.runtime import AtClinic, Classifier
@@ -96,8 +79,8 @@ class AtClinic(NamedTuple):
 
     Attributes:
         prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
-            empty: what the bundle was adapted to, else all classes are equally frequent.
-        sensitivity: That the bundle's questions are asked at; one that it has operating points for.
+            empty for the shares of the site that the bundle was adapted to, or else equal shares.
+        sensitivity: One that the bundle has operating points for.
         abstain: Abstain by the bundle's policy, which may do so unasked.
     """
 
@@ -107,21 +90,15 @@ class AtClinic(NamedTuple):
 
 
 def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifest) -> Clinic:
-    """Read the options ``--prevalence`` and ``--sensitivity``.
-
-    Args:
-        prevalence: ``normal=.6,benign=.3,malignant=.1``, one of `PRESETS`, or empty for those of the site
-            that the bundle was adapted to, else equal shares.
-        sensitivity: One that the bundle has operating points for.
-        manifest: The bundle's.
+    """Read the options ``--prevalence`` and ``--sensitivity``; see `AtClinic`.
 
     Raises:
-        SonoforgeError: They are not shares of these classes, or there is no such operating point.
+        SonoforgeError: The shares do not fit the bundle's classes, or it has no such operating point.
     """
     aims = [point.aim for question in manifest.questions[:1] for point in question.points]
     if aims and sensitivity not in aims:
         known = ", ".join(f"{aim:g}" for aim in aims)
-        raise SonoforgeError(f"--sensitivity: found {sensitivity:g}, expected one of this bundle's: {known}")
+        raise SonoforgeError(f"--sensitivity: this bundle has no operating point for {sensitivity:g}, only for {known}")
     if manifest.site and not prevalence:
         return Clinic(manifest.site.prevalence, sensitivity)
     return Clinic(_read_shares(prevalence, manifest.classes), sensitivity)
@@ -130,43 +107,35 @@ def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifes
 def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
     if not text:
         return dict.fromkeys(classes, 1 / len(classes))
-    if text in PRESETS:
-        if set(classes) != BREAST:
-            raise SonoforgeError(
-                f"--prevalence: found {text!r}, which knows {', '.join(PRESETS[text])}, expected shares of "
-                f"{', '.join(classes)}: {example(classes)}"
-            )
+    known = [*PRESETS] if set(classes) == BREAST else []
+    if text in known:
         return {name: PRESETS[text][name] for name in classes}
-    pairs = [part.partition("=") for part in text.split(",")]
-    names = [name.strip() for name, _, _ in pairs]
-    if sorted(names) != sorted(classes):
-        known = [*PRESETS] if set(classes) == BREAST else []
-        wrong = next((name for name in names if name not in classes), text)
+    example = ",".join(f"{name}={round(1 / len(classes), 2):g}" for name in classes)
+    if text in PRESETS:
         raise SonoforgeError(
-            f"--prevalence: found {text!r}, expected each class once, such as {example(classes)}"
+            f"--prevalence: {text!r} is for {', '.join(PRESETS[text])}, but this bundle's classes are "
+            f"{', '.join(classes)}: {example}"
+        )
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            shares[name.strip()] = float(value)
+        except ValueError:
+            shares[name.strip()] = float("nan")
+    if sorted(shares) != sorted(classes) or len(shares) != len(text.split(",")):
+        wrong = next((name for name in shares if name not in classes), text)
+        raise SonoforgeError(
+            f"--prevalence: {text!r} does not give each class once, such as {example}"
             f"{', or ' + ' or '.join(known) if known else ''}{did_you_mean(wrong, (*classes, *known))}"
         )
-    shares = dict(zip(names, (_share(value) for _, _, value in pairs), strict=True))
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise SonoforgeError(f"--prevalence: {name} needs a share between 0 and 1, such as 0.3, not in {text!r}")
     total = sum(shares.values())
     if not 0.99 <= total <= 1.01:
-        raise SonoforgeError(f"--prevalence: found shares of {total:g} in sum, expected 1")
+        raise SonoforgeError(f"--prevalence: shares sum to {total:g}, not 1")
     return {name: shares[name] / total for name in classes}
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < 1:
-        raise SonoforgeError(f"--prevalence: found {text.strip()!r}, expected a share between 0 and 1, such as 0.3")
-    return value
-
-
-def example(classes: Sequence[str]) -> str:
-    """Return how shares of these classes are written."""
-    share = round(1 / len(classes), 2)
-    return ",".join(f"{name}={share:g}" for name in classes)
 
 
 def reweighted(
@@ -176,8 +145,8 @@ def reweighted(
 
     Args:
         probabilities: Of each class.
-        found: The class shares that they were computed for.
-        to: The class shares wanted.
+        found: Class shares that they assume.
+        to: Class shares wanted.
     """
     weighted = {name: p * to[name] / found[name] for name, p in probabilities.items()}
     total = sum(weighted.values())
@@ -187,13 +156,13 @@ def reweighted(
 def decide(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
-    """Decide on what the network said of one scan: its ``probabilities``, by class.
+    """Decide about one scan.
 
     Args:
-        probabilities: Of each class.
+        probabilities: Of each class, from the network.
         manifest: The bundle's.
-        clinic: Where the answer is for.
-        rules: `adaptation.rules_of` both, for who has many scans.
+        clinic: Where the answer is used.
+        rules: `adaptation.rules_of` both, for callers with many scans.
     """
     equal = dict.fromkeys(manifest.classes, 1.0)
     return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic, rules)
@@ -202,7 +171,7 @@ def decide(
 def decide_equal(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
-    """Decide on probabilities for equally frequent classes, as `decide` does."""
+    """Decide on probabilities of equally frequent classes, as `decide` does."""
     import numpy as np  # noqa: PLC0415 - --help does not wait for it
 
     from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - nor for this
@@ -226,7 +195,7 @@ def decide_equal(
 
 
 def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
-    """Say for which clinic answers are, what each question is asked at, and whether the bundle may be guessing."""
+    """Return sentences on the class shares assumed, on each question, and on whether the bundle may be guessing."""
     shares = clinic.prevalence
     if len(set(shares.values())) == 1:
         here = "all classes are equally frequent"
@@ -236,7 +205,7 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         here += f", as among {sum(manifest.site.scans.values())} labelled scans of this bundle's site"
     sentences = [f"These answers assume that {here}."]
     for question in manifest.questions:
-        point = operating_point(question, clinic.sensitivity)
+        point = next(point for point in question.points if point.aim == clinic.sensitivity)
         among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
         where = "the site's" if manifest.site and question.name in manifest.site.moved else "held-out"
         sentences.append(
@@ -258,8 +227,3 @@ def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str
         said[name] = f"{yes_no(finding)} {finding['probability']:.0%}" if arises else "-"
         arises = arises and finding["positive"]
     return said
-
-
-def operating_point(question: Question, sensitivity: float) -> OperatingPoint:
-    """Return the point of a question that was chosen for a sensitivity."""
-    return next(point for point in question.points if point.aim == sensitivity)

@@ -17,12 +17,11 @@ from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from sonoforge.runtime.inference.trial import GENERATOR_BYTES, admit
 
-# Images computed together: as many as training's own sampling computes on a CPU.
-BATCH = 8
+BATCH = 8  # images computed together, as in training's own sampling on a CPU
 
 
 class Generator:
-    """A generator's bundle made ready to answer.
+    """A generator's bundle, loaded and ready.
 
     Examples:
         >>> from sonoforge.runtime import Generator
@@ -40,24 +39,20 @@ class Generator:
         """Open a bundle, or the folder or ``.zip`` of one, and load one of its ONNX files with so many threads.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged, or not one that this version knows.
+            SonoforgeError: The bundle is missing, damaged or unknown to this version.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, GeneratorManifest)
         where = f"{self.bundle.path}: {file}"
         content = self.bundle.read(file)
-        admit(content, where, self._golden_input(), GENERATOR_BYTES)
-        self._session = load_session(content, where, threads)
-        found = [item.name for item in self._session.get_inputs()]
-        if found != list(self.manifest.raw["inputs"]):
-            raise BundleError(f"{where}: found inputs {', '.join(found)}, expected those of the manifest")
-        self._where = where
-
-    def _golden_input(self) -> dict[str, NDArray[Any]]:
-        """Return the inputs of the first golden image, by name."""
         about, golden = self.manifest, self.bundle.golden()
         latent = draw_latent(int(golden["seeds"][0]), 0, about.latent_size, about.distribution)
         rows = {"latents": latent[None], "psi": golden["psi"][:1], "labels": golden["labels"][:1]}
-        return {name: rows[name] for name in about.raw["inputs"]}
+        admit(content, where, {name: rows[name] for name in about.raw["inputs"]}, GENERATOR_BYTES)
+        self._session = load_session(content, where, threads)
+        found = [item.name for item in self._session.get_inputs()]
+        if found != list(self.manifest.raw["inputs"]):
+            raise BundleError(f"{where}: its inputs {', '.join(found)} are not the manifest's")
+        self._where = where
 
     @property
     def manifest(self) -> GeneratorManifest:
@@ -78,24 +73,23 @@ class Generator:
             count: Number of images.
             seed: Image i depends on (seed, i, class, psi, truncation) alone.
             class_name: Class to generate, for a generator of several.
-            psi: Of StyleGAN: share of the styles' distance from their mean that is kept; None for the bundle's default.
-            truncation: Largest number in a normal latent of a generator without styles; None for no limit.
+            psi: For StyleGAN: share of the styles' distance from their mean to keep; None for the bundle's default.
+            truncation: Largest number in a normal latent, for generators without styles; None for no limit.
 
         Returns:
             (count, S, S, C) uint8; the last channel is the mask where ``manifest.channels`` is more than
             ``manifest.image_channels``.
 
         Raises:
-            SonoforgeError: No such class, a psi or a truncation that this generator does not have, or a file that does
-                not answer as the manifest says.
+            SonoforgeError: The class does not exist, psi or truncation does not apply to this generator, or the file
+                contradicts the manifest.
         """
-        batches = self.batches(count, seed, self.label(class_name), psi, truncation)
-        return np.concatenate([*batches])
+        return np.concatenate([*self.batches(count, seed, self.label(class_name), psi, truncation)])
 
     def batches(
         self, count: int, seed: int, label: int | None, psi: float | None = None, truncation: float | None = None
     ) -> Iterator[Pixels]:
-        """Generate in batches, (n, S, S, C) uint8, so that any number fits in memory; see `generate`."""
+        """Yield images in batches, (n, S, S, C) uint8, so that any number fits in memory; see `generate`."""
         for first in range(0, max(count, 1), BATCH):
             latents = np.stack([self.latent(seed, first + index, truncation) for index in range(BATCH)])
             yield self.pixels(latents, label, psi)[: max(0, count - first)]
@@ -113,7 +107,7 @@ class Generator:
         """Draw the latent (Z,) of image number ``index``; see `sonoforge.runtime.inference.latents`.
 
         Raises:
-            SonoforgeError: A truncation of latents that become styles or are not normal.
+            SonoforgeError: Truncation is given for latents that become styles or are not normal.
         """
         about = self.manifest
         if truncation is not None:
@@ -126,26 +120,24 @@ class Generator:
         """Run the file: latents (N, Z) to images (N, C, S, S) float32, in about [-1, 1].
 
         Raises:
-            SonoforgeError: A psi for a generator without styles, a label where there are no classes or none where there
-                are, or images of another shape, or NaN.
+            SonoforgeError: There is a psi without styles, a label without classes or classes without a label; or the
+                images have another shape, or are not finite.
         """
         about = self.manifest
         fed: dict[str, NDArray[Any]] = {"latents": latents}
         if about.accepts_psi:
             fed["psi"] = np.array([about.psi if psi is None else psi], np.float32)
         elif psi is not None:
-            raise SonoforgeError(
-                "psi: this generator has no styles to draw to their mean, expected one of StyleGAN; use truncation"
-            )
+            raise SonoforgeError("psi: this generator has no styles; use truncation")
         if (label is not None) != bool(about.classes):
-            raise SonoforgeError(f"{self._where}: found label {label}, expected {'a' if about.classes else 'no'} label")
+            raise SonoforgeError(f"{self._where}: it takes {'a' if about.classes else 'no'} label, not {label}")
         if about.classes:
             fed["labels"] = np.full(len(latents), label, np.int64)
         images: NDArray[np.float32] = run_session(self._session, fed, self._where, ["images"])[0]
         expected = (len(latents), about.channels, about.image_size, about.image_size)
         if images.shape != expected or images.dtype != np.float32 or not np.isfinite(images).all():
             raise BundleError(
-                f"{self._where}: found images {images.dtype} {images.shape}, or not finite, expected float32 {expected}"
+                f"{self._where}: its images are {images.dtype} {images.shape} or not finite, not float32 {expected}"
             )
         return images
 
@@ -160,10 +152,10 @@ def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None
     """
     if not classes:
         if class_name not in ("", only):
-            raise SonoforgeError(f"class_name: found {class_name!r}, expected {only!r}: the only class it knows")
+            raise SonoforgeError(f"class_name: this generator has only {only!r}, not {class_name!r}")
         return None
     if class_name not in classes:
-        found = f"found {class_name!r}" if class_name else "missing"
+        what = f"there is no {class_name!r}" if class_name else "it is missing"
         hint = did_you_mean(class_name, classes)
-        raise SonoforgeError(f"class_name: {found}, expected one of {', '.join(classes)}{hint}")
+        raise SonoforgeError(f"class_name: {what}; choose one of {', '.join(classes)}{hint}")
     return classes.index(class_name)

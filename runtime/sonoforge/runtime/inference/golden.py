@@ -1,4 +1,4 @@
-"""Compare the answers of a bundle's model files on this machine with its golden ones, computed by the exporter."""
+"""Compare the answers of a bundle's model files on this machine with its golden answers, computed by the exporter."""
 
 from __future__ import annotations
 
@@ -29,49 +29,32 @@ TOLERANCE = 1e-3
 PROBABILITY_TOLERANCES = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.25}
 """Largest difference of a probability by precision.
 
-Golden images are simulated scans, which a model may be unsure of: this is more than the gate of the export allows on
-the model's own kind of image (measured with the shipped model: fp16 0.005, int8 0.08).
+Golden images are simulated scans, on which a model may be unsure: more than the export's gate allows on the model's
+own kind of image (measured with the shipped model: fp16 0.005, int8 0.08).
 """
 
 IMAGE_TOLERANCES = {"fp32": 1e-3, "fp16": 0.05}
 """Largest difference of a generated image, in [-1, 1], by precision.
 
-StyleGAN's networks are deep: 1e-3 leaves room for other processors' order of additions, and is an eighth of one of 256
-levels.
+StyleGAN's networks are deep: 1e-3 leaves room for another order of additions on other processors, and is an eighth of
+one of 256 levels.
 """
 
 
-class FormatCheck(TypedDict, total=False):
-    """The result for one model file: ``reason`` unless it passed, figures if it was run."""
-
-    file: str
-    status: str  # passed, failed or not run
-    tolerance: float
-    max_abs_difference: float
-    reason: str
-
-
-class GoldenCheck(TypedDict, total=False):
-    """How the float32 ONNX file's answers differ: by output; of a generator by file, and without labels."""
-
-    images: int
-    tolerance: float
-    max_abs_difference: dict[str, float]
-    labels_equal: bool
-
-
 class Checked(TypedDict, total=False):
-    """What was compared; ``formats`` are the model files by format, but for a classifier's float32 ONNX file."""
+    """What was compared."""
 
     problems: list[str]
-    golden: GoldenCheck
+    golden: dict[str, Any]  # ``images``, ``tolerance``, ``max_abs_difference`` and, of a classifier, ``labels_equal``
     model: dict[str, str]
     provider: str
-    formats: dict[str, FormatCheck]
+    # By format, for each model file but a classifier's float32 ONNX file: ``file``, ``status`` ("passed", "failed" or
+    # "not run"), ``tolerance``, ``max_abs_difference`` and, unless it passed, ``reason``.
+    formats: dict[str, dict[str, Any]]
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
-    """Compare a bundle's answers to its golden inputs, with each of its model files; programs only with ``trust``.
+    """Compare the answers of each of a bundle's model files to its golden inputs; programs only with ``trust``.
 
     Raises:
         SonoforgeError: The ONNX file or the golden arrays cannot be used.
@@ -89,7 +72,7 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
     differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
     labels_equal = bool((outputs["logits"].argmax(1) == golden["logits"].argmax(1)).all())
     problems = [
-        f"golden vectors: {name} differs by {difference:.2g}, expected at most {TOLERANCE:g}"
+        f"golden vectors: {name} differs by {difference:.2g}, more than {TOLERANCE:g}"
         for name, difference in differences.items()
         if not difference <= TOLERANCE
     ]
@@ -109,15 +92,15 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
         found = _run_extracted(bundle, name, [golden["pixels"] if own_preprocessing else tensors])
         shapes, expected = [output.shape for output in found], [golden[output].shape for output in OUTPUTS]
         if shapes != expected:
-            raise GateError(f"{name}: found outputs of shapes {shapes}, expected {expected}; export it again")
+            raise GateError(f"{name}: its outputs have the shapes {shapes}, not {expected}; export it again")
         largest = float(np.abs(found[1] - golden["probabilities"]).max())
         if not np.isfinite(largest):
-            raise GateError(f"{name}: found a probability that is not a number; export it again")
+            raise GateError(f"{name}: a probability is not a number; export it again")
         return largest
 
     formats = _check_files(bundle, difference, "a probability of a golden image", PROBABILITY_TOLERANCES, trust)
     return {
-        "problems": problems + _failures(formats),
+        "problems": problems + [row["reason"] for row in formats.values() if row["status"] == "failed"],
         "golden": {
             "images": len(golden["pixels"]),
             "tolerance": TOLERANCE,
@@ -131,15 +114,13 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
 
 
 def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float32]) -> list[str]:
-    """Compare how an adapted bundle decides on its golden images with what `adapt` recorded."""
+    """Compare an adapted bundle's labels of its golden images with those that `adapt` recorded."""
     if not manifest.site:
         return []
     clinic = Clinic(manifest.site.prevalence, next((q.points[0].aim for q in manifest.questions), SENSITIVITY))
     rows = [dict(zip(manifest.classes, row, strict=True)) for row in probabilities.tolist()]
     found = tuple(decide(row, manifest, clinic).label for row in rows)
-    return (
-        [] if found == manifest.site.golden else ["golden images: a label of the site differs; adapt the bundle again"]
-    )
+    return [] if found == manifest.site.golden else ["golden images: a site label differs; adapt the bundle again"]
 
 
 def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:
@@ -153,12 +134,12 @@ def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:
             return golden_difference(Generator(bundle, file=name))
         images = _run_extracted(bundle, name, fed)[0]
         if images.shape != golden["images"].shape:
-            raise GateError(f"{name}: found images {images.shape}, expected {golden['images'].shape}")
+            raise GateError(f"{name}: its images have the shape {images.shape}, not {golden['images'].shape}")
         return float(np.abs(images - golden["images"]).max())
 
     formats = _check_files(bundle, difference, "a golden image", IMAGE_TOLERANCES, trust)
     return {
-        "problems": _failures(formats),
+        "problems": [row["reason"] for row in formats.values() if row["status"] == "failed"],
         "golden": {
             "images": len(golden["images"]),
             "tolerance": IMAGE_TOLERANCES["fp32"],
@@ -191,12 +172,12 @@ def _check_files(
     what: str,
     tolerances: Mapping[str, float],
     trust: bool,
-) -> dict[str, FormatCheck]:
-    """Compare the answers of each model file but a classifier's float32 ONNX file with the golden ones, by format.
+) -> dict[str, dict[str, Any]]:
+    """Compare each model file's answers with the golden ones, by format, except a classifier's float32 ONNX file.
 
     ``difference`` runs a file and returns the largest difference of ``what``; ``tolerances`` are by precision.
     """
-    rows: dict[str, FormatCheck] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, entry in bundle.manifest.files.items():
         if not entry.format or name == ClassifierManifest.model:
             continue
@@ -209,7 +190,7 @@ def _check_files(
         try:
             row["max_abs_difference"] = difference(name)
             if not row["max_abs_difference"] <= row["tolerance"]:
-                found = f"{row['max_abs_difference']:.2g}, expected at most {row['tolerance']:g}"
+                found = f"{row['max_abs_difference']:.2g}, more than {row['tolerance']:g}"
                 row["reason"] = f"{name}: {what} differs by {found}"
         except SonoforgeError as error:
             row["reason"] = str(error)
@@ -217,12 +198,8 @@ def _check_files(
     return rows
 
 
-def _failures(formats: Mapping[str, FormatCheck]) -> list[str]:
-    return [check["reason"] for check in formats.values() if check["status"] == "failed"]
-
-
 def _run_extracted(bundle: Bundle[Manifest], name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Run a file in a subprocess, in a temporary folder that its errors do not name."""
+    """Run a file in a subprocess, in a temporary folder that errors do not mention."""
     with temporary_folder() as folder:
         try:
             return run_in_subprocess(bundle.manifest.files[name].format, bundle.extract(name, folder), inputs)

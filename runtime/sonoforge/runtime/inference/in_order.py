@@ -1,4 +1,4 @@
-"""Answer many files, several at a time, in order, so that none is lost when the work is interrupted."""
+"""Answer many files, several at a time but in order, so that an interruption loses none."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sonoforge.runtime.images.inputs import Entry, silent_libraries
 
-# At most this many decoded images are in memory at a time by default, on however many cores.
-_MOST_WORKERS = 8
-# Files per worker in a block, whose lines are printed together: few enough to watch, enough to keep all cores busy.
-_BLOCK = 16
+_MOST_WORKERS = 8  # default limit on decoded images in memory, on however many cores
+_BLOCK = 16  # files per worker whose lines are printed together: few enough to watch, enough to keep all cores busy
 
 
 def workers_for(files: int, threads: int) -> int:
@@ -27,7 +25,7 @@ def answers_in_order(
     """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
 
     Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
-    On Ctrl-C, what is finished of the block is yielded before the interruption is raised again.
+    On Ctrl-C, the finished part of the block is yielded before the interruption is raised again.
     """
     if workers == 1:
         for file in files:

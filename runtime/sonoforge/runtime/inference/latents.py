@@ -1,22 +1,22 @@
-"""Latents of image number i of a seed, from SHA-256 alone: the same in every language, without a library of ours.
+"""Latents of image number i of a seed, from SHA-256 alone: the same in every language, with no library of ours.
 
-Recipe ``sha256-box-muller-1``.  For a seed and an image number ``index``, whole numbers from 0 on in decimal digits
-without leading zeros, and a round, 0 at first:
+Recipe ``sha256-box-muller-1``.  ``seed`` and image number ``index`` are whole numbers from 0 on, in decimal digits
+without leading zeros; the round r is 0 at first.
 
-1. Block b = 0, 1, ... is the SHA-256 of the ASCII text ``{seed}/{index}/{b}``; in round r > 0 of
-   ``{seed}/{index}/{b}/{r}``.  It is read as eight big-endian unsigned 32-bit numbers; the blocks' follow each other.
-2. Number x becomes u = (x + 0.5) / 2**32 in float64, which is exact: it lies within (0, 1).
+1. Block b = 0, 1, ... is the SHA-256 of the ASCII text ``{seed}/{index}/{b}``, or ``{seed}/{index}/{b}/{r}`` in round
+   r > 0, read as eight big-endian unsigned 32-bit numbers.  The blocks' numbers follow each other.
+2. Number x becomes u = (x + 0.5) / 2**32 in float64, which is exact and within (0, 1).
 3. ``uniform``: latent number k is 2 * u[k] - 1.  ``normal`` (Box and Muller, "A Note on the Generation of Random
    Normal Deviates", 1958): with r = sqrt(-2 * log(u[2j])) and a = (2 * pi) * u[2j + 1], latent number 2j is
-   r * cos(a) and number 2j + 1 is r * sin(a), all in float64.  An odd size leaves the last one unused.
-4. A limit on normal latents (Brock, Donahue, Simonyan, BigGAN, ICLR 2019, section 3.1): numbers whose absolute value
-   is above it are replaced by those at the same places of round 1, those still above it by those of round 2, and so
+   r * cos(a) and number 2j + 1 is r * sin(a), all in float64.  With an odd size the last one is unused.
+4. With a limit on normal latents (Brock, Donahue, Simonyan, BigGAN, ICLR 2019, section 3.1), numbers whose absolute
+   value exceeds it are replaced by the numbers at the same places of round 1, those still above it by round 2, and so
    on.  The comparison is in float64.
 5. Each number is rounded to float32.
 
-Steps 1 and 2, and so uniform latents, are defined to the bit.  IEEE 754 leaves the last bits of log, cos and sin to
-the mathematics library, so a normal latent may differ by one unit in the last place of float32; on one machine, of
-numpy's and JavaScript's 400 000 numbers none did.
+Steps 1 and 2, and so uniform latents, are defined to the bit.  IEEE 754 leaves the last bits of log, cos and sin to the
+mathematics library, so a normal latent may differ in the last place of float32; on one machine, none of 400 000 numbers
+differed between numpy and JavaScript.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def draw_latent(
         limit: Largest absolute value of normal numbers; None for no limit.
 
     Raises:
-        SonoforgeError: A negative seed or index, another distribution, or a limit that is too small or not for this
-            distribution.
+        SonoforgeError: The seed or index is negative, the distribution is unknown, or the limit is too small or does
+            not apply to the distribution.
     """
     if seed < 0 or index < 0:
-        raise SonoforgeError(f"seed, index: found {seed} and {index}, expected at least 0")
+        raise SonoforgeError(f"seed, index: {seed} and {index} must not be negative")
     if distribution not in DISTRIBUTIONS:
-        raise SonoforgeError(f"distribution: found {distribution!r}, expected one of {', '.join(DISTRIBUTIONS)}")
+        raise SonoforgeError(f"distribution: {distribution!r} is not one of {', '.join(DISTRIBUTIONS)}")
     if limit is not None and (distribution != "normal" or not limit >= SMALLEST_LIMIT):
         raise SonoforgeError(
-            f"limit: found {limit} ({distribution} latents), expected {SMALLEST_LIMIT} or more, of normal latents"
+            f"limit: {limit} with {distribution} latents; it must be {SMALLEST_LIMIT} or more, with normal latents"
         )
     if distribution == "uniform":
         return (2 * _uniform(seed, index, size, 0) - 1).astype(np.float32)
@@ -67,29 +67,29 @@ def draw_latent(
 
 
 def check_limit(distribution: str, *, styled: bool) -> None:
-    """Refuse a limit on latents where it is not defined: of those that become styles, or that are not normal."""
+    """Refuse a limit on latents that become styles, or that are not normal."""
     if styled:
-        raise SonoforgeError("truncation: this generator has styles; use psi, the truncation of styles")
+        raise SonoforgeError("truncation: this generator has styles; use psi instead")
     if distribution != "normal":
-        raise SonoforgeError("truncation: this generator has uniform latents, which are not truncated; leave it out")
+        raise SonoforgeError("truncation: this generator has uniform latents, which cannot be truncated")
 
 
 def interpolate(
     first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str
 ) -> NDArray[np.float32]:
-    """Latents (steps, Z) from one (Z,) to another, both ends included, 2 or more: see `between`."""
+    """Return latents (steps, Z) from one (Z,) to another, both ends included; see `between`."""
     if steps < 2:
-        raise SonoforgeError(f"steps: found {steps}, expected at least 2: both ends")
+        raise SonoforgeError(f"steps: {steps} is too few; both ends make 2")
     return between(first, last, np.linspace(0, 1, steps), distribution).astype(np.float32)
 
 
 def between(
     first: NDArray[np.floating], last: NDArray[np.floating], shares: NDArray[np.floating], distribution: str
 ) -> NDArray[np.float64]:
-    """Latents (T, Z) at given fractions (T,) of the path from one (Z,) to another, 0 to 1.
+    """Return latents (T, Z) at fractions (T,), 0 to 1, of the path from one (Z,) to another.
 
     Normal latents lie near a sphere, so the path is an arc (White, "Sampling Generative Networks", 2016: slerp); a
-    straight line would pass where no latent is ever drawn.  Between uniform ones it is the straight line.
+    straight line would pass where no latent is ever drawn.  Between uniform latents it is a straight line.
     """
     begin, end = first.astype(np.float64), last.astype(np.float64)
     share = shares.astype(np.float64)[:, None]

@@ -1,4 +1,4 @@
-"""A bundle's model file, read, checked and made ready by onnxruntime while the caller does something else."""
+"""A bundle's model file, read, checked and loaded by onnxruntime while the caller does something else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sonoforge.runtime.inference.onnx_session import load_session
 if TYPE_CHECKING:
     import onnxruntime
 
-_RUNS = ("onnx", "ort")  # what the names of formats begin with that onnxruntime runs
-_FROM_PIXELS = "-uint8"  # what the names of formats end with that resize and normalise by themselves
+_RUNS = ("onnx", "ort")  # formats that onnxruntime runs begin with these
+_FROM_PIXELS = "-uint8"  # formats that resize and normalise by themselves end with this
 
 
 class LoadingModel:
-    """A model that a thread of its own loads: reading, hashing and onnxruntime leave Python free meanwhile.
+    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile.
 
     Attributes:
         bundle: The opened bundle.
@@ -38,14 +38,22 @@ class LoadingModel:
         """Open the bundle and begin to load its model; see `Classifier` for the arguments.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged, or not one that this version knows; has no such file; or
-                came from elsewhere, and its model cannot be run.
+            SonoforgeError: The bundle is missing, damaged or unknown to this version; has no such file; or did not come
+                with sonoforge, and its model cannot be run.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        self.file = _known(self.bundle, file)
+        self.file = file
+        entries = self.bundle.manifest.files
+        usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in _RUNS]
+        if file not in usable:
+            if file in entries:
+                why = f"is of format {entries[file].format}" if entries[file].format else "is not a model file"
+            else:
+                why = f"is not in {self.bundle.path}"
+            raise SonoforgeError(f"file: {file!r} {why}; choose one of {', '.join(usable)}{did_you_mean(file, usable)}")
         self._session: onnxruntime.InferenceSession | None = None
         self._error: BaseException | None = None
-        tried = None if self.bundle.is_shipped else read_tried(self.bundle, self.file)  # here, where Ctrl-C ends it
+        tried = None if self.bundle.is_shipped else read_tried(self.bundle, file)  # not in the thread, for Ctrl-C
         self._thread = Thread(target=self._load, args=(tried, threads, provider))
         self._thread.start()
         with suppress(ImportError):  # raised by the thread; here, so that two imports do not wait for each other
@@ -59,31 +67,16 @@ class LoadingModel:
             self._error = error
 
     def session(self) -> onnxruntime.InferenceSession:
-        """Wait for the model, and return it with its interface compared with the manifest.
+        """Wait for the model, check its interface against the manifest, and return it.
 
         Raises:
-            SonoforgeError: It is damaged, or cannot be loaded or run; or there is no such provider here.
+            SonoforgeError: It is damaged, or cannot be loaded or run; or the provider is missing here.
         """
         self._thread.join()
         if self._session is None:
             raise self._error or SonoforgeError(f"{self.bundle.path}: {self.file}: it was not loaded; try again")
         _check_interface(self.bundle, self.file, self._session)
         return self._session
-
-
-def _known(bundle: Bundle[ClassifierManifest], file: str) -> str:
-    """Return the name of a model file that onnxruntime runs."""
-    entries = bundle.manifest.files
-    usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in _RUNS]
-    if file in usable:
-        return file
-    if file in entries:
-        found = f"one of format {entries[file].format}" if entries[file].format else "no model file"
-    else:
-        found = f"no such file in {bundle.path}"
-    raise SonoforgeError(
-        f"file: found {file!r}, {found}; expected one of {', '.join(usable)}{did_you_mean(file, usable)}"
-    )
 
 
 def read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
@@ -113,13 +106,13 @@ def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onn
     outputs = {item.name: item for item in session.get_outputs()}
     for found, wanted, kind in ((inputs, expected, "input"), (outputs, manifest.outputs, "output")):
         if set(found) != set(wanted):
-            raise BundleError(f"{where}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
+            raise BundleError(f"{where}: {kind} {', '.join(found)} should be {', '.join(wanted)}")
         for name, item in found.items():
             batch, *shape = item.shape
             if item.type != kinds[kind] or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
                 raise BundleError(
-                    f"{where}: {kind} {name}: found {item.type} {item.shape}, "
-                    f"expected {kinds[kind]} with any batch and {list(wanted[name])}"
+                    f"{where}: {kind} {name} is {item.type} {item.shape}, not {kinds[kind]} with any batch and "
+                    f"{list(wanted[name])}"
                 )
     said = session.get_modelmeta().custom_metadata_map
     for key, own in (("preprocessing", manifest.preprocessing.to_dict()), ("classes", list(manifest.classes))):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from sonoforge.runtime.inference.runners import Answer
 
-# Its prefix, and the line and function of its sources: ``/onnxruntime_src/.../ops.h:560 void Append(ptrdiff_t) ``.
-_SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 CPU = "CPUExecutionProvider"
 _OPENVINO = "OpenVINOExecutionProvider"
+# An error begins with a prefix and a place in the sources: ``/onnxruntime_src/.../ops.h:560 void Append(...) ``.
+_SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 
 
 def session_options(threads: int) -> Any:
@@ -35,24 +35,24 @@ def session_options(threads: int) -> Any:
     # On x86 without VNNI the fast 8-bit sums overflow: an int8 file then misses the network's probabilities by 0.03 on
     # scans of BUSI, and by 0.009 with this (AVX2, measured); float files are not affected.
     options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 4  # none: what fails is raised as well, and the rest is not the user's
+    options.log_severity_level = 4  # none: failures are raised as well, and the rest does not concern the user
     return options
 
 
 def is_ort(content: bytes) -> bool:
-    """Whether a file is of ORT format; onnxruntime goes by its opening, whatever its name is."""
+    """Whether a file is in ORT format; onnxruntime goes by its first bytes, whatever its name is."""
     return content[4:8] == b"ORTM"
 
 
 def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
+    """Load an ``.onnx`` or ``.ort`` file from its bytes, unchecked; see `check_graph`.
 
-    The provider must run the whole file: nothing is left to the CPU without a word.  OpenVINO's can name a device:
-    ``OpenVINOExecutionProvider:GPU``; without, it is the CPU.
+    The provider must run the whole file; nothing falls back to the CPU silently.  OpenVINO's can name a device, as in
+    ``OpenVINOExecutionProvider:GPU``; without one it runs on the CPU.
 
     Raises:
         BundleError: onnxruntime cannot load the file; the message begins with ``where``.
-        SonoforgeError: It has no such provider.
+        SonoforgeError: onnxruntime does not have the provider here.
     """
     import onnxruntime  # noqa: PLC0415 - not for --help
 
@@ -60,35 +60,31 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
     name, _, device = provider.partition(":")
     if name not in offered or name not in (_OPENVINO, provider):
         raise SonoforgeError(
-            f"provider: found {provider!r}, expected one of {', '.join(offered)}, those that onnxruntime has here; see "
+            f"provider: onnxruntime does not have {provider!r} here; choose one of {', '.join(offered)}, or see "
             "sonoforge doctor"
         )
     options = session_options(threads)
-    # OpenVINO computes in 16 bits on a GPU unless it is told not to.
-    own = {"device_type": device, "precision": "ACCURACY"} if device else {}
+    own = {"device_type": device, "precision": "ACCURACY"} if device else {}  # OpenVINO's default on a GPU is 16 bits
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        # Its fallback to other providers would print to stdout, and try again what it cannot load.
+        # onnxruntime's own fallback would print to stdout and retry files that it cannot load.
         session = onnxruntime.InferenceSession(content, options, providers=[(name, own)], enable_fallback=0)
-        # What the file says of itself is decoded when it is asked for, and may be no text.
+        # Names and metadata are decoded on access, and may not be text.
         _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
         _ = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        what = (
-            "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
-        )
+    except Exception as error:  # onnxruntime's errors have no common base
+        what = "cannot load it" if provider == CPU else f"cannot run all of it on {provider}"
         raise BundleError(f"{where}: onnxruntime {what} ({_reason(error)})") from error
     if session.get_providers()[0] != name:  # such as where a driver is missing
         raise SonoforgeError(
-            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
-            "sonoforge doctor names for it"
+            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, not on {provider}; install what "
+            "sonoforge doctor lists for it"
         )
     return session
 
 
 def _reason(error: Exception) -> str:
-    """Return what onnxruntime's error says, without the place in its sources that it begins with."""
     return reason(_SOURCE_PLACE.sub("", str(error)))
 
 
@@ -105,7 +101,7 @@ def run_session(
     """
     try:
         return list(session.run(names, dict(inputs)))
-    except Exception as error:  # onnxruntime raises a family of its own that has no common base
+    except Exception as error:  # onnxruntime's errors have no common base
         raise BundleError(f"{where}: onnxruntime cannot run it ({_reason(error)})") from error
 
 
@@ -113,7 +109,7 @@ def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     """Load a file; see `load_session`.
 
     Raises:
-        SonoforgeError: The file cannot be read or loaded, or is an ONNX file that `check_graph` refuses.
+        SonoforgeError: The file cannot be read or loaded, or `check_graph` refuses it.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a classifier says of one scan, as a typed value."""
+"""A classifier's answer for one scan."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
-from sonoforge.runtime.inference.verdict import Verdict, in_words, state_of
+from sonoforge.runtime.inference.verdict import Verdict, judge
 from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.burned_in_marks import Marks
     from sonoforge.runtime.images.repeats import Fingerprint
     from sonoforge.runtime.images.scan_area import ScanArea
-    from sonoforge.runtime.images.scan_kind import ScanKind
+    from sonoforge.runtime.images.scan_checks import ScanKind
     from sonoforge.runtime.inference.decision import Finding
 
 
@@ -43,24 +43,20 @@ class Result:
         set: The label, and every other class that cannot be ruled out at the bundle's error rate alpha.
         findings: The answer to each question behind the label, such as whether there is a lesion.
         trust: Whether the answer may be used, and why not.
-        quality: Metrics of the image, and those outside the training images' range.
-        kind: What kind of picture it is: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or
-            two side by side.
-        remarks: What was noticed while the picture was read, such as that its levels were spread; see
-            `images.decoding`.
-        marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
+        quality: Metrics of the image, and flags for those outside the training images' range.
+        kind: Kind of picture: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or two side by
+            side.
+        marks: Calipers, text and body marks burned into the part that the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
         size: Width and height of the scan in pixels, upright.
-        map: (h, w) float32 class-activation map of ``label``, laid over what the network saw: its mean is the label's
-            logit less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016,
-            section 2).
+        map: (h, w) float32 class-activation map of ``label``, laid over what the network saw; see `activation_map`.
         embedding: (D,) float32, the scan's features before the last layer.
         view: (S, S, 3) uint8, what the network saw.
-        fingerprint: What the picture is recognised by when it is given again, if that was asked for; see
-            `images.repeats`.
-        crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
+        fingerprint: By which the picture is recognised when it is given again, if requested; see `images.repeats`.
+        crop: Where the scan lies in the image; None if the network saw the whole image.
         abstained: Why the classifier abstains, see `trust.why_abstain`; empty where it answers.
+        remarks: Remarks from reading the picture, such as that its levels were spread; see `images.decoding`.
     """
 
     file: str | None
@@ -90,7 +86,7 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """How the answer is to be taken, and what to do about it.
+        """How to take the answer, and what to do about it.
 
         Examples:
             >>> import numpy as np
@@ -98,28 +94,24 @@ class Result:
             >>> Classifier().classify(np.zeros((300, 400), np.uint8)).verdict.heading
             'Do not use this answer'
         """
-        return in_words(self._state, self.trust.phrases, self.set)
-
-    @property
-    def _state(self) -> str:
-        return state_of(bool(self.abstained), self.trust.phrases, self.set, len(self.probabilities))
+        return judge(bool(self.abstained), self.trust.phrases, self.set, len(self.probabilities))
 
     @property
     def map_gcnr(self) -> float | None:
-        """Return gCNR of the map's brightest tenth against its surround in `view`; None where either is too small.
+        """GCNR of the map's brightest tenth against its surround in `view`; None where either is too small.
 
-        A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how little it tells of one.
+        It describes the map's area, not a lesion; ``runtime/docs/quality.md`` says how little it tells about one.
         """
-        from sonoforge.runtime.images import lesion_contrast  # noqa: PLC0415
+        from sonoforge.runtime.images import scan_metrics  # noqa: PLC0415
 
         levels = grey_levels(self.view)
         area = activation_map.brightest_area(self.map, levels.shape[1], levels.shape[0])
-        found = lesion_contrast.gcnr(levels, area)
+        found = scan_metrics.gcnr(levels, area)
         return None if np.isnan(found) else found
 
     @property
     def peak(self) -> activation_map.Peak:
-        """The scan's pixel where the map is strongest, and its value there."""
+        """The pixel of the scan where the map is strongest, and the value there."""
         left, top, right, bottom = self._seen
         found = activation_map.peak(self.map, right - left, bottom - top)
         return found._replace(x=left + found.x, y=top + found.y)
@@ -163,7 +155,7 @@ class Result:
         return {
             "file": self.file,
             "ok": True,
-            "verdict": self._state,
+            "verdict": self.verdict.state,
             "label": self.answer,
             "probabilities": dict(self.probabilities),
             "set": list(self.set),

@@ -1,13 +1,13 @@
-"""Run a model file of any format: a table of the module that runs each, imported by name so that none is required.
+"""Run a model file of any format: a table of runner modules, imported by name so that none is required.
 
-A format's name begins with its runner's: ``onnx-int8`` is run by ``onnx``.  A runner is a module with
+A format's name begins with its runner's: ``onnx`` runs ``onnx-int8``.  A runner is a module with
 
 * ``open_file(path, threads) -> Answer``: load the file once, run it many times;
 * optionally ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
 
-TorchScript, ExecuTorch and TensorRT files are programs: whoever wrote one decides what it does on this machine, such as
-write files.  ONNX and ORT files are data, which onnxruntime computes with; so are LiteRT and OpenVINO files, but
-nothing checks those before they are read; see `needs_trust`.
+TorchScript, ExecuTorch and TensorRT files are programs: their maker decides what they do on this machine, such as
+writing files.  ONNX and ORT files are data, checked before use.  LiteRT and OpenVINO files are data that nothing
+checks; see `needs_trust`.
 """
 
 from __future__ import annotations
@@ -40,57 +40,57 @@ RUNNERS = {
     "executorch": "sonoforge.export.formats.executorch",
     "litert": "sonoforge.export.formats.litert",
     "openvino": "sonoforge.export.formats.openvino",
-    "tensorrt": "sonoforge.export.formats.tensorrt.engine",
+    "tensorrt": "sonoforge.export.formats.tensorrt",
 }
 
 CHECKED = ("onnx", "ort")
-"""The runners whose files are data that is checked first; the others' contain code, or are read unchecked."""
+"""Runners whose files are data that is checked first; the files of others contain code or are read unchecked."""
 
-NOT_TRUSTED = "runs with --trust alone, for bundles whose maker you trust"
-"""Why ``verify`` and ``bench`` leave a file alone."""
+NOT_TRUSTED = "runs only with --trust, for bundles whose maker you trust"
+"""Why ``verify`` and ``bench`` skip a file."""
 
-_LONGEST = 1800  # seconds that one process may take: thousands of images on a slow machine, and what hangs ends
-_WATCH_SECONDS = 1.0  # between two looks whether the parent lives
+_LONGEST = 1800  # seconds that one process may take: enough for thousands of images on a slow machine
+_WATCH_SECONDS = 1.0  # between checks that the parent is alive
 
 
 def runner(name: str) -> ModuleType:
     """Import the module that runs files of a format, such as ``onnx-int8``.
 
     Raises:
-        SonoforgeError: An unknown format, sonoforge's own part for it is not installed, or what it needs is broken.
+        SonoforgeError: The format is unknown, or the packages behind it are missing or broken.
     """
     first = name.split("-", maxsplit=1)[0]
     if first not in RUNNERS:
-        raise SonoforgeError(f"format: found {name!r}, expected one that begins with {', '.join(RUNNERS)}")
+        raise SonoforgeError(f"format: {name!r} does not begin with one of {', '.join(RUNNERS)}")
     try:
         return importlib.import_module(RUNNERS[first])
     except ModuleNotFoundError as error:
         raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
     except Exception as error:  # a broken torch ends in OSError, ImportError and others
         raise SonoforgeError(
-            f"{name}: what runs it cannot be imported ({reason(error)}); pip install --force-reinstall "
+            f"{name}: its runner cannot be imported ({reason(error)}); pip install --force-reinstall "
             "'sonoforge[export]'"
         ) from error
 
 
 def needs_trust(name: str) -> bool:
-    """Whether a format's files are to be run only where their maker is trusted."""
+    """Whether a format's files should be run only if their maker is trusted."""
     return name.split("-", maxsplit=1)[0] not in CHECKED
 
 
 def missing(name: str) -> str:
-    """Return why this machine cannot run files of a format, and what to install; empty if it can."""
+    """Return why this machine cannot run a format and what to install; empty if it can."""
     try:
         module = runner(name)
         return str(module.missing()) if hasattr(module, "missing") else ""
     except SonoforgeError as error:
         return str(error)
     except Exception as error:  # the optional packages behind it fail in ways of their own
-        return f"{name}: what runs it is broken ({reason(error)}); install it again"
+        return f"{name}: its runner is broken ({reason(error)}); install it again"
 
 
 def open_file(name: str, path: Path, threads: int = 1) -> Answer:
-    """Load a file of a format in this process, with so many threads for one inference where its runner can.
+    """Load a file in this process, with so many threads for one inference if its runner supports that.
 
     Raises:
         SonoforgeError: The file cannot be run here.
@@ -117,7 +117,7 @@ def run_in_subprocess(
         Outputs, each (N, ...).
 
     Raises:
-        GateError: The process ended without answers, or did not end in half an hour; the message says how.
+        GateError: The process failed, or did not end in half an hour; the message says how.
     """
     with temporary_folder() as task_folder:
         for index, values in enumerate(inputs):
@@ -127,11 +127,12 @@ def run_in_subprocess(
         try:
             done = run_module("sonoforge.runtime.inference.runners", task_folder, task_folder, _LONGEST)
         except subprocess.TimeoutExpired as error:
-            found = f"the program that runs it did not end within {_LONGEST} seconds"
-            raise GateError(f"{path}: {found}; try fewer images, or leave this format out") from error
+            raise GateError(
+                f"{path}: its runner did not end within {_LONGEST} seconds; try fewer images, or skip this format"
+            ) from error
         if ended := how_it_ended(done):
             ended = ended.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
-            raise GateError(f"{path}: the program that runs it ended with {ended}")
+            raise GateError(f"{path}: its runner ended with {ended}")
         with np.load(task_folder / "outputs.npz", allow_pickle=False) as archive:
             return [archive[f"output-{index}"] for index in range(len(archive.files))]
 
@@ -141,11 +142,11 @@ def run_module(
 ) -> subprocess.CompletedProcess[str]:
     """Run one of sonoforge's own modules in a process that imports nothing from the user's folder.
 
-    Python before 3.11 knows no ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process is started
-    in ``folder``, which holds no Python files.  Its only argument is an absolute path.
+    Python before 3.11 ignores ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process starts in
+    ``folder``, which holds no Python files.  Its only argument is an absolute path.
 
     Raises:
-        subprocess.TimeoutExpired: It took longer than ``limit`` seconds, and was ended.
+        subprocess.TimeoutExpired: It took longer than ``limit`` seconds and was killed.
     """
     return subprocess.run(  # noqa: S603 - by this very interpreter
         [sys.executable, "-m", module, str(argument)],
@@ -160,7 +161,7 @@ def run_module(
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """Say how a process ended and what it printed last; nothing if it ended well."""
+    """Return how a process failed and the last line it printed; empty if it succeeded."""
     if done.returncode == 0:
         return ""
     ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
@@ -170,7 +171,7 @@ def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
 def module_environment() -> dict[str, str]:
     """Return the environment of a process that imports nothing from the user's folder; see `run_module`."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    # What the user set counts from the user's folder; an empty entry would mean that folder itself.
+    # Relative entries count from the user's folder; an empty one would mean that folder itself.
     given = [entry for entry in environment.pop("PYTHONPATH", "").split(os.pathsep) if entry]
     if given:
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in given)
@@ -178,7 +179,7 @@ def module_environment() -> dict[str, str]:
 
 
 def leave_with_parent() -> None:
-    """End this process, which `run_module` started, when the one that started it is gone, killed included."""
+    """End this process, started by `run_module`, when its parent is gone, even if killed."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -195,16 +196,14 @@ def _run_task(folder: Path) -> None:
     inputs = [np.load(folder / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
     answer = open_file(task["name"], Path(task["path"]), task["threads"])
     count = max(len(values) for values in inputs)
-    parts: list[list[NDArray[Any]]] = []
+    parts = []
     for begin in range(0, count, task["batch"]):
-        end = begin + task["batch"]
-        parts.append(
-            answer([np.ascontiguousarray(values if len(values) == 1 else values[begin:end]) for values in inputs])
-        )
+        batch = slice(begin, begin + task["batch"])
+        parts.append(answer([np.ascontiguousarray(rows if len(rows) == 1 else rows[batch]) for rows in inputs]))
     for value in parts[0]:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
             found = getattr(value, "dtype", type(value).__name__)
-            raise SonoforgeError(f"{task['path']}: found an output of {found}, expected numbers; export it again")
+            raise SonoforgeError(f"{task['path']}: an output is of {found}, not numbers; export it again")
     outputs = {f"output-{index}": np.concatenate(values) for index, values in enumerate(zip(*parts, strict=True))}
     np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
 

@@ -1,15 +1,14 @@
 """How far an image lies from the training images: from all of them, and from those most like it.
 
-The Mahalanobis distance from all tells other kinds of images.  Sources: Lee et al., A simple unified framework for
-detecting out-of-distribution samples, NeurIPS 2018, with one Gaussian for all classes, as the question is "an image of
-this kind?" and not "which class?"; Tipping & Bishop, Probabilistic principal component analysis, JRSS B 61 (1999), for
-its covariance.  What lies outside the leading axes is counted as well: noise, black frames and other organs differ
-there, and hardly along the axes.
+The Mahalanobis distance from all detects other kinds of images.  Sources: Lee et al., A simple unified framework for
+detecting out-of-distribution samples, NeurIPS 2018, with one Gaussian for all classes, since the question is "an image
+of this kind?" and not "which class?"; Tipping & Bishop, Probabilistic principal component analysis, JRSS B 61 (1999),
+for its covariance.  Distance outside the leading axes counts as well: there noise, black frames and other organs
+differ, hardly along the axes.
 
-The distance from the nearest tells scans that lie between the training images, and grows where the network errs.
-Directions are compared, not lengths: the network's last layer hardly looks at the length.  Its reference holds at most
-`AXES` numbers of each training image in half precision: where the direction of its embedding lies on the leading axes
-of all.
+The distance from the nearest detects scans that lie between the training images, and grows where the network errs.
+Directions are compared, not lengths, which the network's last layer hardly uses.  The reference holds at most `AXES`
+numbers of each training image in half precision: the direction of its embedding on the leading axes of all.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
 
 NEIGHBOURS = 10
-"""Training images that the distance is averaged over, or all of fewer; 1 and 5 ranked errors worse on sealed folds of
-BUSI."""
+"""Nearest training images that the distance is averaged over; 1 and 5 ranked errors worse (sealed folds of BUSI)."""
 AXES = 32
-"""Kept of the embedding; 8, 16 and 64 ranked errors as well within 0.02 of AUROC."""
+"""Axes kept of the embedding; 8, 16 and 64 ranked errors equally well, within 0.02 of AUROC."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +35,8 @@ class TrustReference:
     """The Gaussian of the training images' embeddings."""
 
     mean: NDArray[np.float32]  # (D,)
-    # (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
-    # float32 where that cannot hold them; float32 to compute with.
+    # (D, K) leading principal axes, each divided by its standard deviation; K < D.  float16 in a file, or float32 where
+    # that overflows; float32 to compute with.
     components: NDArray[np.floating[Any]]
     residual: NDArray[np.float32]  # (1,) standard deviation along each of the other D - K axes; above 0
 
@@ -50,17 +48,15 @@ class TrustReference:
 
 @dataclass(frozen=True, eq=False)
 class NeighbourReference:
-    """Training images as points."""
+    """The training images as points."""
 
-    mean: NDArray[np.float32]  # (D,) float32, mean of the training embeddings' directions
-    # (D, A), their leading principal axes, orthonormal; float16 in a file, float32 to compute with.
-    axes: NDArray[np.floating[Any]]
-    # (N, A), the training images on these axes; float16 in a file, float64 to compute with.
-    points: NDArray[np.floating[Any]]
+    mean: NDArray[np.float32]  # (D,) float32, mean direction of the training embeddings
+    axes: NDArray[np.floating[Any]]  # (D, A) leading principal axes, orthonormal; float16 in a file, float32 in use
+    points: NDArray[np.floating[Any]]  # (N, A) training images on these axes; float16 in a file, float64 in use
 
     @cached_property
     def squared_lengths(self) -> NDArray[np.float64]:
-        """Of the points, (N,)."""
+        """Squared length of each point, (N,)."""
         return np.asarray(np.square(self.points, dtype=np.float64).sum(axis=1))
 
 
@@ -85,10 +81,11 @@ def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference,
     components, residual = arrays["trust_components"].astype(np.float32, copy=False), arrays["trust_residual"]
     axes, points = arrays["neighbour_axes"], arrays["neighbour_points"]
     if not residual[0] > 0 or not np.any(components, axis=0).all():
-        raise BundleError(f"{bundle.path}: reference.npz: found a deviation of zero, expected all above 0")
+        raise BundleError(f"{bundle.path}: reference.npz: a deviation is zero; all must be above 0")
     if points.shape[1] != axes.shape[1]:
-        found = f"found points of {points.shape[1]} numbers, expected {axes.shape[1]}"
-        raise BundleError(f"{bundle.path}: reference.npz: {found}")
+        raise BundleError(
+            f"{bundle.path}: reference.npz: points have {points.shape[1]} numbers for {axes.shape[1]} axes"
+        )
     return (
         TrustReference(arrays["trust_mean"], components, residual),
         NeighbourReference(arrays["neighbour_mean"], axes.astype(np.float32), points.astype(np.float64)),
@@ -96,7 +93,7 @@ def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference,
 
 
 def mahalanobis_distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDArray[np.float64]:
-    """Mahalanobis distance of each embedding (N, D) under the reference's probabilistic-PCA covariance; (N,).
+    """Return the Mahalanobis distance (N,) of embeddings (N, D) under the reference's probabilistic-PCA covariance.
 
     With axes u_k of variance v_k and the rest of variance s^2:
     ``d^2 = sum_k (u_k . x)^2 / v_k + (|x|^2 - sum_k (u_k . x)^2) / s^2``, x the embedding less the mean.
@@ -110,19 +107,18 @@ def mahalanobis_distances(embeddings: NDArray[np.float32], reference: TrustRefer
 
 
 def directions(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide each embedding (N, D) by its length; one of length 0 stays."""
+    """Divide each embedding (N, D) by its length, unless that is 0."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray((embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32))
 
 
 def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourReference) -> NDArray[np.float64]:
-    """Mean Euclidean distance (N,) of embeddings (N, D) from the `NEIGHBOURS` nearest points, or all of fewer.
+    """Return the mean Euclidean distance (N,) of embeddings (N, D) from the `NEIGHBOURS` nearest points.
 
-    ``z = (e / |e| - mean) . axes``; the distances are those of z from the points.
+    The distances are between the points and ``z = (e / |e| - mean) . axes``.
     """
-    placed = ((directions(embeddings) - reference.mean) @ reference.axes.astype(np.float32, copy=False)).astype(
-        np.float64
-    )
+    axes = reference.axes.astype(np.float32, copy=False)
+    placed = ((directions(embeddings) - reference.mean) @ axes).astype(np.float64)
     points = reference.points.astype(np.float64, copy=False)
     squared = np.square(placed).sum(axis=1)[:, None] + reference.squared_lengths - 2 * placed @ points.T
     count = min(NEIGHBOURS, len(points))

@@ -1,7 +1,10 @@
-"""How an answer is to be taken: one state, its heading and what to do about it, in the same words everywhere.
+"""How to take an answer: one state, its heading and what to do about it, in the same words everywhere.
 
-The terminal, the page of ``classify --html``, the picture of an answer, the report for DICOM and the app say these; the
-app's are in ``mobile/www/words/en.json``, in other languages beside it.
+The terminal, the page of ``classify --html``, the picture of an answer, the DICOM report and the app all use these
+words; the app's are in ``mobile/www/words/en.json``, with the other languages beside it.
+
+Every ``verdict.py`` of the project follows this pattern: the words are a table, and one pure function takes figures and
+returns a small value, a `Verdict`, with a heading and a sentence of advice.  It reads no file and prints nothing.
 """
 
 from __future__ import annotations
@@ -9,26 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.images.quality_table import flag_in_words
+from sonoforge.runtime.images.quality_metrics import flag_in_words
 from sonoforge.runtime.inference.trust import Cause
 
 
 class Verdict(NamedTuple):
-    """How an answer is to be taken.
+    """How to take an answer."""
 
-    Attributes:
-        state: Row of `STATES`.
-        heading: The answer in a few words, such as ``Undecided: benign or malignant``.
-        advice: What to do, in one or two sentences.
-    """
-
-    state: str
-    heading: str
-    advice: str
+    state: str  # row of `STATES`
+    heading: str  # the answer in a few words, such as ``Undecided: benign or malignant``
+    advice: str  # what to do, in one or two sentences
 
 
 class State(NamedTuple):
-    """What an answer of this state is called, where ``{classes}`` is what it leaves; and what to do about it."""
+    """The words of a state; ``{classes}`` in the heading stands for the classes that cannot be ruled out."""
 
     heading: str
     advice: str
@@ -44,7 +41,7 @@ ADVICE = {
     "nothing here. If it is a photo of a screen, give it the picture that the scanner saved. Otherwise a person must "
     "read it.",
 }
-"""What to do where an answer must not be used, by its causes: the first is said."""
+"""What to do where an answer must not be used, by cause; the first cause that applies counts."""
 
 STATES = {
     "no answer": State("No answer", "The file could not be read."),
@@ -71,46 +68,42 @@ STATES = {
         "{classes}", "Only this class is left. It is an estimate, not a diagnosis: a person must read the scan."
     ),
 }
-"""Those to look at first come first."""
+"""In the order in which a person should look at them."""
 
 UNUSABLE = ("no answer", "do not use", "uncertain")
 """States whose label and probabilities mean nothing."""
 
 
-def state_of(abstained: bool, causes: Sequence[str], left: Sequence[str], count: int) -> str:
-    """Return the state of an answer.
+def judge(abstained: bool, causes: Sequence[str], left: Sequence[str], count: int) -> Verdict:
+    """Return how to take an answer.
 
     Args:
         abstained: Whether the classifier gives no label.
-        causes: Why not to trust it: phrases of `Cause`.
+        causes: Reasons not to trust it: phrases of `Cause`.
         left: Classes that cannot be ruled out.
         count: Number of all classes.
     """
+    blocking = [ADVICE[cause] for cause in ADVICE if cause in causes]
     if abstained:
-        return "uncertain"
-    if not ADVICE.keys().isdisjoint(causes):
-        return "do not use"
-    if len(left) > 1:
-        return "cannot tell" if len(left) == count else "undecided"
-    return "poor image" if Cause.POOR_SCAN.value in causes else "clear"
+        state = "uncertain"
+    elif blocking:
+        state = "do not use"
+    elif len(left) > 1:
+        state = "cannot tell" if len(left) == count else "undecided"
+    else:
+        state = "poor image" if Cause.POOR_SCAN.value in causes else "clear"
+    heading, advice = STATES[state]
+    return Verdict(state, heading.format(classes=" or ".join(left)), blocking[0] if state == "do not use" else advice)
 
 
 def verdict_of(entry: Mapping[str, Any]) -> Verdict:
-    """Return how the answer in an entry of ``sonoforge classify --json`` is to be taken."""
+    """Return how to take the answer in an entry of ``sonoforge classify --json``."""
     if not entry["ok"]:
         return Verdict("no answer", STATES["no answer"].heading, str(entry["error"]["message"]))
-    return in_words(entry["verdict"], entry["trust"]["causes"], entry["set"])
+    return judge(bool(entry["abstained"]), entry["trust"]["causes"], entry["set"], len(entry["probabilities"]))
 
 
 def faults_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return the faults of an entry's image in words, without those that its reasons for distrust say already."""
+    """Return the faults of an entry's image in words, except those that its trust reasons already name."""
     said = " ".join(entry["trust"]["reasons"])
     return [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in said]
-
-
-def in_words(state: str, causes: Sequence[str], left: Sequence[str]) -> Verdict:
-    """Return a state with its words, for causes and classes as of `state_of`."""
-    heading, advice = STATES[state]
-    if state == "do not use":
-        advice = next(said for cause, said in ADVICE.items() if cause in causes)
-    return Verdict(state, heading.format(classes=" or ".join(left)), advice)

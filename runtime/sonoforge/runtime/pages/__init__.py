@@ -1,4 +1,4 @@
-"""The page of ``sonoforge classify --html``, and the look that it shares with every report."""
+"""The pages of ``classify --html`` and ``quality --html``, and the style of every report."""
 
 from __future__ import annotations
 

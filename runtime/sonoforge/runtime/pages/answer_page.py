@@ -1,4 +1,4 @@
-"""One self-contained page of a batch's answers for people, the most suspicious on top."""
+"""One self-contained page of a batch's answers, the most suspicious first."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class AnswerPage:
 
         Args:
             path: The page.
-            classifier: What answers.
-            anonymous: Whether files are named by their contents, and no pixel of a scan is shown.
+            classifier: The classifier in use.
+            anonymous: Whether files are named by their contents and no pixel of a scan is shown.
 
         Raises:
             SonoforgeError: It cannot be written.
@@ -97,7 +97,7 @@ class AnswerPage:
             self._pictures[name] = addresses
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Take one answer; only the first `MOST_PICTURES` in order keep their pictures."""
+        """Add an answer; only the first `MOST_PICTURES` in order keep their pictures."""
         order = self._order(entry)
         self._entries.append((order, entry))
         with self._lock:
@@ -110,33 +110,39 @@ class AnswerPage:
         atomic.write_text(self.path, self._page(summary))
 
     def _order(self, entry: Mapping[str, Any]) -> _Order:
-        """Order answers: the most suspicious first, or else the least sure; at the end those that nobody can use."""
+        """Order answers: the most suspicious first, or else the least certain; unusable ones last."""
         state = verdict_of(entry).state
         if state in UNUSABLE:
             return 1 + _RANKS[state], 0.0, str(entry["file"])
-        return 0, self._urgency(entry), str(entry["file"])
-
-    def _urgency(self, entry: Mapping[str, Any]) -> float:
         probabilities = entry["probabilities"]
         if self._suspicious:
-            return -sum(float(probabilities[name]) for name in self._suspicious)
-        return float(max(probabilities.values()))
+            return 0, -sum(float(probabilities[name]) for name in self._suspicious), str(entry["file"])
+        return 0, float(max(probabilities.values())), str(entry["file"])
 
     def _page(self, summary: Mapping[str, Any]) -> str:
         ordered = [entry for _, entry in sorted(self._entries, key=lambda pair: pair[0])]
         cards = ordered[:MOST_PICTURES]
-        series = _by_series(cards)  # where the first of them stands
+        together: dict[str, list[Mapping[str, Any]]] = {}  # neighbouring frames stay together
+        for entry in cards:
+            together.setdefault(entry.get("series", entry["file"]), []).append(entry)
+        series = list(together.values())
         usable = [frames for frames in series if verdict_of(frames[0]).state not in UNUSABLE]
         others = series[len(usable) :]
         order = f"Most probably {' or '.join(self._suspicious)}" if self._suspicious else "Least sure"
         folders = {os.path.dirname(entry["file"]) for entry in ordered}  # noqa: PTH120 - thousands of names
         self._folder = folders.pop() if len(folders) == 1 else ""
         where = f"Folder {self._folder}. " if self._folder else ""
+        pictures = "Where nothing is said about trust, quality or marks, no fault was found."
+        if self._anonymous:
+            pictures = (
+                "Files are named by a hash of their contents, and only the map of the evidence is shown: a scan may "
+                "bear a name in its pixels."
+            )
         head = f"""<p class="meta">{text(where + self._model_name)}</p>
 <p class="banner">{NOTICE} No answer here is a diagnosis.</p>
 {_facts(ordered, summary)}
-<p>{text(order)} first; at the end the scans without an answer that may be used. For {self._coverage:.0%} of scans like
-the training scans, the true class is among those that cannot be ruled out. {self._about_pictures()}</p>
+<p>{text(order)} first, scans without a usable answer last. For {self._coverage:.0%} of scans like the training scans,
+the true class is among those that cannot be ruled out. {pictures}</p>
 <p>{text(self._about)}</p>"""
         body = self._list(ordered)
         for title, some in (("Answers", usable), ("Without an answer: a person must read these", others)):
@@ -151,16 +157,8 @@ the training scans, the true class is among those that cannot be ruled out. {sel
     def _model_name(self) -> str:
         return f"Model {self._model['name']} {self._model['version']}, SHA-256 {self._model['sha256'][:16]}"
 
-    def _about_pictures(self) -> str:
-        if self._anonymous:
-            return (
-                "Files are named by a hash of their contents. Of each, only the map of the evidence is shown: a scan "
-                "may bear a name in its pixels."
-            )
-        return "Where nothing is said of trust, quality or marks, no fault was found."
-
     def _name(self, entry: Mapping[str, Any]) -> str:
-        """Return a file's name without the folder that all are in."""
+        """Return a file's name without the folder common to all."""
         return str(entry["file"]).removeprefix(self._folder).lstrip(os.sep) if self._folder else str(entry["file"])
 
     def _list(self, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -187,13 +185,13 @@ the training scans, the true class is among those that cannot be ruled out. {sel
         )
 
     def _series(self, entries: Sequence[Mapping[str, Any]]) -> str:
-        """Return the cards of neighbouring frames under one heading, or the card of a scan alone."""
+        """Return the cards of neighbouring frames under one heading, or the card of a single scan."""
         cards = "".join(map(self._card, entries))
         if len(entries) == 1:
             return cards
         return (
             f'<section class="series"><h3>{len(entries)} neighbouring frames</h3>'
-            "<p>They look alike but for some movement: most likely one sweep of one patient.</p>"
+            "<p>They look alike except for some movement: most likely one sweep of one patient.</p>"
             f'<div class="cards">{cards}</div></section>'
         )
 
@@ -209,8 +207,9 @@ the training scans, the true class is among those that cannot be ruled out. {sel
         ]
         if entry["ok"]:
             parts += self._figures(entry, judged.state in UNUSABLE)
+            most_probable = max(entry["probabilities"].items(), key=lambda pair: pair[1])[0]
             parts += [
-                f"<details><summary>Where the evidence for {text(_most_probable(entry))} lies</summary>"
+                f"<details><summary>Where the evidence for {text(most_probable)} lies</summary>"
                 f'<img src="{address}" alt="{text(name)}, evidence in colour" loading="lazy"></details>'
                 for address in maps
             ]
@@ -218,7 +217,7 @@ the training scans, the true class is among those that cannot be ruled out. {sel
         return "".join(parts)
 
     def _figures(self, entry: Mapping[str, Any], unusable: bool) -> list[str]:
-        """Return probabilities, answers to the questions, and notes; the first two folded where they mean nothing."""
+        """Return probabilities, answers to the questions, and notes; the first two folded if they mean nothing."""
         rows = [
             f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
             f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
@@ -229,7 +228,7 @@ the training scans, the true class is among those that cannot be ruled out. {sel
         notes = [_note(*pair) for pair in _notes(entry)]
         notes[:0] = [_note("Careful", GUESSES)] * self._guesses
         if unusable:
-            folded = f"<summary>Figures, which mean nothing here</summary>{table}{''.join(asked)}"
+            folded = f"<summary>Figures that mean nothing here</summary>{table}{''.join(asked)}"
             return [*notes, f"<details>{folded}</details>"]
         return [table, *asked, *notes]
 
@@ -237,12 +236,8 @@ the training scans, the true class is among those that cannot be ruled out. {sel
 _Order = tuple[int, float, str]
 
 
-def _most_probable(entry: Mapping[str, Any]) -> str:
-    return str(max(entry["probabilities"].items(), key=lambda pair: pair[1])[0])
-
-
 def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a reader must know of an answer besides, each under a word or two."""
+    """Yield further notes on an answer, each with a title of a word or two."""
     trust = entry["trust"]
     if entry["abstained"] and not trust["causes"]:
         yield "Why", entry["abstained"]
@@ -266,14 +261,6 @@ def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Repeated", sentence
     for message in entry.get("unwritten", ()):
         yield "Not written", message
-
-
-def _by_series(entries: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Put neighbouring frames together, where the first of them stands."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in entries:
-        found.setdefault(entry.get("series", entry["file"]), []).append(entry)
-    return list(found.values())
 
 
 def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:

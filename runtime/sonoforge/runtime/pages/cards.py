@@ -1,6 +1,6 @@
-"""What the pages of ``classify --html`` and ``quality --html`` share: self-contained, one card for each scan.
+"""Parts shared by the pages of ``classify --html`` and ``quality --html``: self-contained, one card for each scan.
 
-Whatever comes from a file, a bundle or a name is escaped, and a page loads and runs nothing.
+All text from a file, a bundle or a name is escaped, and a page loads and runs nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sonoforge.runtime.explanations.overlay import painted
+from sonoforge.runtime.explanations import painted
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.inputs import printable
 from sonoforge.runtime.inference.result import Result
@@ -20,10 +20,10 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.pages import STYLE
 
 MOST_PICTURES = 300
-"""Scans with pictures: a page of some ten megabytes.  The others are listed."""
+"""Scans with pictures, some ten megabytes of a page.  Further scans are only listed."""
 
 SIDE = 224
-"""Pixels of the longer side: the network sees no more."""
+"""Pixels of the longer side; the network sees no more."""
 _JPEG_QUALITY = 82
 _GROUND = 96  # grey level under a map without its scan
 
@@ -40,9 +40,9 @@ _CARDS = """
 
 
 def page(title: str, style: str, head: str, body: str, verb: str) -> str:
-    """Return a page of escaped parts: ``head`` stands below the title, ``body`` are the cards and what follows.
+    """Return a page of escaped parts: ``head`` comes below the title, ``body`` holds the cards.
 
-    ``style`` is what it needs beside the style of every report and of cards; ``verb`` writes the page.
+    ``style`` is added to the style of all reports and of cards; ``verb`` is the command that writes the page.
     """
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -61,7 +61,7 @@ def page(title: str, style: str, head: str, body: str, verb: str) -> str:
 
 
 def text(value: str) -> str:
-    """Escape what comes from elsewhere."""
+    """Escape text from elsewhere."""
     return escape(printable(value))
 
 
@@ -72,14 +72,13 @@ def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
 
 
 def map_alone(result: Result) -> list[str]:
-    """Return the address of the heat map over even grey: nothing of the scan, which may bear a name in its pixels."""
+    """Return the address of the heat map over plain grey, without the scan, which may bear a name in its pixels."""
     return [address(painted(Image.new("L", result.size, _GROUND), result))]
 
 
 def address(image: Image.Image, side: int = SIDE) -> str:
-    """Return the address of a small copy of a picture, without anything else that its file says."""
-    small = image if image.mode == "L" else image.convert("RGB")
-    small = small.copy()
+    """Return the address of a small copy of a picture, without metadata."""
+    small = image.copy() if image.mode == "L" else image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info.clear()  # no profile, date or comment of the file
     stream = io.BytesIO()

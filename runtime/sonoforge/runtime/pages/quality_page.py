@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.images.quality_table import LESION, SCAN, flag_in_words
+from sonoforge.runtime.images.quality_metrics import LESION, SCAN, flag_in_words
 from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
@@ -17,7 +17,7 @@ _STYLE = """
 
 
 def severity(entry: Mapping[str, Any]) -> tuple[bool, float, int]:
-    """Return what sorts the worst first: unreadable files, then how far out of range, then the number of flags."""
+    """Return a sort key, the worst first: unreadable files, then the farthest out of range, then most flags."""
     if not entry["ok"]:
         return False, 0.0, 0
     return True, -entry["scan"]["severity"], -len(entry["quality"]["flags"])
@@ -28,21 +28,20 @@ def quality_page(
 ) -> str:
     """Return the page of ``results`` of ``sonoforge quality``.
 
-    ``pictures`` are ``data:`` addresses by file; ``model`` names the bundle that the bands, low and high, are from.
+    ``pictures`` are ``data:`` addresses by file; ``model`` names the bundle of the bands, low and high.
     """
     ordered = sorted(entries, key=severity)
     cards = "".join(_card(entry, pictures.get(entry["file"], ""), bands) for entry in ordered[:MOST_PICTURES])
     rest = "".join(f"<li>{text(entry['file'])}</li>" for entry in ordered[MOST_PICTURES:])
     title = f"Image quality of {len(entries)} {'scan' if len(entries) == 1 else 'scans'}"
     rest = f"<h2>Further scans, better than these</h2><ul>{rest}</ul>" if rest else ""
-    head = f"<p>The worst come first. {_about(model, bands)}</p>"
+    about = f"The bundle {text(model)} has no reference for these metrics, so none is flagged."
+    if bands:
+        about = (
+            f"Bands hold 90 % of the training scans of {text(model)}; values beyond their band on the bad side are red."
+        )
+    head = f"<p>The worst come first. {about}</p>"
     return page(title, _STYLE, head, f'<div class="cards">{cards}</div>{rest}', "quality")
-
-
-def _about(model: str, bands: Mapping[str, Sequence[float]]) -> str:
-    if not bands:
-        return f"The bundle {text(model)} has no reference for these metrics, so none is flagged."
-    return f"Bands hold 90 % of the training scans of {text(model)}; what is beyond its band on the bad side is red."
 
 
 def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[float]]) -> str:

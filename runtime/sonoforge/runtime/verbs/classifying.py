@@ -131,7 +131,7 @@ def _check(config: ClassifyConfig) -> None:
     if not (config.paths or config.watch):
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
     if config.anonymous and config.beside:
-        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
+        raise SonoforgeError("classify.beside names its files after the scans, which --anonymous must not; choose one")
     for flag in ("sr", "sc"):
         if config.anonymous and getattr(config, flag):
             raise SonoforgeError(

@@ -207,7 +207,7 @@ def _print(report: Report) -> None:
     say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
     for name, why in report["programs"].items():
         say("  %-12s  %s", name, why or "can run")
-    say("\nonnxruntime's providers (classify uses the CPU's unless --provider names another; bench the CPU's)")
+    say("\nonnxruntime's providers (classify uses the CPU's unless model.provider names another; bench the CPU's)")
     for name, provider in report["providers"].items():
         state = "available" if provider["available"] else provider["install"]
         say("  %-31s  %s: %s", name, provider["for"], state)

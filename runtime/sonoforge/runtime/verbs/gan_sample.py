@@ -60,7 +60,7 @@ def check(config: GanSampleConfig) -> None:
         found = "both" if config.run else "neither"
         raise SonoforgeError(f"gan sample: found {found} of RUN and --bundle, expected one of the two")
     if config.psi_cutoff is not None and config.psi is None:
-        raise SonoforgeError("--psi-cutoff: found without --psi; set the truncation of styles, such as --psi 0.7")
+        raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, such as --psi 0.7")
 
 
 def write_all(
@@ -121,7 +121,7 @@ def _open_bundle(config: GanSampleConfig) -> Source:
     if config.device not in ("auto", "cpu"):
         raise SonoforgeError(f"--device: found {config.device} with --bundle, expected cpu; give RUN for a GPU")
     if config.psi_cutoff is not None:
-        raise SonoforgeError("--psi-cutoff: found with --bundle, which truncates all styles; leave it out")
+        raise SonoforgeError("psi_cutoff: cannot be combined with --bundle, which truncates all styles")
     path = _path(config)
     generator = Generator(path)
     about = generator.manifest

@@ -7,7 +7,7 @@ JSON (``--json``) is one object:
   "copy_of", "seems_copy_of"}``, or
   ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
   `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
-  `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
+  `quality_metrics`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
   With a bundle of other images than breast ultrasound, on which these were not measured, ``speckle_snr``, ``lesion``
   and ``seems_copy_of`` are null, and ``marks`` empty.
@@ -62,7 +62,6 @@ from sonoforge.runtime.distances.halves import DEFINITIONS, DISTANCES, REPEATS, 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.inputs import (
     Entry,
     Found,
@@ -75,9 +74,8 @@ from sonoforge.runtime.images.inputs import (
     skipped_in_words,
 )
 from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.plain_image import remarks_on
-from sonoforge.runtime.images.quality_metrics import assess
-from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN, flag_in_words
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
+from sonoforge.runtime.images.quality_metrics import LESION, METRICS, SCAN, assess, flag_in_words
 from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
 from sonoforge.runtime.inference.classifier import Classifier

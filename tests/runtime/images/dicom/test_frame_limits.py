@@ -109,7 +109,7 @@ def test_none_takes_much_memory(bombs: list[Path]) -> None:
 import re, sys
 sys.path.insert(0, {str(SUPPORT)!r})
 from program import sonoforge
-done = sonoforge("classify", *sys.argv[1:], "--workers", "1")
+done = sonoforge("classify", *sys.argv[1:], "--set", "model.workers=1")
 assert done.code == 2 and "0 of {len(bombs)} files answered" in done.out, done
 # Not ru_maxrss: what starts a process hands its own on.
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,55 +77,57 @@ def test_a_compressed_file_may_hold_implicit_elements(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels_of(open_dicom(path)), scan(2))
 
 
-@pytest.mark.parametrize(("written", "claimed"), [(BIG, EXPLICIT), (BIG, IMPLICIT), (EXPLICIT, BIG), (IMPLICIT, BIG)])
-def test_another_order_of_bytes_than_claimed_is_refused(tmp_path: Path, written: uid.UID, claimed: uid.UID) -> None:
-    path = claiming(save(data_set(grey16()), tmp_path / "x.dcm", written), written, claimed)
-    assert "big-endian" in str(refusal(path))
-
-
-@pytest.mark.parametrize("claimed", [uid.JPEGBaseline8Bit, uid.RLELossless, uid.JPEG2000Lossless])
-def test_uncompressed_pixels_that_claim_to_be_compressed_are_refused(tmp_path: Path, claimed: uid.UID) -> None:
-    path = claiming(save(data_set(scan()), tmp_path / "x.dcm", EXPLICIT), EXPLICIT, claimed)
-    assert "found uncompressed pixels" in str(refusal(path))
-
-
-def test_compressed_pixels_that_claim_to_be_none_are_refused(tmp_path: Path) -> None:
+def compressed() -> FileDataset:
     file = data_set(scan())
     file.compress(uid.RLELossless, generate_instance_uid=False)
-    path = claiming(save(file, tmp_path / "x.dcm"), uid.RLELossless, EXPLICIT)
-    assert "found compressed pixels" in str(refusal(path))
+    return file
 
 
 @pytest.mark.parametrize(
-    "untrue",
+    ("make", "written", "claimed", "said"),
     [
-        {"BitsAllocated": 16, "BitsStored": 16},
-        {"Rows": 49},
-        {"Rows": 36},
-        {"NumberOfFrames": 2},
-        {"NumberOfFrames": 4},
-        {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0},
+        *((lambda: data_set(grey16()), BIG, claimed, "big-endian") for claimed in (EXPLICIT, IMPLICIT)),
+        *((lambda: data_set(grey16()), written, BIG, "big-endian") for written in (EXPLICIT, IMPLICIT)),
+        *(
+            (lambda: data_set(scan()), EXPLICIT, claimed, "uncompressed")
+            for claimed in (uid.JPEGBaseline8Bit, uid.RLELossless, uid.JPEG2000Lossless)
+        ),
+        (compressed, uid.RLELossless, EXPLICIT, "compressed"),
     ],
 )
-def test_pixels_of_another_length_than_the_header_makes_of_them_are_refused(
-    tmp_path: Path, untrue: dict[str, object]
+def test_pixels_stored_otherwise_than_claimed_are_refused(
+    tmp_path: Path, make: Callable[[], FileDataset], written: uid.UID, claimed: uid.UID, said: str
 ) -> None:
+    error = refusal(claiming(save(make(), tmp_path / "x.dcm", written), written, claimed))
+    assert error.code == "truncated" and said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("untrue", "said"),
+    [
+        ({"BitsAllocated": 16, "BitsStored": 16}, "bytes of pixels"),
+        ({"Rows": 49}, "bytes of pixels"),
+        ({"Rows": 36}, "bytes of pixels"),
+        ({"NumberOfFrames": 2}, "bytes of pixels"),
+        ({"NumberOfFrames": 4}, "bytes of pixels"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "bytes of pixels"),
+        ({"BitsStored": 7, "HighBit": 7}, "HighBit is 7, not 6"),
+        ({"PhotometricInterpretation": "ZEBEDEE"}, "other"),
+        ({"BitsAllocated": 32, "BitsStored": 32}, "32"),
+    ],
+)
+def test_an_untrue_or_unknown_element_is_refused(tmp_path: Path, untrue: dict[str, object], said: str) -> None:
     file = data_set(scan(3))
     for name, value in untrue.items():
         setattr(file, name, value)
-    assert "bytes of pixels, expected" in str(refusal(save(file, tmp_path / "x.dcm")))
+    message = str(refusal(save(file, tmp_path / "x.dcm"))).removeprefix(str(tmp_path))
+    assert said in message and "ZEBEDEE" not in message
 
 
-def test_padding_behind_the_pixels_is_no_contradiction(tmp_path: Path) -> None:
+def test_padding_behind_the_pixels_is_allowed(tmp_path: Path) -> None:
     file = data_set(scan())
     file.PixelData += b"\0" * 512
     np.testing.assert_array_equal(pixels_of(open_dicom(save(file, tmp_path / "x.dcm"))), scan())
-
-
-def test_bits_that_lie_higher_than_they_may_are_refused(tmp_path: Path) -> None:
-    file = data_set(grey16(), BitsStored=12)
-    file.HighBit = 15
-    assert "found HighBit 15, expected 11" in str(refusal(save(file, tmp_path / "x.dcm")))
 
 
 # ---- what the pixels can do without
@@ -169,8 +172,7 @@ def test_an_empty_element_counts_as_none(tmp_path: Path, name: str) -> None:
     file = data_set(grey16(), BitsStored=12, WindowCenter=2048, WindowWidth=4096, RescaleSlope=1, RescaleIntercept=0)
     raw(file, name, b"")
     image = open_dicom(save(file, tmp_path / "x.dcm"))
-    assert image.passed_over == ()
-    assert len(list(image.frames())) == 1
+    assert image.passed_over == () and len(list(image.frames())) == 1
 
 
 @pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
@@ -209,7 +211,7 @@ def test_a_damaged_region_is_passed_over_and_the_sound_one_beside_it_taken(tmp_p
 # ---- what the pixels need
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "letters"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "letters", "300 digits"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -223,20 +225,14 @@ def test_an_element_that_pixels_need_is_named(tmp_path: Path, name: str, damage:
     if damage == "missing":
         delattr(file, name)
     else:
-        raw(file, name, b"" if damage == "empty" else b"Zeb")
+        raw(file, name, {"empty": b"", "letters": b"Zeb", "300 digits": b"9" * 300}[damage])
     path = save(file, tmp_path / "x.dcm")
-    if name == "NumberOfFrames" and damage != "letters":
+    if name == "NumberOfFrames" and damage in ("missing", "empty"):
         np.testing.assert_array_equal(pixels_of(open_dicom(path)), colour_scan())
         return
     error = refusal(path)
-    assert (name == "PhotometricInterpretation" and damage == "letters") or f"its {name} is " in str(error)
+    assert f"its {name} is " in str(error) or (name == "PhotometricInterpretation" and error.code == "unsupported")
     assert PLANTED[:3] not in str(error).removeprefix(str(path))
-
-
-def test_a_number_of_300_digits_is_not_quoted(tmp_path: Path) -> None:
-    file = data_set(scan())
-    raw(file, "NumberOfFrames", b"9" * 300)
-    assert "NumberOfFrames" in str(refusal(save(file, tmp_path / "x.dcm")))
 
 
 def test_colour_planes_of_compressed_frames_need_no_element(tmp_path: Path) -> None:

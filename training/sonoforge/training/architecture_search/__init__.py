@@ -1,1 +1,1 @@
-"""The search for a GAN's settings or cells: what is tried next, one training of many, the store, what it found."""
+"""The search for a GAN's settings or cells: what to try next, the training of one trial, the store, the results."""

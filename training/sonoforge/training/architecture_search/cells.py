@@ -1,16 +1,15 @@
-"""Evolution of a network's cells, as a strategy of a study: which code comes next is a function of the trials before.
+"""Evolution of a network's cells, as a strategy of a study: the next code is a function of the trials before.
 
 Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
-algorithm 1: the best of a sample of the population is mutated, and the oldest member leaves.  Cycles: the other of the
-two accounts that Berezsky and Liashchynskyi 2024 give of their search: each cycle has a new population of random codes,
-whose weights are those of the best so far.
+algorithm 1: the best of a sample of the population is mutated, and the oldest member leaves.  Cycles: the other of two
+accounts that Berezsky and Liashchynskyi 2024 give of their search: each cycle has a new population of random codes,
+with the weights of the best so far.
 
 A trial tries a ``code``; ``parent`` is the trial whose code was mutated (None: drawn at random), ``heir_of`` the one
 whose trained weights it starts with (None: fresh ones).
 
-An element of a code is its number of nodes, the operation of one edge, or whether self-attention follows one cell.
-Where the number of nodes grows by one, the new node is the last, with an edge from each other one; where it shrinks,
-the last node and its edges go.
+An element of a code is its number of nodes, the operation of one edge, or whether self-attention follows one cell.  A
+new node comes last, with an edge from each other one; a node less is the last one less.
 """
 
 from __future__ import annotations
@@ -26,33 +25,32 @@ from sonoforge.models.cell_codes import NODES, OPERATIONS, Code, attention_cells
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.study import WORST, Trial, Values, best_of, ranked
 
-PATIENCE = 100  # draws of a code that is new; then the search walks on from the last of them
-LOOKAHEAD = 8
-"""A deterministic search chooses by the trials that were begun at least so many before."""
+PATIENCE = 100  # draws of a new code; then the search walks on from the last of them
+LOOKAHEAD = 8  # a deterministic search chooses by the trials that began at least so many before
 
 
 @dataclasses.dataclass(frozen=True)
 class Evolution:
     """How one of the two networks is searched."""
 
-    space: Space  # its network gives the study its name
+    space: Space
     strategy: str  # `aging` or `cycles`
     population: int
-    children: int  # born after the first population; of cycles, that many further populations are rounded down to
+    children: int  # born after the first population; of cycles rounded down to whole populations
     sample: int  # members that compete to be a parent, drawn with replacement as in the paper
     mutation: float  # probability with which each element of a code changes
     heirs: bool  # whether a member starts with trained weights where these fit
     seed: int
-    deterministic: bool = False  # whether the result may not depend on timing
+    deterministic: bool = False  # whether the result must not depend on timing
 
     @property
     def name(self) -> str:
-        """Of the study: the network."""
+        """The study's name: the network."""
         return self.space.network
 
     @property
     def total(self) -> int:
-        """Codes that are tried in all."""
+        """Number of codes to try."""
         if self.strategy == "aging":
             return self.population + self.children
         return self.population * (1 + self.children // self.population)
@@ -72,14 +70,15 @@ class Evolution:
         known = [other for other in before if other.ended]
         if self.strategy == "cycles":
             best = best_of(known) if self.heirs else None
-            return self._values(self._new_code(tried, rng), None, best.number if best else None)
+            return {"code": str(self._new_code(tried, rng)), "parent": None, "heir_of": best.number if best else None}
         if number < self.population or not known:
-            return self._values(self._new_code(tried, rng), None, None)
+            return {"code": str(self._new_code(tried, rng)), "parent": None, "heir_of": None}
         alive = known[-self.population :]
         drawn = rng.integers(len(alive), size=self.sample)
         parent = ranked([alive[place] for place in set(drawn.tolist())])[0]
         code = self._new_mutant(parse(str(parent.values["code"]), self.name), tried, rng)
-        return self._values(code, parent.number, parent.number if self.heirs and parent.rank != WORST else None)
+        heir_of = parent.number if self.heirs and parent.rank != WORST else None
+        return {"code": str(code), "parent": parent.number, "heir_of": heir_of}
 
     def inheritable(self, trials: Sequence[Trial]) -> set[int]:
         """See `study.Strategy`."""
@@ -87,13 +86,9 @@ class Evolution:
         if best := best_of(trials[: len(trials) // self.population * self.population]):
             wanted.add(best.number)
         if self.strategy == "aging" and self.heirs:
-            # In a search that goes by timing, the trials that are under way are fewer than those that are looked ahead.
+            # With any timing, fewer trials are under way than a deterministic search looks ahead.
             wanted |= set(range(len(trials) - self.population - 2 * LOOKAHEAD, len(trials)))
         return wanted
-
-    @staticmethod
-    def _values(code: Code, parent: int | None, heir_of: int | None) -> Values:
-        return {"code": str(code), "parent": parent, "heir_of": heir_of}
 
     def _new_code(self, tried: set[str], rng: np.random.Generator) -> Code:
         code = random_code(self.space, rng)
@@ -130,21 +125,24 @@ def space_of(network: str, image_size: int) -> Space:
 
 
 def random_code(space: Space, rng: np.random.Generator) -> Code:
-    """Draw a code: each number of nodes, then each operation and each self-attention, is equally likely."""
+    """Draw a code: each number of nodes, operation and self-attention is equally likely."""
     nodes = int(rng.integers(NODES[0], NODES[1] + 1))
-    edges = tuple(tuple(_operation(space, rng) for _ in range(nodes - node)) for node in range(1, nodes))
+    edges = tuple(tuple(int(rng.choice(space.operations)) for _ in range(nodes - node)) for node in range(1, nodes))
     return Code(nodes, edges, tuple(cell for cell in space.attention if rng.random() < 0.5))
 
 
 def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> Code:
-    """Change each element with the same probability, each to any other value that it may have.
+    """Change each element with probability ``rate`` to another of its values, the number of nodes by one.
 
-    The number of nodes changes by one; where no element changed, the code is the same.
+    The code may stay the same.
     """
     if rng.random() < rate:
         code = _one_node_more_or_less(code, space, rng)
     edges = tuple(
-        tuple(_other_operation(digit, space, rng) if rng.random() < rate else digit for digit in group)
+        tuple(
+            int(rng.choice([other for other in space.operations if other != digit])) if rng.random() < rate else digit
+            for digit in group
+        )
         for group in code.edges
     )
     attention = tuple(cell for cell in space.attention if (cell in code.attention) != (rng.random() < rate))
@@ -155,14 +153,6 @@ def _one_node_more_or_less(code: Code, space: Space, rng: np.random.Generator) -
     nodes = int(rng.choice([count for count in (code.nodes - 1, code.nodes + 1) if NODES[0] <= count <= NODES[1]]))
     if nodes < code.nodes:
         return Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
-    new = [_operation(space, rng) for _ in range(code.nodes)]  # an edge from each other node to the new one
+    new = [int(rng.choice(space.operations)) for _ in range(code.nodes)]  # an edge from each other node to the new one
     edges = tuple((*group, digit) for group, digit in zip((*code.edges, ()), new, strict=True))
     return Code(nodes, edges, code.attention)
-
-
-def _operation(space: Space, rng: np.random.Generator) -> int:
-    return int(rng.choice(space.operations))
-
-
-def _other_operation(digit: int, space: Space, rng: np.random.Generator) -> int:
-    return int(rng.choice([other for other in space.operations if other != digit]))

@@ -1,4 +1,4 @@
-"""A recipe's settings, as what a study searches: suggested by Optuna's samplers, as far as they can be trained."""
+"""The search of a recipe's settings: Optuna's samplers suggest them, as far as they can be trained."""
 
 import dataclasses
 import logging
@@ -16,7 +16,7 @@ from sonoforge.training.gan.options import GanSettings
 
 log = logging.getLogger(__name__)
 
-STARTUP = (4, 10)  # trials at least and at most that are drawn at random before TPE has enough to go by
+STARTUP = (4, 10)  # least and most trials drawn at random before TPE takes over
 OPTIMISER = "optimiser"
 
 
@@ -31,13 +31,13 @@ class SettingsSearch:
     seed: int
 
     def horizon(self, number: int) -> None:
-        """See `study.Strategy`: a trial is chosen by all that have ended by then."""
+        """See `study.Strategy`: a trial is chosen by all that have ended."""
         del number
 
     def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> TrialValues:
         """See `study.Strategy`.
 
-        Trials that are under way count as bad ones, so that those beside them are elsewhere.
+        Trials under way count as bad ones, so that other values are tried meanwhile.
         """
         del before
         seed = derive_seed(self.seed, f"sampler of {self.name}", trial.number, bits=32)
@@ -51,41 +51,38 @@ class SettingsSearch:
         for parameter in self.space:
             if parameter.optimiser and values.get(OPTIMISER, parameter.optimiser) != parameter.optimiser:
                 continue
-            values[parameter.name] = rounded(_suggest(trial, parameter))
+            name = parameter.name
+            if parameter.choices:
+                suggested = cast(Value, trial.suggest_categorical(name, parameter.choices))
+            elif parameter.whole:
+                suggested = trial.suggest_int(name, int(parameter.low), int(parameter.high), log=parameter.log)
+            else:
+                suggested = trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
+            values[name] = rounded(suggested)
         return values
 
     def inheritable(self, trials: Sequence[Trial]) -> set[int]:
-        """See `study.Strategy`: every trial starts afresh."""
+        """See `study.Strategy`: no trial inherits weights."""
         del trials
         return set()
 
 
-def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-    """Return what the sampler suggests, or what it suggested before."""
-    name = parameter.name
-    if parameter.choices:
-        return cast(Value, trial.suggest_categorical(name, parameter.choices))
-    if parameter.whole:
-        return trial.suggest_int(name, int(parameter.low), int(parameter.high), log=parameter.log)
-    return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
-
-
 def trial_settings(opened: Opened, study: str, number: int, values: Values) -> GanSettings:
-    """Return the settings that a trial trains with; its seed follows from the search's, the recipe and its number."""
+    """Return the settings of a trial; its seed follows from the search's, the recipe and its number."""
     settings = opened.settings
     own = with_values(settings, opened.recipe, values)
     return dataclasses.replace(own, seed=derive_seed(settings.seed, f"trial of {study}", number, bits=32))
 
 
 def tried(trial: Trial) -> Values:
-    """Return what a trial of settings tries."""
+    """Return the values that a trial of settings tries."""
     return {name: value for name, value in trial.values.items() if value is not None}
 
 
 def possible_space(opened: Opened, space: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Try each choice and each end of a range, one parameter at a time, without training.
+    """Check each choice and each end of a range, one parameter at a time, without training.
 
-    Batches of the table that are larger than the number of images are left out, and the log says so.
+    Batches larger than the number of images are left out, with a warning.
 
     Raises:
         SonoforgeError: Settings that cannot be trained.

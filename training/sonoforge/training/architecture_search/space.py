@@ -1,7 +1,7 @@
-"""The space that a recipe's settings are searched in: rows of a table, narrowed by the user.
+"""The space in which a recipe's settings are searched: rows of a table, narrowed by the user.
 
-The rows are what Thakur and Thakur search over (optimiser, batch renormalisation, architecture) and the numbers that
-each recipe's own paper had to find.  Each row is data, and a new parameter is a new row.
+The rows are what Thakur and Thakur search (optimiser, batch renormalisation, architecture) and the numbers that each
+recipe's paper had to find.  Each row is data, and a new parameter is a new row.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ Value = str | int | float
 
 
 class Parameter(NamedTuple):
-    """One row: what is searched, and where."""
+    """One row: a parameter, and where it is searched."""
 
-    name: str  # of an option of `GanSettings` with dashes; or a regulariser, whose weight is meant
-    choices: tuple[Value, ...] = ()  # the values, where they are listed; else they lie between these two
+    name: str  # an option of `GanSettings`, with dashes; or a regulariser, for its weight
+    choices: tuple[Value, ...] = ()  # the values; if empty, they lie between low and high
     low: float = 0.0
     high: float = 0.0
-    log: bool = False  # whether equal ratios are equally likely, instead of equal differences
+    log: bool = False  # whether equal ratios, not differences, are equally likely
     whole: bool = False  # whether the values are whole numbers
     of_own: bool = False  # whether low and high are multiples of the recipe's own number
-    applies: Callable[[Recipe], bool] = lambda recipe: True  # whether the recipe takes another value than its own
+    applies: Callable[[Recipe], bool] = lambda recipe: True  # whether the recipe allows another value
     optimiser: str = ""  # the only optimiser that has it; empty: any
 
     @property
     def field(self) -> str:
-        """Name of the option of `GanSettings` that holds it."""
+        """Name of its option of `GanSettings`."""
         return REGULARISERS if self.name in REGULARISER_NAMES else self.name.replace("-", "_")
 
 
 def has(regulariser: str) -> Callable[[Recipe], bool]:
-    """Return whether a recipe has this regulariser, as a function of the recipe."""
+    """Return a function of a recipe: whether it has this regulariser."""
     return lambda recipe: regulariser in recipe.regularisers
 
 
 def of(*architectures: str) -> Callable[[Recipe], bool]:
-    """Return whether a recipe is of one of these architectures, as a function of the recipe."""
+    """Return a function of a recipe: whether it has one of these architectures."""
     return lambda recipe: recipe.architecture in architectures
 
 
 REGULARISERS = "regularisers"
 REGULARISER_NAMES = ("gradient-penalty", "weight-clipping", "r1", "path-length", "orthogonal", "kl-divergence")
-RATE, WEIGHT = (0.1, 10.0), (0.1, 10.0)  # a factor of ten to either side of what is published
+RATE, WEIGHT = (0.1, 10.0), (0.1, 10.0)  # times the published value
 BY_LAYER = ("dcgan", "began", "biggan", "spade")  # `width` is the number of channels of the base layer
 BY_WIDEST = ("progan", "stylegan1", "stylegan2", "stylegan3")  # `width` is that of the widest layer
 
@@ -85,21 +85,21 @@ def own_number(name: str, recipe: Recipe) -> float:
 
 
 def describe(parameter: Parameter) -> str:
-    """Return what is searched, in words."""
+    """Describe a row."""
     if parameter.choices:
         return f"{parameter.name} ({', '.join(map(str, parameter.choices))})"
     return f"{parameter.name} ({parameter.low:g} to {parameter.high:g})"
 
 
-DIGITS = 3  # significant ones that a number is rounded to: no training tells further ones apart
+DIGITS = 3  # significant digits of a number: no training tells further ones apart
 
 Values = Mapping[str, Value]
 
 
 def recipe_space(recipe: Recipe, settings: GanSettings, narrowed: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Return what is searched of a recipe, to which the settings are applied, with absolute ranges.
+    """Return the rows to search for a recipe with the settings applied, with absolute ranges.
 
-    An option that is set in the settings is fixed.  ``narrowed`` are the user's ranges, in place of the table's.
+    An option in the settings is fixed.  ``narrowed`` are the user's ranges, in place of the table's.
 
     Raises:
         SonoforgeError: Everything that applies to the recipe is fixed.
@@ -112,12 +112,12 @@ def recipe_space(recipe: Recipe, settings: GanSettings, narrowed: Sequence[Param
         if not row.applies(recipe) or fixed or without:
             continue
         base = own_number(row.name, recipe) if row.of_own else 1.0
-        usual = row._replace(low=row.low * base, high=row.high * base)
-        space.append(own[row.name]._replace(optimiser=row.optimiser) if row.name in own else usual)
+        absolute = row._replace(low=row.low * base, high=row.high * base)
+        space.append(own[row.name]._replace(optimiser=row.optimiser) if row.name in own else absolute)
     if not space:
         raise SonoforgeError(
-            f"{settings.recipe}: found nothing to search, as every setting is fixed; leave some out, such as "
-            "--learning-rate"
+            f"{settings.recipe}: nothing is left to search, as every setting is fixed; leave some out, such as "
+            "gan.learning_rate"
         )
     return tuple(space)
 
@@ -126,8 +126,8 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
     """Read the user's ``NAME=LOW:HIGH`` and ``NAME=a,b,c``.
 
     Raises:
-        SonoforgeError: Another form; a name that is unknown, given twice, fixed, or of none of the recipes; or values
-            out of the range of the option.
+        SonoforgeError: Another form; an unknown, repeated, fixed or inapplicable name; or values out of the option's
+        range.
     """
     found: dict[str, Parameter] = {}
     for text in texts:
@@ -135,15 +135,14 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
         name = name.strip().removeprefix("--").replace("_", "-")
         if name not in NAMES:
             hint = did_you_mean(name, NAMES)
-            raise SonoforgeError(f"--search: found {name!r}, expected one of {', '.join(NAMES)}{hint}")
+            raise SonoforgeError(f"--over: found {name!r}, expected one of {', '.join(NAMES)}{hint}")
         rows = [row for row in PARAMETERS if row.name == name]
         if name in found:
-            raise SonoforgeError(f"--search: found {name} twice, expected it once")
+            raise SonoforgeError(f"--over: found {name} twice")
         if not any(row.applies(recipe) for row in rows for recipe in recipes):
-            raise SonoforgeError(f"--search: found {name}, which none of the recipes has or takes; leave it out")
+            raise SonoforgeError(f"--over: found {name}, which none of the recipes has; leave it out")
         if getattr(settings, rows[0].field) is not None:
-            flag = "--" + rows[0].field.replace("_", "-")
-            raise SonoforgeError(f"--search: found {name}, which {flag} fixes; leave one of the two out")
+            raise SonoforgeError(f"--over: {name} is fixed by gan.{rows[0].field}; leave one of the two out")
         found[name] = _read_values(rows[0], values if equals else "", text)
     return tuple(found.values())
 
@@ -153,7 +152,7 @@ def _read_values(row: Parameter, text: str, given: str) -> Parameter:
     ends: list[Any] = [_read_value(row, part) for part in ((low, high) if colon else text.split(","))]
     if len(set(ends)) < 2 or (colon and (isinstance(ends[0], str) or not ends[0] < ends[1])):
         raise SonoforgeError(
-            f"--search: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
+            f"--over: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
             f"{row.name}=a,b,c"
         )
     if not colon:
@@ -162,28 +161,28 @@ def _read_values(row: Parameter, text: str, given: str) -> Parameter:
 
 
 def _read_value(row: Parameter, text: str) -> Value:
-    """Read one value as the option of `GanSettings` does; the weight of a regulariser is a number above 0."""
+    """Read one value as the option of `GanSettings` does; a regulariser's weight is a number above 0."""
     try:
         if row.name not in REGULARISER_NAMES:
             value: Value = getattr(resolve_config(GanSettings, {row.field: text}, None), row.field)
         else:
             value = float(text)
     except ValueError:
-        raise SonoforgeError(f"--search {row.name}: found {text!r}, expected a number") from None
+        raise SonoforgeError(f"--over {row.name}: found {text!r}, expected a number") from None
     except SonoforgeError as error:
-        raise SonoforgeError(f"--search {str(error).removeprefix('--')}") from None
+        raise SonoforgeError(f"--over {str(error).removeprefix('--')}") from None
     if isinstance(value, float) and (not math.isfinite(value) or (row.log and value <= 0)):
-        raise SonoforgeError(f"--search {row.name}: found {value:g}, expected a finite number above 0")
+        raise SonoforgeError(f"--over {row.name}: found {value:g}, expected a finite number above 0")
     return value
 
 
 def rounded(value: Value) -> Value:
-    """Return a number as it is trained with and printed: of `DIGITS` significant digits."""
+    """Return a number with `DIGITS` significant digits, as it is trained with and printed."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSettings:
-    """Return settings with a trial's values in them, by name of the parameter; the recipe has the settings applied."""
+    """Return settings with a trial's values in them; the recipe has the settings applied."""
     changes: dict[str, Any] = {
         name.replace("-", "_"): value for name, value in values.items() if name not in REGULARISER_NAMES
     }
@@ -197,21 +196,21 @@ def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSet
 
 
 def best_settings(run: Path) -> dict[str, Values]:
-    """Return what the best trial of each recipe of a run of ``tune`` tries, by ``RECIPE`` or ``RECIPE:PRESET``.
+    """Return the values of the best trial of each recipe of a ``tune`` run, by ``RECIPE`` or ``RECIPE:PRESET``.
 
     Raises:
-        SonoforgeError: No finished run of ``tune``.
+        SonoforgeError: Not a finished run of ``tune``.
     """
     from sonoforge.training.run_folder import read_config, read_results  # noqa: PLC0415 - needs yaml
 
-    preset = read_config(run).get("preset", PUBLISHED)
+    preset = read_config(run).get("gan.preset", PUBLISHED)
     try:
         studies = read_results(run)["studies"]
         bests = {name: study["best"] for name, study in studies.items() if name in RECIPES and study["best"]}
     except (OSError, ValueError, LookupError, TypeError):
         bests = {}
     if not bests:
-        raise SonoforgeError(f"{run}: found no best trial of a recipe, expected a finished run of sonoforge tune")
+        raise SonoforgeError(f"{run}: not a finished run of gan search: it has no best trial of a recipe")
     return {
         name if preset == PUBLISHED else f"{name}:{preset}": {
             key: best[key] for key in NAMES if best.get(key) is not None

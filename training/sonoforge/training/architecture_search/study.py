@@ -1,10 +1,10 @@
-"""A search: the loop that asks what to try, has it trained and keeps how it ended, in one file of a run folder.
+"""A search: the loop that asks what to try, trains it and keeps the outcome, in one file of a run folder.
 
-One process alone writes ``study.db``, an SQLite file whose transactions survive a kill at any time; Optuna's own tools
-can open it.  What a trial tries depends on the seed, its number and the trials before it, and not on random numbers
-drawn earlier: a search that is killed and resumed goes on as it would have, and does no trial twice.
+Only one process writes ``study.db``, an SQLite file whose transactions survive a kill at any time; Optuna's own tools
+can open it.  A trial's values depend on the seed, its number and the trials before it, not on earlier random numbers:
+a killed and resumed search continues as it would have, and repeats no trial.
 
-Trials are done side by side, and each is chosen as a worker becomes free, by all that is known then: that depends on
+Trials run side by side, and each is chosen as a worker becomes free, by all that is known then, which depends on
 timing.  A study with a horizon chooses by the oldest trials alone, known or waited for: any number of workers leads to
 the same trials.
 """
@@ -22,47 +22,36 @@ from optuna.trial import FrozenTrial, TrialState
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.workers.workers import Reads, Workers
 
-# Which trainings of a search are given up early, by what those before them had at the same share of their budget.
+# Pruning: which trainings are given up early, by the measurements of earlier ones at the same share of their budget.
 #
-# Each rule is told what the trainings that ended before had measured, and what this one has so far.
-#
-# - ``median``: after a half and three quarters of the budget, worse than the median of the trainings that came to their
-#   end, as Optuna's ``MedianPruner`` decides.
-# - ``halving``: after a quarter and a half, worse than the median of all that came so far (Li et al., "A System for
+# - ``median``: at a half and three quarters of the budget, worse than the median of the complete trainings, as in
+#   Optuna's ``MedianPruner``.
+# - ``halving``: at a quarter and a half, worse than the median of all that came so far (Li et al., "A System for
 #   Massively Parallel Hyperparameter Tuning", MLSys 2020, with a factor of two).
-# - ``trend``: after a half, where the power law through the last two measurements does not lead below the median of
-#   those that came to their end.
+# - ``trend``: at a half or later, if the power law through the last two measurements ends above the median of the
+#   complete trainings.
 
-MEASUREMENTS = 4
-"""Of the metric in a training, at equal shares of its budget; the last at its end."""
-LEAST = 4
-"""Trainings that a median is of."""
-RUNGS = (1, 2)
-"""Measurements after which ``halving`` gives half of the trainings up."""
+MEASUREMENTS = 4  # of the metric in a training, at equal shares of its budget, the last at its end
+LEAST = 4  # trainings behind a median
+RUNGS = (1, 2)  # measurements after which ``halving`` gives half of the trainings up
 
-Reports = tuple[tuple[int, float], ...]
-"""The measurements of a training so far: number, from 1, and the metric."""
+Reports = tuple[tuple[int, float], ...]  # the measurements of a training so far: number, from 1, and the metric
 
 
 class Past(NamedTuple):
-    """What an ended training measured."""
+    """The measurements of an ended training."""
 
     complete: bool  # whether it came to the end of its budget
     reports: Reports
 
 
 def gives_up(rules: Sequence[str], past: Sequence[Past], own: Reports) -> bool:
-    """Return whether any of these `RULES` gives a training up after its last measurement; ``own`` has one at least."""
+    """Whether any of these `RULES` gives a training up after its last measurement, of at least one."""
     known = [(one.complete, dict(one.reports)) for one in past]
     return any(RULES[rule](known, own) for rule in rules)
 
 
 _Known = Sequence[tuple[bool, Mapping[int, float]]]
-
-
-def _never(past: _Known, own: Reports) -> bool:
-    del past, own
-    return False
 
 
 def _median(past: _Known, own: Reports) -> bool:
@@ -89,13 +78,18 @@ def _trend(past: _Known, own: Reports) -> bool:
     return extrapolated(number - 1, before, value) > statistics.median(ends)
 
 
-RULES = {"none": _never, "median": _median, "halving": _halving, "trend": _trend}
+RULES: dict[str, Callable[[_Known, Reports], bool]] = {
+    "none": lambda past, own: False,
+    "median": _median,
+    "halving": _halving,
+    "trend": _trend,
+}
 
 
 def extrapolated(number: int, before: float, after: float) -> float:
-    """Return where the power law through measurements ``number`` and the next leads at the last one.
+    """Return where the power law through measurements ``number`` and the next ends.
 
-    KID, which has no bias, may be negative; then, and where it rises, the last value stands.
+    The last value stands where KID rises or, having no bias, is negative.
     """
     if not 0 < after < before:
         return after
@@ -106,24 +100,22 @@ def extrapolated(number: int, before: float, after: float) -> float:
 FILE = "study.db"
 LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
 COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
-ENDED = (COMPLETE, OUT_OF_TIME)
-"""How a trial may end, and with which of these it has come to the end of its budget."""
+ENDED = (COMPLETE, OUT_OF_TIME)  # the states at the end of a trial's budget
 _STATE, _VALUES, _DETAILS = "state", "values", "details"  # attributes of Optuna's trial
 
 Value = str | int | float | None
 Values = dict[str, Value]
-Rank = tuple[float, float]
-"""The order of trials, the best lowest: further measurements first, then the metric at the last one."""
+Rank = tuple[float, float]  # the order of trials, the best lowest: by progress, then by the last metric
 WORST: Rank = (1.0, float("inf"))  # of a training that diverged
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a study: what it tries, and how it ended as far as that is known."""
+    """One training of a study: its values, and its outcome as far as it is known."""
 
     study: str
     number: int  # from 0
-    values: Values  # what it tries, by name; empty: not chosen yet
+    values: Values  # by name; empty: not chosen yet
     state: str = ""  # `COMPLETE`, `OUT_OF_TIME`, `PRUNED` or `DIVERGED`; empty: not ended yet
     reports: Reports = ()
     # Figures at the last measurement, seconds of training, why it diverged: JSON.
@@ -146,7 +138,7 @@ class Trial:
 
     @property
     def rank(self) -> Rank | None:
-        """Its place among others: those that came to their end, then by measurements; None as long as it is unknown."""
+        """Its place among others; None while it is unknown."""
         if not self.ended:
             return None
         if self.state == DIVERGED or not self.reports:
@@ -156,18 +148,18 @@ class Trial:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that have ended, the best first, and the earlier one of two equal ones."""
+    """Return the ended trials, the best first; ties go to the earlier one."""
     ended = [(trial.rank, trial.number, trial) for trial in trials if trial.rank is not None]
     return [trial for _, _, trial in sorted(ended, key=lambda own: own[:2])]
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """Return the best trial; None as long as none has been measured."""
+    """Return the best trial; None before any was measured."""
     return next((trial for trial in ranked(trials) if trial.rank != WORST), None)
 
 
 class Strategy(Protocol):
-    """What a study searches, and how it chooses what to try next."""
+    """What a study searches, and how it chooses the next trial."""
 
     @property
     def name(self) -> str:
@@ -178,12 +170,12 @@ class Strategy(Protocol):
         """Trials in all."""
 
     def horizon(self, number: int) -> int | None:
-        """Number of the oldest trials by which a trial is chosen once they have ended; None: by all that have then."""
+        """Return how many of the oldest trials a trial is chosen by; None: all that have ended."""
 
     def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
-        """Choose what a trial, Optuna's own, tries; the same arguments give the same answer.
+        """Choose the values of a trial, Optuna's own; the same arguments give the same answer.
 
-        ``before`` are all trials before it, those beyond the horizon as if they were under way.
+        ``before`` are all earlier trials, those beyond the horizon as if they were under way.
         """
 
     def inheritable(self, trials: Sequence[Trial]) -> set[int]:
@@ -191,7 +183,7 @@ class Strategy(Protocol):
 
 
 def open_storage(file: Path) -> optuna.storages.BaseStorage:
-    """Open the file that studies are kept in, or begin it.
+    """Open the file of the studies, or begin it.
 
     Raises:
         SonoforgeError: It cannot be read or written.
@@ -201,7 +193,7 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
     except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many
         raise SonoforgeError(
-            f"{file}: found no file of studies that can be opened ({reason(error)}); leave out --resume to start again"
+            f"{file}: not a readable file of studies ({reason(error)}); leave out --resume to start again"
         ) from error
 
 
@@ -225,9 +217,9 @@ class Study:
         return best_of(self.trials)
 
     def wanted(self) -> Iterator[Trial | None]:
-        """Yield the trials to do, each chosen when its turn is: those that were under way, then new ones.
+        """Yield the trials to do, each chosen when its turn comes: those that were under way, then new ones.
 
-        None where the next cannot be chosen before another has ended.
+        None means that the next cannot be chosen before another has ended.
         """
         for number in [trial.number for trial in self.trials if not trial.ended]:
             if not self.trials[number].values:  # a kill came before it was chosen
@@ -243,18 +235,18 @@ class Study:
             yield self.trials[number]
 
     def past(self, number: int) -> tuple[Past, ...]:
-        """Return what a trial may be compared with: the trials within its horizon that have ended."""
+        """Return the ended trials that a trial may be compared with: those within its horizon."""
         known = self.trials[: self.strategy.horizon(number)]
         return tuple(Past(trial.complete, trial.reports) for trial in known if trial.ended and trial.number != number)
 
     def tell(self, ended: Trial) -> None:
-        """Keep how a trial ended."""
+        """Record how a trial ended."""
         trial = self._trial(ended.number)
         for number, value in ended.reports:
             trial.report(value, number)
         trial.set_user_attr(_DETAILS, ended.details)
         trial.set_user_attr(_STATE, ended.state)
-        # One that diverged counts as the worst, too: as a failure it would not count at all.
+        # A diverged one counts as the worst: as a failure it would not count at all.
         state = TrialState.COMPLETE if ended.complete else TrialState.PRUNED
         self.optuna.tell(ended.number, ended.metric if ended.complete else None, state)
         self.trials[ended.number] = ended
@@ -263,7 +255,7 @@ class Study:
         """Return the share of each parameter in the variance of the metric, the largest first.
 
         By fANOVA (Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML
-        2014), over complete trials and the parameters that all trials have.
+        2014), over complete trials and their common parameters.
 
         Raises:
             SonoforgeError: Fewer than `LEAST_COMPLETE` complete trials.
@@ -272,7 +264,7 @@ class Study:
         if complete < LEAST_COMPLETE:
             raise SonoforgeError(
                 f"importances of {self.name}: found {complete} complete trials, expected at least {LEAST_COMPLETE}; "
-                "give more --trials, or --pruner none"
+                "give more --trials, or --set search.pruner=none"
             )
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32)
         found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator)
@@ -290,7 +282,7 @@ class Study:
         self.trials[number] = Trial(self.name, number, values)
 
     def _trial(self, number: int) -> optuna.Trial:
-        """Return a trial of this study that was begun, perhaps by a process that was killed since."""
+        """Return a trial of this study that was begun, perhaps by an earlier process."""
         study = self._storage.get_study_id_from_name(self.name)
         return optuna.Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study, number))
 
@@ -310,7 +302,7 @@ def search(
     task: Callable[[Trial], Any],
     reads: Reads | None = None,
 ) -> Iterator[Trial]:
-    """Do all trials that are missing, of one study after the other, and yield each once it is kept.
+    """Do all missing trials, of one study after the other, and yield each once it is recorded.
 
     ``run`` is a module-level function of a task, which ``task`` makes of a trial; ``reads``: see `Workers.run`.
     """

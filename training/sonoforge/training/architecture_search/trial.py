@@ -1,6 +1,6 @@
-"""The training of one trial, measured at equal shares of its budget, which may end it early; and what all read.
+"""The training of one trial, measured at equal shares of its budget, and perhaps ended early by them.
 
-A trial whose process is killed continues from its last checkpoint; one that has ended is not begun again.
+A trial whose process is killed continues from its last checkpoint; an ended one is not begun again.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from sonoforge.training.architecture_search.study import (
     Trial,
     gives_up,
 )
-from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
 from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats
+from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.start_from import read_starting_weights
@@ -45,20 +45,20 @@ from sonoforge.training.run_folder import log_to
 
 METRICS = ("kid", "fid")
 RECORD = "trial.json"
-SECONDS = 0.3  # that a generator runs, of whose runs the quickest tells its latency
+SECONDS = 0.3  # of timing a generator, whose quickest run is its latency
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """How to come by the images and networks of one recipe, in any process."""
+    """Where the images and networks of one recipe come from, in any process."""
 
     data: tuple[str, ...]  # see `load.ImageSource`
     cache: Path  # folder of decoded images
     settings: GanSettings  # as the user gave them, with the recipe and the feature space
     device: str
-    apart: float  # share of the images that no trial reads
+    apart: float  # share of the images read by no trial
     groups_from: str = ""  # see `load.ImageSource`
-    fingerprint: str = ""  # of the images that trials read; empty: not known yet
+    fingerprint: str = ""  # of the trials' images; empty: not known yet
 
     def read(self) -> TrainingSet:
         """Read the images.
@@ -72,19 +72,19 @@ class Source:
 
 
 class Opened(NamedTuple):
-    """What a `Source` leads to."""
+    """An opened `Source`."""
 
-    images: TrainingSet  # that trials read
-    apart: TrainingSet | None  # that none reads
+    images: TrainingSet  # read by the trials
+    apart: TrainingSet | None  # read by none
     settings: GanSettings  # of the source
     device: str
-    pretrained: Pretrained  # what the settings name
-    seed: int  # of the choice of images that are held out, the same in every trial
+    pretrained: Pretrained
+    seed: int  # of the held-out images, the same in every trial
     recipe: Recipe  # with the user's settings
 
 
 def with_space(source: Source) -> Source:
-    """Choose the feature space of the metrics where neither the user nor a perceptual term has.
+    """Choose the feature space of the metrics if neither the user nor a perceptual term has one.
 
     Raises:
         SonoforgeError: See `spaces.choose_space`.
@@ -101,15 +101,14 @@ def open_source(source: Source, seed: int) -> Opened:
     """Read the images and open the networks of one recipe; the seed chooses the images that are set apart.
 
     Raises:
-        SonoforgeError: Bad settings or images, or others than where the search was begun.
+        SonoforgeError: Bad settings or images, or other images than at the start of the search.
     """
     images, apart = source.read(), None
     if source.apart:
         images, apart = set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
     if source.fingerprint not in ("", images.fingerprint):
         raise SonoforgeError(
-            f"{', '.join(source.data)}: found other images here than where the search was begun; give each machine the "
-            "same"
+            f"{', '.join(source.data)}: differ from the images with which the search began; give each machine the same"
         )
     settings = source.settings
     pretrained = open_pretrained(settings, source.device)
@@ -117,7 +116,7 @@ def open_source(source: Source, seed: int) -> Opened:
 
 
 def keep_sources(folder: Path, opened: Opened) -> None:
-    """Keep the content hash of each image file in a run folder.
+    """Record the content hash of each image file in a run folder.
 
     Raises:
         SonoforgeError: The run was begun with other images.
@@ -134,10 +133,10 @@ class Rules:
     """How the trials of a study are measured and ended."""
 
     seed: int
-    metric: str  # that the search minimises, of `METRICS`
-    pruners: tuple[str, ...]  # of `pruning.RULES`
-    minutes: float | None = None  # that a trial may train
-    network: str = "generator"  # that is searched, or `discriminator`
+    metric: str  # to minimise, of `METRICS`
+    pruners: tuple[str, ...]  # of `study.RULES`
+    minutes: float | None = None  # time limit of a trial
+    network: str = "generator"  # the searched one, or `discriminator`
 
 
 class TrialTask(NamedTuple):
@@ -154,20 +153,20 @@ class TrialTask(NamedTuple):
 
 
 def trial_folder(run: Path, study: str, number: int) -> Path:
-    """Return where a trial is kept in the run folder."""
+    """Return a trial's folder in the run folder."""
     return run / study / f"trial-{number:04d}"
 
 
 def reads(task: TrialTask) -> tuple[Path, ...]:
-    """Return what a trial reads from the run folder: what it has done so far, and the weights that it inherits."""
+    """Return the folders that a trial reads: its own, and that of the weights that it inherits."""
     return (task.folder,) if task.weights is None else (task.folder, task.weights)
 
 
 def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
-    """Make a training with these settings ready, with a tick at each measurement, perhaps from a trial's weights.
+    """Prepare a training with a tick at each measurement, perhaps from an earlier trial's weights.
 
     Raises:
-        SonoforgeError: Settings that do not go together, or too few images.
+        SonoforgeError: Settings that do not fit together, or too few images.
     """
     pretrained = opened.pretrained
     if weights is not None:
@@ -177,7 +176,7 @@ def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = 
 
 
 def run_trial(task: TrialTask) -> Trial:
-    """Train what is asked, or go on with it, and keep how it ended as ``trial.json``."""
+    """Train a trial, or continue it, and record its end as ``trial.json``."""
     path, rules = task.folder / RECORD, task.rules
     if path.is_file():
         return _with(task.trial, json.loads(path.read_text(encoding="utf-8")))
@@ -198,7 +197,7 @@ def run_trial(task: TrialTask) -> Trial:
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
-    details |= {"seconds": _seconds(rows), "seed": training.settings.seed, "why": why, **_costs(task, training)}
+    details |= {"seconds": training_seconds(rows), "seed": training.settings.seed, "why": why, **_costs(task, training)}
     record = {"state": state, "reports": watch.reports, "details": details}
     write_json(path, record)
     return _with(task.trial, record)
@@ -210,7 +209,7 @@ def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
 
 
 def _costs(task: TrialTask, training: Training) -> dict[str, float]:
-    """Return the parameters of the network that is searched, and how long a generator takes for an image."""
+    """Return the parameters of the searched network, and a generator's time for an image."""
     generator, discriminator = outline_networks(training.recipe, training.options, training.seen)
     searched = generator if task.rules.network == "generator" else discriminator
     costs = {"parameters": float(sum(parameter.numel() for parameter in searched.parameters()))}
@@ -220,9 +219,9 @@ def _costs(task: TrialTask, training: Training) -> dict[str, float]:
 
 
 def generator_latency(folder: Path) -> float:
-    """Return the milliseconds that a training's generator takes for one image, by PyTorch on one thread of a CPU.
+    """Return the milliseconds that a training's generator takes for one image, in PyTorch on one thread of a CPU.
 
-    The least of some runs, which what else the machine is doing changes least.
+    The least of some runs, which other load affects least.
     """
     from torch.utils.benchmark import Timer  # noqa: PLC0415 - brings setuptools, which takes a second
 
@@ -246,7 +245,7 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _only_errors_on_stderr() -> Iterator[None]:
-    """Leave what a training says to ``log.txt`` while inside: of a hundred of them nobody reads it as it scrolls by."""
+    """Send a training's messages only to ``log.txt``: nobody reads those of a hundred trainings."""
     with contextlib.ExitStack() as stack:
         for handler in stderr_handlers():
             stack.callback(handler.setLevel, handler.level)
@@ -254,20 +253,14 @@ def _only_errors_on_stderr() -> Iterator[None]:
         yield
 
 
-def _seconds(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Sum up the seconds of training; those of steps that a killed process lost count once."""
-    steps = [0, *(row["step"] for row in rows)]
-    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, steps, strict=False)))
-
-
 class _Watch:
-    """The ``stop`` of `train_gan`: looks at each new measurement, and at the clock."""
+    """The ``stop`` of `train_gan`: watches new measurements, and the clock."""
 
     def __init__(self, task: TrialTask, steps: int) -> None:
         self._task, self._steps = task, steps
         self._begun, self._left = time.monotonic(), math.inf
         if task.rules.minutes is not None:
-            self._left = 60 * task.rules.minutes - _seconds(read_stats(task.folder, steps))
+            self._left = 60 * task.rules.minutes - training_seconds(read_stats(task.folder, steps))
         self._size = -1
         self.gave_up = False
         self.reports: list[tuple[int, float]] = []
@@ -281,9 +274,9 @@ class _Watch:
         return self.gave_up or time.monotonic() - self._begun > self._left
 
     def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
-        """Report the measurements that are new; those are numbered by the share of the budget at which they lie.
+        """Report new measurements, numbered by their share of the budget.
 
-        Where the time is over, one before the first share counts for it.
+        When the time is ``over``, one before the first share counts for it.
         """
         for row in rows:
             number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
@@ -292,6 +285,5 @@ class _Watch:
             if self.gave_up or value is None or number < 1 or number in known:
                 continue
             self.reports.append((number, value))
-            # What has come to its end is not given up.
             judged = gives_up(self._task.rules.pruners, self._task.past, tuple(self.reports))
             self.gave_up = judged and row["step"] < self._steps

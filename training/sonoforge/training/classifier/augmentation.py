@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 Pixels = NDArray[np.uint8]
 VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6, "geometry": 6}
-"""Kinds of augmentation, and how many variants of an image are cached where blocks are frozen."""
+"""Kinds of augmentation, and how many variants of an image are cached for frozen blocks."""
 IN_WORDS = {
     "none": "",
     "flip": "left-right flips",
@@ -25,16 +25,16 @@ _EVEN = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Change:
-    """One random change of images of one size: where each pixel goes, and then what grey level it gets."""
+    """One random change of images of one size: of places first, then of grey levels."""
 
     flip: bool
-    # (a, b, c, d, e, f): output (x, y) shows input (a x + b y + c, d x + e y + f), as Pillow has it; None: itself.
+    # Pillow's (a, b, c, d, e, f): output (x, y) shows input (a x + b y + c, d x + e y + f); None: unchanged.
     affine: tuple[float, ...] | None = None
     look: Callable[[Image.Image], Image.Image] | None = None
-    look_may_move: bool = False  # whether ``look`` may also move pixels, as TrivialAugment's operations do
+    look_may_move: bool = False  # whether ``look`` may also move pixels, as in TrivialAugment
 
     def place(self, pixels: Pixels) -> Pixels:
-        """Move an image (S, S, 3), or a mask (S, S), without changing its levels; what comes from outside is black."""
+        """Move an image (S, S, 3) or a mask (S, S) without changing its levels, with black outside."""
         flipped = pixels[:, ::-1] if self.flip else pixels
         if self.affine is None:
             return flipped
@@ -44,7 +44,7 @@ class Change:
     def place_mask(self, mask: Pixels) -> Pixels:
         """Move a mask (S, S) as `apply` moves its image.
 
-        An even picture tells whether ``look`` moves: then black comes in from outside; grey levels alone stay even.
+        An even picture shows whether ``look`` moves pixels: only then does black come in from outside.
         """
         placed = np.ascontiguousarray(self.place(mask))
         if self.look is None or not self.look_may_move:
@@ -69,10 +69,9 @@ def draw_change(kind: str, side: int, rng: np.random.Generator) -> Change:
     ``classical`` flips left-right, zooms by 0.85..1.15, shifts by up to 8 % and changes brightness and
     contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.  ``trivial`` flips
     left-right and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021,
-    wide space), which turn by up to 135 degrees, shear, shift or change grey levels: the published recipe as it is, so
-    what its operation does is all in `Change.look`.
+    wide space), which turn by up to 135 degrees, shear, shift or change grey levels, all in `Change.look`.
     ``geometry`` flips left-right, turns by up to 12 degrees, shears by 0.1, zooms by 0.78..1.16, changes the sides'
-    ratio by up to 43 %, shifts by up to 8 %, and changes gain and gamma: what another scanner, depth or hand does.
+    ratio by up to 43 %, shifts by up to 8 %, and changes gain and gamma, as another scanner, depth or hand would.
     """
     flip = bool(rng.random() < 0.5)
     if kind == "none":

@@ -1,14 +1,11 @@
 """Fine-tune MobileNetV2: one loop for whole images and for cached feature maps of frozen blocks.
 
-With the first ``frozen_blocks`` blocks frozen, their output is a fixed function of the image.  It is
-computed once for each image and augmented variant and the remaining blocks are trained on the cached
-maps: about seven times less work a step, the same result as running the frozen blocks every time.
+The output of the first ``frozen_blocks`` blocks is a fixed function of the image.  It is computed once for each image
+and augmented variant, and the remaining blocks are trained on the cached maps: about seven times less work a step.
 
-Several networks distilled into one, so that a phone gets the ensemble's answer from one small file.
-
-The student is shown what the teachers are shown, in the very view that both see, and learns their mean answer (Hinton,
-Vinyals & Dean, arXiv 1503.02531; the same view for both: Beyer et al., Knowledge distillation: a good teacher is
-patient and consistent, CVPR 2022).
+*Distillation* puts an ensemble's answer into one small network.  The student learns the teachers' mean answer to the
+very view that they all see (Hinton, Vinyals & Dean, arXiv 1503.02531; Beyer et al., Knowledge distillation: a good
+teacher is patient and consistent, CVPR 2022).
 """
 
 from __future__ import annotations
@@ -54,34 +51,33 @@ OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "ad
 
 
 class Batch(NamedTuple):
-    """What the trained blocks read of B images, and what that shows where it is not the image's own class."""
+    """Input of the trained blocks for B images, and what each view shows and teaches."""
 
     inputs: Tensor  # (B, ...)
     labels: Indices | None = None  # (B,) None: the images' own
-    teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
+    teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach the first step, see `losses`; None: all
     crops: NDArray[np.bool_] | None = None  # (B,) whether it is a part of a scan; None: all are whole
-    answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `fine_tuning`
-    outlines: Outlines | None = None  # where the lesions are, if that is learnt, too
+    answers: Tensor | None = None  # (B, classes) the teachers' probabilities
+    outlines: Outlines | None = None  # of the lesions, if these are learned, too
 
 
 class TrainingInputs(NamedTuple):
-    """What the trained blocks read, and what is measured of them.
+    """Training images.
 
-    ``batch(indices, rng)`` gives a `Batch` of image indices (B,); ``labels`` are the true classes (N,).  ``measure``,
-    if any, is given the network after each epoch, as training would return it there, and answers with figures for the
-    epoch's row.
+    ``batch(indices, rng)`` returns a `Batch` of image indices (B,); ``labels`` are the true classes (N,).  ``measure``,
+    if any, gets the network after each epoch, as training would return it then, and adds figures to the epoch's row.
     """
 
     batch: Callable[[Indices, np.random.Generator], Batch]
     labels: Indices
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
-    frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, their sum N; None: once each
-    healthy: int | None = None  # the healthy class, with hierarchical heads, see `losses`; None: one softmax
-    healthy_share: float = 0.5  # of scans that the network will see, with hierarchical heads
+    frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, N in sum; None: once each
+    healthy: int | None = None  # the healthy class of hierarchical heads, see `losses`; None: one softmax
+    healthy_share: float = 0.5  # expected among new scans, with hierarchical heads
 
     def only(self, chosen: Indices) -> TrainingInputs:
-        """Serve the images at these indices alone."""
+        """Serve only the images at these indices."""
         batch, own = self.batch, None if self.weights is None else self.weights[chosen]
         shown = None if self.frequencies is None else self.frequencies[chosen] / self.frequencies[chosen].mean()
 
@@ -119,7 +115,7 @@ def forward_from(net: Any, block: int, inputs: Tensor) -> Tensor:
 
 
 def class_weights(labels: Indices, classes: int, device: torch.device) -> Tensor:
-    """Weights N / (C n_c) of the classes (C,), which make rare classes count as much as frequent ones."""
+    """Return weights N / (C n_c) of the classes (C,), so that rare classes count as much as frequent ones."""
     counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32, device=device)
 
@@ -135,11 +131,11 @@ def fit(
 ) -> list[EpochRow]:
     """Train the blocks after the frozen ones and the classifier, in place.
 
-    Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``
-    ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).  A checkpoint of a shorter
-    training is continued, too; the rates of ``one-cycle`` are then, from there on, those of the new length.
+    Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``, which is
+    written every epoch, ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).  A
+    shorter training can be continued, too; ``one-cycle`` then has the rates of the new length from there on.
 
-    ``inputs`` serve the input of block ``settings.frozen_blocks``; ``checkpoint`` is written after every epoch.
+    ``inputs`` serve the input of block ``settings.frozen_blocks``.
 
     Returns:
         One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
@@ -155,8 +151,8 @@ def fit(
         history = training.restore(checkpoint)
         if len(history) > settings.epochs:
             raise SonoforgeError(
-                f"{checkpoint}: found {len(history)} epochs, expected at most {settings.epochs}; give --epochs "
-                f"{len(history)} or more, or leave out --resume to start again"
+                f"{checkpoint}: has {len(history)} epochs, more than {settings.epochs}; give --epochs {len(history)} "
+                "or more, or leave out --resume to start again"
             )
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
     for epoch in range(len(history), settings.epochs):
@@ -178,7 +174,7 @@ def fit(
 
 
 class _Training:
-    """A network while it is trained: with its optimiser, schedule, averaged weights and, if any, outline head."""
+    """A network in training, with its optimiser, schedule, averaged weights and outline head."""
 
     def __init__(self, net: Any, inputs: TrainingInputs, settings: ClassifierSettings, seed: int) -> None:
         self.net, self.inputs, self.settings, self.seed = net, inputs, settings, seed
@@ -190,7 +186,7 @@ class _Training:
                 torch.manual_seed(derive_seed(seed, "outline head"))
                 net.outline = OutlineHead().to(device)
             trained += net.outline.parameters()
-        # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
+        # Images left after the last full batch are skipped: a batch of one has no statistics.
         self.batch = min(settings.batch, len(labels))
         self.steps = max(1, len(labels) // self.batch)
         self.optimizer = OPTIMISERS[settings.optimiser](
@@ -213,7 +209,7 @@ class _Training:
         self.shown = Shown(device)
 
     def epoch(self, epoch: int) -> EpochRow:
-        """Train on every image once, or as often as its frequency says."""
+        """Train on every image once, or according to its frequency."""
         rng = np.random.default_rng(derive_seed(self.seed, "order and augmentation", epoch))
         order = rng.permutation(len(self.target)).astype(np.int64)
         if self.inputs.frequencies is not None:
@@ -237,42 +233,31 @@ class _Training:
         }
 
     def _step(self, chosen: Indices, rng: np.random.Generator) -> tuple[float, int]:
-        """Learn from one batch; return its loss and how many images were answered rightly."""
+        """Learn from one batch; return its loss and number of right answers."""
         place = torch.from_numpy(chosen).to(self.device)
         view = self.inputs.batch(chosen, rng)
         truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
-        logits, outlines = self._answer(view)
+        split = max(self.start_block, OUTLINE_BLOCK)
+        with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
+            maps = self.net.features[self.start_block : split](view.inputs)
+            logits = forward_from(self.net, split, maps).float()
         loss = self._loss(logits, view, truth, None if self.image_weights is None else self.image_weights[place])
-        if outlines is not None and view.outlines is not None:
-            loss = loss + self.settings.outlines * outline_loss(outlines, view.outlines)
+        if self.settings.outlines and view.outlines is not None:
+            loss = loss + self.settings.outlines * outline_loss(self.net.outline(maps.float()), view.outlines)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
         return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
 
-    def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the logits (B, classes), and those of the outlines where they are learnt."""
-        learnt = bool(self.settings.outlines)
-        split = max(self.start_block, OUTLINE_BLOCK)
-        with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
-            maps = self.net.features[self.start_block : split](view.inputs)
-            logits = forward_from(self.net, split, maps)
-        return logits.float(), self.net.outline(maps.float()) if learnt else None
-
     def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
-        smoothing = self.settings.label_smoothing
         if view.answers is not None:
-            # The teachers' answers are smooth already, and by class they were weighted themselves.
+            # The teachers' answers are smooth already, and their training was weighted by class.
             return _class_loss(logits, view.answers.to(self.device), each, None, 0)
-        if self.inputs.healthy is not None:
-            return self._hierarchical_loss(logits, view, truth, each, self.inputs.healthy)
-        return _class_loss(logits, truth, each, self.class_weights, smoothing)
-
-    def _hierarchical_loss(
-        self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int
-    ) -> Tensor:
-        """Return the sum of the losses of both steps, each over the views that teach it."""
+        healthy, smoothing = self.inputs.healthy, self.settings.label_smoothing
+        if healthy is None:
+            return _class_loss(logits, truth, each, self.class_weights, smoothing)
+        # The sum of the losses of both steps, each over the views that teach it.
         nothing = np.zeros(len(truth), np.bool_)
         crops = torch.from_numpy(nothing if view.crops is None else view.crops).to(self.device)
         teaches = torch.from_numpy(~nothing if view.teaches_lesion is None else view.teaches_lesion).to(logits)
@@ -280,18 +265,18 @@ class _Training:
         weights = torch.ones_like(teaches) if each is None else each
         self.shown.add(crops, ill, teaches * weights)
         prior = self.shown.log_odds(crops)
-        first, second = hierarchical_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
+        first, second = hierarchical_losses(logits, truth, healthy, smoothing, prior)
         return hierarchical_loss(first, second, teaches, ill.to(first), weights)
 
     def result(self) -> dict[str, Tensor]:
-        """Return the averaged weights of the trained part, for scans as they come."""
+        """Return the averaged weights of the trained part, adjusted to the expected share of healthy scans."""
         state = {key: value.clone() for key, value in self.average.items()}
         if self.inputs.healthy is not None:
             add_prevalence(state[_BIAS], self.inputs.healthy, self.inputs.healthy_share)
         return state
 
     def measured(self, measure: Callable[[Any], EpochRow]) -> EpochRow:
-        """Measure the network with its averaged weights, and give it back the ones that are trained."""
+        """Measure the network with its averaged weights, then restore the trained ones."""
         trained = {key: self.net.state_dict()[key].clone() for key in self.average}
         self.net.load_state_dict(self.result(), strict=False)
         row = measure(self.net)
@@ -299,7 +284,7 @@ class _Training:
         return row
 
     def save(self, checkpoint: Path, history: list[EpochRow]) -> None:
-        """Write all that the next epoch needs."""
+        """Write everything that the next epoch needs."""
         state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
         state["shown"] = self.shown.counts
@@ -308,7 +293,7 @@ class _Training:
         atomic.write_bytes(checkpoint, buffer.getvalue())
 
     def restore(self, checkpoint: Path) -> list[EpochRow]:
-        """Read what `save` wrote; return the rows of the epochs that are done."""
+        """Read what `save` wrote; return the rows of the finished epochs."""
         saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
         self.net.load_state_dict(saved["net"], strict=False)
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -325,10 +310,10 @@ class _Training:
 
 
 def draw_by_frequency(frequencies: NDArray[np.float64], rng: np.random.Generator) -> Indices:
-    """Draw as many indices as there are images, each as often as its frequency, rounded up or down; shuffled.
+    """Draw as many shuffled indices as there are images, each according to its frequency f, of mean 1.
 
-    Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): every image of frequency f, of mean
-    1, is drawn floor(f) or ceil(f) times, f times on average.
+    Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): an image is drawn floor(f) or
+    ceil(f) times, f times on average.
     """
     ends = np.cumsum(frequencies)
     ends *= len(ends) / ends[-1]
@@ -337,7 +322,7 @@ def draw_by_frequency(frequencies: NDArray[np.float64], rng: np.random.Generator
 
 
 def _class_loss(logits: Tensor, wanted: Tensor, each: Tensor | None, weight: Tensor | None, smoothing: float) -> Tensor:
-    """Return the mean cross-entropy with classes (B,) or probabilities (B, C), weighted by class and image if asked."""
+    """Return the mean cross-entropy with classes (B,) or probabilities (B, C), weighted by class and image."""
     if each is None:
         return F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing)
     own = F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing, reduction="none")
@@ -351,7 +336,7 @@ def _trained_state(net: Any, start_block: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay: float, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics; the decay warms up so that early steps fade fast."""
+    """Update the averaged weights and batch-norm statistics; the decay warms up so that early steps fade fast."""
     keep = min(decay, (1 + step) / (10 + step)) if decay else 0.0
     floating = [key for key, value in average.items() if value.is_floating_point()]
     torch._foreach_lerp_([average[key] for key in floating], [state[key] for key in floating], 1 - keep)
@@ -361,7 +346,7 @@ def _update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay:
 
 
 def taught_by(inputs: TrainingInputs, teachers: Sequence[Any], settings: ClassifierSettings) -> TrainingInputs:
-    """Serve the same views with the trained teachers' answers to them: the softmax of their mean logits."""
+    """Serve the same views with the teachers' answers: the softmax of their mean logits."""
     for teacher in teachers:
         teacher.eval()
     serve = inputs.batch

@@ -1,12 +1,11 @@
 """Where a classifier's weights start from: ImageNet, a bundle's network, a file, or random numbers.
 
-They are always reported, never silently replaced.  ``imagenet``: torchvision's own (downloaded once, or from torch's
-download folder); ``shipped``, or a bundle of one's own: its network, with the last layer where the classes are the
-same, refused where it has seen an image (`trained_on`); ``none``: random; else a ``.safetensors`` file with
-torchvision's key names.
+They are always reported and never silently replaced.  ``imagenet``: torchvision's own (downloaded once, or from torch's
+download folder); ``shipped``, or another bundle: its network, with the last layer if the classes are the same, refused
+if it has seen an image (`trained_on`); ``none``: random; else a ``.safetensors`` file with torchvision's key names.
 
-Where the user names none, it is the network that knows this kind of image and has seen none of them, if there is one:
-what that is worth is in ``training/studies/other-scanners``.
+By default, the shipped network is used for few images of its kind that it has not seen; its worth is measured in
+``training/studies/other-scanners``.
 """
 
 import hashlib
@@ -32,8 +31,8 @@ log = logging.getLogger(__name__)
 
 _IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
 _IMAGENET_ROUNDED = "cda332e4c3e385d8bb9eeff863360d5e25bdad793de9e8bc1cef360ba796876e"  # see `_rounded_digest`
-# Images up to which a network of other collections decides as well adapted as fine-tuned, and from which on it is no
-# better start than ImageNet; the figures: see above.
+# Below the first number of images, adapting a network of other collections is as good as fine-tuning it; from the
+# second on, it is no better start than ImageNet.
 _FEW, _MANY = 100, 500
 _STATISTICS, _BATCH_NORM = "batch-norm.npz", dict.fromkeys(("means", "variances"), ArrayKind(np.float32, ("N",)))
 _CHOICES = "expected imagenet, shipped, none, a bundle or a .safetensors file"
@@ -43,8 +42,8 @@ class Backbone(NamedTuple):
     """Initial weights.
 
     Attributes:
-        state: By torchvision's names: ``features.*`` and, of a network with these classes, ``classifier.*``.
-        source: One line that says where they come from.
+        state: By torchvision's names: ``features.*`` and, from a network with these classes, ``classifier.*``.
+        source: Their origin in one line.
         digest: See `weights_digest`.
     """
 
@@ -56,16 +55,16 @@ class Backbone(NamedTuple):
 def choose_weights(choice: str | None, cache: ImageCache) -> str:
     """Return the initial weights that the user named, or those that suit the images; the reason is logged.
 
-    Of images of another kind some are looked at; those of breast ultrasound are compared with the shipped network's
-    training images, about 45 core-milliseconds each the first time.
+    Breast ultrasound is compared with the shipped network's training images, about 45 core-milliseconds an image the
+    first time.
     """
     if choice:
         return choice
     if len(cache.hashes) >= _MANY:
-        log.info("initial weights: imagenet; with %d images or more the shipped ones are no better", _MANY)
+        log.info("initial weights: imagenet; from %d images on, the shipped ones are no better", _MANY)
         return "imagenet"
     if kind_of(cache.images, np.arange(len(cache.hashes))) != BREAST_ULTRASOUND:
-        log.info("initial weights: imagenet; the shipped network does not know this kind of image")
+        log.info("initial weights: imagenet; the shipped network was trained on another kind of image")
         return "imagenet"
     from sonoforge.training.classifier.trained_on import find_seen  # noqa: PLC0415 - needs OpenCV
 
@@ -74,26 +73,26 @@ def choose_weights(choice: str | None, cache: ImageCache) -> str:
     if seen:
         log.info("initial weights: imagenet; the shipped network was trained on %d of these images", len(seen))
         return "imagenet"
-    log.info("initial weights: shipped; it was trained on breast ultrasound, on none of these images")
+    log.info("initial weights: shipped; trained on breast ultrasound, but on none of these images")
     if len(cache.hashes) < _FEW and cache.dataset.classes == bundle.classes:
-        log.info("with fewer than %d labelled scans, sonoforge adapt decides as well, in seconds", _FEW)
+        log.info("with fewer than %d labelled scans, sonoforge adapt is as good, in seconds", _FEW)
     return "shipped"
 
 
 def load_backbone(choice: str, cache: ImageCache) -> Backbone:
-    """Open the initial weights that the user chose; a bundle is refused where it has seen an image of the data set.
+    """Open the chosen initial weights.
 
     Raises:
-        SonoforgeError: Nothing to download from, an unreadable file or bundle, or keys that do not fit.
+        SonoforgeError: A failed download, an unreadable file or bundle, or keys that do not fit.
         GateError: The bundle's network was trained on images of this data set.
     """
     if choice == "none":
-        log.warning("weights: none; the network starts from random numbers, expect a far lower accuracy")
+        log.warning("weights: none; the network starts from random numbers; expect a far lower accuracy")
         return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
         otherwise = (
-            "give --weights FILE, torchvision's MobileNetV2 as .safetensors, or --weights none to start from random "
-            "numbers"
+            "give --set classifier.weights=FILE, torchvision's MobileNetV2 as .safetensors, or --set "
+            "classifier.weights=none to start from random numbers"
         )
         weights = download_weights(_IMAGENET, otherwise)
         return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
@@ -101,8 +100,8 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
         return _network_of(bundle, cache)
     if Path(choice).with_name("model.json").is_file():
         raise SonoforgeError(
-            f"weights: {choice}: found the network of a run, expected its bundle, which says what it was trained on; "
-            f"make one with sonoforge export {Path(choice).parent.parent}"
+            f"weights: {choice}: give the run's bundle instead, which records the training images; make one with "
+            f"sonoforge export {Path(choice).parent.parent}"
         )
     weights = read_weights(Path(choice), _CHOICES)
     state, digest = _features_only(weights.state, choice), f"sha256 {weights.digest}"
@@ -111,11 +110,7 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
 
 
 def weights_digest(choice: str) -> str:
-    """Return what tells the weights of a choice from all others: a hash of their file, or the name of published ones.
-
-    Raises:
-        SonoforgeError: An unreadable file.
-    """
+    """Return a hash of the file of the chosen weights, or the name of published ones; SonoforgeError if unreadable."""
     if choice == "none":
         return ""
     if choice == "imagenet":
@@ -134,7 +129,7 @@ def _features_only(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
 
 
 def _rounded_digest(state: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of all numbers in half precision, so that it is one for files of either precision."""
+    """Return the SHA-256 of all numbers in half precision, the same for files of either precision."""
     numbers = hashlib.sha256()
     for value in state.values():
         if value.is_floating_point():
@@ -143,7 +138,7 @@ def _rounded_digest(state: dict[str, Tensor]) -> str:
 
 
 def _bundle(choice: str) -> Bundle[ClassifierManifest] | None:
-    """Open the classifier's bundle that was named; None where it is the name of something else."""
+    """Open the bundle that was named; None if the name is of something else."""
     if choice == "shipped":
         return open_bundle(None)
     return open_bundle(choice) if Path(choice).is_dir() or choice.endswith(".zip") else None
@@ -161,8 +156,8 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbo
 
     if _STATISTICS not in bundle.manifest.files:
         raise SonoforgeError(
-            f"weights: {bundle.path}: found an ensemble, expected a bundle of one network; train it with "
-            "--ensemble-size 1"
+            f"weights: {bundle.path}: is an ensemble; give a bundle of one network, trained with "
+            "classifier.ensemble_size=1"
         )
     refuse_seen(bundle, cache)
     graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
@@ -172,7 +167,7 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbo
     # A network with a zoomed second pass runs each of its convolutions twice, and one of its outline between them.
     own = [names for names in convolutions.items() if not names[0].startswith("outlines.")]
     load_folded(net, [(tensors[weight], tensors[bias]) for weight, bias in own])
-    # Those of its own training: the images at hand are test images, too.
+    # Of its own training, since the images at hand are test images, too.
     statistics = bundle.arrays(_STATISTICS, _BATCH_NORM)
     restore_batch_norm(net, torch.from_numpy(statistics["means"]), torch.from_numpy(statistics["variances"]))
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
@@ -186,7 +181,7 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbo
 
 
 def apply_backbone(net: Any, backbone: Backbone) -> None:
-    """Load initial weights into a torchvision ``MobileNetV2``; what they do not name stays as it is."""
+    """Load initial weights into a torchvision ``MobileNetV2``; other layers stay as they are."""
     if backbone.state:
         missing, unexpected = net.load_state_dict(backbone.state, strict=False)
         if unexpected or any(key.startswith("features.") for key in missing):

@@ -1,8 +1,8 @@
-"""What training hands to export: ``model/`` in a run folder, files only.
+"""``model/`` in a run folder: the files that training hands to export.
 
 ``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
 ``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors), `SIGNATURES`
-(what recognises copies of the training images, see `trained_on`).
+(which recognise copies of the training images, see `trained_on`).
 """
 
 from __future__ import annotations
@@ -53,35 +53,25 @@ class TrustRecord(TypedDict):
 
 
 class QualityRange(TypedDict):
-    """The usual values of a quality metric: its 1st and 99th percentile, in `ScanBands` its 5th and 95th."""
+    """Range of a quality metric: its 1st and 99th percentile, in `ScanBands` its 5th and 95th."""
 
     low: float
     high: float
 
 
 class TrainingRecord(TypedDict):
-    """What the model was trained on and how; ``images`` are prefixes of the content hashes.
-
-    ``data_images`` counts the images of the data set, of which it trained on ``count``; ``simulated`` counts those that
-    say that they are simulated.  ``groups`` are those of the training images, ``given_groups`` counts
-    those that came with the whole data set.
-    ``added`` has the images that the arm added to each class, ``generator`` the settings (`GanSettings`) of the
-    generators that drew them, empty where none did.  ``choice`` says where the settings were chosen, see
-    `choices.describe_choice`.  ``teachers`` is how many networks were distilled into each that answers,
-    ``settings`` those of the classifier (`ClassifierSettings`) but for what an arm stands for; ``collections`` are
-    those of the training images.
-    """
+    """What the model was trained on, and how."""
 
     data: str
-    data_images: int
-    simulated: int
-    count: int
+    data_images: int  # in the data set
+    simulated: int  # of these
+    count: int  # of these, trained on
     class_counts: dict[str, int]
-    groups: int
-    given_groups: int
-    added: dict[str, int]
-    generator: dict[str, Any]
-    choice: str
+    groups: int  # of the training images
+    given_groups: int  # that came with the data set
+    added: dict[str, int]  # by class, by the arm
+    generator: dict[str, Any]  # `GanSettings` of the generators that drew them, if any
+    choice: str  # where the settings were chosen, see `choices.describe_choice`
     fingerprint: str
     arm: str
     title: str
@@ -89,13 +79,13 @@ class TrainingRecord(TypedDict):
     epochs: int
     frozen_blocks: int
     ensemble_size: int
-    teachers: int
-    settings: dict[str, Any]
-    collections: list[str]
+    teachers: int  # distilled into each network
+    settings: dict[str, Any]  # `ClassifierSettings`, without the arm's changes
+    collections: list[str]  # of the training images
     mirror: bool
     weights: str
     seed: int
-    images: list[str]
+    images: list[str]  # prefixes of the content hashes
 
 
 class CollectionsRecord(TypedDict):
@@ -106,24 +96,20 @@ class CollectionsRecord(TypedDict):
 
 
 class ElsewhereRecord(TypedDict, total=False):
-    """What was measured in other runs of the same recipe, where their folders were given to ``export``."""
+    """Figures from other runs of the same recipe, whose folders were given to ``export``."""
 
-    left_out: CollectionsRecord  # each answered by networks that were trained on the others alone
+    left_out: CollectionsRecord  # each answered by networks trained on the others alone
     sealed: CollectionsRecord
     disturbed: dict[str, Robustness]  # by collection, of networks trained without it
-    teachers: dict[str, int]  # of the networks behind each of the above, where it is not the bundle's number
+    teachers: dict[str, int]  # behind each of the above, where the number is not the bundle's
 
 
 class EvaluationRecord(ArmFigures):
-    """Figures on held-out images of models trained with the same settings.
+    """Figures on held-out images of models trained with the same settings."""
 
-    ``near_duplicates`` counts the test images with a near-duplicate or an identical image in their own training set,
-    ``generator_reads`` those that a generator for their fold read; ``seed_accuracy`` has the accuracy of each seed.
-    """
-
-    near_duplicates: int
-    generator_reads: int
-    seed_accuracy: dict[str, float]
+    near_duplicates: int  # test images with a near-duplicate in their model's training
+    generator_reads: int  # test images that a generator for their fold read
+    seed_accuracy: dict[str, float]  # by seed
     protocol: str
     folds: int
     budget: str
@@ -134,7 +120,7 @@ class EvaluationRecord(ArmFigures):
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Everything that a bundle's manifest says of the model, as plain values."""
+    """Everything that a bundle's manifest says about the model, as plain values."""
 
     name: str
     version: str
@@ -149,10 +135,10 @@ class ModelRecord:
     training: TrainingRecord  # provenance
     evaluation: EvaluationRecord  # figures on held-out images
     intended_use: str
-    crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
+    crop: str = "none"  # row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
-    look: int | None = None  # side of each of two passes in pixels, see `models.zoomed_pass`; None: there is one
-    elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; stands in no run folder
+    look: int | None = None  # side of each of two passes in pixels, see `models.zoomed_pass`; None: one pass
+    elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; not in run folders
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -161,11 +147,9 @@ class ModelRecord:
 
 
 class ModelArrays(NamedTuple):
-    """What trust judges by, as a bundle's ``reference.npz`` has it, and images (N, S, S, 3) uint8, real and golden."""
+    """The trust reference, as in ``reference.npz`` of a bundle, and images (N, S, S, 3) uint8, real and golden."""
 
-    reference: dict[
-        str, NDArray[Any]
-    ]  # fields of `TrustReference` after ``trust_``, `NeighbourReference` ``neighbour_``
+    reference: dict[str, NDArray[Any]]  # `TrustReference` prefixed ``trust_``, `NeighbourReference` ``neighbour_``
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]
 
@@ -173,7 +157,7 @@ class ModelArrays(NamedTuple):
 def save_model(
     folder: Path, members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, signatures: bytes
 ) -> None:
-    """Write a trained model; ``model.json`` last, so that a folder with it is complete."""
+    """Write a trained model; ``model.json`` goes last and marks a complete folder."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         f"{index}.{key}": value.detach().cpu().contiguous()
@@ -197,9 +181,9 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         SonoforgeError: A file is missing or does not fit.
     """
     if not (folder / "model.json").is_file():
-        raise SonoforgeError(f"{folder}: no model.json; expected the model/ folder of a finished run or train")
+        raise SonoforgeError(f"{folder}: no model.json; give the model/ folder of a finished run or train")
     if not (folder / SIGNATURES).is_file():
-        raise SonoforgeError(f"{folder}: no {SIGNATURES}, expected it beside model.json; train again")
+        raise SonoforgeError(f"{folder}: no {SIGNATURES} beside model.json; train again")
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
@@ -223,6 +207,6 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
 
 
 def lacking(record: ModelRecord) -> list[str]:
-    """Name what a record lacks that a model card tells."""
+    """Return the names of values that a model card needs and a record lacks."""
     expected = TrainingRecord.__required_keys__ | EvaluationRecord.__required_keys__
     return sorted(expected - {*record.training, *record.evaluation})

@@ -1,4 +1,4 @@
-"""MobileNetV2 on images: built, run up to the frozen blocks, and asked by all members together."""
+"""MobileNetV2 on images: building it, running its frozen blocks, and answering with all members together."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 
 @contextlib.contextmanager
 def bfloat16(net: nn.Module, device: torch.device, *, enabled: bool) -> Iterator[None]:
-    """Run what is inside in bfloat16 autocast; weights stay in float32.
+    """Use bfloat16 autocast while inside; weights stay in float32.
 
-    On a CPU, the depthwise convolutions of stride 2 stay in float32, too: in bfloat16, their backward pass has no fast
-    kernel there and takes 3 to 40 times as long, half of the time of a whole training step.
+    On a CPU, depthwise convolutions of stride 2 stay in float32, too: their backward pass has no fast kernel in
+    bfloat16 and takes 3 to 40 times as long, half of the time of a training step.
     """
     slow: list[Any] = []
     if enabled and device.type == "cpu":
@@ -71,9 +71,9 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
 def frozen_features(
     net: Any, pixels: Pixels, settings: ClassifierSettings, variant: int, seed: int, device: torch.device
 ) -> Tensor:
-    """Run the frozen blocks once over one augmented variant of every image (N, S, S, 3): float32 (N, C, H, W).
+    """Run the frozen blocks over one augmented variant of every image (N, S, S, 3); returns float32 (N, C, H, W).
 
-    Variant 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
+    Variant 0 is the image itself, 1 its mirror image; `VARIANTS` has their number.
     """
     net.eval()
     rng = np.random.default_rng(derive_seed(seed, "augmentation variant", variant))
@@ -91,20 +91,20 @@ def frozen_features(
 
 
 def all_features(net: Any, pixels: Pixels, settings: ClassifierSettings, seed: int, device: torch.device) -> Tensor:
-    """Maps of every variant, float32 (V, N, C, H, W)."""
+    """Return the maps of every variant, float32 (V, N, C, H, W)."""
     variants = range(VARIANTS[settings.augmentation])
     return torch.stack([frozen_features(net, pixels, settings, variant, seed, device) for variant in variants])
 
 
 class Answers(NamedTuple):
-    """What the members say of N images: probabilities (N, classes) and mean embeddings (N, 1280)."""
+    """The members' answers to N images: probabilities (N, classes) and mean embeddings (N, 1280)."""
 
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float32]
 
 
 class Watched(NamedTuple):
-    """Images that are looked at after each epoch of a training that does not read them: as `answer` takes them."""
+    """Images to measure after each epoch of a training that does not read them, as `answer` takes them."""
 
     views: Sequence[Pixels | Tensor]
     labels: NDArray[np.int64]  # (N,) true classes
@@ -122,7 +122,7 @@ def measure(net: Any, watched: Watched, start_block: int, device: torch.device) 
 
 
 def pixel_views(pixels: Pixels, mirror: bool) -> tuple[Pixels, ...]:
-    """The images (N, S, S, 3), and with ``mirror`` their mirror images."""
+    """Return the images (N, S, S, 3) and, with ``mirror``, their mirror images."""
     return (pixels, pixels[:, :, ::-1]) if mirror else (pixels,)
 
 
@@ -135,7 +135,7 @@ def answer(
     *,
     look: int | None = None,
 ) -> Answers:
-    """Answer on the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
+    """Answer by the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
 
     With ``look``, each member runs twice on each view, see `models.zoomed_pass.run_twice`.
     """

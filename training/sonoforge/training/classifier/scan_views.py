@@ -1,11 +1,9 @@
-"""What a network that learns from pixels is shown of an image: the scan, or a crop with or without its lesion.
+"""The views of an image that a network learns from: the whole scan, or a crop with or without its lesion.
 
-Crops of a scan with its lesion, and without: scans without a lesion from collections that have none.
-
-Healthy scans come from few collections, so a network learns the collection instead.  Every scan with a lesion also
-shows healthy tissue of the same scanner: a crop beside the lesion is an example without one, a crop round it, of a
-size drawn from the same range, its counterpart with one.  Whole scans of a collection without healthy ones must then
-not teach whether there is a lesion, or "whole picture" would mean "lesion".
+Healthy scans come from few collections, so a network would learn to recognise these instead.  But every scan with a
+lesion also shows healthy tissue of the same scanner: a crop beside the lesion is a healthy example, and a crop around
+it its counterpart, of a size from the same range.  Whole scans of a collection without healthy ones must then not teach
+whether there is a lesion, or "whole picture" would mean "lesion".
 """
 
 from collections.abc import Sequence
@@ -18,14 +16,13 @@ from PIL import Image
 from torch import nn
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.training.classifier.augmentation import Pixels, draw_change
 from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
 from sonoforge.training.classifier.losses import HEALTHY, Outlines
 from sonoforge.training.classifier.network import bfloat16, to_tensor
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
-from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.masks import HALF
+from sonoforge.training.data.labelled_images import HALF, LabelledImages
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -38,7 +35,7 @@ _BLACK = 12  # mean grey level below which a crop shows nothing
 
 
 def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
-    """Return the smallest box around the lesion of a mask (H, W); None where it is empty."""
+    """Return the smallest box around the lesion of a mask (H, W); None if it is empty."""
     rows, columns = np.flatnonzero((mask >= HALF).any(axis=1)), np.flatnonzero((mask >= HALF).any(axis=0))
     if not len(rows):
         return None
@@ -46,7 +43,7 @@ def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
 
 
 def crop_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Generator) -> Box | None:
-    """Draw a crop of a picture (H, W) beside its lesion; None where none was found, as beside a large one."""
+    """Draw a crop of a picture (H, W) beside its lesion; None if none was found, as beside a large one."""
     height, width = levels.shape
     left, top, right, bottom = lesion
     for _ in range(_TRIES):
@@ -59,7 +56,7 @@ def crop_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Generato
 
 
 def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) -> Box:
-    """Draw a crop of a picture (height, width) that holds its whole lesion, however large that is."""
+    """Draw a crop of a picture (height, width) that contains its whole lesion."""
     spans = []
     for side, start, end in ((size[1], lesion[0], lesion[2]), (size[0], lesion[1], lesion[3])):
         least = max(round(SIDES[0] * side), end - start)
@@ -72,34 +69,29 @@ def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) ->
 
 def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
     """Draw a crop of a picture (height, width), as of a scan without a lesion."""
-    nothing = (size[1], size[0], 0, 0)  # no place of a crop leaves a part of it out
-    return crop_around(size, nothing, rng)
+    return crop_around(size, (size[1], size[0], 0, 0), rng)  # an empty box, which every crop contains
 
 
 ENOUGH = 10
-"""Healthy scans from which on a collection teaches by whole scans if there is a lesion."""
+"""Healthy scans that a collection needs for its whole scans to teach whether there is a lesion."""
 
 
 def find_healthy(classes: Sequence[str]) -> int:
-    """Return the index of the class of scans without a lesion.
-
-    Raises:
-        SonoforgeError: There is none, or but one class beside it.
-    """
+    """Return the index of the class without a lesion; SonoforgeError without it and two others."""
     names = [name.casefold() for name in classes]
     if HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
-            f"--heads hierarchical: found classes {', '.join(classes)}, expected {HEALTHY} and at least two kinds "
-            "of lesion, or --budget quick"
+            f"heads: hierarchical requires {HEALTHY} and at least two kinds of lesion, but the classes are "
+            f"{', '.join(classes)}; give --budget quick"
         )
     return names.index(HEALTHY)
 
 
 def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.float64]:
-    """Return how often each image (N,) is shown if all collections are shown equally often; of mean 1.
+    """Return how often each image (N,) is shown, 1 on average, if all collections are shown equally often.
 
-    Equal shares of all collections are what Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021),
-    train with.  Within a collection, an image goes by the inverse square root of how many are of its class.
+    As in Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021).  Within a collection, an image
+    counts by the inverse square root of the size of its class.
     """
     _, kinds = np.unique(np.stack([collections, labels]), axis=1, return_inverse=True)
     within: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
@@ -110,25 +102,25 @@ def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.fl
 
 
 class _View(NamedTuple):
-    """What is shown of one image, and what that teaches."""
+    """One view of an image, and what it teaches."""
 
     pixels: Pixels  # (S, S, 3)
-    label: int  # class of what is shown
-    teaches_lesion: bool  # whether it may teach if there is a lesion
+    label: int  # of the view
+    teaches_lesion: bool  # whether it may teach the first step, see `losses`
     is_crop: bool
-    mask: Pixels | None  # (S, S) its lesion, where outlines are learnt
-    mask_known: bool  # whether a lesion that is shown is in the mask
+    mask: Pixels | None  # (S, S) its lesion, if outlines are learned
+    mask_known: bool  # whether every lesion in view is in the mask
 
 
 def scan_inputs(
     images: LabelledImages, settings: ClassifierSettings, frozen: nn.Module, device: torch.device
 ) -> TrainingInputs:
-    """Serve whole images and crops of them, augmented afresh each time, and say what each view shows and teaches.
+    """Serve whole images and crops of them, augmented afresh each time, with what each view shows and teaches.
 
-    The frozen blocks, in evaluation mode, are run on each view; the trained ones read the result.
+    The frozen blocks, in evaluation mode, are run on each view.
 
     Raises:
-        SonoforgeError: No healthy class; or crops or outlines without masks.
+        SonoforgeError: No healthy class, or crops or outlines without masks.
     """
     healthy = find_healthy(images.classes)
     large = images.pixels
@@ -138,7 +130,11 @@ def scan_inputs(
         large = images.larger(LARGE)
     masks = _read_masks(images, settings, large.shape[1])
     boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
-    whole_teach = _whole_scans_teach(images, healthy)
+    collections = collections_of(images)
+    counts = np.bincount(collections[images.labels == healthy], minlength=int(collections.max()) + 1)
+    whole_teach = counts[collections] >= ENOUGH  # (N,) whether the image's collection has enough healthy scans
+    known = images.labels[whole_teach] == healthy
+    share = float(known.mean()) if 0 < known.sum() < len(known) else 0.5
 
     def view(i: int, rng: np.random.Generator) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
@@ -164,21 +160,24 @@ def scan_inputs(
         views = [view(int(i), rng) for i in indices]
         with torch.no_grad(), bfloat16(frozen, device, enabled=settings.precision == "bf16"):
             inputs = frozen(to_tensor(np.stack([view.pixels for view in views]), device))
+        outlines = None
+        if settings.outlines:
+            masks = torch.from_numpy(np.stack([view.mask for view in views if view.mask is not None]))
+            known = torch.tensor([float(view.mask_known) for view in views])
+            outlines = Outlines(masks.to(device).float() / 255, known.to(device))
         return Batch(
             inputs,
             np.array([view.label for view in views], np.int64),
             np.array([view.teaches_lesion for view in views]),
             np.array([view.is_crop for view in views]),
-            outlines=_outlines(views, device) if settings.outlines else None,
+            outlines=outlines,
         )
 
-    return TrainingInputs(
-        batch, images.labels, healthy=healthy, healthy_share=_share_of_healthy(images, healthy, whole_teach)
-    )
+    return TrainingInputs(batch, images.labels, healthy=healthy, healthy_share=share)
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
-    """Return real images and those added to them as one set; the added ones count as a collection of their own."""
+    """Join real and added images to one set; the added ones count as a collection of their own."""
 
     def masks(side: int) -> NDArray[np.uint8]:
         own = np.zeros((0, side, side), np.uint8) if images.masks is None else images.masks(side)
@@ -200,44 +199,31 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
 
 
 def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
-    """Return the masks (N, S, S) if anything is learnt from them."""
-    option = "--lesion-crops" if settings.lesion_crops else "--outlines" if settings.outlines else ""
+    """Return the masks (N, S, S) if anything is learned from them."""
+    option = (
+        "--set classifier.lesion_crops"
+        if settings.lesion_crops
+        else "--set classifier.outlines"
+        if settings.outlines
+        else ""
+    )
     if not option:
         return None
     if images.masks is None:
         raise SonoforgeError(
-            f"{option}: found images without masks, expected NAME_mask.png beside each lesion's, or --budget quick"
+            f"{option} requires NAME_mask.png beside each image of a lesion; add them, or give --budget quick"
         )
     return images.masks(side)
 
 
-def _outlines(views: Sequence[_View], device: torch.device) -> Outlines:
-    masks = np.stack([view.mask for view in views if view.mask is not None])
-    known = np.array([view.mask_known for view in views], np.float32)
-    return Outlines(torch.from_numpy(masks).to(device).float() / 255, torch.from_numpy(known).to(device))
-
-
 def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
-    """Return a crop of an image (S, S, 3) or a mask (S, S), or all of it, resized to ``side``."""
+    """Return a crop of an image (S, S, 3) or a mask (S, S), or the whole, resized to ``side``."""
     if box is None and side == len(pixels):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
 def collections_of(images: LabelledImages, added: LabelledImages | None = None) -> Indices:
-    """Return the number of each image's collection, real ones first; the added ones are one of their own."""
+    """Return the number of each image's collection, real ones first; the added ones have their own."""
     own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
     return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])
-
-
-def _share_of_healthy(images: LabelledImages, healthy: int, whole_teach: NDArray[np.bool_]) -> float:
-    """Return how many of the scans are healthy in collections that have such scans; a half where none has."""
-    known = images.labels[whole_teach] == healthy
-    return float(known.mean()) if 0 < known.sum() < len(known) else 0.5
-
-
-def _whole_scans_teach(images: LabelledImages, healthy: int) -> NDArray[np.bool_]:
-    """Whether each image (N,) is of a collection with `ENOUGH` healthy scans."""
-    collections = collections_of(images)
-    counts = np.bincount(collections[images.labels == healthy], minlength=int(collections.max()) + 1)
-    return counts[collections] >= ENOUGH

@@ -1,4 +1,4 @@
-"""How a classifier is fine-tuned: the settings, budgets of them, and the options of the verbs that train one."""
+"""How a classifier is fine-tuned: its settings, the budgets, and the options ``classifier.*``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from sonoforge.models import OUTLINE_BLOCK
-from sonoforge.runtime.cli.options import flag, option
+from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing
 from sonoforge.training.classifier.augmentation import VARIANTS
@@ -125,66 +125,63 @@ CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "ensemble_size")
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """How the classifier is trained; what is None is as the budget has it."""
+    """How the classifier is trained; None means as the budget has it."""
 
     budget: str = option(
         "",
-        help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published\n"
-        "collections: for several collections with masks; default: collections where each is left out, else quick; "
-        "quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
-        "and a one-cycle learning rate to the thesis' training; collections aims at scanners that are in no collection",
+        help="training recipe: quick, full, thesis or collections\n"
+        "quick: minutes on a CPU, the late blocks only; full: all layers, 20 epochs, with label smoothing, a moving "
+        "average of the weights, flips and a one-cycle learning rate; thesis: as published; collections: for several "
+        "collections with masks, aimed at scanners that are in none of them; default: collections if each is left out "
+        "in turn, else quick",
         choices=tuple(BUDGETS),
     )
     weights: str | None = option(
         None,
-        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file\ndefault: shipped, for "
-        "phantom and for fewer than 500 scans of breasts that the shipped network was not trained on; else imagenet",
+        help="initial weights: imagenet, shipped, none or a file\na bundle or a .safetensors file; default: shipped "
+        "for phantom and for fewer than 500 breast scans that the shipped network was not trained on, else imagenet",
+        metavar="SOURCE",
     )
     epochs: int | None = option(
         None,
-        help="epochs of the classifier, in place of the budget's, which are more where a small set gives few steps",
+        help="epochs, instead of the budget's\nthe budget trains longer on small sets, which have few steps an epoch",
         limits=(1, None),
     )
     frozen_blocks: int | None = option(
-        None, help="number of blocks, of 19, kept at their initial weights", limits=(0, 18)
+        None, help="leading blocks, of 19, kept at their initial weights", limits=(0, 18)
     )
-    ensemble_size: int | None = option(None, help="networks in the ensemble, whose logits are averaged", limits=(1, 16))
+    ensemble_size: int | None = option(None, help="networks in the ensemble; their logits are averaged", limits=(1, 16))
     learning_rate: float | None = option(None, help="peak learning rate of the classifier", limits=(1e-8, None))
-    augmentation: str | None = option(
-        None, help="augmentation of the training images, in place of the budget's", choices=tuple(VARIANTS)
-    )
+    augmentation: str | None = option(None, help="augmentation of the training images", choices=tuple(VARIANTS))
     heads: str | None = option(
         None,
-        help="classes: one softmax over all classes; hierarchical: lesion or not, then which kind, so that "
-        "collections without healthy scans can be trained on",
+        help="classes: one softmax over all classes; hierarchical: lesion or not, then which kind, which allows "
+        "collections without healthy scans",
         choices=("classes", "hierarchical"),
     )
     lesion_crops: float | None = option(
         None,
-        help="with --heads hierarchical: share of the images shown as a crop around the lesion, or beside it, "
+        help="with hierarchical heads: share of the images shown as a crop around the lesion, or beside it, "
         "which counts as healthy (needs masks)",
         limits=(0, 1),
     )
     outlines: float | None = option(
         None,
-        help="with --heads hierarchical: weight of an auxiliary task, segmenting the lesion, whose head is "
+        help="with hierarchical heads: weight of an auxiliary task, segmenting the lesion, whose head is "
         "dropped after training (needs masks)",
         limits=(0, 100),
     )
     zoomed_second_pass: bool | None = option(
         None,
-        help="with --outlines: run again, zoomed in on the lesion that was found, and average both passes: "
-        "twice the computation",
+        help="with outlines: run again, zoomed in on the lesion found, and average both passes: twice the computation",
     )
-    label_smoothing: float | None = option(
-        None, help="label smoothing: share of each target spread over all classes", limits=(0, 0.5)
-    )
+    label_smoothing: float | None = option(None, help="share of each target spread over all classes", limits=(0, 0.5))
     ema_decay: float | None = option(
         None,
-        help="decay of the exponential moving average (EMA) of the weights, which are the ones used (0: no EMA)",
+        help="decay per step of the moving average of the weights, which is what is used (0: none)",
         limits=(0, 0.9999),
     )
-    balance: bool | None = option(None, help="sample all collections equally often, whatever their sizes")
+    balance: bool | None = option(None, help="sample all collections equally often, whatever their size")
     teachers: int | None = option(None, help="number of teachers distilled into each network (0: none)", limits=(0, 16))
     mirror: bool | None = option(
         None, help="average over the image and its mirror image (test-time augmentation): twice the computation"
@@ -194,28 +191,26 @@ class ClassifierOptions:
     )
     image_size: int | None = option(
         None,
-        help="input size of the network in pixels, in place of the budget's; smaller is faster",
+        help="input size of the network in pixels; smaller is faster",
         limits=(64, 512),
     )
-    precision: str | None = option(
-        None, help="floating-point precision of the training, in place of the budget's", choices=("fp32", "bf16")
-    )
+    precision: str | None = option(None, help="floating-point precision of the training", choices=("fp32", "bf16"))
 
     def with_budget(self, protocol: str) -> ClassifierOptions:
-        """Return these options with a budget: the one given, else the one for what the protocol asks; says which.
+        """Return these options with a budget: the one given, else the one that suits the protocol; log which.
 
         A network of one's own scanners is tested on them; one that is tested on collections left out must travel.
         """
         if self.budget:
             return self
         if protocol == LEAVE_ONE_OUT:
-            log.info("budget collections, for scanners that are in none, as each is left out; --budget quick is faster")
+            log.info("budget collections, as each is left out in turn; --budget quick is faster")
             return dataclasses.replace(self, budget="collections")
-        log.info("budget quick, for the scanners of these images; --budget collections is for scanners of others")
+        log.info("budget quick, for the scanners of these images; --budget collections is for other scanners")
         return dataclasses.replace(self, budget="quick")
 
     def settings(self) -> ClassifierSettings:
-        """Return the budget's settings with what was given instead.
+        """Return the budget's settings, changed by what was given.
 
         Raises:
             SonoforgeError: Lesion crops or outlines without what they need.
@@ -227,14 +222,14 @@ class ClassifierOptions:
         settings = dataclasses.replace(BUDGETS[self.budget], **given)
         for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":
-                raise SonoforgeError(f"{flag(name)}: found it with --heads classes, expected --heads hierarchical")
+                raise SonoforgeError(f"{name}: needs hierarchical heads; add --set classifier.heads=hierarchical")
         if settings.zoomed_second_pass and not settings.outlines:
             raise SonoforgeError(
-                "--zoomed-second-pass: found it without --outlines, expected, say, --outlines 0.5, which show where"
+                "zoomed_second_pass: needs outlines, which show where; add, say, --set classifier.outlines=0.5"
             )
         if settings.outlines and settings.frozen_blocks >= OUTLINE_BLOCK:
             raise SonoforgeError(
-                f"--outlines: found {settings.frozen_blocks} frozen blocks, expected fewer than {OUTLINE_BLOCK}, which "
-                "is where they are learnt"
+                f"outlines: needs fewer than {OUTLINE_BLOCK} frozen blocks, not {settings.frozen_blocks}; change --set "
+                "classifier.frozen_blocks"
             )
         return settings

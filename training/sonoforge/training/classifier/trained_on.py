@@ -1,4 +1,4 @@
-"""Which images of a data set a bundle's model was trained on, copies that were changed included.
+"""Which images of a data set, changed copies included, a bundle's model was trained on.
 
 Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signatures` of its training images.
 """
@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
-from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.errors import GateError, name_some
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
-from sonoforge.training.copies.sketches import SIGNS
+from sonoforge.training.copies.signatures import BITS, SIGNS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.load import find_simulated
 
@@ -45,18 +43,18 @@ _ORIGINS = {
 
 
 class Seen(NamedTuple):
-    """An image that shows what the model was trained on."""
+    """An image that the model was trained on."""
 
     image: int  # its index
-    why: str  # which training image it shows, and how
+    why: str  # the training image that it shows, and how it was changed
     collection: str  # of that training image
 
 
 def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
     """Return the content of `SIGNATURES` for the training images at these indices.
 
-    With their class indices, the indices of their collections among `collection_names`, and the first bytes of their
-    content hashes.
+    It also has their class indices, the indices of their collections among `collection_names`, and the first bytes of
+    their content hashes.
     """
     log.info("taking the signatures of the %d training images", len(indices))
     signatures = make_signatures([cache.pictures[index] for index in indices])
@@ -73,15 +71,15 @@ def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
 
 
 def collection_names(dataset: Dataset) -> list[str]:
-    """Return the names of the collections of a data set: of itself, where it is one alone."""
+    """Return the names of a data set's collections, or its own name if it is a single one."""
     return list(dataset.collections) or [dataset.name]
 
 
 def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
     """Find the images of a set that a bundle's model was trained on, changed or not, in their order.
 
-    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.  What this program
-    has simulated is no copy of the scans that the shipped bundle was trained on.
+    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.  Simulated scans
+    are not compared with the shipped bundle.
     """
     stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
     collections = [names[place] for place in stored["collections"]]  # of each training image
@@ -121,7 +119,7 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
 
 
 def _changes(match: Match) -> list[str]:
-    """Say how a training image has to be changed to fit."""
+    """Say how a training image was changed."""
     return [
         *(["mirrored"] if match.mirrored else []),
         *(["as a negative"] if match.inverted else []),

@@ -1,4 +1,4 @@
-"""The training of one classifier: all networks of the ensemble, on real images and on what is added to them."""
+"""The training of one classifier: all networks of its ensemble, on real and added images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,29 +38,25 @@ from sonoforge.training.data.labelled_images import LabelledImages
 
 @dataclass(frozen=True)
 class ClassifierJob:
-    """How one classifier is trained, beside its images."""
+    """How one classifier is trained, apart from its images."""
 
     backbone: Backbone
     settings: ClassifierSettings
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
     added_weight: float = 1.0  # of each added image in the loss; a real one has 1
-    real: bool = True  # whether the real images are trained on, or the added ones alone
-    watched: Watched | None = None  # images on which each epoch is measured, beside the training
+    real: bool = True  # train on the real images, or on the added ones alone
+    watched: Watched | None = None  # images to measure each epoch on
 
 
 class Trained(NamedTuple):
-    """A trained classifier: its members, their mean learning curve, accuracy on its own images, trust reference.
-
-    ``added`` is the number of images of each class, (C,), that were added to the real ones; ``trust`` is fitted without
-    them.
-    """
+    """A trained classifier."""
 
     members: list[Any]
-    history: list[EpochRow]
+    history: list[EpochRow]  # mean of the members
     train_accuracy: float
-    trust: TrustFit
-    added: NDArray[np.int64]
+    trust: TrustFit  # fitted to the real images
+    added: NDArray[np.int64]  # (C,) number of added images of each class
 
 
 def train_classifier(
@@ -72,10 +68,10 @@ def train_classifier(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> Trained:
-    """Train one classifier on real images and what is added to them, or on what is added alone.
+    """Train one classifier on real and added images, or on added ones alone.
 
-    ``features`` are cached maps (V, N, C, H, W) of the real images; without them, they are computed where blocks are
-    frozen.  Each member has a checkpoint of its own, see `fine_tuning.fit`.
+    ``features`` are cached maps (V, N, C, H, W) of the real images, computed if missing and needed.  Each member has
+    its own checkpoint, see `fine_tuning.fit`.
     """
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     job = replace(job, settings=job.settings.for_images(count_learned(images, added, job)))
@@ -128,17 +124,16 @@ def train_classifier(
 
 
 def count_learned(images: LabelledImages, added: LabelledImages | None, job: ClassifierJob) -> int:
-    """Return how many images an epoch shows."""
+    """Return the number of images in an epoch."""
     return (len(images) if job.real else 0) + (0 if added is None else len(added))
 
 
 def image_weights(
     images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
 ) -> NDArray[np.float64] | None:
-    """Return the weight (N,) of each image in the loss, real ones first; None where all count alike.
+    """Return the weight (N,) of each image in the loss, real ones first; None if all count alike.
 
-    The class weights of arm ``weighted`` are among them with hierarchical heads: the loss of classes has them
-    itself.
+    With hierarchical heads, they include the class weights, which the plain loss applies itself.
     """
     settings = job.settings
     by_class = settings.heads == "hierarchical" and settings.class_weights
@@ -154,7 +149,7 @@ def image_weights(
 def image_frequencies(
     images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
 ) -> NDArray[np.float64] | None:
-    """Return how often an epoch shows each image (N,), real ones first, an added one once; None where all come once."""
+    """Return how often an epoch shows each image (N,), real ones first, added ones once; None if all come once."""
     if not job.settings.balance:
         return None
     own = balanced_frequencies(images.labels, collections_of(images))
@@ -170,7 +165,7 @@ def _fit_member(
     checkpoint: Path | None,
     on_epoch: Callable[[EpochRow], None] | None,
 ) -> list[EpochRow]:
-    """Train one of the networks that answer, after its teachers where it has some; return its learning curve."""
+    """Train one member, after its teachers if it has any; return its learning curve."""
     settings = job.settings
 
     def kept(name: str) -> Path | None:

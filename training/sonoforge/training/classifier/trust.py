@@ -1,6 +1,6 @@
-"""Fit what the runtime judges an image by: the Gaussian and the points of the training embeddings, and their pose.
+"""Fit the trust checks of the runtime: the Gaussian and the points of the training embeddings, pose, and limits.
 
-The limits of trust, from images that the network which judged them had not seen.
+Limits come from images that the network which judged them had not seen.
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,14 @@ from sonoforge.training.statistics.results import FlagResult
 from sonoforge.training.statistics.tables import ALPHA
 
 _RIDGE = 1.0
-"""Added to the diagonal of the profiles' moments; with 780 images 0.1 to 10 turn the same scans the right way up."""
-_ROWS = 512  # compared with all others at a time
+"""Added to the diagonal of the profiles' moments; from 0.1 to 10, 780 images have the same scans upright."""
 _ROUNDING = 2e-3
-"""Largest change of a distance, as a share of it, for the sake of axes of half the size; on BUSI it is 0.0002."""
+"""Largest relative change of a distance that is accepted for axes of half the size; on BUSI it is 0.0002."""
 
 
 @dataclass(frozen=True)
 class HeldOutTrust:
-    """What each image (N,) is judged by, measured with a network that had not seen it."""
+    """Trust measures of each image (N,), by a network that had not seen it."""
 
     distances: list[float]  # `training_distance.mahalanobis_distances`
     neighbours: list[float]  # `training_distance.neighbour_distances`
@@ -46,7 +45,7 @@ class HeldOutTrust:
 
 
 class TrustFit(NamedTuple):
-    """What images are judged by, fitted to training images."""
+    """Trust checks fitted to training images."""
 
     gaussian: TrustReference
     neighbours: NeighbourReference
@@ -54,12 +53,12 @@ class TrustFit(NamedTuple):
 
 
 def fit_trust(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> TrustFit:
-    """Fit to training images (N, S, S, 3) with embeddings (N, D)."""
+    """Fit the checks to training images (N, S, S, 3) with embeddings (N, D)."""
     return TrustFit(fit_reference(embeddings), fit_neighbours(embeddings), fit_upright(pixels))
 
 
 def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
-    """Place training embeddings (N, D) on the leading axes of their directions."""
+    """Project training embeddings (N, D) on the leading axes of their directions."""
     own = directions(embeddings)
     mean = own.mean(axis=0)
     axes = np.linalg.svd(own - mean, full_matrices=False)[2][:AXES].T.astype(np.float16)
@@ -68,35 +67,28 @@ def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
 
 
 def left_out_distances(reference: NeighbourReference) -> NDArray[np.float64]:
-    """Return the distance (N,) of each training image from the nearest others, as `neighbour_distances` of a new one.
+    """Return the distance (N,) of each training image from the nearest others, as `neighbour_distances` of new ones."""
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - heavy
 
-    The network that is shipped saw all of them; so few that it needs others' directions lie far apart even so.
-    """
     points = reference.points.astype(np.float64)
     if len(points) < 2:
         return np.zeros(len(points))
-    nearest = min(NEIGHBOURS, len(points) - 1)
-    squares = (points**2).sum(axis=1)
-    found = []
-    for first in range(0, len(points), _ROWS):
-        own = points[first : first + _ROWS]
-        apart = squares[first : first + _ROWS, None] + squares - 2 * own @ points.T
-        apart[np.arange(len(own)), first + np.arange(len(own))] = np.inf
-        found.append(np.sqrt(np.maximum(np.partition(apart, nearest - 1)[:, :nearest], 0)).mean(axis=1))
-    return np.concatenate(found)
+    nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(points) - 1), algorithm="brute").fit(points)
+    distances: NDArray[np.float64] = nearest.kneighbors()[0].mean(axis=1)  # without the points themselves
+    return distances
 
 
 def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the median of distances (N,) and the limit that a further one of their kind exceeds in 1 of 20 cases.
+    """Return the median of distances (N,) and a limit that a further one of their kind exceeds in 1 of 20 cases.
 
-    The order statistic of split conformal prediction: the ceil(.95 (N + 1))-th smallest, the largest of fewer than 19.
+    The order statistic of split conformal prediction: the ceil(.95 (N + 1))-th smallest, or the largest if N < 19.
     """
     place = min(int(np.ceil(0.95 * (len(values) + 1))), len(values)) - 1
     return float(np.median(values)), float(np.sort(values)[place])
 
 
 def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Weights (`ROWS`,) that give the profiles of upright images (N, S, S, 3) about 1, and so turned ones about -1.
+    """Return weights (`ROWS`,) that give upright images (N, S, S, 3) about 1, and turned ones about -1.
 
     Ridge regression of 1 on the profiles, without an intercept.
     """
@@ -106,7 +98,7 @@ def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def assess_held_out(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32], fitted: TrustFit) -> HeldOutTrust:
-    """Measure images (N, S, S, 3) with embeddings (N, D)."""
+    """Apply fitted checks to images (N, S, S, 3) with embeddings (N, D)."""
     return HeldOutTrust(
         distances=mahalanobis_distances(embeddings, fitted.gaussian).tolist(),
         neighbours=neighbour_distances(embeddings, fitted.neighbours).tolist(),
@@ -118,9 +110,9 @@ def assess_held_out(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32], 
 def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> TrustReference:
     """Fit by maximum likelihood (Tipping & Bishop, JRSS B 61, 1999, section 3.2) to training embeddings (N, D).
 
-    At most N/4 leading axes are kept, because the spread along each is estimated from the same N images; the
-    variance of the rest is their mean variance.  The axes are float16, half of their size in a bundle, where that
-    changes no training image's distance by more than `_ROUNDING`; else float32.
+    At most N/4 leading axes are kept, because the spread along each is estimated from the same N images; the rest have
+    their mean variance.  The axes are float16, half the size in a bundle, unless that changes a training image's
+    distance by more than `_ROUNDING`.
     """
     count, width = embeddings.shape
     mean = embeddings.mean(axis=0)
@@ -142,22 +134,22 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
 
 
 FOREIGN = 4.5
-"""Beyond the median by so many times the way from the median to the 95th percentile, an image is called no ultrasound
-scan.  Set so that hardly any breast ultrasound of other hospitals is, see ``runtime/docs/trust.md``."""
+"""An image is foreign if its distance exceeds the median by this many times the way to the 95th percentile.  Hardly any
+breast ultrasound of other hospitals does, see ``runtime/docs/trust.md``."""
 FLAT = 0.2
-"""Below this share of the training images' median flatness of grain, an image that lies far away is called no
-ultrasound scan.  A third named twice as many scans out of contact, and more pictures of no kind but cells."""
+"""A far image is foreign if its grain is flatter than this share of the training images' median.  At a third, twice as
+many scans out of contact were flagged, and no more foreign pictures but cells."""
 _WITHOUT = 0.01
-"""Share of the training images below that limit from which on they have no flat grain: the limit is left out."""
+"""If more of the training images than this share are below that limit, it is left out."""
 COLOURED = 0.1
-"""Share of coloured pixels up to which no image is called foreign for it: marks, logos and a Doppler window."""
+"""Share of coloured pixels that is always accepted: marks, logos and a Doppler window."""
 TURNED = 0.1
-"""Share of the held-out images that may look upside down; where more do, the images have no top and the check is left
-out.  Twice what lies beyond the limits of the distances.  Of BUSI's scans less than 1 % do, of single cells 43 %."""
+"""If more of the held-out images than this share look upside down, images have no top and the check is left out.  Less
+than 1 % of BUSI's scans do, and 43 % of single cells."""
 
 
 class TrainingLooks(NamedTuple):
-    """What the final model's training images look like; no network has to see them for it."""
+    """Properties of the final model's training images that need no held-out network."""
 
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
     white: float  # largest share of white pixels
@@ -168,7 +160,7 @@ class TrainingLooks(NamedTuple):
 
 
 def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[FlagResult]:
-    """Count the errors of held-out images with a cause that lowers trust or is named; see `describe_flags`."""
+    """Count the errors of held-out images by cause of distrust, see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),
         "far from the training scans": np.array(judged.distances),
@@ -182,10 +174,10 @@ def record_trust(
 ) -> TrustRecord:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
-    ``equal``: (N, C) the held-out answers as probabilities of equally frequent classes, see `decision.equal_in_bundle`.
+    ``equal``: (N, C) `decision.equal_in_bundle` of the held-out answers.
     """
     median, threshold = tail_limits(np.array(judged.distances))
-    # Networks of folds saw fewer images than the one that is shipped: the wider of their limits and its own.
+    # The folds' networks saw fewer images than the final one: the wider of their limits and its own.
     near, far = max(map(tail_limits, (np.array(judged.neighbours), looks.neighbours)), key=lambda pair: pair[1])
     labels, folds = held_out.labels, held_out.parts
     flat = FLAT * float(np.median(looks.grain))
@@ -195,7 +187,7 @@ def record_trust(
         "neighbours": {"median": near, "threshold": far},
         "foreign": median + FOREIGN * (threshold - median),
         "upright": looks.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
-        "contact": max(judged.dark),  # no held-out scan was flagged: dark columns of real scans predicted no error
+        "contact": max(judged.dark),  # flags no held-out scan, as dark columns predicted no error
         "policy": {
             "always": False,
             **choose_abstention(held_out, equal)._asdict(),
@@ -212,5 +204,5 @@ def record_trust(
 
 
 def _have_a_top(judged: HeldOutTrust) -> bool:
-    """Whether images that were not seen can be told from the same images upside down."""
+    """Whether held-out images can be told from the same images upside down."""
     return float(np.mean(np.array(judged.upright) < 0)) <= TURNED

@@ -1,4 +1,4 @@
-"""What is fitted inside a training fold: scaling, selection, classifier and its tuning; no test image is ever seen.
+"""The comparators of papers, and what they fit inside a training fold: selection, scaling, classifier and tuning.
 
 *Minimum redundancy, maximum relevance*: features that tell the class and repeat each other little.  Peng, Long & Ding,
 "Feature selection based on mutual information", IEEE PAMI 27 (8), 2005.  Written here because the maintained package
@@ -33,13 +33,13 @@ ENSEMBLE = ("vgg16", "vgg19", "squeezenet1_1")
 
 @dataclass(frozen=True)
 class Comparator:
-    """One system: frozen ImageNet networks, and what is fitted to their features inside each training fold."""
+    """One system: frozen ImageNet networks, and a classifier fitted to their features inside each training fold."""
 
-    title: str  # what the tables call it
-    networks: tuple[str, ...]  # torchvision's names; features are those that each network's last layer reads
+    title: str  # in the tables
+    networks: tuple[str, ...]  # torchvision's names; features are the inputs of each network's last layer
     classifier: str  # `svm`, `knn`, or `mlp` (tuned by a cat swarm)
     selected: int | None = None  # features that mRMR keeps; None: all
-    masked: bool = False  # whether the networks see the lesion alone, everything outside its mask black
+    masked: bool = False  # whether everything outside the lesion's mask is black
 
 
 SELECTED = 100
@@ -217,10 +217,10 @@ class Fitted(NamedTuple):
 
 
 def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm: Swarm = SWARM) -> Fitted:
-    """Fit what the comparator fits to features.
+    """Fit a comparator to the features of a training fold.
 
-    Every inner split keeps groups whole, so that near-duplicates do not make the inner figures better than they are.
-    Where the paper is silent, the settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
+    Inner splits keep groups whole, so that near-duplicates do not flatter the inner figures.  Where the paper is
+    silent, settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
 
     Raises:
         SonoforgeError: A class has a single group of images, so that no inner split can hold one back.
@@ -252,8 +252,8 @@ def _inner_parts(train: TrainingFold, seed: int) -> list[tuple[Labels, Labels]]:
     fewest = min(len(np.unique(train.groups[train.labels == label])) for label in np.unique(train.labels))
     if fewest < 2:
         raise SonoforgeError(
-            "comparators: found a class with one group of images in a training fold, expected at least 2 to tune on; "
-            "add images, or leave the comparators out of --arms"
+            "comparators: tuning needs two groups of images of each class, but a training fold has one group of "
+            "images; add images, or leave the comparators out of --arms"
         )
     splitter = StratifiedGroupKFold(
         min(INNER, fewest), shuffle=True, random_state=derive_seed(seed, "inner parts", bits=32)

@@ -24,17 +24,16 @@ WEIGHTS = {
 }
 """Torchvision's weights of each network; where there are several, those that the papers' time had."""
 BATCH = 16  # images at a time
-OPTION = "--comparator-weights"
+OPTION = "--set crossval.comparator_weights"
 
 
 def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weights]:
-    """Read the weights of these networks from what was given, or let torchvision download the others.
+    """Read the weights of these networks from the given files, or let torchvision download them.
 
-    What is given is ``NAME=FILE`` each, or a folder with files ``NAME*.safetensors``; a digest names its network, too.
+    ``given`` holds ``NAME=FILE`` or folders with files ``NAME*.safetensors``.
 
     Raises:
-        SonoforgeError: A file that is not readable or of another network; weights that are nowhere to be had; all
-            missing networks are named.
+        SonoforgeError: A file that is unreadable or of another network, or missing weights, all of which are named.
     """
     files = _find_files(names, given)
     missing = [name for name in names if name not in files and not is_downloaded(WEIGHTS[name])]
@@ -66,15 +65,12 @@ def _find_files(names: Sequence[str], given: Sequence[str]) -> dict[str, Path]:
                 found = sorted(Path(entry).glob(f"{own}*.safetensors"))
                 if len(found) > 1:
                     listed = ", ".join(path.name for path in found)
-                    raise SonoforgeError(
-                        f"{entry}: found {listed}, expected one file of {own}; give {OPTION} {own}=FILE"
-                    )
+                    raise SonoforgeError(f"{entry}: several files for {own}: {listed}; give {OPTION} {own}=FILE")
                 if found:
                     files[own] = found[0]
         else:
             raise SonoforgeError(
-                f"{OPTION}: found {entry}, expected NAME=FILE or an existing folder; NAME is any of "
-                + ", ".join(WEIGHTS)
+                f"{OPTION}: {entry} is neither NAME=FILE nor an existing folder; NAME is any of " + ", ".join(WEIGHTS)
             )
     return files
 

@@ -1,7 +1,7 @@
-"""An inverted file: vectors sorted into cells around centres, so that one is compared with those of a few cells only.
+"""An inverted file: vectors sorted into cells around centres, so that each is compared with those of a few cells only.
 
 Sivic and Zisserman, "Video Google", ICCV 2003; Jegou, Douze, Schmid, "Product quantization for nearest neighbor
-search", TPAMI 33(1), 2011, section IV.  Many centres are sorted into cells themselves.
+search", TPAMI 33(1), 2011, section IV.  Where there are many centres, they are sorted into cells themselves.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.scratch import stack_on_disk
+from sonoforge.training.copies.pictures import stack_on_disk
 from sonoforge.training.progress import in_threads
 
 _ROUNDS = 6  # of k-means; the cells need not be optimal
-_MOST_CENTRES = 2048  # that are compared one by one
+_MOST_CENTRES = 2048  # compared one by one
 _CENTRES_A_CELL = 64
-_CELLS_OF_CENTRES = 4  # that a point looks into for its nearest centres
+_CELLS_OF_CENTRES = 4  # in which a point looks for its nearest centres
 _BLOCK, _ROWS = 4096, 65536
 
 
@@ -29,8 +29,8 @@ class Cells(NamedTuple):
     centres: NDArray[np.float32]  # (C, D)
     start: NDArray[np.int64]  # (C + 1,) where each cell begins
     vectors: NDArray[Any]  # (T, D) float32 or float16
-    place: NDArray[np.int64]  # (T,) place of each before
-    above: Cells | None  # of the centres, where they are many
+    place: NDArray[np.int64]  # (T,) original place of each
+    above: Cells | None  # cells of the centres, where there are many
 
 
 def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64]) -> Cells:
@@ -52,14 +52,13 @@ def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64])
 
 
 def _sort_many(centres: NDArray[np.float32]) -> Cells | None:
-    """Sort centres into cells themselves; None where they are few."""
-    if len(centres) <= _MOST_CENTRES:
-        return None
-    return sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres)))
+    """Sort centres into cells themselves; None where there are few."""
+    many = len(centres) > _MOST_CENTRES
+    return sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
 
 
 def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each cell with the places of the (P, D) points that it is among the ``count`` nearest of."""
+    """Yield each cell with the places of those of (P, D) points that have it among their ``count`` nearest."""
     for cell, turns in _turns(cells, points, count):
         yield cell, turns // min(count, len(cells.centres))
 
@@ -79,7 +78,7 @@ def _nearest_centres(
     """Return the ``count`` centres nearest to each point, nearest first: (P, count), or fewer columns."""
     nearest = np.empty((len(points), min(count, len(centres))), np.int64)
     norm = (centres * centres).sum(axis=1) / 2
-    # Many cells of centres: in a small block each would have a few visitors alone, and cost as much as with many.
+    # With many cells of centres, each would have only a few visitors in a small block, and cost as much as with many.
     size = _BLOCK if above is None else _ROWS
     for start in range(0, len(points), size):
         block = points[start : start + size].astype(np.float32)
@@ -88,7 +87,7 @@ def _nearest_centres(
             closeness -= norm
             nearest[start : start + size] = _largest(closeness, nearest.shape[1])
             continue
-        # The best of each cell of centres that a point looks into, and then the best of these.
+        # First the best of each cell of centres that a point looks into, then the best of these.
         cells, kept = min(_CELLS_OF_CENTRES, len(above.centres)), nearest.shape[1]
         best = np.full((len(block) * cells, kept), -np.inf, np.float32)
         found = np.zeros(best.shape, np.int64)

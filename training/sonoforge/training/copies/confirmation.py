@@ -1,15 +1,14 @@
-"""Do two aligned pictures show the same thing?  The correlation of their fine detail where they overlap.
+"""Do two aligned pictures show the same thing?  Correlate their fine detail where they overlap.
 
-Detail, not grey levels: what two patients' scans share is smooth (bright skin above, dark muscle below), what two
-pictures of one scan share is not.  Each picture's slow variation is removed, and what is left is divided by its local
-strength, so that a frame, a caption or the edge of a fan counts by its area and not by its brightness (local contrast
-normalisation; Jarrett et al., "What is the best multi-stage architecture for object recognition?", ICCV 2009, section
-2).  Constant areas (padding, black background) do not count.
+Detail, not grey levels: scans of two patients share what is smooth (bright skin above, dark muscle below), two pictures
+of one scan share more.  Each picture's slow variation is removed, and the rest is divided by its local strength, so
+that a frame, a caption or the edge of a fan counts by its area and not by its brightness (local contrast normalisation;
+Jarrett et al., "What is the best multi-stage architecture for object recognition?", ICCV 2009, section 2).  Constant
+areas (padding, black background) do not count.
 
 A copy that was bent (a linear scan shown as a curved one), solarised, coloured, or set into another scan agrees with
-its original in parts only, each a little elsewhere or with the other sign.  So where the whole is not alike, small
-windows are looked for one by one, near where they should lie; neighbours must have moved alike, and the area of those
-that have counts.
+its original only in parts, each slightly displaced or with the opposite sign.  So where the whole is not alike, small
+windows are sought one by one near their expected places; those whose neighbours moved alike count by their area.
 """
 
 import itertools
@@ -27,21 +26,21 @@ SMALLEST_OVERLAP = 0.12  # of the smaller picture's area; a quarter of a picture
 _SMOOTH = 3.0  # pixels of the overlap; coarser detail is what unrelated eyes and breasts share
 _CONSTANT = 1.0  # grey levels of local spread below which a place is padding
 _FLAT = 2.0  # grey levels of local strength at which detail counts half
-_PLAIN = 25.0  # score of the whole that needs no windows: no limit is higher
-_WINDOW, _STEP, _REACH = 15, 8, 6  # pixels: side of a window, distance between two, how far one is looked for
-_ALIKE = 0.6  # correlation from which a window is found; of unrelated scans, the best in reach is about 0.4
+_PLAIN = 25.0  # score of the whole that makes windows unnecessary: no limit is higher
+_WINDOW, _STEP, _REACH = 15, 8, 6  # pixels: side of a window, distance between two, search radius
+_ALIKE = 0.6  # correlation from which a window is found; in unrelated scans, the best in reach is about 0.4
 _MOVED_ALIKE = 2  # pixels between the moves of neighbours under a smooth warp
 _KNOWN = 0.7  # of a window
-_NEIGHBOURS = 3  # of eight that have to be found as well
-# Score of a share of the smaller picture, from `SMALLEST_OVERLAP` on. Unrelated scans of BUSI and BrEaST do not reach
-# 0.09; of BUS-BRA's pairs, which share burned-in marks, the highest has 0.119.
+_NEIGHBOURS = 3  # of eight, which must be found as well
+# Score for each share of the smaller picture, from `SMALLEST_OVERLAP` on.  Unrelated scans of BUSI and BrEaST stay
+# below 0.09; the highest of BUS-BRA's pairs, which share burned-in marks, has 0.119.
 _SCORE_OF_SHARE = 80.0
 
 Plane = NDArray[np.float32]
 
 
 class Comparison(NamedTuple):
-    """Two aligned pictures compared."""
+    """How alike two aligned pictures are."""
 
     correlation: float  # -1 to 1, of the fine detail
     # The correlation in standard errors of what two unrelated pictures of this texture and overlap would give, or
@@ -50,43 +49,39 @@ class Comparison(NamedTuple):
     overlap: float  # area of the overlap, as a share of the smaller picture
 
 
-class _Views(NamedTuple):
-    first: Plane  # (h, w) grey levels
-    second: Plane  # (h, w)
-    known: Plane  # (h, w) 1 where the second picture reaches, else 0
-    overlap: float
-
-
 def compare_aligned(first: Picture, second: Picture, matrix: NDArray[np.float64]) -> Comparison:
     """Correlate the fine detail of two fitted pictures (H, W) uint8 in their overlap.
 
-    The second is as it has to be seen (mirrored, inverted); the matrix (2, 3) takes a point of the first to it.
+    The second is already mirrored and inverted as needed; the matrix (2, 3) takes a point of the first to it.
     """
     views = _cut_overlap(first, second, matrix)
-    if views is None or views.overlap < SMALLEST_OVERLAP:
-        return Comparison(0.0, 0.0, views.overlap if views else 0.0)
-    a, b = fine_detail(views.first, views.known), fine_detail(views.second, views.known)
+    if views is None:
+        return Comparison(0.0, 0.0, 0.0)
+    one, two, known, overlap = views
+    if overlap < SMALLEST_OVERLAP:
+        return Comparison(0.0, 0.0, overlap)
+    a, b = fine_detail(one, known), fine_detail(two, known)
     energy = float(np.sqrt((a * a).sum() * (b * b).sum()))
     if energy < 1e-3 * a.size:
-        return Comparison(0.0, 0.0, views.overlap)
+        return Comparison(0.0, 0.0, overlap)
     correlation = min(max(float((a * b).sum()) / energy, -0.9999), 0.9999)
-    score = float(np.arctanh(correlation)) / _standard_error(a, b, views.known)
+    score = float(np.arctanh(correlation)) / _standard_error(a, b, known)
     if score < _PLAIN:
-        share = views.overlap * _share_alike(a, b, views.known)
+        share = overlap * _share_alike(a, b, known)
         score = max(score, _SCORE_OF_SHARE * share) if share >= SMALLEST_OVERLAP else score
-    return Comparison(correlation, score, views.overlap)
+    return Comparison(correlation, score, overlap)
 
 
 def _share_alike(a: Plane, b: Plane, known: Plane) -> float:
-    """Return the share of the known area whose windows are found in the other picture, moved as their neighbours are.
+    """Return the share of the known area whose windows are found in the other picture, moved as their neighbours.
 
-    Either sign counts: a solarised or coloured copy is a negative in parts.
+    Either sign counts: a solarised or coloured copy is partly a negative.
     """
     rows, columns = (max(0, (side - _WINDOW) // _STEP + 1) for side in a.shape)
     around = cv2.copyMakeBorder(b, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
     shown = cv2.blur(known, (_WINDOW, _WINDOW))[_WINDOW // 2 :: _STEP, _WINDOW // 2 :: _STEP][:rows, :columns] >= _KNOWN
     found, moved = np.zeros((rows + 2, columns + 2), bool), np.zeros((rows + 2, columns + 2, 2), np.int64)
-    # Of a window and three neighbours, one lies in a row of even number: where those hold none, no window counts.
+    # A window that counts, or one of its three neighbours, lies in an even row: if these hold none, stop early.
     for odd in range(2):
         for i, j in np.argwhere(shown[odd::2]) * (2, 1) + (odd, 0):
             y, x = _STEP * i, _STEP * j
@@ -106,11 +101,11 @@ def _share_alike(a: Plane, b: Plane, known: Plane) -> float:
 
 
 def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
-    """Standard error of the correlation of two unrelated fields with the autocorrelations of these.
+    """Return the standard error of the correlation of two unrelated fields with these autocorrelations.
 
     Bartlett, "Some aspects of the time-correlation problem in regard to tests of significance", JRSS 98(3), 1935: the
-    variance is the sum over all lags of the product of the two autocorrelations, over the number of pixels.  Layers
-    that run through a whole picture make it large; so does a small overlap.
+    variance is the sum over all lags of the product of the two autocorrelations, divided by the number of pixels.
+    Layers across a whole picture make it large, as does a small overlap.
     """
     shape = fft.next_fast_len(2 * a.shape[0], real=True), fft.next_fast_len(2 * a.shape[1], real=True)
     power_a, power_b = np.abs(fft.rfft2(a, shape)) ** 2, np.abs(fft.rfft2(b, shape)) ** 2
@@ -124,8 +119,14 @@ def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
     return float(np.sqrt(lags / max(float(known.sum()), 1.0)))
 
 
-def _cut_overlap(first: Picture, second: Picture, matrix: NDArray[np.float64]) -> _Views | None:
-    """Cut the overlap of two fitted pictures out in the first one's frame; None where it is a sliver."""
+def _cut_overlap(
+    first: Picture, second: Picture, matrix: NDArray[np.float64]
+) -> tuple[Plane, Plane, Plane, float] | None:
+    """Cut out the overlap of two fitted pictures in the first one's frame; None where it is a sliver.
+
+    Returns:
+        Grey levels (h, w) of both, 1 where both are known (else 0), and the share of the smaller picture.
+    """
     height, width = first.shape
     rows, columns = second.shape
     back = cv2.invertAffineTransform(matrix)
@@ -146,11 +147,11 @@ def _cut_overlap(first: Picture, second: Picture, matrix: NDArray[np.float64]) -
     known &= ~(padding(one) | padding(two))
     area = float(extent.prod()) * float(known.mean())
     overlap = area / min(height * width, rows * columns / abs(np.linalg.det(matrix[:, :2])))
-    return _Views(one, two, known.astype(np.float32), overlap)
+    return one, two, known.astype(np.float32), overlap
 
 
 def padding(view: Plane) -> NDArray[np.bool_]:
-    """Find bars, borders and blank background of an (h, w) view, and their edges: where it is constant."""
+    """Find where an (h, w) view is constant: bars, borders and blank background, with their edges."""
     mean = cv2.blur(view, (5, 5))
     variance = cv2.blur(view * view, (5, 5)) - mean * mean
     flat = (variance < _CONSTANT**2).astype(np.uint8)

@@ -1,37 +1,23 @@
-"""Which generated images are copies of training images, and is it more of them than chance explains?
+"""Which generated images are copies of training images, and are there more of them than chance explains?
 
-*Search.*  Each generated image is looked for among the training images by `search`, and its best match has a score: be
-it equal, shifted, turned, zoomed, cropped, mirrored or a part.  Small images suffice: they are enlarged to 256 pixels.
-Images are stretched to a square for training, so a copied part may be stretched against its original by up to two; each
-training image is therefore searched for in three shapes (`SHAPES`), and local features bridge the rest.
+*Search.*  `near_duplicates` finds each generated image's best match among the training images: equal, shifted, turned,
+zoomed, cropped, mirrored or a part.  Small images suffice: they are enlarged to 256 pixels.  As images are stretched to
+a square for training, a copied part may be stretched by up to two against its original; each training image is
+therefore prepared in three shapes (`SHAPES`), and local features bridge the rest.
 
-*Threshold.*  What score makes a copy depends on how alike real scans are, so real images that are no copies set it.
-With the best scores of n near-duplicate groups of such images, the threshold is the k-th largest, k = floor(alpha (n +
-1)): another such image lies above it with probability k / (n + 1) <= alpha (split conformal prediction: Vovk,
-Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei et al., JASA 113, 2018, section 2.2).
-Near-duplicates are not independent, so each group counts once, with its largest score.  Where real images hardly ever
-match, the k-th largest score proves nothing; so the threshold is at least the search's `LOWEST_LIMIT`, and the
-probability that of the groups above it.  The search's own null limit has no use here: nearly all candidates of small
-images are true ones, and it takes the null from the candidates.
+*Threshold.*  Real images that are no copies set it.  With the best scores of n near-duplicate groups of them, the
+threshold is the k-th largest, k = floor(alpha (n + 1)): another such image lies above it with probability k / (n + 1)
+<= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei et
+al., JASA 113, 2018, section 2.2).  Near-duplicates are not independent, so each group counts once, with its largest
+score.  Where real images hardly ever match, the threshold is `LOWEST_LIMIT`, and the probability that of the groups
+above it.  The search's own `null_limit` does not apply: nearly all candidates among small images are true ones.
 
-*Calibration.*  Held-out real images, where there are any (best).  Otherwise the best match that training images have in
-another near-duplicate group; those depend on each other (two images may be each other's best).  Of many groups, 400
-are drawn: the threshold is valid for any number of them, and the share of real images above it, alpha on average, has
-a standard deviation of sqrt(alpha (1 - alpha) / n) = 0.8 percentage points over draws of n = 400, 0.3 of n = 2000.
+*Calibration.*  On held-out real images where there are any (best); otherwise on the best match that training images
+have in another near-duplicate group.  Of many groups, 400 are drawn: the threshold is valid for any number, and the
+share of real images above it, alpha on average, has a standard deviation of sqrt(alpha (1 - alpha) / n) over draws.
 
-*Recall.*  Copies of the user's own training images are planted as the generator saw these (side, squareness, grey), and
-brought back to the same square, so that a crop is enlarged and a half stretched, as an image of another shape is for
-training.  That no copies are found says something of those kinds alone of which nearly all planted ones are found.  Of
-BUSI's 210 malignant images at 64 x 64, all 460 planted copies of the first 23 kinds are found, 20 of each, in 22
-core-seconds.
-
-*False alarms*, on thirds (training, calibration, fresh) at 64 x 64, split by near-duplicate group, measured with
-`training/studies/generated-quality/copy_test_false_alarms.py`:
-
-| mean (worst of 10 splits)     | BUSI          | 600 phantoms  |
-|-------------------------------|---------------|---------------|
-| calibrated on held-out images | 0.5 % (1.2 %) | 1.2 % (3.0 %) |
-| calibrated on training images | 0.5 % (1.2 %) | 1.8 % (4.9 %) |
+*Recall.*  Copies of the training images are planted as the generator saw these and stretched back to the same square.
+That no copies are found says something only about the kinds of which nearly all planted ones are found.
 """
 
 from __future__ import annotations
@@ -48,15 +34,15 @@ from scipy import stats
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.local_features import extract_features, extract_halved
+from sonoforge.training.copies.near_duplicates import LOWEST_LIMIT, Prepared, match_pictures, prepare
 from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
-from sonoforge.training.copies.search import LOWEST_LIMIT, Extract, Prepared, match_pictures, prepare
 from sonoforge.training.statistics.intervals import wilson_interval
 
 ALPHA = 0.025
 
 PLANTED = 20
-"""Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, some 15 core-seconds."""
+"""Copies of each kind: a kind still holds with one missed, not with two; all kinds take some 15 core-seconds."""
 
 CALIBRATING = 400
 """Near-duplicate groups of training images that set the threshold, at most; see above."""
@@ -64,7 +50,7 @@ CALIBRATING = 400
 HELD_OUT = "held-out real images"
 OTHER_GROUPS = "training images of other near-duplicate groups"
 
-# Width and height.  With 64-pixel BUSI and one shape, 0.6 of letterboxed and none of stretched halves were found.
+# Width and height.  With one shape, 0.6 of letterboxed and no stretched halves of 64-pixel BUSI were found.
 SHAPES = ((SIDE, SIDE), (SIDE, round(SIDE / 1.6)), (round(SIDE / 1.6), SIDE))
 NOTHING = -1
 
@@ -77,18 +63,18 @@ class Best(NamedTuple):
 
     score: NDArray[np.float64]  # (N,) standard errors above unrelated pictures; 0 where nothing matches
     training_index: NDArray[np.int64]  # (N,) its place among the training images; `NOTHING` where nothing matches
-    mirrored: NDArray[np.bool_]  # (N,) whether the training image's mirror image is meant
+    mirrored: NDArray[np.bool_]  # (N,) whether the training image's mirror image matches
 
 
 class Wanted(NamedTuple):
-    """Training images, prepared to be found: M times the `SHAPES`."""
+    """Training images prepared to be found, each in all `SHAPES`."""
 
     shaped: Prepared  # place s M + i is image i in shape s
     number: int  # M of training images
 
     @property
     def square(self) -> Prepared:
-        """The images as they are, to be looked for themselves."""
+        """The images as they are, to be sought themselves."""
         return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
 
     def take(self, indices: Groups) -> Wanted:
@@ -99,10 +85,10 @@ class Wanted(NamedTuple):
 
 
 class CopyTest(TypedDict):
-    """How many generated images are copies, and the protocol it was found under."""
+    """How many generated images are copies, and by which protocol."""
 
     calibration: str  # `HELD_OUT` or `OTHER_GROUPS`
-    calibrating: int  # number of near-duplicate groups n that the threshold is from
+    calibrating: int  # number n of near-duplicate groups that set the threshold
     alpha: float  # largest probability that a real image counts as a copy
     false_alarm: float  # that probability here: (groups above the threshold + 1) / (n + 1), at most alpha
     threshold: float  # score above which an image counts as a copy
@@ -111,9 +97,9 @@ class CopyTest(TypedDict):
     share: float  # copies / images, with the ends of Wilson's 95 % interval
     low: float
     high: float
-    memorised: float  # the share less what chance explains: max(0, (share - false_alarm) / (1 - false_alarm))
-    # Probability that as many real images or more would be above the threshold, given how many calibrating groups are:
-    # Fisher's exact test, which at a threshold that is one of their scores is conformal prediction's beta-binomial.
+    memorised: float  # the share beyond chance: max(0, (share - false_alarm) / (1 - false_alarm))
+    # Probability that as many real images or more lie above the threshold, given how many calibrating groups do:
+    # Fisher's exact test; at a threshold that is one of their scores, conformal prediction's beta-binomial.
     p_value: float
 
 
@@ -134,7 +120,7 @@ def find_copies(
     planted: int = PLANTED,
     seed: int = 0,
 ) -> FoundCopies:
-    """Find the copies among generated images, test whether they are too many, and measure which kinds would be found.
+    """Find copies among generated images, test whether there are too many, and measure which kinds would be found.
 
     Args:
         generated: (N, S, S, C) uint8, N >= 1, C = 1 or 3.
@@ -143,7 +129,7 @@ def find_copies(
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
         planted: Copies of each kind to measure recall with.
-        seed: Of the planted copies, and of the groups that the threshold is from.
+        seed: Of the planted copies and of the calibrating groups.
 
     Raises:
         ValueError: A held-out image belongs to a group of the training images.
@@ -154,7 +140,7 @@ def find_copies(
         groups, calibration = held_out[1], HELD_OUT
         shared = np.intersect1d(groups, training_groups)
         if len(shared):
-            raise ValueError(f"copy test: found {len(shared)} groups both held out and trained on, expected none")
+            raise ValueError(f"copy test: {len(shared)} groups are both held out and trained on")
     _conformal_rank(len(generated), len(np.unique(groups)), calibration, ALPHA)  # refuses before the search
     wanted = prepare_training(training)
     if held_out is None:
@@ -164,9 +150,13 @@ def find_copies(
         images = prepare_sought(grey_pictures(held_out[0]))
     copies = plant_copies(grey_pictures(training), planted, seed, plant_squared)[1]
     sought = [images, prepare_sought(grey_pictures(generated)), prepare_sought(copies)]
-    # Looked for together: the training images are sorted once.
+    # Sought together, so that the training images are sorted once.
     own = np.concatenate((groups, np.full(len(generated) + len(copies), NOTHING)))
-    best = match_training(_joined(sought), wanted, (training_groups, own))
+    joined = Prepared(
+        [picture for part in sought for picture in part.pictures],
+        [features for part in sought for features in part.features],
+    )
+    best = match_training(joined, wanted, (training_groups, own))
     ends = np.cumsum([len(part.pictures) for part in sought])[:-1]
     real, drawn, planted_ones = (Best._make(fields) for fields in zip(*(np.split(f, ends) for f in best), strict=True))
     test = copy_test(drawn.score, real.score, groups, calibration)
@@ -193,11 +183,11 @@ def copy_test(
         generated: (N,) scores, N >= 1.
         real: (K,) scores of real images that are no copies.
         real_groups: (K,) near-duplicate group of each.
-        calibration: What the real images are, for the record.
+        calibration: `HELD_OUT` or `OTHER_GROUPS`, for the record.
         alpha: Largest probability that a real image counts as a copy, in (0, 1).
 
     Raises:
-        SonoforgeError: Fewer groups than 1 / alpha - 1, which no threshold can be had from, or no generated image.
+        SonoforgeError: Fewer than 1 / alpha - 1 groups, too few for a threshold, or no generated image.
     """
     count = len(generated)
     _, place = np.unique(real_groups, return_inverse=True)
@@ -222,7 +212,7 @@ def copy_test(
         low=share["low"],
         high=share["high"],
         memorised=max(0.0, (share["value"] - level) / (1 - level)),
-        # Summed from the tail: 1 minus the distribution function would lose all digits of a small probability.
+        # Summed over the tail: 1 minus the distribution function loses all digits of a small probability.
         p_value=min(1.0, float(stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above).sum())),
     )
 
@@ -232,14 +222,14 @@ def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float)
     rank = math.floor(alpha * (groups + 1) + 1e-9)  # 0.29 * 100 is 29, also in floating point
     if rank < 1 or generated < 1:
         raise SonoforgeError(
-            f"copy test: found {generated} generated images and {groups} near-duplicate groups of {calibration}; its "
-            f"threshold needs {least_groups(alpha)} groups: give more real images, or leave the copy test out"
+            f"copy test: {generated} generated images and {groups} near-duplicate groups of {calibration} are too few; "
+            f"its threshold needs {least_groups(alpha)} groups: add real images, or leave the copy test out"
         )
     return rank
 
 
 def least_groups(alpha: float = ALPHA) -> int:
-    """Return the number of calibrating groups from which on the copy test has a threshold."""
+    """Return the smallest number of calibrating groups that gives the copy test a threshold."""
     return math.ceil(1 / alpha - 1 - 1e-9)
 
 
@@ -249,8 +239,9 @@ def grey_pictures(images: Pixels) -> list[Picture]:
 
 
 def prepare_sought(pictures: Sequence[Picture]) -> Prepared:
-    """Prepare grey (S, S) pictures to be looked for with `match_training`; 8 ms each, or 20 from S = 129 on."""
-    return prepare(pictures, extract=_extractor(max((len(picture) for picture in pictures), default=SIDE)))
+    """Prepare grey (S, S) pictures to be sought with `match_training`; 8 ms each, or 20 from S = 129 on."""
+    small = max((len(picture) for picture in pictures), default=SIDE) * 2 <= SIDE
+    return prepare(pictures, extract=extract_halved if small else extract_features)
 
 
 def prepare_training(images: Pixels) -> Wanted:
@@ -261,17 +252,14 @@ def prepare_training(images: Pixels) -> Wanted:
         for shape in SHAPES
         for picture in pictures
     ]
-    return Wanted(prepare(shaped, extract=_extractor(images.shape[1])), len(pictures))
-
-
-def _extractor(side: int) -> Extract:
-    return extract_halved if 2 * side <= SIDE else extract_features
+    extract = extract_halved if 2 * images.shape[1] <= SIDE else extract_features
+    return Wanted(prepare(shaped, extract=extract), len(pictures))
 
 
 def match_training(images: Prepared, wanted: Wanted, groups: tuple[Groups, Groups] | None = None) -> Best:
     """Find the training image that each of N prepared images matches best; 0.01 to 0.03 core-seconds each.
 
-    With near-duplicate groups of the training images (M,) and of the images (N,), those of another group alone count.
+    With near-duplicate groups of the training images (M,) and of the images (N,), only other groups count.
     """
     count = len(images.pictures)
     score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
@@ -287,11 +275,6 @@ def match_training(images: Prepared, wanted: Wanted, groups: tuple[Groups, Group
     return Best(score, place, mirrored)
 
 
-def _joined(parts: Sequence[Prepared]) -> Prepared:
-    pictures = [picture for part in parts for picture in part.pictures]
-    return Prepared(pictures, [features for part in parts for features in part.features])
-
-
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Copy a grey (S, S) uint8 picture, see `planting.plant`, and stretch the copy to (S, S)."""
+    """Copy a grey (S, S) uint8 picture as `planting.plant` does, and stretch the copy to (S, S)."""
     return np.asarray(Image.fromarray(plant(kind, picture, rng)).resize(picture.shape, Image.Resampling.BICUBIC))

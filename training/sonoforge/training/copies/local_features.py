@@ -1,32 +1,32 @@
-"""Local features of a picture: SIFT keypoints and descriptors, and those of its mirror image and negative.
+"""Local features of a picture, and the transform that takes one picture's features to another's.
 
-Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004, as OpenCV implements it.  SIFT does
-not change with shift, turn and scale, so a crop or a zoom of a picture keeps the features of what it still shows.
+SIFT keypoints and descriptors (Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004) as
+OpenCV implements them.  They do not change with shift, turn and scale, so a crop or a zoom keeps the features of what
+it still shows.
 
 The descriptor is a 4x4 grid of histograms of 8 gradient directions, laid out along the keypoint's own direction.
-Mirroring a picture reverses the grid's rows and the sense of the directions; inverting it turns every gradient round,
-the keypoint's own direction too, so the grid is read from its other end.  Both are permutations of the 128 numbers:
-one extraction serves all four `Look`s.
+Mirroring a picture reverses the grid's rows and the sense of the directions; inverting it turns every gradient by half
+a turn, the keypoint's own direction included, so the grid is read from its other end.  Both are permutations of the
+128 numbers: one extraction serves all four `LOOKS`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.pictures import SIDE, Look, Picture, fit
-from sonoforge.training.copies.scratch import on_disk
+from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
 
 # Pictures are shared out among threads, and gain nothing from more of OpenCV's own.
 cv2.setNumThreads(1)
 
 MOST_FEATURES = 400
-_MOST_HALVED = 250  # of a picture of at most 128 pixels; all of a scan of 64 are some 330
+_MOST_HALVED = 250  # of a picture of at most 128 pixels; a scan of 64 pixels has some 330 in all
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.
 _CONTRAST = 0.005
 _EDGES = 15.0  # ratio of the principal curvatures; Lowe's 10 loses layers of tissue
@@ -35,8 +35,15 @@ _GRID = np.arange(128).reshape(4, 4, 8)
 _MIRRORED = _GRID[::-1, :, -np.arange(8) % 8].reshape(-1)
 _INVERTED = _GRID[::-1, ::-1].reshape(-1)
 
-
 LOOKS = tuple(Look(mirrored, inverted) for mirrored, inverted in itertools.product((False, True), repeat=2))
+
+MOST_MATCHES = 80  # nearest first; a transform needs few, and comparing all with all grows as the square
+_PIXELS = 8.0  # distance within which a match agrees with a transform, in the larger of the two pictures
+_OCTAVES = 0.6  # the same for its scale
+_RADIANS = 0.5  # and for its turn
+_LARGEST_SCALE = 4.0
+_ENOUGH_FOR_AFFINE = 8  # places; six numbers fitted to fewer follow the noise
+_REFITS = 2
 
 
 class LocalFeatures(NamedTuple):
@@ -51,13 +58,13 @@ class LocalFeatures(NamedTuple):
 
     def seen(self, look: Look) -> LocalFeatures:
         """Return the features of the mirror image, of the negative, or of both."""
-        points, angles, descriptors = self.points, self.angles, self.descriptors
+        points, angles = self.points, self.angles
         if look.inverted:
             angles = angles + np.float32(np.pi)
         if look.mirrored:
             points = np.stack((self.width - 1 - points[:, 0], points[:, 1]), axis=1)
             angles = np.float32(np.pi) - angles
-        return self._replace(points=points, angles=angles, descriptors=descriptors[:, descriptor_order(look)])
+        return self._replace(points=points, angles=angles, descriptors=self.descriptors[:, descriptor_order(look)])
 
 
 def descriptor_order(look: Look) -> NDArray[np.int64]:
@@ -69,33 +76,14 @@ def descriptor_order(look: Look) -> NDArray[np.int64]:
 
 
 def extract_features(picture: Picture) -> LocalFeatures:
-    """Find the strongest local features of a grey (H, W) uint8 picture, after `fit`; 20 ms on one core."""
+    """Find the strongest local features of a grey (H, W) uint8 picture after `fit`; 20 ms on one core."""
     return _extract(fit(picture), MOST_FEATURES)
 
 
-def _extract(fitted: Picture, most: int) -> LocalFeatures:
-    detector = cv2.SIFT.create(nfeatures=most, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
-    # OpenCV gives None instead of an empty table where it finds nothing, which its stubs do not know.
-    keypoints, found = detector.detectAndCompute(fitted, np.empty(0, np.uint8))
-    descriptors = np.empty((0, 128), np.float32) if not keypoints else np.asarray(found, np.float32)
-    height, width = fitted.shape
-    rows = np.array([(*point.pt, point.size, point.angle) for point in keypoints], np.float32).reshape(-1, 4)
-    # OpenCV returns all keypoints that tie with the last one.
-    rows, descriptors = rows[:most], descriptors[:most]
-    return LocalFeatures(
-        width=width,
-        height=height,
-        points=rows[:, :2],
-        sizes=rows[:, 2],
-        angles=np.deg2rad(rows[:, 3]),
-        descriptors=descriptors.astype(np.uint8),
-    )
-
-
 def extract_halved(picture: Picture) -> LocalFeatures:
-    """Find the features of a picture that was enlarged twofold or more: at half its size, 8 ms on one core.
+    """Find the features of a picture that was enlarged twofold or more at half its size; 8 ms on one core.
 
-    SIFT doubles a picture before it looks, and the finest octave of what was enlarged so shows nothing.
+    SIFT doubles a picture first, so the finest octave of an enlarged one shows nothing.
     """
     height, width = picture.shape
     half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
@@ -103,8 +91,21 @@ def extract_halved(picture: Picture) -> LocalFeatures:
     return found._replace(width=width, height=height, points=2 * found.points + np.float32(0.5), sizes=2 * found.sizes)
 
 
+def _extract(fitted: Picture, most: int) -> LocalFeatures:
+    detector = cv2.SIFT.create(nfeatures=most, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
+    # OpenCV returns None instead of an empty table where it finds nothing, which its stubs do not say.
+    keypoints, found = detector.detectAndCompute(fitted, np.empty(0, np.uint8))
+    descriptors = np.empty((0, 128), np.float32) if not keypoints else np.asarray(found, np.float32)
+    rows = np.array([(*point.pt, point.size, point.angle) for point in keypoints], np.float32).reshape(-1, 4)
+    rows = rows[:most]  # OpenCV returns all keypoints that tie with the last one
+    height, width = fitted.shape
+    return LocalFeatures(
+        width, height, rows[:, :2], rows[:, 2], np.deg2rad(rows[:, 3]), descriptors[:most].astype(np.uint8)
+    )
+
+
 def keep_on_disk(features: Iterable[LocalFeatures]) -> list[LocalFeatures]:
-    """Keep the features of many pictures in a temporary file, see `scratch`."""
+    """Keep the features of many pictures in a temporary file, see `pictures.on_disk`."""
     sizes: list[tuple[int, int]] = []
 
     def arrays() -> Iterator[NDArray[Any]]:
@@ -116,16 +117,85 @@ def keep_on_disk(features: Iterable[LocalFeatures]) -> list[LocalFeatures]:
     return [LocalFeatures(width, height, *itertools.islice(kept, 4)) for width, height in sizes]
 
 
-def stack(pictures: Sequence[LocalFeatures]) -> LocalFeatures:
-    """Return the features of all pictures as if they were of one."""
-    none = np.empty(0, np.float32)
-    parts = [
-        LocalFeatures(SIDE, SIDE, np.empty((0, 2), np.float32), none, none, np.empty((0, 128), np.uint8)),
-        *pictures,
-    ]
-    return parts[0]._replace(
-        points=np.concatenate([part.points for part in parts]),
-        sizes=np.concatenate([part.sizes for part in parts]),
-        angles=np.concatenate([part.angles for part in parts]),
-        descriptors=np.concatenate([part.descriptors for part in parts]),
+class Alignment(NamedTuple):
+    """The transform between two pictures that their feature matches support."""
+
+    # (2, 3) float64: takes a point (x, y, 1) of the first picture to the second, in pixels of the fitted pictures.
+    matrix: NDArray[np.float64]
+    agreeing: int  # number of matches, at different places, that agree with it
+
+
+def align(first: LocalFeatures, second: LocalFeatures) -> Alignment | None:
+    """Find the similarity transform that most matches of two pictures agree on; None without two that agree.
+
+    Each match of two keypoints fixes a whole transform: their sizes give the scale, their angles the turn, their places
+    the shift.  So every match is a hypothesis, and the one that most other matches agree with wins (the exhaustive form
+    of Lowe 2004, section 7.3; no random sampling, so the answer is always the same).  Where enough agree, an affine map
+    is fitted, as a copy may be stretched.
+    """
+    matches = _match(first, second)
+    if len(matches) < 2:
+        return None
+    i, j = matches.T
+    p: NDArray[np.float64] = np.asarray(first.points[i], np.float64)
+    q: NDArray[np.float64] = np.asarray(second.points[j], np.float64)
+    ratio = np.asarray(second.sizes[j] / first.sizes[i], np.float64)
+    turn = (second.angles[j] - first.angles[i]).astype(np.float64)
+    a, b = ratio * np.cos(turn), ratio * np.sin(turn)
+    shift_x = q[:, 0] - (a * p[:, 0] - b * p[:, 1])
+    shift_y = q[:, 1] - (b * p[:, 0] + a * p[:, 1])
+    off_x = a[:, None] * p[:, 0] - b[:, None] * p[:, 1] + shift_x[:, None] - q[:, 0]
+    off_y = b[:, None] * p[:, 0] + a[:, None] * p[:, 1] + shift_y[:, None] - q[:, 1]
+    octaves = np.log2(ratio)
+    between = (turn[:, None] - turn + np.pi) % (2 * np.pi) - np.pi
+    agree = (
+        (np.hypot(off_x, off_y) < _PIXELS * np.maximum(1, ratio)[:, None])
+        & (np.abs(octaves[:, None] - octaves) < _OCTAVES)
+        & (np.abs(between) < _RADIANS)
+        & (np.abs(octaves) < np.log2(_LARGEST_SCALE))[:, None]
     )
+    best = int(agree.sum(axis=1).argmax())
+    inside = agree[best]
+    if _places(p[inside]) < 2:
+        return None
+    reach = _PIXELS * max(1.0, float(ratio[best]))
+    matrix = _similarity(p[inside], q[inside])
+    for _ in range(_REFITS):
+        if _places(p[inside]) < _ENOUGH_FOR_AFFINE:
+            break
+        own = np.column_stack((p[inside], np.ones(int(inside.sum()))))
+        matrix = np.asarray(np.linalg.lstsq(own, q[inside], rcond=None)[0].T, np.float64)
+        off = p @ matrix[:, :2].T + matrix[:, 2] - q
+        inside = (off * off).sum(axis=1) < reach**2
+    if abs(np.linalg.det(matrix[:, :2])) < _LARGEST_SCALE**-2:
+        return None
+    return Alignment(matrix, _places(p[inside]))
+
+
+def _match(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.int64]:
+    """Return (M, 2) indices of features that are each other's nearest, nearest pairs first, at most `MOST_MATCHES`."""
+    if not len(first.descriptors) or not len(second.descriptors):
+        return np.empty((0, 2), np.int64)
+    a, b = first.descriptors.astype(np.float32), second.descriptors.astype(np.float32)
+    distance = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+    nearest = distance.argmin(axis=1)
+    own = np.flatnonzero(distance.argmin(axis=0)[nearest] == np.arange(len(a)))
+    order = own[np.argsort(distance[own, nearest[own]], kind="stable")[:MOST_MATCHES]]
+    return np.stack((order, nearest[order]), axis=1)
+
+
+def _places(points: NDArray[np.float64]) -> int:
+    """Count different places: a keypoint with several directions gives several matches but one place."""
+    return len(np.unique(np.round(points), axis=0))
+
+
+def _similarity(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit q = similarity(p) by least squares: (K, 2) points each, at two different places or more."""
+    middle_p, middle_q = p.mean(axis=0), q.mean(axis=0)
+    u, v = p - middle_p, q - middle_q
+    energy = max(float((u * u).sum()), 1e-9)
+    a = float((u * v).sum()) / energy
+    b = float((u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum()) / energy
+    linear = np.array([[a, -b], [b, a]], np.float64)
+    matrix: NDArray[np.float64] = np.column_stack((linear, middle_q - linear @ middle_p))
+    return matrix

@@ -1,6 +1,6 @@
-"""Pairs of pictures that show one scan, or might: what every search in this room answers with.
+"""Pairs of pictures that show one scan, or might: the result of every search in this room.
 
-What a search found is kept beside the decoded images, so that no later command searches again.
+Results are kept beside the decoded images, so that no later command searches again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sonoforge.training.checked_file import read_checked, write_checked
-from sonoforge.training.copies.alignment import Alignment
 from sonoforge.training.copies.confirmation import Comparison
+from sonoforge.training.copies.local_features import Alignment
 from sonoforge.training.copies.pictures import Look
 
-# What no unrelated pictures have at once: of 4 000 unrelated pairs of scans, mammograms, retinas and cells, those whose
-# detail correlates by 0.8 or more have at most 10 matches that agree.
+# Never seen together in unrelated pictures: of 4 000 unrelated pairs of scans, mammograms, retinas and cells, those
+# whose detail correlates by 0.8 or more have at most 10 matches that agree.
 _CERTAIN_CORRELATION, _CERTAIN_AGREEING, _CERTAIN_SCORE = 0.85, 12, 5.0
 
 UNKNOWN = Comparison(float("nan"), float("nan"), float("nan"))
-"""Of a search that does not compare pixels."""
+"""For a search that does not compare pixels."""
 
-# Of the columns of `Matches`.
+# Types of the columns of `Matches`.
 _DTYPES: tuple[Any, ...] = (*[np.int64] * 2, *[np.float64] * 3, np.int64, *[np.bool_] * 3, np.float64)
 
 
@@ -41,13 +41,13 @@ class Match(NamedTuple):
     overlap: float  # share of the smaller picture, 0 to 1; or nan
     agreeing: int  # number of feature matches, at different places, that agree on the alignment; 0 without features
     mirrored: bool  # whether the second has to be mirrored left to right to fit
-    upside_down: bool  # whether its top and bottom have to be exchanged
-    inverted: bool  # whether it has to be taken as a negative
-    matrix: NDArray[np.float64]  # (2, 3) takes points of the first picture to the second as it is seen, see the search
+    upside_down: bool  # whether its top and bottom have to be swapped
+    inverted: bool  # whether its negative fits
+    matrix: NDArray[np.float64]  # (2, 3) takes points of the first picture to the second so transformed
 
     @classmethod
     def of(cls, first: int, second: int, look: Look, alignment: Alignment, compared: Comparison = UNKNOWN) -> Match:
-        """Put together what is known of two pictures; ``look``: how the second has to be seen to fit."""
+        """Combine what is known of two pictures; ``look``: how the second is transformed to fit."""
         return cls(
             first=first,
             second=second,
@@ -63,7 +63,7 @@ class Match(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """Pixels of the second picture to one of the first."""
+        """Pixels of the second picture for each of the first."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
 
     @property
@@ -116,7 +116,7 @@ class Matches(NamedTuple):
 
     @property
     def certain(self) -> NDArray[np.bool_]:
-        """(P,) whether a pair shows one scan whatever the set is like: small overlaps that agree in every respect."""
+        """(P,) whether a pair shows one scan in any set, as even a small overlap agrees in every respect."""
         alike = (self.correlation >= _CERTAIN_CORRELATION) & (self.agreeing >= _CERTAIN_AGREEING)
         return alike & (self.score >= _CERTAIN_SCORE)
 
@@ -133,10 +133,10 @@ def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64])
 
 
 class Found(NamedTuple):
-    """The answer of a search."""
+    """The result of a search."""
 
     matches: Matches
-    facts: Any = None  # what else it says, as JSON holds it
+    facts: Any = None  # further results, as JSON
 
 
 def find_once(
@@ -146,14 +146,14 @@ def find_once(
     find: Callable[[], Found],
     still_answers: Callable[[Found], bool] = lambda found: True,
 ) -> Found:
-    """Return what was found at an earlier time, or find it now.
+    """Return the stored result of an earlier search, or search now.
 
     Args:
-        store: Folder that keeps what is found; None: found anew.
-        search: Name of the search with its version.  OpenCV's version counts, too: other features, another answer.
-        asked: What it depends on: hashes of the images, in their order.
-        find: Searches.
-        still_answers: Whether a kept answer does for what is asked now.
+        store: Folder that keeps results; None: search anew.
+        search: Name of the search with its version.  OpenCV's version counts, too, as its features may change.
+        asked: What the result depends on: hashes of the images, in their order.
+        find: Runs the search.
+        still_answers: Whether a stored result is valid for the present question.
     """
     if store is None:
         return find()

@@ -1,26 +1,197 @@
-"""Group the images of a data set by the scan that they show, as `search` finds."""
+"""Find the pictures that show one scan, within a set or between two, and group a set by them.
 
+Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`: the next frame of
+a clip moves a little everywhere, which changes local features more than the whole).  Each is aligned by the features of
+both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail (`confirmation`).
+
+The score that confirms depends on how alike different pictures of the set are, so it is taken from the set itself
+(`null_limit`): retinas and cells share more than breast scans do.
+"""
+
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
-from sonoforge.training.copies.confirmation import Comparison
+from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.training.copies.confirmation import Comparison, compare_aligned
+from sonoforge.training.copies.local_features import (
+    LOOKS,
+    MOST_MATCHES,
+    Alignment,
+    LocalFeatures,
+    align,
+    extract_features,
+    keep_on_disk,
+)
 from sonoforge.training.copies.matches import Found, Match, Matches, find_once, join_groups
-from sonoforge.training.copies.pictures import Look, Picture
-from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
+from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
+from sonoforge.training.copies.same_framing import find_same_framing
+from sonoforge.training.copies.shared_features import find_candidates
+from sonoforge.training.progress import as_done, in_threads
 
 log = logging.getLogger(__name__)
+
+LOWEST_LIMIT = 8.0
+"""Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
+
+HIGHEST_LIMIT = 25.0
+"""No set needs a higher limit; the highest score seen for unrelated pictures is 13, for two retinas."""
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
 
-_SEARCH = "near-duplicates4"  # another number, and no earlier answer is read
+_SEARCH = "near-duplicates4"  # with a new number, earlier results are not read
+_FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
+_FEWEST_KNOWN = 20  # scores needed to estimate their distribution
+_OF_TWO_KINDS = 0.8  # share of the variance that lies between two kinds of scores
+_FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
+
+Extract = Callable[[Picture], LocalFeatures]
+
+
+class Prepared(NamedTuple):
+    """Pictures with their features, so that a set is prepared once and compared with several."""
+
+    pictures: Sequence[Picture]  # fitted, grey (H, W) uint8
+    features: Sequence[LocalFeatures]
+
+
+def prepare(pictures: Sequence[Picture], title: str = "", extract: Extract = extract_features) -> Prepared:
+    """Fit grey (H, W) uint8 pictures of any size and extract their features; ``title``: see `in_threads`."""
+    fitted = on_disk(map(fit, pictures))
+    return Prepared(fitted, keep_on_disk(as_done(extract, fitted, title)))
+
+
+def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "", shapes: int = 1) -> Matches:
+    """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
+
+    Each pair comes once, with its best look, sorted by its indices.  Pairs without an alignment are left out, as are,
+    within a set, those whose pictures certain pairs already join: they change no group at any limit.  The first may be
+    one set of pictures in several ``shapes``, one shape after the other: their framing is the same in all.
+    """
+    other = first if second is None else second
+    # The products are too small to be shared out: beside other work, that took four times as long.
+    with threadpool_limits(1, "blas"):
+        found = find_candidates(first.features, None if second is None else second.features)
+        framed = find_same_framing(
+            first.pictures[: len(first.pictures) // shapes], None if second is None else second.pictures
+        )
+        asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T
+        compare = functools.partial(_compare, first, other)
+        if second is None:
+            rows = _compare_what_is_apart(compare, asked, len(first.pictures), title)
+        else:
+            rows = [row for row in in_threads(compare, asked.tolist(), title) if row is not None]
+    best: dict[tuple[int, int], Match] = {}
+    for row in rows:
+        key = row.first, row.second
+        if key not in best or row.score > best[key].score:
+            best[key] = row
+    return Matches.of([best[key] for key in sorted(best)])
+
+
+def _compare_what_is_apart(
+    compare: Callable[[list[int]], Match | None], asked: NDArray[np.int64], count: int, title: str
+) -> list[Match]:
+    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time.
+
+    Between rounds, pairs whose pictures certain pairs have joined are dropped: of the 561 pairs of 34 versions of one
+    scan, 33 or a few more are compared.
+    """
+    turns = np.arange(len(asked)) - np.searchsorted(asked[:, 0], asked[:, 0])  # they are sorted by their first picture
+    groups = np.arange(count)
+    rows: list[Match] = []
+    done = 0
+    with progress_bar(title, len(asked), show=bool(title)) as advance:
+        for turn in range(int(turns.max(initial=-1)) + 1):
+            own = asked[turns == turn]
+            apart = own[groups[own[:, 0]] != groups[own[:, 1]]]
+            done += len(own) - len(apart)
+            own_rows = []
+            for row in as_done(compare, apart.tolist()):
+                done += 1
+                advance(done, None)
+                if row is not None:
+                    own_rows.append(row)
+            rows += own_rows
+            found = Matches.of(own_rows)
+            certain = found.take(found.certain)
+            groups = join_groups(count, groups[certain.first], groups[certain.second])[groups]
+    return rows
+
+
+def align_candidate(
+    first: Sequence[LocalFeatures], second: Sequence[LocalFeatures], fewest: int, candidate: tuple[int, int, int]
+) -> Match | None:
+    """Align two pictures by the features of both; None where fewer matches than ``fewest`` agree.
+
+    A candidate is the index of each picture, and the place in `LOOKS` of how the second is transformed.
+    """
+    a, b, look = candidate[0], candidate[1], LOOKS[candidate[2]]
+    alignment = align(first[a], second[b].seen(look))
+    return None if alignment is None or alignment.agreeing < fewest else Match.of(a, b, look, alignment)
+
+
+def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> Match | None:
+    match = align_candidate(first.features, second.features, _FEWEST_AGREEING, candidate)
+    if match is None:
+        return None
+    picture = second.pictures[match.second]
+    if match.inverted:
+        picture = 255 - picture
+    if match.mirrored:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+    return match._replace(**compare_aligned(first.pictures[match.first], picture, match.matrix)._asdict())
+
+
+def null_limit(matches: Matches, pictures: int) -> float:
+    """Return the score above which the set's own null distribution predicts no unrelated pairs.
+
+    ``matches`` are all compared candidates of that many pictures.  Nearly all are unrelated: the certain pairs are left
+    out, and where the others still are of two kinds, as in a set that was augmented before, so are the higher ones.
+    The upper quarter is taken as exponential, which overestimates the tail of a normal distribution, and extrapolated
+    to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme
+    Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs hardly move it.
+    """
+    known = matches.score[(matches.score > 0) & (matches.score < HIGHEST_LIMIT) & ~matches.certain]
+    while len(known) >= _FEWEST_KNOWN and (split := _two_kinds(known)) is not None:
+        known = known[known < split]
+    if len(known) < _FEWEST_KNOWN:
+        return LOWEST_LIMIT
+    start = float(np.quantile(known, 0.75))
+    scale = float(np.median(known[known > start] - start)) / np.log(2)
+    exceeding = 0.25 * len(known)
+    limit = start + scale * np.log(max(exceeding / (_FALSE_PAIRS * max(pictures, 1)), 1.0))
+    return min(max(LOWEST_LIMIT, float(limit)), HIGHEST_LIMIT)
+
+
+def _two_kinds(scores: NDArray[np.float64]) -> float | None:
+    """Return the score that divides unrelated pairs from those of one scan; None where all scores are of one kind.
+
+    It leaves the least variance within both sides (Otsu, "A threshold selection method from gray-level histograms",
+    1979), which removes 0.64 of the variance of a normal distribution, 0.65 of an exponential one, 0.75 of a uniform
+    one.
+    """
+    ordered = np.sort(scores)
+    below = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)
+    shares = below / len(ordered)
+    apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (len(ordered) - below)
+    between = shares * (1 - shares) * apart**2
+    best = int(between.argmax())
+    if between[best] <= _OF_TWO_KINDS * ordered.var():
+        return None
+    return float(ordered[best] + ordered[best + 1]) / 2
+
+
+# ---- the groups of one set
 
 
 class RepeatedScans(TypedDict):
@@ -56,13 +227,13 @@ def find_near_duplicates(
 ) -> NearDuplicates:
     """Group the images of one set by the scan that they show.
 
-    About 30 core-seconds for 780 images and 155 for 2900, the first time; on disk, meanwhile, 0.2 MB an image.
+    About 30 core-seconds for 780 images and 155 for 2900, the first time; meanwhile 0.2 MB of disk an image.
 
     Args:
         pictures: N grey (H, W) uint8 pictures.
-        hashes: Content hash of each image; equal hashes are one group even where there is no detail to
-            compare (blank images).  Empty: appearance alone.
-        store: Folder that keeps what was found, by the content hashes; None: found anew.
+        hashes: Content hash of each image; equal hashes are one group even where there is no detail to compare (blank
+            images).  Empty: appearance alone.
+        store: Folder that keeps results by the content hashes; None: search anew.
     """
 
     def search() -> Found:
@@ -70,12 +241,23 @@ def find_near_duplicates(
         return Found(match_pictures(prepare(pictures, features), title=pairs))
 
     found = find_once(store, _SEARCH, hashes, search).matches
-    measured = _joined(found, _equal_contents(hashes))
+    # Each image is paired with the first one of the same content, at the highest limit.
+    seen: dict[str, int] = {}
+    equal = [(seen[own], i) for i, own in enumerate(hashes) if seen.setdefault(own, i) != i]
+    look, alignment = Look(mirrored=False, inverted=False), Alignment(np.eye(2, 3), MOST_MATCHES)
+    alike = Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
+    equals = Matches.of([Match.of(first, second, look, alignment, alike) for first, second in equal])
+    # Each pair once, with the higher correlation, sorted by its indices.
+    both = Matches._make(np.concatenate(fields) for fields in zip(found, equals, strict=True))
+    ordered = both.take(np.lexsort((-both.correlation, both.second, both.first)))
+    fresh = np.ones(len(ordered.first), bool)
+    fresh[1:] = (np.diff(ordered.first) != 0) | (np.diff(ordered.second) != 0)
+    measured = ordered.take(fresh)
     threshold = null_limit(measured, len(pictures))
     if threshold > 2 * LOWEST_LIMIT:
         log.warning(
-            "near-duplicates: different pictures of this set are so alike that only a score of %.1f or more counts as "
-            "one scan, and %g does elsewhere: copies that were changed much are not found; see sonoforge data audit",
+            "near-duplicates: different pictures of this set are so alike that only scores of %.1f or more count as "
+            "one scan, not %g as elsewhere: heavily changed copies are not found; see sonoforge data audit",
             threshold,
             LOWEST_LIMIT,
         )
@@ -115,21 +297,3 @@ def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Seq
         first.append(pairs[:, 0])
         second.append(pairs[:, 1])
     return join_groups(len(given), np.concatenate(first), np.concatenate(second))
-
-
-def _equal_contents(hashes: Sequence[str]) -> Matches:
-    """Pair each image with the first one of the same content, at the highest limit."""
-    seen: dict[str, int] = {}
-    pairs = [(seen[h], i) for i, h in enumerate(hashes) if seen.setdefault(h, i) != i]
-    look, alignment = Look(mirrored=False, inverted=False), Alignment(np.eye(2, 3), MOST_MATCHES)
-    alike = Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
-    return Matches.of([Match.of(first, second, look, alignment, alike) for first, second in pairs])
-
-
-def _joined(one: Matches, other: Matches) -> Matches:
-    """Join two lists of pairs: each pair once, with the higher correlation, sorted by its indices."""
-    both = Matches._make(np.concatenate(fields) for fields in zip(one, other, strict=True))
-    ordered = both.take(np.lexsort((-both.correlation, both.second, both.first)))
-    fresh = np.ones(len(ordered.first), bool)
-    fresh[1:] = (np.diff(ordered.first) != 0) | (np.diff(ordered.second) != 0)
-    return ordered.take(fresh)

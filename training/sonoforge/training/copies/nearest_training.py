@@ -1,13 +1,13 @@
 """How far each image is from its nearest training image, and whether a set as a whole is too near.
 
-*Distance.*  1 minus the largest correlation, over {as it is, mirrored left to right}, of two grey 32x32 thumbnails
-(area averages) whose slow variation is removed: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest
-unrelated one of some hundred.  A change of brightness or contrast leaves it alone, clipping and JPEG nearly so.
-Without the removal, unrelated scans correlate through the layers that all of them have.  Every image has a distance,
-also where nothing was copied; which images *are* copies, also shifted, turned or cropped ones, `copies` finds.
+*Distance.*  1 minus the largest correlation, plain or mirrored left to right, of two grey 32x32 thumbnails (area
+averages) without their slow variation: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest unrelated one of
+some hundred.  Brightness and contrast do not change it, clipping and JPEG hardly.  With the slow variation, unrelated
+scans would correlate through the layers that all of them have.  Every image has a distance, even where nothing was
+copied; `generated` finds which images *are* copies, including shifted, turned or cropped ones.
 
 *Data copying.*  The statistic of Meehan, Chaudhuri, Dasgupta, "A Non-Parametric Test to Detect Data-Copying in
-Generative Models", AISTATS 2020, section 3, on these distances, over the whole space at once (one cell): it sees a
+Generative Models", AISTATS 2020, section 3, on these distances, over the whole space at once (one cell): it detects a
 generator that is systematically too near to its training images even where no single image is a copy.
 """
 
@@ -21,7 +21,7 @@ from scipy import ndimage, stats
 from sonoforge.runtime.errors import SonoforgeError
 
 SIDE = 32
-_SMOOTH = SIDE / 16  # as `sonoforge.training.copies.near_duplicates` relative to the side, and for its reason
+_SMOOTH = SIDE / 16  # as `same_framing` relative to the side, and for its reason
 _FLAT = 0.5  # grey levels; below, an image has no detail to compare
 _BLOCK = 1024
 
@@ -36,12 +36,12 @@ class Nearest(NamedTuple):
     # (N,) float64, 0 (a copy) to 2; 1 where either has no detail. `nearest_few` gives (N, k) of all three.
     distance: NDArray[np.float64]
     training_index: NDArray[np.int64]  # (N,) int64, its place among the training images
-    mirrored: NDArray[np.bool_]  # (N,) bool, True where the training image's mirror image is meant
+    mirrored: NDArray[np.bool_]  # (N,) bool, True where the training image's mirror image is nearer
 
 
 def nearest_training(images: Pixels, training: Pixels) -> Nearest:
     """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
-    return _first(_nearest(copy_vectors(images), copy_vectors(training), 1))
+    return Nearest._make(field[:, 0] for field in nearest_few(images, training, 1))
 
 
 def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
@@ -56,12 +56,9 @@ def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
         SonoforgeError: Only one group.
     """
     if len(np.unique(groups)) < 2:
-        raise SonoforgeError(
-            "copy test: found training images of one near-duplicate group only, expected at least two groups; "
-            "give held-out real images"
-        )
+        raise SonoforgeError("copy test: all training images are of one near-duplicate group; add held-out real images")
     vectors = copy_vectors(training)
-    return _first(_nearest(vectors, vectors, 1, groups))
+    return Nearest._make(field[:, 0] for field in _nearest(vectors, vectors, 1, groups))
 
 
 def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> float:
@@ -82,7 +79,7 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
 def copy_vectors(images: Pixels) -> Vectors:
     """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"copy test: found images of shape {images.shape}, expected (N, S, S, C)")
+        raise ValueError(f"copy test: images must have the shape (N, S, S, C), not {images.shape}")
     averaging = area_shares(images.shape[1], min(images.shape[1], SIDE)).astype(np.float32)
     parts = [np.empty((0, len(averaging) ** 2), np.float32)]
     for start in range(0, len(images), _BLOCK):
@@ -98,17 +95,18 @@ def copy_vectors(images: Pixels) -> Vectors:
 
 
 def area_shares(old: int, new: int) -> NDArray[np.float64]:
-    """(new, old): share of each old pixel in each new one when a side is averaged down by area; rows sum to 1."""
+    """Return (new, old): the share of each old pixel in each new one when a side is reduced by area; rows sum to 1."""
     bounds, pixel = np.linspace(0, old, new + 1), np.arange(old)
     overlap = np.minimum(bounds[1:, None], pixel + 1) - np.maximum(bounds[:-1, None], pixel)
     return np.asarray(np.clip(overlap, 0, None) / (old / new))
 
 
 def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | None = None) -> Nearest:
-    """Compare (N, D) with (M, D), block by block to save memory; with groups, both are one set."""
+    """Compare (N, D) with (M, D) vectors, block by block to save memory; with groups, both are one set."""
     if vectors.shape[1] != training.shape[1] or not len(training):
-        raise ValueError(f"copy test: found {training.shape} training vectors for {vectors.shape}")
-    mirror, parts = _mirrored(training), []
+        raise ValueError(f"copy test: {training.shape} training vectors do not match {vectors.shape}")
+    side, parts = math.isqrt(training.shape[1]), []
+    mirror = np.ascontiguousarray(training.reshape(-1, side, side)[:, :, ::-1]).reshape(training.shape)
     for start in range(0, max(len(vectors), 1), _BLOCK):
         rows = slice(start, start + _BLOCK)
         plain, flipped = vectors[rows] @ training.T, vectors[rows] @ mirror.T
@@ -120,12 +118,3 @@ def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | N
         distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
         parts.append((distance, index, np.take_along_axis(flipped > plain, index, 1)))
     return Nearest._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
-
-
-def _first(found: Nearest) -> Nearest:
-    return Nearest._make(field[:, 0] for field in found)
-
-
-def _mirrored(vectors: Vectors) -> Vectors:
-    side = math.isqrt(vectors.shape[1])
-    return np.ascontiguousarray(vectors.reshape(-1, side, side)[:, :, ::-1]).reshape(vectors.shape)

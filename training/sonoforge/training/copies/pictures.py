@@ -1,29 +1,36 @@
-"""The picture that copies are looked for in: grey, its longest side `SIDE` pixels, its shape kept.
+"""The picture in which copies are sought: grey, longest side `SIDE` pixels, aspect ratio kept.
 
-Without OpenCV and SciPy, so that reading images needs neither.
+Needs neither OpenCV nor SciPy, so reading images needs neither.  `on_disk` keeps many pictures or features in a
+temporary file and maps it, so that a large set does not have to fit into memory.
 """
 
-from typing import NamedTuple
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 SIDE = 256
+_ALIGNED = 64  # bytes
+_ON_DISK = Path("/var/tmp")  # noqa: S108 - where /tmp may lie in memory
 
 Picture = NDArray[np.uint8]  # (H, W) grey
 
 
 class Look(NamedTuple):
-    """How a picture is looked at before it is compared."""
+    """How a picture is transformed before it is compared."""
 
     mirrored: bool  # left to right
     inverted: bool  # as a negative
-    upside_down: bool = False  # top to bottom; features are not looked for so: SIFT bears a half turn
+    upside_down: bool = False  # top to bottom; not needed for features: SIFT is invariant to a half turn
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height of a picture after `fit`, the longer one `SIDE`, none below 8."""
+    """Return the width and height of a picture after `fit`: the longer one `SIDE`, neither below 8."""
     scale = SIDE / max(width, height)
     return max(8, round(width * scale)), max(8, round(height * scale))
 
@@ -35,3 +42,34 @@ def fit(picture: Picture) -> Picture:
     if size == (width, height):
         return np.ascontiguousarray(picture)
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BICUBIC))
+
+
+def stack_on_disk(blocks: Iterable[NDArray[Any]], dtype: DTypeLike, shape: tuple[int, ...] = ()) -> NDArray[Any]:
+    """Write blocks of rows of one shape to a temporary file: (T, *shape), read-only.
+
+    The file lies in $TMPDIR, or else in /var/tmp where that exists; it has no name and disappears with the array.
+    """
+    disk = "TMPDIR" not in os.environ and os.access(_ON_DISK, os.W_OK)
+    with tempfile.TemporaryFile(dir=_ON_DISK if disk else None) as file:
+        size = sum(file.write(np.ascontiguousarray(block, dtype).data) for block in blocks if block.size)
+        file.flush()
+        if not size:
+            return np.empty((0, *shape), dtype)
+        return np.asarray(np.memmap(file, dtype, "r")).reshape(-1, *shape)
+
+
+def on_disk(arrays: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Write arrays of any type and shape to one temporary file and return them, read-only."""
+    kinds: list[tuple[np.dtype[Any], tuple[int, ...], int]] = []
+
+    def written() -> Iterator[NDArray[np.uint8]]:
+        for array in arrays:
+            kinds.append((array.dtype, array.shape, array.nbytes))
+            data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+            yield np.pad(data, (0, -array.nbytes % _ALIGNED))
+
+    whole, begin, views = stack_on_disk(written(), np.uint8), 0, []
+    for dtype, shape, size in kinds:
+        views.append(whole[begin : begin + size].view(dtype).reshape(shape))
+        begin += size + -size % _ALIGNED
+    return views

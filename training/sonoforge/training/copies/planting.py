@@ -1,7 +1,7 @@
-"""Copies made of pictures on purpose, to measure which kinds of them a search finds.
+"""Copies planted among pictures, to measure which kinds of copies a search finds.
 
-Geometry is meant as a person would say it: a crop of 25 % cuts a quarter off the width and the height, a shift of 15 %
-moves the picture by 15 % of both, and what a shift, a turn or a zoom out uncovers is black.
+A crop of 25 % cuts a quarter off the width and the height, a shift of 15 % moves the picture by 15 % of both, and
+areas that a shift, a turn or a zoom out uncovers are black.
 """
 
 import io
@@ -15,13 +15,17 @@ from PIL import Image
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.confirmation import padding
+from sonoforge.training.copies.near_duplicates import match_pictures, prepare
 from sonoforge.training.copies.pictures import Picture
-from sonoforge.training.copies.search import match_pictures, prepare
 from sonoforge.training.statistics.intervals import wilson_interval
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
+How = Callable[[str, Picture, np.random.Generator], Picture]
 
 _BOX, _BICUBIC = Image.Resampling.BOX, Image.Resampling.BICUBIC
+
+STANDS = 0.95
+"""Recall from which "no copies found" holds for a kind."""
 
 
 def crop(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
@@ -40,37 +44,25 @@ def shift(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
 
 
 def about_the_middle(picture: Picture, degrees: float, factor: float = 1.0) -> Picture:
-    """Turn and magnify about the middle at the same size; below a factor of 1, the picture gets a black surround."""
+    """Turn and magnify about the middle, keeping the size; a factor below 1 leaves a black surround."""
     height, width = picture.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor)
     return _warp(picture, np.asarray(matrix, np.float64))
 
 
-def half(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Keep the left, right, upper or lower half, see `_showing_something`."""
+def part(picture: Picture, rng: np.random.Generator, quarters: bool) -> Picture:
+    """Keep one half or quarter, drawn from those with at least half their fair share of what is not padding."""
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
     parts = [picture[:, :columns], picture[:, columns:], picture[:rows], picture[rows:]]
-    return _showing_something(parts, picture, rng)
-
-
-def quarter(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Keep one of the four quarters, see `_showing_something`."""
-    rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
-    parts = [
-        part[:, side] for part in (picture[:rows], picture[rows:]) for side in (slice(columns), slice(columns, None))
-    ]
-    return _showing_something(parts, picture, rng)
-
-
-def _showing_something(parts: Sequence[Picture], picture: Picture, rng: np.random.Generator) -> Picture:
-    """Draw a part with at least half its fair share of what is not padding; others show nothing to know them by."""
+    if quarters:
+        parts = [own[:, side] for own in parts[2:] for side in (slice(columns), slice(columns, None))]
     shown = (~padding(picture.astype(np.float32))).mean()
-    enough = [part for part in parts if (~padding(part.astype(np.float32))).mean() >= 0.5 * shown]
+    enough = [own for own in parts if (~padding(own.astype(np.float32))).mean() >= 0.5 * shown]
     return enough[int(rng.integers(len(enough)))]
 
 
 def compress(picture: Picture, quality: int) -> Picture:
-    """Store as JPEG and read back."""
+    """Save as JPEG and read back."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
@@ -82,7 +74,7 @@ def resize(picture: Picture, width: int, height: int, resampling: Image.Resampli
 
 
 def curve(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Show a linear scan as a curved probe's: depth becomes the radius, the width an arc of 44 to 76 degrees."""
+    """Show a linear scan as a curved probe would: depth becomes the radius, the width an arc of 44 to 76 degrees."""
     height, width = picture.shape
     half, inner = np.deg2rad(rng.uniform(22, 38)), rng.uniform(0.3, 0.8) * height
     size = round(inner + height - inner * np.cos(half)), round(2 * (inner + height) * np.sin(half))
@@ -102,7 +94,7 @@ def bend(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
 
 
 def draw_speckle_anew(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Smooth a scan's speckle away and multiply by other speckle, half of it fully developed (Rayleigh)."""
+    """Smooth away a scan's speckle and multiply by new speckle, half of it fully developed (Rayleigh)."""
     size = 0.006 * max(picture.shape)
     tissue = cv2.GaussianBlur(cv2.medianBlur(np.ascontiguousarray(picture), 3), (0, 0), size).astype(np.float64)
     waves = [cv2.GaussianBlur(rng.standard_normal(picture.shape), (0, 0), 0.6 * size) for _ in range(2)]
@@ -111,14 +103,14 @@ def draw_speckle_anew(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def edges(picture: Picture) -> Picture:
-    """Keep the magnitude of the gradient alone."""
+    """Keep only the magnitude of the gradient."""
     smooth = cv2.GaussianBlur(picture, (0, 0), 0.003 * max(picture.shape)).astype(np.float32)
     steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)).astype(np.float64)
     return _clip(255 * steep / max(float(np.percentile(steep, 99.5)), 1.0))
 
 
 def colour(picture: Picture) -> Picture:
-    """Colour by Jet, whose grey rises and falls, and read as grey."""
+    """Colour with Jet, whose grey rises and falls, and read as grey."""
     coloured = cv2.applyColorMap(np.ascontiguousarray(picture), cv2.COLORMAP_JET)
     return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY), np.uint8)
 
@@ -149,8 +141,8 @@ KINDS: dict[str, Plant] = {
     "shift 5 %": lambda picture, rng: shift(picture, rng, 0.05),
     "turn 5 degrees": lambda picture, rng: about_the_middle(picture, float(rng.choice((-5.0, 5.0)))),
     **GEOMETRY,
-    "half": half,
-    "quarter": quarter,
+    "half": lambda picture, rng: part(picture, rng, quarters=False),
+    "quarter": lambda picture, rng: part(picture, rng, quarters=True),
     "zoom 2": lambda picture, rng: about_the_middle(picture, 0.0, 2.0),
     "third of the size in black": lambda picture, rng: about_the_middle(picture, 0.0, 1 / 3),
     "elastic 4 %": lambda picture, rng: bend(picture, rng, 0.04),
@@ -193,18 +185,9 @@ def _clip(values: NDArray[np.float64]) -> Picture:
 
 PLANTED_KINDS = (*KINDS, TWO_AT_ONCE)
 
-How = Callable[[str, Picture, np.random.Generator], Picture]
-
-
-STANDS = 0.95
-"""Recall from which finding no copies of a kind says that there are hardly any."""
-
 
 class PlantedRow(TypedDict):
-    """Copies of one kind that were planted, and those that were found; ``low`` and ``high`` end the recall's interval.
-
-    ``holds`` says whether "no copies" holds for the kind: recall is at least `STANDS`.
-    """
+    """How many planted copies of one kind were found."""
 
     kind: str
     planted: int
@@ -212,13 +195,13 @@ class PlantedRow(TypedDict):
     recall: float  # found / planted, with Wilson's 95 % interval
     low: float
     high: float
-    holds: bool
+    holds: bool  # whether "no copies found" holds for this kind: recall is at least `STANDS`
 
 
 def measure_recall(
     pictures: Sequence[Picture], limit: float, count: int, seed: int = 0, title: str = ""
 ) -> list[PlantedRow]:
-    """Plant ``count`` copies of each kind of `KINDS`, and of two kinds of geometry at once, and count those found.
+    """Plant ``count`` copies of each of the `PLANTED_KINDS` and count those found.
 
     About 0.1 core-seconds a copy, and 0.02 a picture of the set.
 
@@ -226,7 +209,7 @@ def measure_recall(
         pictures: N grey (H, W) uint8 pictures; the originals are drawn from them.
         limit: Score from which two pictures count as one scan.
         count: Copies of each kind, at least 1.
-        seed: Of the choice of originals and places.
+        seed: Of the originals and places.
         title: See `sonoforge.training.progress.in_threads`.
     """
     originals, copies = plant_copies(pictures, count, seed)
@@ -255,7 +238,7 @@ def plant_copies(
 
 
 def count_found(hits: NDArray[np.bool_]) -> list[PlantedRow]:
-    """Count by kind which copies of `plant_copies` were found, (kinds * count,)."""
+    """Count the found copies of `plant_copies` by kind; ``hits`` (kinds * count,)."""
     by_kind = hits.reshape(len(PLANTED_KINDS), -1)
     planted, rows = by_kind.shape[1], []
     for kind, found in zip(PLANTED_KINDS, by_kind.sum(axis=1).tolist(), strict=True):

@@ -1,12 +1,12 @@
-"""Candidates of equal framing: the whole picture is alike, at most shifted a little or mirrored.
+"""Candidates with equal framing: the whole picture is alike, at most shifted a little or mirrored.
 
-A neighbouring frame of a clip moves a little everywhere: local features change, the whole hardly does.  Pictures are
-squeezed to (64, 64), their slow variation is removed, and two steps follow:
+In the next frame of a clip everything moves a little: local features change, the whole hardly does.  Pictures are
+resized to (64, 64), their slow variation is removed, and two steps follow:
 
 1. A perceptual hash: the signs of the 16x16 lowest DCT frequencies (255 bits; the mean is left out), as in Zauner,
-   "Implementation and benchmarking of perceptual image hash functions" (2010), section 3.2.1, but with the sign against
-   zero.  Random pairs agree in half the bits.  Hashes of one side are taken at 25 shifts and mirrored, and looked for
-   among those of the other that lie in the nearest cells.
+   "Implementation and benchmarking of perceptual image hash functions" (2010), section 3.2.1, but compared with zero.
+   Random pairs agree in half the bits.  Hashes of one side are taken at 25 shifts and mirrored, and looked up among
+   those of the other side in the nearest cells.
 2. The largest normalised cross-correlation over all shifts up to 6 pixels, computed exactly over the overlap (Lewis,
    "Fast normalized cross-correlation", 1995: FFT for the products, box sums for the moments).
 """
@@ -38,7 +38,7 @@ _HASH_AGREEMENT = 0.25  # of the 255 signs, (agreeing - differing) / all; BUSI's
 _CORRELATION = 0.5  # unrelated breast scans stay below 0.45
 _BITS = _HASH_SIDE**2 - 1
 _BASIS = fft.dct(np.eye(_SIDE), axis=0, norm="ortho")[:_HASH_SIDE]
-_MOST = 16  # candidates of each picture by their hash
+_MOST = 16  # candidates for each picture by their hash
 _HASHES_A_CELL = 256
 _CELLS_OF_A_HASH = 4
 _BLOCK = 256
@@ -69,7 +69,7 @@ def find_same_framing(indexed: Sequence[Picture], asked: Sequence[Picture] | Non
 def _correlations(
     first: NDArray[np.uint8], second: NDArray[np.uint8], one: NDArray[np.int64], other: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(P,) of the pairs of squeezed pictures at the given places, see `_best_correlation`."""
+    """Return the (P,) `_best_correlation` of pairs of resized pictures at the given places."""
 
     def correlate(start: int) -> NDArray[np.float64]:
         some = slice(start, start + _BLOCK)
@@ -84,7 +84,7 @@ def _squeeze(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
 
 
 def _fine_detail(squeezed: NDArray[np.uint8]) -> Detail:
-    """Remove slow variation, scale to unit energy: (N, 64, 64), all zero for a blank picture."""
+    """Remove slow variation and scale to unit energy: (N, 64, 64), all zero for a blank picture."""
     pixels = squeezed.astype(np.float64)
     detail: Detail = pixels - ndimage.gaussian_filter(pixels, (0, _SMOOTH, _SMOOTH), mode="nearest")
     detail -= detail.mean(axis=(1, 2), keepdims=True)
@@ -95,7 +95,7 @@ def _fine_detail(squeezed: NDArray[np.uint8]) -> Detail:
 def _hash_candidates(
     index: Cells, second: NDArray[np.uint8], *, same: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs whose hashes agree at one of the shifts, the best of each picture; blank ones have no hash.
+    """Return the best pairs of each picture whose hashes agree at one of the shifts; blank ones have no hash.
 
     ``index`` holds the hashes of the first pictures, (N, `_BITS`).
     """
@@ -132,16 +132,16 @@ def _signs(detail: Detail, rows: NDArray[np.float64], columns: NDArray[np.float6
 
 
 class _Shifted(NamedTuple):
-    """What the correlations of P pictures at K x K shifts need, of each picture once."""
+    """What the correlations of P pairs at K x K shifts need, once for each of the U different pictures."""
 
-    picture: NDArray[np.int64]  # (P,) its place in the others
+    picture: NDArray[np.int64]  # (P,) its place in the other fields
     spectrum: NDArray[np.complex128]
     sums: NDArray[np.float64]  # (U, K, K) over the overlap
-    energy: NDArray[np.float64]  # (U, K, K) the same of squares
+    energy: NDArray[np.float64]  # (U, K, K) the same for squares
 
     @classmethod
     def of(cls, squeezed: NDArray[np.uint8], places: NDArray[np.int64], sign: int) -> _Shifted:
-        """Measure the pictures at (P,) places; ``sign`` is -1 for those that stay where others are shifted."""
+        """Measure the pictures at (P,) places; ``sign`` is -1 for the side that is not shifted."""
         once, picture = np.unique(places, return_inverse=True)
         detail = _fine_detail(squeezed[once])
         shifts = sign * _SHIFTS
@@ -150,7 +150,7 @@ class _Shifted(NamedTuple):
 
 
 def _best_correlation(first: _Shifted, second: _Shifted) -> NDArray[np.float64]:
-    """(P,) largest normalised cross-correlation over all shifts up to `_LARGEST_SHIFT` of P aligned pairs."""
+    """Return the (P,) largest normalised cross-correlations over all shifts up to `_LARGEST_SHIFT`."""
     spectrum = first.spectrum[first.picture] * second.spectrum[second.picture].conj()
     # products[p, i, j] = sum over x of first[x + shift] * second[x]
     products = fft.irfft2(spectrum, (_PADDED, _PADDED))[:, _SHIFTS % _PADDED][:, :, _SHIFTS % _PADDED]
@@ -168,7 +168,7 @@ def _best_correlation(first: _Shifted, second: _Shifted) -> NDArray[np.float64]:
 
 
 def _overlap_sums(images: Detail, shifts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(P, K, K) sums over the part of each image that overlaps another one shifted by (shift, shift)."""
+    """Return (P, K, K) sums over the part of each image that overlaps another one shifted by (shift, shift)."""
     integral = np.zeros((len(images), _SIDE + 1, _SIDE + 1))
     integral[:, 1:, 1:] = images.cumsum(axis=1).cumsum(axis=2)
     start, stop = np.maximum(shifts, 0), _SIDE + np.minimum(shifts, 0)

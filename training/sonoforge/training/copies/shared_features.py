@@ -1,10 +1,8 @@
-"""Which pictures may show one scan: those whose local features are near each other, found without comparing all pairs.
+"""Candidates with shared local features, found without comparing all pairs.
 
-An inverted file (Sivic and Zisserman, "Video Google", ICCV 2003; Jegou, Douze, Schmid, "Product quantization for
-nearest neighbor search", TPAMI 33(1), 2011, section IV): descriptors are sorted into cells around centres, and a
-descriptor is compared with those of its own cells only.  Each near pair of descriptors votes for its pair of pictures;
-a descriptor that is near to many (a caption, the edge of a frame) shares its vote among them (the inverse document
-frequency of both papers).
+Descriptors are sorted into an inverted file (see `cells`) and compared only with those of their own cells.  Each near
+pair of descriptors votes for its pair of pictures; a descriptor that is near to many (a caption, the edge of a frame)
+shares its vote among them (the inverse document frequency of the papers named there).
 """
 
 from __future__ import annotations
@@ -18,21 +16,21 @@ from numpy.typing import NDArray
 
 from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
 from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
-from sonoforge.training.copies.scratch import on_disk, stack_on_disk
+from sonoforge.training.copies.pictures import on_disk, stack_on_disk
 from sonoforge.training.progress import as_done, in_threads
 
 _COMPONENTS = 32  # principal components of the descriptors that are compared
-_CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the nearest
+_CELLS_OF_A_DESCRIPTOR = 2  # cells in which a descriptor is looked up; its own is the nearest
 _DESCRIPTORS_A_CELL = 512
-_SAMPLE = 40_000  # descriptors that the components are found from
+_SAMPLE = 40_000  # descriptors from which the components are computed
 _POINTS_A_CENTRE = 8
 _PICTURES = 4096  # looked up together
-_BLOCK = 4096  # descriptors projected together: what they come to fits the processor's cache
-_NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
+_BLOCK = 4096  # descriptors projected together, so that the result fits into the processor's cache
+_NEAREST = 12  # matches kept for one descriptor, so that a common one does not fill the memory
 _TURNS = 12
 _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
 _VOTES = 8_000_000  # added up together
-_MOST = 8  # candidates kept of each picture, those with the most votes
+_MOST = 8  # candidates kept for each picture, those with the most votes
 
 
 class _Set(NamedTuple):
@@ -46,7 +44,7 @@ class _Set(NamedTuple):
 
     @classmethod
     def of(cls, pictures: Sequence[LocalFeatures]) -> _Set:
-        """Take the features of N pictures."""
+        """Join the features of N pictures."""
         none = [np.empty(0, np.float32)]
         start = np.concatenate(([0], np.cumsum([len(one.sizes) for one in pictures], dtype=np.int64)))
         return cls(
@@ -64,10 +62,9 @@ class _Set(NamedTuple):
             found[row] = self.pictures[owner].descriptors[place - self.start[owner]]
         return found
 
-    def block(self, first: int) -> tuple[int, NDArray[np.uint8]]:
-        """Return where the descriptors of some pictures begin, and these."""
-        some = self.pictures[first : first + _PICTURES]
-        return int(self.start[first]), np.concatenate([one.descriptors for one in some])
+    def block(self, first: int) -> NDArray[np.uint8]:
+        """Return the descriptors of `_PICTURES` pictures from the given one on."""
+        return np.concatenate([one.descriptors for one in self.pictures[first : first + _PICTURES]])
 
 
 def find_candidates(
@@ -77,12 +74,12 @@ def find_candidates(
 
     Args:
         indexed: Features of N pictures.
-        asked: Features of M pictures of another set, each looked for in the first; None: pairs within ``indexed``.
-        near_by_chance: Share of unrelated descriptors that find one so near that it votes; coarse ones need more.
+        asked: Features of M pictures of another set, each sought in the first; None: pairs within ``indexed``.
+        near_by_chance: Share of unrelated descriptors that find one near enough to vote; coarse ones need more.
 
     Returns:
-        (3, P): index of one, index of the other (larger within a set), place in `LOOKS` of how the second has to be
-        seen; each pair once with each look.
+        (3, P): index of one, index of the other (larger within a set), place in `LOOKS` of how the second is
+        transformed; each pair once with each look.
     """
     base = _Set.of(indexed)
     queries = base if asked is None else _Set.of(asked)
@@ -92,16 +89,15 @@ def find_candidates(
     enough = max(_SAMPLE, total // _DESCRIPTORS_A_CELL * _POINTS_A_CENTRE)
     sample = np.random.default_rng(0).permutation(total)[:enough]
     space = _principal_axes(base.descriptors(sample[:_SAMPLE]))
-    blocks = (base.block(first)[1] for first in range(0, len(indexed), _PICTURES))
+    blocks = (base.block(first) for first in range(0, len(indexed), _PICTURES))
     vectors = stack_on_disk((_project(block, space) for block in blocks), np.float16, (_COMPONENTS,))
     index = sort_into_cells(vectors, _DESCRIPTORS_A_CELL, sample)
     limit = _near_limit(index, queries, space, near_by_chance)
 
     def vote(task: tuple[int, int]) -> NDArray[np.void]:
         first, look = task
-        start, block = queries.block(first)
-        near = _near_descriptors(index, _project(block, space, look), limit)
-        votes = _votes(base, queries, near._replace(query=start + near.query), look, asked is None)
+        near = _near_descriptors(index, _project(queries.block(first), space, look), limit)
+        votes = _votes(base, queries, near._replace(query=queries.start[first] + near.query), look, asked is None)
         return votes[np.argsort(votes["pair"], kind="stable")]
 
     tasks = itertools.product(range(0, len(queries.pictures), _PICTURES), range(len(LOOKS)))
@@ -134,8 +130,8 @@ def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
 
 
 def _project(vectors: NDArray[np.uint8], space: _Space, look: int = 0) -> NDArray[np.float32]:
-    """Take (T, 128) descriptors, as a place in `LOOKS` has them seen, to the axes: (T, D)."""
-    # Not each descriptor's numbers change places, but those of the axes, the other way.
+    """Project (T, 128) descriptors, transformed by a place in `LOOKS`, onto the axes: (T, D)."""
+    # Permuting the axes inversely is cheaper than permuting every descriptor.
     axes = np.empty_like(space.axes)
     axes[descriptor_order(LOOKS[look])] = space.axes
     origin = space.middle @ space.axes
@@ -148,7 +144,7 @@ def _project(vectors: NDArray[np.uint8], space: _Space, look: int = 0) -> NDArra
 
 
 def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(Q, members) squared distances of points to the members of a cell, less each point's own squared length."""
+    """Return (Q, members) squared distances of points to a cell's members, less each point's own squared length."""
     members = index.vectors[index.start[cell] : index.start[cell + 1]].astype(np.float32)
     norm = np.einsum("md,md->m", members, members)
     members *= -2
@@ -160,8 +156,8 @@ def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[
 def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> float:
     """Return the squared distance below which two descriptors are unusually near.
 
-    The null distribution is that of descriptors of negatives: real collections hold none, while they may hold any
-    number of repeated scans.  The larger of both senses, in case one of them is there.
+    The null distribution comes from negatives: real collections hold none, but may hold any number of repeated scans.
+    The larger of plain and mirrored counts, in case one of them does occur.
     """
     rng = np.random.default_rng(1)
     chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
@@ -211,7 +207,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     octaves = np.log2(queries.sizes[query] / base.sizes[place])
     turn = angle - base.angles[place]
     if same:
-        # The pair is noted from its first picture to its second; both descriptors of a pair look for each other.
+        # A pair is noted from its first picture to its second; both descriptors of a pair find each other.
         swapped = asked < found
         octaves = np.where(swapped, -octaves, octaves)
         turn = np.where(swapped & ~np.bool_(LOOKS[look].mirrored), -turn, turn)
@@ -225,7 +221,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
 
 
 class _Counted(NamedTuple):
-    """Pairs of pictures that enough votes agree on, each once for every scale and turn."""
+    """Pairs of pictures with enough agreeing votes, once for each scale and turn."""
 
     pair: NDArray[np.int64]
     look: NDArray[np.int64]
@@ -233,9 +229,9 @@ class _Counted(NamedTuple):
 
 
 def _count(parts: Sequence[NDArray[np.void]]) -> _Counted:
-    """Add up votes that lie in several parts, each in order of the pairs, a range of pairs at a time."""
+    """Add up votes, in parts sorted by pair, one range of pairs at a time."""
     pairs = [part["pair"] for part in parts]
-    # A pair's number begins with its first picture: ranges of as many votes, as far as one in a thousand tells.
+    # Ranges of about equally many votes, estimated from one vote in a thousand.
     some = np.sort(np.concatenate([pair[::1000] for pair in pairs]))
     ends = np.append(np.unique(some[_VOTES // 1000 :: _VOTES // 1000]), np.iinfo(np.int64).max)
     places = [np.concatenate(([0], np.searchsorted(pair, ends, side="right"))) for pair in pairs]
@@ -249,7 +245,7 @@ def _count(parts: Sequence[NDArray[np.void]]) -> _Counted:
 
 
 def _agreeing(votes: NDArray[np.void]) -> _Counted:
-    """Add up the votes that agree on a scale and a turn, where they are enough.
+    """Add up the votes that agree on a scale and a turn, where there are enough.
 
     Weak geometric consistency: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large scale
     image search", ECCV 2008, section 4.
@@ -270,7 +266,7 @@ def _agreeing(votes: NDArray[np.void]) -> _Counted:
 
 
 def _best_of_each_picture(counted: _Counted, same: bool) -> NDArray[np.int64]:
-    """Keep the candidates of each picture that have the most votes, with each look once: (3, P), the most first."""
+    """Keep the candidates of each picture with the most votes, each look once: (3, P), most votes first."""
     order = np.argsort(-counted.total, kind="stable")
     pair, look = counted.pair[order], counted.look[order]
     once = np.sort(np.unique(pair * 4 + look, return_index=True)[1])

@@ -1,13 +1,20 @@
-"""What a set of pictures leaves behind that recognises their copies, and from which no picture can be made again.
+"""Signatures: what a set of pictures leaves behind to recognise their copies, from which no picture can be rebuilt.
 
 Of each picture, `KEYPOINTS` local features (`local_features`), large and far apart first.  Of each feature, its place,
-size and angle to a byte each, and of its 128 numbers the signs of `BITS` projections: the Hamming embedding of Jegou,
+size and angle in one byte each, and the signs of `BITS` projections of its 128 numbers: the Hamming embedding of Jegou,
 Douze, Schmid ("Hamming embedding and weak geometric consistency for large scale image search", ECCV 2008, section 3).
-That is 12 bytes a feature, 0.6 kB a picture, and no grey level.  The signs of a `sketches.Sketches` are 24 bytes more.
+That is 12 bytes a feature, 0.6 kB a picture, and no grey level.
 
 A sign stands for the mean length of its projection, so the signs give a coarse descriptor back, and a picture's
-features are looked for among these as among any others (`shared_features`, `alignment`; unequal precision of both
-sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
+features are looked up among these as among any others (`shared_features`, `local_features.align`; unequal precision of
+both sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
+
+Local features tell pictures apart by small detail, which new speckle replaces.  So each picture also has a *sketch* of
+its large detail in 24 bytes: the signs of the 192 lowest frequencies of a cosine transform of its middle, on 16 x 16
+cells.  It is sought in every window of another picture as `pose_search` seeks its queries: enlarged up to 1.4 times,
+turned, shifted, mirrored or as a negative.  A window scores by the cosine of the angle between the signs and its own
+transform, each frequency divided by its typical amplitude.  (Low frequencies of a cosine transform as a copy's mark:
+Coskun, Sankur, Memon, "Spatio-temporal transform based video hashing", IEEE Trans. Multimedia 8(6), 2006.)
 """
 
 import functools
@@ -17,34 +24,57 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from threadpoolctl import threadpool_limits
 
-from sonoforge.training.copies.alignment import Alignment
-from sonoforge.training.copies.local_features import LocalFeatures, extract_features, stack
+from sonoforge.training.copies.local_features import Alignment, LocalFeatures, extract_features
 from sonoforge.training.copies.matches import UNKNOWN, Found, Match, Matches, find_once
-from sonoforge.training.copies.pictures import SIDE, Picture
-from sonoforge.training.copies.pose_search import rotation
-from sonoforge.training.copies.search import align_candidate, prepare
+from sonoforge.training.copies.near_duplicates import align_candidate, prepare
+from sonoforge.training.copies.pictures import SIDE, Look, Picture
+from sonoforge.training.copies.pose_search import (
+    Lattice,
+    Parts,
+    best_window,
+    cut_middle,
+    cut_windows,
+    place_of,
+    project_onto,
+    rotation,
+    shrink,
+)
 from sonoforge.training.copies.shared_features import find_candidates
-from sonoforge.training.copies.sketches import Sketched, Sketches, find_sketched, make_sketches
 from sonoforge.training.progress import in_threads
 
 KEYPOINTS = 48
 BITS = 64
 FEWEST_AGREEING = 6
-"""Features at different places that must agree on one transform: of unrelated pictures no more than three do
+"""Features at different places that must agree on one transform; in unrelated pictures no more than three do
 (``training/docs/trained-on.md``)."""
 
-_SEARCH = "signatures3"  # another number, and no earlier answer is read
+SIGNS = 192
+ALIKE = 0.52
+"""Likeness from which a sketch is recognised; of 4 800 unrelated pictures the most alike has 0.47
+(``training/docs/trained-on.md``)."""
+
+_SEARCH = "signatures3"  # with a new number, earlier results are not read
 _STEPS_AN_OCTAVE = 24  # of a size: 3 %
 _STEPS_A_TURN = 256 / (2 * np.pi)
 _FAR = 60.0  # pixels; keypoints farther apart than this count as far apart
 _NEAR_BY_CHANCE = 0.25  # as coarse as the descriptors are; .05 misses a third of the crops, .6 finds no more
 _LARGE = 0.7  # power of the size: between the best for crops (0, all over) and for blur (1, the largest)
+_LATTICE = Lattice(cells=16, width=0.75, sizes=(1.0, 1.1, 1.21, 1.33), angles=(-10, -5, 0, 5, 10), reach=0.15)
+_EVENED = 0.7  # power of the typical amplitude that divides each frequency: 1 raises the noise of the highest ones
+
+
+class Sketches(NamedTuple):
+    """The sketches of N pictures."""
+
+    usual: NDArray[np.float32]  # (SIGNS,) root mean square of each amplitude
+    signs: NDArray[np.uint8]  # (N, SIGNS / 8)
 
 
 class Signatures(NamedTuple):
-    """Those of N pictures, with T keypoints altogether."""
+    """The signatures of N pictures with T keypoints altogether."""
 
     middle: NDArray[np.float32]  # (128,) mean of the descriptors
     axes: NDArray[np.float32]  # (128, BITS) orthonormal directions of the projections
@@ -54,23 +84,42 @@ class Signatures(NamedTuple):
     sizes: NDArray[np.uint8]  # (T,) 1/24 octaves
     angles: NDArray[np.uint8]  # (T,) 1/256 turns
     bits: NDArray[np.uint8]  # (T, BITS / 8)
-    usual: NDArray[np.float32]  # (SIGNS,) amplitudes of the sketches
+    usual: NDArray[np.float32]  # see `Sketches`
     sketches: NDArray[np.uint8]  # (N, SIGNS / 8)
 
 
 def make_signatures(pictures: Sequence[Picture]) -> Signatures:
     """Reduce grey (H, W) uint8 pictures to signatures; 25 ms each on one core."""
-    features = in_threads(extract_features, pictures)
+    features = [_take(own, _spread_out(own.points, own.sizes)) for own in in_threads(extract_features, pictures)]
     sketches = make_sketches(pictures)
-    return _reduce([_take(own, _spread_out(own.points, own.sizes)) for own in features], sketches)
+
+    def stacked(name: str, *empty: int) -> NDArray[np.float32]:
+        return np.concatenate([np.empty(empty, np.float32), *(getattr(one, name) for one in features)])
+
+    descriptors = np.concatenate([np.empty((0, 128), np.uint8), *(one.descriptors for one in features)])
+    middle = descriptors.mean(axis=0, dtype=np.float32) if len(descriptors) else np.zeros(128, np.float32)
+    # Random directions will do (section 3.1 of the paper), once they are fixed.
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(128, BITS)))[0].astype(np.float16).astype(np.float32)
+    projected = (descriptors.astype(np.float32) - middle) @ axes
+    sizes, angles = stacked("sizes", 0), stacked("angles", 0)
+    return Signatures(
+        middle=middle,
+        axes=axes,
+        spread=np.abs(projected).mean(axis=0) if len(projected) else np.zeros(BITS, np.float32),
+        counts=np.array([len(one.points) for one in features], np.uint8),
+        points=np.clip(np.round(stacked("points", 0, 2)), 0, SIDE - 1).astype(np.uint8),
+        sizes=np.clip(np.round(np.log2(sizes) * _STEPS_AN_OCTAVE), 0, 255).astype(np.uint8),
+        angles=(np.round(angles * _STEPS_A_TURN).astype(np.int64) % 256).astype(np.uint8),
+        bits=np.packbits(projected > 0, axis=1),
+        usual=sketches.usual,
+        sketches=sketches.signs,
+    )
 
 
 def _take(features: LocalFeatures, which: NDArray[np.int64]) -> LocalFeatures:
+    _, _, points, sizes, angles, descriptors = features
     return features._replace(
-        points=features.points[which],
-        sizes=features.sizes[which],
-        angles=features.angles[which],
-        descriptors=features.descriptors[which],
+        points=points[which], sizes=sizes[which], angles=angles[which], descriptors=descriptors[which]
     )
 
 
@@ -85,29 +134,8 @@ def _spread_out(points: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDAr
     return np.array(chosen, np.int64)
 
 
-def _reduce(pictures: Sequence[LocalFeatures], sketches: Sketches) -> Signatures:
-    features = stack(pictures)
-    descriptors = features.descriptors
-    middle = descriptors.mean(axis=0, dtype=np.float32) if len(descriptors) else np.zeros(128, np.float32)
-    # Random directions do (section 3.1 of the paper), once they are fixed.
-    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(128, BITS)))[0].astype(np.float16).astype(np.float32)
-    projected = (descriptors.astype(np.float32) - middle) @ axes
-    return Signatures(
-        middle=middle,
-        axes=axes,
-        spread=np.abs(projected).mean(axis=0) if len(projected) else np.zeros(BITS, np.float32),
-        counts=np.array([len(one.points) for one in pictures], np.uint8),
-        points=np.clip(np.round(features.points), 0, SIDE - 1).astype(np.uint8),
-        sizes=np.clip(np.round(np.log2(features.sizes) * _STEPS_AN_OCTAVE), 0, 255).astype(np.uint8),
-        angles=(np.round(features.angles * _STEPS_A_TURN).astype(np.int64) % 256).astype(np.uint8),
-        bits=np.packbits(projected > 0, axis=1),
-        usual=sketches.usual,
-        sketches=sketches.signs,
-    )
-
-
 def _restore(signatures: Signatures) -> list[LocalFeatures]:
-    """Return the features as far as the signatures still have them."""
+    """Return the features as far as the signatures keep them."""
     signs = np.unpackbits(signatures.bits, axis=1, count=BITS).astype(np.float32) * 2 - 1
     descriptors = signatures.middle + (signs * signatures.spread) @ signatures.axes.T
     whole = LocalFeatures(
@@ -119,18 +147,15 @@ def _restore(signatures: Signatures) -> list[LocalFeatures]:
         descriptors=np.clip(np.round(descriptors), 0, 255).astype(np.uint8),
     )
     ends = np.cumsum(signatures.counts, dtype=np.int64)
-    return [
-        _take(whole, np.arange(end - count, end))
-        for end, count in zip(ends.tolist(), signatures.counts.tolist(), strict=True)
-    ]
+    return [_take(whole, np.arange(end - count, end)) for end, count in zip(ends, signatures.counts, strict=True)]
 
 
 def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = "") -> list[Match]:
-    """Find the pictures that show what the signatures are of, or a part of it, each with the original that fits best.
+    """Find the pictures that show all or part of what the signatures were made of, each with its best original.
 
     At most one match for each of M grey (H, W) uint8 pictures (``second``) with its original (``first``), in their
-    order; ``title``: see `in_threads`.  Pictures whose local features show nothing are compared with the sketches: of
-    those matches, ``correlation`` is the likeness, and the matrix has the size and the turn alone.
+    order; ``title``: see `in_threads`.  Pictures whose local features match nothing are compared with the sketches: in
+    those matches, ``correlation`` is the likeness, and the matrix holds only the size and the turn.
     """
     known = _restore(signatures)
     best: dict[int, Match] = {}
@@ -145,13 +170,10 @@ def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = 
         sketched = find_sketched(Sketches(signatures.usual, signatures.sketches), [pictures[place] for place in others])
     for place, found in zip(others, sketched, strict=True):
         if found:
-            best[place] = _as_match(place, found)
+            pose = Alignment(np.column_stack((found.size * rotation(found.angle), np.zeros(2))), 0)
+            alike = UNKNOWN._replace(correlation=found.likeness)
+            best[place] = Match.of(found.sketch, place, found.look, pose, alike)
     return [best[place] for place in sorted(best)]
-
-
-def _as_match(picture: int, found: Sketched) -> Match:
-    pose = Alignment(np.column_stack((found.size * rotation(found.angle), np.zeros(2))), 0)
-    return Match.of(found.sketch, picture, found.look, pose, UNKNOWN._replace(correlation=found.likeness))
 
 
 def recognise_once(
@@ -163,8 +185,8 @@ def recognise_once(
 ) -> list[Match]:
     """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
 
-    ``signatures`` makes or reads them, ``of`` are hashes of what they are of, or of their file; ``hashes`` are those of
-    the contents of the M grey (H, W) uint8 pictures.  For ``store`` see `matches.find_once`.
+    ``signatures`` makes or reads them, ``of`` are hashes of their originals or of their file, ``hashes`` the content
+    hashes of the M grey (H, W) uint8 pictures.  For ``store`` see `matches.find_once`.
     """
 
     def find() -> Found:
@@ -172,3 +194,64 @@ def recognise_once(
         return Found(Matches.of(recognise(signatures(), pictures, title)))
 
     return find_once(store, _SEARCH, (*of, "", *hashes), find).matches.rows
+
+
+# ---- sketches
+
+
+class Sketched(NamedTuple):
+    """The sketch most like a picture."""
+
+    sketch: int
+    likeness: float  # 0 to 1; 0.8 for the picture itself
+    look: Look  # how the picture is transformed to fit
+    size: float  # of the sketched part in the picture; 1 unchanged
+    angle: float  # radians, from x towards y
+
+
+def make_sketches(pictures: Sequence[Picture]) -> Sketches:
+    """Sketch grey (H, W) uint8 pictures; 1 ms each on one core."""
+    basis = np.concatenate(_cosines(), axis=1)
+    parts = in_threads(lambda picture: cut_middle(shrink(picture), _LATTICE) @ basis, pictures)
+    amplitudes = np.concatenate([np.empty((0, SIGNS), np.float32), *parts])
+    usual = np.sqrt((amplitudes**2).mean(axis=0)) if len(amplitudes) else np.ones(SIGNS, np.float32)
+    return Sketches(np.asarray(usual, np.float32), np.packbits(amplitudes > 0, axis=1))
+
+
+def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketched | None]:
+    """Find the sketch most like each grey (H, W) uint8 picture; None where none reaches `ALIKE`."""
+    if not len(sketches.signs):
+        return [None] * len(pictures)
+    even, odd = _cosines()
+    signs = np.unpackbits(sketches.signs, axis=1, count=SIGNS).astype(np.float32) * 2 - 1
+    signs /= np.float32(np.sqrt(SIGNS))
+    weights = np.maximum(sketches.usual, 1e-6) ** np.float32(-_EVENED)
+    evens = even.shape[1]
+    bases = Parts(even * weights[:evens], odd * weights[evens:])
+    queries = Parts(signs[:, :evens], signs[:, evens:])
+
+    def find(picture: Picture) -> Sketched | None:
+        shrunk = shrink(picture)
+        windows = project_onto(bases, cut_windows(shrunk, _LATTICE))
+        likeness, window, flips = best_window(queries, windows, slice(None))
+        best = int(likeness.argmax())
+        if likeness[best] < ALIKE:
+            return None
+        grid, _, _ = place_of(int(window[best]), shrunk, _LATTICE)
+        look = Look(mirrored=bool(flips[best] & 2), inverted=bool(flips[best] & 1))
+        return Sketched(best, float(likeness[best]), look, grid.cell / _LATTICE.cell_of(shrunk), grid.angle)
+
+    return in_threads(find, pictures)
+
+
+@functools.cache
+def _cosines() -> Parts:
+    """Return the SIGNS lowest frequencies of a window's cosine transform, without its mean."""
+    places = range(_LATTICE.cells)
+    waves = fft.dct(np.eye(_LATTICE.cells), axis=0, norm="ortho")
+    lowest = sorted((down**2 + across**2, down, across) for down in places for across in places)[1 : SIGNS + 1]
+    even, odd = (
+        np.stack([np.outer(waves[down], waves[across]).ravel() for _, down, across in lowest if across % 2 == rest], 1)
+        for rest in (0, 1)
+    )
+    return Parts(np.asarray(even, np.float32), np.asarray(odd, np.float32))

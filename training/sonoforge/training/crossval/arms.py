@@ -1,7 +1,7 @@
-"""The arms of the comparison: what each one trains on, and the names that they are asked for by.
+"""The arms of the comparison: what each one trains on, and its names.
 
-A name is ``NAME``, with ``-all`` for every class instead of the small ones alone, ``:DOSE`` for how many images are
-added, and ``@SHARE`` for a part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
+A name is ``NAME``, with ``-all`` to add images to every class and not only to the small ones, ``:DOSE`` for how many
+are added, and ``@SHARE`` for a part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMS = (
     + ", ".join(COMPARATORS)
 )
 MOST = 100.0
-"""The largest dose: beyond it nothing but generated images would be seen."""
+"""The largest dose: beyond it hardly any real image would be seen."""
 _ALL, _DOSE = "-all", ":"
 
 
@@ -34,19 +34,19 @@ class Arm:
     """One way to train the classifier."""
 
     title: str  # what the tables call it
-    # What is added to the real images: `""` nothing, `gan` images of generators trained on them, `curated` only those
-    # that pass the tests of `balancing.curate`, `shuffled` images of all classes under labels that say nothing of them,
-    # `untrained` images of generators at step 0, `duplicates` real images again.
+    # Images added to the real ones: `""` none, `gan` of generators trained on them, `curated` those that pass
+    # `balancing.curate`, `shuffled` of all classes under random labels, `untrained` of generators at step 0,
+    # `duplicates` real images again.
     fill: str = ""
     dose: float = 1.0  # how much is added, see `added_counts`
-    all_classes: bool = False  # whether images are added to the largest class, too
-    real: bool = True  # whether the real images are trained on
-    real_share: float = 1.0  # share of the real training images that everything is made from
+    all_classes: bool = False  # add images to the largest class, too
+    real: bool = True  # train on the real images
+    real_share: float = 1.0  # share of the real training images that is used
     comparator: str = ""  # row of `comparators.fitting.COMPARATORS` that is fitted instead of a network
     added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
-    name: str = ""  # the shortest that it goes by: `gan` for `gan:1.0@1`; empty in `ARMS`
+    name: str = ""  # the shortest one: `gan` for `gan:1.0@1`; empty in `ARMS`
 
     @property
     def reads_generators(self) -> bool:
@@ -55,7 +55,7 @@ class Arm:
 
     @property
     def fills_small_classes(self) -> bool:
-        """Whether all that it adds is what classes lack of the largest."""
+        """Whether it only fills classes up to the largest."""
         return bool(self.fill) and not self.all_classes
 
 
@@ -72,30 +72,30 @@ ARMS: dict[str, Arm] = {
     "trivial": Arm("real images, TrivialAugment", augmentation="trivial"),
     **{name: Arm(own.title, comparator=name) for name, own in COMPARATORS.items()},
 }
-"""By name, at dose 1 with all real images; `find_arm` reads every other name."""
+"""By name, at dose 1 with all real images; `find_arm` reads the other names."""
 
 
 def find_arm(name: str, option: str = "--arms") -> Arm:
-    """Return the arm of a name, whose title says its dose and share.
+    """Return the arm of a name; its title says dose and share.
 
     Raises:
-        SonoforgeError: No such name; says which there are, after the command-line ``option`` that it came from.
+        SonoforgeError: An unknown name; the message begins with the command-line ``option``.
     """
     rest, marked, share = name.partition(SHARE_MARK)
     stem, dosed, dose = rest.partition(_DOSE)
     base = stem.removesuffix(_ALL)
     if base not in ARMS or (stem != base and (not ARMS[base].fill or ARMS[base].all_classes)):
         hint = did_you_mean(base, list(ARMS)) if base not in ARMS else ""
-        raise SonoforgeError(f"{option}: found {name!r}, expected {FORMS}{hint}")
+        raise SonoforgeError(f"{option}: no arm is called {name!r}; choose from {FORMS}{hint}")
     arm = ARMS[base]
     if dosed and not arm.fill:
-        raise SonoforgeError(f"{option}: found {name!r}, but {base} adds nothing that a dose could be of; write {base}")
+        raise SonoforgeError(f"{option}: {base} adds no images, so {name!r} cannot have a dose; write {base}")
     dose_value = read_number(dose, MOST) if dosed else 1.0
     share_value = read_number(share, 1) if marked else 1.0
     if dose_value is None or share_value is None:
         raise SonoforgeError(
-            f"{option}: found {name!r}, expected a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share "
-            f"above 0 and at most 1 after '{SHARE_MARK}'"
+            f"{option}: {name!r} needs a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share above 0 and at "
+            f"most 1 after '{SHARE_MARK}'"
         )
     everywhere = arm.all_classes or stem != base
     said = f", {dose_value:g} times" if dose_value != 1 else ""
@@ -114,7 +114,7 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
 
 
 def final_name(name: str, option: str) -> str:
-    """Return the shortest name of an arm that a final model is trained with, on all images.
+    """Return the shortest name of an arm for a final model, which trains on all images.
 
     Raises:
         SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
@@ -122,12 +122,11 @@ def final_name(name: str, option: str) -> str:
     arm = find_arm(name, option)
     if arm.comparator:
         raise SonoforgeError(
-            f"{option}: found {name!r}, a comparator: it answers in the tables, but is no network that could be "
-            "exported; choose an arm that is fine-tuned"
+            f"{option}: {name!r} is a comparator, which cannot be exported; choose an arm that is fine-tuned"
         )
     if arm.real_share != 1:
         raise SonoforgeError(
-            f"{option}: found {name!r}, expected an arm without a share: a final model is made from all images"
+            f"{option}: {name!r} has a share, but a final model is made from all images; leave the share out"
         )
     return arm.name
 
@@ -139,7 +138,7 @@ def at_dose(name: str, dose: float) -> str:
 
 
 def title_of(name: str) -> str:
-    """Return the arm's title; of a name that this version does not know, as a file may hold it, the name."""
+    """Return the arm's title; the name itself if it is unknown, as in a file of another version."""
     try:
         return find_arm(name).title
     except SonoforgeError:
@@ -152,25 +151,27 @@ def file_stem(name: str) -> str:
 
 
 def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
-    """Name every arm at every share of the real images, in (0, 1], the largest first; without shares, every arm.
+    """Return the names of every arm at every share of the real images, the largest first; without shares, of every arm.
 
     Raises:
-        SonoforgeError: An unknown name, one that has a share already, or a share out of range or given twice.
+        SonoforgeError: An unknown name, one that has a share already, or a share outside (0, 1] or given twice.
     """
     if not shares:
         return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
     if given:
-        raise SonoforgeError(f"--arms: found {given[0]} beside --real-shares, expected arms without a share")
+        raise SonoforgeError(f"--arms: {given[0]} cannot be combined with crossval.real_shares; leave its share out")
     if any(not 0 < share <= 1 for share in shares) or len(set(shares)) != len(shares):
         found = ",".join(f"{share:g}" for share in shares)
-        raise SonoforgeError(f"--real-shares: found {found}, expected each share once, above 0 and at most 1")
+        raise SonoforgeError(
+            f"--set crossval.real_shares: {found}: each share must be above 0 and at most 1, and given once"
+        )
     ordered = sorted(shares, reverse=True)
     return tuple(find_arm(f"{name}{SHARE_MARK}{share:g}").name for share in ordered for name in arms)
 
 
 def read_number(text: str, most: float) -> float | None:
-    """Return a number above 0 and at most ``most``; None of another text."""
+    """Read a number above 0 and at most ``most``; None for any other text."""
     try:
         value = float(text)
     except ValueError:
@@ -179,12 +180,11 @@ def read_number(text: str, most: float) -> float | None:
 
 
 def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
-    """Count the images that an arm adds to each class, without the classes that get none.
+    """Return how many images an arm adds to each class, without classes that get none.
 
-    The *lack* of a class is what it has fewer than the largest; the lacks together are the balancing number.  With
-    dose D a class gets D times its lack; where images are added to all classes, its lack and D times the largest class,
-    so that all end with (1 + D) times the largest; and without real images, D times the largest class.  ``counts`` are
-    the real images of each class, by label.
+    The *lack* of a class is what it has fewer than the largest.  At dose D a class gets D times its lack; if images are
+    added to all classes, its lack and D times the largest class; without real images, D times the largest class.
+    ``counts`` are the real images of each class, by label.
     """
     largest = max(counts)
     wanted = {}
@@ -202,7 +202,7 @@ def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
 
 
 def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
-    """Labels of the classes whose generators the arm draws from; shuffled labels need those of all classes."""
+    """Return the labels of the classes whose generators the arm draws from; shuffled labels need all classes."""
     wanted = added_counts(arm, counts)
     if arm.fill == "shuffled" and wanted:
         return [label for label, count in enumerate(counts) if count]
@@ -210,10 +210,10 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
 
 
 def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
-    """Return the arms for a set of images: of classes of equal size, none lacks images, so all classes get them.
+    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them.
 
     Raises:
-        SonoforgeError: An arm that weights classes by their size, where that changes nothing; names it and what to do.
+        SonoforgeError: An arm that weights classes of equal size, which changes nothing, or two arms that are the same.
     """
     if len(set(counts)) > 1:
         return tuple(arms)
@@ -223,25 +223,25 @@ def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts
         arm = find_arm(name, option)
         if arm.class_weights:
             raise SonoforgeError(
-                f"{option}: {name} would weight the classes by their size, but found classes of equal size ({found}), "
-                "where it changes nothing; leave it out"
+                f"{option}: {name} would weight the classes by their size, which changes nothing here ({found}); leave "
+                "it out"
             )
         stem = re.split(f"[{_DOSE}{SHARE_MARK}]", name)[0]
         chosen.append(name.replace(stem, stem + _ALL, 1) if arm.fills_small_classes else name)
         if chosen[-1] != name:
             log.info("classes of equal size (%s): %s adds images to all of them, as %s", found, name, chosen[-1])
     if len(set(chosen)) < len(chosen):
-        raise SonoforgeError(f"{option}: found {','.join(arms)}, of which two are the same for classes of equal size")
+        raise SonoforgeError(f"{option}: two of {','.join(arms)} are the same for classes of equal size; leave one out")
     return tuple(chosen)
 
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
-    """Return the classifier settings with what the arm changes of them."""
+    """Return the classifier settings with the arm's changes."""
     augmentation = arm.augmentation or settings.augmentation
     return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=augmentation)
 
 
 def changes_of(arm: Arm) -> Mapping[str, object]:
-    """Return what sets an arm apart from the row of `ARMS` that fills or augments as it does; empty for such a row."""
+    """Return how an arm differs from its row of `ARMS`; empty for such a row."""
     names = ("dose", "all_classes", "real", "real_share", "added_weight")
     return {name: getattr(arm, name) for name in names if getattr(arm, name) != getattr(Arm, name)}

@@ -1,6 +1,7 @@
-"""What an arm adds to the real images of a training set: generated images, or those of a placebo.
+"""The images that an arm adds to the real ones of a training set: drawn from generators, curated, or a placebo's.
 
-Curated ones are those that are worth training on: no copies, of usual quality, and recognised as their class.
+Each generator is trained once, for all arms that draw from it.  Curated images pass three tests: they are no copies,
+their quality is within the range of the real ones, and a classifier recognises their class.
 """
 
 from __future__ import annotations
@@ -47,12 +48,17 @@ from sonoforge.training.gan.training_set import join_masks, make_training_set
 if TYPE_CHECKING:
     from torch import nn
 
-
 log = logging.getLogger(__name__)
-
 
 ALL_CLASSES = "all classes"
 """Name of a class-conditional generator, which learns all images and is asked for each class."""
+POOL = 3
+"""Curated images are chosen among so many times as many; where fewer pass, fewer are added."""
+USUAL = (1.0, 99.0)
+"""Percentiles of the real training images between which a quality measure must lie."""
+
+Scorer = Callable[[Pixels], NDArray[np.float64]]
+"""From images (N, S, S, 3) to the probabilities (N, C) of a classifier trained on real images alone."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +68,26 @@ class GeneratorJob:
     settings: GanSettings  # shared by the classes; where `metrics` are measured, the best checkpoint is used
     seed: int  # each class derives its own from it
     device: str  # `auto`, `cpu`, `cuda` or `cuda:N`
-    folder: Path  # keeps one training in a sub-folder for each class
+    folder: Path  # has one training in a sub-folder for each class
 
 
 def generator_name(class_name: str, settings: GanSettings) -> str:
-    """Name a class's generator, which is also its folder: that of the class, or `ALL_CLASSES` of a conditional one."""
+    """Return the name of a class's generator, which is also its folder; `ALL_CLASSES` for a conditional one."""
     return class_name if compose(settings).conditioning == "none" else ALL_CLASSES
 
 
 def train_generators(images: LabelledImages, labels: Sequence[int], job: GeneratorJob) -> dict[int, Path]:
-    """Train one generator for each of the classes, on that class's images alone; a conditional one on all images.
+    """Train a generator for each of the classes on its images alone, or one conditional generator on all images.
 
-    A training that was interrupted continues; one that is finished is not repeated, whoever asked for it.
+    Interrupted trainings continue; finished ones are not repeated.
 
     Returns:
-        Checkpoint folder by label: the last one; where metrics are measured the best one, as
-        `gan.checkpoint.best_checkpoint` has it, if there is one.
+        Checkpoint folder by label: the last one; where metrics are measured, `gan.checkpoint.best_checkpoint`, if any.
     """
     if not labels:
         return {}
     checkpoints: dict[int, Path] = {}
-    # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
+    # It imports Lightning, which takes two seconds and is not needed by a process that only deals out the folds.
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
 
     pretrained = open_pretrained(job.settings, job.device)
@@ -113,16 +118,23 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: 
         log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, count)
         settings = dataclasses.replace(settings, batch=count)
     size = make_plan(settings, count).image_size
-    # Enlarged ones would show a generator nothing of the detail that its size is for.
+    # Enlarged images would lack the detail that a larger generator is for.
     pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
     labels, classes = (own.labels, images.classes) if together else (None, (name,))
     training_set = make_training_set(pixels, labels, classes, size, settings.channels, groups=own.groups)
     if settings.masks:
         if own.masks is None:
-            raise SonoforgeError(f"generator of {name}: found images without files, expected NAME_mask.png beside each")
+            raise SonoforgeError(f"generator of {name}: gan.masks needs NAME_mask.png beside each image file")
         joined = join_masks(training_set.pixels, own.masks(pixels.shape[1])[:, None])
         training_set = dataclasses.replace(training_set, pixels=joined)
     return prepare(settings, training_set, job.device, pretrained)
+
+
+class _Source(NamedTuple):
+    """A generator, and how many of its channels are image; one more is the mask."""
+
+    generator: nn.Module
+    image_channels: int
 
 
 def draw_trained(
@@ -130,8 +142,8 @@ def draw_trained(
 ) -> LabelledImages:
     """Draw images of each class from its generator, resized as the classifier sees them.
 
-    Image number i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.  What
-    was trained with masks draws each image with its own.  Of the real images, only size and classes are read.
+    Image i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.  Generators
+    trained with masks draw each image with its own.  Only size and classes of the real images are read.
     """
     sources = {
         label: _Source(load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)
@@ -141,7 +153,7 @@ def draw_trained(
 
 
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
-    """Draw images of each class from its generator as it is at step 0, before it has seen any of these: a placebo."""
+    """Draw images of each class from its generator at step 0: a placebo."""
     from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
     from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
 
@@ -156,25 +168,11 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
     return _draw(sources, counts, images, job.seed)
 
 
-def at_size_drawn(pixels: Pixels, settings: GanSettings) -> Pixels:
-    """Reduce images (N, S, S, 3) to the size that generators draw at, and enlarge them again as what is drawn is."""
-    size, side = make_plan(settings, len(pixels)).image_size, pixels.shape[1]
-    return np.stack([_resized(image, side) for image in prepare_images(pixels, size, 3)])
-
-
-class _Source(NamedTuple):
-    """What images are drawn from."""
-
-    generator: nn.Module
-    image_channels: int  # channels that are image; one more is the mask
-
-
 def _draw(
     sources: Mapping[int, _Source], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
-    side = images.pixels.shape[1]
-    pixels = np.empty((sum(counts.values()), side, side, 3), np.uint8)
-    labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
+    side, labels = images.pixels.shape[1], _labels(counts, images)
+    pixels = np.empty((len(labels), side, side, 3), np.uint8)
     masks: list[Pixels] = []
     for label, count in counts.items():
         generator, image_channels = sources[label]
@@ -192,18 +190,19 @@ def _draw(
     )
 
 
+def _labels(counts: Mapping[int, int], images: LabelledImages) -> NDArray[np.int64]:
+    return np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
+
+
+def at_size_drawn(pixels: Pixels, settings: GanSettings) -> Pixels:
+    """Reduce images (N, S, S, 3) to the generators' size, and enlarge them again as drawn images are."""
+    size, side = make_plan(settings, len(pixels)).image_size, pixels.shape[1]
+    return np.stack([_resized(image, side) for image in prepare_images(pixels, size, 3)])
+
+
 def _resized(image: Pixels, side: int) -> Pixels:
     grey = image[..., 0] if image.shape[-1] == 1 else image
     return np.asarray(Image.fromarray(grey).convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
-
-
-POOL = 3
-"""Images drawn for each that is wanted; where fewer pass, fewer are added."""
-USUAL = (1.0, 99.0)
-"""Percentiles of the real training images between which a measure of image quality is usual."""
-
-Scorer = Callable[[Pixels], NDArray[np.float64]]
-"""From images (N, S, S, 3) to the probabilities (N, C) of a classifier that learned from real training images alone."""
 
 
 class Curation(NamedTuple):
@@ -211,8 +210,8 @@ class Curation(NamedTuple):
 
     drawn: int
     not_recognised: int  # called another class by the classifier of the real training images
-    unusual: int  # a measure of image quality out of the range of the real training images
-    copies: int  # found to be a copy of a training image; only as many are looked for as are wanted
+    unusual: int  # a quality measure out of the range of the real training images
+    copies: int  # copies of a training image; only as many are tested as are wanted
     kept: int
 
 
@@ -221,11 +220,10 @@ def curate(
 ) -> tuple[LabelledImages, Curation]:
     """Keep, of each class, the first images wanted that pass all tests; the cheapest test comes first.
 
-    Copies are looked for among the first images wanted, then among as many further ones as were copies.
+    Copies are sought among the first images wanted, then among as many further ones as were copies.
 
-    ``images`` are the real ones that the generators read, with their groups; ``as_drawn`` are the same at the
-    resolution of the drawn ones, see `at_size_drawn`: what is usual of sharp scans is not of any image that
-    was drawn smaller.
+    ``images`` are the real ones that the generators read, with their groups; ``as_drawn`` are the same after
+    `at_size_drawn`, since sharp scans have another quality than anything drawn smaller.
 
     Raises:
         SonoforgeError: Too few groups for the copy test, see `copies.generated.copy_test`.
@@ -253,40 +251,36 @@ def curate(
 
 
 def check_enough_groups(where: str, groups: NDArray[np.int64]) -> None:
-    """Refuse real images of too few groups (N,) for the copy test, before anything is trained.
-
-    Raises:
-        SonoforgeError: Fewer groups than `least_groups`.
-    """
+    """Refuse real images with fewer groups (N,) than the copy test needs, before anything is trained."""
     found, least = len(np.unique(groups)), least_groups()
     if found < least:
         raise SonoforgeError(
-            f"curated: found {found} groups of real images in {where}, expected at least {least}, which its copy test "
-            "needs; add images, or leave the arm out"
+            f"curated: the copy test needs {least} groups of real images, but {where} has {found}; add images, or "
+            "leave the arm out"
         )
 
 
 def _of_usual_quality(pixels: Pixels, real: Pixels) -> NDArray[np.bool_]:
-    """Whether every measure lies in the usual range; all have one resolution, which is left out."""
+    """Whether every quality measure lies in the usual range; the resolution, which all share, is left out."""
+
+    def measured(images: Pixels) -> NDArray[np.float64]:
+        side = images.shape[1]
+        rows = [quality_metrics.measure(image, side, side) for image in images]
+        return np.array([[row[name] for name in row if name != "resolution"] for row in rows])
+
     if not len(pixels):
         return np.zeros(0, np.bool_)
-    low, high = np.percentile(_measured(real), USUAL, axis=0)
-    values = _measured(pixels)
+    low, high = np.percentile(measured(real), USUAL, axis=0)
+    values = measured(pixels)
     usual: NDArray[np.bool_] = ((values >= low) & (values <= high)).all(axis=1)
     return usual
 
 
-def _measured(pixels: Pixels) -> NDArray[np.float64]:
-    side = pixels.shape[1]
-    rows = [quality_metrics.measure(image, side, side) for image in pixels]
-    return np.array([[row[name] for name in row if name != "resolution"] for row in rows])
-
-
 def _copy_finder(images: LabelledImages) -> Callable[[Pixels], NDArray[np.bool_]]:
-    """Return what says which images match a training image better than those of other groups match each other."""
+    """Return a test of which images match a training image better than images of other groups match each other."""
     groups = images.groups
     if groups is None:
-        raise SonoforgeError("curated: found images without groups, expected those of a training fold")
+        raise SonoforgeError("curated: the copy test needs the groups of a training fold")
     wanted = prepare_training(images.pixels)
     real = match_training(wanted.square, wanted, (groups, groups))
 
@@ -301,10 +295,7 @@ def _copy_finder(images: LabelledImages) -> Callable[[Pixels], NDArray[np.bool_]
 def balance(
     arm: Arm, images: LabelledImages, job: GeneratorJob, make_scorer: Callable[[], Scorer]
 ) -> LabelledImages | None:
-    """Make the images that the arm adds to the real ones, if any; generators that are not trained yet are trained.
-
-    What scores ``curated`` images is not made for another arm.
-    """
+    """Make the images that the arm adds, if any; missing generators are trained, a scorer only for ``curated``."""
     counts = added_counts(arm, images.counts.tolist())
     if arm.fill == "duplicates":
         return duplicate_images(counts, images, job.seed)
@@ -313,25 +304,17 @@ def balance(
     if not arm.fill:
         return None
     checkpoints = train_generators(images, classes_with_generators(arm, images.counts.tolist()), job)
-    if arm.fill == "curated":
-        return _curated(checkpoints, counts, images, job, make_scorer)
+    pool = counts
     if arm.fill == "shuffled":
-        sources = {label: -(-sum(counts.values()) // len(checkpoints)) for label in checkpoints}
-        return shuffle_labels(draw_trained(checkpoints, sources, images, job.seed), counts, job.seed)
-    return draw_trained(checkpoints, counts, images, job.seed)
-
-
-def _curated(
-    checkpoints: Mapping[int, Path],
-    counts: Mapping[int, int],
-    images: LabelledImages,
-    job: GeneratorJob,
-    make_scorer: Callable[[], Scorer],
-) -> LabelledImages:
-    pool = draw_trained(checkpoints, {label: POOL * count for label, count in counts.items()}, images, job.seed)
-    if not len(pool):
-        return pool
-    kept, found = curate(pool, counts, images, at_size_drawn(images.pixels, job.settings), make_scorer())
+        pool = {label: -(-sum(counts.values()) // len(checkpoints)) for label in checkpoints}
+    elif arm.fill == "curated":
+        pool = {label: POOL * count for label, count in counts.items()}
+    drawn = draw_trained(checkpoints, pool, images, job.seed)
+    if arm.fill == "shuffled":
+        return shuffle_labels(drawn, counts, job.seed)
+    if arm.fill != "curated" or not len(drawn):
+        return drawn
+    kept, found = curate(drawn, counts, images, at_size_drawn(images.pixels, job.settings), make_scorer())
     said = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found._asdict().items())
     log.info("curated images: %s", said)
     if not found.kept:
@@ -347,16 +330,16 @@ def duplicate_images(counts: Mapping[int, int], images: LabelledImages, seed: in
 
 
 def shuffle_labels(images: LabelledImages, counts: Mapping[int, int], seed: int) -> LabelledImages:
-    """Give so many images of each label, drawn of all classes equally, labels that say nothing of them: a placebo."""
+    """Give images drawn equally of all classes random labels, so many of each: a placebo."""
     order = np.random.default_rng(derive_seed(seed, "shuffled labels")).permutation(len(images))
-    labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
+    labels = _labels(counts, images)
     return LabelledImages(images.pixels[order[: len(labels)]], labels, images.classes)
 
 
 def job_of_arm(
     arm: Arm, backbone: Backbone, settings: ClassifierSettings, seed: int, device: torch.device
 ) -> ClassifierJob:
-    """Return how the classifier of an arm is trained; its ``settings`` are those of `arms.settings_of_arm`."""
+    """Return how the classifier of an arm is trained, with ``settings`` of `arms.settings_of_arm`."""
     return ClassifierJob(backbone, settings, seed, device, added_weight=arm.added_weight, real=arm.real)
 
 

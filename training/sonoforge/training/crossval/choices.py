@@ -1,4 +1,4 @@
-"""Which settings are chosen inside each training fold, and of which values."""
+"""Where settings were chosen: inside each training fold (``crossval.choose``) or with a budget; on which images."""
 
 import dataclasses
 import itertools
@@ -20,13 +20,13 @@ from sonoforge.training.statistics.wording import listed
 Values = dict[str, Any]
 """Numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`."""
 DOSE = "dose"
-"""How many images an arm adds, see `arms.added_counts`; those that add none leave it out."""
-OPTION = "--choose"
+"""How many images an arm adds, see `arms.added_counts`."""
+OPTION = "--set crossval.choose"
 
 
 @dataclass(frozen=True)
 class Choosing:
-    """A grid of settings, of which inner folds choose one point for each outer fold."""
+    """A grid of settings; inner folds choose one of its points for each outer fold."""
 
     grid: tuple[tuple[str, tuple[float, ...]], ...]  # `Values` by name, at least two each
     inner_folds: int
@@ -37,9 +37,9 @@ class Choosing:
         return math.prod(len(values) for _, values in self.grid) * self.inner_folds
 
     def candidates(self, arm: Arm) -> list[Values]:
-        """Return all points of the grid for an arm, the last setting varies fastest; none where it has no such setting.
+        """Return the points of the grid that apply to an arm, the last setting varying fastest.
 
-        An arm that adds nothing has no dose, a comparator nothing that could be chosen.
+        Arms that add nothing have no dose; comparators have no settings to choose.
         """
         grid = [] if arm.comparator else [(name, values) for name, values in self.grid if name != DOSE or arm.fill]
         if not grid:
@@ -49,13 +49,13 @@ class Choosing:
 
 
 def of_classifier(values: Values) -> Values:
-    """Return those values that are of the classifier's settings; chosen epochs are neither more nor fewer."""
+    """Return the values that are settings of the classifier; chosen epochs are exact."""
     exact = {"least_steps": 0} if "epochs" in values else {}
     return {name: value for name, value in values.items() if name != DOSE} | exact
 
 
 def with_dose(arm: Arm, values: Values) -> Arm:
-    """Return the arm at the dose among the values, if there is one."""
+    """Return the arm at the dose among the values, if any."""
     return dataclasses.replace(arm, dose=values.get(DOSE, arm.dose))
 
 
@@ -73,17 +73,17 @@ def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
 
 
 def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:
-    """Refuse a choice that no arm can make, or of a dose that an arm names."""
+    """Refuse a grid that applies to no arm, or a dose to choose where an arm names one."""
     names = ", ".join(_typed(name) for name, _ in choosing.grid)
     if not any(choosing.candidates(find_arm(arm)) for arm in arms):
-        raise SonoforgeError(f"{OPTION}: found {names} to be chosen, which none of the arms has: {','.join(arms)}")
+        raise SonoforgeError(f"{OPTION}: none of the arms has {names} to choose: {','.join(arms)}")
     named = [arm for arm in arms if find_arm(arm).dose != 1]
     if named and DOSE in dict(choosing.grid):
-        raise SonoforgeError(f"{OPTION}: found {DOSE} to be chosen, and the arm {named[0]}, which names one")
+        raise SonoforgeError(f"{OPTION}: {DOSE} cannot be chosen, as the arm {named[0]} names one")
 
 
 def choosing_of(results: ComparisonResults) -> Choosing | None:
-    """Return what the run of these results chose inside its folds; None where it chose nothing."""
+    """Return the grid that the run of these results chose from; None without one."""
     choice = results.get("choice")
     if choice is None:
         return None
@@ -91,10 +91,10 @@ def choosing_of(results: ComparisonResults) -> Choosing | None:
 
 
 def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
-    """Read ``learning-rate=0.0005``, ``0.001``, ``epochs=3``, ``5``: a name and its values, and so on; None of nothing.
+    """Read ``learning-rate=0.0005``, ``0.001``, ``epochs=3``, ``5``: names, each followed by its values; None if empty.
 
     Raises:
-        SonoforgeError: An unknown or repeated setting, a value that it cannot have, or fewer than two values.
+        SonoforgeError: An unknown or repeated setting, an invalid value, or fewer than two values.
     """
     grid: dict[str, list[str]] = {}
     for word in given:
@@ -105,13 +105,11 @@ def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
         elif not named or name not in (*CHOOSABLE, DOSE):
             known = [_typed(own) for own in (*CHOOSABLE, DOSE)]
             raise SonoforgeError(
-                f"{OPTION}: found {word!r}, expected NAME=VALUE,VALUE,... with NAME any of {', '.join(known)}"
+                f"{OPTION}: {word!r} is not NAME=VALUE,VALUE,... with NAME any of {', '.join(known)}"
                 + did_you_mean(_typed(name), known)
             )
         elif name in grid:
-            raise SonoforgeError(
-                f"{OPTION}: found {_typed(name)} twice, expected each setting once with all its values"
-            )
+            raise SonoforgeError(f"{OPTION}: {_typed(name)} is given twice; give it once with all its values")
         else:
             grid[name] = [value]
     if not grid:
@@ -120,12 +118,12 @@ def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
 
 
 def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
-    """Refuse a setting that is to be chosen and has a value, too."""
+    """Refuse a setting that is both given and to be chosen."""
     for name, _ in choosing.grid:
         value = None if name == DOSE else getattr(options, name)
         if value is not None:
             raise SonoforgeError(
-                f"{OPTION}: found {_typed(name)} to be chosen, and --{_typed(name)} {value}; leave one of them out"
+                f"{OPTION}: {_typed(name)} is both to be chosen and given (classifier.{name}={value}); leave one out"
             )
 
 
@@ -138,24 +136,24 @@ def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     except SonoforgeError as error:
         raise SonoforgeError(f"{OPTION}: {str(error).removeprefix('--')}") from None
     if len(values) < 2:
-        alone = "an arm's, as in gan:2" if name == DOSE else f"--{_typed(name)}"
+        alone = "an arm's, as in gan:2" if name == DOSE else f"classifier.{name}"
         raise SonoforgeError(
-            f"{OPTION}: found one value of {_typed(name)}, expected at least two; a single one is {alone}"
+            f"{OPTION}: {_typed(name)} has one value to choose from and needs two; a single one is {alone}"
         )
     if len(set(values)) < len(values):
-        raise SonoforgeError(f"{OPTION}: found {_typed(name)}={','.join(texts)}, expected each value once")
+        raise SonoforgeError(f"{OPTION}: {_typed(name)}={','.join(texts)} repeats a value")
     return values
 
 
 def _dose(text: str) -> float:
     value = read_number(text, MOST)
     if value is None:
-        raise SonoforgeError(f"{DOSE}: found {text!r}, expected a number above 0 and at most {MOST:g}")
+        raise SonoforgeError(f"{DOSE}: {text!r} is not a number above 0 and at most {MOST:g}")
     return value
 
 
 def _typed(name: str) -> str:
-    """Return the name as it is typed."""
+    """Return the name as users type it."""
     return name.replace("_", "-")
 
 
@@ -175,25 +173,25 @@ CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collec
 """Collections that a budget was chosen on."""
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
-# The arm `weighted` sets the first; what is only looked at changes no figure.
+# The arm `weighted` sets the first; the others choose nothing.
 _NO_CHOICE = ("class_weights", "test_curves", "least_steps")
 
 
 def count_chosen_on(budget: str, cache: ImageCache) -> int:
     """Count the images of the collections that a budget was chosen on, changed copies included.
 
-    The shipped bundle was trained on these collections and knows their images, see `find_seen`.
+    The shipped bundle was trained on these collections and recognises their images, see `find_seen`.
     """
     return sum(seen.collection in CHOSEN_ON[budget] for seen in find_seen(open_bundle(None), cache))
 
 
 def chosen_seeds(budget: str, known: int) -> tuple[int, ...]:
-    """Return the seeds with which the budget was chosen, where some of the run's images are those it was chosen on."""
+    """Return the seeds with which the budget was chosen, if it was chosen on ``known`` of the run's images."""
     return SEEDS.get(budget, ()) if known else ()
 
 
 def describe_seeds(budget: str, known: int, seeds: Sequence[int]) -> str:
-    """Tell the seeds that a budget was chosen with from fresh ones; empty where that makes no difference."""
+    """Distinguish seeds that a budget was chosen with from fresh ones; empty if that makes no difference."""
     chosen = chosen_seeds(budget, known)
     if not chosen:
         return ""
@@ -214,8 +212,8 @@ def describe_choice(
 ) -> str:
     """Say where a run's settings were chosen, and what that means for figures on its images.
 
-    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is what the run chose
-    itself, inside its folds, ``settings`` the `ClassifierSettings` that it had.
+    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is the grid that the run
+    chose from inside its folds, ``settings`` are its `ClassifierSettings`.
     """
     names = CHOSEN_ON[budget]
     whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"

@@ -42,10 +42,9 @@ from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
-from sonoforge.training.data.splits import count_folds, make_plan
+from sonoforge.training.data.splits import count_folds, leaked_images, make_plan
 from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
@@ -217,7 +216,7 @@ def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Worker
 
 
 def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Dataset) -> Predictions:
-    """Put the folds' predictions back into the order of the data set, of which only what was tested is left."""
+    """Put the folds' predictions into the order of the data set, without images that were not tested."""
     probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
     for fold in folds:
         if (fold.arm, fold.seed) == (arm, plan.seed):
@@ -226,9 +225,15 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
 
 
 def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> ArmResult:
-    """Put together an arm's figures: ``part`` is of its first seed, as is what is not said of each seed."""
+    """Put together an arm's figures; ``part``, and all figures that are not by seed, are of its first seed."""
     folds = by_seed[0]
-    judged = _pooled_trust(part, folds)
+    trust = [vars(fold.trust) for fold in folds if fold.trust is not None]
+    judged = None
+    if len(trust) == len(folds):  # comparators have none
+        order = np.argsort(np.argsort(part.folds, kind="stable"))  # from fold after fold to the order of the data set
+        judged = HeldOutTrust(
+            **{name: np.concatenate([own[name] for own in trust])[order].tolist() for name in trust[0]}
+        )
     result = ArmResult(
         **figures,
         title=find_arm(folds[0].arm).title,
@@ -242,21 +247,6 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequ
     if judged is not None:
         result["flags"] = describe_causes(part, judged)
     return result
-
-
-def _pooled_trust(part: Predictions, folds: Sequence[FoldResult]) -> HeldOutTrust | None:
-    """Put together what the images are judged by; None where a fold lacks it, as a comparator's."""
-    judged = [fold.trust for fold in folds if fold.trust is not None]
-    if len(judged) < len(folds):
-        return None
-    return HeldOutTrust(**{key: _pooled(part, [vars(own)[key] for own in judged]) for key in vars(judged[0])})
-
-
-def _pooled(part: Predictions, by_fold: Sequence[Sequence[float]]) -> list[float]:
-    """Put each fold's values of its test images into the order of the data set."""
-    values = np.empty(len(part.files))
-    values[np.argsort(part.folds, kind="stable")] = np.concatenate(by_fold)
-    return values.tolist()
 
 
 def _describe_split(budget: str, plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:

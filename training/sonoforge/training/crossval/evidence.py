@@ -1,7 +1,8 @@
-"""What the report recomputes from the run folder's own files instead of trusting a summary.
+"""Checks of a run folder against its own files, for the report and for tables printed again.
 
-`check_reads` compares, image by image, what every training run recorded that it read with the test fold that it was
-to be kept from; `check_predictions` recounts the confusion matrices from ``predictions.csv``.
+`check_reads` compares, image by image, what every training read with the test fold that it was to be kept from;
+`check_predictions` recounts the confusion matrices from ``predictions.csv``; `check_kept` compares the answers with
+what each fold kept.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, fold_path, read_fold
-from sonoforge.training.data.changed_images import describe_changes, name_some
-from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
+from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import SEALED, ArmResult
@@ -59,31 +59,27 @@ def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
 
 @dataclass
 class Reads:
-    """What the training runs of one kind (``classifier``, ``inner generator``) read, against their test folds."""
+    """What the trainings of one kind (``classifier``, ``inner generator``) read, against their test folds."""
 
-    runs: int = 0  # number of training runs
-    images: int = 0  # image reads recorded by them, in all
-    # Test images that a training run for their fold read (each counted once for each seed).
+    runs: int = 0
+    images: int = 0  # reads in all
+    # By seed and index: test images that a training for their fold read, and those with a group member among its reads.
     same_content: set[tuple[int, int]] = field(default_factory=set)
-    # Test images with a member of their group among what such a run read.
     same_group: set[tuple[int, int]] = field(default_factory=set)
-    # Content hashes among what was read that no image of the split has, each after its fold's file.
-    unknown: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)  # hashes of no image of the split, after the fold's file
 
 
 def read_folds(folder: Path) -> dict[Path, FoldResult]:
-    """Read the folds of a run folder and the inner ones, on which settings were chosen, by file."""
+    """Read the outer and inner folds of a run folder, by file."""
     paths = [*sorted((folder / "folds").glob("*.json")), *sorted((folder / INNER).glob("*-fold*.json"))]
     return {path: read_fold(path) for path in paths}
 
 
 def check_reads(folds: Mapping[Path, FoldResult], plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
-    """Compare every fold's list of content hashes with the test fold it belongs to.
-
-    Inner folds, on which settings were chosen, are compared with the test fold of the outer one.
+    """Compare the content hashes that every fold read with its test fold; inner folds with the outer one's.
 
     Returns:
-        `Reads` by kind of stage, for the kinds that occur; those of inner folds are kinds of their own.
+        `Reads` by stage; inner folds have stages of their own.
     """
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
@@ -120,10 +116,7 @@ def origin_checks(
     reads: Mapping[str, Reads],
     images: Mapping[str, str],
 ) -> list[Check]:
-    """List what must hold under every protocol: split, folds and reads are of these very images.
-
-    ``images`` has the content hash of each image of the data set by its path.
-    """
+    """List what must hold under every protocol: split, folds and reads are of ``images`` (content hash by path)."""
     changes = "; ".join({describe_changes(plan.images, images): None for plan in plans.values()})
     foreign = [
         path.name
@@ -146,7 +139,7 @@ def _a(kind: str) -> str:
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], near_duplicates: int) -> list[Check]:
-    """List what must hold where no training sees its test images; empty for a protocol that makes no such promise."""
+    """List what must hold where no training sees its test images; empty for protocols that promise less."""
     checks = []
     for plan in plans.values():
         if plan.protocol not in SEALED:
@@ -187,33 +180,32 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult
 
 @dataclass(frozen=True)
 class GeneratorRuns:
-    """All trainings of one class's generator."""
+    """The trainings of one class's generator."""
 
     name: str
     folder: Path  # of the first training
     curves: list[list[dict[str, float]]]  # rows of `stats.jsonl` of each training
-    # `plan` of each training's `results.json` that was found: steps, batch, learning_rate.
-    plans: list[dict[str, float]]
-    images: list[int]  # number of real images of each training, where found
+    plans: list[dict[str, float]]  # `plan` of each `results.json` that exists: steps, batch, learning_rate
+    images: list[int]  # number of real images of each of these
 
     def last(self, name: str) -> list[float]:
-        """Return the last tick's value of a statistic, one for each training that has it."""
+        """Return a statistic at the last tick of each training that has it."""
         rows = [curve[-1].get(name) for curve in self.curves if curve]
         return [float(v) for v in rows if v is not None and math.isfinite(v)]
 
     @property
     def collapsed(self) -> int:
-        """Number of trainings with at least one tick called a collapse."""
+        """Number of trainings with a collapse at any tick."""
         return sum(any(row.get("collapsed") for row in curve) for curve in self.curves)
 
     @property
     def collapsed_at_end(self) -> int:
-        """Number of trainings whose last tick is called a collapse."""
+        """Number of trainings that ended in a collapse."""
         return sum(bool(curve and curve[-1].get("collapsed")) for curve in self.curves)
 
 
 def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]:
-    """Read the statistics of all generators under ``gan/``, in the order of the classes."""
+    """Read the statistics of the generators under ``gan/``, in the order of the classes."""
     found: dict[str, GeneratorRuns] = {}
     for path in sorted((folder / "gan").glob("seed*-*/*/stats.jsonl")):
         runs = found.setdefault(path.parent.name, GeneratorRuns(path.parent.name, path.parent, [], [], []))
@@ -231,17 +223,17 @@ def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]
 
 
 AS_GIVEN = "unverified: as given"
-"""What figures of a table are called that no run folder vouches for."""
+"""Marks figures of a table without a run folder to compare it with."""
 
 
 def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
-    """Read a table of answers; a run's own is compared with what the run keeps, see `check_kept`.
+    """Read a table of answers, and compare it with the run folder that it lies in, if any, see `check_kept`.
 
     Returns:
-        The arms, the classes, and `AS_GIVEN` where no run folder is beside the table; else nothing.
+        The arms, the classes, and `AS_GIVEN` without a run folder, else "".
 
     Raises:
-        SonoforgeError: It is no such table, or not what its run keeps.
+        SonoforgeError: The file is no such table, or differs from its run.
     """
     parts, classes = read_predictions(table)
     for protocol in dict.fromkeys(part.protocol for part in parts):
@@ -254,9 +246,7 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
 
 
 def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
-    """Compare a run's answers with its split plans and its folds, and what trainings read with what was tested.
-
-    ``folds`` are those of `evidence.read_folds`.
+    """Compare a run's answers with its split plans and its `read_folds`, and what trainings read with what was tested.
 
     Raises:
         SonoforgeError: They differ, a fold is missing, or a training read what its protocol keeps from it.
@@ -265,7 +255,7 @@ def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, 
     for part in parts:
         what = f"{folder / ANSWERS}: arm {part.arm}, seed {part.seed}"
         if part.seed not in plans:
-            raise SonoforgeError(f"{what}: found no split plan of this seed in {folder}, expected one")
+            raise SonoforgeError(f"{what}: {folder} has no split plan of this seed")
         plan = plans[part.seed]
         _check_plan(what, part, plan)
         for fold in range(plan.folds):
@@ -274,17 +264,16 @@ def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, 
             files = [file for file, chosen in zip(part.files, own, strict=True) if chosen]
             answers = dict(zip(kept.files, kept.probabilities, strict=True))
             if sorted(answers) != sorted(files):
-                raise SonoforgeError(f"{what}: found other images in fold {fold} than {path} keeps, expected the same")
+                raise SonoforgeError(f"{what}: the images of fold {fold} are not those of {path}")
             if not np.array_equal(part.probabilities[own], np.array([answers[file] for file in files])):
                 raise SonoforgeError(
-                    f"{what}: found other probabilities than {path} keeps, expected the same; take the table as the "
-                    "run wrote it"
+                    f"{what}: the probabilities are not those of {path}; take the table as the run wrote it"
                 )
     reads = check_reads(folds, plans)
     images = next(iter(plans.values())).images
     for check in (*origin_checks(folds, plans, reads, images), *split_checks(plans, reads, 0)):
         if not check.passed:
-            raise SonoforgeError(f"{folder}: {check.what}: found {check.found}, expected none")
+            raise SonoforgeError(f"{folder}: {check.what}: {check.found}")
 
 
 def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
@@ -293,7 +282,7 @@ def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
     if set(part.files) != tested:
         other = sorted(set(part.files) ^ tested)[0]
         where = "the plan alone" if other in tested else "the table alone"
-        raise SonoforgeError(f"{what}: found {other} in {where}, expected the images that the plan tests")
+        raise SonoforgeError(f"{what}: {other} is in {where}; the table must have the images that the plan tests")
     order = [place[file] for file in part.files]
     columns = {
         "folds": (part.folds, plan.fold_of),
@@ -302,6 +291,6 @@ def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
     }
     for name, (found, planned) in columns.items():
         if not np.array_equal(found, np.array(planned)[order]):
-            raise SonoforgeError(f"{what}: found other {name} than the split plan's, expected the same")
+            raise SonoforgeError(f"{what}: the {name} are not the split plan's")
     if part.protocol != plan.protocol:
-        raise SonoforgeError(f"{what}: found protocol {part.protocol}, expected {plan.protocol} as in the split plan")
+        raise SonoforgeError(f"{what}: the protocol is {part.protocol}, but {plan.protocol} in the split plan")

@@ -1,4 +1,4 @@
-"""The model that leaves the workstation: trained on all images, calibrated on images that it did not see."""
+"""The model to export: trained on all images, calibrated on images that it did not see."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.training.classifier.fine_tuning import EpochRow
@@ -60,21 +60,21 @@ from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
-_MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
+_MOST = 256  # images: the 5th percentile then rests on 13, in a few seconds
 _LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
 
 
 class ScanBands(TypedDict):
-    """5th and 95th percentile of each metric, and of how many images, as ``quality.scan`` of a manifest holds them."""
+    """``quality.scan`` of a manifest: 5th and 95th percentile of each metric, and the number of images."""
 
     count: int
     bands: dict[str, QualityRange]
 
 
 def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> ScanBands:
-    """Measure up to 256 evenly spaced images of a training set in their own pixels: their files are read again.
+    """Measure up to 256 evenly spaced training images in their own pixels, read again from their files.
 
-    A metric that none of the images has a value for is left out.
+    Metrics without any value are left out.
     """
     chosen = indices[evenly_spaced(len(indices), _MOST)]
 
@@ -105,13 +105,13 @@ GOLDEN_IMAGES = 6
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that their model did not train on."""
+    """Answers to images that their model did not train on."""
 
     predictions: Predictions
-    near_duplicates: int  # images with a near-duplicate or an identical image among these
-    generator_reads: int  # images that a generator read which their model's training images came from
-    seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
-    trust: HeldOutTrust  # what they are judged by, in the order of the predictions
+    near_duplicates: int  # images with a near-duplicate in their model's training
+    generator_reads: int  # images that a generator of their model's training read
+    seed_accuracy: dict[str, float]  # by seed; empty if the training was not repeated
+    trust: HeldOutTrust  # in the order of the predictions
 
 
 @dataclass(frozen=True)
@@ -122,21 +122,19 @@ class Provenance:
     budget: str
     job: ClassifierJob
     generator: GanSettings
-    choosing: Choosing | None = None  # what was chosen inside the folds, and for this model on all images
+    choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
 
 
 def open_final(run: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
-    """Return the folder that `train_final` works in, after a note of what the model is made from.
-
-    ``any_length``: as of `fold_task.open_training`.
+    """Return the folder that `train_final` works in, see `fold_task.open_training`.
 
     Raises:
-        SonoforgeError: It holds a training, or ``model/`` a model, made from something else or nobody knows what.
+        SonoforgeError: It holds a training, or ``model/`` a model, made from something else or something unknown.
     """
     folder = run / "final"
     note = folder / NOTE
     if (run / "model").exists() and not note.is_file():
-        raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
+        raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
     return open_training(folder, made, any_length=any_length)
 
 
@@ -166,10 +164,9 @@ def train_final(
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
-    """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``.
+    """Return the 1st and 99th percentile of every quality metric of training images, and their largest ``saturated``.
 
-    The resolution is low only where it is also below `_LEAST_SIDE` of what the network reads: of pixels that the view
-    averages away, none is missed.
+    A resolution is low only if it is also below `_LEAST_SIDE` of the network's input, which would average it away.
     """
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
@@ -189,7 +186,7 @@ def record_model(
     held_out: HeldOut,
     provenance: Provenance,
 ) -> ModelRecord:
-    """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
+    """Calibrate on held-out predictions, and write the model folder that ``export`` reads."""
     classes, settings = cache.dataset.classes, provenance.job.settings
     training = _describe_training(cache, indices, trained, held_out.predictions, provenance)
     ranges, white = quality_reference(cache, indices)
@@ -232,7 +229,7 @@ def record_model(
         ),
     )
     chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
-    # Golden vectors are simulated scans, so that a bundle carries no patient's image.
+    # Golden vectors are simulated scans: a bundle carries no patient's image.
     phantoms = generate_phantom_set(GOLDEN_IMAGES, 0, cache.images.shape[1])
     trust, neighbour = asdict(trained.trust.gaussian), asdict(trained.trust.neighbours)
     reference = {f"trust_{name}": values for name, values in trust.items()}
@@ -246,7 +243,7 @@ def record_model(
 
 
 def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSettings) -> Floats:
-    """Return how many images, or how much weight, training had for each real image of a class (C,)."""
+    """Return how many images, or how much weight, the training had for each real image of a class, (C,)."""
     counts = np.maximum(np.bincount(labels, minlength=len(trained.added)), 1)
     return 1 / counts if settings.class_weights else 1 + trained.added / counts
 
@@ -254,9 +251,9 @@ def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSe
 def prediction_sets(
     held_out: Predictions, equal: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
 ) -> ConformalRecord:
-    """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds.
+    """Set thresholds on all held-out images; coverage and size are measured with those of the other folds.
 
-    ``equal``: (N, C) the held-out answers as probabilities of equally frequent classes, see `decision.equal_in_bundle`.
+    ``equal``: (N, C) `decision.equal_in_bundle` of the answers.
     """
     thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
     each = list(measured.values())
@@ -306,7 +303,7 @@ def _describe_training(
 
 
 def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
-    """Return the settings that were chosen: not the augmentation that an arm stands for."""
+    """Return the settings without the augmentation that an arm stands for."""
     settings = asdict(provenance.job.settings)
     if arm.augmentation:
         settings["augmentation"] = BUDGETS[provenance.budget].augmentation

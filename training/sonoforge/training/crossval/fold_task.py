@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import plain, write_json
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
@@ -27,9 +27,16 @@ from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_ar
 from sonoforge.training.crossval.choices import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import check_unchanged, name_some
 from sonoforge.training.data.selection import draw_share
-from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
+from sonoforge.training.data.split_plan import (
+    FILE,
+    SplitPlan,
+    check_unchanged,
+    plan_difference,
+    plan_path,
+    read_plan,
+    save_plan,
+)
 from sonoforge.training.statistics.results import FoldChoiceResult
 
 NOTE = "made_from.json"

@@ -1,4 +1,4 @@
-"""One fold of one arm: train without the fold, predict it, and write down all that was read."""
+"""One fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
 
 import dataclasses
 import json
@@ -46,12 +46,11 @@ from sonoforge.training.crossval.fold_task import (
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.guard import check_sealed
-from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.labelled_images import LabelledImages, read_masks
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
@@ -62,25 +61,18 @@ log = logging.getLogger(__name__)
 
 
 LEAST_IMAGES = 2
-"""That a generator can be trained on."""
-
-
+"""Fewest images for a generator: batch normalisation cannot take a single one."""
 GeneratorTask = tuple[FoldTask, int]
-"""One generator, to be trained in this process or another: a fold that draws from it, its class (of all, any)."""
+"""One generator, to train in this process or another: a fold that draws from it, and its class."""
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
-    """Return the images that the generators may read: the fold's training images, as published (``thesis``) all."""
+    """Return the images that the generators may read: the fold's training images; under ``thesis``, all."""
     return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
 
 
 def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
-    """Refuse, before anything is trained, generators that could not be, and images that could not be curated.
-
-    Raises:
-        SonoforgeError: Too few groups for the copy test, a generator of a single image, which batch normalisation
-            cannot take, or images without the masks that generators are to learn with them; names the fold.
-    """
+    """Refuse folds with too few groups or images for curation or generators, or without the masks they need."""
     for task in tasks:
         if task.own_arm.fill == "curated":
             groups = np.array(task.plan.groups)[seen_by_generators(task)]
@@ -91,8 +83,8 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
         found = len(labels) if of_all else int((labels == label).sum())
         if found < LEAST_IMAGES:
             raise SonoforgeError(
-                f"{task.name}: found {found} image of {cache.dataset.classes[label]} to train its generator "
-                f"on, expected at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
+                f"{task.name}: its generator of {cache.dataset.classes[label]} has {found} training images and needs "
+                f"{LEAST_IMAGES}; add images, or give more --folds or fewer crossval.inner_folds"
             )
     for task in tasks:
         if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
@@ -103,16 +95,15 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
 def generator_job(task: FoldTask) -> GeneratorJob:
     """Return the job of the generators that the task's arm draws from.
 
-    Its folder and seed follow from seed, fold and share of the real images, and not from the arm, so all arms with the
-    same training images have the same generators.  Another seed deals other folds and has generators of its own, also
-    where they read all images (``thesis``), as a seed repeats the whole comparison.
+    Folder and seed depend on the seed, fold and share of the real images, but not on the arm: arms with the same
+    training images share their generators.  Seeds never do, not even under ``thesis``: a seed repeats everything.
     """
     plan, share = task.plan, task.own_arm.real_share
     seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
     if plan.protocol == "thesis":
         seed, name = plan.seed, "all"
     root = task.folder
-    if task.inside:  # it reads no image that the candidates are judged on
+    if task.inside:  # they read no image that the candidates are judged on
         root, name = task.folder / INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
     folder = root / "gan" / f"seed{plan.seed}-{name}"
     return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
@@ -132,7 +123,7 @@ def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
 
 
 def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None:
-    """Train what the tasks draw from before they run side by side; what is trained is not repeated."""
+    """Train the missing generators of the tasks, before these run side by side."""
     needed = needed_generators(tasks)
     if not needed:
         return
@@ -143,23 +134,18 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
         return sum(_share_done(path) for folder in folders for path in folder.glob("*/stats.jsonl"))
 
     with progress_bar("generators", len(needed), how_far()) as advance, following(how_far, advance):
-        for name in workers.run(_train, needed, _begun):
+        for name in workers.run(_train, needed, lambda work: (generator_job(work[0]).folder,)):
             advance(how_far(), name)
 
 
 def _share_done(stats: Path) -> float:
-    """Return how much of a generator's training is done, 0..1, as of its last tick."""
+    """Return the share of a generator's training that is done, as of its last tick."""
     if is_finished(stats.parent):
         return 1.0
     try:
         return float(json.loads(stats.read_text(encoding="utf-8").splitlines()[-1])["share"])
     except (OSError, ValueError, IndexError, KeyError):  # being written, or cut short
         return 0.0
-
-
-def _begun(work: GeneratorTask) -> Sequence[Path]:
-    """Return the folder of a generator whose training may have begun."""
-    return (generator_job(work[0]).folder,)
 
 
 def _train(work: GeneratorTask) -> str:
@@ -180,7 +166,7 @@ def prepare_worker(source: ImageSource) -> None:
 
 
 def files_read(task: FoldTask) -> list[Path]:
-    """Return what a fold reads from the run folder: maps or features of its images, and its generators."""
+    """Return the files that a fold reads from the run folder: feature maps of its images, and its generators."""
     return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
 
 
@@ -202,7 +188,7 @@ def run_fold(task: FoldTask) -> FoldResult:
 
 
 def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64], train_accuracy: float) -> FoldResult:
-    """Return what was answered (N, C) to the images of a fold."""
+    """Return the result of a fold with these answers (N, C)."""
     plan, test = task.plan, task.test
     return FoldResult(
         arm=task.arm,
@@ -224,7 +210,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
 def predictions_of(
     arm: str, plan: SplitPlan, tested: Indices, probabilities: NDArray[np.float64], dataset: Dataset
 ) -> Predictions:
-    """Return what an arm answered (N, C) to the images (N,) of a plan that were tested."""
+    """Return an arm's answers (N, C) to the tested images (N,) of a plan."""
     return Predictions(
         arm=arm,
         protocol=plan.protocol,
@@ -240,7 +226,7 @@ def predictions_of(
 
 
 def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
-    """Fit what a comparator fits to the features of its frozen networks."""
+    """Fit a comparator to the features of its frozen networks."""
     train, labels = task.training, cache.dataset.labels
     features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
     fold = TrainingFold(features[train], labels[train], np.array(task.plan.groups)[train])
@@ -250,7 +236,7 @@ def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
 
 
 def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
-    """Fine-tune the arm's networks, on real images and on what the arm adds to them."""
+    """Fine-tune the arm's networks on real images and those that the arm adds."""
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
     with deterministic_kernels(device):
@@ -288,12 +274,12 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
 def _added_images(
     task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
 ) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
-    """Make the images that the arm adds to the training fold, and note what their generators read."""
+    """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if not arm.fill:
         return None, {}
     seen = seen_by_generators(task)
-    if arm.fill == "duplicates":  # as many as the generators' images, for which these are the placebo
+    if arm.fill == "duplicates":  # a placebo for generated images, so as many as these
         counts = np.bincount(cache.dataset.labels[seen], minlength=len(cache.dataset.classes))
         real = LabelledImages.of_set(cache, task.training)
         return duplicate_images(added_counts(arm, counts.tolist()), real, task.seed), {}

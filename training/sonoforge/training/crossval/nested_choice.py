@@ -1,10 +1,9 @@
-"""Nested cross-validation: settings are chosen inside each training fold, on inner folds that no test image enters.
+"""Nested cross-validation: settings are chosen inside each training fold, on inner folds without test images.
 
-The training part of an outer fold is divided into inner folds by the outer one's groups, stratified by class.  Each
-candidate is trained without each inner fold and predicts it; arms with generators have generators of their own there.
-The candidate that is right most often over all inner folds trains the outer fold.  So the figures of the outer folds
-are those of the whole procedure, choice included (Stone, JRSS B 36, 1974; Varma & Simon, BMC Bioinformatics 7:91,
-2006).
+The training part of an outer fold is divided into inner folds by group, stratified by class.  Each candidate is trained
+without each inner fold and predicts it; arms with generators train separate ones there.  The candidate with the most
+right answers over all inner folds trains the outer fold, so the figures of the outer folds include the choice (Stone,
+JRSS B 36, 1974; Varma & Simon, BMC Bioinformatics 7:91, 2006).
 """
 
 import dataclasses
@@ -35,7 +34,7 @@ _Key = tuple[str, int, int | None]
 
 
 class Scores(NamedTuple):
-    """How the candidates did on the same images, and the place of the chosen one."""
+    """Each candidate's figures on the same images, and the index of the chosen one."""
 
     accuracy: list[float]
     cross_entropy: list[float]  # mean, in nats
@@ -43,9 +42,9 @@ class Scores(NamedTuple):
 
 
 def choose(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Scores:
-    """Choose the candidate that is right most often; of equals, that of the lowest cross-entropy, then the first.
+    """Choose the candidate that is right most often; ties go to the lowest cross-entropy, then to the first.
 
-    All V candidates give answers (V, N, C) to the same images, whose true classes are ``labels`` (N,).
+    ``probabilities`` (V, N, C) are the answers of V candidates to images with the true classes ``labels`` (N,).
     """
     right = (probabilities.argmax(axis=2) == labels).sum(axis=1)
     of_truth = probabilities[:, np.arange(len(labels)), labels].clip(np.finfo(np.float64).tiny)
@@ -56,9 +55,9 @@ def choose(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Sco
 
 @dataclass(frozen=True)
 class NestedFolds:
-    """The inner folds of a comparison, by the arm, seed and number of the outer fold; none without a choice."""
+    """The inner folds of a comparison, by arm, seed and number of the outer fold; empty without a choice."""
 
-    outer: dict[_Key, FoldTask]  # what they choose for: folds that have no result yet, and the final model
+    outer: dict[_Key, FoldTask]  # the folds without a result, and the final model
     inner: dict[_Key, list[list[FoldTask]]]  # by candidate, then by inner fold
 
     @property
@@ -72,22 +71,20 @@ class NestedFolds:
         return [task for task in self.tasks if not task.path.is_file()]
 
     def with_choice(self, task: FoldTask) -> FoldTask:
-        """Return an outer fold with the settings that its inner folds, all of them done, chose; or as it is."""
+        """Return an outer fold with the settings that its finished inner folds chose, if it has any."""
         inner = self.inner.get(_key(task))
         return _with_choice(task, inner) if inner else task
 
     def final(self) -> FoldTask | None:
-        """Return the task of the final model with its choice, see `with_choice`; None where it has none."""
+        """Return the task of the final model with its choice; None without one."""
         return next((self.with_choice(task) for task in self.outer.values() if _is_final(task)), None)
 
 
 def nested_folds(tasks: Sequence[FoldTask]) -> NestedFolds:
-    """Divide the training part of every outer fold, and all images for the final model, and list what is to be trained.
-
-    Outer folds that are done are checked, but nothing is chosen for them any more.
+    """Divide the training part of every unfinished outer fold, and all images for the final model, into inner folds.
 
     Raises:
-        SonoforgeError: A class has fewer groups than there are inner folds.
+        SonoforgeError: A class has fewer groups than there are inner folds, also in a finished fold.
     """
     choosing, final_arm = tasks[0].settings.choosing, tasks[0].settings.final_arm
     outer: dict[_Key, FoldTask] = {}
@@ -121,7 +118,7 @@ def _inner_tasks(task: FoldTask, choosing: Choosing) -> list[list[FoldTask]]:
 
 
 def _final_task(task: FoldTask) -> FoldTask:
-    """Return the task of a model that has all images, from one of the folds of its arm."""
+    """Return the task of a model with all images, from a fold of its arm."""
     plan = dataclasses.replace(task.plan, folds=1, fold_of=(UNTESTED,) * len(task.plan.files))
     return dataclasses.replace(task, plan=plan, fold=0)
 
@@ -146,8 +143,9 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
         if found < folds:
             example = plan.files[train[np.flatnonzero(labels == label)[0]]]
             raise SonoforgeError(
-                f"--choose: {_name(task)}: found {found} groups of the class of {example} in its training images, "
-                f"expected at least one for each of {folds} inner folds; give fewer --inner-folds, or add images"
+                f"--set crossval.choose: {_name(task)}: the class of {example} has {found} groups in its training "
+                "images, fewer "
+                f"than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
             )
     state = derive_seed(plan.seed, f"inner folds of {'all' if _is_final(task) else task.fold}", bits=32)
     fold_of = np.full(len(plan.files), LEFT_OUT, np.int64)
@@ -158,7 +156,7 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
 
 
 def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
-    """Run inner folds, whose maps of frozen blocks and generators are there."""
+    """Run inner folds; their feature maps and generators must exist."""
     if not missing:
         return
     log.info("%d inner folds to choose settings on", len(missing))
@@ -187,7 +185,7 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
 def collect_choices(
     choosing: Choosing, settings: ComparisonSettings, folds: Sequence[FoldResult], final: FoldChoiceResult | None
 ) -> ChoiceResult:
-    """Collect for ``results.json`` what was chosen in each fold of ``choosing``, and for the final model, if any."""
+    """Collect for ``results.json`` what was chosen in each fold, and for the final model, if any."""
     candidates = {arm: own for arm in settings.arms if (own := choosing.candidates(find_arm(arm)))}
     found = {
         arm: [

@@ -27,14 +27,14 @@ from sonoforge.training.workers.ray_cluster import check_cluster
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
 
-# On purpose: what a CPU can train ten times over in minutes.  Every table says so.
+# Small on purpose: a CPU can train it ten times in minutes.  Every table says so.
 _SMALL: dict[str, Any] = {"image_size": 64, "steps": 120, "batch": 32}
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     "quick": _SMALL,
     "collections": _SMALL,
     "full": {},  # the recipe's own
-    # As published: the recipe's own size, epochs and batches; and in RGB, as the classifier reads images (section 3.3
-    # of the thesis); the recipe alone leaves grey images grey.
+    # As published: the recipe's own size, epochs and batches, in RGB as the classifier reads images (section 3.3 of the
+    # thesis).
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
 }
 
@@ -45,7 +45,7 @@ PHANTOM_GAN = {"steps": 60, "batch": 16}
 # At 224 pixels it took twice as long, and answered 95.8 % rightly instead of 95.4, as six epochs do.
 PHANTOM_CLASSIFIER = {"epochs": 5, "ensemble_size": 1, "image_size": 160}
 HELD_OUT = 0.1
-"""Share of a training fold that the best checkpoint of its generators is chosen on."""
+"""Share of a training fold on which the best checkpoint of its generators is chosen."""
 
 _Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
 
@@ -96,7 +96,7 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
-        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
+        raise SonoforgeError(f"--arms: {','.join(arms) or 'nothing'}: give each arm once")
     if choosing:
         check_arms_choose(choosing, arms)
     config = _fill_defaults(dataclasses.replace(config, classifier=config.classifier.with_budget(config.protocol)))
@@ -136,19 +136,18 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     choosing = read_choosing(config.choose, config.inner_folds)
     if choosing is None:
         if config.inner_folds != ComparisonConfig().inner_folds:
-            raise SonoforgeError(f"--inner-folds: found {config.inner_folds}, but nothing to choose; add --choose")
+            raise SonoforgeError(f"inner_folds: {config.inner_folds} requires --set crossval.choose")
         return None
     check_not_given(choosing, config.classifier)
     if config.protocol != "sealed":
         raise SonoforgeError(
-            f"--choose: found it under --protocol {config.protocol}, expected sealed, whose training folds are divided "
-            "again by group"
+            f"choose: requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
         )
     return choosing
 
 
 def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
-    """Fill in what depends on the data; the budget fills in the rest."""
+    """Fill in defaults that depend on the data; the budget fills in the rest."""
     phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
     own = ({"weights": "shipped"} if phantom else {}) | (PHANTOM_CLASSIFIER if phantom and quick else {})
     classifier = _filled(config.classifier, own)
@@ -160,29 +159,27 @@ def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
 
 
 def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
-    """Refuse shares of the real images and numbers of folds that the protocol does not have."""
+    """Refuse shares of the real images, and numbers of folds, that the protocol does not allow."""
     if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
         raise SonoforgeError(
-            f"--protocol {config.protocol}: found arms with a share of the real images, which need sealed; leave "
-            "--real-shares out"
+            f"--protocol {config.protocol}: shares of the real images require sealed; leave crossval.real_shares out"
         )
     if config.folds and config.protocol == LEAVE_ONE_OUT:
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one per collection"
+            f"--folds: --protocol {LEAVE_ONE_OUT} has one fold per collection, not {config.folds}; leave it out"
         )
     if config.folds and (config.folds == 1) != (config.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under "
-            f"{' and '.join(ONE_SPLIT)} (one split), at least 2 under sealed and thesis; leave it out, or repeat the "
-            "split with --seeds"
+            f"--folds: {config.folds} does not suit --protocol {config.protocol}: {' and '.join(ONE_SPLIT)} have 1, "
+            "sealed and thesis at least 2; leave it out, or repeat a split with --seeds"
         )
 
 
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:
-    """Fill in the budget; a duration that was given replaces the budget's."""
+    """Fill in the budget; a given duration replaces the budget's."""
     budget = GENERATOR_BUDGETS[config.classifier.budget]
     generator = fill_budget(config.generator, _suiting(config.generator, budget))
-    # The budget's own recipe has the channels that it was published with, unless a number of them was given.
+    # The budget's own recipe has its published channels, unless others were given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
     generator = _measured(generator) if config.gan_checkpoint == "best" else _unmeasured(generator)
@@ -190,7 +187,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
 
 
 def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the budget's batch under a preset, whose learning rates are for its own."""
+    """Leave out the budget's batch under a preset, whose learning rates suit its own batch."""
     kept = generator.preset == PUBLISHED
     return {name: value for name, value in budget.items() if kept or name != "batch"}
 
@@ -201,20 +198,21 @@ def _measured(generator: GanSettings) -> GanSettings:
     # The shipped bundle was trained on images that are test images here.
     if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
         raise SonoforgeError(
-            "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
-            "vgg16, or --gan-metric-features inception"
+            "gan_checkpoint: best needs KID in a network that has seen no test image; give --set gan.features=FILE or "
+            "vgg16, or --set gan.metric_features=inception"
         )
     return _filled(generator, {"held_out": HELD_OUT})
 
 
 def _unmeasured(generator: GanSettings) -> GanSettings:
-    """Refuse what only a measured training has."""
+    """Refuse settings that only a measured training has."""
     unmeasured = GanSettings()
     for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
         if getattr(generator, name) != getattr(unmeasured, name):
             raise SonoforgeError(
-                f"--gan-{name.replace('_', '-')}: found {getattr(generator, name)}, but nothing is measured; add "
-                "--gan-checkpoint best"
+                f"{name}: {getattr(generator, name)} requires --set crossval.gan_checkpoint=best, as nothing is "
+                "measured "
+                "otherwise"
             )
     return generator
 

@@ -1,7 +1,7 @@
-"""What frozen networks make of every image: computed once, and shared by all folds through files.
+"""Outputs of frozen networks for every image, computed once and shared by all folds through files.
 
-Of a network that is fine-tuned, the maps of its frozen blocks, one file for each augmented variant; of a comparator,
-the features of its networks, one file each.
+For a fine-tuned network, the maps of its frozen blocks, one file for each augmented variant; for a comparator, the
+features of its networks, one file each.
 """
 
 import functools
@@ -23,8 +23,8 @@ from sonoforge.training.comparators.fitting import COMPARATORS, Comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.labelled_images import HALF, read_masks
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import HALF, read_masks
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.workers.workers import Workers
 
@@ -36,7 +36,7 @@ def open_images(source: ImageSource) -> ImageCache:
 
 
 def feature_files(task: FoldTask) -> list[Path]:
-    """Return the files that a fold reads, under names that other images or weights would change."""
+    """Return the files that a fold reads; their names depend on the images and weights."""
     comparator, classifier, made = task.own_arm.comparator, task.classifier, task.made_from
     if comparator:
         own = COMPARATORS[comparator]
@@ -57,7 +57,7 @@ def _short_hash(text: str) -> str:
 
 
 def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
-    """Run the frozen networks over all images for every file that some task reads and that does not exist yet."""
+    """Run the frozen networks over all images for every file that is missing."""
     missing = {
         path: (task, place) for task in tasks for place, path in enumerate(feature_files(task)) if not path.is_file()
     }
@@ -84,10 +84,7 @@ def _write(work: tuple[FoldTask, int]) -> None:
 
 
 def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource) -> NDArray[np.uint8]:
-    """The images (N, S, S, 3), black outside their masks where the comparator sees lesions alone.
-
-    Their side is that of the comparators' networks, whatever our own reads.
-    """
+    """Return the images (N, S, S, 3) at the comparators' size, black outside the lesions for those that see no more."""
     cache = cache.at(IMAGENET.size)
     if not comparator.masked:
         return np.asarray(cache.images)
@@ -97,7 +94,7 @@ def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource)
 
 
 def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Maps (V, N, C, H, W) of the images at these indices."""
+    """Read the maps (V, N, C, H, W) of the images at these indices."""
     files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in feature_files(task)]
     maps = torch.empty((len(files), len(indices), *files[0].shape[1:]))
     for variant, file in enumerate(files):  # one at a time: they are gigabytes at 224 pixels with few frozen blocks
@@ -106,7 +103,7 @@ def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) 
 
 
 def read_all_maps(task: FoldTask) -> Tensor | None:
-    """Maps (V, N, C, H, W) of all images, on the CPU; None where some are not kept, as after a resumed run."""
+    """Read the maps (V, N, C, H, W) of all images, on the CPU; None if some are missing, as after a resumed run."""
     if task.own_arm.comparator or not task.classifier.cached_blocks:
         return None
     if not all(path.is_file() for path in feature_files(task)):
@@ -115,5 +112,5 @@ def read_all_maps(task: FoldTask) -> Tensor | None:
 
 
 def remove_features(folder: Path) -> None:
-    """Free the disk when all folds of a run folder are done."""
+    """Remove the feature files of a run folder."""
     shutil.rmtree(folder / "features", ignore_errors=True)

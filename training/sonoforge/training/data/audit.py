@@ -1,4 +1,4 @@
-"""What a data set holds: counts, sizes, unreadable files, and which images show the same scan."""
+"""Describe a data set: counts, sizes, unreadable files, and which images show the same scan."""
 
 from collections import Counter
 from typing import TypedDict
@@ -6,18 +6,24 @@ from typing import TypedDict
 import numpy as np
 
 from sonoforge.training.copies.matches import Found, Match, find_once
-from sonoforge.training.copies.near_duplicates import RepeatedScans, count_repeated, threshold_sensitivity
+from sonoforge.training.copies.near_duplicates import (
+    RepeatedScans,
+    count_repeated,
+    match_pictures,
+    null_limit,
+    prepare,
+    threshold_sensitivity,
+)
 from sonoforge.training.copies.planting import PlantedRow, measure_recall
-from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import Proposal, propose
 from sonoforge.training.data.splits import scan_groups
 
-_SEARCH = "two-sets1"  # another number, and no earlier answer is read
+_SEARCH = "two-sets1"  # with a new number, earlier results are not read
 
 
 class ClassCounts(TypedDict):
-    """Of one class; ``groups`` counts different scans, or patients where they are known."""
+    """Counts of one class; ``groups`` counts different scans, or patients where known."""
 
     images: int
     masks: int
@@ -26,7 +32,7 @@ class ClassCounts(TypedDict):
 
 
 class Sizes(TypedDict):
-    """[width, height], each side on its own, and the number of different sizes."""
+    """[width, height], each taken separately, and the number of different sizes."""
 
     smallest: list[int]
     median: list[int]
@@ -54,17 +60,17 @@ class Pair(TypedDict):
 
 
 class Cluster(TypedDict):
-    """Files that show the same scan; ``mixed``: labels differ; ``same_pixels``: two are equal; ``pairs`` join them."""
+    """Files that show the same scan."""
 
     files: list[str]
     labels: list[str]
-    mixed: bool
-    same_pixels: bool
-    pairs: list[Pair]
+    mixed: bool  # whether labels differ
+    same_pixels: bool  # whether two files are equal
+    pairs: list[Pair]  # that join them
 
 
 class DuplicateCounts(RepeatedScans):
-    """Repeated scans at the set's own limit, see `copies.search.null_limit`, and at others."""
+    """Repeated scans at the set's own limit, see `copies.near_duplicates.null_limit`, and at others."""
 
     same_pixels: int  # clusters in which two files are equal
     sensitivity: list[RepeatedScans]
@@ -81,13 +87,7 @@ class Against(TypedDict):
 
 
 class Audit(TypedDict):
-    """A data set, ready for JSON.
-
-    ``modes`` counts images of ``L``, ``RGB`` and ``RGB grey`` (three equal channels); ``given_groups`` those of
-    groups.csv, None without; ``proposed_groups`` what names or headers suggest in their place; ``unreadable`` has a
-    message for each file that was left out; ``remarks`` counts images by
-    what was noticed while they were read; ``clusters`` come mixed labels first, then the largest.
-    """
+    """A data set, ready for JSON."""
 
     name: str
     root: str
@@ -96,13 +96,13 @@ class Audit(TypedDict):
     masks: int
     classes: dict[str, ClassCounts]
     sizes: Sizes
-    modes: dict[str, int]
-    given_groups: int | None
-    proposed_groups: Proposal | None
-    unreadable: dict[str, str]
-    remarks: dict[str, int]
+    modes: dict[str, int]  # images of `L`, `RGB` and `RGB grey` (three equal channels)
+    given_groups: int | None  # in groups.csv, None without
+    proposed_groups: Proposal | None  # suggested by names or headers where none are given
+    unreadable: dict[str, str]  # message for each file that was left out
+    remarks: dict[str, int]  # number of images by what was noticed while reading
     duplicates: DuplicateCounts
-    clusters: list[Cluster]
+    clusters: list[Cluster]  # mixed labels first, then the largest
     planted: list[PlantedRow]
     against: Against | None
 
@@ -110,7 +110,7 @@ class Audit(TypedDict):
 def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) -> Audit:
     """Describe a data set, and find images that are in another set as well.
 
-    So many copies of each kind are planted, to measure what is found; 0: not measured, an empty list.
+    ``plant`` copies of each kind are planted to measure recall; 0: not measured, an empty list.
     """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     found = cache.near_duplicates
@@ -156,7 +156,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
 
 
 def find_in_both(cache: ImageCache, other: ImageCache) -> Against:
-    """Find images of one set in another; the higher limit of both counts, or that of the pairs between them."""
+    """Find images of one set in another, at the higher of the set's own limit and that of the pairs between them."""
 
     def search() -> Found:
         return Found(match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets"))

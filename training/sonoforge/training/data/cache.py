@@ -1,22 +1,21 @@
-"""Images decoded and resized once, ever: a folder of self-checking files, read by memory map.
+"""Decode and resize every image only once: a folder of self-checking files, read by memory map.
 
-Below a name made of the format's version and Pillow's (another Pillow may decode or resize to other bytes) lie:
+Below a name made of the format's and Pillow's version (another Pillow may decode or resize to other bytes) are:
 
-* ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copies.pictures`) and its facts,
-  named by the sha256 of the *file's bytes*.  Adding one image to a set decodes one image; two sets that share
-  files share these.
-* ``sets-S/KEY.bin``: all images of one set in its order, in the same format, to be mapped as one array; KEY is a hash
-  of their files' hashes.
-* ``images-S-crop/``, ``sets-S-crop/``: the same of images cropped to their scans, see `Preprocessing.crop`.
-* ``folders/KEY.json``: which file of a data set had which sha256, so that opening it again need not read it.
+* ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copies.pictures`) and its facts, named by the
+  sha256 of the *file's bytes*.  Adding an image to a set decodes one image; sets that share files share these.
+* ``sets-S/KEY.bin``: all images of one set in order, in the same format, mapped as one array; KEY is a hash of their
+  files' hashes.
+* ``images-S-crop/``, ``sets-S-crop/``: the same for images cropped to their scans, see `Preprocessing.crop`.
+* ``folders/KEY.json``: the sha256 of each file of a data set, so that opening it again need not read it.
 
-A file's recorded sha256 is trusted while its size, inode, modification time and status-change time (ctime) are
-unchanged.  Copying tools cannot set ctime back, so a file replaced by one of the same size and date is noticed.  A file
-changed less than 2 s before it was hashed is hashed again next time: the clocks of file systems tick coarsely, and a
-second change within one tick would show in no time stamp.
+A recorded sha256 is trusted while the file's size, inode, modification time and status-change time (ctime) are
+unchanged.  Copying tools cannot reset ctime, so a file replaced by one of the same size and date is noticed.  A file
+changed less than 2 s before it was hashed is hashed again next time: file system clocks are coarse, and a second change
+within one tick would leave no trace.
 
-A damaged file is made again, never used.  Files are replaced whole, so processes may share the folder without locks:
-the worst a race can do is the same work twice.  `cache_settings` limits the space that they take.
+A damaged file is rebuilt, never used.  Files are replaced atomically, so processes may share the folder without locks:
+at worst, a race does the same work twice.  `cache_settings` limits the space used.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
@@ -64,24 +62,24 @@ _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in
 class ImageCache:
     """The images of one data set, decoded, in the order of ``dataset.items``."""
 
-    dataset: Dataset  # the data set without the items that cannot be read
+    dataset: Dataset  # the data set without unreadable items
     size: int  # side S of the square images
     images: NDArray[np.uint8]  # (N, S, S, 3) uint8, read-only memory map
-    # Content hash of each image: sha256 of its size and all its decoded pixels, equal for the same picture in another
-    # file format or as grey instead of RGB.
+    # Content hash of each image: sha256 of its size and decoded pixels, equal for the same picture in another format or
+    # as grey instead of RGB.
     hashes: tuple[str, ...]
     pictures: Sequence[Picture]  # N grey (H, W) uint8, longest side 256, shape kept; read-only memory maps
     sizes: NDArray[np.int64]  # (N, 2) int64 width and height as stored in the file (upright)
     boxes: NDArray[np.int64]  # (N, 4) int64 left, top, right, bottom of what was resized to ``images``
     modes: tuple[str, ...]  # `L`, `RGB`, or `RGB grey` where the three channels are equal
     unreadable: dict[str, str]  # message for each file that was left out, by its relative path
-    store: Path | None = None  # folder for what is found out about the set, so that it is found once
-    crop: str = "none"  # row of `preprocessing.CROPS` that the images were cropped by
-    remarks: Mapping[str, int] = field(default_factory=dict)  # number of images by what was noticed as they were read
+    store: Path | None = None  # folder that keeps results about the set, such as near-duplicates
+    crop: str = "none"  # row of `preprocessing.CROPS` that cropped the images
+    remarks: Mapping[str, int] = field(default_factory=dict)  # number of images by what was noticed while reading
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 over the content hashes with their class names, sorted: the same data, whatever the names."""
+        """Sha256 over the sorted content hashes with their class names: independent of file names."""
         classes = self.dataset.classes
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -98,35 +96,31 @@ class ImageCache:
         return counts
 
     def at(self, size: int) -> ImageCache:
-        """Open the same images at another side, with ``store`` known.
+        """Open the same images at another side; needs ``store``.
 
         Raises:
-            SonoforgeError: A file was changed since.
+            SonoforgeError: A file has changed since.
         """
         folder = None if self.store is None else self.store.parent
         again = open_cache(self.dataset, size, folder, self.crop)
         if again.hashes != self.hashes:
-            raise SonoforgeError(
-                f"{self.dataset.root}: files were changed while they were in use, expected them as they were read at "
-                "first; start again"
-            )
+            raise SonoforgeError(f"{self.dataset.root}: files were changed while they were in use; start again")
         return again
 
     @functools.cached_property
     def near_duplicates(self) -> NearDuplicates:
-        """Which images show the same scan; found at the first use, from these pixels alone."""
-        # Exporting reads the cache, too, and needs neither SciPy nor OpenCV.
+        """Which images show the same scan; searched for on first use, from these pixels alone."""
+        # Exporting reads the cache, too, without SciPy or OpenCV.
         from sonoforge.training.copies.near_duplicates import find_near_duplicates  # noqa: PLC0415
 
         return find_near_duplicates(self.pictures, self.hashes, self.store)
 
 
 def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, crop: str = "none") -> ImageCache:
-    """Decode what was never decoded before and map the rest.
+    """Decode new images and map the rest.
 
-    Pixels are those of `read_image` followed by ``seen`` and ``resize`` of ``Preprocessing(size, crop=crop)``: the
-    runtime's own.  Hashes and grey pictures are of whole images, so that a set has the same groups and folds however
-    it is cropped.
+    Pixels are the runtime's own: those of `read_image` followed by ``seen`` and ``resize`` of ``Preprocessing(size,
+    crop=crop)``.  Hashes and grey pictures are of whole images, so that cropping changes neither groups nor folds.
 
     Raises:
         SonoforgeError: The cache folder cannot be written, or a class has no readable image.
@@ -143,13 +137,20 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     decoder = _Decoder(base / f"images-{kind}", dataset, Preprocessing(size=size, crop=crop))
     unreadable |= decoder.decode_missing(digests)
     items = [item for item in dataset.items if item.path not in unreadable]
-    _check_classes(dataset, items, unreadable)
+    left = {item.label for item in items}
+    for label, name in enumerate(dataset.classes):
+        if label not in left:
+            lost = [item for item in dataset.items if item.label == label]
+            raise SonoforgeError(
+                f"{dataset.root}: class {name}: none of its {len(lost)} images can be read; the first: "
+                f"{unreadable[lost[0].path]}"
+            )
     digests = {item.path: digests[item.path] for item in items}
     path = base / f"sets-{kind}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
     whole = _read(path, len(items), size)
     if whole is not None:
         with contextlib.suppress(OSError):
-            os.utime(path)  # in use, whatever is removed to make room
+            os.utime(path)  # marks it as used, so that it is among the last to be pruned
     else:
         _write(path, lambda: (decoder.image(name, digest) for name, digest in digests.items()))
         whole = _read(path, len(items), size)
@@ -178,22 +179,11 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     )
 
 
-def _check_classes(dataset: Dataset, items: Sequence[Item], unreadable: dict[str, str]) -> None:
-    left = {item.label for item in items}
-    for label, name in enumerate(dataset.classes):
-        if label not in left:
-            count = sum(item.label == label for item in dataset.items)
-            first = next(unreadable[item.path] for item in dataset.items if item.label == label)
-            raise SonoforgeError(
-                f"{dataset.root}: class {name}: none of its {count} images can be read; the first: {first}"
-            )
-
-
-# ---- which bytes each file holds
+# ---- hashes of the files
 
 
 def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the sha256 of each file and the message of each that cannot be opened, by relative path."""
+    """Return the sha256 of each file, and a message for each that cannot be opened, by relative path."""
     note = folder / (hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:32] + ".json")
     known = _read_note(note)
     digests: dict[str, str] = {}
@@ -226,7 +216,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _read_note(path: Path) -> dict[str, list[int | str]]:
-    """Read a folder's note; a missing or damaged one only costs hashing again."""
+    """Read the recorded hashes of a folder; if missing or damaged, its files are hashed again."""
     try:
         note = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -238,21 +228,21 @@ def _read_note(path: Path) -> dict[str, list[int | str]]:
 
 
 def content_hash(image: Image.Image) -> str:
-    """Return the sha256 of an image's mode, size and pixels: equal for the same picture in any lossless file format."""
+    """Return the sha256 of an image's mode, size and pixels, equal in any lossless file format."""
     digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height} ".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
 
 
 class _Facts(NamedTuple):
-    """What is known of an image besides its pixels."""
+    """What is stored about an image besides its pixels."""
 
     content: str
     width: int
     height: int
     mode: str
-    box: tuple[int, int, int, int] | None = None  # what was cut out of it; None for all of it
-    remarks: tuple[str, ...] = ()  # what was noticed while it was read
+    box: tuple[int, int, int, int] | None = None  # the crop; None for the whole image
+    remarks: tuple[str, ...] = ()  # what was noticed while reading
 
 
 class _Image(NamedTuple):
@@ -270,7 +260,7 @@ class _Decoder:
     preprocessing: Preprocessing
 
     def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
-        """Decode every image that was never decoded; return the message of each that cannot be, by path."""
+        """Decode every new image; return a message for each that cannot be, by path."""
         names = {digest: name for name, digest in digests.items()}
         missing = [digest for digest in names if not self._path(digest).exists()]
         failed: dict[str, str] = {}
@@ -287,7 +277,7 @@ class _Decoder:
         return {name: failed[digest] for name, digest in digests.items() if digest in failed}
 
     def image(self, name: str, digest: str) -> _Image:
-        """Return one image, decoded again where its cached file is missing or damaged."""
+        """Return one image, decoding it again if its cached file is missing or damaged."""
         cached = _read(self._path(digest), 1, self.preprocessing.size)
         if cached is None:
             return self._decode(name, digest)
@@ -321,13 +311,13 @@ class _Decoder:
 
 
 class _ColouredError(Exception):
-    """An image has colours, where one channel was to be written."""
+    """An image has colours, where one channel was expected."""
 
 
 def _write(path: Path, images: Callable[[], Iterable[_Image]]) -> None:
-    """Write of each image its pixels and its grey picture on a square of `SIDE` pixels, one image after the other.
+    """Write the pixels of each image and its grey picture on a square of `SIDE` pixels, image by image.
 
-    One channel stands for three where no image has colours.
+    One channel is written instead of three where no image has colours.
     """
     with contextlib.suppress(_ColouredError):
         _write_channels(path, images(), 1)
@@ -351,7 +341,7 @@ def _write_channels(path: Path, images: Iterable[_Image], channels: int) -> None
 
 
 def _read(path: Path, count: int, size: int) -> tuple[list[_Facts], NDArray[np.uint8], list[Picture]] | None:
-    """Map a file of images: their facts, pixels (N, S, S, 3) and grey pictures; None where it is missing or damaged."""
+    """Map a file of images: their facts, pixels (N, S, S, 3) and grey pictures; None if missing or damaged."""
     found = read_checked(path)
     if found is None:
         return None

@@ -34,13 +34,12 @@ _IMAGES, _SETS = ("format*", "features"), ("phantom-*", "unpacked-*")
 class CacheSettings:
     """The folder of decoded images."""
 
-    cache: str = option(
+    folder: str = option(
         "",
         help="folder that caches decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge); none: "
         "delete them when the command ends",
-        metavar="FOLDER",
     )
-    cache_limit: float = option(
+    limit: float = option(
         20.0,
         help="largest size of that cache in GB; the least recently used images are deleted first",
         limits=(0.1, None),
@@ -52,7 +51,7 @@ class CacheSettings:
         Raises:
             SonoforgeError: It cannot be written.
         """
-        folder = _temporary_folder() if self.cache == NONE else Path(self.cache or default_folder())
+        folder = _temporary_folder() if self.folder == NONE else Path(self.folder or default_folder())
         if not folder.is_dir():
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +59,10 @@ class CacheSettings:
             except OSError as error:
                 raise SonoforgeError(
                     f"{folder}: the folder of decoded images cannot be written ({error.strerror}); name another with "
-                    "--cache FOLDER, or keep none with --cache none"
+                    "--set cache.folder=FOLDER, or keep none with --set cache.folder=none"
                 ) from error
-            log.info("decoded images are kept in %s; sonoforge data cache --clear removes them", folder)
-        prune(folder, int(self.cache_limit * 1e9))
+            log.info("decoded images are kept in %s; sonoforge data list --clear-cache deletes them", folder)
+        prune(folder, int(self.limit * 1e9))
         return folder
 
 
@@ -73,7 +72,7 @@ def default_folder() -> Path:
 
 
 def chosen_folder(folder: Path) -> str | None:
-    """Return the ``--cache`` that opens a machine's own folder as this one is here; None where the user named it."""
+    """Return the ``cache.folder`` by which another machine opens its own such folder; None if the user named it."""
     if folder == default_folder():
         return ""
     return NONE if is_unfinished(folder.name) else None
@@ -138,5 +137,5 @@ def prune(folder: Path, most_bytes: int) -> int:
             file.path.unlink()
             removed += file.bytes
     if removed:
-        log.info("%s: %.1f GB of the least recently used images were removed (--cache-limit)", folder, removed / 1e9)
+        log.info("%s: %.1f GB of the least recently used images were removed (cache.limit)", folder, removed / 1e9)
     return removed

@@ -1,8 +1,7 @@
-"""Which images of a folder are of which class: by its folders, or by a table that names them.
+"""Assign the images of a folder to classes, by its sub-folders or by a table that names them.
 
-The folders are classes, or parts of a split (``train``, ``val``, ``test``) that hold folders of classes or such a table
-each; or classes that hold parts of a split.  Where both a table and folders could say it and they disagree, the folder
-is refused.
+Sub-folders are classes, or parts of a split (``train``, ``val``, ``test``) that each hold class folders or such a
+table, or classes that hold parts of a split.  If a table and the folders disagree, the folder is refused.
 """
 
 import logging
@@ -13,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS, is_image_file
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline
 from sonoforge.runtime.images.inputs import FILM
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.folder_layout import (
     BUSI_CLASSES,
     Sorted,
@@ -31,7 +29,6 @@ from sonoforge.training.data.folder_layout import (
     split_of,
     subfolders,
 )
-from sonoforge.training.data.imported_layouts import VOLUME, check_imported, import_command
 from sonoforge.training.data.label_tables import (
     OF_CLASSES,
     Labelled,
@@ -40,6 +37,7 @@ from sonoforge.training.data.label_tables import (
     open_label_table,
     read_labels,
 )
+from sonoforge.training.data.readers import import_command, refuse_other_layouts
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +45,13 @@ _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
 
 
 class Laid(NamedTuple):
-    """The images of a folder by class, in words and in paths."""
+    """The images of a folder by class."""
 
     classes: dict[str, list[str]]  # images of each class, in order
-    how: str  # it is read, in words
+    how: str  # how it was read, in words
     files: Sorted
-    split: Mapping[str, str]  # part of the given split by its folder, all as deep; empty where none is given
-    facts: Mapping[str, Mapping[str, str]] = {}  # what a table says of each image: its group, device and split
+    split: Mapping[str, str]  # part of the given split by its folder, all at one depth; empty without a split
+    facts: Mapping[str, Mapping[str, str]] = {}  # group, device and split of each image, by a table
 
 
 def lay_out(
@@ -63,19 +61,19 @@ def lay_out(
     fewest_classes: int,
     asked: tuple[Path, str] | None = None,
 ) -> Laid:
-    """Tell the class of each image of a folder.
+    """Assign each image of a folder to a class.
 
     Args:
         root: The folder.
         found: Its images and masks, relative to it.
-        skipped: Counts what is passed over, by kind.
+        skipped: Counts skipped files by kind.
         fewest_classes: How many classes there have to be.
-        asked: A table to go by, or a folder of such, and its column, empty for the one that is called so.
+        asked: A table to use, or a folder of tables, and its column (empty: the column of classes).
 
     Raises:
-        SonoforgeError: It can be read in no way, or in several.
+        SonoforgeError: The folder is unreadable or ambiguous.
     """
-    check_imported(root, {file.stem for file in found})
+    refuse_other_layouts(root, {file.stem for file in found})
     folders = _in_order(root)
     split = given_split(folder.name for folder in _unlike_masks(root, folders, found))
     parts = [folder for folder in folders if folder.name in split] or [root]
@@ -89,7 +87,7 @@ def lay_out(
             table for part in parts if split for table in find_label_tables(part, root, images, column)
         ]
     if column and not tables:
-        raise SonoforgeError(f"{root}: found no table of images with a column {column!r}, expected one; check its name")
+        raise SonoforgeError(f"{root}: no table of images has a column {column!r}; check its name")
     answered = {table.path: _read(table) for table in tables if not column}
     folders_of_a_part = min(map(len, by_part))
     if asked or (
@@ -103,8 +101,8 @@ def lay_out(
         laid = _by_tables(root, [(table, answered.get(table.path)) for table in tables], column, found, skipped)
         if len(laid.classes) < fewest_classes:
             raise SonoforgeError(
-                f"{root}: read {laid.how}: a single class, expected {fewest_classes} at least; ask another column "
-                "of the table, as TABLE:COLUMN"
+                f"{root}: read {laid.how}: a single class instead of {fewest_classes} or more; ask another column of "
+                "the table, as TABLE:COLUMN"
             )
     else:
         laid = _by_folders(root, parts, by_part, found, skipped, fewest_classes)
@@ -117,11 +115,17 @@ def _in_order(folder: Path) -> list[Path]:
 
 
 def _unlike_masks(root: Path, folders: Sequence[Path], found: Sequence[PurePath]) -> list[Path]:
-    return [f for f in folders if not (is_mask_folder(f.name) and _holds_outlines(root, f, found))]
+    """Return the folders without those that are named like masks and hold outlines, by a sample of five."""
+    kept = []
+    for folder in folders:
+        own = [root / file for file in found if file.is_relative_to(folder.relative_to(root))]
+        if not (is_mask_folder(folder.name) and own and all(map(is_outline, own[:: max(1, len(own) // 5)]))):
+            kept.append(folder)
+    return kept
 
 
 def _class_folders(root: Path, parts: Sequence[Path], found: Sequence[PurePath]) -> list[list[Path]]:
-    """Return the folders of each part that may be classes, see `folder_layout.image_folder`."""
+    """Return the folders of each part that may be classes; see `folder_layout.image_folder`."""
     by_part = []
     for part in parts:
         folders = _in_order(part)
@@ -139,9 +143,10 @@ def _by_folders(
     skipped: Counter[str],
     fewest_classes: int,
 ) -> Laid:
-    """Tell classes by the folders that images are in."""
+    """Assign classes by the folders of the images."""
     every = [folder for own in by_part for folder in own]
-    busi = parts == [root] and _is_busi(root, every)
+    busi = parts == [root] and all(folder.name in BUSI_CLASSES for folder in every)
+    busi = busi and any(_BUSI_IMAGE.fullmatch(file.name) for folder in every for file in folder.iterdir())
     if busi:
         every.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
     classes = spell_classes(every)
@@ -149,8 +154,8 @@ def _by_folders(
     for part, folders in zip(parts, by_part, strict=True):
         if not folders:
             raise SonoforgeError(
-                f"{part}: found no class folders, expected those of {' and '.join(p.name for p in parts if p != part)} "
-                f"beside it; add them, or give --data {shlex.quote(str(next(p for p in parts if p != part)))} alone"
+                f"{part}: has no class folders, as {' and '.join(p.name for p in parts if p != part)} beside it does; "
+                f"add them, or give --data {shlex.quote(str(next(p for p in parts if p != part)))} alone"
             )
         check_layout(folders[0].parent, folders)
     loose = [root, *(part for part in parts if part != root)]
@@ -163,10 +168,10 @@ def _by_folders(
         laid[class_name] = images = [image for image in files.images if image.startswith(places)]
         if not images:
             raise SonoforgeError(
-                f"{folders[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
+                f"{folders[0]}: has no images ({KINDS_IN_WORDS}); "
                 + (
-                    f"{import_command('frames', root)} makes them of volumes and films"
-                    if skipped[VOLUME] or skipped[FILM]
+                    f"{import_command('frames', root)} turns volumes and films into images"
+                    if skipped["volume"] or skipped[FILM]
                     else "add images or remove the folder"
                 )
             )
@@ -184,7 +189,7 @@ def _by_folders(
 def _split_inside(
     root: Path, folders: Sequence[Path], found: Sequence[PurePath], laid: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """Return which part of a split each folder in those of classes is of; nothing where any is of none."""
+    """Return the part of a split for each folder inside the class folders; nothing if any is not a part."""
     inner = [one for folder in folders for one in _unlike_masks(root, _in_order(folder), found)]
     parts = given_split(folder.name for folder in inner)
     if not parts:
@@ -194,8 +199,8 @@ def _split_inside(
     beside = next((image for own in laid.values() for image in own if not image.startswith(places)), "")
     if beside:
         raise SonoforgeError(
-            f"{root / beside}: lies in no part of the split, expected it in one of the folders "
-            f"{', '.join(dict.fromkeys(parts))} of its class; move it there"
+            f"{root / beside}: is in no part of the split; move it into one of the folders "
+            f"{', '.join(dict.fromkeys(parts))} of its class"
         )
     return split
 
@@ -207,14 +212,14 @@ def _by_tables(
     found: Sequence[PurePath],
     skipped: Counter[str],
 ) -> Laid:
-    """Tell classes by a table, or by one for each part of a split; each is with its answers, where it was read."""
+    """Assign classes by a table, or by one for each part of a split, each with its answers if already read."""
     paths = [table.path for table, _ in tables]
     named = given_split(path.name.partition(".")[0] for path in paths)
     if len(paths) > 1 and len({path.parent for path in paths}) < len(paths) and not named:
         ask = f"{paths[0]}:{question}" if question else str(paths[0])
         raise SonoforgeError(
-            f"{root}: found the tables {name_some([path.name for path in paths])}, which name images each; "
-            f"give the one that has the classes, as --data {shlex.quote(ask)}"
+            f"{root}: the tables {name_some([path.name for path in paths])} each name images; give the one with the "
+            f"classes, as --data {shlex.quote(ask)}"
         )
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
@@ -242,7 +247,7 @@ def _by_tables(
 
 
 def _read(table: LabelTable) -> Labelled | None:
-    """Return the classes that a table gives unasked; None where it does not say which of its columns has them."""
+    """Return the classes of a table; None if it does not say which of its columns has them."""
     try:
         return read_labels(table)
     except SonoforgeError:
@@ -250,7 +255,7 @@ def _read(table: LabelTable) -> Labelled | None:
 
 
 def _check_agreement(tables: Mapping[Path, Labelled | None], laid: Laid) -> None:
-    """Refuse class folders beside a table, by its path, that says something else."""
+    """Refuse class folders that disagree with a table beside them."""
     own = {image: name.casefold() for name, images in laid.classes.items() for image in images}
     for path, answered in tables.items():
         if answered is None:
@@ -258,38 +263,26 @@ def _check_agreement(tables: Mapping[Path, Labelled | None], laid: Laid) -> None
         labels = answered.labels
         plain = {label.casefold() for label in labels.values()}
         if answered.question not in OF_CLASSES and not plain <= set(own.values()):
-            continue  # a fact of another kind, such as a histology
+            continue  # another kind of fact, such as a histology
         differs = next((i for i, label in labels.items() if i in own and label.casefold() != own[i]), None)
         if differs:
             raise SonoforgeError(
-                f"{path}: says that {differs} is {labels[differs]!r}, which lies in another folder; give --data "
-                f"{shlex.quote(str(path))} to go by the table, or move it away to go by the folders"
+                f"{path}: says that {differs} is {labels[differs]!r}, but it is in another folder; give --data "
+                f"{shlex.quote(str(path))} to use the table, or move it away to use the folders"
             )
-
-
-def _is_busi(root: Path, folders: Sequence[Path]) -> bool:
-    named = all(folder.name in BUSI_CLASSES for folder in folders)
-    return named and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
-
-
-def _holds_outlines(root: Path, folder: Path, files: Sequence[PurePath]) -> bool:
-    below = folder.relative_to(root)
-    own = [root / file for file in files if file.is_relative_to(below)]
-    return bool(own) and all(map(is_outline, own[:: max(1, len(own) // 5)]))
 
 
 def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
     if len(classes) >= fewest:
         return
-    wanted = f"expected one folder for each {'of at least two classes' if fewest > 1 else 'class'}"
     if not classes:
         loose = sum(is_image_file(f) for f in root.iterdir())
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
         raise SonoforgeError(
-            f"{root}: found {found}, {wanted}; move each image into the folder of its class, or list them in "
-            "labels.csv (columns file,label)"
+            f"{root}: has {found}; move each image into the folder of its class, or list them in labels.csv (columns "
+            "file,label)"
         )
     inner = root / classes[0]
     nested = len(subfolders(inner)) if inner.is_dir() else 0
     hint = f"did you mean {inner}?" if nested >= 2 else "add the folder of a second class"
-    raise SonoforgeError(f"{root}: found a single class folder {classes[0]!r}, {wanted}; {hint}")
+    raise SonoforgeError(f"{root}: has a single class folder {classes[0]!r} instead of two or more; {hint}")

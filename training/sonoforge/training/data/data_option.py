@@ -1,4 +1,4 @@
-"""The option ``--data``: which images a verb reads.  Needs no more than ``--help`` does."""
+"""The option ``--data``: which images a verb reads; importable on the base install."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.cli.options import option, repeated_option
+from sonoforge.runtime.cli.options import option, repeated_option, setting
 
 PHANTOM = ("phantom",)
 """In the place of folders: the built-in simulated set."""
@@ -16,9 +16,10 @@ def data_option() -> Any:
     """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
     return repeated_option(
         PHANTOM,
-        help="folder or zip of images, one folder per class; a table of files and labels; or phantom\n"
-        "masks may lie among them as in BUSI; TABLE:COLUMN or FOLDER:COLUMN asks another column; collections.yaml may "
-        "name several; repeat it to pool several",
+        help="images: one folder per class, a .zip, or a table\n"
+        "phantom: simulated scans; masks may lie among the images as in BUSI; a table has columns file and label; "
+        "TABLE:COLUMN or FOLDER:COLUMN uses another column; collections.yaml may name several folders; repeat --data "
+        "to pool several",
         metavar="FOLDER",
     )
 
@@ -27,15 +28,20 @@ def groups_option() -> Any:
     """Declare ``--groups-from`` of a verb that splits by patients: a field ``groups_from: str``."""
     return option(
         "",
-        help="where the patients are in the images' names: a pattern such as '{patient}_*' or '{patient}/*', or dicom\n"
-        "dicom takes them from the headers; both are for images without a group in groups.csv; sonoforge data audit "
-        "proposes one",
+        help="patients in file names: '{patient}_*', or dicom\n"
+        "a pattern such as '{patient}_*' or '{patient}/*', or dicom to read the headers; for images without a group in "
+        "groups.csv; sonoforge data audit proposes one",
         metavar="PATTERN",
     )
 
 
+def phantom_images(number: int) -> Any:
+    """Declare how many simulated images ``--data phantom`` has: a field ``images: int``."""
+    return setting(number, "phantom.images", help="number of simulated images of --data phantom", limits=(30, None))
+
+
 def data_flags(data: Sequence[str]) -> str:
-    """Return the flags that give the same data again."""
+    """Return the flags that name the same data."""
     return " ".join(f"--data {shlex.quote(each)}" for each in data)
 
 

@@ -1,21 +1,20 @@
-"""Labelled images in folders: the class, the group and the masks of each image.
+"""Read labelled images from folders: the class, the group and the masks of each image.
 
-A class is a folder, or what a table says (`label_tables`).  A file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
-a mask of the image ``NAME.*`` beside it; so is a picture of two levels called ``NAME-mask``, ``NAME_segmentation`` or
-the like, or ``NAME`` in a folder ``masks`` (see `folder_layout`).  Where several structures are outlined, each has
-masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
+Classes are folders, or given by a table (`label_tables`).  A file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is a mask
+of the image ``NAME.*`` beside it; so is a picture of two levels called ``NAME-mask``, ``NAME_segmentation`` or similar,
+or ``NAME`` in a folder ``masks`` (see `folder_layout`).  If several structures are outlined, each has its own masks,
+with its name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
 * ``train``, ``val`` and ``test`` with the classes in each, or in each class: a published split.
-* Anything else: one folder for each class, images at any depth below it, through links, too; where these lie in one
-  folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, the classes are read in there.
+* Anything else: one folder for each class, images at any depth below it, links included; where the classes are in one
+  folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, they are read from there.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
-because they show one patient; the sealed protocol never splits a group.  It is read however Excel and its like save it,
-see `runtime.csv_tables`.  Two more columns, of ``groups.csv`` or of
-``metadata.csv`` there: ``device``, the scanner that made each image, and ``split``, the published split, ``train`` or
-``test``.  Several such folders as one set: see `pooled`.
+because they show one patient; the sealed protocol never splits a group.  Two more columns, in ``groups.csv`` or in
+``metadata.csv``: ``device``, the scanner of each image, and ``split``, the published split, ``train`` or ``test``.
+`runtime.csv_tables` reads them however Excel and others save them.  For several such folders as one set see `load`.
 """
 
 import dataclasses
@@ -31,12 +30,10 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import is_non_image
+from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.images.file_kinds import READ, is_image_file, is_image_name, is_non_image
 from sonoforge.runtime.images.folders import is_system_folder, mask_of, walk
 from sonoforge.runtime.images.inputs import NON_IMAGE, kind_of_other, skipped_in_words
-from sonoforge.runtime.images.suffixes import READ, is_image_file, is_image_name
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.class_layouts import lay_out
 from sonoforge.training.data.folder_layout import TESTED, TRAINED, VALIDATED, Sorted, natural_order, split_of
 from sonoforge.training.data.label_tables import asked_table
@@ -49,7 +46,7 @@ BUSI_FOLDER = "Dataset_BUSI_with_GT"
 BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
 """Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
 UNNAMED = "mask"
-"""What the structure is called whose masks have no name of their own."""
+"""The name of the structure whose masks carry none."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,10 @@ class Item:
 
     path: str  # relative to the data set's root, with forward slashes
     label: int  # index into the data set's `classes`
-    group: str | None = None  # what ties it to other images (a patient), or None where that is unknown
+    group: str | None = None  # shared with related images (a patient), or None if unknown
     masks: tuple[str, ...] = ()  # relative paths of its masks, in order
-    device: str = ""  # the scanner that made it, where that is known
-    split: str = ""  # the part of the published split that it is in, `train` or `test`, where there is one
+    device: str = ""  # the scanner that made it, if known
+    split: str = ""  # its part of the published split, `train` or `test`, if there is one
 
 
 @dataclass(frozen=True)
@@ -69,35 +66,35 @@ class Dataset:
     """A set of labelled images on disk; nothing is decoded yet."""
 
     name: str  # name of the folder; `BUSI` for the folder that BUSI is published in
-    root: Path  # the folder that holds the class folders, or where a set of several collections keeps its own notes
+    root: Path  # the folder with the class folders, or with the tables of a set of several collections
     classes: tuple[str, ...]  # class names; an item's label is an index into them
     items: tuple[Item, ...]  # sorted by class, then by the numbers in the file name
-    # Folder of each collection, where the set is made of several; the items' paths begin with the collection's name.
+    # Folder of each collection, if the set consists of several; the items' paths begin with the collection's name.
     collections: Mapping[str, Path] = field(default_factory=dict)
 
     def file(self, path: str) -> Path:
-        """Return where an image or a mask lies on disk; ``path`` as in `Item`."""
+        """Return the file of an image or a mask; ``path`` as in `Item`."""
         name, _, inside = path.partition("/")
         return self.collections[name] / inside if self.collections else self.root / path
 
     def source(self, item: Item) -> str:
-        """Return the name of the collection of an item; empty where there is one alone."""
+        """Return the name of an item's collection; empty if there is only one."""
         return item.path.partition("/")[0] if self.collections else ""
 
     @functools.cached_property
     def sources(self) -> tuple[str, ...]:
-        """(N,) name of the collection of each item; none where there is one alone."""
+        """(N,) name of the collection of each item; empty if there is only one."""
         return tuple(map(self.source, self.items)) if self.collections else ()
 
     @functools.cached_property
     def devices(self) -> tuple[str, ...]:
-        """(N,) scanner of each item, empty where it is unknown; none where all are."""
+        """(N,) scanner of each item, an empty name if unknown; empty if all are."""
         known = tuple(item.device for item in self.items)
         return known if any(known) else ()
 
     @functools.cached_property
     def structures(self) -> tuple[str, ...]:
-        """The K structures that any image has a mask of, in the order of their names."""
+        """The K structures that have masks, in the order of their names."""
         return tuple(sorted({structure_of(mask) for item in self.items for mask in item.masks}, key=natural_order))
 
     @property
@@ -107,26 +104,26 @@ class Dataset:
 
 
 def structure_of(mask: str) -> str:
-    """Return the name of the structure that a mask is of, by its file name."""
+    """Return the structure of a mask by its file name."""
     named = mask_of(PurePath(mask).stem)
     return (named[1] if named else "") or UNNAMED
 
 
 def is_busi(fingerprint: str) -> bool:
-    """Whether this is the fingerprint of BUSI: its images with its classes, whatever the folder is called."""
+    """Whether this is the fingerprint of BUSI's images with their classes, whatever the folder's name."""
     return fingerprint == BUSI_FINGERPRINT
 
 
 def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...] = ()) -> Dataset:
-    """Find the labelled images of a folder with one folder for each class; of BUSI, also from the folder above it.
+    """Find the labelled images of a folder with one folder for each class; for BUSI, also of the folder above.
 
     Args:
         path: The folder; or a table and a column, see `label_tables.asked_table`.
-        fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
-        also: Suffixes of files that are no pictures themselves and count as images, such as volumes.
+        fewest_classes: How many classes there have to be: 2 for a classifier, 1 where no labels are needed.
+        also: Suffixes of other files that count as images, such as volumes.
 
     Returns:
-        The data set; its items are in an order that depends on names alone.
+        The data set; the order of its items depends only on names.
 
     Raises:
         SonoforgeError: No such folder, no images, too few classes, a class without images, or a ``groups.csv`` that
@@ -136,7 +133,7 @@ def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...
     folder = asked[0] if asked else Path(path)
     root = _existing_folder(folder.parent if asked and not folder.is_dir() else folder)
     if asked and not folder.exists():
-        raise SonoforgeError(f"{asked[0]}: no such file, expected a table of files and labels; check the path")
+        raise SonoforgeError(f"{asked[0]}: no such table of files and labels; check the path")
     try:
         return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked, also)
     except OSError as error:
@@ -160,31 +157,30 @@ def _read(root: Path, fewest_classes: int, asked: tuple[Path, str] | None, also:
 
 
 def _with_facts(root: Path, items: Sequence[Item], said: Mapping[str, Mapping[str, str]]) -> list[Item]:
-    """Add what groups.csv and metadata.csv say of each image, and what is ``said`` by the table of the classes."""
+    """Add what groups.csv, metadata.csv and, as ``said``, the table of the classes state about each image."""
     known = {item.path for item in items}
     groups = read_groups(root, known, {mask for item in items for mask in item.masks})
-    _check_groups(root, groups, items)
-    facts = read_facts(root, known)
-    return [
-        dataclasses.replace(
-            item,
-            group=groups.get(item.path) or own.get("group") or None,
-            device=own.get("device", ""),
-            split=own.get("split", "").lower(),
+    unlisted = [item.path for item in items if item.path not in groups] if groups else ()
+    if unlisted:
+        raise SonoforgeError(
+            f"{root / 'groups.csv'}: has no line for {name_some(unlisted)}; add one for each image, with an empty "
+            "group if unknown"
         )
-        for item in items
-        for own in ({**said.get(item.path, {}), **_filled(facts.get(item.path, {}))},)
-    ]
-
-
-def _filled(facts: Mapping[str, str]) -> dict[str, str]:
-    return {name: cell for name, cell in facts.items() if cell and name in ("device", "split")}
+    facts, found = read_facts(root, known), []
+    for item in items:
+        named = {name: cell for name, cell in facts.get(item.path, {}).items() if cell and name in ("device", "split")}
+        own = {**said.get(item.path, {}), **named}
+        group = groups.get(item.path) or own.get("group") or None
+        found.append(
+            dataclasses.replace(item, group=group, device=own.get("device", ""), split=own.get("split", "").lower())
+        )
+    return found
 
 
 def _with_parts(root: Path, items: Sequence[Item], splits: Mapping[str, str]) -> list[Item]:
-    """Tell the part of the published split that each image is in, by its folder where no table says so.
+    """Add each image's part of the published split, by its folder if no table states it.
 
-    Nothing here is chosen on a part for validation: it is trained on where there is one to test on, else tested on.
+    As nothing is selected on it, a validation part counts as training if there is a test part, else as test.
     """
     depth = 1 + next(iter(splits), "").count("/")
     parts = [item.split or splits.get("/".join(item.path.split("/", depth)[:depth]), "") for item in items]
@@ -209,7 +205,7 @@ def _existing_folder(root: Path) -> Path:
         raise SonoforgeError(f"{root}: no such folder; see `sonoforge data list` for where to get known data sets")
     if not root.is_dir():
         hint = "; unpack it first" if root.suffix in (".zip", ".gz", ".tar", ".rar") else ""
-        raise SonoforgeError(f"{root}: found a file, expected a folder with one folder for each class{hint}")
+        raise SonoforgeError(f"{root}: is a file, not a folder with one folder for each class{hint}")
     return root
 
 
@@ -218,8 +214,8 @@ def find_files(root: Path, recursive: bool = True, also: tuple[str, ...] = ()) -
 
     Args:
         root: The folder.
-        recursive: Whether to look into the folders in it.
-        also: Further suffixes, in small letters, whose files count.
+        recursive: Whether to search folders inside it.
+        also: Further suffixes, in lower case, whose files count.
     """
     found, skipped = list[PurePath](), Counter[str]()
     for parent, names in walk(root, recursive, skipped):
@@ -238,7 +234,7 @@ def find_files(root: Path, recursive: bool = True, also: tuple[str, ...] = ()) -
 
 
 def tell_layout(root: Path, how: str, files: Sorted, skipped: Counter[str]) -> None:
-    """Say as what a folder was read, and count by kind what was passed over."""
+    """Say how a folder was read, and count skipped files by kind."""
     masks = sum(map(len, files.masks.values()))
     count = f"{len(files.images)} images, {masks} masks"
     tell(f"{root}: read {how}: {count}", printer=log.info)
@@ -249,9 +245,9 @@ def tell_layout(root: Path, how: str, files: Sorted, skipped: Counter[str]) -> N
 
 
 def is_image(path: PurePath, root: Path | None = None) -> bool:
-    """Whether a relative path names an image, neither hidden nor in a hidden folder or one of the system.
+    """Whether a relative path is an image that is neither hidden nor in a hidden or system folder.
 
-    Files without a suffix, which scanners write, are looked into where their ``root`` is given.
+    Files without a suffix, which scanners write, are opened if their ``root`` is given.
     """
     if any(map(is_system_folder, path.parts)):
         return False
@@ -262,12 +258,12 @@ def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] =
     """Read ``groups.csv``: the group of each path; an empty group means unknown.  No file: no groups.
 
     Args:
-        root: The folder that it is in.
-        known: Paths of the images, as `Item` has them.
+        root: Its folder.
+        known: Paths of the images, as in `Item`.
         tolerated: Other files that it may name.
 
     Raises:
-        SonoforgeError: Other columns, an image in two groups, or a name that is no file.
+        SonoforgeError: Other columns, an image in two groups, or a name that is not a file.
     """
     path = column_file(root, "groups")
     if path is None:
@@ -287,14 +283,14 @@ def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] =
             absent.append(name)
     if absent:
         raise SonoforgeError(
-            f"{path}: names {name_some(absent)} not found below {root}{files.near(absent[0])}; paths are relative to "
-            "that folder, correct or remove the lines"
+            f"{path}: {name_some(absent)} not found below {root}{files.near(absent[0])}; correct or remove the lines, "
+            "whose paths are relative to that folder"
         )
     return groups
 
 
 def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read what ``groups.csv`` and ``metadata.csv`` say of each path, by column; a column of both is the first's."""
+    """Read the columns of ``groups.csv`` and ``metadata.csv`` for each path; where both have one, the first counts."""
     facts: dict[str, dict[str, str]] = {}
     said, files = {"file"}, Names(known, root.resolve().name)
     for path in filter(None, (column_file(root, name) for name in ("groups", "metadata"))):
@@ -304,12 +300,3 @@ def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
             facts.setdefault(files.find(row["file"]), {}).update({name: row[name] for name in own})
             said |= own
     return facts
-
-
-def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:
-    unlisted = [item.path for item in items if item.path not in groups] if groups else ()
-    if unlisted:
-        raise SonoforgeError(
-            f"{root / 'groups.csv'}: has no line for {name_some(unlisted)}; add one for each image, with an "
-            "empty group where unknown"
-        )

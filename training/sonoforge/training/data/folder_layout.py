@@ -1,7 +1,6 @@
-"""How the images of a folder lie: which sub-folders are classes or splits, and which files are masks.
+"""How a folder of images is laid out: which sub-folders are classes or splits, and which files are masks.
 
-What can be read in two ways is refused with the command that settles it, such as collections that hold the same classes
-each.
+Ambiguous folders, such as collections that each hold the same classes, are refused with the command that settles it.
 """
 
 import re
@@ -11,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.images.file_kinds import is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
-from sonoforge.runtime.images.suffixes import is_image_file
-from sonoforge.training.data.changed_images import name_some
 
 TRAINED, VALIDATED, TESTED = "train", "val", "test"
 _SPLITS = {
@@ -25,51 +23,38 @@ _SPLITS = {
 _IMAGE_FOLDERS = frozenset(
     ("image", "images", "img", "imgs", "scan", "scans", "original", "originals", "raw", "us", "bmode")
 )
-_KNOWN_CLASSES = frozenset(
-    (
-        "normal",
-        "benign",
-        "malignant",
-        "healthy",
-        "cancer",
-        "tumor",
-        "tumour",
-        "lesion",
-        "negative",
-        "positive",
-        "abnormal",
-    )
-)
 BUSI_CLASSES = ("normal", "benign", "malignant")
 """From healthy to worst, so that tables and confusion matrices read in clinical order."""
+_KNOWN_CLASSES = frozenset(
+    (*BUSI_CLASSES, "healthy", "cancer", "tumor", "tumour", "lesion", "negative", "positive", "abnormal")
+)
 _NUMBER = re.compile(r"\d")
-_NUMBERED = re.compile(r" \(\d+\)$")  # end of names that were numbered by a program, as those of BUSI
-_LOOKED_AT = 5
-"""Pictures of a folder that are looked at to tell whether they are masks."""
+_NUMBERED = re.compile(r" \(\d+\)$")  # end of names numbered by a program, such as BUSI's
+_SAMPLED = 5  # pictures of a folder that are opened to decide whether all are masks
 
 
 class Sorted(NamedTuple):
-    """Files of a folder, told apart."""
+    """Files of a folder, sorted into images and masks."""
 
     images: list[str]
-    masks: dict[str, list[str]]  # of the images that have some
+    masks: dict[str, list[str]]  # by image, of those that have any
     orphans: list[str]  # masks without their image
 
 
 def subfolders(root: Path) -> list[Path]:
-    """Return the folders in a folder, but for those of the system."""
+    """Return the folders in a folder, without system folders."""
     return [f for f in root.iterdir() if f.is_dir() and not is_system_folder(f.name)]
 
 
 def image_folder(folders: Sequence[Path], masks: Sequence[Path]) -> Path | None:
-    """Return the one folder, such as ``images`` in ``images/CLASS`` beside ``masks/CLASS``, whose folders are classes.
+    """Return the only folder, such as ``images`` in ``images/CLASS`` beside ``masks/CLASS``, whose folders are classes.
 
-    Folders of patients and splits lie like this, too.  So their names must be known to be classes, or be those of the
-    folders in one of ``masks`` and neither hold a number nor name a split.
+    Folders of patients and splits look the same.  So their names must be known classes, or equal those of the folders
+    in one of ``masks`` and neither contain a number nor name a split.
     """
     if len(folders) != 1 or folders[0].name.casefold() not in _IMAGE_FOLDERS:
         return None
-    if any(map(is_image_file, folders[0].iterdir())):  # one class, whatever else lies in it
+    if any(map(is_image_file, folders[0].iterdir())):  # one class, whatever else it holds
         return None
     names = _inside(folders[0])
     unlike = not names & _SPLITS.keys() and not any(map(_NUMBER.search, names))
@@ -88,24 +73,24 @@ def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
 
 
 def split_of(name: str) -> str:
-    """Return which part of a split a name is of, `TRAINED`, `VALIDATED` or `TESTED`; empty for another name."""
+    """Return the part of a split that a name stands for, `TRAINED`, `VALIDATED` or `TESTED`; else empty."""
     return _SPLITS.get(name.strip().casefold(), "")
 
 
 def given_split(names: Iterable[str]) -> dict[str, str]:
-    """Return the part that each name of a split is of, where all are and there are several; else nothing."""
+    """Return the part of a split for each name if there are several and all name parts; else nothing."""
     parts = {name: split_of(name) for name in names}
     return parts if len(parts) > 1 and all(parts.values()) else {}
 
 
 def _below_split(folder: Path) -> list[Path]:
-    """Return the folders in a folder; where these are the parts of a split, those in them."""
+    """Return the folders in a folder; if these are the parts of a split, the folders in them."""
     inner = subfolders(folder)
     return [below for part in inner for below in subfolders(part)] if given_split(f.name for f in inner) else inner
 
 
 def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the folders of each class; names that differ in case or spaces alone are one, spelled as the first."""
+    """Return the folders of each class; names that differ only in case or spaces are one, spelled as the first."""
     classes: dict[PurePath, list[Path]] = defaultdict(list)
     for folder in folders:
         classes[folded(PurePath(" ".join(folder.name.replace("_", " ").split())))].append(folder)
@@ -113,10 +98,10 @@ def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def check_layout(root: Path, folders: Sequence[Path]) -> None:
-    """Refuse folders that are not classes, by their names and by what lies in them.
+    """Refuse folders that are collections, not classes.
 
     Raises:
-        SonoforgeError: They are collections.
+        SonoforgeError: All hold the same folders, which are known classes.
     """
     names = [folder.name for folder in folders]
     inner = {folder.name: {f.name.casefold() for f in _below_split(folder)} for folder in folders}
@@ -125,8 +110,8 @@ def check_layout(root: Path, folders: Sequence[Path]) -> None:
     each = " ".join(f"--data {shlex.quote(str(root / name))}" for name in names)
     if len(names) > 1 and len(common) > 1 and len(common & _KNOWN_CLASSES) > 1:
         raise SonoforgeError(
-            f"{root}: found the classes {', '.join(sorted(common))} below each of {name_some(names)}, expected one "
-            f"folder a class; give the collections as {each}"
+            f"{root}: has the classes {', '.join(sorted(common))} below each of {name_some(names)}; give the "
+            f"collections as {each}"
         )
 
 
@@ -134,24 +119,23 @@ def check_pictures(folder: Path, images: Sequence[Path]) -> None:
     """Refuse a class whose pictures are masks.
 
     Raises:
-        SonoforgeError: All of the pictures looked at are black and white.
+        SonoforgeError: All of the sampled pictures are black and white.
     """
-    step = max(1, len(images) // _LOOKED_AT)
+    step = max(1, len(images) // _SAMPLED)
     if images and all(is_outline(image, few=False) for image in images[::step]):
         raise SonoforgeError(
-            f"{folder}: its {len(images)} images are of two levels, so this is a folder of masks, expected a class; "
-            "put each mask beside its image as NAME_mask.png, or move the folder away"
+            f"{folder}: its {len(images)} images are of two levels, so this is a folder of masks, not a class; put "
+            "each mask beside its image as NAME_mask.png, or move the folder away"
         )
 
 
 def sort_files(
     files: Iterable[PurePath], outline: Callable[[PurePath], bool], order: Callable[[str], object]
 ) -> Sorted:
-    """Tell images from their masks.
+    """Separate images from their masks.
 
-    A mask is called after its image (``NAME_mask``, ``NAME_mask_1``, ``NAME_mask_STRUCTURE``; also ``NAME-mask``,
-    ``NAME_segmentation`` and the like where the picture has two levels), or has its name in a folder of masks beside
-    it.
+    A mask is named after its image (``NAME_mask``, ``NAME_mask_1``, ``NAME_mask_STRUCTURE``; also ``NAME-mask``,
+    ``NAME_segmentation`` and the like if the picture has two levels), or has the same name in a folder of masks.
 
     Args:
         files: Relative paths of images and masks.
@@ -181,8 +165,7 @@ def sort_files(
             orphans.append(file.as_posix())
         elif len(owners) > 1:
             raise SonoforgeError(
-                f"{file}: found a mask of both {owners[0]} and {owners[1].name}, expected one of that name; rename "
-                "or remove one of the two"
+                f"{file}: is the mask of both {owners[0]} and {owners[1].name}; rename or remove one of them"
             )
         else:
             masks[owners[0].as_posix()].append(file.as_posix())
@@ -190,7 +173,7 @@ def sort_files(
 
 
 def _owners(file: PurePath, claims: Sequence[PurePath], by_stem: Mapping[PurePath, list[PurePath]]) -> list[PurePath]:
-    """Return the images with these paths, whatever their suffix; those in the case of the mask if there are any."""
+    """Return the images with these paths and any suffix; those spelled exactly like the mask if there are any."""
     owners = dict[PurePath, None]()
     for key in claims:
         found = [owner for owner in by_stem.get(folded(key), ()) if owner != file]
@@ -199,7 +182,7 @@ def _owners(file: PurePath, claims: Sequence[PurePath], by_stem: Mapping[PurePat
 
 
 def _claimed(file: PurePath) -> tuple[list[PurePath], bool]:
-    """Return which images a file would be a mask of by its name or its folder, and whether the name alone says so."""
+    """Return the images whose mask a file would be by its name or folder, and whether the name alone is conclusive."""
     named = mask_of(file.stem)
     claims, plain = ([file.parent / named[0]], named[2]) if named else ([], False)
     parts = file.parent.parts
@@ -215,10 +198,10 @@ def _claimed(file: PurePath) -> tuple[list[PurePath], bool]:
 def _masks_beside(
     files: Sequence[PurePath], by_stem: Mapping[PurePath, list[PurePath]], outline: Callable[[PurePath], bool]
 ) -> dict[PurePath, list[PurePath]]:
-    """Find folders, whatever they are called, whose pictures have two levels and the names of those in a folder beside.
+    """Find folders of any name whose pictures have two levels and the names of those in a neighbouring folder.
 
     Returns:
-        For each such folder the folders beside it.
+        The neighbouring folders of each such folder.
     """
     inside: dict[PurePath, list[PurePath]] = defaultdict(list)
     for file in files:
@@ -227,7 +210,7 @@ def _masks_beside(
     masks = {
         folder
         for folder, own in inside.items()
-        if len(inside) > 1 and all(repeated[file.stem] > 1 for file in own) and all(map(outline, own[:_LOOKED_AT]))
+        if len(inside) > 1 and all(repeated[file.stem] > 1 for file in own) and all(map(outline, own[:_SAMPLED]))
     }
     return {
         folder: [other for other in inside if other not in masks and folder.parent in (other, other.parent)]

@@ -1,11 +1,10 @@
-"""Classes that a table names, where images do not lie in folders of classes: CSV, JSON lines and JSON.
+"""Read classes from a table instead of folders: CSV, JSON lines and JSON.
 
-A row names a file and says its class; it may say its patient, scanner and part of a split, too.  Read are CSV files
-(see `runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them, as Hugging Face's
-``imagefolder`` has them in ``metadata.csv`` and ``metadata.jsonl``; ``{"labels": [[FILE, LABEL], ...]}``, StyleGAN's
-``dataset.json``; and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are classes where each row has one 1, as Roboflow
-writes them.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables
-there.
+A row names a file and its class, and optionally its patient, scanner and part of a split.  Formats are CSV (see
+`runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them, like Hugging Face's
+``imagefolder`` in ``metadata.csv`` and ``metadata.jsonl``; ``{"labels": [[FILE, LABEL], ...]}``, StyleGAN's
+``dataset.json``; and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are classes if each row has one 1, as Roboflow writes
+them.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables there.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 
 _TABLE = re.compile(r".+\.(?:csv|csv\.gz|jsonl|json)", re.IGNORECASE)
 _COLUMN = re.compile(r"(?P<path>.+):(?P<column>[^/\\:]+)")
-# What headings mean, in lower case and with underscores; the first that is there counts.
+# Accepted headings, in lower case with underscores; the first one present counts.
 _COLUMNS = {
     "file": ("file", "file_name", "filename", "image", "image_name", "image_path", "path", "image_id", "id"),
     "group": ("group", "patient", "patient_id", "patientid", "subject", "subject_id"),
@@ -29,37 +28,37 @@ _COLUMNS = {
     "split": ("split", "subset", "partition"),
 }
 OF_CLASSES = ("label", "labels", "class", "class_name", "class name", "category", "target")
-"""Headings of a column that has the classes and nothing else."""
+"""Headings that can only mean classes."""
 _LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx")
-_NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))  # unless they are asked
+_NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))  # unless asked for
 _YES_OR_NO = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
-# Tables whose format says that they name the classes, whatever the folders beside them are called, by the heading of
-# their files.
+# Tables whose format defines the classes, whatever the folders beside them are called, with the heading of their
+# files.
 _DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
-_MOST_SHOWN = 12  # columns that an error names
+_MOST_SHOWN = 12  # columns named in an error
 
 
 class LabelTable(NamedTuple):
     """A table that names images of a folder."""
 
     path: Path
-    rows: tuple[tuple[str, Row], ...]  # each row with the image that it names, by its path below the data set's root
-    keys: Mapping[str, str]  # heading by what it means, of those in `_COLUMNS`
+    rows: tuple[tuple[str, Row], ...]  # each row with its image's path below the data set's root
+    keys: Mapping[str, str]  # heading for each meaning in `_COLUMNS`
     questions: tuple[str, ...]  # the other headings: columns that may hold classes
-    lost: str = ""  # what is wrong where a row names no image
+    lost: str = ""  # error message if a row names no image
 
     @property
     def decides(self) -> bool:
-        """Whether its format says that it names the classes."""
+        """Whether its format defines the classes."""
         return _DECIDING.get(self.path.name.lower()) == self.keys["file"] and bool(self.questions)
 
 
 class Labelled(NamedTuple):
-    """The answers of a table to one question."""
+    """A table's answers to one question."""
 
     question: str  # the column, or columns of one class each
-    labels: dict[str, str]  # class of each image, as it is spelled first; images without one are left out
-    facts: dict[str, dict[str, str]]  # group, device and split of each image, where the table has them
+    labels: dict[str, str]  # class of each image in its first spelling; images without one are left out
+    facts: dict[str, dict[str, str]]  # group, device and split of each image, if the table has them
     unlabelled: int  # rows whose cell is empty
 
 
@@ -74,13 +73,13 @@ def asked_table(path: Path) -> tuple[Path, str] | None:
 
 
 def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: str = "") -> list[LabelTable]:
-    """Return the tables in a folder below ``root`` that name any of the images; a file that is none is no error.
+    """Return the tables in a folder below ``root`` that name any of the images; other files are ignored.
 
     Args:
-        folder: Where they are.
+        folder: Their folder.
         root: Folder of the data set.
         images: Paths below ``root``.
-        asked: The column that they must have.
+        asked: The column that they must have; empty: any.
     """
     found = []
     for path in sorted(folder.iterdir()):
@@ -90,7 +89,7 @@ def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: 
             table = open_label_table(path, root, images)
         except SonoforgeError:
             continue
-        if table.rows and (_key(asked) in table.questions if asked else table.questions):
+        if table.rows and (" ".join(asked.split()).lower() in table.questions if asked else table.questions):
             found.append(table)
     return found
 
@@ -110,8 +109,7 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
     keys = {kind: key for kind, names in _COLUMNS.items() if (key := _first_of(names, columns))}
     if "file" not in keys:
         raise SonoforgeError(
-            f"{path}: found the columns {_shown(columns)}, expected one of the images' files, such as file or "
-            "file_name; rename it"
+            f"{path}: none of its columns ({_shown(columns)}) is the images' files; call that column file or file_name"
         )
     folder = path.parent.relative_to(root).as_posix()
     below = "" if folder == "." else f"{folder}/"
@@ -127,7 +125,7 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
             named.append((f"{below}{name}", row))
         elif not lost:
             lost = (
-                f"{path}: line {row.line} names {cell!r}, not found beside the table{names.near(cell)}; correct or "
+                f"{path}: line {row.line} names {cell!r}, which is not beside the table{names.near(cell)}; correct or "
                 "remove the line"
             )
     questions = tuple(name for name in columns if name and name not in keys.values() and name[:7] != "unnamed")
@@ -140,7 +138,7 @@ def _first_of(names: Sequence[str], columns: Sequence[str]) -> str:
 
 
 def _without_suffix(names: Iterable[str]) -> dict[str, str]:
-    """Return the image of each path, and of each name, without its suffix, where there is one alone."""
+    """Return the image for each path and each name without suffix, if it is unique."""
     owners: dict[str, set[str]] = {}
     for name in names:
         path = PurePath(name)
@@ -162,12 +160,11 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
 
     Args:
         table: The table.
-        asked: The column; empty: the one that is called as a column of classes is, or the only one, or all of them
-            where each has a class's 0 or 1.
+        asked: The column; empty: the one with a heading for classes, or the only one, or all of them if each holds a
+            class's 0 or 1.
 
     Raises:
-        SonoforgeError: No such column, several that it could be, a file that is not there, two classes of one image,
-            or no class at all.
+        SonoforgeError: No such column, several candidates, a missing file, two classes for one image, or no class.
     """
     if table.lost:
         raise SonoforgeError(table.lost)
@@ -194,21 +191,17 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
         if "group" in own:
             facts[name]["group"] = patients[row[own["group"]]]
     if not labels:
-        raise SonoforgeError(f"{table.path}: found no label in the column {question}, expected one of each image")
+        raise SonoforgeError(f"{table.path}: its column {question} has no labels")
     return Labelled(question, labels, facts, unlabelled)
 
 
-def _key(asked: str) -> str:
-    return " ".join(asked.split()).lower()
-
-
 def _known(table: LabelTable) -> list[str]:
-    """Return the columns that are called as those of classes are."""
+    """Return the columns with a heading for classes."""
     return [question for question in table.questions if re.sub(r"[ -]", "_", question) in _LABELS]
 
 
 def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
-    """Return line and number of 1s of each row where all questions are of 0 and 1; else nothing."""
+    """Return line and number of 1s of each row if all questions hold only 0 and 1; else nothing."""
     if len(table.questions) < 2 or _known(table):
         return []
     answers = [[_YES_OR_NO.get(row[question].lower()) for question in table.questions] for _, row in table.rows]
@@ -218,30 +211,30 @@ def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
 
 
 def _one_hot(table: LabelTable) -> tuple[str, ...]:
-    """Return the columns that are a class each, as every row has a 1 in one of them and 0 in the others."""
+    """Return the columns that are one class each, if every row has a single 1; else nothing."""
     counts = _yes_in(table)
     return table.questions if counts and all(ones == 1 for _, ones in counts) else ()
 
 
 def _question(table: LabelTable, asked: str) -> str:
     if asked:
-        key = _key(asked)
+        key = " ".join(asked.split()).lower()
         if key not in table.questions:
             raise SonoforgeError(
-                f"{table.path}: found the columns {_shown(table.questions)}, expected {asked!r} among "
-                f"them{did_you_mean(key, table.questions)}"
+                f"{table.path}: has no column {asked!r}, only {_shown(table.questions)}"
+                f"{did_you_mean(key, table.questions)}"
             )
         return key
     found = _known(table) or table.questions
     if len(found) == 1:
         return found[0]
     if not found:
-        raise SonoforgeError(f"{table.path}: found no column besides {_shown(tuple(table.keys.values()))}; add label")
+        raise SonoforgeError(f"{table.path}: has only {_shown(tuple(table.keys.values()))}; add a column label")
     why = next(
         (f", as line {line} has a 1 in {ones or 'none'} of them" for line, ones in _yes_in(table) if ones != 1), ""
     )
     raise SonoforgeError(
-        f"{table.path}: found the columns {_shown(found)}, each a question of its own{why}; ask one, as --data "
+        f"{table.path}: its columns {_shown(found)} are each a question of its own{why}; ask one, as --data "
         f"'{table.path}:{found[0]}'"
     )
 
@@ -250,7 +243,7 @@ def _question(table: LabelTable, asked: str) -> str:
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """Return the headings, in small letters, and the rows of a table in any of its formats."""
+    """Return the headings, in lower case, and the rows of a table in any format."""
     if ".csv" in path.suffixes or ".CSV" in path.suffixes:
         table = read_table(path)
         return tuple(dict.fromkeys(key for row in table.rows[:1] for key in row)), table.rows
@@ -258,34 +251,32 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         with path.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise SonoforgeError(f"{path}: found more than {MOST_BYTES >> 20} MB, expected a table of labels")
+            raise SonoforgeError(f"{path}: has more than {MOST_BYTES >> 20} MB, too much for a table of labels")
         text = data.decode("utf-8-sig")
         values = (
-            [json.loads(line) for line in text.splitlines() if line.strip()] if _is_lines(path) else json.loads(text)
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if path.suffix.lower() == ".jsonl"
+            else json.loads(text)
         )
     except (OSError, ValueError, RecursionError) as error:
         raise SonoforgeError(f"{path}: cannot be read as JSON ({reason(error)}); save it again") from error
     return _as_rows(path, values)
 
 
-def _is_lines(path: Path) -> bool:
-    return path.suffix.lower() == ".jsonl"
-
-
 def _as_rows(path: Path, values: Any) -> tuple[tuple[str, ...], list[Row]]:
-    """Turn what a JSON file holds into rows; a column whose cells are lists or objects is none."""
+    """Turn JSON values into rows; columns whose cells are lists or objects are dropped."""
     if isinstance(values, dict) and "labels" in values:
         values = values["labels"]
     if isinstance(values, dict):
         values = list(values.items())
     if not isinstance(values, list) or not values:
-        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected a list of files with their labels")
+        raise SonoforgeError(f"{path}: is not a list of files with their labels")
     if all(isinstance(value, list | tuple) and len(value) == 2 for value in values):
         values = [{"file": file, "label": label} for file, label in values]
     rows, columns, nested = [], dict[str, None](), set[str]()
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
-            raise SonoforgeError(f"{path}: entry {number}: found {value!r:.60}, expected a file with its label")
+            raise SonoforgeError(f"{path}: entry {number}: {value!r:.60} is not a file with its label")
         cells = {" ".join(str(key).split()).lower(): cell for key, cell in value.items()}
         columns.update(dict.fromkeys(cells))
         nested |= {key for key, cell in cells.items() if isinstance(cell, list | dict)}

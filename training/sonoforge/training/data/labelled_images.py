@@ -1,18 +1,30 @@
-"""Images with their classes and groups, as one object that training stages hand on."""
+"""Images with their classes, groups and masks, as one object that training stages pass on.
+
+Masks are decoded once and cached as the images are.  A structure is what an outline shows: a lesion, a ventricle.  An
+image may have several masks of one structure.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.masks import read_masks
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, structure_of
 
 Indices = NDArray[np.int64]
+Decode = Callable[[int], NDArray[np.uint8]]
+
+HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 255
+_WHOLE = 255 + 16  # largest sum of the shares of adjacent structures, rounding by the resizing included
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +37,14 @@ class LabelledImages:
     # (N,) equal for images that are not independent (near-duplicates, one patient); None: unknown.
     groups: Indices | None = None
     # Returns these images at a larger side S, (N, S, S, C) uint8, decoded anew; None where their files are unknown.
-    larger: Callable[[int], NDArray[np.uint8]] | None = None
+    larger: Decode | None = None
     # Returns the masks of these images at side S, (N, S, S) uint8, covered share of 255; None where none are known.
-    masks: Callable[[int], NDArray[np.uint8]] | None = None
+    masks: Decode | None = None
     collections: Indices | None = None  # (N,) number of the collection of each image; None: all are of one
 
     @classmethod
     def of_set(cls, cache: ImageCache, indices: Indices, groups: Indices | None = None) -> LabelledImages:
-        """Return some of a data set's images; ``groups`` (N,) are those of all images, if they are known."""
+        """Return some of a data set's images; ``groups`` (N,) are those of all images, if known."""
         names, sources = list(cache.dataset.collections), cache.dataset.sources
         images = cls(
             cache.images[indices],
@@ -66,13 +78,17 @@ class LabelledImages:
 
     def subset(self, indices: Indices) -> LabelledImages:
         """Return the images at these indices, in this order."""
+
+        def some(decode: Decode | None) -> Decode | None:
+            return None if decode is None else lambda side: decode(side)[indices]
+
         return LabelledImages(
             self.pixels[indices],
             self.labels[indices],
             self.classes,
             None if self.groups is None else self.groups[indices],
-            _subset(self.larger, indices),
-            _subset(self.masks, indices),
+            some(self.larger),
+            some(self.masks),
             None if self.collections is None else self.collections[indices],
         )
 
@@ -81,7 +97,103 @@ class LabelledImages:
         return self.subset(np.flatnonzero(self.labels == label))
 
 
-def _subset(
-    read: Callable[[int], NDArray[np.uint8]] | None, indices: Indices
-) -> Callable[[int], NDArray[np.uint8]] | None:
-    return None if read is None else lambda side: read(side)[indices]
+# ---- masks
+
+
+def read_masks(cache: ImageCache, indices: Indices, folder: Path | None = None) -> NDArray[np.uint8]:
+    """Read the union of each image's masks: (M, S, S) uint8, covered share of 255; see `read_structures`."""
+    masks = read_structures(cache, indices, folder)
+    union = masks[:, 0]
+    for others in masks.swapaxes(0, 1)[1:]:
+        _add(union, others)
+    return union
+
+
+def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = None) -> NDArray[np.uint8]:
+    """Read each image's masks in the geometry of the cached images.
+
+    To the image cache the mask files are just another data set, so the same code decodes, resizes and caches them; the
+    masks of cropped images are cropped to the same box.  An image without a mask of a structure has an empty one if no
+    image of its class in its collection has one.
+
+    Returns:
+        (M, K, S, S) uint8, in the order of the data set's ``structures``: the share of each pixel, of 255, that a
+        structure covers.
+
+    Raises:
+        SonoforgeError: The data set has no masks at all; one is missing, cannot be read, differs in size from its
+            image, or is not black and white.
+    """
+    dataset = cache.dataset
+    mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
+    if not mask_items:
+        raise SonoforgeError(
+            f"{dataset.root}: has no masks, such as NAME_mask.png beside NAME.png; add them or train without masks"
+        )
+    # Whether an image needs a mask depends on its collection and its class.
+    marked = {(dataset.source(i), i.label, structure_of(mask)) for i in dataset.items for mask in i.masks}
+    masks = open_cache(
+        Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items, dataset.collections), cache.size, folder
+    )
+    rows = {item.path: row for row, item in enumerate(masks.dataset.items)}
+    structures = dataset.structures
+    found = np.zeros((len(indices), len(structures), cache.size, cache.size), np.uint8)
+    for own, index in zip(found, indices, strict=True):
+        item, (width, height) = dataset.items[index], cache.sizes[index].tolist()
+        there = {structure_of(path) for path in item.masks}
+        for structure in structures:
+            if structure not in there and (dataset.source(item), item.label, structure) in marked:
+                name = "_mask" if structure == UNNAMED else f"_mask_{structure}"
+                raise SonoforgeError(
+                    f"{dataset.file(item.path)}: has no {Path(item.path).stem}{name}.png, as other images of class "
+                    f"{dataset.classes[item.label]} do; add it, black if it is empty"
+                )
+        for path in item.masks:
+            if path in masks.unreadable:
+                raise SonoforgeError(masks.unreadable[path])
+            if masks.sizes[rows[path]].tolist() != [width, height]:
+                across, down = masks.sizes[rows[path]].tolist()
+                raise SonoforgeError(
+                    f"{dataset.file(path)}: has {across}x{down} pixels, but its image {dataset.file(item.path)} has "
+                    f"{width}x{height}; draw the mask on that image"
+                )
+            level = masks.images[rows[path]].max(axis=2)
+            if tuple(cache.boxes[index]) != (0, 0, width, height):
+                left, top, right, bottom = cache.boxes[index].tolist()
+                cut = read_image(dataset.file(path)).crop((left, top, right, bottom))
+                level = Preprocessing(cache.size).resize(cut).max(axis=2)
+            # A mask of 0 and 1, or of class numbers, would pass for an empty one; a small structure may be grey once
+            # it is resized, so the file itself decides.
+            if 0 < int(level.max()) < HALF:
+                brightest = int(np.asarray(read_image(dataset.file(path))).max())
+                if brightest < HALF:
+                    raise SonoforgeError(
+                        f"{dataset.file(path)}: its brightest level is {brightest}, not 255; save the mask in black "
+                        "and white"
+                    )
+            _add(own[structures.index(structure_of(path))], level)
+    return found
+
+
+def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8]) -> None:
+    """Refuse overlapping structures: a label map gives each pixel one label.
+
+    The masks (M, K, S, S) uint8 are those that `read_structures` returned for these indices (M,).
+
+    Raises:
+        SonoforgeError: Two structures of an image share a pixel.
+    """
+    structures = dataset.structures
+    for own, index in zip(masks, indices, strict=True):
+        overlaps = own.sum(0, dtype=np.int64) > _WHOLE
+        if overlaps.any():
+            first, second = np.sort(np.argsort(own[:, overlaps][:, 0])[-2:])
+            raise SonoforgeError(
+                f"{dataset.file(dataset.items[index].path)}: masks of {structures[first]} and {structures[second]} "
+                "overlap; cut one out of the other"
+            )
+
+
+def _add(union: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Add a mask in place: exact if they do not overlap; the maximum would lose pixels that they cover together."""
+    np.add(union, np.minimum(mask, 255 - union), out=union)

@@ -1,34 +1,62 @@
-"""Open a data set by its name: a folder of images, or the built-in phantom set."""
+"""Open a data set by its name: a folder, zip or table of images, several of them as one, or the built-in phantom set.
 
+A collection is a folder that `datasets.read_dataset` reads.  Several are given one by one, or by a file,
+``collections.yaml`` (or ``.json``), with one entry for each::
+
+    collections:
+      - folder: BUSI/                  # or a zip; relative to this file
+      - folder: BUS-BRA/
+        name: Rio                      # default: the folder's name
+        classes: {Cyst: benign, other: null}
+
+``classes`` renames a collection's own classes; null leaves a class out, and unlisted ones keep their names.  Classes
+whose names differ only in case are one class.  An image is called ``NAME/`` and its path in its collection, its group
+``NAME:`` and the group there: patients of two collections are different persons unless their images repeat each other,
+which is searched for across all of them.
+
+``groups.csv`` and ``distinct.csv`` beside ``collections.yaml`` (without one, in the nearest folder that holds all
+collections) use these names, and take precedence over those of the collections.
+"""
+
+import dataclasses
 import hashlib
 import logging
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.cli.options import read_config_file
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_black_and_white
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import Dataset, read_dataset
+from sonoforge.training.data.datasets import Dataset, read_dataset, read_groups
+from sonoforge.training.data.folder_layout import BUSI_CLASSES, natural_order
 from sonoforge.training.data.patients import grouped
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.unpacking import unpacked
 
 log = logging.getLogger(__name__)
+
+_LIST_SUFFIXES = (".yaml", ".yml", ".json")  # of a file that lists collections
+_SNIFFED = 1 << 20  # bytes of a JSON file that show whether it lists collections
+_KEYS = ("folder", "name", "classes")
 
 
 class ImageSource(NamedTuple):
     """Where images come from; small enough to pass to another process."""
 
-    # A folder, zip or table, or several; files that list folders (see `pooled`); or `phantom` alone.
+    # A folder, zip or table, or several; files that list folders; or `phantom` alone.
     data: tuple[str, ...]
     images: int  # number of phantom images
     seed: int
     cache: Path  # folder of decoded images, see `cache_settings`
     preprocessing: Preprocessing = IMAGENET  # how they are cropped and resized
-    fewest_classes: int = 2  # 1 for what needs no labels
+    fewest_classes: int = 2  # 1 where no labels are needed
     groups_from: str = ""  # pattern that gives the patients, see `patients`; empty: those of groups.csv alone
 
 
@@ -54,7 +82,7 @@ def load_images(source: ImageSource) -> ImageCache:
         except SonoforgeError:
             if not (root / "groups.csv").is_file():
                 raise
-            # Another process was faster, and its set is the same: what it reads must not be replaced.
+            # Another process was faster: its set is the same, and may be in use.
     return _open(source, read_dataset(root))
 
 
@@ -63,7 +91,7 @@ def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
     flat = [i for i, picture in enumerate(cache.pictures) if is_black_and_white(picture)]
     if flat:
         log.warning(
-            "%s: %d of %d images hold black and white alone, as masks do, such as %s; take masks out",
+            "%s: %d of %d images are pure black and white, like masks, such as %s; remove masks",
             dataset.name,
             len(flat),
             len(cache.pictures),
@@ -84,5 +112,149 @@ def find_simulated(dataset: Dataset) -> set[int]:
                     if image.info.get("Description") == MARKER:
                         found.add(index)
             except OSError:
-                continue  # gone since it was decoded
+                continue  # removed since it was decoded
     return found
+
+
+# ---- several collections
+
+
+class Collection(NamedTuple):
+    """One entry of ``collections.yaml``."""
+
+    folder: Path
+    name: str = ""  # empty: the data set's own
+    classes: Mapping[str, str | None] = {}  # new name of a class, None to leave it out
+
+
+def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> Dataset:
+    """Read one data set, or several as one.
+
+    Args:
+        paths: Folders or zips of images, and files that list such.
+        fewest_classes: How many classes there have to be: 2 for a classifier, 1 where no labels are needed.
+        store: Folder that zips are unpacked into (default: that of decoded images).
+
+    Raises:
+        SonoforgeError: One of them cannot be read; two have one name; a class to be mapped is not there; or a
+            collection has no class in common with the others.
+    """
+    collections: list[Collection] = []
+    listed = [_lists_collections(path) for path in paths]
+    for path, lists in zip(paths, listed, strict=True):
+        collections += _read_list(path) if lists else [Collection(path)]
+    collections = [own._replace(folder=unpacked(own.folder, store or default_folder())) for own in collections]
+    if listed == [False]:
+        return read_dataset(collections[0].folder, fewest_classes)
+    if len(paths) == 1:
+        root = paths[0].parent
+    else:
+        folders = [collection.folder.resolve() for collection in collections]
+        try:
+            root = Path(os.path.commonpath(folders))
+        except ValueError:  # on several drives
+            root = folders[0].parent
+    return _pool([_mapped(collection, fewest_classes) for collection in collections], root)
+
+
+def _lists_collections(path: Path) -> bool:
+    """Whether it is a file of collections; JSON may be a table of labels as well."""
+    if path.suffix.lower() not in _LIST_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".json" or path.stem.lower() == "collections":
+        return True
+    with path.open("rb") as stream:
+        return b'"collections"' in stream.read(_SNIFFED)
+
+
+def _read_list(path: Path) -> list[Collection]:
+    entries = read_config_file(path).get("collections")
+    if not isinstance(entries, list) or not entries:
+        raise SonoforgeError(f"{path}: 'collections' is not a list with '- folder: PATH' for each collection")
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}: collection {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
+            raise SonoforgeError(f"{where}: {entry!r:.80} has no folder: PATH")
+        for key in entry:
+            if key not in _KEYS:
+                raise SonoforgeError(f"{where}: unknown setting {key!r}{did_you_mean(str(key), _KEYS)}")
+        name, classes = entry.get("name", ""), entry.get("classes", {})
+        if not isinstance(name, str) or "/" in name:
+            raise SonoforgeError(f"{where}: name: {name!r} is not text without a slash")
+        if not isinstance(classes, dict) or not all(isinstance(new, str | None) for new in classes.values()):
+            raise SonoforgeError(f"{where}: classes: {classes!r:.80} is not NAME: NEW NAME, or NAME: null")
+        found.append(Collection(path.parent / entry["folder"], name, {str(old): new for old, new in classes.items()}))
+    return found
+
+
+def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
+    """Read one collection and rename it and its classes; images of classes left out are dropped."""
+    dataset = read_dataset(collection.folder, fewest_classes)
+    for name in collection.classes:
+        if name not in dataset.classes:
+            raise SonoforgeError(
+                f"{dataset.root}: has no class {name!r} to be mapped, only {', '.join(dataset.classes)}"
+                f"{did_you_mean(name, dataset.classes)}"
+            )
+    renamed = [collection.classes.get(name, name) for name in dataset.classes]
+    kept = tuple(dict.fromkeys(name for name in renamed if name is not None))
+    items = [
+        dataclasses.replace(item, label=kept.index(new))
+        for item in dataset.items
+        if (new := renamed[item.label]) is not None
+    ]
+    return dataclasses.replace(dataset, name=collection.name or dataset.name, classes=kept, items=tuple(items))
+
+
+def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
+    """Put the images of several collections together, class by class in the order of the collections."""
+    names = [dataset.name for dataset in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise SonoforgeError(
+                f"{sets[names.index(name)].root}: two collections are named {name!r}; give each a name of its own in a "
+                "collections.yaml"
+            )
+    classes = _all_classes(sets)
+    items = [
+        dataclasses.replace(
+            item,
+            path=f"{dataset.name}/{item.path}",
+            label=label,
+            group=None if item.group is None else f"{dataset.name}:{item.group}",
+            masks=tuple(f"{dataset.name}/{mask}" for mask in item.masks),
+        )
+        for label, class_name in enumerate(classes)
+        for dataset in sets
+        for item in dataset.items
+        if dataset.classes[item.label].casefold() == class_name.casefold()
+    ]
+    groups = read_groups(root, {item.path for item in items})
+    items = [dataclasses.replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
+    folders = {dataset.name: dataset.root for dataset in sets}
+    return Dataset("+".join(names), root, classes, tuple(items), folders)
+
+
+def _all_classes(sets: Sequence[Dataset]) -> tuple[str, ...]:
+    """Return the classes of all sets: in clinical order if they are BUSI's, else in that of their names.
+
+    Raises:
+        SonoforgeError: One of the sets has no class in common with another.
+    """
+    spelling: dict[str, str] = {name: name for name in BUSI_CLASSES}
+    for dataset in sets:
+        for name in dataset.classes:
+            spelling.setdefault(name.casefold(), name)
+    folded = [{name.casefold() for name in dataset.classes} for dataset in sets]
+    for dataset, own in zip(sets, folded, strict=True):
+        others = set().union(*(other for other in folded if other is not own))
+        if len(sets) > 1 and not own & others:
+            raise SonoforgeError(
+                f"{dataset.root}: its classes {', '.join(dataset.classes)} are none of the other collections' "
+                f"({', '.join(sorted(others))}); map them in a collections.yaml"
+            )
+    found = set().union(*folded)
+    if found <= set(BUSI_CLASSES):
+        return tuple(name for name in BUSI_CLASSES if name in found)
+    return tuple(sorted((spelling[name] for name in found), key=natural_order))

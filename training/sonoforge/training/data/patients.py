@@ -1,8 +1,8 @@
-"""Which images are of one patient, by their names, folders or DICOM headers: proposed, and said by a pattern.
+"""Propose which images are of one patient, by names, folders or DICOM headers, and group them by a pattern.
 
-A pattern such as ``{patient}_*`` is laid on the end of an image's path without its suffix.  ``*`` stands for one piece
-of a name, without a space, full stop, hyphen or underscore; ``{patient}`` for what all images of a patient share.
-``{patient}/*`` takes the folder that an image is in.
+A pattern such as ``{patient}_*`` is matched against the end of an image's path without its suffix.  ``*`` stands for
+one piece of a name, without a space, full stop, hyphen or underscore; ``{patient}`` for what all images of a patient
+share.  ``{patient}/*`` takes the folder of an image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom
+from sonoforge.runtime.images.file_kinds import begins_as_dicom
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 
@@ -32,23 +32,23 @@ _COUNTED_VIEW = re.compile(_VIEWED + r"\(?\d+\)?")  # `-L-2`, `_frame_003`
 _COUNTER = re.compile(r"(?P<key>.+?)(?P<before>[ ._-]+)\(?\d+\)?")  # `_003`, ` (3)`
 _VIEW = re.compile(r"(?P<key>.*\d)(?P<before>[ ._-]+)(?P<word>[A-Za-z]{1,8})")  # `-left`
 _FEWEST, _MOST_VIEWS = 4, 8
-_SIDE, _FOLDS, _REPEATS = 32, 5, 3  # of the measurement
+_SIDE, _FOLDS, _REPEATS = 32, 5, 3  # of `measure_optimism`
 
 
 class Optimism(TypedDict):
-    """Share of right answers of the nearest other image, in folds that part these patients and in whole ones."""
+    """Accuracy of the nearest other image, in folds that split patients and in folds of whole patients."""
 
     parted: float
     whole: float
 
 
 class Proposal(TypedDict):
-    """Patients that the names suggest: what gives them, their number, and what ignoring them does."""
+    """Suggested patients: the pattern, their number, and the effect of ignoring them."""
 
     groups_from: str
     patients: int
-    images: int  # that have one
-    largest: int  # images of one
+    images: int  # with a patient
+    largest: int  # number of images of one patient
     optimism: Optimism | None  # None: too few patients to measure
 
 
@@ -56,8 +56,8 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
     """Return the patient of each image, or None where the pattern does not fit.
 
     Args:
-        pattern: See the top of this module; or ``dicom``: by the number of the patient or the study in each header, of
-            which a hash is kept.
+        pattern: See the top of this module; or ``dicom``: by a hash of the patient's or the study's number in each
+            header.
         dataset: The images.
 
     Raises:
@@ -67,8 +67,13 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
         found = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
     else:
         if pattern.count(PATIENT) != 1:
-            raise SonoforgeError(f"--groups-from: found {pattern!r}, expected '{PATIENT}_*' or the like, or {DICOM}")
-        fits, depth = _compiled(pattern), pattern.count("/") + 1
+            raise SonoforgeError(f"--groups-from: {pattern!r} is not a pattern such as '{PATIENT}_*', or {DICOM}")
+        kinds, depth = {PATIENT: r"(?P<patient>[^/]+)", "*": _PIECE}, pattern.count("/") + 1
+        folders = [
+            "[^/]+" if folder == "*" else "".join(kinds.get(part, re.escape(part)) for part in _PARTS.split(folder))
+            for folder in pattern.split("/")
+        ]
+        fits = re.compile("/".join(folders))
         names = ["/".join(PurePosixPath(item.path).with_suffix("").parts[-depth:]) for item in dataset.items]
         found = [match["patient"] if (match := fits.fullmatch(name)) else None for name in names]
     if not any(found):
@@ -79,27 +84,18 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
     return found
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    kinds = {PATIENT: r"(?P<patient>[^/]+)", "*": _PIECE}
-    folders = [
-        "[^/]+" if folder == "*" else "".join(kinds.get(part, re.escape(part)) for part in _PARTS.split(folder))
-        for folder in pattern.split("/")
-    ]
-    return re.compile("/".join(folders))
-
-
 def grouped(dataset: Dataset, pattern: str) -> Dataset:
-    """Return a data set whose images without a group have that of a pattern."""
+    """Give the images without a group the one by a pattern."""
     found = patients_by(pattern, dataset)
     items = [dataclasses.replace(item, group=item.group or own) for item, own in zip(dataset.items, found, strict=True)]
     return dataclasses.replace(dataset, items=tuple(items))
 
 
 def dicom_patient(file: Path) -> str | None:
-    """Return a hash of a DICOM file's patient, or of its study where it names none; None for other files."""
+    """Return a hash of a DICOM file's patient, or of its study if it names none; None for other files."""
     if not begins_as_dicom(file):
         return None
-    with contextlib.suppress(Exception):  # hostile bytes fail in any way, and are refused where they are decoded
+    with contextlib.suppress(Exception):  # hostile bytes fail in any way, and are refused when decoded
         import pydicom  # noqa: PLC0415 - an extra
 
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
@@ -110,7 +106,7 @@ def dicom_patient(file: Path) -> str | None:
 
 
 def propose(cache: ImageCache) -> Proposal | None:
-    """Propose patients for images without given ones; None where neither headers, folders nor names suggest any."""
+    """Propose patients where none are given; None if neither headers, folders nor names suggest any."""
     dataset = cache.dataset
     if any(item.group for item in dataset.items):
         return None
@@ -135,7 +131,7 @@ def propose(cache: ImageCache) -> Proposal | None:
 
 
 def _suggests(dataset: Dataset, keys: Sequence[str | None]) -> bool:
-    """Whether keys are of patients: most images have one, shared by some but not by most."""
+    """Whether keys look like patients: most images have one, shared by some but not by most."""
     counts = Counter(key for key in keys if key)
     images, classes = sum(counts.values()), {name.casefold() for name in dataset.classes}
     named = {key.casefold().strip(" ._-(") for key in counts}
@@ -158,7 +154,7 @@ def _by_folder(dataset: Dataset) -> str | None:
 
 
 def _by_name(dataset: Dataset) -> str | None:
-    """Propose what comes before the counter or the view that ends the names."""
+    """Propose what precedes the counter or the view at the end of the names."""
     stems = [PurePosixPath(item.path).stem for item in dataset.items]
     for form in (_COUNTED_VIEW, _COUNTER, _VIEW):
         matches = [form.fullmatch(stem) for stem in stems]
@@ -178,9 +174,9 @@ def _by_name(dataset: Dataset) -> str | None:
 
 
 def measure_optimism(cache: ImageCache, patients: Sequence[str | None]) -> Optimism | None:
-    """Measure how much better answers look where folds part patients, by the plainest reader: the most alike image.
+    """Measure how optimistic folds that split patients are, with the simplest classifier: the most similar image.
 
-    The same answers are asked twice: from the images of the other folds of single images, and of whole patients.
+    It predicts each image from the other folds twice: with folds of single images, and of whole patients.
     """
     names = [patient or f"image {i}" for i, patient in enumerate(patients)]
     groups, labels = np.unique(names, return_inverse=True)[1], cache.dataset.labels
@@ -195,7 +191,7 @@ def measure_optimism(cache: ImageCache, patients: Sequence[str | None]) -> Optim
 
 
 def _alikeness(cache: ImageCache) -> NDArray[np.float32]:
-    """(N, N) correlation of the images, each at `_SIDE` pixels."""
+    """Return the (N, N) correlations of the images, each at `_SIDE` pixels."""
     step = max(1, cache.size // _SIDE)
     small = np.stack([image[::step, ::step].mean(axis=2).ravel() for image in cache.images]).astype(np.float32)
     small -= small.mean(axis=1, keepdims=True)
@@ -216,7 +212,7 @@ def _share_right(
 
 
 def in_words(proposal: Proposal) -> str:
-    """Say what is proposed, what it does to the figures, and how to use it."""
+    """Describe a proposal, its effect on the figures, and how to use it."""
     kind = "DICOM headers" if proposal["groups_from"] == DICOM else "names"
     said = (
         f"{kind} suggest {proposal['patients']} patients with up to {proposal['largest']} images: "
@@ -227,15 +223,15 @@ def in_words(proposal: Proposal) -> str:
         return said
     gain = 100 * (optimism["parted"] - optimism["whole"])
     return (
-        f"{said} (the most alike image tells {optimism['parted']:.0%} of the classes in folds that part them, "
-        f"{optimism['whole']:.0%} in whole patients: {gain:+.0f} points)"
+        f"{said} (the most similar image predicts {optimism['parted']:.0%} of the classes if folds split patients, "
+        f"{optimism['whole']:.0%} in folds of whole patients: {gain:+.0f} points)"
     )
 
 
 def without_patients(images: int, groups: int, proposal: Proposal | None) -> str:
-    """Warn that no patients are known."""
+    """Warn that patients are unknown."""
     said = (
-        f"no patients are named, so each of the {groups} groups of {images} images counts as one: images of one "
-        "patient may stand on both sides of a fold, which makes figures optimistic and intervals too narrow"
+        f"patients are unknown, so each of the {groups} groups of {images} images counts as one: images of a patient "
+        "may be on both sides of a fold, which makes figures optimistic and intervals too narrow"
     )
-    return f"{said}; {in_words(proposal)}" if proposal else f"{said}; add groups.csv, which names them"
+    return f"{said}; {in_words(proposal)}" if proposal else f"{said}; add groups.csv to name them"

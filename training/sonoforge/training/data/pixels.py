@@ -1,4 +1,4 @@
-"""Images as arrays of pixels and as tensors: size, channels, range, grids."""
+"""Images as pixel arrays and tensors: size, channels, range, grids."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
-# Of structures in pictures, in turn: the palette of Okabe and Ito, "Color Universal Design", 2008.
+# Of structures in pictures, in order: the palette of Okabe and Ito, "Color Universal Design", 2008.
 STRUCTURE_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 GREY_SHARE = 0.9  # with at least this share of grey images, "auto" means one channel
 
@@ -37,7 +37,7 @@ def choose_channels(images: Pixels, channels: str) -> int:
 
 
 def _is_grey(images: Pixels) -> NDArray[np.bool_]:
-    """Whether all channels of each image are equal: (N,)."""
+    """Return whether all channels of each image are equal, (N,)."""
     return np.array([bool((image == image[..., :1]).all()) for image in images])
 
 
@@ -58,11 +58,9 @@ def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
         SonoforgeError: Another dtype or shape, or no image.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise SonoforgeError(
-            f"images: found {images.dtype} {images.shape}, expected uint8 (N, H, W, 1) or (N, H, W, 3)"
-        )
+        raise SonoforgeError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1) or (N, H, W, 3)")
     if not len(images):
-        raise SonoforgeError("images: found none, expected at least one; check the class name and the fold")
+        raise SonoforgeError("images: there are none; check the class name and the fold")
     if channels == 1 and images.shape[3] == 3:
         coloured = int((~_is_grey(images)).sum())
         if coloured:
@@ -97,7 +95,7 @@ def to_pixels(images: Tensor) -> Pixels:
 
 
 def colour_structures(masks: Pixels) -> Pixels:
-    """Show masks (N, S, S, K) uint8 of several structures as one picture each, (N, S, S, 3) uint8; one stays grey."""
+    """Show masks (N, S, S, K) uint8 of several structures in colour, (N, S, S, 3) uint8; a single one stays grey."""
     if masks.shape[3] == 1:
         return masks
     colours = np.array([STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)] for k in range(masks.shape[3])], np.float32)
@@ -106,7 +104,7 @@ def colour_structures(masks: Pixels) -> Pixels:
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
-    """Arrange (N, S, S, C) uint8 in one picture, row by row; without ``columns`` as nearly square as N allows."""
+    """Arrange (N, S, S, C) uint8 in one picture, row by row; without ``columns`` as square as possible."""
     count, size, _, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -1,7 +1,7 @@
-"""The second opinion: nothing is trained while a test image shows what its training images show.
+"""The second opinion: nothing is trained while a test image repeats one of its training images.
 
-What the second search finds between the folds becomes a record, pictures to judge, and the tables that settle it.
-Pairs of images that a person has compared and found different stand in ``distinct.csv`` beside ``groups.csv``.
+Pairs that the second search finds across folds become a record, pictures to judge, and the tables that settle them.
+Pairs of images that a person has compared and found different are listed in ``distinct.csv`` beside ``groups.csv``.
 """
 
 import logging
@@ -36,8 +36,8 @@ _MOST_SHOWN = 100  # rows of the sheet
 ONE_SCAN = 0.6
 """Correlation from which two images are one scan; below it, they may be two views of one lesion.
 
-Copies planted in five public sets reach 0.76 or more. Of BUSI's pairs of different groups, those from the threshold to
-this limit show one lesion twice, scanned from elsewhere.
+Copies planted in five public sets reach 0.76 or more.  BUSI's pairs of different groups between the threshold and this
+limit show one lesion twice, scanned from different positions.
 """
 
 
@@ -47,11 +47,11 @@ class Finding(NamedTuple):
     match: Match
     files: tuple[str, str]  # the second of the match, whose middle was found in the first, and the first
     folds: tuple[int, int]
-    seed: int  # of the plan that puts them apart
+    seed: int  # of the plan that separates them
 
     @property
     def facts(self) -> str:
-        """How alike they are, in a few words."""
+        """How alike they are, in brief."""
         facts = [f"r = {self.match.correlation:.2f}", f"zoom {self.match.scale:.2f}"]
         kinds = {
             "mirrored": self.match.mirrored,
@@ -90,9 +90,9 @@ class Finding(NamedTuple):
 
 
 def find_second_views(cache: ImageCache) -> list[Match]:
-    """Return the pairs of different groups that may be second views of one lesion: folds keep them together.
+    """Return the pairs of different groups that may be second views of one lesion, so that folds keep them together.
 
-    Less alike than copies, more than other scans, and not in ``distinct.csv``.
+    They are less alike than copies, more alike than other scans, and not in ``distinct.csv``.
 
     Raises:
         SonoforgeError: ``distinct.csv`` cannot be read.
@@ -109,14 +109,14 @@ def find_second_views(cache: ImageCache) -> list[Match]:
 def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> SecondOpinion:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs in ``distinct.csv`` are let through; they and the possible second views are recorded.  Under ``thesis`` and
-    ``single`` what leaks is only said.
+    Pairs in ``distinct.csv`` pass; they and the possible second views are recorded.  Under ``thesis`` and ``single``
+    leaks are only reported.
 
     Args:
-        run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures, a
-            ``groups.csv`` that joins it and a ``distinct.csv`` that waves it through.
+        run: The run folder.  Gets ``second-opinion.json`` and, if anything was found, its pictures, a ``groups.csv``
+            that joins the pairs and a ``distinct.csv`` that permits them.
         cache: The images.
-        plans: Of the same images and groups; one for each seed.
+        plans: One for each seed, with the same images and groups.
         views: See `find_second_views`.
 
     Raises:
@@ -125,7 +125,9 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     """
     distinct = read_distinct(cache.dataset)
     found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
-    findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
+    # Each match counts once, with its folds under the first plan that separates its images.
+    found_in = [[_find(match, plan) for plan in plans] for match in found.matches]
+    findings = [apart[0] for own in found_in if (apart := [one for one in own if one.folds[0] != one.folds[1]])]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
     seen_twice = [_find(match, plans[0]) for match in views]
@@ -154,34 +156,22 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
     atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
-    message = _message(run, cache, leaks)
+    root, others = cache.dataset.root, len(leaks) - 1
+    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
+    message = (
+        f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
+        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; list other pairs in {root / DISTINCT}, copying lines "
+        f"from {run / PROPOSED_DISTINCT}"
+    )
     if plans[0].protocol in SEALED:
         raise GateError(f"{plans[0].protocol}: {message}")
     log.warning("%s: %s", plans[0].protocol, message)
     return record
 
 
-def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
-    """Return the match with its folds under the first plan that puts its images apart."""
-    findings = (_find(match, plan) for plan in plans)
-    return next((finding for finding in findings if finding.folds[0] != finding.folds[1]), None)
-
-
 def _find(match: Match, plan: SplitPlan) -> Finding:
     files = plan.files[match.second], plan.files[match.first]
     return Finding(match, files, (plan.fold_of[match.second], plan.fold_of[match.first]), plan.seed)
-
-
-def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
-    """Name the first of the pairs, count the rest, and say what to do."""
-    others = len(pairs) - 1
-    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
-    root = cache.dataset.root
-    return (
-        f"{pairs[0].sentence} ({pairs[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
-        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy lines "
-        f"from {run / PROPOSED_DISTINCT}"
-    )
 
 
 def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
@@ -200,21 +190,18 @@ def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
         for name in names:
             if name not in known:
                 raise SonoforgeError(
-                    f"{path}: line {row.line} names {name!r}, expected an image of the set{files.near(name)}; correct "
-                    "it"
+                    f"{path}: line {row.line} names {name!r}, not an image of the set{files.near(name)}; correct it"
                 )
         if names[0] == names[1]:
-            raise SonoforgeError(
-                f"{path}: line {row.line} names {names[0]} twice, expected two images; remove the line"
-            )
+            raise SonoforgeError(f"{path}: line {row.line} names {names[0]} twice; remove the line")
         pairs.add(frozenset(names))
     return frozenset(pairs)
 
 
 def write_sheet(path: Path, cache: ImageCache, findings: Sequence[Finding]) -> None:
-    """Draw a PNG picture with one row for each pair: both as they are, then both where they show the same.
+    """Draw a PNG picture with one row for each pair: both unchanged, then both aligned.
 
-    The first is mirrored or turned over where only that matches, and dimmed outside the common part; the second is
+    In the aligned pair, the first is mirrored or flipped as needed, and dimmed outside the overlap; the second is
     turned, moved and scaled onto it.
     """
     shown = findings[:_MOST_SHOWN]
@@ -248,9 +235,9 @@ def _grey(picture: Picture) -> Image.Image:
 
 
 def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
-    """Return a whole ``groups.csv``: the given groups, joined where a finding joins them, and new ones for the rest.
+    """Return a complete ``groups.csv``: the given groups, joined by the findings, and new ones for the rest.
 
-    A joined group keeps its first given name; one without any is called after its first image.
+    A joined group keeps its first given name; one without any is named after its first image.
     """
     items = cache.dataset.items
     members: dict[str, int] = {}

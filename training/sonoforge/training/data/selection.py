@@ -1,4 +1,4 @@
-"""Choose some of many images: evenly, or a share of each class by whole groups."""
+"""Select images: evenly, or a share of each class by whole groups."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,25 +7,25 @@ from sonoforge.runtime.seeds import derive_seed
 
 
 def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
-    """Choose at most ``most`` of ``count`` images, the first and the last among them; neighbours often are alike."""
+    """Select at most ``most`` of ``count`` images including the first and the last, as neighbours are often alike."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def draw_share(labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
     """Draw about a share of the images of each class, whole groups only.
 
-    A smaller share is part of every larger one with the same seed: each class's groups are put in one random order,
-    of which the beginning is taken whose number of images is nearest to the share, at least one group.  A group of
-    several classes belongs to the one that most of its images have.
+    A smaller share is part of every larger one with the same seed: each class's groups are put in one random order, and
+    taken from its beginning until the number of images is nearest to the share, at least one group.  A group of several
+    classes belongs to the most frequent one.
 
     Args:
         labels: (N,) class of each image.
         groups: (N,) group of each image.
         share: In (0, 1].
-        seed: Of the order.
+        seed: For the order.
 
     Returns:
-        (M,) places of the images drawn, in ascending order.
+        (M,) indices of the images drawn, in ascending order.
     """
     names, inverse = np.unique(groups, return_inverse=True)
     classes = int(labels.max()) + 1

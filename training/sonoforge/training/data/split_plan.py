@@ -1,10 +1,11 @@
-"""Which image is tested in which fold, as a value and as the file ``splits.json``."""
+"""Which image is tested in which fold, as a value and as ``splits.json``, and which images have changed since."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import write_json
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.changed_images import name_some
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 
 UNTESTED = -1
-"""The fold of an image that is trained on and never tested, under `results.ONE_SPLIT`."""
+"""The fold of an image that is trained on but never tested, under `results.ONE_SPLIT`."""
 LEFT_OUT = -2
-"""The fold of an image that nothing of the plan may read: of an inner split, the test images of its outer fold."""
+"""The fold of an image that the plan may not read: in an inner split, the test images of its outer fold."""
 FILE = "splits.json"
-"""The plan of a run folder; of several seeds, that of the first."""
+"""The plan of a run folder; with several seeds, the first one's."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class SplitPlan:
     protocol: str  # one of `results.PROTOCOLS`
     seed: int
     folds: int  # number of folds K
-    fingerprint: str  # that of the image cache that the plan was made for
+    fingerprint: str  # of the image cache that the plan was made for
     files: tuple[str, ...]  # (N) relative path of each image
     hashes: tuple[str, ...]  # (N) content hash of each image
     labels: tuple[int, ...]  # (N) class index
-    # (N) group number: near-duplicates and given groups joined. Only under `sealed` do they shape the folds, but
-    # statistics still resample by them.
+    # (N) group number: near-duplicates and given groups joined.  They shape the folds only under `sealed`, but
+    # statistics always resample by them.
     groups: tuple[int, ...]
     fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1, or `UNTESTED` or `LEFT_OUT`
 
@@ -52,7 +52,7 @@ class SplitPlan:
         return dict(zip(self.files, self.hashes, strict=True))
 
     def train(self, fold: int) -> NDArray[np.int64]:
-        """Return the indices of the images that fold ``fold`` may train on."""
+        """Return the indices of the images that a fold may train on."""
         own = np.array(self.fold_of)
         trained = (own != self._checked(fold)) & (own != LEFT_OUT)
         if self.protocol == LEAVE_ONE_OUT:  # a patient or a scan may be in two collections
@@ -61,27 +61,27 @@ class SplitPlan:
         return np.flatnonzero(trained)
 
     def test(self, fold: int) -> NDArray[np.int64]:
-        """Return the indices of the images that fold ``fold`` tests."""
+        """Return the indices of the images that a fold tests."""
         return np.flatnonzero(np.array(self.fold_of) == self._checked(fold))
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Return the indices of the images that some fold tests: all, but of one split or an inner one."""
+        """Return the indices of the images that some fold tests: not all in one split or an inner one."""
         return np.flatnonzero(np.array(self.fold_of) >= 0)
 
     @property
     def left_out(self) -> NDArray[np.int64]:
-        """Return the indices of the images that nothing of the plan may read."""
+        """Return the indices of the images that the plan may not read."""
         return np.flatnonzero(np.array(self.fold_of) == LEFT_OUT)
 
     def _checked(self, fold: int) -> int:
         if not 0 <= fold < self.folds:
-            raise SonoforgeError(f"fold {fold}: expected 0 to {self.folds - 1}; the plan has {self.folds} folds")
+            raise SonoforgeError(f"fold {fold}: the plan has folds 0 to {self.folds - 1}")
         return fold
 
 
 def plan_path(folder: Path, seed: int, first_seed: int) -> Path:
-    """Where a run folder keeps the plan of a seed."""
+    """Return where a run folder keeps the plan of a seed."""
     return folder / (FILE if seed == first_seed else f"splits-seed{seed}.json")
 
 
@@ -94,7 +94,7 @@ def read_plan(path: Path) -> SplitPlan:
     """Read `save_plan`'s file.
 
     Raises:
-        SonoforgeError: It cannot be read, or is not a plan that gives every file one fold.
+        SonoforgeError: It cannot be read, or does not give every file one fold.
     """
     remedy = "restore it, or begin a new run"
     try:
@@ -105,32 +105,92 @@ def read_plan(path: Path) -> SplitPlan:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, TypeError, AttributeError) as error:
         expected = ", ".join(field.name for field in fields(SplitPlan))
-        raise SonoforgeError(f"{path}: not a split plan ({error}), expected {expected}; {remedy}") from error
+        raise SonoforgeError(f"{path}: not a split plan with {expected} ({error}); {remedy}") from error
     rows = (plan.files, plan.hashes, plan.labels, plan.groups, plan.fold_of)
     lengths = [len(row) if isinstance(row, tuple) else -1 for row in rows]
     if len(set(lengths)) > 1:
         raise SonoforgeError(
-            f"{path}: found lists of {', '.join(map(str, lengths))} entries (files, hashes, labels, groups, fold_of), "
-            f"expected one entry an image in each; {remedy}"
+            f"{path}: its lists (files, hashes, labels, groups, fold_of) have {', '.join(map(str, lengths))} entries, "
+            f"not one an image each; {remedy}"
         )
     twice = [file for file, count in Counter(plan.files).items() if count > 1]
     if twice:
-        raise SonoforgeError(f"{path}: lists {twice[0]} twice, expected every file once; {remedy}")
+        raise SonoforgeError(f"{path}: lists {twice[0]} twice; {remedy}")
     least = UNTESTED if plan.protocol in ONE_SPLIT else 0
     for file, fold in zip(plan.files, plan.fold_of, strict=True):
         if not isinstance(fold, int) or not least <= fold < plan.folds:
-            raise SonoforgeError(f"{path}: {file} is in fold {fold}, expected {least} to {plan.folds - 1}; {remedy}")
+            raise SonoforgeError(f"{path}: {file} is in fold {fold}, not {least} to {plan.folds - 1}; {remedy}")
     return plan
 
 
 def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
-    """Name the first difference of two plans of the same images; empty where they are equal."""
+    """Describe the first difference of two plans of the same images; empty if they are equal."""
     for name in ("protocol", "seed", "folds", "fingerprint"):
         if getattr(before, name) != getattr(now, name):
-            return f"{name} {getattr(before, name)}, expected {getattr(now, name)}"
+            return f"{name} {getattr(before, name)} instead of {getattr(now, name)}"
     for name, label in (("hashes", "content hash"), ("labels", "class"), ("fold_of", "fold"), ("groups", "group")):
         rows = zip(now.files, getattr(before, name), getattr(now, name), strict=True)
-        differing = [f"{file} in {label} {was}, expected {own}" for file, was, own in rows if was != own]
+        differing = [f"{file} in {label} {was} instead of {own}" for file, was, own in rows if was != own]
         if differing:
             return name_some(differing, "; ")
     return "" if before.files == now.files else "the files in another order"
+
+
+# ---- changed images
+
+
+def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to resume results whose images have changed since.
+
+    Args:
+        where: The results, for the message.
+        before: Content hash by relative path when they were made; the first folder of a path is the class.
+        now: The same today.
+
+    Raises:
+        SonoforgeError: The two differ; names the files.
+    """
+    changes = describe_changes(before, now)
+    if changes:
+        raise SonoforgeError(
+            f"{where}: its images have changed since it began: {changes}; restore the files, or leave out --resume to "
+            "start again"
+        )
+
+
+def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say which files changed their class, pixels or name, and which are new or gone; empty if none did.
+
+    Images are tracked by content hash, which tells one moved to another class from a new one.
+    """
+    left = {path: content for path, content in before.items() if now.get(path) != content}
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, content in left.items():
+        places[content].append(path)
+    moved: list[str] = []
+    renamed: list[str] = []
+    other: list[str] = []
+    for path, content in now.items():
+        if before.get(path) == content:
+            continue
+        own = places[content]
+        if not own:
+            other.append(path)
+            continue
+        was = next((old for old in own if _class_of(old) == _class_of(path)), own[0])
+        own.remove(was)
+        del left[was]
+        (renamed if _class_of(was) == _class_of(path) else moved).append(f"{was} is now {path}")
+    changed = [path for path in other if path in left]
+    kinds = {
+        "of another class": moved,
+        "with other pixels": changed,
+        "new": [path for path in other if path not in left],
+        "gone": [path for path in left if path not in changed],
+        "renamed": renamed,
+    }
+    return "; ".join(f"{len(found)} {kind} ({name_some(found)})" for kind, found in kinds.items() if found)
+
+
+def _class_of(path: str) -> str:
+    return path.partition("/")[0]

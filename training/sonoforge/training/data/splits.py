@@ -1,6 +1,6 @@
-"""Split images into folds, so that nothing shown in a test fold is shown in its training part.
+"""Split images into folds so that nothing in a test fold is in its training part, and prove it before each training.
 
-The protocols: see `make_plan`.  What was split is checked again in `guard`.
+Every stage that trains, generators included, first passes the images it will read to `check_sealed`.
 """
 
 import logging
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.matches import join_groups
 from sonoforge.training.copies.near_duplicates import join_scans
@@ -18,15 +18,15 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.folder_layout import TESTED, TRAINED
 from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS, SEALED
 
 log = logging.getLogger(__name__)
 
 FOLDS = 10
-"""Where no number is given."""
-_FEW = 10  # images of a class, to learn it from
+"""Number of folds where none is given."""
+_FEW = 10  # images of a class too few to learn it from
 TEST_SHARE = 0.2
-"""Of the images under ``single``: 156 of BUSI's 780, as in figure 12c of the MSc thesis (existing app, Addala 2023)."""
+"""Share tested under ``single``: 156 of BUSI's 780 images, as in figure 12c of the MSc thesis (Addala 2023)."""
 
 
 def make_plan(
@@ -34,38 +34,36 @@ def make_plan(
 ) -> SplitPlan:
     """Split the images into folds, at least two (by default 10); under `ONE_SPLIT` into one tested part and the rest.
 
-    ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
-    groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
-    lets repeated scans end up on both sides; kept to reproduce published figures and to measure the effect.
-    ``plain``: the same folds, for generators that read the training images of their fold alone.
-    ``single``: one plain stratified split, a fifth of the images tested once and never the others (``folds`` is 1);
-    kept, like ``thesis``, for figures that were published so.
+    ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the groups
+    given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which lets repeated
+    scans end up on both sides; kept to reproduce published figures and to measure the effect.  ``plain``: the same
+    folds, for generators that read only the training images of their fold.  ``single``: one plain stratified split, a
+    fifth of the images tested once and the others never (``folds`` is 1); kept, like ``thesis``, for published figures.
     ``leave-one-collection-out``: one fold for each collection, tested by models that saw only the others, and no image
-    of a group that has one in the test collection.
-    ``official``: the published split, see `Item.split`; what it divides of a group, `guard` refuses.
+    of a group that has one in the test collection.  ``official``: the published split, see `Item.split`; where it
+    divides a group, `check_sealed` refuses.
 
     Raises:
-        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, a single collection to
-            be left out, or no published split.
+        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, only one collection to
+            leave out, or no published split.
     """
     if protocol not in PROTOCOLS:
-        raise SonoforgeError(f"protocol: found {protocol!r}, expected {' or '.join(PROTOCOLS)}")
+        raise SonoforgeError(f"protocol: {protocol!r} is not {' or '.join(PROTOCOLS)}")
     if protocol == LEAVE_ONE_OUT and not cache.dataset.collections:
         raise SonoforgeError(
-            f"{cache.dataset.root}: found one collection, expected several to leave each out in turn; give "
-            "--data for each"
+            f"{cache.dataset.root}: is one collection, but {protocol} leaves out each of several; give --data for each"
         )
     folds = count_folds(cache.dataset, protocol, folds)
     if (folds == 1) != (protocol in ONE_SPLIT) or folds < 1:
         one = " and ".join(ONE_SPLIT)
-        raise SonoforgeError(f"folds: found {folds} under {protocol}, expected 1 under {one}, at least 2 otherwise")
+        raise SonoforgeError(f"folds: {protocol} cannot have {folds}; {one} have 1, all others at least 2")
     labels = cache.dataset.labels
     groups = scan_groups(cache, together)
     fold_of = np.full(len(labels), UNTESTED, np.int64)
     if protocol == LEAVE_ONE_OUT:
         names = list(cache.dataset.collections)
         if len(names) != folds:
-            raise SonoforgeError(f"folds: found {folds} under {protocol}, expected one for each of {len(names)}")
+            raise SonoforgeError(f"folds: {protocol} has one for each of {len(names)} collections, not {folds}")
         fold_of = np.array([names.index(name) for name in cache.dataset.sources])
         _warn_of_lost_classes(cache.dataset, fold_of)
     elif protocol == OFFICIAL:
@@ -82,7 +80,7 @@ def make_plan(
 def assigned_plan(
     cache: ImageCache, protocol: str, seed: int, groups: NDArray[np.int64], fold_of: NDArray[np.int64]
 ) -> SplitPlan:
-    """Return the plan in which each of the N images has this group and is tested in this fold, each (N,)."""
+    """Return the plan that gives each of the N images these groups and folds, (N,) each."""
     return SplitPlan(
         protocol=protocol,
         seed=seed,
@@ -96,20 +94,20 @@ def assigned_plan(
     )
 
 
-def default_folds(protocol: str, usual: int = FOLDS) -> int | None:
-    """Return the number of folds that a protocol has where none is given; None: one a collection."""
-    return {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}.get(protocol, usual)
+def default_folds(protocol: str, other: int = FOLDS) -> int | None:
+    """Return a protocol's own number of folds, or ``other``; None: one a collection."""
+    return {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}.get(protocol, other)
 
 
 def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
-    """Return the number of folds, or the one that a protocol has where none is given."""
+    """Return the number of folds, or the protocol's own where none is given."""
     return (default_folds(protocol) or len(dataset.collections)) if folds is None else folds
 
 
 def _test_parts(
     labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Deal the images, or whole groups, by class: the indices that each fold tests."""
+    """Deal the images, or whole groups, by class; return the indices that each fold tests."""
     state, rows = derive_seed(seed, "folds", bits=32), np.arange(len(labels))
     if folds == 1:
         return [train_test_split(rows, test_size=TEST_SHARE, random_state=state, stratify=labels)[1]]
@@ -118,7 +116,7 @@ def _test_parts(
 
 
 def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:
-    """Return the (N,) group of each image, see `near_duplicates.join_scans`; also joined are the pairs ``together``."""
+    """Return the (N,) group of each image, see `near_duplicates.join_scans`, also joining the pairs ``together``."""
     groups = join_scans(cache.near_duplicates, [item.group for item in cache.dataset.items], cache.hashes)
     if not together:
         return groups
@@ -137,20 +135,20 @@ def _check_published(dataset: Dataset) -> None:
     if not has_published_split(dataset):
         found = ", ".join(sorted({item.split or "nothing" for item in dataset.items}))
         raise SonoforgeError(
-            f"{dataset.root}: found {found} in the column split of groups.csv or metadata.csv, expected {TRAINED} and "
-            f"{TESTED} alone; use --protocol sealed"
+            f"{dataset.root}: the column split of groups.csv or metadata.csv has {found}, not just {TRAINED} and "
+            f"{TESTED}; use --protocol sealed"
         )
     for label, name in enumerate(dataset.classes):
         parts = {item.split for item in dataset.items if item.label == label}
         if parts != {TRAINED, TESTED}:
             raise SonoforgeError(
-                f"{dataset.root}: class {name}: found images of the published split's {parts.pop()} part alone, "
-                "expected some in both; use --protocol sealed"
+                f"{dataset.root}: class {name}: all images are in the published split's {parts.pop()} part; use "
+                "--protocol sealed"
             )
 
 
 def _warn_of_lost_classes(dataset: Dataset, fold_of: NDArray[np.int64]) -> None:
-    """Say which classes a model will hardly know, as their images are of the collection left out."""
+    """Warn of classes that a model can hardly learn because their images are in the collection left out."""
     for fold, name in enumerate(dataset.collections):
         for label, class_name in enumerate(dataset.classes):
             own = dataset.labels == label
@@ -166,11 +164,74 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
         if count < folds:
             different = "" if count == images else f" in {count} groups"
             remedy = (
-                f"use {count} folds or fewer (train: --holdout {1 / count:.2g})"
+                f"use {count} folds or fewer (train: --set train.holdout={1 / count:.2g})"
                 if count >= 2
-                else "add images that are not of one group"
+                else "add images of other groups"
             )
             raise SonoforgeError(
-                f"{dataset.root}: class {name}: found {images} images{different}, expected at least one group for each "
-                f"of {folds} folds; {remedy}"
+                f"{dataset.root}: class {name}: {images} images{different} are too few for {folds} folds, which need a "
+                f"group each; {remedy}"
             )
+
+
+# ---- the leakage guard
+
+
+def check_sealed(
+    plan: SplitPlan, fold: int, stage: str, indices: Sequence[int] | NDArray[np.int64], cache: ImageCache
+) -> None:
+    """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
+
+    Images that the plan leaves out (`split_plan.LEFT_OUT`) count as test images.  Contents and appearance are compared
+    in the pixels of ``cache``, which detects a plan with wrong groups.  Protocols that are not `SEALED` pass.
+
+    Raises:
+        GateError: An image to be read is, equals, looks like or is grouped with a test image; names both.
+        SonoforgeError: The plan was made for other images.
+    """
+    if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
+        raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
+    if plan.protocol not in SEALED:
+        return
+    test = np.union1d(plan.test(fold), plan.left_out)
+    leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
+    if leaks:
+        matches = (
+            f"{plan.files[read]} matches test image {plan.files[tested]} ({reason})"
+            for (read, tested), reason in leaks.items()
+        )
+        raise GateError(
+            f"{plan.protocol}: fold {fold}, stage {stage} would train on its test fold: "
+            f"{name_some(matches, '; ')}; give such images one group in groups.csv, or remove them, and begin a new run"
+        )
+
+
+def _leaks(
+    plan: SplitPlan, test: NDArray[np.int64], read: NDArray[np.int64], cache: ImageCache
+) -> dict[tuple[int, int], str]:
+    """Return the plainest reason for each pair of an image read and a test image that it repeats."""
+    leaks = {(i, i): "the same file" for i in np.intersect1d(read, test).tolist()}
+    groups, given = np.array(plan.groups).tolist(), [item.group for item in cache.dataset.items]
+    for reason, keys in (("same pixels", cache.hashes), ("same given group", given), ("same group", groups)):
+        tested = {keys[i]: i for i in test.tolist() if keys[i] is not None}
+        for i in read.tolist():
+            if keys[i] in tested:
+                leaks.setdefault((i, tested[keys[i]]), reason)
+    pairs = cache.near_duplicates.pairs
+    for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+        for k in np.flatnonzero(np.isin(a, read) & np.isin(b, test)).tolist():
+            how = ", mirrored" * bool(pairs.mirrored[k]) + ", inverted" * bool(pairs.inverted[k])
+            reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
+            leaks.setdefault((int(a[k]), int(b[k])), reason)
+    return leaks
+
+
+def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
+    """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
+
+    This measures what ``thesis`` and ``single`` let through; under ``sealed`` it is empty.
+    """
+    pairs = cache.near_duplicates.pairs
+    read, tested = plan.train(fold), plan.test(fold)
+    sides = (pairs.first, pairs.second), (pairs.second, pairs.first)
+    return np.unique(np.concatenate([one[np.isin(one, tested) & np.isin(other, read)] for one, other in sides]))

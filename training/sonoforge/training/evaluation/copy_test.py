@@ -1,11 +1,11 @@
-"""The copy test of an evaluation: which generated images are copies, and what a picture of it needs."""
+"""The copy test of an evaluation: which generated images are copies of training images."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.generated import FoundCopies, find_copies
+from sonoforge.training.copies.generated import find_copies
 from sonoforge.training.copies.nearest_training import (
     Nearest,
     data_copying,
@@ -20,18 +20,18 @@ SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images besi
 
 
 class TestedCopies(NamedTuple):
-    """The result, and the scores and neighbours that it follows from."""
+    """The result, and what its pictures show."""
 
     result: CopyResult
     scores: tuple[NDArray[np.floating], NDArray[np.floating]]  # best match of generated and of calibrating images
     distances: tuple[NDArray[np.floating], NDArray[np.floating]]  # of both to the closest training image
     shown: NDArray[np.intp]  # generated images: copies first, then those nearest to a training image
-    nearest: Nearest  # training images of each of those, (N, k)
-    shown_scores: NDArray[np.float64]  # (N,) score of the match; 0 for an image that is no copy
+    nearest: Nearest  # training images closest to each of those, (N, k)
+    shown_scores: NDArray[np.float64]  # (N,) score of the match; 0 if the image is not a copy
 
 
 def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None, seed: int) -> TestedCopies:
-    """Run the copy test; ``seed`` is of the planted copies.
+    """Run the copy test; ``seed`` draws the planted copies.
 
     Raises:
         SonoforgeError: Too few groups to calibrate with.
@@ -49,7 +49,15 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
     score = np.where(found.best.score > found.test["threshold"], found.best.score, 0.0)
     order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
     shown, flagged = order[:SHOWN_COPIES], order[: found.test["copies"]]
-    few = _matched_first(nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST), found, shown)
+    few = nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST)
+    few = Nearest(few.distance.copy(), few.training_index.copy(), few.mirrored.copy())
+    for row, index in enumerate(shown.tolist()):  # of a copy, the training image that it matches comes first
+        if score[index] > 0:
+            matched = int(found.best.training_index[index])
+            kept = np.flatnonzero(few.training_index[row] != matched)[: few.training_index.shape[1] - 1]
+            few.training_index[row] = [matched, *few.training_index[row, kept]]
+            few.mirrored[row] = [found.best.mirrored[index], *few.mirrored[row, kept]]
+            few.distance[row] = [0.0, *few.distance[row, kept]]
     result: CopyResult = {
         **found.test,
         "data_copying_z": data_copying(distance, compared),
@@ -59,17 +67,3 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
         "recall": found.recall,
     }
     return TestedCopies(result, (found.best.score, found.real.score), (distance, compared), shown, few, score[shown])
-
-
-def _matched_first(nearest: Nearest, found: FoundCopies, shown: NDArray[np.intp]) -> Nearest:
-    """Put the training image that a copy was found to be of before the nearest ones, (N, k) of images ``shown``."""
-    result = Nearest(nearest.distance.copy(), nearest.training_index.copy(), nearest.mirrored.copy())
-    for row, index in enumerate(shown.tolist()):
-        matched = int(found.best.training_index[index])
-        if found.best.score[index] <= found.test["threshold"]:
-            continue
-        kept = np.flatnonzero(nearest.training_index[row] != matched)[: nearest.training_index.shape[1] - 1]
-        result.training_index[row] = [matched, *nearest.training_index[row, kept]]
-        result.mirrored[row] = [found.best.mirrored[index], *nearest.mirrored[row, kept]]
-        result.distance[row] = [0.0, *nearest.distance[row, kept]]
-    return result

@@ -10,16 +10,14 @@ with the mean over images, channels and those pixels that no border has influenc
 networks for unaligned faces of 256 pixels have EQ-T 63.0 (T) and 66.7 (R), and EQ-R 13.1 (T) and 40.5 (R); StyleGAN2
 with such an input and no noise has 15.8 and 10.8.
 
-The transforms:
+The transforms, drawn anew for each image:
 
 * EQ-T: translations by whole pixels, at most an eighth of the side along each axis; nothing is resampled.
-* EQ-T of fractions: the same, not rounded.  The image is resampled with Lanczos' windowed sinc, which passes the
-  highest frequencies only in part; so a sharp image has a limit of its own here.
-* EQ-R: rotations about the centre by any angle.  A rotated grid can hold other frequencies in its corners than the
-  image's; of the images that are compared both must lack both.  So the rotated image is cut off at what either grid
-  holds, and of the other image the same frequencies are cut off, without rotating it: "pseudo-rotation".
-
-Each image has a transform of its own.  Every figure says of how many images it is, and has a standard error.
+* Fractional EQ-T: the same, not rounded.  The image is resampled with Lanczos' windowed sinc, which passes the
+  highest frequencies only in part; this limits the figure of a sharp image.
+* EQ-R: rotations about the centre by any angle.  A rotated grid holds other frequencies in its corners than the
+  image's own.  So both images are cut off at the frequencies that both grids hold: the rotated image as it is
+  resampled, the other one without rotating it ("pseudo-rotation").
 """
 
 import math
@@ -54,21 +52,20 @@ class Equivariance:
     decibels: float  # infinite for equal images
     standard_error: float  # of the decibels, from the spread of the images' squared differences
     samples: int  # number of images
-    protocol: str  # transforms and filter, in words
+    protocol: str  # transforms and filter
 
 
 def render_transformed(generator: nn.Module, label: int | None = None) -> Render:
-    """Return a function that generates images of a transformed input; StyleGAN3's can be transformed.
+    """Return a function that generates images of a transformed input, as StyleGAN3 can.
 
     Raises:
-        SonoforgeError: The generator has no input that can be transformed.
+        SonoforgeError: The generator's input cannot be transformed.
     """
     modules = dict(generator.named_modules())
     source = modules.get("synthesis.input")
     if source is None or not isinstance(getattr(source, "transform", None), Tensor):
         raise SonoforgeError(
-            f"equivariance: found a generator without a transform of its input ({type(generator).__module__}), "
-            "expected StyleGAN3"
+            f"equivariance: this generator ({type(generator).__module__}) has no transform of its input; give StyleGAN3"
         )
 
     @torch.no_grad()
@@ -86,7 +83,7 @@ def render_transformed(generator: nn.Module, label: int | None = None) -> Render
 
 
 def translation_equivariance(render: Render, latents: Tensor, seed: int, *, fractional: bool = False) -> Equivariance:
-    """Measure EQ-T on latents (M, Z), by whole pixels or also by fractions of one."""
+    """Measure EQ-T on latents (M, Z), with translations by whole or ``fractional`` pixels."""
     chance = np.random.default_rng(derive_seed(seed, "equivariance translation"))
     errors = []
     for part in latents.split(BATCH):
@@ -115,10 +112,11 @@ def rotation_equivariance(render: Render, latents: Tensor, seed: int) -> Equivar
     for part in latents.split(BATCH):
         angles = chance.uniform(0, 2 * math.pi, len(part))
         matrices = _identities(part)
-        matrices[:, :2, :2] = torch.stack([_turn(-angle) for angle in angles])
+        cosine, sine = torch.from_numpy(np.cos(angles)), torch.from_numpy(np.sin(angles))
+        matrices[:, :2, :2] = torch.stack([cosine, sine, -sine, cosine], dim=1).view(-1, 2, 2)
         images = render(part, _identities(part))
         if images.shape[3] < SMALLEST:
-            raise SonoforgeError(f"EQ-R: found images of {images.shape[3]} pixels, expected at least {SMALLEST}")
+            raise SonoforgeError(f"EQ-R: images of {images.shape[3]} pixels are too small; at least {SMALLEST} needed")
         for image, turned, angle in zip(images, render(part, matrices), angles, strict=True):
             expected = rotate(image.double(), float(angle))
             difference = pseudo_rotate(turned.double(), float(angle)) - expected
@@ -127,7 +125,7 @@ def rotation_equivariance(render: Render, latents: Tensor, seed: int) -> Equivar
 
 
 def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
-    """Move an image (C, S, S) to the right by x pixels and down by y: whole ones exactly, others by Lanczos' filter.
+    """Move an image (C, S, S) right by x and down by y pixels, fractions by Lanczos' filter.
 
     Returns:
         (C, S, S), and (S, S) bool: where the filter lay inside the image.
@@ -135,21 +133,23 @@ def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
     side = image.shape[1]
     places = torch.arange(side, dtype=image.dtype, device=image.device)
     horizontal, vertical = (_lanczos(places[:, None] - shift - places) for shift in (x, y))
-    valid_x, valid_y = (_inside(places - shift, side, 1 if shift == round(shift) else LANCZOS) for shift in (x, y))
+    valid = []
+    for shift in (x, y):
+        reach = 1 if shift == round(shift) else LANCZOS
+        valid.append((places - shift >= reach - 1) & (places - shift <= side - reach))
     moved = _unit_rows(vertical) @ image @ _unit_rows(horizontal).t()
-    return moved, valid_y[:, None] & valid_x
+    return moved, valid[1][:, None] & valid[0]
 
 
 def rotate(image: Tensor, angle: float) -> Tensor:
-    """Turn an image (C, S, S) about its centre, in radians from x to y, and cut off what its new grid cannot hold.
+    """Rotate an image (C, S, S) about its centre, in radians from x to y, cutting off what its new grid cannot hold.
 
-    Returns:
-        (C, S, S), of use where `valid_after_rotation`.
+    The result (C, S, S) is valid where `valid_after_rotation`.
     """
     side = image.shape[1]
     where = ((torch.arange(side * FINE, dtype=image.dtype, device=image.device) + 0.5) / FINE) - side / 2
     cosine, sine = math.cos(angle), math.sin(angle)
-    # Of each fine point of the result, the place in the image, in pixels from the first.
+    # The place of each fine point in the image, in pixels from the first.
     across = cosine * where + sine * where[:, None] + (side - 1) / 2
     down = -sine * where + cosine * where[:, None] + (side - 1) / 2
     columns, column_weights = _neighbours(across, side)
@@ -164,7 +164,7 @@ def rotate(image: Tensor, angle: float) -> Tensor:
 
 
 def pseudo_rotate(image: Tensor, angle: float) -> Tensor:
-    """Cut off those frequencies that `rotate` cuts off at this angle, and leave the image (C, S, S) where it is."""
+    """Cut off the frequencies that `rotate` cuts off at this angle, without rotating the image (C, S, S)."""
     taps = _fine_taps(image)
     own = (taps[:, None] * taps)[None, None] * FINE**2
     fine = conv_transpose2d(image[:, None], own, stride=FINE, padding=(len(taps) - FINE) // 2)
@@ -177,7 +177,7 @@ def pseudo_rotate(image: Tensor, angle: float) -> Tensor:
 
 
 def valid_after_rotation(side: int, angle: float) -> Tensor:
-    """Return where both filters lie inside both images: (S, S) bool."""
+    """Return where both filters lie inside both images, (S, S) bool."""
     reach = LANCZOS * (1 + abs(math.cos(angle)) + abs(math.sin(angle)))
     where = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -189,7 +189,7 @@ def valid_after_rotation(side: int, angle: float) -> Tensor:
 
 
 def _neighbours(places: Tensor, side: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Indices of the pixels within the filter's reach of each place, clipped to the image, and their weights."""
+    """Return the indices of the pixels within the filter's reach of each place, clipped to the image, and weights."""
     first = places.floor().long() - LANCZOS + 1
     indices = [first + index for index in range(2 * LANCZOS)]
     weights = [_lanczos(places - index) for index in indices]
@@ -198,31 +198,21 @@ def _neighbours(places: Tensor, side: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _fine_taps(image: Tensor) -> Tensor:
-    """Lanczos' filter on fine points, of sum 1."""
+    """Return Lanczos' filter on fine points, of sum 1."""
     count = 2 * LANCZOS * FINE
     taps = _lanczos((torch.arange(count, dtype=image.dtype, device=image.device) + 0.5) / FINE - LANCZOS)
     return taps / taps.sum()
 
 
 def _lanczos(distance: Tensor) -> Tensor:
-    """The sinc, windowed by its own middle lobe stretched to the filter's reach."""
-    window = torch.sinc(distance / LANCZOS) * (distance.abs() < LANCZOS)
-    return torch.sinc(distance) * window
+    """Return the sinc, windowed by its middle lobe stretched to the filter's reach."""
+    return torch.sinc(distance) * torch.sinc(distance / LANCZOS) * (distance.abs() < LANCZOS)
 
 
 def _unit_rows(weights: Tensor) -> Tensor:
-    """Rows scaled to sum 1; those that lie outside the image are 0."""
+    """Scale rows to sum 1; rows outside the image are 0."""
     total = weights.sum(1, keepdim=True)
     return torch.where(total.abs() > 0.5, weights / total, torch.zeros_like(weights))
-
-
-def _inside(places: Tensor, side: int, reach: int) -> Tensor:
-    """Whether so many pixels on either side of a place between two are in the image."""
-    return (places >= reach - 1) & (places <= side - reach)
-
-
-def _turn(angle: float) -> Tensor:
-    return torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64)
 
 
 def _identities(latents: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """ImageNet networks as feature extractors: feature maps for perceptual losses, embeddings for KID and FID.
 
-The networks are torchvision's own, up to their last convolution, with ImageNet weights from a ``.safetensors`` file,
-recognised by its tensors, or from torchvision's download.
+The networks are torchvision's, up to the last convolution, with ImageNet weights downloaded by torchvision or read from
+a ``.safetensors`` file, whose tensors identify the network.
 
-Published FID and KID use Inception-v3, whose weights are not part of torchvision.  Figures on any other network
-compare methods under that network; they are not comparable with published ones.  So every figure carries the name of
-its network and the hash of its weights.
+Published FID and KID use Inception-v3, whose weights torchvision does not have.  Figures on other networks are not
+comparable with published ones, so every figure carries the name of its network and the hash of its weights.
 """
 
 from collections.abc import Mapping
@@ -31,8 +30,7 @@ class Network(NamedTuple):
 
     weights: str  # torchvision's name of its ImageNet weights
     dimension: int  # length of its embeddings
-    # The layers whose feature maps are taken, by name: their index in torchvision's `features`.
-    layers: Mapping[str, int]
+    layers: Mapping[str, int]  # tapped layers: name, and index in torchvision's `features`
 
 
 NETWORKS: dict[str, Network] = {
@@ -62,22 +60,21 @@ NETWORKS: dict[str, Network] = {
 class Features:
     """A network in evaluation mode; gradients flow to the images, not to its parameters."""
 
-    # Network and first 16 hex digits of the sha256 of its weights file; printed and recorded with every figure.
-    name: str
-    layers: Mapping[str, int]  # name of each tapped layer and its index in `module`, in ascending order
+    name: str  # network and first 16 hex digits of the SHA-256 of its weights file; recorded with every figure
+    layers: Mapping[str, int]  # tapped layers: name, and index in `module`, ascending
     module: nn.Sequential  # torchvision's `features`
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps at the tapped layers, one (N, C', H', W') for each.
 
         Args:
-            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, shown as three equal channels) or 3 (RGB).
-                Not resized, but enlarged to 64 pixels (bilinear) where they are smaller.
+            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, repeated) or 3 (RGB).  Images below 64 pixels are
+                enlarged to 64 (bilinear); others are not resized.
 
         Raises:
             ValueError: Another number of channels.
         """
-        if images.shape[-1] < MAPS_SIZE:  # enlarging needs no antialiasing
+        if images.shape[-1] < MAPS_SIZE:
             images = interpolate(images, (MAPS_SIZE, MAPS_SIZE), mode="bilinear", align_corners=False)
         value = _normalised(images)
         taps = set(self.layers.values())
@@ -91,12 +88,11 @@ class Features:
     def embed(self, images: Tensor) -> Tensor:
         """Return one feature vector for each image: (N, D), the mean over the last feature map.
 
-        D is 512 for vgg16 and squeezenet1_1, 256 for alexnet, 1280 for mobilenet_v2.  Call it under
-        ``torch.inference_mode()`` where no gradient is wanted.
+        D is 512 for vgg16 and squeezenet1_1, 256 for alexnet, 1280 for mobilenet_v2.
 
         Args:
-            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, shown as three equal channels) or 3 (RGB).
-                Resized to 224x224 (bilinear, antialiased).
+            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, repeated) or 3 (RGB); resized to 224x224 (bilinear,
+                antialiased).
 
         Raises:
             ValueError: Another number of channels.
@@ -108,11 +104,11 @@ class Features:
 
 
 def _normalised(images: Tensor) -> Tensor:
-    """Turn [-1, 1], 1 or 3 channels, into what ImageNet weights expect: RGB, mean 0 and deviation 1 on ImageNet."""
+    """Turn [-1, 1], 1 or 3 channels, into RGB of mean 0 and deviation 1 on ImageNet."""
     if images.shape[1] not in (1, 3):
         raise ValueError(f"images: found {images.shape[1]} channels, expected 1 or 3")
     colours = images.expand(-1, 3, -1, -1)
-    # Numbers, not tensors: nothing has to travel to the device.
+    # Python numbers rather than tensors, so that nothing is copied to the device.
     scaled = [
         ((colours[:, channel] + 1) / 2 - mean) / std
         for channel, (mean, std) in enumerate(zip(IMAGENET.mean, IMAGENET.std, strict=True))
@@ -130,11 +126,10 @@ def open_features(
 
     Args:
         choice: A key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or its
-            ``features`` alone), whose tensors tell which network it is.
+            ``features`` alone), whose tensors identify the network.
         device: Of the network.
-        weights: Such a file of the named network; None: torchvision downloads its ImageNet weights once into torch's
-            folder.
-        ways_out: What the user may do instead of downloading, for the message.
+        weights: Such a file for the named network; None downloads the ImageNet weights once into torch's folder.
+        ways_out: What the user can do instead of downloading, for the message.
 
     Raises:
         SonoforgeError: No such file or network, a file of another network, or a failed download.
@@ -153,12 +148,11 @@ def open_features(
 
 
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
-    """Find the network that has exactly these tensors, its classifier aside, and load them."""
+    """Find the network that has exactly these tensors (ignoring its classifier), and load them."""
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
     wrong: dict[str, list[str]] = {}
     for network in candidates:
-        # Shapes but no numbers: it takes no memory and draws nothing at random.
-        with torch.device("meta"):
+        with torch.device("meta"):  # shapes only: no memory, no random draws
             module: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
         wrong[network] = mismatches(kept, module.state_dict(prefix="features."))
         if not wrong[network]:

@@ -1,4 +1,4 @@
-"""The images of one side of an evaluation: as they are stored, and at the common size."""
+"""One set of an evaluation's images: as stored, and at the common size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
@@ -32,7 +32,7 @@ class Described(NamedTuple):
     content: str  # hash of its content, see `fingerprints.content_hash`
     picture: Picture  # grey (H, W) uint8, see `copies.pictures`
     size: tuple[int, int]  # width and height, pixels
-    group: str | None  # what ties it to others by `groups.csv`, or None
+    group: str | None  # its group in `groups.csv`, if any
 
 
 class StoredSet(NamedTuple):
@@ -40,20 +40,15 @@ class StoredSet(NamedTuple):
 
     images: Sequence[Pixels]  # (H, W, C) uint8 each, C = 1 or 3; real ones at the size of the image cache
     described: Sequence[Described]
-    class_name: str = ""  # what they show; empty where that is unknown
-    declared: bool | None = None  # what the set says of itself: generated, not generated, or (None) nothing
-    generated: Sequence[str] = ()  # names of the images that say themselves that they were generated
-    store: Path | None = None  # folder that keeps which of the images are near-duplicates; None: not kept
-
-    @property
-    def synthetic(self) -> bool | None:
-        """Whether the set or any of its images say that it was generated; None where nothing is said."""
-        return True if self.generated else self.declared
+    class_name: str = ""  # what they show; empty if unknown
+    declared: bool | None = None  # whether the set declares itself generated; None: undeclared
+    generated: Sequence[str] = ()  # names of the images that declare themselves generated
+    store: Path | None = None  # folder that caches which images are near-duplicates
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A set at the common size and with the common channels."""
+    """A set at the common size, with the common number of channels."""
 
     source: str  # as the user named it
     pixels: Pixels  # (N, S, S, C) uint8, C = 1 or 3
@@ -61,10 +56,10 @@ class ImageSet:
     class_name: str
     synthetic: bool | None
     resize: str  # how the images came to their size, in words
-    originals: tuple[Pixels, ...] = ()  # some of them as they were stored, (H, W, C) uint8 each
+    originals: tuple[Pixels, ...] = ()  # some of them as stored, (H, W, C) uint8 each
     store: Path | None = None  # as in `StoredSet`
-    class_counts: Mapping[str, int] = field(default_factory=dict)  # of a set of several classes: how many of each
-    scans_known: bool = False  # whether the given groups hold all near-duplicates, so that none are looked for
+    class_counts: Mapping[str, int] = field(default_factory=dict)  # images of each class, if there are several
+    scans_known: bool = False  # whether the given groups hold all near-duplicates, so that none are searched for
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -77,7 +72,7 @@ class ImageSet:
 
     @functools.cached_property
     def groups(self) -> NDArray[np.int64]:
-        """(N,) group of each image: near-duplicates, equal contents and given groups are one."""
+        """(N,) group of each image; joined are near-duplicates, equal contents and given groups."""
         contents = [image.content for image in self.described]
         looked_at = [] if self.scans_known else [image.picture for image in self.described]
         found = find_near_duplicates(looked_at, contents if looked_at else (), self.store)
@@ -85,7 +80,7 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sha256 of the pixels in their order: sets of equal fingerprints give equal figures."""
+        """SHA-256 of the pixels in their order: sets of equal fingerprints give equal figures."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
@@ -98,15 +93,15 @@ class ImageSet:
 
 
 class HeldOut(NamedTuple):
-    """Real images that a generator never saw, none of which repeats one that it was trained on."""
+    """Real images that a generator never saw, without near-duplicates of its training images."""
 
     images: ImageSet
     groups: NDArray[np.int64]  # (N,) group of each
-    trained: NDArray[np.int64]  # (M,) group of each image trained on, in the same numbering
+    trained: NDArray[np.int64]  # (M,) group of each training image, in the same numbering
 
 
 def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Concatenate two sets of one size; the result is named and described as the first."""
+    """Concatenate two sets of one size; name and protocol are those of the first."""
     pixels = np.concatenate([first.pixels, second.pixels])
     known = first.scans_known and second.scans_known
     return replace(first, pixels=pixels, described=first.described + second.described, scans_known=known)
@@ -126,13 +121,13 @@ def store_arrays(
     declared: bool | None,
     groups: Sequence[str | None] = (),
 ) -> StoredSet:
-    """Return images that are in memory, (H, W, C) uint8 each, as a set; fields are those of `StoredSet`."""
+    """Return images in memory, (H, W, C) uint8 each, as a set; see `StoredSet` for the fields."""
     each = zip(names, images, groups or [None] * len(images), strict=True)
     return StoredSet(images, [describe(*one) for one in each], class_name, declared)
 
 
 def resized(source: str, stored: StoredSet, size: int, channels: int, resize: str) -> ImageSet:
-    """Bring a set to (N, size, size, channels); ``resize`` says how, in words."""
+    """Resize a set to (N, size, size, channels); ``resize`` describes how, in words."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(stored.images):
         by_shape.setdefault(image.shape, []).append(index)
@@ -140,6 +135,7 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
     for indices in by_shape.values():
         pixels[indices] = prepare_images(np.stack([stored.images[index] for index in indices]), size, channels)
     originals = tuple(stored.images[index] for index in evenly_spaced(len(stored.images), SAMPLED))
+    synthetic = True if stored.generated else stored.declared
     return ImageSet(
-        source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize, originals, stored.store
+        source, pixels, tuple(stored.described), stored.class_name, synthetic, resize, originals, stored.store
     )

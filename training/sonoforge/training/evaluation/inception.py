@@ -1,23 +1,21 @@
-"""The Inception-v3 of published FID, KID and Inception Score, with weights that are read and never unpickled.
+"""The Inception-v3 of published FID, KID and Inception Score; its weights are never unpickled.
 
 The network is TensorFlow's of 2015-12-05 as torch-fidelity ports it (Obukhov et al., "High-fidelity performance
 metrics for generative models in PyTorch", doi:10.5281/zenodo.4957738): its own layers, its own resize (the bilinear
 of TensorFlow 1, to 299x299), features after the last pooling (2048) and logits without their bias, as
 Salimans 2016 took them for the Inception Score.
 
-torch-fidelity opens weights with an unpickler that runs whatever the file says.  So the file is read here, as
-``.safetensors`` or by torch's reader of plain tensors, and torch-fidelity gets the layers filled.
+torch-fidelity unpickles weights, which can run code.  So they are read here, as ``.safetensors`` or as plain tensors by
+torch, and put into torch-fidelity's layers.
 
-Inception score (Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016).
-The exponential of the mean Kullback-Leibler divergence between what a classifier says of one image and what it
-says of all of them (section 4): 1 where all images look alike to it, K where each of its K classes is shown
-equally often and without doubt.
+Inception score (Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016): the exponential of the mean
+Kullback-Leibler divergence between a classifier's probabilities for one image and their mean over all images (section
+4).  It is 1 if all images get the same answer, and K if each of the K classes is shown equally often and without doubt.
 
-Three warnings.  It never sees a real image: a generator that paints one perfect picture of each ImageNet class has the
-best score.  The classes are those of the classifier: on scans, ImageNet's thousand say little.  And a set of n images
-cannot score more than n: published figures take 50 000 images in ten splits, and ten splits of fifty images are
-biased far down.  So small sets are scored whole (`recommended_splits`), and figures are comparable only between sets
-of one size, with the same splits.
+Three warnings.  It never sees a real image: a generator that draws one perfect picture of each ImageNet class has the
+best score.  ImageNet's thousand classes say little about scans.  And a set of n images cannot score more than n:
+published figures use 50 000 images in ten splits, and ten splits of fifty images are biased far down.  So small sets
+are scored whole (`recommended_splits`), and only figures of equally large sets with the same splits are comparable.
 """
 
 import hashlib
@@ -48,15 +46,15 @@ SPLITS = 10  # Salimans 2016, in the authors' code
 SMALLEST_SPLIT = 500  # ours, not published: with fewer images a split cannot even show half of ImageNet's classes
 
 _LAYERS = ["2048", "logits_unbiased"]
-_COUNTER = "num_batches_tracked"  # of batch norm's training; no part of what the network computes
+_COUNTER = "num_batches_tracked"  # batch norm's training counter, which the network's output does not depend on
 _EXPECTED = ".safetensors or .pth weights of the Inception-v3 of 2015-12-05, with torch-fidelity's key names"
 
 
 class Inception(NamedTuple):
-    """The network, ready to look at images."""
+    """The network, ready for use."""
 
-    name: str  # says whether the weights are the published ones: only the published file's own hash proves it
-    weights: str  # hash of the tensors' names, shapes and float32 values, equal for one network in any file format
+    name: str  # says whether the weights are the published ones, which only the published file's hash proves
+    weights: str  # hash of the tensors' names, shapes and float32 values, whatever the file format
     module: nn.Module  # torch-fidelity's extractor, in evaluation mode
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,8 +69,8 @@ def open_inception(weights: Path | None, device: torch.device | str = "cpu", way
     Args:
         weights: A ``.safetensors`` or ``.pth`` file with torch-fidelity's key names; None downloads the published
             file once, into torch's folder (``TORCH_HOME``).
-        device: Where the network is put.
-        ways_out: What the user may do instead of downloading, for the message.
+        device: Of the network.
+        ways_out: What the user can do instead of downloading, for the message.
 
     Raises:
         SonoforgeError: No such file, another network, a file that would run code, or nothing to download from.
@@ -87,7 +85,11 @@ def open_inception(weights: Path | None, device: torch.device | str = "cpu", way
     counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
     nn.Module.load_state_dict(extractor, kept | counters, assign=True)
     extractor.eval().requires_grad_(False).to(device)
-    digest = _content_digest(kept)
+    content = hashlib.sha256()
+    for key, value in sorted(kept.items()):
+        content.update(f"{key} {tuple(value.shape)}\n".encode())
+        content.update(value.contiguous().numpy().astype("<f4").tobytes())
+    digest = content.hexdigest()[:DIGEST]
     name = f"inception-v3 (weights sha256 {digest})"
     if published:
         name = f"inception-v3 2015-12-05 (the published weights, sha256 {STANDARD_SHA256[:DIGEST]})"
@@ -95,15 +97,15 @@ def open_inception(weights: Path | None, device: torch.device | str = "cpu", way
 
 
 def blank_extractor() -> Any:
-    """torch-fidelity's extractor: shapes without numbers, which costs no memory and draws nothing at random."""
-    import_torchvision()  # torch-fidelity imports it, and cannot beside a torch of another build
+    """Return torch-fidelity's extractor with shapes only: no memory, no random draws."""
+    import_torchvision()  # torch-fidelity imports it, which fails where torch is of another build
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: PLC0415
 
     class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
         def load_state_dict(self, *_: object, **__: object) -> None:
-            """Load nothing: the constructor loads before anyone could look at what it loads."""
+            """Load nothing: the constructor loads before the file could be checked."""
 
-    nothing = io.BytesIO()  # a file of ours, since the constructor opens one or downloads
+    nothing = io.BytesIO()  # the constructor opens a file or downloads one
     torch.save({}, nothing)
     nothing.seek(0)
     with torch.device("meta"):
@@ -111,7 +113,7 @@ def blank_extractor() -> Any:
 
 
 def library() -> str:
-    """Name and version of what computes the features."""
+    """Return name and version of the libraries that compute the features."""
     import_torchvision()
     from torch_fidelity.version import __version__  # noqa: PLC0415
 
@@ -125,7 +127,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
     if path.suffix == ".safetensors":
         return read_weights(path, "").state, False
     if path.suffix not in (".pth", ".pt"):
-        raise SonoforgeError(f"{path}: found a {path.suffix or 'nameless'} file; expected {_EXPECTED}")
+        raise SonoforgeError(f"{path}: unknown file type; expected {_EXPECTED}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -134,20 +136,20 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SonoforgeError(
-            f"{path}: refused, as it holds more than plain tensors and could run code when opened; expected {_EXPECTED}"
+            f"{path}: refused, as it holds more than plain tensors and could run code; expected {_EXPECTED}"
         ) from error
     except Exception as error:  # a damaged or hostile file may fail in any way
         raise SonoforgeError(f"{path}: not a readable file of tensors; expected {_EXPECTED}") from error
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise SonoforgeError(f"{path}: found no plain mapping of names to tensors; expected {_EXPECTED}")
+        raise SonoforgeError(f"{path}: not a plain mapping of names to tensors; expected {_EXPECTED}")
     widened = {name: value.detach().float() if value.is_floating_point() else value for name, value in state.items()}
     return widened, hashlib.sha256(content).hexdigest() == STANDARD_SHA256
 
 
 def _downloaded(ways_out: str) -> Path:
-    """Download the published file, unless it was before."""
+    """Return the published file, downloading it once."""
     import_torchvision()
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3  # noqa: PLC0415
 
@@ -163,28 +165,20 @@ def _downloaded(ways_out: str) -> Path:
     return path
 
 
-def _content_digest(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().numpy().astype("<f4").tobytes())
-    return digest.hexdigest()[:DIGEST]
-
-
 def recommended_splits(images: int) -> int:
-    """Return the published ten splits from 5000 images on, below that one: the whole set."""
+    """Return the published ten splits for 5000 images or more, else one: the whole set."""
     return SPLITS if images >= SPLITS * SMALLEST_SPLIT else 1
 
 
 def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int = 0) -> float:
-    """Measure exp(mean over images of KL(p(y|x) || p(y))), p(y) being the mean over the split's images.
+    """Return exp(mean over images of KL(p(y|x) || p(y))), with p(y) the mean over the split's images.
 
     The mean over the splits, 1 to the number of classes.
 
     Args:
         probabilities: (N, K) of each generated image, rows that sum to 1 (within 0.001); softmax of the logits.
-        splits: Parts of the shuffled set, scored apart; `recommended_splits` gives what N allows.
-        seed: Of the shuffling, which is without effect on one split.
+        splits: Parts of the shuffled set, scored separately; see `recommended_splits`.
+        seed: Of the shuffling, which does not affect a single split.
 
     Raises:
         ValueError: Not a table of probabilities.
@@ -195,16 +189,14 @@ def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int
     count = len(probabilities)
     if splits < 1 or count < 2 * splits:
         raise SonoforgeError(
-            f"inception score: found {count} images for {splits} splits, expected at least 1 split, with 2 images "
-            "in each; take fewer splits or more images"
+            f"inception score: {count} images cannot be split into {splits} of at least 2; use fewer splits or more "
+            "images"
         )
     table = probabilities.astype(np.float64)
     if not np.isfinite(table).all():
-        raise SonoforgeError(
-            "inception score: found class probabilities that are not finite numbers; check the images and the weights"
-        )
+        raise SonoforgeError("inception score: some class probabilities are not finite; check the images and weights")
     if table.min() < 0 or np.abs(table.sum(1) - 1).max() > 1e-3:
-        raise ValueError("inception score: found rows that are no probabilities, expected softmax of the logits")
+        raise ValueError("inception score: rows are not probabilities, expected softmax of the logits")
     order = np.random.default_rng(derive_seed(seed, "inception score splits")).permutation(count)
     bounds = [part * count // splits for part in range(splits + 1)]
     parts = [table[order[low:high]] for low, high in itertools.pairwise(bounds)]

@@ -1,17 +1,17 @@
 """Can a straight line tell generated images from real ones?  The AUC of a linear classifier on their features.
 
-The classifier two-sample test of Lopez-Paz, Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017, with the AUC in
-place of the accuracy: 0.5 where the sets cannot be told apart linearly, 1 where one plane separates images that it was
-not fitted to.  A linear classifier sees differences of means, those that show in many features best, and little else;
-a high AUC may rest on a trifle, such as noise that no reader would mind.
+The classifier two-sample test of Lopez-Paz, Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017, with the AUC
+instead of the accuracy: 0.5 if the sets cannot be told apart linearly, 1 if one plane separates held-out images.  A
+linear classifier sees little but differences of means, above all those spread over many features; a high AUC may come
+from a trifle, such as noise that no reader would mind.
 
 Protocol: features standardised on the training folds; logistic regression with an L2 penalty, C = 0.01, classes
-weighted equally; five folds; AUC within each held-out fold, averaged.  Scores of different folds are never compared,
-for their intercepts differ.  Near-duplicates stay in one fold, for otherwise the classifier would know their copies by
-heart; this goes for both sides, since real images stand on both where real is compared with real.
+weighted equally; five folds; AUC within each held-out fold, averaged.  Scores are never compared across folds, whose
+intercepts differ.  Near-duplicates stay in one fold, on both sides: real images are on both where real is compared with
+real.
 
 Why C = 0.01: on MobileNetV2's 1280 features of 50 to 250 BUSI scans against as many slightly blurred or noisy ones, AUC
-rises with C up to 0.01 and is level from there to 10.
+rises with C up to 0.01 and stays level up to 10.
 """
 
 from typing import Any, NamedTuple
@@ -49,15 +49,14 @@ def linear_probe(
 ) -> Interval:
     """Return the AUC of a linear classifier between the two sets, 0 to 1, by chance also below 0.5.
 
-    The mean over folds; its 95 % interval is of groups rather than images (`auc_interval`), on the wide side.  0.03 s
-    at 100 against 100 images and 1280 features, 0.1 s at 400 against 400, on one core.
+    The mean over folds, with a 95 % interval that counts groups rather than images (`auc_interval`), on the wide side.
 
     Args:
         generated: (N, D) features of generated images.
         real: (M, D) features of real images.
         real_groups: (M,) near-duplicate group of each real image.
-        generated_groups: (N,) the same of the "generated" images, where real ones stand in their place; no group may
-            be on both sides.  None: each is its own.
+        generated_groups: (N,) group of each "generated" image, where these are real; no group may be on both sides.
+            None: each image is its own group.
         seed: Of the folds.
 
     Raises:
@@ -72,7 +71,7 @@ def linear_probe(
 
 
 class HeldOutScores(NamedTuple):
-    """What the classifier said of each image while its fold was held out: N generated ones, then M real ones."""
+    """The classifier's score of each image while its fold was held out: N generated images, then M real ones."""
 
     logits: NDArray[np.float64]  # (N + M,) above 0: generated; comparable within a fold
     is_generated: NDArray[np.bool_]  # (N + M,)
@@ -87,19 +86,19 @@ def score_held_out(
     generated_groups: Groups | None = None,
     seed: int = 0,
 ) -> HeldOutScores:
-    """Score each image by a classifier that saw none of its fold; arguments and errors are those of `linear_probe`."""
+    """Score each image by a classifier that saw none of its fold; see `linear_probe` for arguments and errors."""
     x, y = check_pair("linear probe", generated, real)
     if generated_groups is None:
         fake_groups: Groups = np.arange(len(x))
     elif len(np.intersect1d(generated_groups, real_groups)):
-        raise ValueError("linear probe: found near-duplicates of one group on both sides, expected them on one")
+        raise ValueError("linear probe: a group of near-duplicates is on both sides")
     else:
         fake_groups = generated_groups
     counts = len(np.unique(fake_groups)), len(np.unique(real_groups))
     if min(counts) < FOLDS:
         raise SonoforgeError(
-            f"linear probe: found {counts[0]} generated and {counts[1]} real near-duplicate groups, expected at least "
-            f"{FOLDS} of each; give more images, or leave this metric out"
+            f"linear probe: {counts[0]} generated and {counts[1]} real near-duplicate groups, fewer than {FOLDS} of "
+            "each; give more images, or leave this metric out"
         )
     rows, is_fake = np.concatenate([x, y]), np.arange(len(x) + len(y)) < len(x)
     rng = np.random.default_rng(derive_seed(seed, "linear probe folds"))
@@ -119,15 +118,15 @@ def auc_interval(
 ) -> tuple[float, float]:
     """Return Newcombe's score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
 
-    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out what was
-    found.  Like Wilson's interval of a proportion, and unlike the bootstrap's or DeLong's, it does not shrink to
-    nothing at 0 and 1, where small samples often lie.
+    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out the observed
+    one.  Like Wilson's interval of a proportion, and unlike the bootstrap or DeLong, it does not collapse at 0 and 1,
+    where small samples often lie.
 
     Args:
-        auc: What was found, 0 to 1.
+        auc: The observed AUC, 0 to 1.
         positives: Number of independent positives, at least 1: groups rather than images.
         negatives: Number of independent negatives, at least 1.
-        inflation: Factor on the variance, where scores are less independent than their number says.
+        inflation: Factor on the variance, for scores that are not independent.
         confidence: Two-sided confidence, 0 to 1.
     """
     z = float(stats.norm.ppf(0.5 + confidence / 2))
@@ -137,14 +136,14 @@ def auc_interval(
         variance = true * (1 - true) * (1 + others * ((1 - true) / (2 - true) + true / (1 + true)))
         return (true - auc) ** 2 - z * z * inflation * variance / (positives * negatives)
 
-    # Below 0 just beside the AUC that was found, above 0 at the far ends.
+    # Negative next to the observed AUC, positive at the far ends.
     low = 0.0 if auc <= 0 else float(optimize.brentq(excess, 0.0, min(auc, 1 - 1e-12)))
     high = 1.0 if auc >= 1 else float(optimize.brentq(excess, max(auc, 1e-12), 1.0))
     return low, high
 
 
 def _deal(groups: Groups, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Give each image a fold, (N,) int64: whole groups in random order, the largest first, to the emptiest fold."""
+    """Give each image a fold, (N,) int64: whole groups, the largest first, else at random, to the emptiest fold."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]

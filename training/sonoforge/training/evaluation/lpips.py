@@ -1,15 +1,15 @@
-"""LPIPS: how differently a network sees two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
+"""LPIPS: perceptual distance of two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
 
 "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3 and equation 1, in the authors'
 version 0.1 with SqueezeNet 1.1, VGG16 or AlexNet: seven or five feature maps, each scaled to unit length over its
 channels at each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over
 places, summed over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4 (SqueezeNet).
-Each network has heads and values of its own, so a figure carries its network's name, which its file's tensors give.
+Each network has its own heads and values, so a figure carries the name of its network.
 
-The weights w are not negative, so LPIPS is a squared Euclidean distance: that of the unit-length maps times sqrt(w),
-divided by the root of their area.  `embed` gives each image that one vector, and one matrix product all distances.
+The weights w are not negative, so LPIPS is a squared Euclidean distance: of the unit-length maps times sqrt(w), divided
+by the root of their area.  `embed` returns that vector for each image; one matrix product gives all distances.
 
-LPIPS depends on the size of the images; each figure carries it.  Images below 64 pixels are enlarged to 64.
+LPIPS depends on the size of the images; images below 64 pixels are enlarged to 64.
 """
 
 import importlib.util
@@ -36,8 +36,8 @@ SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 fou
 class Variant(NamedTuple):
     """LPIPS on one network."""
 
-    heads: str  # the authors' name, and torchmetrics' of the file with the heads
-    channels: tuple[int, ...]  # of the maps that are compared
+    heads: str  # name of the file with the heads in torchmetrics
+    channels: tuple[int, ...]  # of the compared maps
     layers: Mapping[str, int]  # the maps, as in `features.Network`
 
 
@@ -57,7 +57,7 @@ Pixels = NDArray[np.uint8]
 class Lpips:
     """The network and the heads, ready for use."""
 
-    name: str  # network and heads with the first 16 hex digits of the sha256 of each file; recorded with every figure
+    name: str  # network and heads with the first 16 hex digits of each file's SHA-256; recorded with every figure
     network: str  # key of `VARIANTS`
     features: Features  # the network with the taps of its variant
     roots: tuple[Tensor, ...]  # square root of each layer's weights, (C',) each
@@ -68,21 +68,19 @@ def open_lpips(backbone: str, heads: str | None = None, device: torch.device | s
     """Open LPIPS 0.1.
 
     Args:
-        backbone: The path of a ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key
-            names, whose tensors tell which it is; or the name of one, which torchvision then downloads.
-        heads: The path of a ``.safetensors`` file with the tensors lin0.model.1.weight, lin1.model.1.weight, ..., one
-            for each map of the network; None: those that come with the installed torchmetrics.
-        device: Where the network is put.
+        backbone: A ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key names, whose
+            tensors identify it; or the name of one, to download it.
+        heads: A ``.safetensors`` file with the tensors lin0.model.1.weight, lin1.model.1.weight, ..., one for each
+            map; None: those of the installed torchmetrics.
+        device: Of the network.
 
     Raises:
-        SonoforgeError: No such file, another network, or files that are not these weights.
+        SonoforgeError: No such file, another network, or files without these weights.
     """
     features = open_features(backbone, device, ways_out=f"give lpips: a .safetensors file of {backbone}")
     network = features.name.split(" ")[0]
     if network not in VARIANTS:
-        raise SonoforgeError(
-            f"{backbone}: found {features.name}, expected {', '.join(VARIANTS)}, which LPIPS has heads for"
-        )
+        raise SonoforgeError(f"{backbone}: LPIPS has no heads for {features.name}; give {', '.join(VARIANTS)}")
     variant = VARIANTS[network]
     if heads is None:
         where, state, digest = _shipped_heads(variant.heads)
@@ -94,21 +92,21 @@ def open_lpips(backbone: str, heads: str | None = None, device: torch.device | s
     check_tensors(state, expected, f"{where}: not the heads of LPIPS {variant.heads}", named)
     weights = [state[name].flatten().float().to(device) for name in expected]
     if not all(bool((weight >= 0).all()) for weight in weights):
-        raise SonoforgeError(f"{where}: found negative or undefined weights, expected the heads of LPIPS 0.1, all >= 0")
+        raise SonoforgeError(f"{where}: negative or undefined weights; the heads of LPIPS 0.1 are all >= 0")
     name = f"LPIPS 0.1 {features.name}, heads (sha256 {digest})"
     taps = replace(features, layers=variant.layers)
     return Lpips(name, network, taps, tuple(weight.sqrt() for weight in weights), torch.device(device))
 
 
 def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
-    """Find the heads in the installed torchmetrics without importing it."""
+    """Read the heads in the installed torchmetrics without importing it."""
     found = importlib.util.find_spec("torchmetrics")
     folders = [] if found is None else list(found.submodule_search_locations or [])
     path = Path(*folders[:1], "functional", "image", "lpips_models", f"{name}.pth")
     if not folders or not path.is_file():
         raise SonoforgeError(
-            f"LPIPS: no heads at {path}, expected them in torchmetrics; install it (pip install 'sonoforge[train]') or "
-            "name a .safetensors file with the heads"
+            f"LPIPS: no heads at {path}; install torchmetrics (pip install 'sonoforge[train]') or name a .safetensors "
+            "file with the heads"
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return str(path), state, sha256_of(path)[:DIGEST]
@@ -117,9 +115,8 @@ def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
 def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
     """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
 
-    Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.
-    E is 119 000 for images of 64 pixels with SqueezeNet, four times as many with each doubling of the side; with VGG16
-    0.5 million, with AlexNet 32 000 at 64 pixels.
+    Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
+    SqueezeNet, 0.5 million with VGG16, 32 000 with AlexNet; it grows with the area of the images.
 
     Raises:
         ValueError: Another number of channels.
@@ -129,9 +126,9 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
 
 def embed_for_gradients(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
-    """Return the vectors of `embed`, through which gradients flow to the images."""
+    """Return the vectors of `embed`, with gradients to the images."""
     parts = []
-    # LPIPS has its own mean and deviation for input in [-1, 1]; they are ImageNet's, which `maps` takes off.
+    # LPIPS normalises its input by ImageNet's mean and deviation, as `maps` does.
     for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):
         length = (layer.square().sum(1, keepdim=True) + _EPSILON).sqrt()
         area = layer.shape[2] * layer.shape[3]
@@ -145,13 +142,15 @@ def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
     Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  About 10 s and
     0.5 GB for 1000 images on one core with SqueezeNet, 2 GB with VGG16.
     """
-    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
     vectors = torch.empty(0)
-    for block in blocks:
-        part = embed(lpips, _resized(_unit(images[block], lpips.device)))
-        if block is blocks[0]:
+    for start in range(0, len(images), _BLOCK):
+        part = _unit(images[start : start + _BLOCK], lpips.device)
+        if part.shape[-1] > SIDE:  # smaller images are enlarged by `maps`
+            part = interpolate(part, (SIDE, SIDE), mode="area")
+        part = embed(lpips, part)
+        if not start:
             vectors = part.new_empty(len(images), part.shape[1])
-        vectors[block] = part
+        vectors[start : start + _BLOCK] = part
     vectors -= vectors.mean(0)  # smaller squares, less rounding
     squares = vectors.square().sum(1)
     table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
@@ -163,11 +162,3 @@ def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
     if isinstance(images, Tensor):
         return images.to(device)
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _resized(images: Tensor) -> Tensor:
-    if images.shape[-1] > SIDE:
-        return interpolate(images, (SIDE, SIDE), mode="area")
-    if images.shape[-1] < SIDE:
-        return interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return images

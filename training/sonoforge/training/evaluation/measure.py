@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +21,75 @@ from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import one_thread
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips
+from sonoforge.training.evaluation.metrics import EmbeddedSets, Figure, Task, Value, list_tasks, metric_settings
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
-from sonoforge.training.evaluation.spaces import Embedded, Space, embed_cached, open_space
-from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list_tasks, metric_settings
+from sonoforge.training.evaluation.spaces import Embedded, Space, embed_cached
 from sonoforge.training.progress import as_done
 
 log = logging.getLogger(__name__)
 
-SLOW = 10  # what costs seconds is repeated on a tenth of the halves
+SLOW = 10  # metrics that cost seconds are repeated on a tenth of the halves
 FEWEST_REPEATS = 5
 
 
+@dataclass(frozen=True, eq=False)
+class EvaluationProtocol:
+    """How sets are measured."""
+
+    metrics: tuple[str, ...]  # of `evaluate --metrics`, without the copy test
+    spaces: Sequence[Space]
+    lpips: Lpips | None
+    repeats: int  # halves for floors and intervals
+    seed: int  # of all draws
+    cache_folder: Path | None  # of embeddings; see `spaces.embed_cached`
+
+    def describe(self, real: ImageSet, fakes: int) -> Protocol:
+        """Return what figures of this many generated images against these real ones depend on.
+
+        Raises:
+            SonoforgeError: Too few images for two halves.
+        """
+        matched = matched_size(real.groups, fakes, self.repeats, self.seed)
+        draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
+        return make_protocol(real, fakes, self.spaces, draws, metric_settings(self.lpips))
+
+
+def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int) -> int:
+    """Return n, the number of images per set of all matched values and floors."""
+    return min(len(first) for first, _, _ in draw_halves(groups, fakes, repeats, seed))
+
+
+def measure_sets(
+    evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
+) -> tuple[list[MetricRow], list[Unmeasured], list[EmbeddedSets]]:
+    """Embed both sets in every space and measure every figure with its floor, showing progress.
+
+    Returns:
+        The figures, what could not be measured, and both sets in each space, in the evaluation's order.
+    """
+    pixels, cache = (real.pixels, fake.pixels), evaluation.cache_folder
+    embedded = [EmbeddedSets(space.short_name, *embed_both(space, *pixels, cache)) for space in evaluation.spaces]
+    tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
+    rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
+    return rows, [*unavailable, *failed], embedded
+
+
+def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> tuple[Embedded, Embedded]:
+    """Embed two sets (N, S, S, C) in one space, through the cache and with a progress bar."""
+    log.info("features: %s", space.name)
+    with progress_bar("embedding", len(real) + len(fake)) as advance:
+        first = embed_cached(space, real, cache, advance)
+        return first, embed_cached(space, fake, cache, lambda done, state: advance(len(real) + done, state))
+
+
 def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[MetricRow], list[Unmeasured]]:
-    """Take the figures of all tasks, with a progress bar, and list what the images do not allow to measure."""
+    """Measure all tasks, with a progress bar; list those for which the images do not suffice."""
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
     count = sum(rounds(task, repeats) for task in tasks)
-    # The halves are shared out among threads: a small product that is shared out once more takes ten times as long.
+    # The halves are shared out among threads: sharing out small products as well would take ten times as long.
     with one_thread(), threadpool_limits(1, "blas"), progress_bar("measuring", count) as advance:
 
         def tick(title: str) -> None:
@@ -61,135 +111,45 @@ def rounds(task: Task, repeats: int) -> int:
     return max(FEWEST_REPEATS, repeats // SLOW) if task.slow else repeats
 
 
-def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int) -> int:
-    """Return n, the number of images per set of all matched values and floors."""
-    return min(len(first) for first, _, _ in draw_halves(groups, fakes, repeats, seed))
-
-
 def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = lambda title: None) -> list[MetricRow]:
-    """Take the figures of one task on the full sets, then on halves; call ``tick`` with a title after each pair.
+    """Measure one task on the full sets, then on halves; call ``tick`` with a title after each pair.
 
     Raises:
-        SonoforgeError: Too few images for this figure, on the full sets or on halves.
+        SonoforgeError: Too few images for this metric, on the full sets or on halves.
     """
-    full = task.whole(task.fake, task.real) if task.whole else None
-    if full is None:
-        full = [(value, None, "") for value in task.function(task.fake, task.real)]
+    full = task.function(task.fake, task.real, True)
     halves = list(draw_halves(task.real.groups, len(task.fake.rows), rounds(task, repeats), seed))
 
-    def compare(drawn: tuple[Indices, Indices, Indices]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def compare(drawn: tuple[Indices, Indices, Indices]) -> tuple[Sequence[Value], Sequence[Value]]:
         first, second, fakes = drawn
         half = task.real.take(first)
-        return task.function(task.fake.take(fakes), half), task.function(task.real.take(second), half)
+        return task.function(task.fake.take(fakes), half, False), task.function(task.real.take(second), half, False)
 
     pairs = []
     for pair in as_done(compare, halves):
         pairs.append(pair)
         tick(task.figures[0].title)
-    matched, floor = ([pair[side] for pair in pairs] for side in (0, 1))
     size = len(halves[-1][0])
-    return [
-        _row(figure, task.space, own, size, [values[index] for values in matched], [values[index] for values in floor])
-        for index, (figure, own) in enumerate(zip(task.figures, full, strict=True))
-    ]
+    rows = []
+    for index, (figure, own) in enumerate(zip(task.figures, full, strict=True)):
+        matched, floor = ([pair[side][index].value for pair in pairs] for side in (0, 1))
+        rows.append(_row(figure, task.space, own, size, matched, floor))
+    return rows
 
 
-def _row(
-    figure: Figure,
-    space: str,
-    full: tuple[float, float | None, str],
-    size: int,
-    matched: list[float],
-    floor: list[float],
-) -> MetricRow:
-    value, standard_error, note = full
-    measured = summarise(value, matched, floor, more_is_better=figure.better == "high")
+def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float], floor: list[float]) -> MetricRow:
+    measured = summarise(full.value, matched, floor, more_is_better=figure.better == "high")
     ratios = [measured.ratio]
     if figure.better == "near":
-        ratios.append(summarise(value, matched, floor, more_is_better=True).ratio)
-    known = [ratio for ratio in ratios if ratio is not None]
-    row: Any = {
+        ratios.append(summarise(full.value, matched, floor, more_is_better=True).ratio)
+    row = {
         **figure._asdict(),
         "space": space,
         **measured._asdict(),
-        "ratio": max(known, default=None),
-        "standard_error": standard_error,
+        "ratio": max((ratio for ratio in ratios if ratio is not None), default=None),
+        "standard_error": full.standard_error,
         "n": size,
         "repeats": len(matched),
-        "note": note,
+        "note": full.note,
     }
-    found: MetricRow = row
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluationProtocol:
-    """What sets are measured with."""
-
-    metrics: tuple[str, ...]  # of `evaluate --metrics`; the copy test is not taken here
-    spaces: Sequence[Space]
-    lpips: Lpips | None
-    repeats: int  # halves for floors and intervals
-    seed: int  # of all draws
-    cache_folder: Path | None  # of embeddings; see `spaces.embed_cached`
-
-    def describe(self, real: ImageSet, fakes: int) -> Protocol:
-        """Return what figures of this many generated images against these real ones depend on.
-
-        Raises:
-            SonoforgeError: Too few images for two halves.
-        """
-        matched = matched_size(real.groups, fakes, self.repeats, self.seed)
-        draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
-        return make_protocol(real, fakes, self.spaces, draws, metric_settings(self.lpips))
-
-
-def measure_sets(
-    evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
-) -> tuple[list[MetricRow], list[Unmeasured], list[EmbeddedSets]]:
-    """Embed both sets in every space and take every figure, with its floor; progress bars show how far it is.
-
-    Returns:
-        The figures, what could not be measured, and both sets in each space, in the evaluation's order.
-    """
-    pixels, cache = (real.pixels, fake.pixels), evaluation.cache_folder
-    embedded = [EmbeddedSets(space.short_name, *embed_both(space, *pixels, cache)) for space in evaluation.spaces]
-    tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
-    rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
-    return rows, [*unavailable, *failed], embedded
-
-
-def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> tuple[Embedded, Embedded]:
-    """Embed two sets (N, S, S, C) in one space, through the cache and with a progress bar."""
-    log.info("features: %s", space.name)
-    with progress_bar("embedding", len(real) + len(fake)) as advance:
-        first = embed_cached(space, real, cache, advance)
-        return first, embed_cached(space, fake, cache, lambda done, state: advance(len(real) + done, state))
-
-
-def open_spaces(
-    choices: Sequence[str], weights: str, device: str, flags: tuple[str, str] = ("--features", "--weights")
-) -> list[Space]:
-    """Open feature spaces; the weights file belongs to the one that takes it.
-
-    Args:
-        choices: Of `spaces.CHOICES`.
-        weights: File of the one network among them; empty for downloads.
-        device: Of torch networks.
-        flags: The two options, for messages.
-
-    Raises:
-        SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
-    """
-    takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
-    if not choices or len(set(choices)) != len(choices):
-        raise SonoforgeError(f"{flags[0]}: found {','.join(choices) or 'nothing'}, expected different feature spaces")
-    if weights and not takers:
-        raise SonoforgeError(
-            f"{flags[1]}: found {weights}, but no feature space among {','.join(choices)} takes weights; leave it out"
-        )
-    if weights and len(takers) > 1:
-        raise SonoforgeError(
-            f"{flags[1]}: found {len(takers)} feature spaces that take weights, expected one; measure each separately"
-        )
-    return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
+    return cast(MetricRow, row)

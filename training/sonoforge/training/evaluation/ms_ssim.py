@@ -3,16 +3,15 @@
 Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003, as a measure of
 a generator's variety since Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML
 2017, section 4.3: the higher the mean over pairs of generated images, the fewer different images there are.  It has a
-meaning only beside the same figure of the real images.  It sees no difference of quality, and a training that collapsed
-to several images shows less than one that collapsed to one.
+meaning only beside the same figure of the real images.  It does not measure quality, and shows a collapse to several
+images less than a collapse to one.
 
 The computation is torchmetrics' own: Gaussian window of 11 pixels and deviation 1.5, K1 0.01, K2 0.03, halved in size
-from scale to scale by 2x2 averages; contrast and structure over whole windows only; at the coarsest scale luminance as
-well, there with reflected borders; channels averaged within each scale; negative averages, which have no fractional
-power, taken as 0.
+from scale to scale by 2x2 averages; contrast and structure over whole windows only, luminance at the coarsest scale
+with reflected borders; channels averaged within each scale; negative averages, which have no fractional power, are 0.
 
-Five scales need images of 176 pixels.  Smaller ones are compared at as many of the finest scales as leave a whole
-window at the coarsest, their weights rescaled to sum to 1.  So figures of different image sizes do not compare.
+Five scales need images of 176 pixels.  Smaller ones are compared at the finest scales that leave a whole window at the
+coarsest, with weights rescaled to sum to 1.  So figures of different image sizes are not comparable.
 """
 
 import math
@@ -32,11 +31,11 @@ _BLOCK = 32  # pairs at a time
 
 
 class MsSsim(NamedTuple):
-    """A mean similarity and the protocol it was measured under."""
+    """A mean similarity and how it was measured."""
 
     value: float  # mean over pairs, 0 to 1; 1 for one image repeated
-    standard_error: float  # of `value`, by the jackknife over images; how far it would move with other images
-    pairs: int  # number of different pairs that were compared
+    standard_error: float  # of `value`, by the jackknife over images
+    pairs: int  # number of compared pairs
     scales: int
 
 
@@ -44,28 +43,26 @@ def scale_weights(image_size: int) -> tuple[float, ...]:
     """Return the weights of the scales that images of this side allow.
 
     Their number k is the largest, up to 5, at which the coarsest scale still holds a window:
-    image_size // 2^(k - 1) >= 11, so 11, 22, 44, 88 and 176 pixels.  torchmetrics asks for 99 pixels for four.
+    image_size // 2^(k - 1) >= 11, so 11, 22, 44, 88 and 176 pixels.  torchmetrics requires 99 pixels for four.
 
     Raises:
         SonoforgeError: Smaller than the window.
     """
     if image_size < WINDOW:
         raise SonoforgeError(
-            f"MS-SSIM: found images of {image_size} pixels, expected at least {WINDOW} (its window); "
-            "leave this metric out"
+            f"MS-SSIM: images of {image_size} pixels are smaller than its window of {WINDOW}; leave this metric out"
         )
-    scales = max(k for k in range(1, len(WEIGHTS) + 1) if _allowed(image_size, k))
+    # The second and third conditions are torchmetrics' own.
+    scales = max(
+        k
+        for k in range(1, len(WEIGHTS) + 1)
+        if image_size >> (k - 1) >= WINDOW and image_size // max(1, k - 1) ** 2 >= WINDOW and image_size >= 2**k
+    )
     return tuple(weight / sum(WEIGHTS[:scales]) for weight in WEIGHTS[:scales])
 
 
-def _allowed(image_size: int, scales: int) -> bool:
-    """Whether the coarsest scale holds a window, and torchmetrics takes the images."""
-    accepted = image_size // max(1, scales - 1) ** 2 >= WINDOW and image_size >= 2**scales
-    return image_size >> (scales - 1) >= WINDOW and accepted
-
-
 def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) -> MsSsim:
-    """Compare random pairs, none twice, of different images (N, S, S, C) uint8 of one set; all where there are no more.
+    """Compare random pairs of different images (N, S, S, C) uint8 of one set, at most all pairs, none twice.
 
     About 5 ms for a pair of grey images of 128 pixels on one core.
 
@@ -74,17 +71,20 @@ def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) ->
     """
     if len(images) < 3 or pairs < 1:
         raise SonoforgeError(
-            f"MS-SSIM: found {len(images)} images and {pairs} pairs, expected at least 3 images and 1 pair"
+            f"MS-SSIM: {len(images)} images and {pairs} pairs; at least 3 images and 1 pair are needed"
         )
     weights = scale_weights(images.shape[1])
     first, second = draw_pairs(len(images), pairs, seed)
-    values = np.concatenate(
-        [
-            pair_ms_ssim(images[first[start : start + _BLOCK]], images[second[start : start + _BLOCK]])
-            for start in range(0, len(first), _BLOCK)
-        ]
-    )
-    error = _jackknife_error(values, first, second, len(images))
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(first), _BLOCK)]
+    values = np.concatenate([pair_ms_ssim(images[first[block]], images[second[block]]) for block in blocks])
+    # The jackknife leaves out each image with all its pairs (Arvesen, Ann. Math. Statist. 40, 1969), on the wide side.
+    sums, numbers = np.zeros(len(images)), np.zeros(len(images))
+    for side in (first, second):
+        np.add.at(sums, side, values)
+        np.add.at(numbers, side, 1)
+    left = len(values) - numbers
+    without = (values.sum() - sums)[left > 0] / left[left > 0]
+    error = math.sqrt((len(without) - 1) * float(np.var(without)))
     return MsSsim(float(values.mean()), error, len(first), len(weights))
 
 
@@ -107,27 +107,10 @@ def pair_ms_ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
 
 
 def draw_pairs(count: int, pairs: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw pairs (i, j), 0 <= i < j < count, no pair twice; all of them where there are no more.
-
-    Returns:
-        The i and the j, each (P,) int64, P = min(pairs, count (count - 1) / 2).
-    """
+    """Draw pairs (i, j), 0 <= i < j < count, none twice: the i and the j, (P,) int64 with P at most ``pairs``."""
     available = count * (count - 1) // 2
     rng = np.random.default_rng(derive_seed(seed, "image pairs"))
     number = np.sort(rng.choice(available, min(pairs, available), replace=False))
     # Pair (i, j) has the number j (j - 1) / 2 + i.
     second = ((1 + np.sqrt(1 + 8 * number)) // 2).astype(np.int64)
     return number - second * (second - 1) // 2, second
-
-
-def _jackknife_error(
-    values: NDArray[np.float64], first: NDArray[np.int64], second: NDArray[np.int64], count: int
-) -> float:
-    """Leave out each image with all its pairs (Arvesen, Ann. Math. Statist. 40, 1969); errs on the wide side."""
-    sums, numbers = np.zeros(count), np.zeros(count)
-    for side in (first, second):
-        np.add.at(sums, side, values)
-        np.add.at(numbers, side, 1)
-    left = len(values) - numbers
-    without = (values.sum() - sums)[left > 0] / left[left > 0]
-    return math.sqrt((len(without) - 1) * float(np.var(without)))

@@ -1,11 +1,10 @@
-"""What an evaluation's figures depend on beside the generated images, and the refusal to compare where that differs.
+"""What an evaluation's figures depend on besides the generated images; evaluations are compared only if it is equal.
 
-FID and its kin move with the number of images, the resize filter, the network and the real images, by more than
+The number of images, the resize filter, the network and the real images move FID and similar metrics more than
 generators differ (Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022;
-Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).  So two evaluations
-stand in one table only if their protocols are equal, item by item.
+Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).
 
-A protocol is plain JSON: it holds nothing of the generated images but their number, and no free text such as paths.
+A protocol is plain JSON; of the generated images it holds their number alone, and it has no free text such as paths.
 """
 
 import hashlib
@@ -31,12 +30,17 @@ _SHOWN = 60  # characters of a value in a message
 def make_protocol(
     real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Mapping[str, int], settings: Mapping[str, Any]
 ) -> Protocol:
-    """Collect what the figures depend on; ``settings`` are those of the metrics, by name.
+    """Collect everything the figures depend on.
 
-    Draws are ``matched``, images per set, ``repeats``, pairs of halves, and ``seed``, also that of all other draws.
+    Args:
+        real: The real images.
+        fakes: Number of generated images.
+        spaces: Feature spaces.
+        draws: ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed`` (of all draws).
+        settings: Of the metrics, by name.
     """
     side, channels = real.pixels.shape[2:]
-    values = {  # what a reader understands comes first: the first difference is the one that is named
+    values = {  # most readable items first, as messages name the first difference
         "number of real images": len(real),
         "number of generated images": fakes,
         "image size": side,
@@ -47,7 +51,7 @@ def make_protocol(
         "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
         "spaces": [dict(space.protocol) for space in spaces],
         **settings,
-        # Without what follows a plus sign: a torch build for a CPU and one for a GPU are one version.
+        # Without the part after a plus sign: CPU and GPU builds of torch are one version.
         "versions": {name: found.partition("+")[0] for name, found in package_versions(_PACKAGES).items()},
     }
     protocol: Protocol = plain(values)
@@ -60,10 +64,7 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read what an evaluation wrote, from its run folder or the ``results.json`` in it.
-
-    Returns:
-        The results, and ``run``: where they were read.
+    """Read the results of an evaluation from its run folder or the ``results.json`` in it; ``run`` is the path.
 
     Raises:
         SonoforgeError: Missing, not JSON, of another verb, or changed since.
@@ -77,41 +78,33 @@ def read_result(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         said = reason(error)
-        raise SonoforgeError(f"{file}: found no readable JSON ({said}); run sonoforge evaluate again") from error
-    if not _is_evaluation(values):
+        raise SonoforgeError(f"{file}: not readable JSON ({said}); run sonoforge evaluate again") from error
+    kinds = {"protocol": dict, "protocol_id": str, "fake": dict, "metrics": list}
+    if (
+        not isinstance(values, dict)
+        or not all(isinstance(values.get(key), kind) for key, kind in kinds.items())
+        or not all(isinstance(row, dict) and {"name", "space", "value"} <= set(row) for row in values["metrics"])
+    ):
         raise SonoforgeError(
-            f"{file}: found no results of sonoforge evaluate, expected protocol, protocol_id and metrics; name its run"
+            f"{file}: not results of sonoforge evaluate, which have protocol, protocol_id and metrics; name its run"
         )
     if protocol_id(values["protocol"]) != values["protocol_id"]:
-        raise SonoforgeError(
-            f"{file}: its protocol is not the one of its protocol_id, so it was changed; run sonoforge evaluate again"
-        )
+        raise SonoforgeError(f"{file}: protocol does not match protocol_id; run sonoforge evaluate again")
     return {**values, "run": str(path)}
-
-
-def _is_evaluation(values: Any) -> bool:
-    return (
-        isinstance(values, dict)
-        and isinstance(values.get("protocol"), dict)
-        and isinstance(values.get("protocol_id"), str)
-        and isinstance(values.get("fake"), dict)
-        and isinstance(values.get("metrics"), list)
-        and all(isinstance(row, dict) and {"name", "space", "value"} <= set(row) for row in values["metrics"])
-    )
 
 
 def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compare evaluations of one protocol, at least two from `read_result`, side by side.
 
     Returns:
-        A row for each, in their order: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's own
-        row for each figure, by its name, with its space where a name has several; None where it was not measured.
+        For each, in their order: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's row for
+        each figure, by name, and space where a name has several; None where it was not measured.
 
     Raises:
-        SonoforgeError: Fewer than two, or protocols that differ; names the first item that does.
+        SonoforgeError: Fewer than two, or protocols that differ; names the first difference.
     """
     if len(results) < 2:
-        raise SonoforgeError(f"compare: found {len(results)} evaluation, expected at least two, RUN,RUN")
+        raise SonoforgeError("compare: give at least two evaluations, RUN,RUN")
     first = results[0]
     for other in results[1:]:
         for item, here, there in _differences(first["protocol"], other["protocol"]):
@@ -124,16 +117,12 @@ def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = [name for name, _ in keys]
     titles = {key: key[0] if names.count(key[0]) == 1 else f"{key[0]} in {key[1]}" for key in keys}
     return [
-        {
-            "run": result["run"],
-            "fake": result["fake"],
-            "metrics": {titles[key]: table.get(key) for key in keys},
-        }
+        {"run": result["run"], "fake": result["fake"], "metrics": {titles[key]: table.get(key) for key in keys}}
         for result, table in zip(results, tables, strict=True)
     ]
 
 
-_ABSENT = object()  # stands for an item that one of two protocols does not have
+_ABSENT = object()  # an item that one of two protocols lacks
 
 
 def _differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -5,12 +5,13 @@ dimension, library.  Nothing is ever substituted for a space that cannot be open
 
 Published FID and KID are in ``inception``.  No other space gives figures that may stand beside them.
 
-Where the user names none, it is never one that does not know this kind of image.  The shipped bundle needs neither
-torch's networks nor a download, but it has seen breast ultrasound alone.  Whether it knows some images, its own trust
-tells, see `trust.LEAST_KNOWN`.
+Where the user names none, the shipped bundle's space is used only for images that it recognises (`trust.LEAST_KNOWN`):
+it needs neither torch's networks nor a download, but was trained on breast ultrasound alone.
 
-The same image gives the same vector, to the last bit on one device, whatever it is embedded with: batches are always
-of one size, the last filled up.  So vectors may be cached and mixed with new ones.
+On one device an image always gives the same vector, to the last bit: batches have one size, the last is padded.  So
+vectors can be cached, in files of up to 512 images.  A file's name is a hash of everything its vectors depend on
+(network, weights, resize, library, device; shape and pixels of the images).  An interrupted run keeps its finished
+files; a damaged file is made again.
 """
 
 import functools
@@ -53,7 +54,7 @@ IMAGENET_NETWORKS = {
 }
 CHOICES = ("inception", *IMAGENET_NETWORKS, "bundle", "bundle:PATH", "pixels")
 BUNDLE, NEUTRAL, PLAIN = "bundle", "mobilenetv2-imagenet", "pixels"
-SAMPLED = 60  # images that are judged: a second on one core
+SAMPLED = 60  # images that a choice of space looks at: a second on one core
 
 _BATCH = {"cpu": 8, "cuda": 64}
 _MOST_THREADS = 8  # more wait for each other on batches of 8 images
@@ -79,8 +80,7 @@ class Space:
     batch: int  # images computed together
     device: str = "cpu"  # `cpu` or `cuda`: rounding differs between them
     cached: bool = True  # whether vectors are worth caching
-    # Whether every batch is filled up; otherwise a vector's last bits depend on the size of its batch.
-    filled: bool = True
+    filled: bool = True  # whether batches are padded; otherwise a vector's last bits depend on the size of its batch
 
     @property
     def short_name(self) -> str:
@@ -106,10 +106,9 @@ class Space:
         for first in range(0, len(images), self.batch):
             block = images[first : first + self.batch]
             filling = self.batch - len(block) if self.filled else 0
-            features, probabilities = self.run(np.concatenate([block, np.repeat(block[-1:], filling, axis=0)]))
-            parts.append(
-                Embedded(features[: len(block)], None if probabilities is None else probabilities[: len(block)])
-            )
+            padded = self.run(np.concatenate([block, np.repeat(block[-1:], filling, axis=0)]))
+            chances = padded.probabilities
+            parts.append(Embedded(padded.features[: len(block)], None if chances is None else chances[: len(block)]))
             if progress is not None:
                 progress(first + len(block), None)
         return joined(parts)
@@ -149,9 +148,32 @@ def open_space(choice: str, weights: str | Path | None = None, device: torch.dev
     if kind == "bundle":
         return _bundle(path)
     file, target = (None if weights is None else Path(weights)), torch.device(device)
-    if kind == "inception":
-        return _inception(file, target)
-    return _imagenet(kind, file, target)
+    return _inception(file, target) if kind == "inception" else _imagenet(kind, file, target)
+
+
+def open_spaces(
+    choices: Sequence[str], weights: str, device: str, flags: tuple[str, str] = ("--features", "--weights")
+) -> list[Space]:
+    """Open feature spaces; the weights file belongs to the one that takes it.
+
+    Args:
+        choices: Of `CHOICES`.
+        weights: File for the one network among them; empty for downloads.
+        device: Of torch networks.
+        flags: The two options, for messages.
+
+    Raises:
+        SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
+    """
+    takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
+    if not choices or len(set(choices)) != len(choices):
+        raise SonoforgeError(f"{flags[0]}: {','.join(choices) or 'empty'}; give different feature spaces")
+    if weights and len(takers) != 1:
+        raise SonoforgeError(
+            f"{flags[1]}: {len(takers)} of the feature spaces {','.join(choices)} take weights ({weights} is for one); "
+            + ("measure each separately" if takers else "leave it out")
+        )
+    return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
 
 
 def _inception(weights: Path | None, device: torch.device) -> Space:
@@ -236,6 +258,14 @@ def _bundle(path: str) -> Space:
 
 
 def _pixels() -> Space:
+
+    def flatten(images: Pixels) -> Embedded:
+        values = images.astype(np.float64) / 255
+        if images.shape[1] > _PIXELS_SIDE:
+            shares = area_shares(images.shape[1], _PIXELS_SIDE)
+            values = np.einsum("ij,njkc,lk->nilc", shares, values, shares, optimize=True)
+        return Embedded(values.reshape(len(values), -1).astype(np.float32), None)
+
     protocol = {
         "space": "pixels",
         "weights": "none",
@@ -244,37 +274,28 @@ def _pixels() -> Space:
         "dimension": "side x side x channels",
         "library": f"numpy {np.__version__}",
     }
-    return Space("pixels (no network)", protocol, _flatten, _BATCH["cuda"], cached=False)
-
-
-def _flatten(images: Pixels) -> Embedded:
-    values = images.astype(np.float64) / 255
-    if images.shape[1] > _PIXELS_SIDE:
-        shares = area_shares(images.shape[1], _PIXELS_SIDE)
-        values = np.einsum("ij,njkc,lk->nilc", shares, values, shares, optimize=True)
-    return Embedded(values.reshape(len(values), -1).astype(np.float32), None)
+    return Space("pixels (no network)", protocol, flatten, _BATCH["cuda"], cached=False)
 
 
 def _full_precision() -> Any:
-    """Convolve on a GPU in float32 proper (cuDNN would round to 10 bits by itself) and by repeatable algorithms."""
+    """Use true float32 (cuDNN would round to 10 bits) and repeatable algorithms on a GPU."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: str = "") -> str:
-    """Return the name of a feature space that suits the real images.
+    """Return the name of a feature space that suits the real images, and log the choice.
 
-    That is the shipped bundle's where it knows them, else the ImageNet MobileNetV2's where torch has downloaded its
-    weights before; the choice is logged.
+    The shipped bundle's where it recognises them, else the ImageNet MobileNetV2's where torch has its weights already.
 
     Args:
-        images: (H, W, C) uint8 each, not smaller than the network sees them if they can be had so: it takes what is
-            blurred for another kind of image.
+        images: (H, W, C) uint8 each, if possible not smaller than the network's input: it mistakes blurred images for
+            another kind.
         source: What they are, for messages.
         option: The option that names a space, for messages.
-        otherwise: The space to take where none suits them; empty: that is refused.
+        otherwise: The space to use if neither suits; empty raises an error instead.
 
     Raises:
-        SonoforgeError: The bundle does not know them, and the ImageNet weights are not there.
+        SonoforgeError: The bundle does not recognise them, and the ImageNet weights are missing.
     """
     known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
     if known >= trust.LEAST_KNOWN:
@@ -294,23 +315,20 @@ def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: 
         )  # fmt: skip
         return otherwise
     raise SonoforgeError(
-        f"{source}: found no feature space that suits them: {why}; give {option} {NEUTRAL} (a download of 14 MB, or a "
+        f"{source}: no feature space suits these images: {why}; give {option} {NEUTRAL} (a download of 14 MB, or a "
         "weights file), inception (the published one), bundle:PATH (a bundle of your own), pixels (no network), or "
         "bundle all the same"
     )
 
 
 def kind_of(images: Pixels, among: NDArray[np.int64]) -> str:
-    """Return the kind of those images (N, S, S, C) that are at these indices.
-
-    It is breast ultrasound where the shipped bundle knows enough of some of them.
-    """
+    """Return the kind of the images (N, S, S, C) at these indices: breast ultrasound if the bundle recognises them."""
     known = known_share([images[index] for index in among[evenly_spaced(len(among), SAMPLED)]])
     return BREAST_ULTRASOUND if known >= trust.LEAST_KNOWN else OTHER
 
 
 def known_share(images: Sequence[Pixels]) -> float:
-    """Return the share of images that the shipped bundle takes for images of the kind that it was trained on."""
+    """Return the share of images that the shipped bundle takes for its own kind."""
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this alone
 
     classifier = Classifier()
@@ -324,7 +342,7 @@ _CHUNK = 512  # images a file: what an interrupted run loses at most; whole batc
 def embed_cached(
     space: Space, images: Pixels, cache_folder: Path | None = None, progress: Advance | None = None
 ) -> Embedded:
-    """Embed images as ``space.embed`` does, or read the vectors of these very images from an earlier time.
+    """Embed images as ``space.embed`` does, or read their vectors from the cache.
 
     Raises:
         SonoforgeError: A file cannot be written.
@@ -340,29 +358,21 @@ def embed_cached(
             if progress is not None:
                 progress(first + done, state)
 
-        path = folder / f"{_key(space, chunk)}.bin"
-        part = _read(path)
+        digest = hashlib.sha256(f"{space.identity} {chunk.shape}".encode())
+        digest.update(np.ascontiguousarray(chunk).data)
+        path = folder / f"{digest.hexdigest()}.bin"
+        part = _read_embedded(path)
         if part is None:
             part = space.embed(chunk, advance)
-            _write(path, part)
+            tables = [table for table in part if table is not None]
+            write_checked(path, (table.astype("<f4") for table in tables), [table.shape for table in tables])
         else:
             advance(len(chunk), None)
         parts.append(part)
     return joined(parts)
 
 
-def _key(space: Space, images: Pixels) -> str:
-    digest = hashlib.sha256(f"{space.identity} {images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return digest.hexdigest()
-
-
-def _write(path: Path, embedded: Embedded) -> None:
-    tables = [table for table in embedded if table is not None]
-    write_checked(path, (table.astype("<f4") for table in tables), [table.shape for table in tables])
-
-
-def _read(path: Path) -> Embedded | None:
+def _read_embedded(path: Path) -> Embedded | None:
     found = read_checked(path)
     if found is None:
         return None

@@ -3,18 +3,17 @@
 A metric's matched value (mean and 95 % interval over the draws) *stands* in one of three ways to its floor (the 95 %
 interval of real against real at the same number of images):
 
-- ``within``: the mean is in the floor's interval or on its good side: indistinguishable from real images;
+- ``within``: the mean is in the floor's interval or on its good side, indistinguishable from real images;
 - ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
 - ``outside``: the whole matched interval is on the bad side.
 
-Realistic: the kernel distance (KID) decides, because it alone among the usual distances is unbiased at small
-numbers; a linear probe that tries to tell the sets apart is the second voice.  Diverse: recall and coverage decide;
-similarity or distance between pairs of generated images is the second voice.  The answer is ``no`` if everything that
-decides is outside, ``yes`` if nothing of either voice is unclear or outside, otherwise ``partly``.  Copied: the
-copy test decides (p below 0.05: ``yes``; more than expected by chance: ``partly``), and data-copying in bulk is the
-second voice (``partly``).  ``no`` stands for the kinds of copies alone that the test finds when they are planted; where
-it finds none, the answer is ``unknown``.  With fewer than `FEW` images, finding nothing means little, and the answer is
-``unknown``.
+Realistic: the kernel distance (KID) decides, as the only common distance that is unbiased for few images; a linear
+probe that tries to tell the sets apart is the second voice.  Diverse: recall and coverage decide; similarity or
+distance between pairs of generated images is the second voice.  The answer is ``no`` if every deciding metric is
+outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p below 0.05:
+``yes``; more than expected by chance: ``partly``), and data-copying in bulk is the second voice (``partly``).  ``no``
+covers only the kinds of copies that the test finds when they are planted; if it finds none, the answer is ``unknown``.
+With fewer than `FEW` images, finding nothing means little, and the answer is ``unknown``.
 """
 
 import math
@@ -34,7 +33,7 @@ COPYING_Z = -3.0
 """Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
 SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips_pairs")}
-"""Names of the metrics that decide, and of those that are the second voice."""
+"""Metrics that decide, and metrics that are the second voice."""
 _SIMILARITY = "ms_ssim"  # larger means more alike; of the other pairwise figures smaller does
 _NO_BREAK = "\u00a0"
 
@@ -74,14 +73,14 @@ def meaning(row: MetricRow) -> str:
 
 
 def judge(metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None) -> dict[str, Answer]:
-    """Answer `QUESTIONS` by the rules at the top of this file; ``n`` is the number of images per set."""
+    """Answer `QUESTIONS` by the rules above; ``n`` is the number of images per set."""
     return {"realistic": _realistic(metrics, n), "diverse": _diverse(metrics, n), "copied": _copied(copies)}
 
 
 def warnings(
     metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None, given: Sequence[str] = ()
 ) -> list[str]:
-    """List the bad news that a reader must see first: those given, collapse, copies, few images."""
+    """List the bad news that a reader must see first: the given warnings, collapse, copies, few images."""
     found = list(given)
     for row in metrics:
         value, real = row["matched"], row["floor"]
@@ -95,12 +94,12 @@ def warnings(
     if copies and copies["p_value"] < LEVEL:
         found.append(
             f"Copies found: {copies['copies']} of {counted(copies['images'], 'generated image')} match a "
-            "training image. Images of patients may be among them: do not pass them on as anonymous."
+            "training image. Patients' images may be among them: do not share them as anonymous."
         )
     if n is not None and n < FEW:
         found.append(
-            f"Few images: every comparison rests on {counted(n, 'image')} per set. A difference that is "
-            "found counts even so; one that is not found may still be there."
+            f"Few images: every comparison rests on {counted(n, 'image')} per set. A difference that is found still "
+            "counts; one that is not found may exist."
         )
     return found
 
@@ -134,7 +133,7 @@ def _unmeasured(what: str) -> Answer:
     return Answer(
         answer="unknown",
         headline="Not measured",
-        text=f"{what} was not measured, or there were too few real images to split them into halves.",
+        text=f"{what} was not measured, or there were too few real images to split into halves.",
         figure=what,
         value=MISSING,
         detail="",
@@ -150,7 +149,7 @@ def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
         "yes": f"Indistinguishable from real images by these measures, at {n} images per set",
         "no": "No: they can be told apart from real images",
         "partly": "In part: the measures disagree, or are not clear",
-        "unknown": f"Cannot be said: no difference found, but with only {n} images per set",
+        "unknown": f"Unknown: no difference found, but with only {n} images per set",
     }[answer]
     sentences = []
     for row in kids:
@@ -159,7 +158,7 @@ def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
         sentences.append(
             f"In the features of {row['space'] or 'the images'}, {row['title']} is {measured}; two halves of the real "
             f"images score up to {figure(row['floor_high'])}. So generated images are {distance} from real ones than "
-            "real ones are from each other."
+            "real ones from each other."
         )
     if probes:
         row = _worst(probes)
@@ -170,8 +169,8 @@ def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
         )
     if answer != "no":
         sentences.append(
-            "The networks that compare the images do not read anatomy: whether a generated image makes medical sense "
-            "is for a specialist to judge."
+            "The networks that compare the images do not read anatomy: only a specialist can judge whether a generated "
+            "image makes medical sense."
         )
     row = _worst(kids)
     return Answer(
@@ -196,7 +195,7 @@ def _diverse(metrics: Sequence[MetricRow], n: int | None) -> Answer:
         "yes": f"As varied as real images by these measures, at {n} images per set",
         "no": "No: much of the real images' variety is missing",
         "partly": "In part: some of the real images' variety is missing, or not clearly present",
-        "unknown": f"Cannot be said: nothing found missing, but with only {n} images per set",
+        "unknown": f"Unknown: nothing found missing, but with only {n} images per set",
     }[answer]
     sentences = [
         f"{full_name(row)}: {share(row['matched'], 0)} of real images have a generated one nearby; among real images "
@@ -207,7 +206,7 @@ def _diverse(metrics: Sequence[MetricRow], n: int | None) -> Answer:
         sentences.append(f"Generated images are more alike than real ones ({listed([row['title'] for row in alike])}).")
     elif pairwise and answer in ("no", "partly"):
         sentences.append(
-            "Among themselves they are no more alike than real images, so they may lie beside the real ones rather "
+            "They are no more alike among themselves than real images, so they may lie beside the real ones rather "
             "than repeat each other."
         )
     row = _worst(deciding)
@@ -234,24 +233,7 @@ def _copied(copies: CopyResult | None) -> Answer:
     in_bulk = z is not None and z < COPYING_Z
     held = [row["kind"] for row in copies["recall"] if row["holds"]]
     missed = [row["kind"] for row in copies["recall"] if not row["holds"]]
-    if copies["p_value"] < LEVEL:
-        answer, headline = "yes", f"Yes: {flagged} of {images} generated images match a training image"
-    elif copies["memorised"] > 0:
-        answer = "partly"
-        headline = f"Perhaps: {flagged} of {images} generated images match a training image; chance may explain it"
-    elif in_bulk:
-        answer, headline = (
-            "partly",
-            "In part: no image stands out, but as a whole they are too close to training images",
-        )
-    elif images < FEW:
-        answer, headline = "unknown", f"Cannot be said: no copies found, but among only {counted(images, 'image')}"
-    elif not held:
-        answer, headline = "unknown", "Cannot be said: the test does not find copies of such images"
-    else:
-        answer, headline = "no", f"No sign of copies beyond chance among {counted(images, 'generated image')}"
-        if missed:
-            headline += f"; cannot say for {len(missed)} of {len(held) + len(missed)} kinds of copies"
+    answer, headline = _copy_headline(copies, held, missed, in_bulk=in_bulk)
     source = "training images matched with other groups (no held-out images were given)"
     if copies["calibration"] == HELD_OUT:
         source = "real images that were not trained on"
@@ -266,10 +248,21 @@ def _copied(copies: CopyResult | None) -> Answer:
         sentences.append(f"As a whole they are {side} real images are (data-copying z {figure(z)}).")
     if answer != "yes":
         sentences.append(f"With this number of images, a share of up to {share(copies['high'])} cannot be ruled out.")
+    found, planted = (sum(row[name] for row in copies["recall"]) for name in ("found", "planted"))
+    if planted:
+        sentences.append(f"Of all planted copies, the test finds {found} of {planted}.")
+    if held:
+        sentences.append(
+            f"The answer holds for {listed(held, len(held))}: at least {share(STANDS, 0)} of such copies, made of the "
+            "training images at this size, were found."
+        )
+    if missed:
+        failed = [f"{row['kind']} ({row['found']} of {row['planted']})" for row in copies["recall"] if not row["holds"]]
+        sentences.append(f"Other copies may go unnoticed: {listed(failed, len(failed))} were found.")
     return Answer(
         answer=answer,
         headline=headline,
-        text=" ".join([*sentences, *_kinds(copies)]),
+        text=" ".join(sentences),
         figure="Generated images that match a training image above the threshold",
         value=share(copies["share"]),
         detail=f"{flagged} of {images}; 95{_NO_BREAK}% interval {share(copies['low'])} to {share(copies['high'])}; "
@@ -277,17 +270,22 @@ def _copied(copies: CopyResult | None) -> Answer:
     )
 
 
-def _kinds(copies: CopyResult) -> list[str]:
-    """Say for which kinds of copies the test speaks: of copies planted in the training images, it finds nearly all."""
-    held = [row["kind"] for row in copies["recall"] if row["holds"]]
-    missed = [f"{row['kind']} ({row['found']} of {row['planted']})" for row in copies["recall"] if not row["holds"]]
-    found, planted = (sum(row[name] for row in copies["recall"]) for name in ("found", "planted"))
-    sentences = [f"Of copies of all kinds, planted to test the test, it finds {found} of {planted}."] if planted else []
-    if held:
-        sentences.append(
-            f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at "
-            f"this size, at least {share(STANDS, 0)} were found."
+def _copy_headline(copies: CopyResult, held: list[str], missed: list[str], *, in_bulk: bool) -> tuple[str, str]:
+    images, flagged = copies["images"], copies["copies"]
+    if copies["p_value"] < LEVEL:
+        return "yes", f"Yes: {flagged} of {images} generated images match a training image"
+    if copies["memorised"] > 0:
+        return (
+            "partly",
+            f"Perhaps: {flagged} of {images} generated images match a training image; chance may explain it",
         )
+    if in_bulk:
+        return "partly", "In part: no image stands out, but as a whole they are too close to training images"
+    if images < FEW:
+        return "unknown", f"Unknown: no copies found, but among only {counted(images, 'image')}"
+    if not held:
+        return "unknown", "Unknown: the test does not find copies of such images"
+    headline = f"No sign of copies beyond chance among {counted(images, 'generated image')}"
     if missed:
-        sentences.append(f"It cannot say whether there are other copies: {listed(missed, len(missed))} were found.")
-    return sentences
+        headline += f"; unknown for {len(missed)} of {len(held) + len(missed)} kinds of copies"
+    return "no", headline

@@ -1,9 +1,9 @@
 """Checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
 
-``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two
-optimisers, the numbers that losses and regularisers carry along, and ``checkpoint.json`` (what was
-trained, how far, the hash of each file).  It is written under a temporary name, synced to disk and
-renamed; to be removed, it is first renamed back.  Nothing is ever unpickled.
+``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two optimisers, the
+numbers carried by losses and regularisers, and ``checkpoint.json`` (what was trained, how far, the hash of each file).
+It is written under a temporary name, synced to disk and renamed; before its removal it is renamed back.  Nothing is
+ever unpickled.
 """
 
 import dataclasses
@@ -34,15 +34,15 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What ``checkpoint.json`` says."""
+    """The content of ``checkpoint.json``."""
 
     step: int
     recipe: str
     architecture: str
     generator_options: dict[str, Any]  # arguments that build the generator
     image_channels: int  # channels that are image; those after them are masks
-    class_name: str  # class of the training images, or an empty string
-    classes: list[str]  # names of the classes that a label tells apart; empty without conditioning
+    class_name: str  # class of the training images; may be empty
+    classes: list[str]  # class names by label; empty without conditioning
     fingerprint: str  # hash of the training images as the networks saw them
     settings: dict[str, Any]  # the training's settings, as given
     # The recipe with the settings applied: every part and number.
@@ -51,22 +51,22 @@ class Description:
     kid: float | None = None  # kernel distance to the real images; None where it was not measured
     diversity: float | None = None  # of the samples, as a share of the real images'; None where it was not measured
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # sha256 of each file
-    # Names of what the masks are of, where there are some; empty, too, where there is one without a name.
+    # Names of the structures that the masks show; empty without masks, and for one without a name.
     structures: list[str] = dataclasses.field(default_factory=list)
-    images: str = ""  # `digest_of_images` of what it was trained on; empty: nobody knows
+    images: str = ""  # `digest_of_images` of the training images; empty: unknown
 
 
+# Metadata of each file of tensors: the ``images`` of its description, so that no other description fits.
 _IMAGES = "sonoforge.images"
-"""Of each file of tensors, the ``images`` of its description, so that another description does not fit them."""
 
 
 def digest_of_images(hashes: Collection[str]) -> str:
-    """Return the SHA-256 of the content hashes of some images, in whatever order; nothing where there are none."""
+    """Return the SHA-256 of the content hashes of some images, in any order; empty where there are none."""
     return hashlib.sha256("\n".join(sorted(set(hashes))).encode()).hexdigest() if hashes else ""
 
 
 def trained_on(checkpoint: Path) -> str:
-    """Return `digest_of_images` of what a checkpoint was trained on, as its description and its tensors say.
+    """Return `digest_of_images` of a checkpoint's training images, which its description and its tensors must agree on.
 
     Raises:
         SonoforgeError: They differ, or the file of the averaged generator is missing or damaged.
@@ -76,16 +76,16 @@ def trained_on(checkpoint: Path) -> str:
     with safe_open(path, "numpy") as file:
         said = str((file.metadata() or {}).get(_IMAGES, ""))
     if said != describe(checkpoint).images:
-        raise SonoforgeError(f"{checkpoint}: found tensors that were trained on other images than {DESCRIPTION} says")
+        raise SonoforgeError(f"{checkpoint}: its tensors were trained on other images than {DESCRIPTION} says")
     return said
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write a checkpoint's tensors, by name and file stem, and its description with their hashes; return its folder.
+    """Write a checkpoint's tensors, by file stem and name, and its description with their hashes; return its folder.
 
     Raises:
-        SonoforgeError: It could not be written, for example because the disk is full; checkpoints
-            written before are untouched.
+        SonoforgeError: It could not be written, for example because the disk is full; earlier checkpoints are
+        untouched.
     """
     final = folder / f"step-{description.step:08d}"
     hashes = {}
@@ -107,7 +107,7 @@ def describe(checkpoint: Path) -> Description:
     """Read ``checkpoint.json``.
 
     Raises:
-        SonoforgeError: It is missing, or no description of a checkpoint.
+        SonoforgeError: It is missing, or does not describe a checkpoint.
     """
     path = checkpoint / DESCRIPTION
     try:
@@ -117,7 +117,7 @@ def describe(checkpoint: Path) -> Description:
             f"{checkpoint}: found no {DESCRIPTION}, expected a checkpoint folder such as step-00001000"
         ) from None
     except (OSError, ValueError, TypeError) as error:
-        raise SonoforgeError(f"{path}: found no description of a checkpoint ({error}); use another one") from error
+        raise SonoforgeError(f"{path}: does not describe a checkpoint ({error}); use another one") from error
 
 
 def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
@@ -138,48 +138,45 @@ def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
     try:
         return load(content)
     except SafetensorError as error:
-        raise SonoforgeError(f"{path}: found no safetensors data ({error})") from error
+        raise SonoforgeError(f"{path}: not safetensors data ({error})") from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first; a warning names each that is not whole.
+    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first; a warning names each broken one.
 
-    Whole is one whose description can be read and whose files are all there.  Their hashes are checked when they are
-    read, see `load_state`.
+    A whole one has a readable description and all files; hashes are checked on reading, see `load_state`.
     """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir() and _is_whole(path))
+    whole = []
+    for path in sorted(folder.iterdir()):
+        if _NAME.fullmatch(path.name) and path.is_dir():
+            try:
+                missing = [f"found no {name}" for name in describe(path).files if not (path / name).is_file()]
+            except SonoforgeError as error:
+                missing = [str(error).removeprefix(f"{path}: ")]
+            if missing:
+                _warn_broken(path, missing[0])
+            else:
+                whole.append(path)
+    return whole
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        files = describe(checkpoint).files
-    except SonoforgeError as error:
-        _pass_over(checkpoint, str(error))
-        return False
-    missing = [name for name in files if not (checkpoint / name).is_file()]
-    if missing:
-        _pass_over(checkpoint, f"{checkpoint}: found no {missing[0]}")
-    return not missing
-
-
-@functools.cache
-def _pass_over(checkpoint: Path, reason: str) -> None:
-    """Warn once, however often the folder is listed."""
-    log.warning("%s: not a whole checkpoint, passed over (%s)", checkpoint, reason.removeprefix(f"{checkpoint}: "))
+@functools.cache  # once, however often the folder is listed
+def _warn_broken(checkpoint: Path, reason: str) -> None:
+    log.warning("%s: not a whole checkpoint, passed over (%s)", checkpoint, reason)
 
 
 def criterion(settings: Mapping[str, Any]) -> str:
-    """Name of the figure whose lowest value makes a checkpoint the best: ``kid`` where it is measured."""
+    """Name the figure whose lowest value makes a checkpoint the best: ``kid`` where it is measured."""
     return "kid" if "kid" in settings.get("metrics", ()) else "distance"
 
 
 def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint nearest to the real images, or None.
 
-    Nearest by KID, in a training without KID by `diversity.sliced_distance`.  A generator that repeats itself is
-    never the best, however near: samples below `COLLAPSE_FRACTION` of the real images' diversity veto it.
+    Distances are KID, in a training without KID `ticks.sliced_distance`.  A generator that repeats itself is never the
+    best: samples need `COLLAPSE_FRACTION` of the real images' diversity.
     """
     ranked = []
     for path in list_checkpoints(folder):
@@ -191,7 +188,7 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 
 def remove_old(folder: Path, keep: int, milestones: Collection[int] = ()) -> None:
-    """Remove all but the newest ``keep`` checkpoints, the best and those of these steps, and half-written ones."""
+    """Remove half-written checkpoints, and all but the newest ``keep``, the best and those of the milestones."""
     remove_leftovers(folder)
     best = best_checkpoint(folder)
     for path in list_checkpoints(folder)[:-keep]:
@@ -203,7 +200,7 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
     """Return a checkpoint folder, given itself or a run folder and ``last``, ``best`` or a step.
 
     Raises:
-        SonoforgeError: There is none, or not that one.
+        SonoforgeError: It does not exist.
     """
     if (path / DESCRIPTION).is_file():
         return path
@@ -232,7 +229,7 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
 
 
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
-    """Return the origin of generated images, as recorded in their manifest and in every file."""
+    """Return the origin of generated images, which their manifest and every file record."""
     about = describe(checkpoint)
     return {
         "synthetic": True,

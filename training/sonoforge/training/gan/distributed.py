@@ -1,4 +1,4 @@
-"""What the processes of one training exchange."""
+"""Exchange between the processes of one training."""
 
 import torch
 from lightning_fabric import Fabric
@@ -18,17 +18,17 @@ def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
 
 
 def any_process(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is set in any process: the same answer in all, so that none goes on alone."""
+    """Whether the flag is set in any process; all processes get the same answer."""
     if fabric.world_size == 1:
         return flag
     return bool(reduce_mean(fabric, torch.tensor(float(flag), device=fabric.device)) > 0)
 
 
 def average_gradients(fabric: Fabric, network: nn.Module) -> None:
-    """Make every process's gradients their mean.
+    """Replace every process's gradients by their mean.
 
-    Done by hand, once an update, because torch's DistributedDataParallel cannot be differentiated twice, as
-    gradient penalties need (as in the StyleGAN2 authors' code).
+    By hand, once an update: torch's DistributedDataParallel cannot be differentiated twice, as gradient penalties need
+    (the StyleGAN2 authors' code does the same).
     """
     if fabric.world_size == 1:
         return
@@ -36,7 +36,7 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
 
 
 def average_styles(fabric: Fabric, network: nn.Module) -> None:
-    """Make the running averages of a generator with styles (`ema.MOVING`) those of all processes."""
+    """Average the running averages of a generator with styles (`optimisers.MOVING`) over all processes."""
     if fabric.world_size == 1 or not has_styles(network):
         return
     _average(fabric, [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in MOVING])
@@ -49,20 +49,14 @@ def _average(fabric: Fabric, tensors: list[Tensor]) -> None:
     torch._foreach_copy_(tensors, [part.view_as(own) for part, own in zip(parts, tensors, strict=True)])
 
 
-# Batch normalisation over the batches of all processes.
-#
-# torch's own SyncBatchNorm runs on GPUs alone and cannot be differentiated twice.  This one is written in
-# differentiable operations, so it works with gloo on CPUs and under a gradient penalty as well.
-
-
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` whose mean and variance are those of all processes' images together.
+    """`torch.nn.BatchNorm2d` over the images of all processes, each of which holds the same number.
 
-    Every process must hold the same number of images.
+    torch's own SyncBatchNorm runs only on GPUs and cannot be differentiated twice.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) as `torch.nn.BatchNorm2d` would on the joined batch."""
+        """Normalise (N, C, H, W) as `torch.nn.BatchNorm2d` would normalise the joined batch."""
         if not self.training:
             return super().forward(images)
         values = images.float()
@@ -86,15 +80,13 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norm(network: nn.Module) -> None:
-    """Replace each `torch.nn.BatchNorm2d` in the network, in place; names and values of its state stay.
+    """Replace each `torch.nn.BatchNorm2d` by `SharedBatchNorm2d`, in place; the state keeps its names and values.
 
     Raises:
         SonoforgeError: Batch renormalisation, whose moving averages would differ between the processes.
     """
     if any(isinstance(module, BatchRenorm2d) for module in network.modules()):
-        raise SonoforgeError(
-            "norm: found batch-renorm on several devices, expected one; choose norm batch, or one device"
-        )
+        raise SonoforgeError("norm: found batch-renorm on several devices; choose norm batch, or one device")
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:

@@ -1,9 +1,9 @@
 """The one loop that trains every GAN recipe.
 
-Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run
-continued from a checkpoint repeats what the uninterrupted run would have done; on a CPU with one thread
-(``OMP_NUM_THREADS=1``) and the same versions, bit for bit.  With more threads no two runs promise the same last bits:
-torch's matrix library makes no such promise; ``training/studies/repeatability`` counts how often they differ.
+Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run continued from a
+checkpoint repeats the uninterrupted run; on a CPU with one thread (``OMP_NUM_THREADS=1``) and the same versions bit for
+bit.  With more threads torch's matrix library does not promise the same last bits:
+``training/studies/repeatability`` counts how often they differ.
 """
 
 import json
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.pixels import to_tensor
+from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.distributed import any_process, average_styles
@@ -40,7 +40,7 @@ from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 
-POLL_STEPS = 16  # with several processes, steps between two checks whether to stop: each makes a GPU wait
+POLL_STEPS = 16  # with several processes, steps between two stop checks: each makes a GPU wait
 
 
 def train_gan(
@@ -54,21 +54,22 @@ def train_gan(
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
-    Writes what `recorder.Recorder` lists.  Called again on a finished training of the same images and settings, it
-    returns at once.
+    Writes the files that `recorder.Recorder` lists.  Called again on a finished training of the same images and
+    settings, it returns at once.
 
     Args:
-        training: What to train, on what and for how long.
+        training: From `training.prepare`.
         folder: Made if missing.
-        resume: Continue from the newest checkpoint in ``folder``, if there is one, that of a shorter training too.
+        resume: Continue from the newest checkpoint in ``folder``, if there is one, even of a shorter training.
         show_progress: Show a progress bar on stderr; else a log line now and then.
-        stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
-            without ``results.json``, as the training is not over.  At each of its milestones the same happens.
-        tracker: Is sent each tick's figures and samples.
+        stop: Called after each step; once it returns True, the current tick is closed and saved, and the function
+        returns
+            without ``results.json``, as it does at each of the training's milestones.
+        tracker: Receives each tick's figures and samples.
 
     Raises:
         SonoforgeError: ``folder`` holds another training.
-        GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.
+        GateError: A loss or a weight is no longer finite; the last good checkpoint is kept.
     """
     newest = newest_checkpoint(folder, training, resume=resume)
     longer = newest is not None and _is_longer(training, gan_checkpoint.describe(newest))
@@ -76,19 +77,22 @@ def train_gan(
         log.info("%s: already trained", folder)
         return newest
     _log_training(training)
-
-    # Networks, optimisers, loss.
     settings, plan = training.settings, training.plan
     fabric = open_fabric(training.device, PRECISIONS[settings.precision])
     fabric.launch()
     state = build_state(fabric, training, newest)
     start = gan_checkpoint.describe(newest).step if newest else 0
     if longer:
-        _log_longer(training, start)
-
+        schedule, factor = training.recipe.schedule, SCHEDULES[training.recipe.schedule](start / plan.steps)
+        how = "as an uninterrupted training of that length does"
+        if schedule != "constant":
+            how = (
+                f"but schedule {schedule} depends on the length: the learning rates continue at {factor:.3g} of the "
+                "full ones, so the result differs from an uninterrupted training of that length"
+            )
+        log.info("longer than before: from step %d to %d, %s", start, plan.steps, how)
     real, sampling = prepare_data(state, training)
 
-    # The loop.
     interrupted = False
     recorder = Recorder(folder, training, state, newest, show_progress=show_progress, tracker=tracker)
     with deterministic_kernels(fabric.device), recorder:
@@ -96,7 +100,6 @@ def train_gan(
             scalars = train_step(state, training, real, sampling, step)
             done = step + 1
 
-            # Statistics, samples, checkpoint.
             poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)
             pauses = done < plan.steps and done in training.milestones
             interrupted = pauses or (poll and any_process(fabric, stop()))
@@ -107,7 +110,7 @@ def train_gan(
 
 
 def prepare_data(state: TrainingState, training: Training) -> tuple[DeviceImages, Sampling]:
-    """Bring the images to the device; return them and how steps draw from them."""
+    """Move the images to the device; return them and how steps draw from them."""
     images, settings = training.images, training.settings
     labels = images.labels if training.conditional else None
     real = DeviceImages(to_tensor(images.pixels).to(state.fabric.device), labels, images.image_channels)
@@ -118,9 +121,16 @@ def prepare_data(state: TrainingState, training: Training) -> tuple[DeviceImages
 def train_step(
     state: TrainingState, training: Training, real: DeviceImages, sampling: Sampling, step: int
 ) -> dict[str, Tensor]:
-    """Train one step; return what it measured, by name."""
+    """Train one step; return its measurements by name."""
     recipe, plan = training.recipe, training.plan
-    _follow_schedules(state, training, step)
+    progress = step / plan.steps
+    for optimiser in (state.generator_optimiser, state.discriminator_optimiser):
+        set_learning_rate(optimiser, SCHEDULES[recipe.schedule](progress))
+    state.blur_sigma = blur_sigma(step * training.images_per_step, recipe.blur)
+    if recipe.growing:
+        stage = growing_stage(progress, plan.image_size, state.generator.base)  # type: ignore[arg-type]
+        for network in (state.generator, state.discriminator, state.average):
+            network.set_stage(*stage)  # type: ignore[operator]
 
     # The discriminator's turns, then the generator's, against the images of the last turn.
     for turn in range(recipe.n_critic):
@@ -129,7 +139,6 @@ def train_step(
         fakes, scalars = update_discriminator(state, batch, keep=keep)
     scalars |= update_generator(state, batch, fakes if keep else [], step)
 
-    # The averaged generator, and what loss and augmentation carry along.
     average_styles(state.fabric, state.generator)
     decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
     update_average(state.average, state.generator, decay)
@@ -137,30 +146,26 @@ def train_step(
     return scalars
 
 
-def _follow_schedules(state: TrainingState, training: Training, step: int) -> None:
-    """Set learning rates, blur and resolution for this step."""
-    progress = step / training.plan.steps
-    for optimiser in (state.generator_optimiser, state.discriminator_optimiser):
-        set_learning_rate(optimiser, SCHEDULES[training.recipe.schedule](progress))
-    state.blur_sigma = blur_sigma(step * training.images_per_step, training.recipe.blur)
-    if training.recipe.growing:
-        stage = growing_stage(progress, training.plan.image_size, state.generator.base)  # type: ignore[arg-type]
-        for network in (state.generator, state.discriminator, state.average):
-            network.set_stage(*stage)  # type: ignore[operator]
-
-
 def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path | None:
-    """Return the newest checkpoint that an earlier call left in the folder, or None.
+    """Return the newest checkpoint of an earlier call in the folder, or None.
 
     Raises:
-        SonoforgeError: The folder holds another training; or this one, unfinished and not to be resumed, or shorter
-            and not to be made longer.
+        SonoforgeError: The folder holds another training; or this one, unfinished without ``resume``, or shorter and
+            impossible to make longer.
     """
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:
         return None
     if training.originals.sources:
-        check_unchanged(str(folder), _read_sources(folder / gan_checkpoint.SOURCES), training.originals.sources)
+        path = folder / gan_checkpoint.SOURCES
+        try:
+            sources = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SonoforgeError(
+                f"{path}: cannot be read ({error}), so the images of this training are unknown; leave out --resume to "
+                "start again"
+            ) from error
+        check_unchanged(str(folder), sources, training.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), training.description
     keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
     if resume and keys and _is_longer(training, before):
@@ -181,36 +186,12 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
 
 
 def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
-    """Whether a training's length is another than that of a checkpoint, which lies before its end."""
+    """Whether a training is of another length than a checkpoint's, which lies before its end."""
     lengths = {name: getattr(training.settings, name) for name in DURATIONS}
     return lengths != {name: before.settings.get(name) for name in DURATIONS} and before.step < training.plan.steps
 
 
-def _log_longer(training: Training, start: int) -> None:
-    """Say what becomes of the learning rates when a training goes on for longer than it was begun for."""
-    schedule, factor = training.recipe.schedule, SCHEDULES[training.recipe.schedule](start / training.plan.steps)
-    what = "as an uninterrupted training of that length does"
-    if schedule != "constant":
-        what = (
-            f"but schedule {schedule} depends on the length: the learning rates go on at {factor:.3g} of the full "
-            "ones, where its new curve is, so the result is another than that of an uninterrupted training"
-        )
-    log.info("longer than before: from step %d to %d, %s", start, training.plan.steps, what)
-
-
-def _read_sources(path: Path) -> dict[str, str]:
-    try:
-        sources: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SonoforgeError(
-            f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave out --resume "
-            "to start again"
-        ) from error
-    return sources
-
-
 def _log_training(training: Training) -> None:
-    """Log what will be trained, and for how long."""
     settings, recipe, plan = training.settings, training.recipe, training.plan
     count, height, width, channels = training.images.pixels.shape
     turns = f"{recipe.n_critic} x " if recipe.n_critic > 1 else ""
@@ -225,18 +206,17 @@ def _log_training(training: Training) -> None:
     projected = discriminator_of(recipe).projected
     if features is not None and (projected or recipe.perceptual_weight):
         log.info("feature network: %s", features.name)
-        if projected and space is not None and _is_related(space.name, features.name):
+        kind = features.name.partition(" ")[0]  # the bundle's classifier began as a MobileNetV2
+        if (
+            projected
+            and space is not None
+            and (kind in space.name or (space.name.startswith("bundle") and kind == "mobilenet_v2"))
+        ):
             log.warning(
-                "the metrics are measured in %s, and the discriminator sees images through %s: that flatters them; "
-                "--metric-features names another space", space.short_name, features.name.partition(" ")[0],
+                "the metrics are measured in %s, and the discriminator sees images through %s, which flatters them; "
+                "gan.metric_features names another space", space.short_name, kind,
             )  # fmt: skip
     if settings.freeze_generator and start_from is None:
         log.warning("blocks of the generator are frozen at their random initial weights: they learn nothing")
     if settings.freeze_discriminator and start_from is None:
         log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")
-
-
-def _is_related(space: str, network: str) -> bool:
-    """Whether a feature space is of this network, or of a bundle, whose classifier began as a MobileNetV2."""
-    kind = network.partition(" ")[0]
-    return kind in space or (space.startswith("bundle") and kind == "mobilenet_v2")

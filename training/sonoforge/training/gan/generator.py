@@ -1,4 +1,4 @@
-"""A trained generator: loaded from a checkpoint, and sampled from by seed, label and truncation."""
+"""A trained generator: loading it from a checkpoint, and sampling by seed, label and truncation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,18 +18,17 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.networks import ARCHITECTURES, channels_last
 
-# Images computed together on a CPU.  The same image may round differently in a batch of another size, so every batch
-# has this size, whatever number of images was requested.
+# Images computed together on a CPU, whatever number was requested: batches of another size may round differently.
 CPU_BATCH = 8
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """How variety is traded for quality: of styles (Karras 2019) or, without styles, of latents (Brock 2019)."""
+    """A trade of variety for quality: in styles (Karras 2019) or, without styles, in latents (Brock 2019)."""
 
-    # Share of each style's distance from the mean style that is kept: 1 all, 0 none; None: styles stay.
+    # Share of each style's distance from the mean style to keep: 1 all, 0 none; None: styles are not truncated.
     psi: float | None = None
-    cutoff: int | None = None  # number of styles, coarse ones first, that `psi` acts on; None for all
+    cutoff: int | None = None  # number of styles, the coarse ones first, on which `psi` acts; None for all
     # Largest absolute value in a normal latent, for a generator without styles; None for no limit.
     limit: float | None = None
 
@@ -41,8 +40,9 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
     """Refuse a truncation that this generator has no styles or no normal latents for.
 
     Raises:
-        SonoforgeError: A psi without styles, a cutoff above their number, or a limit on latents that are mapped to
-            styles or are not normal.
+        SonoforgeError: A psi without styles, a cutoff above their number, or a limit where latents are mapped to styles
+        or
+            are not normal.
     """
     if truncation.psi is not None:
         if not has_styles(generator):
@@ -62,7 +62,7 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
 def generate(
     generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
-    """Run a generator that is in evaluation mode: latents (N, Z), limited already, to (N, C, S, S) in [-1, 1]."""
+    """Run a generator in evaluation mode: latents (N, Z), limited already, to (N, C, S, S) in [-1, 1]."""
     options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
     images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
     return images
@@ -77,7 +77,7 @@ def generate_pixels(
 
 
 def generate_parts(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-    """Generate images as `generate` does, a few at a time: many large ones at once would not fit into memory."""
+    """Generate images as `generate` does, a few at a time: many large ones would not fit in memory together."""
     parts = latents.split(CPU_BATCH)
     own = [None] * len(parts) if labels is None else labels.split(CPU_BATCH)
     for part, classes in zip(parts, own, strict=True):
@@ -109,7 +109,7 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
 
 
 def sample(generator: nn.Module, count: int, seed: int, label: int | None = None) -> Pixels:
-    """Generate images from a seed, see `sample_batches`: (count, S, S, C) uint8."""
+    """Generate images (count, S, S, C) uint8 from a seed, see `sample_batches`."""
     return np.concatenate([*sample_batches(generator, count, seed, label)])
 
 
@@ -126,17 +126,16 @@ def sample_batches(
     Args:
         generator: From `load_generator`.
         count: Number of images.
-        seed: Image number i depends on (seed, i, label) alone, not on ``count``; on a CPU bit for bit.
+        seed: Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.
         label: Class to generate, for a conditional generator.
         truncation: Of its styles or latents.
-        batch: Images a batch on a GPU.
+        batch: Images in a batch on a GPU.
 
     Yields:
         (n, S, S, C) uint8.
 
     Raises:
-        SonoforgeError: A label for an unconditional generator, none for a conditional one, or a truncation that
-            `check_truncation` refuses.
+        SonoforgeError: See `label_batch` and `check_truncation`.
     """
     size = CPU_BATCH if next(generator.parameters()).device.type == "cpu" else batch
     labels = label_batch(generator, label, size)
@@ -147,7 +146,7 @@ def sample_batches(
 
 
 def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:
-    """Draw latents (count, Z) for a training, on the CPU, the same for every device."""
+    """Draw latents (count, Z) for a training on the CPU, so that they are the same for every device."""
     chance = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
     if latent_distribution(generator) == "uniform":
         return torch.rand(count, latent_size(generator), generator=chance) * 2 - 1
@@ -161,7 +160,7 @@ def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | No
 
 
 def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
-    """Return a label (count,) for each image, on the generator's device, or None for an unconditional one.
+    """Return the label of each image (count,) on the generator's device, or None for an unconditional generator.
 
     Raises:
         SonoforgeError: A label for an unconditional generator, or none for a conditional one.
@@ -174,17 +173,17 @@ def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor |
 
 
 def latent_size(generator: nn.Module) -> int:
-    """Length of the generator's latent vector."""
+    """Return the length of the generator's latent vector."""
     return int(generator.latent_size)  # type: ignore[arg-type]
 
 
 def structures_drawn_into(generator: nn.Module) -> int:
-    """Number of channels of the label map that the generator draws into; 0 where it makes images of latents alone."""
+    """Return the number of channels of the label map that the generator draws into; 0 without one."""
     return int(getattr(generator, "structures", 0))
 
 
 def latent_distribution(generator: nn.Module) -> str:
-    """``normal`` or ``uniform``: what the generator's latents are drawn from."""
+    """Return ``normal`` or ``uniform``, the distribution of the generator's latents."""
     return str(getattr(generator, "latent_distribution", "normal"))
 
 
@@ -207,15 +206,14 @@ def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
 
 
 def style_bands(number: int) -> dict[str, tuple[int, int]]:
-    """Divide the styles into thirds: the begin and end (exclusive) of the coarse, the middle and the fine ones.
+    """Divide the styles into thirds: begin and end (exclusive) of the coarse, the middle and the fine ones.
 
-    In Karras 2019, figure 3, the first 4 of 18 styles are coarse and the next 4 middle, which would leave no fine
-    ones in a network for images of 32 pixels.
+    Karras 2019, figure 3, takes 4 of 18 styles as coarse and 4 as middle, which leaves no fine ones at 32 pixels.
     """
     edges = [round(number * third / 3) for third in range(4)]
     return {band: (edges[index], edges[index + 1]) for index, band in enumerate(BANDS)}
 
 
 def mix_bands(styles: Tensor, sources: Tensor, begin: int, end: int) -> Tensor:
-    """Give images the styles ``begin`` to ``end`` (exclusive) of the sources: (N, L, W) twice to (N, L, W)."""
+    """Replace styles ``begin`` to ``end`` (exclusive) by the sources': (N, L, W) twice to (N, L, W)."""
     return torch.cat([styles[:, :begin], sources[:, begin:end], styles[:, end:]], 1)

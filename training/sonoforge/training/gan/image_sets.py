@@ -1,8 +1,8 @@
 """The two sets that ``sonoforge evaluate REAL FAKE`` compares, brought to one size and one number of channels.
 
 Real images are prepared as for a training, so that a generator is measured against the pixels that it learned from.
-Generated images stay unchanged unless another size is given.  Whatever does not fit (mixed sizes, grey against colour,
-generated images in place of real ones) is an error with its remedy, never adjusted silently.
+Generated images stay unchanged unless another size is given.  A mismatch (mixed sizes, grey against colour, generated
+images in place of real ones) is an error with its remedy, never adjusted silently.
 """
 
 import logging
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class Generated(NamedTuple):
-    """Generated images, or what will generate them."""
+    """Generated images, or a generator that will draw them."""
 
-    class_name: str  # what they show; empty where that is unknown
-    side: int  # their own side S, pixels; 0 where their sizes differ and were allowed to
-    load: Callable[[int], StoredSet]  # returns them; a generator draws as many as it is asked for
+    class_name: str  # their class; empty if unknown
+    side: int  # their own side S, pixels; 0 for allowed different sizes
+    load: Callable[[int], StoredSet]  # returns them; a generator draws the requested number
 
 
 def is_run(path: Path) -> bool:
@@ -59,14 +59,14 @@ def is_run(path: Path) -> bool:
 
 
 def find_files(source: str, path: Path, class_name: str, any_size: bool) -> Generated:
-    """Read images that were generated before; with ``any_size`` their sizes may differ, and sides be too short.
+    """Read images that were generated before; with ``any_size`` their sizes may differ or be too small.
 
     Raises:
         SonoforgeError: They cannot be read, or not compared at their own size.
     """
     stored = read_pictures(path, lambda classes: check_class(source, class_name, classes))
     if stored.declared is False:
-        log.warning("%s: its manifest says that these images are NOT generated", source)
+        log.warning("%s: by its manifest these images are NOT generated", source)
     return Generated(stored.class_name, 0 if any_size else _own_side(source, stored), lambda count: stored)
 
 
@@ -80,12 +80,12 @@ def _own_side(source: str, stored: StoredSet) -> int:
         )
     if first[0] != first[1]:
         raise SonoforgeError(
-            f"{source}: found images of {first[0]}x{first[1]} pixels, expected squares; give image_size"
+            f"{source}: its images have {first[0]}x{first[1]} pixels and are not square; give image_size"
         )
     if first[0] < limits.MIN_SIDE:
         raise SonoforgeError(
-            f"{source}: found images of {first[0]}x{first[1]} pixels, expected at least {limits.MIN_SIDE} a side; "
-            "give image_size to enlarge them"
+            f"{source}: its images have {first[0]}x{first[1]} pixels, fewer than {limits.MIN_SIDE} a side; give "
+            "image_size to enlarge them"
         )
     return first[0]
 
@@ -118,21 +118,21 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
         raise SonoforgeError(f"{checkpoint}: its description has no image size; use another checkpoint") from error
 
 
-TRAINING_SIZE = 224  # of the image cache; trainings at smaller sizes reduce it further
+TRAINING_SIZE = 224  # pixels: side in the image cache, from which smaller trainings are reduced
 
 
 def read_real(source: str, class_name: str, generated: str, size: int, cache_folder: Path | None) -> StoredSet:
-    """Read real images as a training does (`gan.batches.training_set.read_training_set`), before ``prepare_images``.
+    """Read real images as a training does (`training_set.read_training_set`), before ``prepare_images``.
 
     Args:
         source: ``phantom``, a folder of images or of class folders, a ``.zip`` of either, or an ``.npz``.
-        class_name: The class to take; empty for the one that the generated images show.
-        generated: That class; empty where it is unknown.
+        class_name: The class to take; empty: that of the generated images.
+        generated: The class of the generated images; empty if unknown.
         size: Common side S, pixels.
-        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
+        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
 
     Raises:
-        SonoforgeError: No such images or class, too many that cannot be read, or generated ones.
+        SonoforgeError: No such images or class, too many unreadable ones, or generated ones.
     """
     path = Path(source)
     if source != "phantom" and not path.exists():
@@ -175,21 +175,20 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
 
 
 def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
-    """Return the class that was asked for, or the one that the generated images show; empty for all."""
+    """Return the requested class, or that of the generated images; empty for all."""
     if (class_name or generated) == ALL and ALL not in classes:
         return ""
     if class_name:
         check_class(source, class_name, classes)
         if generated not in ("", class_name):
-            log.warning("FAKE says that it shows %s, and is compared with real images of %s", generated, class_name)
+            log.warning("FAKE shows %s, but is compared with real images of %s", generated, class_name)
         return class_name
     if generated and generated not in classes:
         raise SonoforgeError(
-            f"{source}: found classes {', '.join(classes)}, but FAKE says that it shows {generated!r}; "
-            "give the class to compare with, class_name"
+            f"{source}: FAKE shows {generated!r}, which is none of the classes {', '.join(classes)}; give class_name"
         )
     if generated:
-        log.info("%s: only its images of class %s, which FAKE says that it shows, are compared", source, generated)
+        log.info("%s: only its images of class %s are compared, the class of FAKE", source, generated)
     return generated
 
 
@@ -203,24 +202,24 @@ def _file_says_generated(path: Path) -> bool:
 
 def _refuse_generated(source: str, count: int, said: Sequence[str], manifest: bool | None) -> None:
     if said or manifest:
-        what = f"{len(said)} of {count} images (first {said[0]}) say" if said else "its manifest says"
-        raise SonoforgeError(f"{source}: {what} that they were generated, expected real images as REAL; name others")
+        what = f"{len(said)} of {count} images (first {said[0]}) are marked" if said else "its manifest marks them"
+        raise SonoforgeError(f"{source}: {what} as generated, but REAL must be real images")
 
 
 _FILTER = "Pillow bilinear, antialiased, 8 bits"
 
 
 def check_named(inputs: EvaluationInput) -> None:
-    """Refuse an evaluation of nothing, or of real images alone.
+    """Refuse an evaluation without REAL, or of real images alone.
 
     Raises:
-        SonoforgeError: There is no REAL, or no FAKE beside one that is no run.
+        SonoforgeError: There is no REAL, or neither FAKE nor a run that could stand for both.
     """
     if not inputs.real:
         raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
     if not inputs.fake and not is_run(Path(inputs.real)):
         raise SonoforgeError(
-            f"FAKE is missing: {inputs.real} is no run of sonoforge gan train, which alone can stand by itself; see "
+            f"FAKE is missing: {inputs.real} is not a run of sonoforge gan train, which alone needs none; see "
             "sonoforge evaluate --help"
         )
 
@@ -228,7 +227,7 @@ def check_named(inputs: EvaluationInput) -> None:
 def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -> tuple[ImageSet, ImageSet]:
     """Read the real set and the generated one, and bring them to one size and kind.
 
-    Decoded images are kept in ``cache_folder``; `cache_settings.default_folder` where None.
+    Decoded images are cached in ``cache_folder``, `cache_settings.default_folder` if None.
 
     Raises:
         SonoforgeError: A set is missing, cannot be read, or the two cannot be compared.
@@ -260,7 +259,7 @@ def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Gener
     for name, given in (("count", inputs.count is not None), ("checkpoint", inputs.checkpoint != "last")):
         if given:
             raise SonoforgeError(
-                f"{name}: expected with a run of sonoforge gan train, but {fake} holds finished images; leave it out"
+                f"{name}: requires a run of sonoforge gan train, but {fake} holds finished images; leave it out"
             )
     if fake == "phantom":
         path = open_phantom(cache_folder).dataset.root
@@ -268,10 +267,10 @@ def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Gener
 
 
 def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> HeldOut:
-    """Read real images that no generator saw, of the class of ``real`` and prepared as these are.
+    """Read real images that no generator saw, of the class of ``real`` and prepared like it.
 
-    Images that repeat a real one (near-duplicates, given groups) are left out, with a warning: a copy of the one would
-    be a copy of the other.
+    Images that repeat a real one (near-duplicates, given groups) are left out with a warning: a copy of one would be a
+    copy of the other.
 
     Raises:
         SonoforgeError: Fewer than two are left, or they cannot be read.
@@ -282,7 +281,7 @@ def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None)
 
 
 def without_repeats(held_out: ImageSet, real: ImageSet) -> HeldOut:
-    """Leave out what repeats a real image; see `read_held_out`.
+    """Leave out images that repeat a real one; see `read_held_out`.
 
     Raises:
         SonoforgeError: Fewer than two are left.
@@ -291,8 +290,8 @@ def without_repeats(held_out: ImageSet, real: ImageSet) -> HeldOut:
     own = ~np.isin(groups[len(real) :], groups[: len(real)])
     if own.sum() < 2:
         raise SonoforgeError(
-            f"{source}: {(~own).sum()} of {len(own)} images repeat one of {real.source}, expected at least 2 that do "
-            "not; hold images out that the generator was not trained on"
+            f"{source}: {(~own).sum()} of {len(own)} images repeat one of {real.source}, so fewer than 2 are left; "
+            "hold out images that the generator was not trained on"
         )
     if not own.all():
         log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
@@ -306,7 +305,7 @@ def _training_resize(size: int) -> str:
 
 
 def common_channels(real: str, reals: Sequence[Pixels], fake: str, fakes: Sequence[Pixels]) -> int:
-    """Return the number of channels that both sets, images (H, W, C) uint8 with C = 1 or 3, have.
+    """Return the common number of channels of both sets of images (H, W, C) uint8, C = 1 or 3.
 
     A set is grey where at least 90 % of its images are, as in training (`data.pixels.choose_channels`), and in colour
     where at least 90 % are; the others are then converted.
@@ -319,8 +318,8 @@ def common_channels(real: str, reals: Sequence[Pixels], fake: str, fakes: Sequen
         grey = sum(bool((image == image[..., :1]).all()) for image in images)
         if (1 - GREY_SHARE) * len(images) < grey < GREY_SHARE * len(images):
             raise SonoforgeError(
-                f"{source}: found {grey} grey images and {len(images) - grey} in colour, expected all of one kind; "
-                "give channels 1 to compare them as grey"
+                f"{source}: mixes {grey} grey images with {len(images) - grey} in colour; give channels 1 to compare "
+                "them as grey"
             )
         kinds.append(1 if grey >= GREY_SHARE * len(images) else 3)
     if kinds[0] != kinds[1]:

@@ -1,7 +1,7 @@
-"""What the networks minimise: adversarial losses, and terms on class labels and on feature maps that are added to them.
+"""The losses: adversarial ones, and terms on class labels and on feature maps that are added to them.
 
-A new adversarial loss is a row of `LOSSES`.  Scores are (N,) floats, larger where an image looks more real, before any
-sigmoid; only BEGAN's are reconstruction errors instead.
+A new adversarial loss is a row of `LOSSES`.  Scores are (N,) floats before any sigmoid, larger where an image looks
+more real; BEGAN's are reconstruction errors instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ State = Mapping[str, Tensor]
 
 
 class Loss(NamedTuple):
-    """A pair of scalar functions, and the state they carry from one step to the next."""
+    """A pair of scalar functions, and the state that they carry from step to step."""
 
     discriminator: Callable[[Tensor, Tensor, State], Tensor]  # (real scores, fake scores, state) to a scalar
     generator: Callable[[Tensor, State], Tensor]  # (fake scores, state) to a scalar
@@ -28,7 +28,7 @@ class Loss(NamedTuple):
     update: Callable[[Tensor, Tensor, State], dict[str, Tensor]] | None = None
     signed: bool = True  # whether 0 is the boundary between generated and real, which ADA's heuristic needs
     reconstruction: bool = False  # whether the scores are reconstruction errors
-    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
+    needs: tuple[str, ...] = ()  # names in `settings.NEEDS`
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, _: State) -> Tensor:
@@ -37,21 +37,6 @@ def _cross_entropy(real: Tensor, fake: Tensor, _: State) -> Tensor:
     -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x), without overflow.
     """
     return softplus(-real).mean() + softplus(fake).mean()
-
-
-def _least_squares(real: Tensor, fake: Tensor, _: State) -> Tensor:
-    """Target b = 1 for real and a = 0 for generated: equation 9, the 0-1 coding of section 3.2.3 (see `LOSSES`)."""
-    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
-
-
-def _hinge(real: Tensor, fake: Tensor, _: State) -> Tensor:
-    """Only images on the wrong side of their margin count."""
-    return relu(1 - real).mean() + relu(1 + fake).mean()
-
-
-def _raise_scores(fake: Tensor, _: State) -> Tensor:
-    """Raise the scores of generated images."""
-    return -fake.mean()
 
 
 # Berthelot, Schumm, Metz, "BEGAN", 2017.  A proportional controller keeps the generated images' reconstruction error at
@@ -73,12 +58,17 @@ LOSSES: dict[str, Loss] = {
     # Minimise log(1 - D(G(z))) (there, equation 1): the game as posed; saturates while the discriminator wins.
     "bce-minimax": Loss(_cross_entropy, lambda fake, _: -softplus(fake).mean()),
     # Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9: target c = 1 for generated.
-    "least-squares": Loss(_least_squares, lambda fake, _: 0.5 * (fake - 1).square().mean(), signed=False),
+    # Its discriminator's targets are b = 1 for real and a = 0 for generated: the 0-1 coding of section 3.2.3.
+    "least-squares": Loss(
+        lambda real, fake, _: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
+        lambda fake, _: 0.5 * (fake - 1).square().mean(),
+        signed=False,
+    ),
     # Arjovsky, Chintala, Bottou, "Wasserstein GAN", ICML 2017, equation 2 and algorithm 1: the negative of the
     # estimated distance, by a critic that some regulariser keeps Lipschitz.
-    "wasserstein": Loss(lambda real, fake, _: fake.mean() - real.mean(), _raise_scores, signed=False),
+    "wasserstein": Loss(lambda real, fake, _: fake.mean() - real.mean(), lambda fake, _: -fake.mean(), signed=False),
     # Lim and Ye, "Geometric GAN", 2017; in this form Miyato et al., ICLR 2018, equations 16 and 17.
-    "hinge": Loss(_hinge, _raise_scores),
+    "hinge": Loss(lambda real, fake, _: relu(1 - real).mean() + relu(1 + fake).mean(), lambda fake, _: -fake.mean()),
     # Hjelm et al., "Boundary-Seeking Generative Adversarial Networks", ICLR 2018, section 3 (continuous variables):
     # half the mean of (log D - log(1 - D))^2; that difference is the score itself.
     "boundary-seeking": Loss(_cross_entropy, lambda fake, _: 0.5 * fake.square().mean()),
@@ -101,10 +91,10 @@ CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITI
 
 
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
-    """Cross-entropy of the class logits (Odena 2017, equation 3: L_C); 0 where there are none.
+    """Return the cross-entropy of class logits (N, K) (Odena 2017, equation 3: L_C); 0 without any.
 
-    Both networks minimise it: the discriminator on real and on generated images, the generator on its own.  Logits are
-    (N, K), and labels (N,) int64 the classes that the images have or were made for.
+    Both networks minimise it, the discriminator on real and generated images; ``labels`` (N,) int64 are the true or
+    requested classes.
     """
     if class_logits is None or labels is None:
         return 0.0
@@ -112,13 +102,11 @@ def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | f
 
 
 def feature_matching(discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
-    """Mean absolute difference of the hidden maps, summed over the layers of a scale, the mean over scales.
+    """Return the mean absolute difference of hidden maps, summed over a scale's layers, averaged over scales.
 
     Wang, Liu, Zhu, Tao, Kautz, Catanzaro, "High-Resolution Image Synthesis and Semantic Manipulation with Conditional
-    GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Only for samples in pairs, of one label map each.
-
-    The discriminator has ``feature_maps``: of samples (N, C, S, S) in [-1, 1] each scale's hidden maps, and last its
-    scores.  Gradients reach the generated ones alone.
+    GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Samples must be in pairs of one label map each, and the
+    discriminator needs ``feature_maps`` (`spade.Discriminator`).  Gradients reach only the generated ones.
     """
     own: Any = discriminator
     with torch.no_grad():
@@ -135,19 +123,17 @@ TINY = 1e-12  # for feature maps that are 0 everywhere
 
 
 def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
-    """Mean squared distance between the pretrained feature maps of generated and real images, pair by pair.
+    """Return the mean squared distance of pretrained feature maps of generated and real images, pair by pair.
 
-    From DGAN-WP-TL (Ryspayeva and Salykova 2025, on its loss functions), which weights a perceptual loss by lambda in
-    {0.5, 3, 5, 7, 10}, 5 the best.  Of the paper we know the abstract, which names neither network nor layers nor
-    distance, and the references, from which we infer an ImageNet VGG.  Layers and distance are those of Johnson 2016
-    ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation 2: for one layer and one pair the
-    squared Euclidean distance divided by C'H'W'; here the mean over pairs, then over layers.
+    DGAN-WP-TL (Ryspayeva and Salykova 2025) weights a perceptual loss by lambda in {0.5, 3, 5, 7, 10}, with 5 the best;
+    its abstract names neither network nor layers nor distance, and its references suggest an ImageNet VGG.  Layers and
+    distance are those of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation
+    2: the squared Euclidean distance divided by C'H'W'; here averaged over pairs, then over layers.
 
-    Images are paired by position in the batch, that is, at random.  The expectation over such pairs is the squared
-    distance to the *mean* feature map of the real images, plus a constant: the term pulls every image towards the
-    average one.  The raw distance is another with each network (SqueezeNet's maps give more than ten times the value
-    of MobileNetV2's), so each layer's is divided by the mean square of the real images' maps: the published lambdas,
-    of a distance whose scale is not known, need not mean the same here.
+    Images are paired by position in the batch, that is, at random: up to a constant, the expected distance is that to
+    the *mean* feature map of the real images, so the term pulls every image towards the average one.  As distances
+    differ tenfold between networks, each layer's is divided by the mean square of the real images' maps; the published
+    lambdas need not mean the same here.
 
     Args:
         features: From `sonoforge.training.evaluation.features.open_features`.
@@ -156,7 +142,7 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
         image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
 
     Returns:
-        Scalar, 0 or more, not yet weighted.
+        Scalar, at least 0, not yet weighted.
     """
     if fake.shape != real.shape:
         raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")

@@ -1,7 +1,7 @@
-"""A run of ``sonoforge gan train`` by itself: the images that it trained on and held out, and those that it draws.
+"""A run of ``sonoforge gan train`` by itself: its training and held-out images, its samples, its milestones.
 
-And its figures at milestones: shares of its length, whose checkpoints are kept and measured.  Ryspayeva and Salykova
-2025 measure StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
+Milestones are shares of its length whose checkpoints are kept and measured.  Ryspayeva and Salykova 2025 measure
+StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
 """
 
 import dataclasses
@@ -32,9 +32,9 @@ from sonoforge.training.run_folder import CONFIG, read_config
 
 
 def real_set(training: Training) -> ImageSet:
-    """Return the images that the training held out, or those trained on where it held none out.
+    """Return the held-out images of the training, or its training images where it held none out; masks are left out.
 
-    Of a class-conditional training only those of the settings' class, or all where they name none; masks are left out.
+    Of a class-conditional training only those of the settings' class, or all where they name none.
 
     Raises:
         SonoforgeError: Settings of another class, or fewer than 4 images.
@@ -45,12 +45,12 @@ def real_set(training: Training) -> ImageSet:
 
 
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
-    """Return images of a training as one side of an evaluation, masks left out.
+    """Return images of a training as one side of an evaluation, without masks.
 
     Args:
-        images: Of the training; where they have groups, no near-duplicates are looked for again.
+        images: Of the training; where they have groups, near-duplicates are not searched again.
         class_name: The only class to take of labelled images; empty for all.
-        how: How they came to their size, in words.
+        how: How they were resized, in words.
 
     Raises:
         SonoforgeError: They are of other classes, or fewer than 4.
@@ -78,7 +78,7 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
 def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
     """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones.
 
-    Where these are of several classes, each has its share of the images.
+    Each of several classes gets its share.
     """
     if not real.class_counts:
         stored = find_generator(run, "last", real.class_name, seed, device).load(count)
@@ -94,11 +94,11 @@ def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str)
 
 @dataclass(frozen=True)
 class EvaluatedSets:
-    """What an evaluation compares."""
+    """The image sets of an evaluation."""
 
-    real: ImageSet  # real images that the generated ones are measured against
-    trained: ImageSet  # those that the generator was trained on, which it may have copied
-    held_out: HeldOut | None  # those that it never saw
+    real: ImageSet  # real images to measure the generated ones against
+    trained: ImageSet  # training images, which the generator may have copied
+    held_out: HeldOut | None  # real images that it never saw
     fake: ImageSet
 
 
@@ -107,7 +107,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
 
     Args:
         inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
-        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
+        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
 
     Raises:
         SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
@@ -117,9 +117,9 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     config = read_config(run)
     data: Any = config.get("data")
     if not data:
-        raise SonoforgeError(f"{run}: found no config.yaml that names its images; give these: evaluate REAL {run}")
+        raise SonoforgeError(f"{run}: has no config.yaml that names its images; give them: evaluate REAL {run}")
     if inputs.image_size or inputs.channels != "auto":
-        raise SonoforgeError(f"image_size and channels: found with {run} alone, whose own are kept; leave them out")
+        raise SonoforgeError(f"image_size and channels: {run} alone keeps its own; leave them out")
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     paths = tuple(data) if isinstance(data, list) else (str(data),)
@@ -130,7 +130,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:
         raise SonoforgeError(
-            f"{run}: found other images in {data} than it was trained on; give those of now: evaluate REAL {run}"
+            f"{run}: {data} no longer holds its training images; give the real images: evaluate REAL {run}"
         )
     trained = as_image_set(kept, inputs.class_name or settings.class_name, "as the training saw them")
     apart = None
@@ -146,27 +146,27 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
 
 
 def seen_by_discriminator(checkpoint: Path) -> str:
-    """Name the frozen network that a generator's discriminator saw images through; empty where there was none."""
+    """Name the frozen network through which a generator's discriminator saw images; empty without one."""
     about = gan_checkpoint.describe(checkpoint)
     judge = about.composition.get("discriminator_architecture") or about.architecture
     return str(about.settings.get("features", "")).partition(" ")[0] if judge == "projected" else ""
 
 
 def measured_in(checkpoint: Path) -> tuple[str, str]:
-    """Return the feature space that a training measured its metrics in, and the file of its weights; empty: none."""
+    """Return the feature space of a training's metrics, and the file of its weights; empty if unknown."""
     about = gan_checkpoint.describe(checkpoint)
     name, run = str(about.settings.get("metric_features", "")), checkpoint.parent.parent
     given = read_config(run) if name and (run / CONFIG).is_file() else {}
-    if given.get("metric_features"):
-        return str(given["metric_features"]), str(given.get("metric_weights") or "")
+    if given.get("gan.metric_features"):
+        return str(given["gan.metric_features"]), str(given.get("gan.metric_weights") or "")
     own = name.split(" ", maxsplit=1)[0].rstrip(",")
     spaces = {network: space for space, network in IMAGENET_NETWORKS.items()}
-    features = str(given.get("features") or "")
+    features = str(given.get("gan.features") or "")
     return spaces.get(own, own if own in CHOICES else ""), features if own in spaces and features != own else ""
 
 
 class Milestone(TypedDict):
-    """What ``milestone-STEP.json`` holds of one checkpoint; points are of `projections.pca_projection`."""
+    """The content of a checkpoint's ``milestone-STEP.json``; points are of `projections.pca_projection`."""
 
     protocol: Protocol
     protocol_id: str
@@ -184,8 +184,7 @@ def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
     found = tuple(max(1, round(share * steps)) for share in shares)
     if len(set(found)) < len(found):
         raise SonoforgeError(
-            f"--milestones: found {len(found)} shares of a training of {steps} steps, expected a step for each; give "
-            "fewer, or train longer"
+            f"--milestones: {steps} steps are too few for {len(found)} shares; give fewer, or train longer"
         )
     return found
 
@@ -193,12 +192,12 @@ def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
 def measure_milestone(
     checkpoint: Path, real: ImageSet, evaluation: EvaluationProtocol, count: int, device: str
 ) -> Milestone:
-    """Measure what a kept checkpoint generates, or read what was measured under this protocol before.
+    """Measure the images of a kept checkpoint, or read what was measured under this protocol before.
 
     Args:
         checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
         real: See `real_set`.
-        evaluation: What to measure with.
+        evaluation: The protocol.
         count: Number of images to generate.
         device: For the generator.
     """

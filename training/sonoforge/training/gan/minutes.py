@@ -1,10 +1,10 @@
-"""What can be learned in so many minutes: what was left open of a training is chosen by the pace of a few steps.
+"""Trainings of so many minutes: what was left open is chosen by the pace of a few steps, and the length by short runs.
 
-What a generator needs before it draws anything was read from ``training/studies/race/answers/minutes-2.csv`` and
-``minutes-4.csv`` (BUS-BRA at 64 x 64).  No row of fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images
-shown has a KID below 42 times that of real images among themselves: noise.  With more, the first recipes come below:
-`projected` after 64 steps, StyleGAN2 after 91.  After `ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 are at
-half of that; larger images are taken to need more, by their side, which was not measured.
+Thresholds come from ``training/studies/race/answers/minutes-2.csv`` and ``minutes-4.csv`` (BUS-BRA at 64 x 64).  With
+fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images shown, every KID is at least 42 times that between
+real images: noise.  The first recipes then improve: `projected` after 64 steps, StyleGAN2 after 91.  After
+`ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 have halved it; larger images are assumed to need more in
+proportion to their side.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from sonoforge.training.gan.training_set import TrainingSet
 log = logging.getLogger(__name__)
 
 LEAST_STEPS, LEAST_IMAGES = 50, 1000
-ENOUGH_STEPS, ENOUGH_IMAGES = 400, 6000  # at `USUAL_SIDE` pixels
-USUAL_SIDE = 64
+ENOUGH_STEPS, ENOUGH_IMAGES = 400, 6000  # at `REFERENCE_SIDE` pixels
+REFERENCE_SIDE = 64
 
-# Those whose number of updates in a short time was measured to be enough; the first has to be shown a network.
+# Recipes that were measured to learn in a short time; the first requires a feature network.
 _WITH_FEATURES, _RECIPES = "projected", ("dcgan", "stylegan2")
 _SMALL_PRESETS = ("few-cores", "small-data")
 _SMALL_BATCH = 16
 
 PROBES = 4  # offers whose pace is measured, at most
-PROBE_STEPS = 3  # of each; the first, which warms up, does not count where there are more
+PROBE_STEPS = 3  # of each; the first one warms up, and does not count if there are more
 PROBE_SHARE = 0.05  # of the minutes, after which no further step of an offer is taken
-_LAST_STEP = 1000  # probed is what comes before it: no lazy regulariser is due, and growing networks are grown
-_HOPE = 4  # an offer is worth measuring if it is enough at a pace this many times better than foretold
+_LAST_STEP = 1000  # the steps before it are probed: no lazy regulariser is due, and growing networks are grown
+_HOPE = 4  # an offer is worth measuring if it is enough at a pace this many times better than predicted
 
 
 class Offer(NamedTuple):
-    """One way to train."""
+    """One possible training."""
 
     settings: GanSettings  # recipe, preset, image size and batch filled in
     shown: int  # real images a step
@@ -63,23 +63,23 @@ class Offer(NamedTuple):
     @property
     def enough(self) -> float:
         """Steps after which it has learned something worth seeing."""
-        side = self.settings.image_size or USUAL_SIDE
-        return max(ENOUGH_STEPS, ENOUGH_IMAGES / self.shown) * max(1.0, side / USUAL_SIDE)
+        side = self.settings.image_size or REFERENCE_SIDE
+        return max(ENOUGH_STEPS, ENOUGH_IMAGES / self.shown) * max(1.0, side / REFERENCE_SIDE)
 
     @property
     def least(self) -> int:
-        """Steps before which it draws nothing but noise."""
+        """Steps before which it draws only noise."""
         return max(LEAST_STEPS, math.ceil(LEAST_IMAGES / self.shown))
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Describe it."""
         own = self.settings
         preset = "" if own.preset == PUBLISHED else f":{own.preset}"
         return f"{own.recipe}{preset} at {own.image_size}x{own.image_size}, batches of {own.batch}"
 
 
 def with_recipe(settings: GanSettings) -> GanSettings:
-    """Name a recipe that learns in minutes, where none is named: one that has the preset, if that is."""
+    """Name a recipe that learns in minutes where none is named, one with the named preset if possible."""
     if settings.recipe:
         return settings
     known = (_WITH_FEATURES,) if settings.features else _RECIPES
@@ -95,18 +95,18 @@ def smallest(settings: GanSettings) -> GanSettings:
 
 
 def with_defaults(settings: GanSettings) -> GanSettings:
-    """Return the settings with recipe and preset, which may be left open only where they are chosen."""
+    """Return the settings with the default recipe and preset, where these are left open."""
     recipe, preset = settings.recipe or GanSettings.recipe, settings.preset or PUBLISHED
     return dataclasses.replace(settings, recipe=recipe, preset=preset)
 
 
 def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> list[Offer]:
-    """Return the ways to train that what was named leaves open, the cheapest first.
+    """Return the possible trainings that the user's choices leave open, the cheapest first.
 
     Args:
-        settings: With a recipe; preset, image size and batch are what the user named, or empty.
+        settings: With a recipe; preset, image size and batch are the user's, or empty.
         images: At any size.
-        pretrained: What the settings name.
+        pretrained: Opened from the settings.
 
     Raises:
         SonoforgeError: There is none.
@@ -129,7 +129,7 @@ def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrain
                 except SonoforgeError as error:
                     refused = error
     if not offers:
-        raise refused or SonoforgeError(f"image_size: found no size at which {settings.recipe} can be trained")
+        raise refused or SonoforgeError(f"image_size: {settings.recipe} can be trained at none")
     return sorted(offers, key=lambda offer: offer.cost)
 
 
@@ -158,9 +158,9 @@ def choose(
 
     Args:
         minutes: Of training.
-        offers: As of `list_offers`.
-        pace: Measures the seconds a step of an offer; told after how many seconds to stop.
-        spent: Tells the seconds that the measuring has taken.
+        offers: From `list_offers`.
+        pace: Measures the seconds a step of an offer, stopping after the given number of seconds.
+        spent: Returns the seconds spent on measuring so far.
 
     Raises:
         SonoforgeError: None of them can learn anything in that time.
@@ -168,10 +168,10 @@ def choose(
     total = 60 * minutes
     limit = PROBE_SHARE * total
     chosen, seconds = offers[0], pace(offers[0], limit)
-    left = list(offers[1:])  # between the chosen one and the cheapest that is known to be too slow
+    left = list(offers[1:])  # between the chosen one and the cheapest one known to be too slow
     for _ in range(PROBES - 1):
-        foretold = seconds / chosen.cost
-        hopeful = [offer for offer in left if total / (foretold * offer.cost) * _HOPE >= offer.enough]
+        predicted = seconds / chosen.cost
+        hopeful = [offer for offer in left if total / (predicted * offer.cost) * _HOPE >= offer.enough]
         if not hopeful or spent() > limit * PROBES:
             break
         tried = hopeful[-1]
@@ -189,10 +189,10 @@ def _too_short(minutes: float, offer: Offer, seconds: float, offers: Sequence[Of
     needed = math.ceil(offer.least * seconds / 6) / 10
     fixed = [] if offer.settings.recipe in (_WITH_FEATURES, _RECIPES[0]) else ["--recipe"]
     fixed += ["--image-size"] if min(each.settings.image_size or 0 for each in offers) > IMAGE_SIZES[0] else []
-    fixed += ["--batch"] if min(each.settings.batch or 0 for each in offers) > _SMALL_BATCH else []
+    fixed += ["gan.batch"] if min(each.settings.batch or 0 for each in offers) > _SMALL_BATCH else []
     return (
-        f"minutes: found {minutes:g} for {offer}, where a step takes {seconds:.2g} s on this machine, expected time "
-        f"for at least {offer.least} steps, before which a generator draws noise; give --minutes {needed:g} or more"
+        f"minutes: {minutes:g} is too short for {offer}, where a step takes {seconds:.2g} s on this machine: before at "
+        f"least {offer.least} steps a generator draws noise; give --minutes {needed:g} or more"
         + (f", or leave {' and '.join(fixed)} to be chosen" if fixed else "")
     )
 
@@ -201,7 +201,7 @@ def seconds_a_step(training: Training, limit: float) -> float:
     """Time a few steps of a training, without its records.
 
     Args:
-        training: Its own length does not count.
+        training: Of any length.
         limit: Seconds after which no further step is begun.
     """
     training = training.of_length(_LAST_STEP)
@@ -219,16 +219,12 @@ def seconds_a_step(training: Training, limit: float) -> float:
             times.append(time.monotonic() - began)
             if any_process(fabric, sum(times) > limit):
                 break
-    # The first process speaks for all, so that they agree.
+    # The first process's answer, so that all agree.
     return float(fabric.broadcast(min(times[1:] or times)))
 
 
-# How many steps a training does in so many minutes, told by two short ones.
-
-log = logging.getLogger(__name__)
-
-LENGTH = ("minutes",)  # what tells runs apart that are as long as their minutes, see `run_folder.open_run`
-PACE = "pace"  # folder of the short trainings, inside that of the training
+LENGTH = ("minutes",)  # the setting that tells apart runs of so many minutes, see `run_folder.open_run`
+PACE = "pace"  # folder of the short trainings, inside the training's
 FIRST_STEPS = 4  # of the first one
 PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
 PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
@@ -237,41 +233,37 @@ FEWEST_TICK_STEPS, MOST_TICKS = 50, 50
 
 
 class Pace(NamedTuple):
-    """What a training takes on this machine."""
+    """The time that a training takes on this machine."""
 
     step: float  # seconds
-    tick: float  # seconds that samples, a checkpoint and measuring take at the end of a tick
+    tick: float  # seconds for samples, checkpoint and measuring at the end of a tick
 
     def fit(self, seconds: float, settings: GanSettings) -> dict[str, int]:
-        """Return as many ``steps`` as so many seconds have room for, ticks among them, and ``tick_steps``."""
+        """Return the ``steps`` that fit into so many seconds with their ticks, and ``tick_steps``."""
         ticks = min(MOST_TICKS, max(1, int(TICK_SHARE * seconds / self.tick)))
         steps = max(1, int((seconds - min(ticks * self.tick, TICK_SHARE * seconds)) / self.step))
         return {"steps": steps, "tick_steps": settings.tick_steps or max(FEWEST_TICK_STEPS, math.ceil(steps / ticks))}
 
 
 def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> int | None:
-    """Return how many steps a training does in so many minutes of training alone; see `measure_pace`.
+    """Return the steps of a training in so many minutes of training alone, at least 1; None if it was stopped.
 
-    Samples, checkpoints and measuring come on top.
-
-    Returns:
-        At least 1; None if it was stopped.
+    Samples, checkpoints and measuring come on top; see `measure_pace`.
     """
     pace = measure_pace(minutes, training, folder, stop)
     return None if pace is None else max(1, round(60 * minutes / pace.step))
 
 
 def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:
-    """Measure what a training takes, by short ones.
+    """Measure the pace of a training by short ones, each through the whole schedule and all resolutions.
 
-    They run through the whole schedule, all resolutions of a growing network among it.  Called again with the same
-    folder, the answer is the same, on a faster machine, too.
+    Called again with the same folder, the answer is the same, even on a faster machine.
 
     Args:
         minutes: Of which the measuring may take a share.
-        training: Its own length does not count.
-        folder: Of the training; what is measured is kept in its sub-folder `PACE`.
-        stop: As of `engine.train_gan`.
+        training: Of any length.
+        folder: Of the training; the measurements are kept in its sub-folder `PACE`.
+        stop: See `engine.train_gan`.
 
     Returns:
         None if it was stopped.
@@ -285,12 +277,12 @@ def measure_pace(minutes: float, training: Training, folder: Path, stop: Callabl
         own = folder / PACE / f"{count}-steps"
         with quietly(__package__):
             train_gan(training.of_length(count), own, resume=True, show_progress=True, stop=stop)
-        fabric.barrier()  # the first process writes what all of them read now, so that they agree
+        fabric.barrier()  # the first process writes what all of them read now
         if not run_folder.is_finished(own):
             return None
         hours = training_cost(own, count)["hours"]
         if not hours:
-            raise SonoforgeError(f"{own}: found no time that its steps took; remove the folder to measure it again")
+            raise SonoforgeError(f"{own}: its steps took no time; remove the folder to measure it again")
         step = hours * 3600 / count
         tick = max(1e-3, read_stats(own, count)[-1]["elapsed_seconds"] - hours * 3600)
         if step * PACE_STEPS > PACE_SHARE * 60 * minutes:
@@ -300,7 +292,7 @@ def measure_pace(minutes: float, training: Training, folder: Path, stop: Callabl
 
 @contextlib.contextmanager
 def quietly(name: str | None) -> Iterator[None]:
-    """Keep to itself what a package logs, but errors: that these trainings are too short to learn is of no interest."""
+    """Silence a package's log except for errors: these trainings are too short to learn."""
     trainings = logging.getLogger(name)
     level = trainings.level
     trainings.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The optimisers by name, and their state as named tensors for checkpoints without pickle."""
+"""Optimisers by name, their state as named tensors (checkpoints hold no pickle), and the averaged generator."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ from sonoforge.training.gan.recipes import OptimiserSettings
 def build_optimiser(
     settings: OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """Make one optimiser; a fused kernel not together with float16, whose gradient scaling it would bypass.
+    """Make one optimiser.
 
-    A lazy interval is the steps between two lazily regularised ones, 1 for none.  Regularisation every k steps makes
-    k + 1 steps of k; rate and betas are taken to the power k / (k + 1) so that Adam forgets as fast as with k (Karras
-    2020, "Analyzing and Improving the Image Quality of StyleGAN", appendix B).
+    With lazy regularisation every k = ``lazy_interval`` steps (1: none), k steps become k + 1; rate and betas are taken
+    to the power k / (k + 1), so that Adam forgets as fast as before (Karras 2020, "Analyzing and Improving the Image
+    Quality of StyleGAN", appendix B).  A fused kernel would bypass float16's gradient scaling.
     """
     share = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
     rate = settings.learning_rate * share
@@ -26,13 +26,13 @@ def build_optimiser(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set the rate to a factor of the first one."""
+    """Set the rate to its first value times ``factor``."""
     for group in optimiser.param_groups:
         group["lr"] = group.setdefault("first_lr", group["lr"]) * factor
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Flatten an optimiser's state to named tensors: ``"3.exp_avg"`` is of the fourth parameter."""
+    """Flatten an optimiser's state to named tensors: ``"3.exp_avg"`` belongs to the fourth parameter."""
     state = optimiser.state_dict()["state"]
     return {
         f"{index}.{key}": torch.as_tensor(value) for index, values in state.items() for key, value in values.items()
@@ -40,7 +40,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put tensors from `optimiser_tensors` into a new optimiser over the same parameters."""
+    """Load tensors from `optimiser_tensors` into a new optimiser over the same parameters."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for name, saved in tensors.items():
         index, key = name.split(".", 1)
@@ -54,22 +54,18 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             optimiser.state[parameter][key] = saved.to(parameter.device)
 
 
-# The averaged generator: an exponential moving average of weights and batch-norm statistics.
-#
-# Samples come from the average, which is steadier than the generator of any one step (Yazici 2019,
-# "The Unusual Effectiveness of Averaging in GAN Training").  The half-life is counted in images, with
-# a ramp-up, as in Karras 2020 (StyleGAN2-ADA, table 5 and section C): otherwise a short run would
-# mostly average its own beginning.
+# The averaged generator, which draws the samples: steadier than the generator of any one step (Yazici 2019, "The
+# Unusual Effectiveness of Averaging in GAN Training").  Its half-life is counted in images, with a ramp-up (Karras
+# 2020, StyleGAN2-ADA, table 5 and section C): otherwise a short run would mostly average its own beginning.
 
 RAMP_UP = 0.05  # half-life at most this share of the images seen so far (Karras 2020)
-# Buffers that are moving averages themselves: the average style, with the mapping's decay 0.998 a step, and StyleGAN3's
-# magnitudes, with a half-life of 20 000 images; and the unit vectors of spectral normalisation, which would be shorter
-# than 1 if they were averaged.
+# Buffers that are copied: moving averages themselves (the mean style with decay 0.998 a step, StyleGAN3's magnitudes
+# with a half-life of 20 000 images), and the unit vectors of spectral normalisation, which averaging would shorten.
 MOVING = ("average", "magnitude", "_u", "_v")
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
-    """Return the weight of the old average in one step, in [0, 1); the half-life counts images."""
+    """Return the weight of the old average in one step, in [0, 1); the half-life is in images."""
     current = min(half_life, RAMP_UP * images_seen)
     return 0.5 ** (batch / current) if current > 0 else 0.0
 
@@ -78,10 +74,9 @@ def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
 
-    The means and variances of batch normalisation are averaged like weights, because the averaged weights are run
-    with them and they remember ten steps only.  Those in `MOVING` are copied, moving averages as in the StyleGAN
-    authors' code: they lag behind the generator about as far as the averaged weights do, or farther; averaged once
-    more they would lag twice as far.  Counters are copied, too.
+    Batch-norm statistics are averaged like weights: the averaged weights run with them, and they remember only ten
+    steps. `MOVING` and counters are copied, as in the StyleGAN authors' code: averaged again, they would lag twice as
+    far.
     """
     old = average.state_dict()
     new = network.state_dict()

@@ -23,6 +23,9 @@ ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
 NORM_NAMES = ("batch", "batch-renorm", "none")
 
 METRICS = ("kid", "fid")
+GAN_TITLE = "the generator; by default as its recipe has it: sonoforge settings --recipes NAME says where from"
+FLAGGED = "class_name recipe preset image_size epochs steps kimg conditioning seed"
+"""Settings that are also flags of ``gan train``."""
 ALL = "all"  # the class name of a generator that learns all classes and is told none
 PUBLISHED = "paper"  # the preset of a recipe's row itself
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
@@ -30,38 +33,36 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to
 
 @dataclasses.dataclass(frozen=True)
 class GanSettings:
-    """Every option of a generator's training, as the user gave it; what is None is as the recipe publishes it.
+    """The settings ``gan.*`` of a generator's training; None means as the recipe publishes it.
 
-    The options of ``gan train``, ``gan compare`` and of the generators inside ``crossval``; `training.prepare` makes a
-    training of them.
+    `training.prepare` turns them into a training.
     """
 
     recipe: str = option(
         "dcgan-thesis",
-        help="architecture and training recipe; see sonoforge gan recipes\n"
-        "gan train by default: dcgan-thesis, or with --minutes alone one that learns in them",
+        help="recipe: sonoforge settings --recipes all lists them\n"
+        "gan train: dcgan-thesis, or with --minutes alone one that learns in the time",
         choices=tuple(RECIPES),
     )
     preset: str = option(
         PUBLISHED,
-        help="paper, or a preset of the recipe such as small-data; see sonoforge gan recipes NAME\n"
-        "gan train by default: paper, or with --minutes alone one that learns in them",
+        help="the paper's numbers, or a preset such as small-data\n"
+        "sonoforge settings --recipes NAME lists a recipe's presets; gan train: paper, or with --minutes alone one "
+        "that learns in the time",
     )
     class_name: str = option(
         "",
-        help="class to generate, such as malignant, or all\nall: all of them as if they were one; leave it out with "
-        "--conditioning",
+        help="class to generate, such as malignant, or all\nall: every class, unlabelled; leave it out for a "
+        "conditional generator",
         aliases=("class",),
         renamed=True,
     )
     epochs: float | None = option(None, help="number of epochs", limits=(0.001, None))
-    steps: int | None = option(None, help="number of generator updates, in place of epochs", limits=(1, None))
-    kimg: float | None = option(
-        None, help="thousands of real images shown to the discriminator, in place of epochs", limits=(0.001, None)
-    )
+    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
     batch: int | None = option(None, help="batch size", limits=(2, None))
     image_size: int | None = option(
-        None, help="height and width in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
+        None, help="height and width in pixels\n32, 64, 128, 224, 256 or 512", limits=(16, 1024), aliases=("size",)
     )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
     latent_size: int | None = option(None, help="dimension of the latent vector", limits=(1, 65536))
@@ -88,7 +89,7 @@ class GanSettings:
     perceptual_weight: float | None = option(None, help="weight (lambda) of the perceptual loss", limits=(0, None))
     features: str = option(
         "",
-        help="network of the perceptual loss, or of the projected discriminator: a .safetensors file, or "
+        help="network of the perceptual loss or the projected discriminator: a .safetensors file, or "
         "squeezenet1_1, mobilenet_v2, vgg16 or alexnet to download it",
         metavar="NET",
     )
@@ -96,27 +97,30 @@ class GanSettings:
         None, help="augmentation of the discriminator's inputs, real and generated", choices=AUGMENTATION_NAMES
     )
     conditioning: str | None = option(
-        None, help="train one class-conditional generator of all classes", choices=CONDITIONING_NAMES
+        None,
+        help="train one class-conditional generator\n" + ", ".join(CONDITIONING_NAMES),
+        choices=CONDITIONING_NAMES,
+        metavar="KIND",
     )
     schedule: str | None = option(None, help="schedule of the learning rates", choices=tuple(SCHEDULES))
     masks: bool = option(False, help="generate images together with their masks")
     kept_maps: str | None = option(
         None,
-        help="masks stored with a generator that is conditioned on masks, for use when it is given none: those"
-        " of the training images, or new ones from a shape model, which belong to no patient",
+        help="masks stored with a mask-conditioned generator, to draw into when it is given none: those of the "
+        "training images, or new ones from a shape model, which belong to no patient",
         choices=KEPT_MAPS,
     )
     mirror: bool | None = option(None, help="add the left-right mirror image of every image")
     affine: bool = option(False, help="rotate, scale, shift and shear every real image slightly at random")
     expand: int = option(
         1,
-        help="images made of each training image beforehand by affine distortion; metrics see none of them",
+        help="affine copies made of each training image beforehand; metrics do not see them",
         limits=(1, None),
     )
     expand_to: int | None = option(
         None,
-        help="images to expand each class to by affine distortion, before any are held out; the metrics are computed "
-        "against such images, too (700: Berezsky 2024)",
+        help="expand each class to this many images by affine distortion, before any are held out; metrics are also "
+        "computed against such images (700: Berezsky 2024)",
         limits=(2, None),
     )
     balanced: bool = option(False, help="sample all classes equally often")
@@ -130,7 +134,7 @@ class GanSettings:
     start_from: str = option(
         "",
         help="initialise from a run or checkpoint of the same architecture, of any size, or from a "
-        ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
+        ".safetensors or .npz file with the official networks' tensors under G/ and D/",
         metavar="CHECKPOINT",
     )
     freeze_generator: int = option(
@@ -154,25 +158,25 @@ class GanSettings:
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
         "(default: the network of the perceptual loss, else the shipped bundle for images of its kind, "
-        "else mobilenetv2-imagenet if it is already downloaded, else pixels)",
+        "else mobilenetv2-imagenet if already downloaded, else pixels)",
         metavar="SPACE",
     )
-    metric_weights: str = option("", help="weights of that feature network, in place of a download", metavar="FILE")
+    metric_weights: str = option("", help="weights of that feature network, instead of a download", metavar="FILE")
     held_out: float | None = option(
         None,
-        help="share of the images, in whole scans, held out to compute the metrics against (gan train by "
-        "default: 0.1 if that is enough images)\n"
-        "with 0 the metrics are computed against the training images, so that copies of them score best",
+        help="share of the images, in whole scans, held out for the metrics\n"
+        "gan train: 0.1 if that is enough images; with 0 the metrics are computed against the training images, so "
+        "that copies of them score best",
         limits=(0, 0.5),
     )
     stop_after: int | None = option(
-        None, help="stop early when KID has not fallen in this many measurements", limits=(1, None)
+        None, help="stop after this many measurements without a lower KID", limits=(1, None)
     )
     seed: int = option(0, help="random seed", limits=(0, None))
     tick_steps: int | None = option(
         None, help="steps between samples and checkpoints (default: a 50th of the training)", limits=(1, None)
     )
-    keep: int = option(2, help="number of latest checkpoints kept, besides the best", limits=(1, None))
+    keep: int = option(2, help="latest checkpoints to keep, besides the best", limits=(1, None))
 
     @property
     def measured(self) -> tuple[str, ...]:

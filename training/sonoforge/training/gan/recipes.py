@@ -3,9 +3,9 @@
 A recipe names one part of each kind: architecture x loss x regularisers x perceptual term x augmentation x EMA x
 conditioning x optimisers x schedule.  The training loop knows none of them by name.
 
-A row in the file has the fields of `Recipe`; the rest is as in the row that it is ``like``, or the field's default.  A
-regulariser is its weight and, where it is lazy, the steps between two uses; a preset may be ``like`` another of its
-row, too.  Prose is a list of lines, with ``$NAME`` for a text that several rows share.
+A row in the file has the fields of `Recipe`; missing ones come from the row that it is ``like``, or are the defaults.
+A regulariser is its weight and, if lazy, the steps between two uses; a preset may be ``like`` another of its row, too.
+Prose is a list of lines, with ``$NAME`` for a text shared by several rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any, Literal, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
-# The optimisers, each with the betas that it has where a recipe names another one: Adam's of Radford et al. 2016, and
-# RMSprop's smoothing of the authors' code of WGAN.
+# Optimisers with the betas that they bring to a recipe of another optimiser: Adam's of Radford et al. 2016, RMSprop's
+# smoothing of WGAN's authors' code.
 OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
 
-# Label maps that a generator which draws into them keeps: of its training images, or of a shape model of these.
+# Label maps kept by a generator that draws into them: of its training images, or of a shape model of these.
 KEPT_MAPS = ("training", "shapes")
 
 
 class OptimiserSettings(NamedTuple):
-    """What a recipe says of one network's optimiser."""
+    """A recipe's optimiser of one network."""
 
     name: str  # of `OPTIMISERS`
     learning_rate: float  # before any schedule
@@ -38,7 +38,7 @@ class OptimiserSettings(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How long to train, and images per step."""
+    """Length of a training, and images per step."""
 
     length: float
     batch: int
@@ -51,7 +51,7 @@ class Budget(NamedTuple):
 
 
 class Strength(NamedTuple):
-    """How a regulariser is applied: its weight, and every how many steps (more than 1: lazily, Karras 2020)."""
+    """Weight of a regulariser, and the steps between two uses (more than 1: lazily, Karras 2020)."""
 
     weight: float
     interval: int = 1
@@ -66,7 +66,7 @@ class Preset(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """One GAN: names of parts and their numbers, as published; its presets change some of them."""
+    """One GAN as published: names of parts and their numbers, some of which its presets change."""
 
     title: str  # one line for the table
     source: str  # paper, section; and where each number that it leaves open is from
@@ -161,26 +161,16 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-# How learning rates and resolution change while a training goes on.
-
-
-def constant(progress: float) -> float:
-    """The full rate throughout."""
-    del progress
-    return 1.0
-
-
-def linear_decay(progress: float) -> float:
-    """The full rate in the first half, then down to 0 in a line (Zhu et al., CycleGAN, ICCV 2017, section 4)."""
-    return min(1.0, 2.0 * (1.0 - progress))
-
-
-# Share of the training that is done, in [0, 1), to a factor of the learning rates.
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "linear-decay": linear_decay}
+# From the finished share of the training, in [0, 1), to a factor of the learning rates.  Linear decay: the full rate in
+# the first half, then down to 0 in a line (Zhu et al., CycleGAN, ICCV 2017, section 4).
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear-decay": lambda progress: min(1.0, 2.0 * (1.0 - progress)),
+}
 
 
 class Stage(NamedTuple):
-    """Where a growing training is."""
+    """The stage of a growing training."""
 
     resolution: int  # side in pixels that the newest layers work at
     alpha: float  # weight of the newest layers, 0 to 1
@@ -190,21 +180,20 @@ FADES = 64  # steps in which the weight of new layers rises from 0 to 1
 
 
 def growing_stage(progress: float, image_size: int, start: int) -> Stage:
-    """Progressive growing (Karras et al., "Progressive Growing of GANs", ICLR 2018, section 2 and appendix A).
+    """Return the stage of progressive growing (Karras et al., ICLR 2018, section 2 and appendix A).
 
-    There, each resolution is trained with 800 000 images, then the next fades in during as many.  Here the phases
-    are equal shares of the training instead, so that a short one reaches its full resolution too: start, fade,
-    steady, fade, steady ...
+    There each resolution is trained with 800 000 images, then the next fades in during as many.  Here the phases are
+    equal shares of the training, so that a short one reaches its full resolution: start, fade, steady, fade, steady ...
 
     Args:
-        progress: Share of the training that is done, in [0, 1).
+        progress: Finished share of the training, in [0, 1).
         image_size: The full resolution.
-        start: The first resolution; doubled until ``image_size``.
+        start: The first resolution, doubled until ``image_size``.
     """
     doublings = round(math.log2(image_size / start))
     position = progress * (2 * doublings + 1)
     phase = min(int(position), 2 * doublings)
     fading = phase % 2 == 1
-    # In few steps, as the stage is a constant of a compiled network.
+    # In few steps: the stage is a constant of a compiled network.
     alpha = math.floor((position - phase) * FADES) / FADES if fading else 1.0
     return Stage(start * 2 ** ((phase + 1) // 2), alpha)

@@ -1,7 +1,7 @@
-"""The regularisers: what stabilises a network's training, beside its loss.
+"""The regularisers, which stabilise a network's training beside its loss.
 
-A new regulariser is a row of `REGULARISERS`.  Each acts in one of three ways: a penalty added to a network's loss, a
-correction of the discriminator's weights after its step, or a change of the discriminator when it is built.
+A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, a correction of the discriminator's
+weights after its step, or a change of the discriminator when it is built.
 """
 
 import math
@@ -17,32 +17,33 @@ from sonoforge.models.stylegan.generator import has_styles, mix_styles
 
 
 class Batch(NamedTuple):
-    """One batch of one update, as penalties see it."""
+    """One batch of an update, as penalties see it."""
 
     real: Tensor  # (N, C, S, S) real images in [-1, 1], augmented
-    fake: Tensor  # (N, C, S, S) generated images, augmented, without a gradient to the generator; `real` before any are
-    latents: Tensor  # (N, Z) that made `fake`
+    fake: Tensor  # (N, C, S, S) generated images, augmented, detached; `real` until they are made
+    latents: Tensor  # (N, Z) of `fake`
     labels: Tensor | None  # (N,) int64 classes of both, or None where there is no conditioning
-    mix: Tensor  # (N, 1, 1, 1) in [0, 1), one number for each image, drawn for the batches of all processes together
+    mix: Tensor  # (N, 1, 1, 1) in [0, 1), drawn for the batches of all processes together
     image_channels: int  # channels that are image; those after them are masks
     chance: torch.Generator  # source of random numbers of this update, on the images' device
 
 
 State = dict[str, Tensor]
+# (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update the state.
+Penalty = Callable[[nn.Module, Batch, State], Tensor]
 
 
 class Regulariser(NamedTuple):
     """One regulariser."""
 
     of: Literal["generator", "discriminator"]  # the network it acts on
-    # (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update `state`.
-    penalty: Callable[[nn.Module, Batch, State], Tensor] | None = None
+    penalty: Penalty | None = None
     # (network, weight) called after each of the network's steps.
     after_step: Callable[[nn.Module, float], None] | None = None
     build: Callable[[nn.Module], None] | None = None  # (network) called once, before the first step
     start: Mapping[str, float] = {}  # the state's initial values by name
     weight: float = 1.0  # published default of its weight
-    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
+    needs: tuple[str, ...] = ()  # names in `settings.NEEDS`
 
 
 @torch.no_grad()
@@ -78,8 +79,8 @@ def _slope(discriminator: nn.Module, images: Tensor, labels: Tensor | None) -> T
 def gradient_penalty(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
     """Push the critic's slope to 1 between real and generated images.
 
-    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, algorithm 1, lines 4 to 7.  The critic must
-    have no batch normalisation, as each image needs its own slope (section 4).
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, algorithm 1, lines 4 to 7.  The critic has
+    no batch normalisation, as each image needs its own slope (section 4).
     """
     gradient = _slope(discriminator, batch.fake.lerp(batch.real, batch.mix), batch.labels)
     norms: Tensor = gradient.flatten(1).norm(dim=1)
@@ -112,7 +113,7 @@ def flip_and_shift(images: Tensor, chance: torch.Generator) -> Tensor:
 
 
 def consistency(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Mean squared change of the scores of real images when these are flipped and moved.
+    """Penalise changes of the real images' scores under flips and shifts, by the mean square.
 
     Zhang et al., "Consistency Regularization for Generative Adversarial Networks", ICLR 2020, equation 4.
     """
@@ -123,11 +124,10 @@ def consistency(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
 
 
 def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Squared cosines, not yet normalised, between the filters of each layer, summed over all layers.
+    """Return the summed squared products of different filters of each layer, whose lengths stay free.
 
-    Brock, Donahue, Simonyan, ICLR 2019, section 3.1, equation 3.  Filters are the rows of each weight as a matrix
-    (outputs, all else).  Their lengths are free: the diagonal of W W^T is left out.  So is a class embedding, as in the
-    authors' code.
+    Brock, Donahue, Simonyan, ICLR 2019, section 3.1, equation 3: the off-diagonal part of W W^T, where W has a row for
+    each output.  Class embeddings are left out, as in the authors' code.
     """
     del batch
     embedded = {
@@ -139,9 +139,9 @@ def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
 
 
 def kl_divergence(generator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Kullback-Leibler divergence of what the encoder says of real images from N(0, 1), the mean over images.
+    """Return the mean Kullback-Leibler divergence of the encoder's answers on real images from N(0, 1).
 
-    Kingma and Welling, ICLR 2014, appendix B, as SPADE has it (Park 2019).
+    Kingma and Welling, ICLR 2014, appendix B, as in SPADE (Park 2019).
     """
     own: Any = generator
     mean, log_variance = own.encoder(batch.real[:, : batch.image_channels])
@@ -156,7 +156,7 @@ SHRINK = 2  # the penalty takes half a batch: the authors' code, to save memory
 
 
 def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-    """Length of J^T y at each latent (Karras 2020, equation 4): (N,) root of the mean over L of its square over W.
+    """Return the length of J^T y at each latent (Karras 2020, equation 4): the root mean square over its L rows, (N,).
 
     Args:
         images: (N, C, S, S) made from ``latents``, with the graph between them.
@@ -169,7 +169,7 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length(generator: nn.Module, batch: Batch, state: State) -> Tensor:
-    """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first."""
+    """Return the mean squared deviation of the lengths from their average, updated first (equation 4)."""
     count = max(1, len(batch.latents) // SHRINK)
     latents = batch.latents[:count].detach()
     labels = None if batch.labels is None else batch.labels[:count]

@@ -1,7 +1,7 @@
 """The real images of each step: which, how they are flipped and distorted, and which process trains on them.
 
-Everything is drawn from (seed, purpose, step) for the whole batch; each process takes its part.  So a run
-repeats when it is resumed, and the batch does not depend on the number of processes.
+Everything is drawn from (seed, purpose, step) for the whole batch, of which each process takes its part.  So a resumed
+run repeats itself, and the batch does not depend on the number of processes.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,14 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import to_unit
 
-# Random affine distortion of real images.
-#
-# Unlike an augmentation of the discriminator's input, it changes the data distribution: generated images show it too.
-# Jointly trained masks move with their images.
-
 
 @dataclass(frozen=True)
 class AffineRanges:
-    """Ranges of a random affine map; each part is drawn uniformly from minus to plus its range.
+    """Ranges of a random affine distortion of real images; each part is drawn uniformly from minus to plus its range.
 
-    The defaults keep anatomy plausible and most of the picture in view.  They are this project's choice: Berezsky
-    and Liashchynskyi 2024, who expand their classes by such maps, are the source of the method, not of the numbers.
+    Unlike an augmentation of the discriminator's input it changes the data: generated images show it, too.  The
+    defaults keep anatomy plausible and most of the picture in view; they are this project's choice, the method that of
+    Berezsky and Liashchynskyi 2024.
     """
 
     rotation: float = 15.0  # degrees
@@ -37,7 +33,7 @@ class AffineRanges:
 
 
 def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges) -> Tensor:
-    """Convert uniform draws to the maps from points of the result to points of the image.
+    """Convert uniform draws to maps from points of the result to points of the image.
 
     The image is sheared, scaled, rotated about its centre, then shifted.
 
@@ -66,7 +62,7 @@ def draw_affine(count: int, ranges: AffineRanges, seed: int, step: int) -> Tenso
 
 
 def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:
-    """Move images, and their masks with them; the border is reflected, the values are bilinear.
+    """Move images and their masks with bilinear interpolation and a reflected border.
 
     Args:
         images: (N, C, S, S) float in [-1, 1].
@@ -93,7 +89,7 @@ class Sampling:
 
     batch: int  # images per step, of all processes together
     seed: int
-    balanced: bool = False  # whether every class is shown equally often, however few images it has
+    balanced: bool = False  # whether to show every class equally often, however few images it has
     # Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras et al.,
     # "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020: x-flips).
     mirror: bool = False
@@ -115,7 +111,7 @@ def draw_real(
     """Return a process's part of a step's real images, (n, C, S, S) float in [-1, 1], and their labels (n,) int64.
 
     Raises:
-        SonoforgeError: The batch cannot be divided evenly among the processes.
+        SonoforgeError: See `process_slice`.
     """
     pixels, labels = images.pixels, images.labels
     part = process_slice(sampling.batch, rank, world)
@@ -141,9 +137,9 @@ def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | N
 def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int) -> NDArray[np.int64]:
     """Choose a step's images so that every class is shown equally often.
 
-    The draws are an endless row of rounds, cut into batches; a round holds one image of each of the K classes, in a
-    shuffled order, and the images of a class follow one another in shuffled epochs of their own.  So in any K * m
-    draws in a row, each class appears m - 1, m or m + 1 times.
+    The draws form an endless row of rounds, cut into batches.  A round holds one image of each of the K classes in a
+    shuffled order, and the images of a class follow shuffled epochs of their own.  So in any K * m consecutive draws
+    each class appears m - 1, m or m + 1 times.
     """
     classes = np.unique(labels)
     first, end = step * batch // len(classes), -((step + 1) * batch // -len(classes))
@@ -163,10 +159,11 @@ def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int
 
 
 def process_slice(batch: int, rank: int, world: int) -> slice:
-    """Return the part of a batch that a process works on: contiguous, all parts of one size.
+    """Return the part of a batch that a process works on: contiguous, and as large as any other.
 
     Raises:
-        SonoforgeError: The sizes would differ, so that the mean of the processes' gradients would weigh images
+        SonoforgeError: The batch cannot be divided evenly, so that the mean of the processes' gradients would weigh
+        images
             differently.
     """
     if batch % world:
@@ -179,10 +176,10 @@ def process_slice(batch: int, rank: int, world: int) -> slice:
 
 
 def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Which images make up the batch of this step: (batch,) int64 in [0, N).
+    """Return the images of the batch of this step: (batch,) int64 in [0, N).
 
-    The images run in an endless row of shuffled epochs, cut into batches: a batch may straddle two
-    epochs, or hold several when it is larger than the data set; every epoch holds each image once.
+    The images form an endless row of shuffled epochs, cut into batches: a batch may straddle two epochs, or hold
+    several.
     """
     return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
 

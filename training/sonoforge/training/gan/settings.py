@@ -1,9 +1,9 @@
-"""How the options of a GAN training that were left open are filled in from the recipe."""
+"""From options to recipe and plan: what was left open is filled in, parts that do not fit together are refused."""
 
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sonoforge.models.layers import ACTIVATIONS, NORMS
@@ -15,13 +15,18 @@ from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import OPTIMISERS, OptimiserSettings, Recipe, Strength, find_recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 
-# Settings that do not change what is computed; a training may be continued with others.  What is measured and how
-# often changes no weight either, but is compared: the figures of one folder are measured in one way.
+# A training may be continued with another value of these.  The options of measuring change no weight either, but all
+# figures of one folder are measured in one way.
 NOT_COMPARED = frozenset({"keep"})
+DURATIONS = ("epochs", "steps", "kimg")  # options, at most one of which gives the length of a training
+# Options that replace the recipe's field of the same name.
+_REPLACING = (
+    "loss", "augmentation", "schedule", "mirror", "kept_maps", "perceptual_weight", "n_critic", "latent_size",
+)  # fmt: skip
 
 
 class Plan(NamedTuple):
-    """How long and in which batches to train, with everything that was left open filled in."""
+    """The length and the batches of a training."""
 
     steps: int
     batch: int
@@ -29,17 +34,11 @@ class Plan(NamedTuple):
     tick_steps: int
 
 
-# Settings that replace what the recipe has by the same name.
-_REPLACING = (
-    "loss", "augmentation", "schedule", "mirror", "kept_maps", "perceptual_weight", "n_critic", "latent_size",
-)  # fmt: skip
-
-
 def compose(settings: GanSettings) -> Recipe:
-    """Return the recipe with what the settings change of it.
+    """Return the recipe with the changes that the settings ask for.
 
     Raises:
-        SonoforgeError: An unknown name, or parts that do not go together.
+        SonoforgeError: An unknown name, or parts that do not fit together.
     """
     recipe = find_recipe(settings.recipe)
     if settings.preset != PUBLISHED:
@@ -51,35 +50,31 @@ def compose(settings: GanSettings) -> Recipe:
         gamma = 0.0002 * side**2 / batch  # the rule of the authors' code of StyleGAN2-ADA and StyleGAN3
         strengths = {**recipe.regularisers, "r1": recipe.regularisers["r1"]._replace(weight=gamma)}
         recipe = dataclasses.replace(recipe, regularisers=strengths)
-    changes: dict[str, Any] = {name: getattr(settings, name) for name in _REPLACING}
-    changes["conditioning"] = _conditioning(recipe, settings)
-    changes["regularisers"] = None if settings.regularisers is None else parse_regularisers(settings.regularisers)
-    generator, discriminator = _network_options(recipe, settings)
-    recipe = dataclasses.replace(
-        recipe,
-        **{key: value for key, value in changes.items() if value is not None},
-        generator=generator,
-        discriminator=discriminator,
-        generator_optimiser=_optimiser(recipe.generator_optimiser, settings, settings.learning_rate),
-        discriminator_optimiser=_optimiser(
-            recipe.discriminator_optimiser, settings, settings.discriminator_learning_rate or settings.learning_rate
-        ),
-    )
-    check_needs(recipe, settings)
+    changes: dict[str, Any] = {
+        name: getattr(settings, name) for name in _REPLACING if getattr(settings, name) is not None
+    }
+    # In a training of one class, a recipe's own conditioning has no classes to tell apart.
+    changes["conditioning"] = settings.conditioning or ("none" if settings.class_name else recipe.conditioning)
+    if settings.regularisers is not None:
+        changes["regularisers"] = parse_regularisers(settings.regularisers)
+    changes["generator"], changes["discriminator"] = _network_options(recipe, settings)
+    rates = (settings.learning_rate, settings.discriminator_learning_rate or settings.learning_rate)
+    for name, rate in zip(("generator_optimiser", "discriminator_optimiser"), rates, strict=True):
+        changes[name] = _optimiser(getattr(recipe, name), settings, rate)
+    recipe = dataclasses.replace(recipe, **changes)
+    _check_needs(recipe, settings)
     return recipe
 
 
 def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the options of generator and discriminator."""
     generator, discriminator = dict(recipe.generator), dict(recipe.discriminator)
     for name, known in (("activation", ACTIVATIONS), ("norm", NORMS)):
         value = getattr(settings, name)
-        if value is None:
-            continue
-        _check_known(name, value, known)
-        generator[name] = value
-        if discriminator.get(name) != "none":  # a critic without normalisation stays so
-            discriminator[name] = value
+        if value is not None:
+            _check_known(name, value, known)
+            generator[name] = value
+            if discriminator.get(name) != "none":  # a critic without normalisation keeps none
+                discriminator[name] = value
     if settings.width is not None:
         taken = inspect.signature(ARCHITECTURES[recipe.architecture].generator).parameters
         if not {"width", "options"} & set(taken):
@@ -96,29 +91,8 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
     return generator, discriminator
 
 
-def measures_in_features(settings: GanSettings) -> bool:
-    """Whether metrics whose space is not named are measured in the network of ``features``.
-
-    Not where the discriminator sees images through it: what it sees is what the generator learns to satisfy.
-    """
-    return bool(settings.features) and not discriminator_of(compose(settings)).projected
-
-
-def _conditioning(recipe: Recipe, settings: GanSettings) -> str:
-    """A recipe's own conditioning has nothing to tell apart in a training of one class."""
-    if settings.conditioning is not None:
-        return settings.conditioning
-    return "none" if settings.class_name else recipe.conditioning
-
-
-def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
-    if name not in known:
-        hint = did_you_mean(name, list(known))
-        raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
-
-
 def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float | None) -> OptimiserSettings:
-    """Change a recipe's optimiser: one of another name has the betas of `OPTIMISERS`, and the rate that is there."""
+    """Change a recipe's optimiser; a different one brings its own betas, and keeps the recipe's rate."""
     chosen, name = published, settings.optimiser
     if name is not None and name != published.name:
         _check_known("optimiser", name, OPTIMISERS)
@@ -128,8 +102,22 @@ def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float 
     return chosen if rate is None else chosen._replace(learning_rate=rate)
 
 
+def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
+    if name not in known:
+        hint = did_you_mean(name, list(known))
+        raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
+
+
+def measures_in_features(settings: GanSettings) -> bool:
+    """Whether metrics without a named feature space are measured in the network of ``features``.
+
+    They are not where the discriminator sees images through it: the generator learns to satisfy that network.
+    """
+    return bool(settings.features) and not discriminator_of(compose(settings)).projected
+
+
 def parse_regularisers(text: str) -> dict[str, Strength]:
-    """Read ``none`` or ``name=weight:interval,name,...``; weight and interval may be left out.
+    """Read ``none`` or ``name=weight:interval,name,...``; weight and interval are optional.
 
     Raises:
         SonoforgeError: Another form, an unknown name, or a number out of range.
@@ -149,16 +137,13 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
     return strengths
 
 
-DURATIONS = ("epochs", "steps", "kimg")  # settings, one of which gives the length of a training
-
-
 def given_lengths(settings: GanSettings) -> list[str]:
     """Return which of epochs, steps and kimg the settings give."""
     return [name for name in DURATIONS if getattr(settings, name) is not None]
 
 
 def fill_budget(settings: GanSettings, budget: Mapping[str, Any]) -> GanSettings:
-    """Fill in the settings that are None from a budget, by their names; a length that was given replaces its length."""
+    """Fill in the settings that are None from a budget; a length that was given replaces the budget's."""
     left_out = DURATIONS if given_lengths(settings) else ()
     missing = {
         name: value for name, value in budget.items() if name not in left_out and getattr(settings, name) is None
@@ -167,14 +152,14 @@ def fill_budget(settings: GanSettings, budget: Mapping[str, Any]) -> GanSettings
 
 
 def make_plan(settings: GanSettings, images: int) -> Plan:
-    """Fill in what the settings leave to the recipe.
+    """Fill in length and batches from the recipe.
 
     Raises:
-        SonoforgeError: An unknown recipe, or a number out of range.
+        SonoforgeError: See `compose`; or a number out of range.
     """
     recipe = compose(settings)
     budget = recipe.budget_for(settings.class_name)
-    # A published batch larger than a small set is lowered; one that was asked for is a mistake.
+    # A published batch is lowered to the size of a small set; an explicit one is refused instead.
     batch = min(budget.batch, images) if settings.batch is None else settings.batch
     given = given_lengths(settings)
     if len(given) > 1:
@@ -199,28 +184,19 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
     return Plan(steps, batch, settings.image_size or recipe.image_size, min(tick_steps, steps))
 
 
-# What the parts of a training need of each other.
-#
-# An architecture, a loss, an augmentation, a regulariser, a recipe's row or an option names its needs; what meets one,
-# and what to do where nothing does, is a row of `NEEDS`.
-
-
 class Need(NamedTuple):
-    """Something that a part needs of the composition it is in."""
+    """Something that a part requires of the rest of its recipe."""
 
     met: Callable[[Recipe, GanSettings], bool]
-    found: str  # what stands there instead, of the `recipe` and the `settings`
-    expected: str
+    found: str  # what the recipe has instead; a template of `recipe` and `settings`
     remedy: str
 
 
 def _free(option: str) -> Need:
-    """Of an option of the hidden layers: that the networks take it."""
     taking = ", ".join(name for name, own in ARCHITECTURES.items() if option in own.free_hidden)
     return Need(
         lambda recipe, _: option in ARCHITECTURES[recipe.architecture].free_hidden,
-        "the {recipe.architecture} networks",
-        "networks that do not fix their own",
+        "the {recipe.architecture} networks, which fix their own",
         f"leave it out, or choose a recipe with networks that take any ({taking})",
     )
 
@@ -228,86 +204,64 @@ def _free(option: str) -> Need:
 NEEDS: dict[str, Need] = {
     "reconstruction errors": Need(
         lambda recipe, _: discriminator_of(recipe).reconstruction,
-        "the {recipe.architecture} networks",
-        "scores that are reconstruction errors",
+        "the {recipe.architecture} networks, whose scores are not reconstruction errors",
         "choose recipe began, whose discriminator is an autoencoder",
     ),
     "reconstruction loss": Need(
         lambda recipe, _: LOSSES[recipe.loss].reconstruction,
-        "the loss {recipe.loss}",
-        "one of reconstruction errors",
+        "the loss {recipe.loss}, which does not take reconstruction errors",
         "leave the loss out, or choose another recipe",
     ),
     "signed scores": Need(
         lambda recipe, _: LOSSES[recipe.loss].signed,
-        "the loss {recipe.loss}",
-        "one with a boundary at 0 to adapt by",
+        "the loss {recipe.loss}, which has no boundary at 0 to adapt by",
         "use diffaugment",
     ),
-    "masks": Need(lambda _, settings: settings.masks, "masks off", "masks: it draws into label maps", "add --masks"),
+    "masks": Need(lambda _, settings: settings.masks, "masks off, but it draws images into label maps", "add --masks"),
     "label maps": Need(
         lambda recipe, _: recipe.draws_into_maps,
-        "the recipe {settings.recipe}",
-        "one that draws into label maps, and keeps some",
+        "the recipe {settings.recipe}, which does not draw into label maps",
         "leave it out, or choose spade, or projected with --preset label-maps",
     ),
     "latents alone": Need(
         lambda recipe, _: not recipe.draws_into_maps,
-        "the recipe {settings.recipe}",
-        "one that draws from latents alone, not into label maps",
+        "the recipe {settings.recipe}, which draws into label maps",
         "leave it out",
     ),
     "an encoder": Need(
         lambda recipe, _: bool(recipe.generator.get("encoder")),
-        "the recipe {settings.recipe}",
-        "one with an encoder",
+        "the recipe {settings.recipe}, which has no encoder",
         "choose spade with --preset encoder",
     ),
     "feature network": Need(
         lambda _, settings: bool(settings.features),
         "no feature network",
-        "one to see images through",
         "give features: a .safetensors file, squeezenet1_1, mobilenet_v2 or vgg16",
     ),
     "free activation": _free("activation"),
     "free norm": _free("norm"),
     "cells": Need(
         lambda recipe, _: ARCHITECTURES[recipe.architecture].cells,
-        "the {recipe.architecture} networks",
-        "networks of cells",
+        "the {recipe.architecture} networks, which have no cells",
         "leave it out, or choose recipe ga-gan",
     ),
     "adam": Need(
         lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
         "the optimiser {recipe.generator_optimiser.name}",
-        "adam",
         "leave it out, or choose adam",
     ),
-    "kid": Need(
-        lambda _, settings: "kid" in settings.metrics,
-        "no KID among the metrics",
-        "KID measured, which it stops on",
-        "give metrics kid",
-    ),
+    "kid": Need(lambda _, settings: "kid" in settings.metrics, "no KID to stop by", "give metrics kid"),
 }
-# Of options, where they are given.
-OPTION_NEEDS = {
-    "kept_maps": "label maps",
-    "activation": "free activation",
-    "norm": "free norm",
-    "generator_cell": "cells",
-    "discriminator_cell": "cells",
-    "beta1": "adam",
-    "stop_after": "kid",
-}
+# What an option needs where it is given.
+_OPTION_NEEDS = {
+    "kept_maps": "label maps", "activation": "free activation", "norm": "free norm", "generator_cell": "cells",
+    "discriminator_cell": "cells", "beta1": "adam", "stop_after": "kid",
+}  # fmt: skip
 
 
-def _declared(recipe: Recipe, settings: GanSettings) -> Iterator[tuple[str, object, str]]:
-    """Yield name and value of each part with the name of each of its needs."""
-    for name, need in OPTION_NEEDS.items():
-        if getattr(settings, name) is not None:
-            yield name, getattr(settings, name), need
-    parts = [
+def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
+    parts: list[tuple[str, object, tuple[str, ...]]] = [
+        *((name, getattr(settings, name), (need,)) for name, need in _OPTION_NEEDS.items()),
         ("recipe", settings.recipe, discriminator_of(recipe).needs),
         ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
         ("perceptual_weight", recipe.perceptual_weight, ("feature network",) if recipe.perceptual_weight else ()),
@@ -316,17 +270,7 @@ def _declared(recipe: Recipe, settings: GanSettings) -> Iterator[tuple[str, obje
         *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
     ]
     for name, value, needs in parts:
-        yield from ((name, value, need) for need in needs)
-
-
-def check_needs(recipe: Recipe, settings: GanSettings) -> None:
-    """Refuse parts of a recipe, with all settings applied, that do not go together.
-
-    Raises:
-        SonoforgeError: The first need that is not met.
-    """
-    for name, value, key in _declared(recipe, settings):
-        need = NEEDS[key]
-        if not need.met(recipe, settings):
-            found = need.found.format(recipe=recipe, settings=settings)
-            raise SonoforgeError(f"{name}: found {value!r} with {found}, expected {need.expected}; {need.remedy}")
+        for need in [NEEDS[key] for key in needs if value is not None]:
+            if not need.met(recipe, settings):
+                found = need.found.format(recipe=recipe, settings=settings)
+                raise SonoforgeError(f"{name}: found {value!r} with {found}; {need.remedy}")

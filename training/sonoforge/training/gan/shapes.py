@@ -1,13 +1,12 @@
-"""A small model of lesions' outlines, to draw new ones from: masks that belong to no patient.
+"""A small model of lesions' outlines, from which to draw new ones: masks that belong to no patient.
 
-An outline is where it lies, how large it is, and how its radius changes with direction.  Malignant lesions are more
-often taller than wide, and their outline is less even (Stavros et al., "Solid Breast Nodules: Use of Sonography to
-Distinguish between Benign and Malignant Lesions", Radiology 196, 1995), which is what a model of each class learns.
-The numbers of one outline are taken as a draw from a normal distribution, whose main directions are kept: a point
-distribution model (Cootes, Taylor, Cooper, Graham, "Active Shape Models", Comput. Vis. Image Underst. 61, 1995) with
-points at equal angles, so that none have to be matched.
+An outline is its place, its size, and its radius as a function of direction.  Malignant lesions are more often taller
+than wide, and less even in outline (Stavros et al., "Solid Breast Nodules: Use of Sonography to Distinguish between
+Benign and Malignant Lesions", Radiology 196, 1995), which a model of each class learns.  The numbers of an outline are
+modelled as normal, and their main directions kept: a point distribution model (Cootes, Taylor, Cooper, Graham, "Active
+Shape Models", Comput. Vis. Image Underst. 61, 1995) with points at equal angles, so that none have to be matched.
 
-What cannot be seen from its centre in a straight line is lost: of a lesion with bays, the bays' far sides.
+Parts that cannot be seen from the centre in a straight line, such as the far sides of bays, are lost.
 """
 
 from typing import NamedTuple
@@ -28,28 +27,28 @@ Numbers = NDArray[np.float64]
 
 
 class ShapeModel(NamedTuple):
-    """Outlines of one kind: numbers of `describe_outline`, D of them."""
+    """Outlines of one kind, by the D numbers of `describe_outline`."""
 
     mean: Numbers  # (D,)
     directions: Numbers  # (K, D), each as long as one standard deviation along it
 
 
 def describe_outline(mask: Masks) -> Numbers:
-    """Return the numbers of the largest region of one mask.
+    """Return the numbers of the largest region of a mask.
 
     Args:
         mask: (S, S) bool, not empty.
 
     Returns:
         (3 + 64,): row and column of its centre and the log of its mean radius, as shares of the side; then the log of
-        its radius at equal angles, from the right downwards, less the mean of these.
+        its radius at equal angles, from the right downwards, minus their mean.
 
     Raises:
         ValueError: An empty mask.
     """
     regions, count = ndimage.label(mask)
     if not count:
-        raise ValueError("outline: found an empty mask, expected a region")
+        raise ValueError("outline: found an empty mask")
     own = regions == 1 + np.argmax(ndimage.sum_labels(mask, regions, range(1, count + 1)))
     side = mask.shape[0]
     centre = np.array(ndimage.center_of_mass(own))
@@ -75,7 +74,7 @@ def draw_outline(numbers: Numbers, side: int) -> Masks:
 
 
 def learn_shapes(masks: Masks) -> ShapeModel:
-    """Learn a model of the masks (N, S, S) bool; those that are empty are left out.
+    """Learn a model of masks (N, S, S) bool, leaving out empty ones.
 
     Raises:
         SonoforgeError: Fewer than 10 outlines.
@@ -91,7 +90,7 @@ def learn_shapes(masks: Masks) -> ShapeModel:
 
 
 def draw_masks(model: ShapeModel, count: int, side: int, seed: int) -> Masks:
-    """Draw new masks (count, side, side) of a model; one that would be empty is drawn again."""
+    """Draw new masks (count, side, side) from a model; empty ones are drawn again."""
     rng = np.random.default_rng([20, seed])
     drawn: list[Masks] = []
     while len(drawn) < count:

@@ -1,4 +1,4 @@
-"""Weights that a training starts from: a checkpoint of ours, or official StyleGAN2 and StyleGAN3 networks."""
+"""What a training starts from: a checkpoint of ours, or official StyleGAN2 and StyleGAN3 networks."""
 
 import hashlib
 import io
@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sonoforge.models.stylegan import official
 from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import SOURCES, describe, digest_of_images, find_checkpoint, trained_on
@@ -38,21 +37,21 @@ State = Mapping[str, Tensor]
 class StartingWeights(NamedTuple):
     """Weights to start from."""
 
-    name: str  # file or checkpoint and the first 16 hex digits of its sha256; recorded with the training
-    architectures: tuple[str, ...]  # names in `networks.ARCHITECTURES` that these tensors may belong to
-    generator: State  # its tensors by our names; empty if there are none
-    discriminator: State  # its tensors by our names; empty if there are none
-    classes: tuple[str, ...] = ()  # in the order of their labels, of conditional networks of ours
+    name: str  # file or checkpoint with the first 16 hex digits of its sha256; recorded with the training
+    architectures: tuple[str, ...]  # possible ones, by name in `networks.ARCHITECTURES`
+    generator: State  # tensors by our names; may be empty
+    discriminator: State  # tensors by our names; may be empty
+    classes: tuple[str, ...] = ()  # by label, of conditional networks of ours
 
 
 def read_starting_weights(path: Path) -> StartingWeights:
     """Read the weights of one pair of networks.
 
     Args:
-        path: A run folder (then its newest checkpoint), a checkpoint folder, or a ``.safetensors`` or ``.npz`` file
-            with the tensors of the authors' PyTorch networks of StyleGAN2 or StyleGAN3: ``G/NAME`` or, without
-            these, ``G_ema/NAME``, and ``D/NAME``; a dot may stand for the slash.  Numbers named
-            ``G/settings.NAME`` and ``D/settings.NAME`` tell what no tensor shows, see `official`.
+        path: A run folder (its newest checkpoint), a checkpoint folder, or a ``.safetensors`` or ``.npz`` file with the
+            tensors of the authors' PyTorch networks of StyleGAN2 or StyleGAN3: ``G/NAME`` or, without these,
+            ``G_ema/NAME``, and ``D/NAME``; a dot may replace the slash.  Numbers named ``G/settings.NAME`` and
+            ``D/settings.NAME`` give settings that no tensor shows, see `official`.
 
     Raises:
         SonoforgeError: Not one of these, or damaged.
@@ -62,8 +61,8 @@ def read_starting_weights(path: Path) -> StartingWeights:
     readers = {".safetensors": load, ".npz": _load_arrays}
     if path.suffix not in readers:
         raise SonoforgeError(
-            f"{path}: found no folder, .safetensors or .npz file; expected a run folder, or a file of tensors named "
-            "G/..., D/...; pickles (.pkl, .pt) run code when opened: save their state dicts as .safetensors first"
+            f"{path}: neither a run folder nor a .safetensors or .npz file of tensors named G/..., D/...; pickles "
+            "(.pkl, .pt) run code when opened: save their state dicts as .safetensors first"
         )
     try:
         content = path.read_bytes()
@@ -80,7 +79,7 @@ def read_starting_weights(path: Path) -> StartingWeights:
     except ValueError as error:
         raise SonoforgeError(f"{path}: {error}") from error
     if not generator and not discriminator:
-        raise SonoforgeError(f"{path}: found no tensors named G/..., G_ema/... or D/..., expected official state dicts")
+        raise SonoforgeError(f"{path}: found no tensors named G/..., G_ema/... or D/...")
     return StartingWeights(_with_hash(path.name, content), architectures, generator, discriminator)
 
 
@@ -106,10 +105,10 @@ def _official_generator(state: State) -> tuple[tuple[str, ...], State]:
         return ("stylegan2",), official.generator_from_official(state).state_dict()
     generator = official.generator_from_official(state)
     if (margin := official.margin_of(state)) != MARGIN:
-        log.warning("its margin_size is %d and here %d: its images begin another way near borders", margin, MARGIN)
+        log.warning("its margin_size is %d, not %d as here: its images will differ near borders", margin, MARGIN)
     if official.SCALE_SETTING not in state:
         log.info(
-            "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s tells another",
+            "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s overrides it",
             IMAGE_SCALE, official.SCALE_SETTING,
         )  # fmt: skip
     return ("stylegan3",), generator.state_dict()
@@ -119,20 +118,15 @@ def _with_hash(name: str, content: bytes) -> str:
     return f"{name} (sha256 {hashlib.sha256(content).hexdigest()[:16]})"
 
 
-# Whether the run that generators start from was trained on an image of this data set, copies included.
-
-log = logging.getLogger(__name__)
-
-
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
-    """Refuse to start generators from a run that was trained on images of this data set, changed or not.
+    """Refuse to start generators from a run that was trained on images of this data set, even changed ones.
 
-    The run's images are read again from where it read them; about 45 core-milliseconds for each image of either set the
-    first time, after which the answer is kept beside the decoded images.  A file of weights is not looked at.
+    The run's images are read again from their original place: about 45 core-milliseconds for each image of either set,
+    the first time; the answer is kept beside the decoded images.  Files of weights are not checked.
 
     Raises:
-        GateError: It was trained on some of them; names the first.
-        SonoforgeError: Its images cannot be read any more.
+        GateError: It was trained on some of them; the message names the first.
+        SonoforgeError: Its images can no longer be read.
     """
     while start_from and Path(start_from).is_dir():
         checkpoint = find_checkpoint(Path(start_from))
@@ -143,48 +137,49 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
             ours, other = cache.dataset.items, theirs.dataset.items
             named = name_some((f"{ours[own].path} ~ {other[index].path}" for own, index in seen), "; ")
             raise GateError(
-                f"--gan-start-from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
+                f"--set gan.start_from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on "
+                "other "
                 f"versions of them, so any figure on them would be leaked ({named}); start from a run on "
                 "other collections"
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
-        start_from = str(read_config(run).get("start_from") or "")
+        start_from = str(read_config(run).get("gan.start_from") or "")
         said = describe(checkpoint).settings.get("start_from", "")
         if bool(said) != bool(start_from):
             raise SonoforgeError(
-                f"--gan-start-from: {run} started from {said or 'nothing'} as its checkpoint says, found "
-                f"{start_from or 'nothing'} in its config.yaml; put the run's own file back"
+                f"--set gan.start_from: {run} started from {said or 'nothing'} by its checkpoint, but from "
+                f"{start_from or 'nothing'} by its config.yaml; put the run's own file back"
             )
         if start_from and not Path(start_from).exists():
-            raise SonoforgeError(f"--gan-start-from: {run} started from {start_from}, which is gone; put it back")
+            raise SonoforgeError(f"--set gan.start_from: {run} started from {start_from}, which is gone; put it back")
 
 
 def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
-    """Read a run's data set, and return the indices of the images that the run was trained on.
-
-    ``images``: `digest_of_images` of these, as the checkpoint says.
-    """
+    """Read a run's data set; return it and the indices of its training images, whose digest is ``images``."""
     config = read_config(run)
     given: Any = config.get("data")
     if not given:
         raise SonoforgeError(
-            f"--gan-start-from: {run} has no config.yaml that names its images; they cannot be compared"
+            f"--set gan.start_from: {run} has no config.yaml that names its images; they cannot be compared"
         )
     data = tuple(given) if isinstance(given, list) else (str(given),)
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
     try:
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
     except (OSError, ValueError, AttributeError) as error:
-        raise SonoforgeError(f"--gan-start-from: {run / SOURCES} cannot be read, which names its images") from error
+        raise SonoforgeError(
+            f"--set gan.start_from: {run / SOURCES}, which names its images, cannot be read"
+        ) from error
     if digest_of_images(hashes) != images:
         raise SonoforgeError(
-            f"--gan-start-from: {run / SOURCES} names other images than the checkpoint was trained on, expected those; "
-            "put the run's own file back"
+            f"--set gan.start_from: {run / SOURCES} names other images than the checkpoint was trained on; put the "
+            "run's "
+            "own file back"
         )
     missing = len(hashes - set(cache.hashes))
     if missing or not hashes:
         raise SonoforgeError(
-            f"--gan-start-from: {run} was trained on {len(hashes)} images, of which {missing} are no longer in "
+            f"--set gan.start_from: {run} was trained on {len(hashes)} images, of which {missing} are no longer in "
             f"{', '.join(data)}, so they cannot be compared; put them back"
         )
     return cache, [index for index, digest in enumerate(cache.hashes) if digest in hashes]

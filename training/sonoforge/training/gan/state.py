@@ -1,4 +1,4 @@
-"""The state of a training: networks, optimisers and numbers that change from step to step, to and from checkpoints."""
+"""The state of a training, to and from checkpoints: networks, optimisers, and numbers carried from step to step."""
 
 import copy
 import dataclasses
@@ -35,12 +35,12 @@ OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
 
 @dataclasses.dataclass
 class TrainingState:
-    """Both networks, and all that changes from one step to the next."""
+    """Both networks, and everything that changes from one step to the next."""
 
     fabric: Fabric  # device, precision and processes
     recipe: Recipe  # with all settings applied
     loss: Loss
-    augment: Augment  # augments what the discriminator sees
+    augment: Augment  # of the discriminator's inputs
     # The perceptual term of (generated, real), both (N, C, S, S) in [-1, 1]; or None.
     perceptual: Callable[[Tensor, Tensor], Tensor] | None
     generator: nn.Module
@@ -48,17 +48,17 @@ class TrainingState:
     average: nn.Module  # exponential moving average of the generator, in evaluation mode
     generator_optimiser: torch.optim.Optimizer  # steps the generator
     discriminator_optimiser: torch.optim.Optimizer  # steps the discriminator's parameters that are not frozen
-    # The two networks as called in plain passes: compiled, where that was asked for.
+    # The two networks as called in plain passes, compiled on request.
     forward: tuple[Callable[..., Any], Callable[..., Any]]
     # Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
     carried: dict[str, dict[str, Tensor]]
     image_channels: int  # channels that are image; those after them are masks
     accumulate: int  # parts that a batch is computed in
     seed: int
-    blur_sigma: float = 0.0  # standard deviation in pixels of the blur that the discriminator sees images through, now
+    blur_sigma: float = 0.0  # pixels: current standard deviation of the blur of the discriminator's inputs
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return all that changes, as named tensors by the stem of their checkpoint file."""
+        """Return everything that changes as named tensors, by the stem of their checkpoint file."""
         numbers = {f"{part}.{name}": value for part, values in self.carried.items() for name, value in values.items()}
         scaler = self.fabric.strategy.precision.state_dict()
         numbers |= {f"scaler.{name}": torch.tensor(float(value)) for name, value in scaler.items()}
@@ -69,7 +69,7 @@ class TrainingState:
         }
 
     def restore(self, checkpoint: Path) -> None:
-        """Load what `tensors` returned from a checkpoint.
+        """Load the `tensors` of a checkpoint.
 
         Raises:
             SonoforgeError: The checkpoint is damaged.
@@ -93,40 +93,40 @@ class TrainingState:
 
 
 def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = None) -> TrainingState:
-    """Build everything at step 0, or as a checkpoint has it, on a launched ``fabric``.
+    """Build the state at step 0, or of a checkpoint, on a launched ``fabric``.
 
     Raises:
-        SonoforgeError: The discriminator cannot be frozen as the settings say.
+        SonoforgeError: The settings freeze blocks that the networks do not have.
     """
-    recipe, settings = training.recipe, training.settings
+    recipe, settings, own = training.recipe, training.settings, training.pretrained
     generator, discriminator = build_networks(recipe, training.options, settings.seed, training.seen)
     freeze(generator, settings.freeze_generator)
     freeze(discriminator, settings.freeze_discriminator)
-    start_from = training.pretrained.start_from
-    if start_from is not None and checkpoint is None:
-        transfer_weights(start_from, generator, discriminator)
+    if own.start_from is not None and checkpoint is None:
+        transfer_weights(own.start_from, generator, discriminator)
     if structures_drawn_into(generator):
         _keep_maps(generator, training)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    generator, discriminator, average = (fabric.to_device(own) for own in (generator, discriminator, average))
+    generator, discriminator, average = (fabric.to_device(each) for each in (generator, discriminator, average))
     if fabric.world_size > 1:
         share_batch_norm(generator)
         share_batch_norm(discriminator)
 
-    def optimiser(own: OptimiserSettings, network: nn.Module, name: str) -> Any:
+    def optimiser(name: str, published: OptimiserSettings, network: nn.Module) -> Any:
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        interval = _lazy_interval(recipe, name)
-        return fabric.setup_optimizers(build_optimiser(own, parameters, interval, fused=settings.precision != "fp16"))
+        lazy = [each.interval for key, each in recipe.regularisers.items() if REGULARISERS[key].of == name]
+        made = build_optimiser(published, parameters, max(lazy, default=1), fused=settings.precision != "fp16")
+        return fabric.setup_optimizers(made)
 
+    image_channels = training.originals.image_channels
     perceptual = None
-    if recipe.perceptual_weight and training.pretrained.features is not None:
-        perceptual = functools.partial(
-            perceptual_loss, training.pretrained.features, image_channels=training.originals.image_channels
-        )
+    if recipe.perceptual_weight and own.features is not None:
+        perceptual = functools.partial(perceptual_loss, own.features, image_channels=image_channels)
     augmentation = AUGMENTATIONS[recipe.augmentation]
     carried = {"loss": LOSSES[recipe.loss].start}
     carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
     carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
+    networks = (generator, discriminator)
     state = TrainingState(
         fabric=fabric,
         recipe=recipe,
@@ -136,16 +136,14 @@ def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = No
         generator=generator,
         discriminator=discriminator,
         average=average,
-        generator_optimiser=optimiser(recipe.generator_optimiser, generator, "generator"),
-        discriminator_optimiser=optimiser(recipe.discriminator_optimiser, discriminator, "discriminator"),
-        forward=(torch.compile(generator), torch.compile(discriminator))
-        if settings.compile
-        else (generator, discriminator),
+        generator_optimiser=optimiser("generator", recipe.generator_optimiser, generator),
+        discriminator_optimiser=optimiser("discriminator", recipe.discriminator_optimiser, discriminator),
+        forward=(torch.compile(generator), torch.compile(discriminator)) if settings.compile else networks,
         carried={
             part: {name: torch.tensor(float(value), device=fabric.device) for name, value in values.items()}
             for part, values in carried.items()
         },
-        image_channels=training.originals.image_channels,
+        image_channels=image_channels,
         accumulate=settings.accumulate,
         seed=settings.seed,
     )
@@ -155,7 +153,7 @@ def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = No
 
 
 def _keep_maps(generator: Any, training: Training) -> None:
-    """Give a generator that draws into label maps those of training images, evenly spaced, or new ones."""
+    """Let a generator that draws into label maps keep those of training images, evenly spaced, or new ones."""
     images, count = training.originals, len(generator.kept)
     if training.recipe.kept_maps == "shapes":
         model = learn_shapes(images.pixels[..., images.image_channels] >= HALF)
@@ -164,8 +162,3 @@ def _keep_maps(generator: Any, training: Training) -> None:
         return
     chosen = images.pixels[evenly_spaced(len(images), count), ..., images.image_channels :]
     generator.keep_maps(to_tensor(chosen) >= HALF)
-
-
-def _lazy_interval(recipe: Recipe, network: str) -> int:
-    own = [strength.interval for name, strength in recipe.regularisers.items() if REGULARISERS[name].of == network]
-    return max(own, default=1)

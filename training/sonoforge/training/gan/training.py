@@ -1,4 +1,4 @@
-"""One training made ready: everything that was left open decided, checked and opened.
+"""One training made ready: what was left open is decided, everything is checked and opened.
 
 `prepare` is the one way from settings to `engine.train_gan`.
 """
@@ -37,21 +37,21 @@ from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 log = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.1  # of the images, where metrics are measured and no share was given
-MOST_MAPS = 1024  # label maps that a generator which draws into them keeps at most: 6 MB at 128x128 and 3 structures
+MOST_MAPS = 1024  # most label maps that a generator keeps: 6 MB at 128x128 and 3 structures
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pretrained:
-    """The networks and files that settings name, opened; trainings may share them."""
+    """Networks and files named by the settings, opened; trainings may share them."""
 
-    features: Features | None = None  # network of the perceptual term, or that a projected discriminator sees through
-    space: Space | None = None  # feature space of the metrics; None: `prepare` chooses one that suits the images
+    features: Features | None = None  # network of the perceptual term, or of a projected discriminator
+    space: Space | None = None  # feature space of the metrics; None: `prepare` chooses one to suit the images
     start_from: StartingWeights | None = None  # weights that the training starts from
 
     def record(self, settings: GanSettings) -> dict[str, Any]:
-        """Return settings as run folders and checkpoints keep them: networks and files by name and hash."""
+        """Return settings as run folders and checkpoints record them: networks and files by name and hash."""
         values = dataclasses.asdict(settings)
-        del values["metric_weights"]  # their hash is in the name of the space
+        del values["metric_weights"]  # the name of the space contains their hash
         return values | {
             "features": self.features.name if self.features else "",
             "metric_features": self.space.name if self.space else "",
@@ -61,9 +61,9 @@ class Pretrained:
 
 
 def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
-    """Open what the settings name.
+    """Open the networks and files that the settings name.
 
-    The metrics are measured in ``metric_features``, else in the network of the perceptual term, if there is one.
+    Metrics are measured in ``metric_features``, else in the network of the perceptual term, if there is one.
 
     Raises:
         SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
@@ -73,8 +73,7 @@ def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
     space = None
     if settings.measured and settings.metric_weights and not settings.metric_features:
         raise SonoforgeError(
-            f"metric_weights: found {settings.metric_weights} without metric_features, expected both; name the space "
-            "that the weights are of"
+            f"metric_weights: {settings.metric_weights} requires metric_features; name the feature space of the weights"
         )
     if settings.measured and settings.metric_features:
         space = open_space(settings.metric_features, settings.metric_weights or None, target)
@@ -86,22 +85,22 @@ def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Training:
-    """What `engine.train_gan` works from; made by `prepare`."""
+    """The input of `engine.train_gan`, made by `prepare`."""
 
     settings: GanSettings  # filled in
     device: str  # `auto`, `cpu`, `cuda` or `cuda:N`; under `torchrun` all processes work on one training
     recipe: Recipe  # with all settings applied
     plan: Plan  # for how long, and in which batches
-    options: Mapping[str, Any]  # of the generator, see `networks.generator_options`
+    options: Mapping[str, Any]  # see `networks.generator_options`
     pretrained: Pretrained
-    originals: TrainingSet  # the images trained on, before any expansion but that of whole classes
-    held_out: TrainingSet | None  # the images that the metrics are measured against; None: those trained on
-    # Steps after which it pauses as if interrupted, to be resumed, and whose checkpoints are never removed.
+    originals: TrainingSet  # the training images, after the expansion of whole classes but before that of single images
+    held_out: TrainingSet | None  # images to measure the metrics against; None: the training images
+    # Steps after which it pauses as if interrupted; their checkpoints are never removed.
     milestones: tuple[int, ...] = ()
 
     @property
     def conditional(self) -> bool:
-        """Whether the networks are given labels."""
+        """Whether the networks take labels."""
         return bool(self.options["classes"] > 0)
 
     @property
@@ -111,18 +110,18 @@ class Training:
 
     @property
     def seen(self) -> Seen | None:
-        """What a projected discriminator sees images through; None where no feature network is named."""
+        """What a projected discriminator sees images through; None without a feature network."""
         features = self.pretrained.features
         return None if features is None else Seen(features, self.originals.image_channels)
 
     @functools.cached_property
     def images(self) -> TrainingSet:
-        """The images trained on, with their distorted copies."""
+        """The training images with their distorted copies."""
         return expand(self.originals, self.settings.expand, AffineRanges(), self.settings.seed)
 
     @functools.cached_property
     def description(self) -> gan_checkpoint.Description:
-        """What every checkpoint says, at step 0."""
+        """The content of every checkpoint's description, at step 0."""
         return gan_checkpoint.Description(
             step=0,
             recipe=self.settings.recipe,
@@ -139,7 +138,7 @@ class Training:
         )
 
     def changed(self, **changes: Any) -> Training:
-        """Return the same training with other settings of its length, its ticks or its metrics."""
+        """Return the same training with other settings of length, ticks or metrics."""
         settings = dataclasses.replace(self.settings, **changes)
         plan = make_plan(settings, len(self.originals) * settings.expand)
         return dataclasses.replace(self, settings=settings, plan=plan)
@@ -159,16 +158,16 @@ def prepare(
     """Fill in what the settings leave open, hold images out, and refuse what cannot be trained.
 
     Args:
-        settings: As the user gave them; where ``held_out`` is None and metrics are measured, a tenth is held out where
-            that leaves enough images on both sides.
-        images: What to learn, at the size of the plan.
+        settings: As the user gave them.  Where ``held_out`` is None and metrics are measured, a tenth is held out if
+        that
+            leaves enough images on both sides.
+        images: The images to learn, at the size of the plan.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        pretrained: What the settings name, opened before; None: it is opened.
-        held_out_seed: Of the choice of what is held out; None: the settings' own.  With one, trainings of many seeds
-            hold out the same.
+        pretrained: From `open_pretrained`; opened here if None.
+        held_out_seed: Seed of the held-out split; the settings' own if None.  Trainings of several seeds share a split.
 
     Raises:
-        SonoforgeError: Settings that do not go together, too few images, or networks and weights that cannot be opened
+        SonoforgeError: Settings that do not fit together, too few images, or networks and weights that cannot be opened
             or do not fit.
     """
     settings = dataclasses.replace(settings, metrics=settings.measured)
@@ -183,7 +182,12 @@ def prepare(
     plan = make_plan(settings, count)
     check_enough_images(count, originals.classes, plan.batch)
     options = options_of_generator(originals, recipe, plan, settings.accumulate)
-    pretrained = _fitting(pretrained, settings, images, device, originals.classes if options["classes"] else ())
+    space = pretrained.space
+    if settings.metrics and space is None:
+        target = open_fabric(device, PRECISIONS[settings.precision]).device
+        space = open_space(suited_space(images, PLAIN), None, target)
+    start_from = with_classes(pretrained.start_from, originals.classes if options["classes"] else ())
+    pretrained = dataclasses.replace(pretrained, space=space, start_from=start_from)
     training = Training(settings, device, recipe, plan, options, pretrained, originals, held_out)
     networks = outline_networks(recipe, options, training.seen)
     freeze(networks[0], settings.freeze_generator)
@@ -192,16 +196,12 @@ def prepare(
 
 
 def expanded(images: TrainingSet, settings: GanSettings, seed: int) -> TrainingSet:
-    """Return the images before any are held out, each class expanded where the settings ask for it."""
+    """Expand each class where the settings ask for it, before any images are held out."""
     return expand_classes(images, settings.expand_to, AffineRanges(), seed) if settings.expand_to else images
 
 
 def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """Hold out the share that was asked for, else a tenth where that leaves enough images on both sides.
-
-    Too few to hold some out is said in the log, and in every row of ``stats.jsonl`` and the results, which call
-    their reference ``training``.
-    """
+    """Hold out the given share, else a tenth where that leaves enough images on both sides; log where it does not."""
     if settings.held_out is not None:
         return hold_out(images, settings.held_out, seed)
     if not settings.metrics:
@@ -215,48 +215,36 @@ def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[Tr
         batch = make_plan(settings, left).batch
         if left >= batch:
             return kept, held_out
-        reason = f"it would leave {left} for a batch of {batch}; give --batch {left} or --held-out 0"
+        reason = f"it would leave {left} for a batch of {batch}; give --set gan.batch={left} or gan.held_out=0"
     log.warning("nothing is held out, so the metrics are measured against the training images: %s", reason)
     return images, None
 
 
-def _fitting(
-    pretrained: Pretrained, settings: GanSettings, images: TrainingSet, device: str, classes: tuple[str, ...]
-) -> Pretrained:
-    """Choose the feature space of the metrics, where none is named, and give weights the order of these classes."""
-    space = pretrained.space
-    if settings.metrics and space is None:
-        space = open_space(
-            suited_space(images, PLAIN), None, open_fabric(device, PRECISIONS[settings.precision]).device
-        )
-    return dataclasses.replace(pretrained, space=space, start_from=with_classes(pretrained.start_from, classes))
-
-
 def suited_space(images: TrainingSet, otherwise: str = "") -> str:
-    """Name the feature space of the metrics where the user names none; see `spaces.choose_space`."""
+    """Name the default feature space of the metrics for these images, see `spaces.choose_space`."""
     originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-    return choose_space(list(originals), images.name or "the training images", "--metric-features", otherwise)
+    return choose_space(list(originals), images.name or "the training images", "--set gan.metric_features", otherwise)
 
 
 def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:
     """Return the arguments that build the generator of a training on these images.
 
     Raises:
-        SonoforgeError: A conditional recipe and images of one class, or a shape model of several structures.
+        SonoforgeError: A conditional recipe with images of one class, or a shape model of several structures.
     """
     classes = 0
     if recipe.conditioning != "none":
         classes = 0 if images.labels is None else len(images.classes)
         if classes < 2:
             raise SonoforgeError(
-                f"conditioning: found {recipe.conditioning} with images of one class, expected several classes; leave "
-                "class_name out, or use conditioning none"
+                f"conditioning: {recipe.conditioning} requires images of several classes; leave class_name out, or use "
+                "conditioning none"
             )
     structures = images.pixels.shape[3] - images.image_channels
     if recipe.draws_into_maps and recipe.kept_maps == "shapes" and structures != 1:
         raise SonoforgeError(
-            f"kept_maps: found shapes with {structures} structures, expected one: the shape model is of one outline; "
-            "use kept_maps training"
+            f"kept_maps: found shapes with {structures} structures, but the shape model is of one outline; use "
+            "kept_maps training"
         )
     kept = MOST_MAPS if recipe.kept_maps == "shapes" else min(len(images), MOST_MAPS)
     samples = Samples(plan.image_size, images.image_channels, structures, classes, kept)

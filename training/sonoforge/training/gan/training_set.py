@@ -1,4 +1,4 @@
-"""What a GAN is trained on: the images of one class or of all, with labels and masks where they are asked for."""
+"""The images that a GAN is trained on: of one class or of all, with labels and masks on request."""
 
 import functools
 import hashlib
@@ -17,8 +17,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
@@ -28,26 +28,26 @@ from sonoforge.training.gan.sampling import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.phantom import PHANTOM_IMAGES
 
-HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
+HELD_OUT_LEAST = 8  # images; a distance to fewer means next to nothing
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
     """Images at the size and with the channels of a training."""
 
-    pixels: Pixels  # (N, S, S, C) uint8; C is `image_channels`, and one a structure where masks are trained jointly
-    labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: the training knows no classes
-    classes: tuple[str, ...]  # class names; without labels, what the images show
+    pixels: Pixels  # (N, S, S, C) uint8: `image_channels`, then one channel a structure where masks are trained jointly
+    labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: training without classes
+    classes: tuple[str, ...]  # class names; without labels, the class of all images
     image_channels: int  # 1 (grey) or 3 (RGB)
     name: str = ""  # of the data set
-    structures: tuple[str, ...] = ()  # names of what the masks are of, where they are trained jointly
-    # (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
+    structures: tuple[str, ...] = ()  # names of the jointly trained masks
+    # (N,) int64, equal for images of one scan; None: unknown, each counts as its own scan.
     groups: NDArray[np.int64] | None = None
-    # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
+    # Content hash of each image file by its path, held-out images included; empty for images without files.
     sources: Mapping[str, str] = field(default_factory=dict)
-    # (N,) int64, the class of each image of a training that is told none: splits and expansions go by it.
+    # (N,) int64: classes that the training does not see, for splits and expansions.
     untold: NDArray[np.int64] | None = None
-    originals: Pixels | None = None  # (M, H, W, C) uint8, some of them before they were brought to size, if known
+    originals: Pixels | None = None  # (M, H, W, C) uint8, some of the images before resizing, if known
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -55,13 +55,13 @@ class TrainingSet:
 
     @property
     def strata(self) -> NDArray[np.int64]:
-        """Return the class of each image, told to the training or not; zeros where there is one."""
+        """Return the class of each image, seen by the training or not; zeros if there is only one."""
         known = self.untold if self.labels is None else self.labels
         return np.zeros(len(self), np.int64) if known is None else known
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sha256 of pixels, labels and class names: two trainings on equal sets see the same."""
+        """Sha256 of pixels, labels and class names; equal for trainings that see the same."""
         digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         if self.labels is not None:
@@ -97,14 +97,14 @@ def read_training_set(
     groups_from: str = "",
     cache_folder: Path | None = None,
 ) -> TrainingSet:
-    """Read what a generator with these settings learns, by way of the image cache.
+    """Read the images that a generator with these settings learns, through the image cache.
 
-    That is the images of one class, of `ALL` without their labels or, for a class-conditional generator, with them.
+    They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator.
 
     Args:
         data: See `load.ImageSource`.
         settings: Class, size, channels, masks and conditioning are used.
-        groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
+        groups: Whether to find images of the same scan, see `splits.scan_groups`: seconds for 1000 images.
         groups_from: See `load.ImageSource`.
         cache_folder: See `cache.open_cache`.
 
@@ -120,7 +120,12 @@ def read_training_set(
     classes, labels = cache.dataset.classes, cache.dataset.labels
     if recipe.conditioning == "none":
         every = name == ALL and ALL not in classes
-        chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == _find_class(name, classes))
+        if not every and name not in classes:
+            found = f"found {name!r}" if name else "missing"
+            raise SonoforgeError(
+                f"class_name: {found}, expected one of {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}"
+            )
+        chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == classes.index(name))
         images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
         images = replace(images, untold=labels if every else None)
     else:
@@ -141,16 +146,16 @@ def read_training_set(
 
 
 def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """Set some images aside that are never trained on, by whole scans, each class in its share.
+    """Set images aside that are never trained on, by whole scans, each class in its share.
 
     Args:
-        images: All.
-        share: Of the images held out, in (0, 0.5], rounded to one over a whole number; 0: none.
-        seed: Of the choice.
+        images: All images.
+        share: Share to hold out, in (0, 0.5], rounded to one over a whole number; 0: none.
+        seed: Seed of the choice.
 
     Returns:
-        The images to train on, without groups, as they are not to be split again, and those held out or None; both
-        in their order.
+        The training images, without groups, as they must not be split again, and the held-out ones or None; both in
+        their original order.
 
     Raises:
         SonoforgeError: See `set_aside`.
@@ -162,7 +167,7 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
 
 
 def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Divide images in two as `hold_out` does; both parts keep their groups, so that either can be divided again.
+    """Split images as `hold_out` does, keeping the groups of both parts, so that either can be split again.
 
     Raises:
         SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
@@ -202,35 +207,23 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
     )
 
 
-def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
-    return replace(images, pixels=images.pixels[chosen], **_of_each(images, chosen))
-
-
-def _of_each(images: TrainingSet, chosen: NDArray[Any]) -> dict[str, Any]:
-    """Return what is known of each image beside its pixels, of the chosen ones."""
+def _subset(images: TrainingSet, chosen: NDArray[Any], pixels: Pixels | None = None) -> TrainingSet:
+    """Return the chosen images, perhaps with other pixels."""
     known = {name: getattr(images, name) for name in ("labels", "groups", "untold")}
-    return {name: None if values is None else values[chosen] for name, values in known.items()}
-
-
-def _find_class(name: str, classes: tuple[str, ...]) -> int:
-    if name in classes:
-        return classes.index(name)
-    found = f"found {name!r}" if name else "missing"
-    raise SonoforgeError(
-        f"class_name: {found}, expected one of {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}"
-    )
+    own: dict[str, Any] = {name: None if values is None else values[chosen] for name, values in known.items()}
+    return replace(images, pixels=images.pixels[chosen] if pixels is None else pixels, **own)
 
 
 def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
-    """Append masks as the last channels, one for each structure: how a GAN makes pairs for segmentation.
+    """Append masks as the last channels, one for each structure: a GAN then makes image-mask pairs for segmentation.
 
-    A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel is given
-    to what covers most of it, a structure or none.  The nearest old pixel alone would keep or break thin parts by
+    A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel goes to the
+    structure, or the background, that covers most of it.  Nearest-pixel resampling would keep or break thin parts by
     chance.
 
     Args:
         images: (N, S, S, C) uint8.
-        masks: (N, K, H, W) uint8, of the images' geometry before they were resized.
+        masks: (N, K, H, W) uint8, in the geometry of the images before resizing.
 
     Returns:
         (N, S, S, C + K) uint8, the last channels 0 or 255.
@@ -240,11 +233,11 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
 
 
-CHUNK = 64  # images distorted at a time, which bounds the memory for float copies
+CHUNK = 64  # images distorted at a time, to bound the memory of float copies
 
 
 def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Add distorted copies of each image, drawn from (seed, image, copy) alone, once, before the training.
+    """Add distorted copies of each image once, before the training, drawn from (seed, image, copy) alone.
 
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
@@ -253,12 +246,12 @@ def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) ->
 
 
 def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Add distorted copies, drawn as in `expand`, until each class has ``count`` images; a larger one stays as it is.
+    """Add distorted copies as `expand` does until each class has ``count`` images; larger classes stay unchanged.
 
-    Berezsky and Liashchynskyi 2024, section 4: about 100 images of each class become 700, for whatever comes after.
+    Berezsky and Liashchynskyi 2024, section 4, expand about 100 images of each class to 700.
 
     Returns:
-        The N images unchanged, then their copies.  A copy is of the same scan as its original.
+        The N images unchanged, then their copies, each in the scan group of its original.
     """
     labels = images.strata
     copies = np.ones(len(images), np.int64)
@@ -270,7 +263,7 @@ def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: 
 
 
 def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Return ``copies[i]`` of each image, the first of them undistorted; first copies first, then second ones."""
+    """Return ``copies[i]`` of each image: the originals, then all first copies, then all second ones."""
     made = [(copy, index) for copy in range(1, copies.max()) for index in np.flatnonzero(copies > copy)]
     origins = np.array([*range(len(images)), *(index for _, index in made)])
     parts = [images.pixels]
@@ -280,4 +273,4 @@ def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineR
         draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
         moved = to_unit(to_tensor(images.pixels[[index for _, index in chunk]]))
         parts.append(to_pixels(warp(moved, affine_matrices(draws, ranges), images.image_channels)))
-    return replace(images, pixels=np.concatenate(parts), **_of_each(images, origins))
+    return _subset(images, origins, np.concatenate(parts))

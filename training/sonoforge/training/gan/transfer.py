@@ -1,14 +1,14 @@
 """Transfer of weights into networks of any size, and freezing of blocks.
 
-Fine-tuning a generator of many other images is what helps small sets most (Karras et al., "Training Generative
-Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2), the more so when the discriminator's blocks
-nearest the image are frozen (Mo, Cho, Shin, "Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs", 2020).
-A discriminator that sees through a frozen network is frozen there already; its generator's coarsest blocks may be.
+Fine-tuning a generator trained on many other images helps small sets most (Karras et al., "Training Generative
+Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2), more so with frozen discriminator blocks nearest
+the image (Mo, Cho, Shin, "Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs", 2020).  A discriminator
+that sees through a frozen network is frozen there already; its generator's coarsest blocks can be frozen instead.
 
 A tensor is transferred if its position in the network and its shape agree.  Positions count doublings from the
-smallest feature maps, so networks for 512 and for 256 pixels share all levels but one; StyleGAN3's layers, which belong
-to no resolution, are counted by index.  A layer's bias, noise and magnitude go with its weight, and a mapping network
-of another depth is skipped.  Everything else keeps its random initial values.
+smallest feature maps, so networks for 512 and for 256 pixels share all levels but one; StyleGAN3's layers, which have
+no resolution, are counted by index.  A layer's bias, noise and magnitude go with its weight, and a mapping network of
+another depth is skipped.  Everything else keeps its random initial values.
 """
 
 import logging
@@ -38,10 +38,10 @@ State = Mapping[str, Tensor]
 def check_transfer(
     weights: StartingWeights | None, frozen: int, architecture: str, networks: tuple[nn.Module, nn.Module]
 ) -> None:
-    """Refuse what `transfer_weights` or `freeze` would refuse, before any network is built.
+    """Refuse weights and freezing that `transfer_weights` or `freeze` would refuse, before any network is built.
 
     Raises:
-        SonoforgeError: Weights of another architecture or of which none fits, or blocks that cannot be frozen.
+        SonoforgeError: Weights of another architecture or without any that fit, or blocks that cannot be frozen.
     """
     _outer_modules(networks[1], frozen)
     if weights is None:
@@ -62,7 +62,7 @@ def check_transfer(
 
 
 def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Copy all that fits of weights from `check_transfer` into new networks, in place, and log how much that was.
+    """Copy the weights that fit, checked by `check_transfer`, into new networks, in place, and log how many they are.
 
     `freeze` the discriminator first, so that a warning names new layers among the frozen ones.
     """
@@ -84,7 +84,7 @@ def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminat
 
 
 def _layers(parameters: Mapping[str, Tensor]) -> str:
-    """Name the layers of parameters as far as their numbers, six at most: `` (synthesis.layers.3 and 2 more)``."""
+    """Name the layers of parameters, six at most: `` (synthesis.layers.3 and 2 more)``."""
     layers = list(dict.fromkeys(re.sub(r"(\.\d+)\..*|\.(weight|bias)$", r"\1", name) for name in parameters))
     more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
     return f" ({', '.join(layers[:6])}{more})" if layers else ""
@@ -93,7 +93,9 @@ def _layers(parameters: Mapping[str, Tensor]) -> str:
 def _fitting(own: State, theirs: State) -> dict[str, Tensor]:
     """Return the tensors to transfer, by our names and in our shapes."""
     by_position = {position: theirs[name] for name, position in _positions(theirs).items()}
-    last_layer = _last_layer(own)
+    numbers = [int(found[1]) for name in own if (found := re.fullmatch(r"synthesis\.layers\.(\d+)\.weight", name))]
+    # StyleGAN3's layer that makes the image; other networks call theirs to_image.
+    last_layer = f"synthesis.layers.{max(numbers)}" if "synthesis.input.weight" in own else ""
     fitting: dict[str, Tensor] = {}
     for name, position in _positions(own).items():
         adapted = _adapt(name, by_position[position], own[name].shape, last_layer) if position in by_position else None
@@ -111,25 +113,20 @@ def _fitting(own: State, theirs: State) -> dict[str, Tensor]:
 def _positions(state: State) -> dict[str, str]:
     """Return each tensor's position by name; the residual discriminator numbers its blocks from the image."""
     blocks = sum(bool(re.fullmatch(r"blocks\.\d+\.skip\.weight", name)) for name in state)
-    return {name: _position(name, blocks) for name in state if not name.endswith("_extra_state")}
-
-
-def _position(name: str, blocks: int) -> str:
-    if not blocks:
-        return name
-    if found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
-        return f"level {blocks - int(found[1])}: {found[2]}"
-    return f"level {blocks}: {name}" if name.startswith("from_image.") else name
-
-
-def _last_layer(state: State) -> str:
-    """Name StyleGAN3's layer that makes the image; other networks call theirs to_image."""
-    numbers = [int(found[1]) for name in state if (found := re.fullmatch(r"synthesis\.layers\.(\d+)\.weight", name))]
-    return f"synthesis.layers.{max(numbers)}" if "synthesis.input.weight" in state else ""
+    positions = {}
+    for name in state:
+        if name.endswith("_extra_state"):
+            continue
+        positions[name] = name
+        if blocks and (found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name)):
+            positions[name] = f"level {blocks - int(found[1])}: {found[2]}"
+        elif blocks and name.startswith("from_image."):
+            positions[name] = f"level {blocks}: {name}"
+    return positions
 
 
 def _adapt(name: str, value: Tensor, shape: torch.Size, last_layer: str) -> Tensor | None:
-    """Return a tensor in this shape, or None; only layers at the image are converted, between grey and colour."""
+    """Return a tensor in this shape, or None; layers at the image are converted between grey and colour."""
     if value.shape == shape:
         return value
     to_image = re.fullmatch(r"synthesis\.to_image\.\d+(\.convolution)?\.(weight|bias)", name)
@@ -164,13 +161,13 @@ def _warn_of_channels(own: State, theirs: State, fitting: State) -> None:
 
 
 def freeze(network: nn.Module, count: int) -> None:
-    """Stop the gradient of so many blocks; 0 of any network.
+    """Stop the gradient of ``count`` blocks; 0 is allowed for any network.
 
-    Of a discriminator those nearest the image, and the layers through which the image enters them; of a generator the
-    coarsest, from the latent vector on.
+    A discriminator's are those nearest the image, with the layers by which the image enters them; a generator's the
+    coarsest ones, from the latent vector on.
 
     Raises:
-        SonoforgeError: Another network, or one with fewer blocks.
+        SonoforgeError: A network without such blocks, or with fewer.
     """
     for module in _outer_modules(network, count):
         module.requires_grad_(False)
@@ -202,16 +199,16 @@ def _outer_modules(network: nn.Module, count: int) -> list[nn.Module]:
     return [*images, *blocks[:count]]
 
 
-# Each class goes on with its own weights, found by its name; one that they do not know starts with the mean of all.
+# Each class continues with its own weights, found by its name; a new one starts with the mean of all.
 WEIGHT = r"\.parametrizations\.weight\.original"
 
 
 class _Axis(NamedTuple):
-    """Where a layer's spectrally normalised weight has its classes, the last so many of an axis."""
+    """The axis on which a layer's spectrally normalised weight has its classes, at the end."""
 
     layer: str  # pattern of its name
-    classes: int  # that axis
-    outputs: int  # axis of the outputs, of which the normalisation makes rows
+    classes: int  # the axis of the classes
+    outputs: int  # the axis of the outputs, the rows of the normalisation
 
 
 # Of the networks of the recipe ``projected``.
@@ -223,9 +220,9 @@ _AXES = (
 
 
 def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
-    """Return all tensors of a light generator or a projected discriminator, for our classes in place of theirs.
+    """Return all tensors of a light generator or a projected discriminator with our classes in place of theirs.
 
-    What normalises a changed weight is found anew.
+    The normalisation of a changed weight is estimated anew.
     """
     changed = dict(state)
     for name, value in state.items():
@@ -240,11 +237,11 @@ def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dic
 
 
 def with_classes(weights: StartingWeights | None, classes: Sequence[str]) -> StartingWeights | None:
-    """Return weights to start from, with each class's own at its place among these.
+    """Return weights to start from in the order of these classes.
 
-    They stay as they are where either has no classes, both have the same, or the networks are not those of `_AXES`.
+    They stay unchanged where either side has no classes, both have the same, or the networks are not those of `_AXES`.
     """
-    if weights is None or not classes or not weights.classes or tuple(classes) == weights.classes:
+    if weights is None or not classes or weights.classes in ((), tuple(classes)):
         return weights
     if weights.architectures != ("projected",):
         return weights

@@ -1,4 +1,4 @@
-"""The two updates that every GAN training alternates, and the batch that they are made from."""
+"""The two updates that every GAN training alternates, and the batch that both see."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from sonoforge.training.gan.distributed import average_gradients, reduce_mean
 from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
 from sonoforge.training.gan.losses import class_loss, feature_matching
 from sonoforge.training.gan.recipes import Strength
-from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Regulariser
+from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
 from sonoforge.training.gan.sampling import DeviceImages, Sampling, draw_real, process_slice
 from sonoforge.training.gan.state import TrainingState
 
@@ -24,17 +24,17 @@ Scalars = dict[str, Tensor]
 
 
 class TrainingBatch(NamedTuple):
-    """All that is random in one discriminator update but the augmentation: this process's part."""
+    """This process's part of everything random in one discriminator update, except the augmentation."""
 
     number: int  # of the discriminator update, counted from 0
     real: Tensor  # (n, C, S, S) in [-1, 1]
     latents: Tensor  # (n, Z)
     labels: Tensor | None  # (n,) int64, or None
-    mix: Tensor  # see `batch.Batch`
+    mix: Tensor  # see `regularisers.Batch`
 
 
 def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> TrainingBatch:
-    """Draw one discriminator update's batch for all processes, and return this process's part of it."""
+    """Draw one discriminator update's batch for all processes; return this process's part."""
     fabric = state.fabric
     part = process_slice(sampling.batch, fabric.global_rank, fabric.world_size)
     real, labels = draw_real(images, sampling, number, fabric.global_rank, fabric.world_size)
@@ -47,12 +47,11 @@ def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, n
 
 
 def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[Batch]:
-    """Cut a batch into parts small enough to be computed at once, each with its own source of random numbers."""
+    """Cut a batch into parts that fit in memory, each with its own random stream."""
     parts = state.accumulate
     labels = [None] * parts if batch.labels is None else batch.labels.chunk(parts)
     cut = zip(batch.real.chunk(parts), batch.latents.chunk(parts), labels, batch.mix.chunk(parts), strict=True)
     for index, (real, latents, own_labels, mix) in enumerate(cut):
-        # A stream of its own for each micro-batch of each process.
         stream = (batch.number * state.fabric.world_size + state.fabric.global_rank) * parts + index
         chance = torch.Generator(state.fabric.device)
         chance.manual_seed(derive_seed(state.seed, "augmentation", stream))
@@ -60,11 +59,16 @@ def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[Batch
 
 
 def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[list[Tensor], Scalars]:
-    """Step the discriminator once; ``keep``: the generator's next update uses the same images, so keep their graph.
+    """Step the discriminator once.
+
+    Args:
+        state: Changed in place.
+        batch: From `draw_batch`.
+        keep: Whether to keep the graph of the generated images, which the generator's next update then reuses.
 
     Returns:
-        The generated images of each micro-batch, with their graph if kept; and ``discriminator_loss``, ``real_score``,
-        ``fake_score`` (means), with ADA ``r_t``, and each penalty by name.
+        The generated images of each micro-batch; and the means ``discriminator_loss``, ``real_score`` and
+        ``fake_score``, with ADA ``r_t``, and each penalty by name.
     """
     discriminator = state.forward[1]
     recipe, strength = state.recipe, _strength(state)
@@ -75,12 +79,11 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
     for micro in _micro_batches(state, batch):
         with state.fabric.autocast(), torch.set_grad_enabled(keep):
             fake = _generate(state, micro, update_average=True)
-        # In full precision: what looks images up at points has no gradient in half of it.
+        # In full precision: looking images up at points has no gradient in half precision.
         real_seen = _seen(state, micro.real, strength, micro.chance)
         fake_seen = _seen(state, fake.detach().float(), strength, micro.chance)
         with state.fabric.autocast():
-            # Real and generated images in batches of their own, each with its own batch-norm statistics
-            # (Radford 2016's code).
+            # Separate batches, each with its own batch-norm statistics (Radford 2016's code).
             real_score, real_class = discriminator(real_seen, micro.labels)
             fake_score, fake_class = discriminator(fake_seen, micro.labels)
         real_score, fake_score = real_score.float(), fake_score.float()
@@ -104,22 +107,22 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
 
 
 def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Tensor], step: int) -> Scalars:
-    """Step the generator once, against the discriminator as it is now.
+    """Step the generator once, against the current discriminator.
 
     Args:
         state: Changed in place.
-        batch: The last of the discriminator's.
-        fakes: Generated images of its micro-batches with their graph; empty: they are generated again.
-        step: Generator updates before this one.
+        batch: The discriminator's last one.
+        fakes: Generated images of its micro-batches with their graph; if empty, they are generated again.
+        step: Number of earlier generator updates.
 
     Returns:
-        ``generator_loss``, and ``perceptual``, ``feature_matching`` and each penalty where there are any.
+        ``generator_loss``, and where they apply ``perceptual``, ``feature_matching`` and each penalty.
     """
     discriminator = state.forward[1]
     strength = _strength(state)
     totals: Scalars = {}
     batches: list[Batch] = []
-    state.discriminator.requires_grad_(False)  # its own gradients are not needed
+    state.discriminator.requires_grad_(False)
     state.generator_optimiser.zero_grad()
     for index, micro in enumerate(_micro_batches(state, batch)):
         with state.fabric.autocast():
@@ -141,29 +144,28 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
         _finish_part(state, "generator", loss, scalars, batches, totals)
     _step(state, state.generator, state.generator_optimiser)
     totals |= _lazy_penalties(state, "generator", batches, step)
-    for group in state.discriminator_optimiser.param_groups:  # those that are frozen stay so
+    for group in state.discriminator_optimiser.param_groups:  # frozen parameters are in none
         for parameter in group["params"]:
             parameter.requires_grad_(True)
     return totals
 
 
 def _generate(state: TrainingState, micro: Batch, *, update_average: bool) -> Tensor:
-    """Generate a micro-batch; a generator with styles draws noise and mixes styles by its source of random numbers."""
     generator = state.forward[0]
+    images: Tensor
     if has_styles(state.generator):
-        images: Tensor = generator(micro.latents, micro.labels, chance=micro.chance, update_average=update_average)
-        return images
-    if structures_drawn_into(state.generator):
-        # The maps of the real images, as Park 2019 has it; they are those channels of the batch that are not image.
+        images = generator(micro.latents, micro.labels, chance=micro.chance, update_average=update_average)
+    elif structures_drawn_into(state.generator):
+        # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
         real, maps = micro.real[:, : state.image_channels], micro.real[:, state.image_channels :]
         images = generator(micro.latents, None, maps, real)
-        return images
-    images = generator(micro.latents, micro.labels)
+    else:
+        images = generator(micro.latents, micro.labels)
     return images
 
 
 def _seen(state: TrainingState, images: Tensor, strength: Tensor, chance: torch.Generator) -> Tensor:
-    """What the discriminator sees of images: blurred, then augmented."""
+    """Blur and augment images for the discriminator."""
     return state.augment(blur(images, state.blur_sigma), strength, state.image_channels, chance)
 
 
@@ -172,45 +174,40 @@ def _strength(state: TrainingState) -> Tensor:
     return torch.ones((), device=state.fabric.device) if augmentation is None else augmentation["strength"]
 
 
-def _penalties(state: TrainingState, of: str, *, lazy: bool) -> list[tuple[str, Regulariser, Strength]]:
-    return [
-        (name, REGULARISERS[name], own)
-        for name, own in state.recipe.regularisers.items()
-        if REGULARISERS[name].of == of and REGULARISERS[name].penalty is not None and (own.interval > 1) == lazy
-    ]
-
-
-def _penalty(state: TrainingState, regulariser: Regulariser, name: str, batch: Batch) -> Tensor:
-    """In full precision, and through the network itself: compiled ones cannot be differentiated twice."""
-    network = state.generator if regulariser.of == "generator" else state.discriminator
-    assert regulariser.penalty is not None  # noqa: S101 - `_penalties` chose those that have one
-    return regulariser.penalty(network, batch, state.carried[name])
+def _penalties(state: TrainingState, of: str, *, lazy: bool) -> Iterator[tuple[str, Strength, Penalty]]:
+    """Yield name, strength and function of the penalties on a network."""
+    for name, own in state.recipe.regularisers.items():
+        penalty = REGULARISERS[name].penalty
+        if REGULARISERS[name].of == of and penalty is not None and (own.interval > 1) == lazy:
+            yield name, own, penalty
 
 
 def _finish_part(
     state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batches: list[Batch], totals: Scalars
 ) -> None:
     """Add the network's penalties on the last batch to its loss, and compute this part's gradients."""
-    for name, regulariser, own in _penalties(state, of, lazy=False):
-        scalars[name] = _penalty(state, regulariser, name, batches[-1])
+    # The network itself, in full precision: a compiled one cannot be differentiated twice.
+    network = state.generator if of == "generator" else state.discriminator
+    for name, own, penalty in _penalties(state, of, lazy=False):
+        scalars[name] = penalty(network, batches[-1], state.carried[name])
         loss = loss + own.weight * scalars[name]
     state.fabric.backward(loss / state.accumulate)
     _add(totals, {f"{of}_loss": loss, **scalars}, state.accumulate)
 
 
 def _lazy_penalties(state: TrainingState, of: str, batches: list[Batch], number: int) -> Scalars:
-    """Steps of their own every few updates, with as much more weight (Karras 2020, appendix B)."""
+    """Take the lazy penalties' own steps, with their weight times their interval (Karras 2020, appendix B)."""
     totals: Scalars = {}
     network = state.generator if of == "generator" else state.discriminator
     optimiser = state.generator_optimiser if of == "generator" else state.discriminator_optimiser
-    for name, regulariser, own in _penalties(state, of, lazy=True):
+    for name, own, penalty in _penalties(state, of, lazy=True):
         if number % own.interval:
             continue
         optimiser.zero_grad()
         for batch in batches:
-            penalty = _penalty(state, regulariser, name, batch)
-            state.fabric.backward(penalty * (own.weight * own.interval / state.accumulate))
-            _add(totals, {name: penalty}, state.accumulate)
+            value = penalty(network, batch, state.carried[name])
+            state.fabric.backward(value * (own.weight * own.interval / state.accumulate))
+            _add(totals, {name: value}, state.accumulate)
         _step(state, network, optimiser)
     return totals
 
@@ -221,7 +218,7 @@ def _add(totals: Scalars, scalars: Scalars, parts: int) -> None:
 
 
 def update_carried(state: TrainingState, scalars: Scalars, done: int, images_per_step: int) -> None:
-    """Move what the loss and the augmentation carry along, after a step of both networks; equal in all processes."""
+    """Update what the loss and the augmentation carry along, equally in all processes, after both networks' steps."""
     if state.loss.update is not None:
         real, fake = reduce_mean(state.fabric, torch.stack([scalars["real_score"], scalars["fake_score"]]))
         state.carried["loss"] = state.loss.update(real, fake, state.carried["loss"])
@@ -238,25 +235,19 @@ def _step(state: TrainingState, network: nn.Module, optimiser: torch.optim.Optim
         return_spare_memory()
 
 
-# A blur of the discriminator's input that fades early in the training (StyleGAN3, configuration R).
-#
-# Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021, appendix: without it, the discriminator of
-# configuration R learns early to look at high frequencies only.
-
+# Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021, appendix: without a blur that fades early
+# in the training, the discriminator of configuration R learns to look at high frequencies only.
 BLUR_START = 10.0  # pixels: the standard deviation at the first step, whatever the size of the images
 _BLUR_REACH = 3  # standard deviations on each side
 
 
 def blur_sigma(images_shown: int, fade: int) -> float:
-    """Return the standard deviation in pixels, falling linearly from `BLUR_START` to 0 over ``fade`` images, if any."""
+    """Return the standard deviation in pixels: from `BLUR_START` linearly to 0 over ``fade`` images, 0 without any."""
     return BLUR_START * max(0.0, 1.0 - images_shown / fade) if fade else 0.0
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """Blur (N, C, S, S) by a Gaussian that is cut off at three standard deviations, or at the image's side.
-
-    The border is reflected, so that no dark frame reveals the strength of the blur.
-    """
+    """Blur (N, C, S, S) by a Gaussian of at most three standard deviations a side; borders are reflected."""
     reach = min(math.floor(_BLUR_REACH * sigma), images.shape[-1] - 1)
     if reach < 1:
         return images

@@ -2,7 +2,10 @@
 
 It needs no download and no consent, its masks and groups are exact, and its difficulty is known: see `lesion` for the
 overlap of the classes, `tissue` for the anatomy and `scanner` for the acoustics.  It exercises everything from images
-to evidence; it says nothing about patients.
+to evidence, and says nothing about patients.
+
+Its burned-in marks, left by a sonographer's clicks, are independent of the class: a normal picture gets calipers as
+well, around nothing.  A classifier has to ignore them; they are never a shortcut.
 """
 
 import csv
@@ -39,18 +42,14 @@ class PhantomImage:
 
 
 class WrittenSet(NamedTuple):
-    """What `write_phantom_set` wrote: pictures of each class, and the number of phantoms."""
+    """The result of `write_phantom_set`: pictures of each class, and the number of phantoms."""
 
     images: dict[str, int]
     groups: int
 
 
 def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
-    """Divide a number of pictures among the classes by largest remainders; a tie goes to the earlier class.
-
-    Returns:
-        Number of pictures of each class.
-    """
+    """Return the pictures of each class by largest remainders; ties go to the earlier class."""
     exact = [count * share / sum(balance) for share in balance]
     counts = [math.floor(number) for number in exact]
     by_remainder = sorted(range(len(exact)), key=lambda label: round(counts[label] - exact[label], 9))
@@ -62,8 +61,8 @@ def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, .
 def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: float = MARKED) -> list[PhantomImage]:
     """Return the two or three frames of one phantom of a class; (seed, index) is the only source of randomness.
 
-    All frames show the same tissue and lesion under the same scanner; the probe has moved, so the scatterers
-    (speckle) are new, and gain and compensation were readjusted.
+    All frames show the same tissue and lesion under the same scanner.  The probe has moved, so the speckle is new, and
+    gain and compensation were readjusted.
     """
     root = np.random.SeedSequence((seed, index))
     phantom_seed, *frame_seeds = root.spawn(4)
@@ -171,11 +170,6 @@ def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> Wri
     return WrittenSet(numbers, len({group for _, group in groups}))
 
 
-# Burned-in marks of the breast phantom: what a sonographer's clicks leave in the stored picture.
-#
-# Marks are independent of the class: a normal picture gets calipers as well, around nothing.  They are a distraction
-# that a classifier has to ignore, never a shortcut.
-
 # Glyphs of 3 by 5 pixels, row by row, one octal digit a row: own drawing, so that no font library is involved.
 with Path(__file__).with_name("glyphs.csv").open(encoding="utf-8", newline="") as _file:
     GLYPHS = {row["character"]: row["rows"] for row in csv.DictReader(_file)}
@@ -191,13 +185,6 @@ def draw_text(pixels: NDArray[np.uint8], text: str, row: int, column: int, scale
         target[dots[: target.shape[0], : target.shape[1]]] = 230
 
 
-def _cross(pixels: NDArray[np.uint8], row: int, column: int, reach: int) -> None:
-    row = min(max(row, reach), pixels.shape[0] - 1 - reach)
-    column = min(max(column, reach), pixels.shape[1] - 1 - reach)
-    pixels[row, column - reach : column + reach + 1] = 245
-    pixels[row - reach : row + reach + 1, column] = 245
-
-
 def draw_calipers(pixels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
     """Burn in four caliper crosses, joined by dotted lines, around a box: first and last row, first and last column."""
     top, bottom, left, right = box
@@ -205,8 +192,11 @@ def draw_calipers(pixels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> 
     reach = max(1, pixels.shape[0] // 100)
     pixels[row, left:right:4] = 220
     pixels[top:bottom:4, column] = 220
-    for at in ((top, column), (bottom, column), (row, left), (row, right)):
-        _cross(pixels, *at, reach)
+    for down, across in ((top, column), (bottom, column), (row, left), (row, right)):
+        y = min(max(down, reach), pixels.shape[0] - 1 - reach)
+        x = min(max(across, reach), pixels.shape[1] - 1 - reach)
+        pixels[y, x - reach : x + reach + 1] = 245
+        pixels[y - reach : y + reach + 1, x] = 245
 
 
 def draw_ruler(pixels: NDArray[np.uint8]) -> None:

@@ -1,14 +1,14 @@
 """The lesions of the breast phantom, and exactly how far their classes overlap.
 
-A reader of breast ultrasound describes a mass by five BI-RADS descriptors: shape, orientation, margin,
-posterior features and echo pattern (Mendelson et al., ACR BI-RADS Ultrasound, 2013; Stavros et al.,
-Radiology 196:123-134, 1995).  Here every lesion carries one number for each of them, on a common scale:
+A reader of breast ultrasound describes a mass by five BI-RADS descriptors: shape, orientation, margin, posterior
+features and echo pattern (Mendelson et al., ACR BI-RADS Ultrasound, 2013; Stavros et al., Radiology 196:123-134, 1995).
+Every lesion carries one number for each, on a common scale:
 
     descriptor_k = +-SEPARATION / 2 + e_k      (minus: benign, plus: malignant)
 
-with e_k standard normal and every pair correlated by COHERENCE.  Everything that is drawn of a lesion is
-a function of these five numbers and of quantities that are independent of the class (size, position, echo level), so
-the overlap of the classes is known in closed form: see `ideal_observer_accuracy`.
+with e_k standard normal and every pair correlated by COHERENCE.  A lesion's drawing is a function of these five numbers
+and of quantities independent of the class (size, position, echo level), so the overlap of the classes is known in
+closed form: see `ideal_observer_accuracy`.
 """
 
 import math

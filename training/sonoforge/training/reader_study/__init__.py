@@ -1,1 +1,1 @@
-"""Expert reading: a blinded page of real and generated images, and what its readers made of it."""
+"""Reader study: a blinded page of real and generated images, and how well its readers told them apart."""

@@ -1,4 +1,4 @@
-"""The answers that a reader saved from the page of a reading sheet."""
+"""The answers that a reader saved from a reading sheet's page."""
 
 import dataclasses
 import json
@@ -20,18 +20,18 @@ _MOST_BYTES = 5_000_000  # of a file; one of 1000 images has some 150 kB
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader said of one image."""
+    """A reader's answer to one image."""
 
     kind: str  # one of `KINDS`
     confidence: int | None  # 1 (a guess) to 5 (certain)
     class_name: str | None  # of the second question
-    mark: tuple[float, float] | None  # place that gave the image away: x to the right, y downwards, shares of the side
-    seconds: float  # that the image was in view before it was left for the last time
+    mark: tuple[float, float] | None  # telltale place: x to the right, y downwards, as shares of the side
+    seconds: float  # for which the image was in view
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader's answers, by the number of the image; images that were not answered are absent."""
+    """One reader's answers, by the number of the image; unanswered images are absent."""
 
     name: str
     experience: str
@@ -51,21 +51,24 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
         GateError: Answers to another sheet, or a key that was changed since.
         SonoforgeError: No file, a damaged one, or two of one reader.
     """
-    readers: list[Reader] = []
-    for path in _files(paths):
-        reader = _read(path, key, seal)
-        for other in readers:
-            if other.name == reader.name:
+    readers: dict[str, Reader] = {}
+    for given in paths:
+        files = sorted(given.glob("*.json")) if given.is_dir() else [given]
+        if not files:
+            raise SonoforgeError(f"{given}: contains no .json file; give the answers that readers saved from the page")
+        for path in files:
+            reader = _read(path, key, seal)
+            if reader.name in readers:
                 raise SonoforgeError(
-                    f"{path}: found a second file of reader {reader.name!r} beside {other.file}, expected one each; "
-                    "leave the older one out, or correct the name in it"
+                    f"{path}: a second file of reader {reader.name!r} beside {readers[reader.name].file}; leave the "
+                    "older one out, or correct the name in it"
                 )
-        readers.append(reader)
-    return readers
+            readers[reader.name] = reader
+    return list(readers.values())
 
 
 def write_reader(path: Path, reader: Reader, seal: str) -> None:
-    """Write a reader's answers to the sheet whose key has this commitment, as the page saves them."""
+    """Write a reader's answers to the sheet with this commitment, in the page's format."""
     answers = []
     for number, answer in sorted(reader.answers.items()):
         own = dataclasses.asdict(answer)
@@ -76,16 +79,6 @@ def write_reader(path: Path, reader: Reader, seal: str) -> None:
     write_json(path, {"format": FORMAT, "commitment": seal, **about, "answers": answers})
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not inside:
-            raise SonoforgeError(f"{path}: found no .json file, expected the answers that readers saved from the page")
-        found += inside
-    return found
-
-
 def _read(path: Path, key: Key, seal: str) -> Reader:
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -94,35 +87,31 @@ def _read(path: Path, key: Key, seal: str) -> Reader:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
     except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); expected a file of answers") from error
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); give a file of answers") from error
     except (ValueError, RecursionError) as error:
-        raise SonoforgeError(
-            f"{path}: found no answers to a reading sheet ({error}), expected the file that the page saved"
-        ) from error
+        raise SonoforgeError(f"{path}: not a file of answers ({error}); give the file that the page saved") from error
     if values.get("commitment") != seal:
         raise GateError(
             f"{path}: its answers belong to the key {str(values.get('commitment'))[:16]}..., but this key is "
             f"{seal[:16]}...: of another sheet, or changed after the page was made; give the sheet that was read"
         )
     try:
-        answers = {int(one["image"]): _answer(one, key) for one in values["answers"] if one.get("kind") is not None}
-        if len(answers) != sum(one.get("kind") is not None for one in values["answers"]):
+        given = [one for one in values["answers"] if one.get("kind") is not None]
+        answers = {int(one["image"]): _answer(one, key) for one in given}
+        if len(answers) != len(given):
             raise ValueError("an image is answered twice")
         beyond = [number for number in answers if not 1 <= number <= len(key.entries)]
         if beyond:
             raise ValueError(f"there is no image {beyond[0]}")
-        name, experience = (_text(values.get(field)) for field in ("reader", "experience"))
+        texts = [values.get(field) for field in ("reader", "experience")]
+        name, experience = (" ".join(one.split())[:_LONGEST] if isinstance(one, str) else "" for one in texts)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SonoforgeError(f"{path}: found a damaged answer ({error}); save the answers again") from error
+        raise SonoforgeError(f"{path}: damaged answer ({error}); save the answers again") from error
     if not name:
-        raise SonoforgeError(f"{path}: found no reader's name, expected one; save the answers again with a name")
+        raise SonoforgeError(f"{path}: the reader's name is missing; save the answers again with a name")
     if not answers:
-        raise SonoforgeError(f"{path}: found no answered image; leave this file out")
+        raise SonoforgeError(f"{path}: no image is answered; leave this file out")
     return Reader(name, experience, str(path), answers)
-
-
-def _text(value: object) -> str:
-    return " ".join(value.split())[:_LONGEST] if isinstance(value, str) else ""
 
 
 def _answer(values: dict[str, Any], key: Key) -> Answer:

@@ -1,8 +1,11 @@
-"""The sealed key of a reading sheet: which image is which, bound by its SHA-256 to the page that readers see.
+"""A reading sheet: real and generated images, drawn at random and written alike, and the sealed key of which is which.
 
-The page shows the hash before anybody answers, and every file of answers repeats it.  So a key that is changed
-afterwards, even in one entry, no longer fits.  A random number in the key keeps it from being guessed: without it, all
-orders of a small sheet could be tried until one has the hash.
+Readers should judge by the pixels alone.  So all images have one size, and each is a PNG file without compression and
+without text: files of equal length that differ in the pixels only.  (Compressed, a generated image that is smoother
+than a scan would be the smaller file.)
+
+The page shows the SHA-256 of the key's file, and every file of answers repeats it: a key that is changed afterwards no
+longer fits.  A random number in the key prevents guessing it by trying all orders of a small sheet.
 """
 
 import dataclasses
@@ -12,10 +15,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import as_picture
@@ -25,6 +27,8 @@ from sonoforge.training.evaluation.image_set import ImageSet
 KEY = "key.json"
 KINDS = ("real", "generated")
 _FORMAT = "sonoforge reading key 1"
+MOST_BYTES = 60_000_000
+"""Of all pictures of a sheet; as text the page is a third larger, and a phone must hold it."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,11 @@ class Entry:
 
     number: int  # on the page, from 1
     kind: str  # one of `KINDS`
-    class_name: str  # what it shows; empty where that is unknown
+    class_name: str  # what it shows; empty if unknown
     source: str  # the set that it was taken from, as the user named it
     file: str  # in that set
     content: str  # `fingerprints.content_hash` of the original
-    picture: str  # sha256 of the PNG file on the page
+    picture: str  # SHA-256 of the PNG file on the page
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Key:
     """The whole key."""
 
     nonce: str  # 32 random bytes as hex digits
-    classes: tuple[str, ...]  # answers of the second question; empty where it is not asked
+    classes: tuple[str, ...]  # answers of the second question; empty if it is not asked
     side: int  # of each image, pixels
     entries: tuple[Entry, ...]  # in the order of the page
 
@@ -55,7 +59,7 @@ class Key:
 
 
 def commitment(content: bytes) -> str:
-    """Return what the page shows of a key's file: its SHA-256, as ``sha256sum key.json`` prints it."""
+    """Return the SHA-256 of a key's file, as ``sha256sum key.json`` prints it."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -69,31 +73,22 @@ def read_key(path: Path) -> tuple[Key, str]:
         content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(
-            f"{path}: cannot be read ({error.strerror}); expected the key that sonoforge evaluate --reading-sheet wrote"
+            f"{path}: cannot be read ({error.strerror}); give the key that sonoforge evaluate --reading-sheet wrote"
         ) from error
     try:
-        key = _parsed(json.loads(content))
+        values = json.loads(content)
+        if values.pop("format") != _FORMAT:
+            raise ValueError(f"its format is not {_FORMAT!r}")
+        entries = tuple(Entry(**entry) for entry in values.pop("entries"))
+        if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
+            raise ValueError("its images are not numbered 1, 2, 3, ...")
+        unknown = [entry.kind for entry in entries if entry.kind not in KINDS]
+        if unknown:
+            raise ValueError(f"an image is called {unknown[0]!r}")
+        key = Key(**{**values, "classes": tuple(values["classes"])}, entries=entries)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SonoforgeError(
-            f"{path}: found no key of a reading sheet ({error}), expected the file as it was written; restore it"
-        ) from error
+        raise SonoforgeError(f"{path}: not the key of a reading sheet ({error}); restore the original file") from error
     return key, commitment(content)
-
-
-def _parsed(values: dict[str, Any]) -> Key:
-    if values.pop("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT!r}")
-    entries = tuple(Entry(**entry) for entry in values.pop("entries"))
-    if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
-        raise ValueError("its images are not numbered 1, 2, 3, ...")
-    unknown = [entry.kind for entry in entries if entry.kind not in KINDS]
-    if unknown:
-        raise ValueError(f"an image is called {unknown[0]!r}")
-    return Key(**{**values, "classes": tuple(values["classes"])}, entries=entries)
-
-
-MOST_BYTES = 60_000_000
-"""Of all pictures of a sheet; as text the page is a third larger, and a phone must hold it."""
 
 
 class Pair(NamedTuple):
@@ -111,31 +106,41 @@ class Sheet(NamedTuple):
 
 
 def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonce: bytes) -> Sheet:
-    """Take ``count`` real and as many generated images of each pair, and shuffle them.
+    """Draw ``count`` real and as many generated images of each pair, and shuffle them.
 
-    Of the real images at most one of each near-duplicate group is taken: who sees a scan twice knows that it is real.
+    At most one real image of each near-duplicate group is drawn: a scan seen twice would be known to be real.
 
     Args:
         pairs: All of one size.
         count: Images of each kind and pair.
         classes: Answers of the second question; empty to ask the first alone.
-        nonce: Random bytes, from which the choice and the order follow; to be kept in the key alone.
+        nonce: Random bytes that determine the choice and the order; to be kept in the key alone.
 
     Raises:
-        SonoforgeError: Too few images, too much data, or images of different sizes or of a class that is no answer.
+        SonoforgeError: Too few images, too much data, or images of different sizes or of a class that is not an answer.
     """
     _check_alike(pairs, count, classes)
     rng = np.random.default_rng(int.from_bytes(nonce, "big"))
     drawn: list[tuple[Entry, bytes]] = []
     for real, fake in pairs:
         groups = np.unique(real.groups)
-        _check_enough(real.source, len(groups), "groups of near-duplicates", count)
-        _check_enough(fake.source, len(fake), "generated images", count)
+        for images, found, what in ((real, len(groups), "groups of near-duplicates"), (fake, len(fake), "images")):
+            if found < count:
+                raise SonoforgeError(
+                    f"{images.source}: only {found} {what}, fewer than {count}; ask for at most --reading-sheet {found}"
+                )
         chosen = rng.choice(groups, count, replace=False)
-        reals = np.array([rng.choice(np.flatnonzero(real.groups == group)) for group in chosen])
+        reals = [rng.choice(np.flatnonzero(real.groups == group)) for group in chosen]
+        fakes = rng.choice(len(fake), count, replace=False)
         shown = fake.class_name or real.class_name
-        drawn += _entries(real, reals, "real", real.class_name or shown)
-        drawn += _entries(fake, rng.choice(len(fake), count, replace=False), "generated", shown)
+        for images, indices, kind, name in (
+            (real, reals, "real", real.class_name or shown),
+            (fake, fakes, "generated", shown),
+        ):
+            for index in indices:
+                about, picture = images.described[index], encode(images.pixels[index])
+                digest = hashlib.sha256(picture).hexdigest()
+                drawn.append((Entry(0, kind, name, images.source, about.name, about.content, digest), picture))
     order = [drawn[index] for index in rng.permutation(len(drawn))]
     entries = tuple(dataclasses.replace(entry, number=place) for place, (entry, _) in enumerate(order, start=1))
     side = int(pairs[0].real.pixels.shape[1])
@@ -149,44 +154,23 @@ def encode(pixels: Pixels) -> bytes:
     return stream.getvalue()
 
 
-def picture_hash(pixels: Pixels) -> str:
-    """Return the sha256 of an image's file on the page, as the key has it."""
-    return hashlib.sha256(encode(pixels)).hexdigest()
-
-
-def _entries(images: ImageSet, indices: NDArray[np.intp], kind: str, shown: str) -> list[tuple[Entry, bytes]]:
-    found = []
-    for index in indices.tolist():
-        described, pixels = images.described[index], images.pixels[index]
-        entry = Entry(0, kind, shown, images.source, described.name, described.content, picture_hash(pixels))
-        found.append((entry, encode(pixels)))
-    return found
-
-
 def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) -> None:
     shapes = {pair.fake.source: pair.fake.pixels.shape[1:] for pair in pairs}
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{source} {'x'.join(map(str, shape))}" for source, shape in shapes.items())
         raise SonoforgeError(
-            f"--reading-sheet: found images of different sizes ({found}); give one with --image-size, --channels 1"
+            f"--reading-sheet: images of different sizes ({found}); give one with --image-size or images.channels"
         )
     total = 2 * count * len(pairs) * int(np.prod(next(iter(shapes.values()))))
     if total > MOST_BYTES:
         raise SonoforgeError(
-            f"--reading-sheet: found {total / 1e6:.0f} MB of pixels, expected at most {MOST_BYTES / 1e6:.0f} in one "
-            "page; take fewer images, or a smaller --image-size"
+            f"--reading-sheet: {total / 1e6:.0f} MB of pixels exceed the limit of {MOST_BYTES / 1e6:.0f} for one page; "
+            "take fewer images, or a smaller --image-size"
         )
     for pair in pairs:
         shown = pair.fake.class_name or pair.real.class_name
         if classes and shown not in classes:
             raise SonoforgeError(
-                f"--reading-classes: found {', '.join(classes)}, but {pair.fake.source} shows "
-                f"{shown or 'no class that it names'}; add it, or give --class"
+                f"reading_classes: {pair.fake.source} shows {shown or 'an unnamed class'}, not one of "
+                f"{', '.join(classes)}; add it, or give --class"
             )
-
-
-def _check_enough(source: str, found: int, what: str, count: int) -> None:
-    if found < count:
-        raise SonoforgeError(
-            f"{source}: found {found} {what}, expected at least {count}; ask for at most --reading-sheet {found}"
-        )

@@ -9,7 +9,7 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from sonoforge.training.statistics.calibration import Bin
+from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.wording import points
 
 WIDTH = 420  # points; a point of a chart is a unit of its SVG
@@ -26,12 +27,15 @@ SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")
 """As ``--s0`` to ``--s5`` of ``style.css``; after Okabe, Ito, "Color Universal Design", 2008."""
 MARKERS = "osD^vP"
 DASHED = (0, (5, 4))
+MARKS = 8  # at most, about, on a line
 INK, SOFT, LINE, PAPER = "#1b2128", "#56606b", "#d8dde3", "#ffffff"
-_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper", "#000000": "ink", "#808080": "soft"} | {
-    colour: f"s{number}" for number, colour in enumerate(SERIES)
-}
 _TABLEAU = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # matplotlib's own first series, of a training's curves
-_VARIABLES |= dict(zip(_TABLEAU, ("s0", "s1", "s2", "no"), strict=True))
+_NAMES = {
+    **{INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper", "#000000": "ink", "#808080": "soft"},
+    **{colour: f"s{number}" for number, colour in enumerate(SERIES)},
+    **dict(zip(_TABLEAU, ("s0", "s1", "s2", "no"), strict=True)),
+}
+_VARIABLES = {colour: f"var(--{name})" for colour, name in _NAMES.items()}
 _STYLE: dict[Any, Any] = {
     "font.size": 12.5,
     "font.sans-serif": ["DejaVu Sans"],  # what the text is measured with; the page sets its own font
@@ -110,14 +114,28 @@ def new_row_chart(labels: Sequence[str], x_label: str) -> tuple[Figure, Axes, li
     return figure, axes, heights
 
 
-def new_roc_chart(height: float) -> tuple[Figure, Axes]:
-    """Start a chart of ROC curves, with the line of chance."""
-    figure, axes = new_chart(height)
+class RocCurve(NamedTuple):
+    """A ROC curve: what the legend calls it, false alarms and true ones."""
+
+    name: str
+    across: Sequence[float] | Floats
+    up: Sequence[float] | Floats
+
+
+@styled
+def roc_chart(curves: Sequence[RocCurve], x_label: str, y_label: str, label: str, *, marked: bool = True) -> Chart:
+    """Draw ROC curves with the line of chance; screen readers announce ``label``."""
+    figure, axes = new_chart(330 + 18 * len(curves))
     axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="chance")
-    axes.set(xlim=(0, 1), ylim=(0, 1))
+    for series, curve in enumerate(curves):
+        look: dict[str, Any] = {"color": colour(series), "label": curve.name, "clip_on": False}
+        look |= {"markevery": (series, max(1, len(curve.across) // MARKS))} if marked else {"linewidth": 1.6}
+        axes.plot(curve.across, curve.up, f"{marker(series) if marked else ''}-", **look)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=x_label, ylabel=y_label)
     in_percent(axes)
     axes.set_aspect("equal")
-    return figure, axes
+    figure.legend(loc="outside lower left")
+    return svg(figure, label)
 
 
 @styled
@@ -180,7 +198,7 @@ def svg(figure: Figure, label: str) -> Chart:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", body)  # of groups: the same in every figure
     body = re.sub(r"\s*\n\s*", "\n", body)
-    body = re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda colour: _themed(colour[0]), body)
+    body = re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda own: _VARIABLES.get(own[0], own[0]), body)
     width, height = (72 * side for side in figure.get_size_inches())
     chart = Chart(
         f'<svg class="chart" style="max-width: {30 * width / WIDTH:.1f}rem" viewBox="0 0 {width:g} {height:g}" '
@@ -195,10 +213,6 @@ def _drawn(figure: Figure, label: str, *, transparent: bool) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         figure.savefig(stream, format="svg", transparent=transparent, metadata={"Date": None})
     return stream.getvalue()
-
-
-def _themed(colour: str) -> str:
-    return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
 
 
 def png_bytes(figure: Figure, about: str) -> bytes:

@@ -1,6 +1,7 @@
-"""The items of the checklists, and what a run answers to them.
+"""Reporting checklists and a data sheet, filled from a finished run of ``crossval`` or ``run``.
 
-Items are put in our own words, one a line of ``*.csv``; read the checklists themselves at their sources.
+The items are in our own words (``wording/*.csv``); read the checklists at their sources.  What a run answers to their
+topics is in ``wording/checklist-answers.yaml``.
 """
 
 import csv
@@ -23,39 +24,44 @@ from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
-from sonoforge.training.reports.texts import WORDING, fill_in, read_said
+from sonoforge.training.reports.texts import WORDING, Said, fill_in, read_said
 from sonoforge.training.statistics.results import SEALED, ArmResult, Interval, RunResults, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
+PAGE, TEXT = "checklists.html", "checklists.md"
 AUTHORS = "To be filled in by the authors"
 ANSWERED, PARTLY, OPEN = "answered by the run", "partly answered", "open"
+_LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="bad"')}
+_TITLE = "Reporting checklists"
+_STYLE = """
+.checks td { vertical-align: top; min-width: 9rem; overflow-wrap: anywhere; }
+.checks tbody th { vertical-align: top; min-width: 6.5rem; max-width: 8rem; }
+.checks td.said { min-width: 16rem; }
+.checks td.where { font-size: .8125rem; }
+.checks td small, .checks th small { font-size: .75rem; }
+@media screen and (max-width: 40rem) {
+  .checks, .checks tbody, .checks tr, .checks td, .checks caption { display: block; }
+  .checks thead { display: none; }
+  .checks tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
+  .scroll .checks tbody th[scope=row] { display: block; position: static; max-width: none; }
+  .checks th, .checks td { border: 0; padding: .1rem 0; }
+  .checks th small { display: inline; margin-left: .5rem; }
+  .checks td.where:not(.none)::before { content: "Where: "; color: var(--soft); }
+  .checks td.none { display: none; }
+}
+.checks .left { display: block; color: var(--no); font-weight: 600; }
+"""
+SAID = read_said("checklist-answers")
 
 
 class Item(NamedTuple):
-    """What a checklist asks for, in our words, and which `answers` belong to it."""
+    """What a checklist asks for, in our words."""
 
     section: str
     number: str  # as the checklist counts; empty where it does not
     asks: str
-    topics: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()  # of the answers that belong to it
     left: str = ""  # what no run can know; empty where its answers are complete
-
-
-class Answer(NamedTuple):
-    """What a run says on one topic."""
-
-    text: str
-    where: str  # file, and place in it
-
-
-class Filled(NamedTuple):
-    """An item with its answer."""
-
-    item: Item
-    status: str  # `ANSWERED`, `PARTLY` or `OPEN`
-    text: str
-    left: str  # what the authors must still write; empty if nothing
-    where: str
 
 
 class Checklist(NamedTuple):
@@ -81,31 +87,18 @@ CLAIM = _read(
     "Mongan et al., Radiology: Artificial Intelligence 2 (2020) e200029, numbers of that edition; update: "
     "Tejani et al., 6 (2024) e240300",
 )
-"""Artificial intelligence in medical imaging; what the update adds follows without numbers, as it counts anew."""
+"""Artificial intelligence in medical imaging; the update's additions have no numbers here, as it counts anew."""
 DATASHEET = _read("Data sheet", "data-sheet", "Gebru et al., Communications of the ACM 64 (12), 2021, 86-92")
 CHECKLISTS = (TRIPOD_AI, CLAIM, DATASHEET)
 
 
-def fill(items: Sequence[Item], answers: Mapping[str, Answer]) -> list[Filled]:
-    """Answer each item from the topics that a run has; what it lacks stays open."""
-    filled = []
-    for item in items:
-        found = [answers[topic] for topic in item.topics if topic in answers]
-        missing = len(found) < len(item.topics) or not item.topics
-        left = item.left or ("this run does not record it" if missing else "")
-        status = OPEN if not found else PARTLY if left else ANSWERED
-        where = "; ".join(dict.fromkeys(place for answer in found for place in answer.where.split("; ")))
-        filled.append(Filled(item, status, " ".join(answer.text for answer in found), left, where))
-    return filled
-
-
 @dataclass(frozen=True)
 class FinishedRun:
-    """The figures of a run, and what it ran with."""
+    """The figures of a run and its settings."""
 
     name: str  # of its folder
     results: RunResults  # of `crossval`, without the keys that `run` adds
-    audit: Audit | None  # of `run` alone
+    audit: Audit | None  # only `run` writes one
     environment: dict[str, Any]  # of the last start
     data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
@@ -115,11 +108,6 @@ class FinishedRun:
         """Every arm with its figures; the first is the baseline."""
         return self.results["arms"]
 
-    @property
-    def report(self) -> str:
-        """The page to look things up in."""
-        return "report.html" if self.audit else "the tables of sonoforge crossval"
-
 
 def read_run(folder: Path) -> FinishedRun:
     """Read a finished run.
@@ -128,19 +116,18 @@ def read_run(folder: Path) -> FinishedRun:
         SonoforgeError: No run, an unfinished one, or one of another command.
     """
     if not run_folder.is_finished(folder):
-        found = "an unfinished run" if (folder / run_folder.CONFIG).is_file() else "no run"
-        raise SonoforgeError(f"{folder}: found {found}, expected a finished one of sonoforge run or crossval")
+        found = "unfinished" if (folder / run_folder.CONFIG).is_file() else "not a run"
+        raise SonoforgeError(f"{folder}: {found}; give a finished run of sonoforge run or crossval")
     try:
         results = run_folder.read_results(folder)
         if not {"arms", "split", "class_counts"} <= set(results):
-            raise SonoforgeError(f"{folder}: found another kind of run, expected one of sonoforge run or crossval")
+            raise SonoforgeError(f"{folder}: another kind of run; give one of sonoforge run or crossval")
         audit = folder / run_folder.AUDIT
-        environment = json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1]
         return FinishedRun(
             name=folder.resolve().name,
             results=cast(RunResults, results),
             audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
-            environment=environment,
+            environment=json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1],
             data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
         )
@@ -148,18 +135,17 @@ def read_run(folder: Path) -> FinishedRun:
         raise SonoforgeError(f"{folder}: cannot be read ({error}); restore its files, or run it again") from error
 
 
-SAID = read_said("checklist-answers")
+# ---- what a run answers, by topic
 
 
-def answer(run: FinishedRun) -> dict[str, Answer]:
-    """Return the answers by topic; a topic of which the run knows nothing is absent."""
+def answer(run: FinishedRun) -> dict[str, Said]:
+    """Return the answers by topic; topics that the run does not cover are absent."""
     met = {run.results["protocol"], *(name for name, holds in _conditions(run).items() if holds)}
-    said = fill_in(SAID, met, _facts(run)).values()
-    return {own.topic: Answer(own.says, own.where) for own in said if own.where}
+    return {own.topic: own for own in fill_in(SAID, met, _facts(run)).values() if own.where}
 
 
 def _conditions(run: FinishedRun) -> dict[str, bool]:
-    """Return what the run may be or have, beside its protocol, as texts name it that need it."""
+    """Return the conditions of texts, besides the protocol."""
     results, arms, audit = run.results, run.arms, run.audit
     return {
         "several-arms": len(arms) > 1,
@@ -188,16 +174,18 @@ def _facts(run: FinishedRun) -> dict[str, object]:
     seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
     counts = zip(results["classes"], results["class_counts"], strict=True)
     comparators = describe_comparators(run.arms)
-    revision = environment["git_revision"]
-    added = [
+    commit, plus, changes = (environment["git_revision"] or "").partition("+")
+    gan: Mapping[str, object] = results["gan"]
+    balanced = [
         f"{figures['title']}: {spread(figures['generated_per_fold'])} images a fold"
         for name, figures in run.arms.items()
         if find_arm(name).fill
     ]
-    weighted = [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
+    balanced += [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
     facts = {
-        **{"results": results, "split": split, "classifier": classifier, "gan": results["gan"], "audit": run.audit},
-        **{"environment": environment, "report": run.report, "name": run.name, "side": classifier["image_size"]},
+        **{"results": results, "split": split, "classifier": classifier, "gan": gan, "audit": run.audit},
+        **{"environment": environment, "name": run.name, "side": classifier["image_size"]},
+        "report": "report.html" if run.audit else "the tables of sonoforge crossval",
         "arms": listed([figures["title"] for figures in run.arms.values()]),
         "tested": sum(split["fold_sizes"]),
         "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
@@ -214,11 +202,14 @@ def _facts(run: FinishedRun) -> dict[str, object]:
         "choice": describe_choice(
             results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
         ),
-        "balanced": listed([*added, *weighted]),
+        "balanced": listed(balanced),
         "versions": listed([f"{name} {version}" for name, version in environment["versions"].items()], 20),
         "sonoforge": environment["versions"].get("sonoforge", ""),
-        "revision": f", revision {_short(revision)}" if revision else "",
-        "duration": _duration(results["gan"]),
+        "revision": f", revision {commit[:12]}{plus}{changes}" if commit else "",
+        "duration": next(
+            (f"{gan[unit]} {unit}" for unit in ("steps", "epochs", "kimg") if gan.get(unit) is not None),
+            "the recipe's duration",
+        ),
         "detectable": max(_detectable(run), default=None),
         "differences": " ".join(
             f"{row['second']} minus {row['first']} (seed {row['seed']}): {_points(row['accuracy_difference'])}, "
@@ -227,27 +218,24 @@ def _facts(run: FinishedRun) -> dict[str, object]:
         ),
         "never_right": f"{counted(never['images'], 'image')} of {never['of_images']}, in "
         f"{counted(never['groups'], 'group')}, {'was' if never['images'] == 1 else 'were'}",
+        "areas": "; ".join(
+            f"{name}, {label}: AUC {interval_text(figures['auc'])}"
+            for name, own in run.arms.items()
+            for label, figures in own["one_against_rest"].items()
+        ),
     }
-    return facts | _figures(run) | (_audited(run.audit) if run.audit else {})
+    said: dict[str, list[str]] = {}
+    for name, own in run.arms.items():
+        for topic, text in _of_arm(own, results["classes"]).items():
+            said.setdefault(topic, []).append(f"{name}: {text}.")
+    facts |= {topic: " ".join(texts) for topic, texts in said.items()}
+    return facts | (_audited(run.audit) if run.audit else {})
 
 
 def _detectable(run: FinishedRun) -> list[float]:
-    """Return the smallest differences of accuracy that comparisons can show, in points, where these are known."""
+    """Return the smallest detectable differences of accuracy of all comparisons, in points, where known."""
     known = [row["minimum_detectable_difference"] for row in run.results["comparisons"]]
     return [100 * value for value in known if value is not None]
-
-
-def _short(revision: str) -> str:
-    """Return the beginning of a commit's hash, and whether the checkout was edited."""
-    commit, plus, changes = revision.partition("+")
-    return commit[:12] + plus + changes
-
-
-def _duration(gan: Mapping[str, object]) -> str:
-    for unit in ("steps", "epochs", "kimg"):
-        if gan.get(unit) is not None:
-            return f"{gan[unit]} {unit}"
-    return "the recipe's duration"
 
 
 def _audited(audit: Audit) -> dict[str, object]:
@@ -262,20 +250,6 @@ def _audited(audit: Audit) -> dict[str, object]:
         "masks": counted(audit["masks"], "mask"),
         "mixed": f"{counted(mixed, 'cluster')} of near-duplicates {'holds' if mixed == 1 else 'hold'}",
     }
-
-
-def _figures(run: FinishedRun) -> dict[str, object]:
-    """Return the figures of all arms, each arm's behind its name."""
-    said: dict[str, list[str]] = {}
-    for name, own in run.arms.items():
-        for topic, text in _of_arm(own, run.results["classes"]).items():
-            said.setdefault(topic, []).append(f"{name}: {text}.")
-    areas = [
-        f"{name}, {label}: AUC {interval_text(figures['auc'])}"
-        for name, own in run.arms.items()
-        for label, figures in own["one_against_rest"].items()
-    ]
-    return {"areas": "; ".join(areas), **{topic: " ".join(texts) for topic, texts in said.items()}}
 
 
 def _of_arm(own: ArmResult, classes: list[str]) -> dict[str, str]:
@@ -314,26 +288,17 @@ def _points(interval: Interval) -> str:
     return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
-PAGE, TEXT = "checklists.html", "checklists.md"
-_TITLE = "Reporting checklists"
-_STYLE = """
-.checks td { vertical-align: top; min-width: 9rem; overflow-wrap: anywhere; }
-.checks tbody th { vertical-align: top; min-width: 6.5rem; max-width: 8rem; }
-.checks td.said { min-width: 16rem; }
-.checks td.where { font-size: .8125rem; }
-.checks td small, .checks th small { font-size: .75rem; }
-@media screen and (max-width: 40rem) {
-  .checks, .checks tbody, .checks tr, .checks td, .checks caption { display: block; }
-  .checks thead { display: none; }
-  .checks tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
-  .scroll .checks tbody th[scope=row] { display: block; position: static; max-width: none; }
-  .checks th, .checks td { border: 0; padding: .1rem 0; }
-  .checks th small { display: inline; margin-left: .5rem; }
-  .checks td.where:not(.none)::before { content: "Where: "; color: var(--soft); }
-  .checks td.none { display: none; }
-}
-.checks .left { display: block; color: var(--no); font-weight: 600; }
-"""
+# ---- the filled checklists, as a page and as text
+
+
+class Filled(NamedTuple):
+    """An item with its answer."""
+
+    item: Item
+    status: str  # `ANSWERED`, `PARTLY` or `OPEN`
+    text: str
+    left: str  # what the authors must still write; empty if nothing
+    where: str
 
 
 class FilledChecklist(NamedTuple):
@@ -360,36 +325,47 @@ def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
     return [FilledChecklist(checklist, fill(checklist.items, answers)) for checklist in CHECKLISTS]
 
 
+def fill(items: Sequence[Item], answers: Mapping[str, Said]) -> list[Filled]:
+    """Answer each item from the topics of a run; items without an answer stay open."""
+    filled = []
+    for item in items:
+        found = [answers[topic] for topic in item.topics if topic in answers]
+        missing = len(found) < len(item.topics) or not item.topics
+        left = item.left or ("this run does not record it" if missing else "")
+        status = OPEN if not found else PARTLY if left else ANSWERED
+        where = "; ".join(dict.fromkeys(place for own in found for place in own.where.split("; ")))
+        filled.append(Filled(item, status, " ".join(own.says for own in found), left, where))
+    return filled
+
+
 def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChecklist]) -> tuple[Path, Path]:
-    """Write both files into a run folder; return the page and the text."""
+    """Write ``checklists.html`` and ``checklists.md`` into a run folder; return both paths."""
     write_text(folder / TEXT, as_markdown(run, filled))
     said = (
-        "Every item with what the run answers and where the figure stands. What no run can know is left open and "
-        "says so. Items are put in our words; read the checklists themselves at their sources before you submit."
+        "Every item with the run's answer and the place of its figure. What no run can know is left open. Items are in "
+        "our own words; read the checklists at their sources before you submit."
     )
-    facts = []
+    facts, sections = [], []
     for one in filled:
         others = f"items answered; {one.counts[PARTLY]} in part, {one.counts[OPEN]} open"
         facts.append(Fact(one.checklist.name, f"{one.counts[ANSWERED]} of {len(one.rows)}", others))
+        caption, head = f"{one.checklist.name}, after {one.checklist.source}.", ("item", "asks for", "answer", "where")
+        label, every = f"Items of {one.checklist.name}", range(len(head))
+        table = Table(label, head, [*map(_cells, one.rows)], caption, words=every, kind="checks")
+        sections.append(Section(one.checklist.anchor, one.checklist.name, [table]))
     page = Page(
         title=f"{_TITLE}: {run.name}",
-        meta=f"sonoforge checklists · {run.name}",
+        meta=f"sonoforge compare --checklists · {run.name}",
         heading=_TITLE,
         summary=[Text(said), Facts(facts)],
-        sections=[Section(own.anchor, own.name, [_table(own, rows)]) for own, rows in filled],
+        sections=sections,
         made=f"Filled from run {run.name}; nothing was computed for this page.",
         style=_STYLE,
     )
     return page.write(folder / PAGE), folder / TEXT
 
 
-def _table(checklist: Checklist, rows: Sequence[Filled]) -> Table:
-    caption = f"{checklist.name}, after {checklist.source}."
-    head = ("item", "asks for", "answer", "where")
-    return Table(f"Items of {checklist.name}", head, [*map(_row, rows)], caption, words=range(len(head)), kind="checks")
-
-
-def _row(row: Filled) -> tuple[str, str, Cell, Cell]:
+def _cells(row: Filled) -> tuple[str, str, Cell, Cell]:
     item, left = row.item, Markup("")
     if row.left:
         left = Markup(' <span class="left">{}: {}.</span>').format(AUTHORS, row.left)
@@ -401,11 +377,10 @@ def _row(row: Filled) -> tuple[str, str, Cell, Cell]:
     )
 
 
-_LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="bad"')}
-
-
 def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:
     """Return the checklists as tables, to paste into a supplement."""
+    # Names of files and classes must not become markup.
+    special = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " ", "[": "\\["})
     lines = [f"# {_TITLE}: {run.name}", "", f"**{NOTICE}** Filled from the run; what no run can know is left open.", ""]
     for one in filled:
         source = f"After {one.checklist.source}; items in our words. {one.said}."
@@ -413,18 +388,8 @@ def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:
         lines += ["| item | asks for | answer | where |", "|---|---|---|---|"]
         for row in one.rows:
             left = f"**{AUTHORS}: {row.left}.**" if row.left else ""
-            cells = (
-                row.item.number or row.item.section,
-                row.item.asks,
-                " ".join(part for part in (row.text, left) if part),
-                row.where or "-",
-            )
-            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+            said = " ".join(part for part in (row.text, left) if part)
+            cells = (row.item.number or row.item.section, row.item.asks, said, row.where or "-")
+            lines.append(f"| {' | '.join(cell.translate(special) for cell in cells)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Keep names of files and classes from becoming markup."""
-    special = {"|": "\\|", "<": "&lt;", "\n": " ", "[": "\\["}
-    return "".join(special.get(character, character) for character in text)

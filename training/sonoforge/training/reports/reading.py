@@ -6,6 +6,7 @@ The page prints the results it is given and computes no figure of its own.
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
@@ -13,15 +14,13 @@ from PIL import Image
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.reader_study.scores import (
     AgreementResult,
-    ImageResult,
     ReaderResult,
     ReadingResults,
-    SecondsResult,
     ShareResult,
     judge,
 )
 from sonoforge.training.reports import blocks
-from sonoforge.training.reports.charts import colour, marker, new_roc_chart, styled, svg
+from sonoforge.training.reports.charts import RocCurve, roc_chart
 from sonoforge.training.reports.pictures import data_url
 from sonoforge.training.reports.terminal import table_text
 from sonoforge.training.reports.texts import read_texts
@@ -30,8 +29,6 @@ from sonoforge.training.statistics.wording import bracket, counted, listed, numb
 
 REPORT = "report.html"
 TEXTS = read_texts("reading")
-ANSWERED = 1
-"""Column of `reader_table` that a narrow screen has no room for."""
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
@@ -61,7 +58,7 @@ def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes
     sections = [_readers(results), *_classes(results), _times(results), *_galleries(results, pictures)]
     page = blocks.Page(
         title="Expert reading: real or generated?",
-        meta=f"sonoforge reading · {results['sheet']['run']}",
+        meta=f"sonoforge evaluate --answers · {results['sheet']['run']}",
         heading="Could readers tell generated images from real ones?",
         use=TEXTS["use"],
         summary=[answer, blocks.Facts(list(_facts(results)))],
@@ -74,8 +71,8 @@ def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes
 
 def _facts(results: ReadingResults) -> Iterator[blocks.Fact]:
     sheet, together, agreement = results["sheet"], results["together"], results["agreement"]
-    kinds = f"{counted(sheet['real'], 'real image')} and {counted(sheet['generated'], 'generated one')}"
-    yield blocks.Fact("readers", len(results["readers"]), f"{kinds} of {sheet['side']} × {sheet['side']} pixels")
+    kinds = f"{counted(sheet['real'], 'real image')} and {sheet['generated']} generated"
+    yield blocks.Fact("readers", len(results["readers"]), f"{kinds}, of {sheet['side']} × {sheet['side']} pixels")
     if together:
         mean, ends = together["accuracy"], _percent(together["accuracy"])
         detail = f"95 % {ends}, by resampling images; chance is 50 %"
@@ -96,7 +93,14 @@ def _readers(results: ReadingResults) -> blocks.Section:
         said += TEXTS["without_auc"]
     content: list[blocks.Block] = [reader_table(results), blocks.Text(said, "note-text")]
     if drawn:
-        content.append(blocks.Grid([blocks.Figure("How confidence ranks the images.", TEXTS["roc"], _draw_roc(drawn))]))
+        curves = []
+        for reader in drawn:
+            across, up = zip(*(reader["roc"] or []), strict=True)
+            area, name = reader["auc"], reader["name"][:24]
+            curves.append(RocCurve(f"{name}, {number(area['value'], 2)}" if area else name, across, up))
+        axes = "real images called generated", "generated images called generated"
+        chart = roc_chart(curves, *axes, "ROC curve of each reader; the table of readers has the areas")
+        content.append(blocks.Grid([blocks.Figure("How confidence ranks the images.", TEXTS["roc"], chart)]))
     if agreement:
         agree = TEXTS["agree" if agreement["kappa"] else "all_alike"]
         content.append(blocks.Text(agree.format(agreement=agreement_text(agreement))))
@@ -104,7 +108,7 @@ def _readers(results: ReadingResults) -> blocks.Section:
 
 
 def reader_table(results: ReadingResults) -> blocks.Table:
-    """Show the figures of each reader and of all together."""
+    """Tabulate the figures of each reader and of all together."""
     kinds = ("accuracy", "sensitivity", "specificity")
     rows: list[Sequence[object]] = []
     readers = [*enumerate(results["readers"], 1), *((0, own) for own in results["automatic"])]
@@ -123,14 +127,14 @@ def reader_table(results: ReadingResults) -> blocks.Table:
         )
     together = results["together"]
     if together:
-        accuracy, *others = (_right(together[kind]) for kind in kinds)  # type: ignore[literal-required]
+        accuracy, *others = (_right(together[kind]) for kind in kinds)
         rows.insert(len(results["readers"]), blocks.Row("sum", ("mean of the readers", "", accuracy, "", *others, "")))
     head = ("reader", "answered", "accuracy", "p", "sensitivity", "specificity", "AUC")
     return blocks.Table("Readers: accuracy, sensitivity and specificity", head, rows, TEXTS["readers"])
 
 
 def automatic_text(found: ReaderResult) -> str:
-    """Say how an automatic reader did."""
+    """Describe how an automatic reader did."""
     accuracy, area = found["accuracy"], found["auc"]
     ends = "" if area is None else bracket(number(area["low"]), number(area["high"]))
     right = f"{found['name']}: {accuracy['right']} of {accuracy['of']} images right"
@@ -138,7 +142,7 @@ def automatic_text(found: ReaderResult) -> str:
 
 
 def agreement_text(found: AgreementResult) -> str:
-    """Say how far readers agree; empty where that has no value."""
+    """Describe how far readers agree; empty if kappa is undefined."""
     kappa = found["kappa"]
     if kappa is None:
         return ""
@@ -156,20 +160,6 @@ def _right(found: ShareResult | Interval) -> Markup:
 
 def _percent(found: ShareResult | Interval) -> str:
     return bracket(number(100 * found["low"], 0), number(100 * found["high"], 0))
-
-
-@styled
-def _draw_roc(readers: Sequence[ReaderResult]) -> Markup:
-    """Draw a curve for each reader who gave a confidence with every answer."""
-    figure, axes = new_roc_chart(360)
-    for index, reader in enumerate(readers):
-        across, up = zip(*(reader["roc"] or []), strict=True)
-        found, name = reader["auc"], reader["name"][:24]
-        named = f"{name}, {number(found['value'], 2)}" if found else name
-        axes.plot(across, up, marker=marker(index), color=colour(index), label=named, clip_on=False)
-    axes.set(xlabel="real images called generated", ylabel="generated images called generated")
-    figure.legend(loc="outside lower left", ncols=2)
-    return svg(figure, "ROC curve of each reader; the table of readers has the areas")
 
 
 def _classes(results: ReadingResults) -> Iterator[blocks.Section]:
@@ -193,21 +183,17 @@ def _classes(results: ReadingResults) -> Iterator[blocks.Section]:
 
 
 def _times(results: ReadingResults) -> blocks.Section:
-    rows = [
-        (reader["name"], *(_seconds(reader["seconds"].get(kind)) for kind in ("real", "generated")))
-        for reader in results["readers"]
-    ]
+    rows = []
+    for reader in results["readers"]:
+        cells = []
+        for own in map(reader["seconds"].get, ("real", "generated")):
+            ends = [number(own[end], 1) for end in ("lower_quartile", "upper_quartile")] if own else []
+            cells.append(blocks.soft(number(own["median"], 1), bracket(*ends)) if own else "-")
+        rows.append((reader["name"], *cells))
     title = "Seconds that an image was in view"
-    caption = f"{title}: median, and between brackets the middle half."
+    caption = f"{title}: median, and the middle half in brackets."
     table = blocks.Table(title, ("reader", "real images", "generated images"), rows, caption)
     return blocks.Section("times", "Reading times", [table])
-
-
-def _seconds(one: SecondsResult | None) -> str:
-    if one is None:
-        return "-"
-    ends = (number(own, 1) for own in (one["lower_quartile"], one["upper_quartile"]))
-    return blocks.soft(number(one["median"], 1), bracket(*ends))
 
 
 def _galleries(results: ReadingResults, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
@@ -238,16 +224,16 @@ def _galleries(results: ReadingResults, pictures: Sequence[bytes]) -> Iterator[b
     for anchor, title, text, own in chosen:
         ordered = sorted(own, key=lambda image: (-_called(image), image["number"]))
         cards = [_card(image, pictures[image["number"] - 1], names) for image in ordered[:_SHOWN]]
-        some = f", of which the first {_SHOWN} are shown" if len(ordered) > _SHOWN else ""
+        some = f"; the first {_SHOWN} are shown" if len(ordered) > _SHOWN else ""
         said = (f"{counted(len(ordered), 'image')}{some}. " if ordered else "None. ") + text
         yield blocks.Section(anchor, title, [blocks.Text(said), *[blocks.Grid(cards, "looked")] * bool(cards)])
 
 
-def _called(image: ImageResult) -> float:
-    return image["called_generated"] / image["answers"]
+def _called(image: dict[str, Any]) -> float:
+    return float(image["called_generated"] / image["answers"])
 
 
-def _card(image: ImageResult, picture: bytes, names: Sequence[str]) -> blocks.Figure:
+def _card(image: dict[str, Any], picture: bytes, names: Sequence[str]) -> blocks.Figure:
     with Image.open(io.BytesIO(picture)) as opened:
         small = opened.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
@@ -277,11 +263,11 @@ def _protocol(results: ReadingResults) -> blocks.Section:
 
 
 def log_reading(results: ReadingResults) -> None:
-    """Print the figures of each reader and of all together."""
-    say("%s", table_text(reader_table(results), without={ANSWERED}))
+    """Print the figures of each reader and of all together, the agreement and the verdict."""
+    say("%s", table_text(reader_table(results), without={1}))  # a narrow screen has no room for "answered"
     left = [f"{own['name']} {own['unanswered']}" for own in results["readers"] if own["unanswered"]]
     if left:
-        tell(f"images left open, which do not count: {', '.join(left)}")
+        tell(f"unanswered images, which do not count: {', '.join(left)}")
     for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
         if found and found["kappa"]:
             tell(f"agreement on {title}: {agreement_text(found)}")

@@ -1,4 +1,4 @@
-"""``report.html`` of ``tune`` and ``search``, written anew after each trial: what was found, and its worth."""
+"""``report.html`` of ``gan search``, written again after each trial: what was found, and its worth."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond wou
 class About:
     """What the page says of a search beside its trials."""
 
-    verb: str  # `tune` or `search`
+    verb: str
     searched: str  # `settings` or `cells`
     metric: str  # `kid` or `fid`
     method: str  # how trials are chosen and given up, a sentence

@@ -18,8 +18,7 @@ from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
-from sonoforge.training.segmentation.results import GENERATED_ARM, ArmResult, GeneratorResult, SetResults
-from sonoforge.training.segmentation.tables import CLAIM
+from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM, ArmResult, GeneratorResult, SetResults
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
 
 REPORT = "report.html"

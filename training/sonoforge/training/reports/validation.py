@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -33,7 +32,7 @@ from sonoforge.training.validation.robustness import DISTURBANCES
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
-_MARKS = 8  # at most, about, on a curve
+
 _SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
@@ -63,15 +62,6 @@ class Answered:
     def probabilities(self) -> Floats:
         """(N, K) probabilities of the answers."""
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
-
-
-class _Curve(NamedTuple):
-    """What a ROC curve is drawn from: its name, false and true alarms, and its area."""
-
-    name: str
-    across: Floats
-    up: Floats
-    area: float
 
 
 def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
@@ -202,12 +192,15 @@ def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
 
 
 def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
-    curves = []
+    curves, areas = [], []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
-        curves.append(_Curve(kinds.name, across, up, figures["auc"][kinds.name]["value"]))
+        area = number(figures["auc"][kinds.name]["value"])
+        curves.append(charts.RocCurve(f"{kinds.name}, {area}", across, up))
+        areas.append(f"{kinds.name}: area {area}")
     if curves:
-        drawn = _draw_roc(curves, figures["name"])
+        axes = "share of the second class called the first", "share of the first that is found"
+        drawn = charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {'; '.join(areas)}")
         yield blocks.Figure("How well two classes are told apart", TEXTS["curves"], drawn)
     columns, _ = collapse(own.meanings, own.classes)
     bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
@@ -216,20 +209,6 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
         TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),
         charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
     )
-
-
-@charts.styled
-def _draw_roc(curves: Sequence[_Curve], title: str) -> Markup:
-    """Draw how well each two classes are told apart."""
-    figure, axes = charts.new_roc_chart(320 + 20 * len(curves))
-    for series, curve in enumerate(curves):
-        every, name = (series, max(1, len(curve.across) // _MARKS)), f"{curve.name}, {number(curve.area)}"
-        look: dict[str, Any] = {"color": charts.colour(series), "markevery": every, "label": name, "clip_on": False}
-        axes.plot(curve.across, curve.up, charts.marker(series) + "-", **look)
-    axes.set(xlabel="share of the second class called the first", ylabel="share of the first that is found")
-    figure.legend(loc="outside lower left")
-    said = "; ".join(f"{curve.name}: area {number(curve.area)}" for curve in curves)
-    return charts.svg(figure, f"ROC curves of {title}. {said}")
 
 
 def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:

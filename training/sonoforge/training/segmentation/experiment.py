@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import with_values
-from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import choose_channels, prepare_images
 from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, given_lengths
@@ -23,14 +23,14 @@ from sonoforge.training.segmentation.options import Arm, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import Pairs
 
 REAL, PERTURBED = "real", "perturbed"
-"""The maps that a generator which draws into maps is given: those of its training fold, as they are or distorted."""
+"""Maps for a generator that draws into maps: those of its training fold, unchanged or distorted."""
 QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan1": 8.0, "biggan": 5.0, "spade": 4.0}
-"""Thousands of images that budget quick shows to each network: two to five minutes of a core at 64 x 64 pixels."""
-_OTHER_KIMG = 10.0  # of a recipe that is not among these
+"""Thousands of images shown to each network at budget quick: two to five minutes of a core at 64 x 64 pixels."""
+_OTHER_KIMG = 10.0  # for any other recipe
 
 
 def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
-    """Return the settings of one recipe's training, with those that `tune` found for it, and with its image size."""
+    """Return the settings of one recipe's training, including those found by `gan search` and its image size."""
     name, _, preset = recipe.partition(":")
     own = dataclasses.replace(experiment.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
     if experiment.budget == "quick":
@@ -43,7 +43,7 @@ def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
 
 
 def durations(experiment: Experiment) -> str:
-    """Say how long each generator is trained, and in which batches."""
+    """Say how long each generator is trained, and with which batches."""
     said = []
     for recipe in experiment.recipes:
         own = settings_of(experiment, recipe)
@@ -54,13 +54,13 @@ def durations(experiment: Experiment) -> str:
         batch = own.batch or compose(own).budget.batch
         said.append(f"{recipe} {length}, batches of {batch} at {own.image_size} x {own.image_size}{found}")
     if experiment.tuned_settings:
-        said.append("tuned: chosen on the images of that run, optimistic where patients tested here are among them")
+        said.append("tuned: chosen on the images of that run, optimistic where they include patients tested here")
     return "; ".join(said)
 
 
 @dataclass(frozen=True)
 class FoldTask:
-    """One piece of work: train or draw from ``recipe``'s generator, or train ``arm``'s U-Net, of one fold."""
+    """One piece of work in a fold: train or sample ``recipe``'s generator, or train ``arm``'s U-Net."""
 
     folder: Path  # of the set, inside the run folder
     source: ImageSource
@@ -70,71 +70,71 @@ class FoldTask:
     experiment: Experiment
     recipe: str = ""  # empty: an arm without generated pairs
     arm: str = ""  # empty: the generator itself
-    elsewhere: tuple[ImageSource, ...] = ()  # other sets that each U-Net is tested on as well
+    elsewhere: tuple[ImageSource, ...] = ()  # other sets on which each U-Net is tested, too
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         what = " ".join(part for part in (self.arm, self.recipe) if part)
         return f"{self.folder.name}: {what}, fold {self.fold + 1} of {self.plan.folds}, seed {self.seed}"
 
     @property
     def path(self) -> Path:
-        """The result of a U-Net, which exists once it is done."""
+        """The file of a U-Net's result, which exists once it is done."""
         what = "-".join(part.replace(":", "_") for part in (self.arm, self.recipe) if part)
         return self.folder / "folds" / f"{what}-seed{self.seed}-fold{self.fold:02d}.csv"
 
     @property
     def own_arm(self) -> Arm:
-        """What the arm's name stands for."""
+        """The arm that its name stands for."""
         return find_arm(self.arm)
 
     @property
     def shown(self) -> bool:
-        """Whether its pictures are those of the report: of the first fold and the first seed."""
+        """Whether its pictures go into the report: those of the first fold and seed do."""
         return self.fold == 0 and self.seed == self.plan.seed
 
     def derived_seed(self, purpose: str) -> int:
-        """Return the seed of something in this fold, whichever arm asks."""
+        """Return a seed for one purpose in this fold, the same for all arms."""
         return derive_seed(self.seed, f"{purpose} fold {self.fold}")
 
 
 class PlannedSet(NamedTuple):
-    """A set of images, and its work: a task for each tested fold and seed, whose arm and recipe are open."""
+    """A set of images and its work: a task for each tested fold and seed, without an arm or recipe yet."""
 
     images: LabelledSet
     tasks: list[FoldTask]
 
 
 def generator_folder(task: FoldTask, recipe: str = "") -> Path:
-    """Where the training of the task's recipe, or of another one, of its fold lies."""
+    """Return the folder of the training of the task's recipe, or another one, in its fold."""
     return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / (recipe or task.recipe).replace(":", "_")
 
 
 def check_recipes(experiment: Experiment) -> None:
-    """Refuse recipes, presets and maps that do not exist, before anything is trained.
+    """Refuse unknown recipes, presets and maps before anything is trained.
 
     Raises:
         SonoforgeError: Names what is wrong.
     """
-    drawn = []  # those that make maps themselves
+    drawn = []  # recipes that make maps themselves
     for recipe in experiment.recipes:
         name = recipe.partition(":")[0]
         if name not in RECIPES:
             raise SonoforgeError(
-                f"--recipes: found {name!r}, expected some of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
+                f"--recipes: {name!r} is none of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
             )
         if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
             drawn.append(recipe)
     if experiment.maps not in (REAL, PERTURBED, *drawn):
         raise SonoforgeError(
-            f"--maps: found {experiment.maps}, expected {REAL}, {PERTURBED} or a recipe of this run that makes maps "
-            f"itself ({', '.join(drawn) or 'none here'})"
+            f"maps: {experiment.maps} is not {REAL}, {PERTURBED} or a recipe of this run that makes maps itself "
+            f"({', '.join(drawn) or 'none here'})"
         )
 
 
 def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.int64]]:
-    """Open the task's set, and return what a stage may read: the images of its training fold, proved to be sealed.
+    """Open the task's set and return the images of its training fold, proved to be sealed.
 
     Raises:
         GateError: One of them gives away a test image.
@@ -148,7 +148,7 @@ def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.i
 def training_images(task: FoldTask) -> NDArray[np.int64]:
     """Return the images that a fold is trained on: all, or ``--pairs`` of them.
 
-    The latter are those of the first patients in an order drawn by seed and fold, so that fewer are part of more.
+    The latter belong to the first patients in an order drawn by seed and fold, so that fewer are part of more.
 
     Raises:
         SonoforgeError: The fold has fewer.
@@ -158,8 +158,8 @@ def training_images(task: FoldTask) -> NDArray[np.int64]:
         return train
     if wanted > len(train):
         raise SonoforgeError(
-            f"--pairs: found {wanted}, expected at most the {len(train)} that fold {task.fold + 1} of "
-            f"{task.folder.name} has for training; leave it out to take all"
+            f"--pairs: fold {task.fold + 1} of {task.folder.name} has only {len(train)} for training, not {wanted}; "
+            "leave it out to take all"
         )
     patients = np.array(task.plan.groups)[train]
     drawn = np.random.default_rng(task.derived_seed("small set")).permutation(np.unique(patients))
@@ -169,7 +169,7 @@ def training_images(task: FoldTask) -> NDArray[np.int64]:
 
 
 def image_channels(images: LabelledSet, task: FoldTask) -> int:
-    """Return the number of channels of the fold's images: 1 where its training images are grey."""
+    """Return the number of channels of the fold's images: 1 if its training images are grey."""
     return choose_channels(images.cache.images[training_images(task)], task.experiment.generator.channels)
 
 

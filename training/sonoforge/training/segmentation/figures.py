@@ -1,7 +1,7 @@
-"""The figures of a segmentation experiment, computed from the scores of its cases and what its generators took.
+"""The figures of a segmentation experiment, from the scores of its cases and the cost of its generators, and a verdict.
 
-A figure is a mean over cases, the means of the seeds first; its interval resamples patients.  The Dice of a row is the
-mean of those of its structures.
+A figure is a mean over cases, averaged over the seeds first; its interval resamples patients.  The Dice of a row is the
+mean over its structures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,13 @@ import numpy as np
 from scipy import stats
 
 from sonoforge.training.segmentation.generating import METRICS, GeneratorFigures
-from sonoforge.training.segmentation.results import (
+from sonoforge.training.segmentation.tables import (
     AUGMENTED_ARM,
     GENERATED_ARM,
     REAL_ARM,
+    SCORES,
     ArmResult,
+    CaseScore,
     Claim,
     GeneratorResult,
     MetricMean,
@@ -22,18 +24,17 @@ from sonoforge.training.segmentation.results import (
     SetResults,
     StructureResult,
 )
-from sonoforge.training.segmentation.tables import SCORES, CaseScore
-from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.published import published_for
 from sonoforge.training.statistics.results import Interval
 
-FEWEST_RANKED = 4  # generators whose order is compared; fewer say nothing
+SURE = 0.05  # level of a test
+FEWEST_RANKED = 4  # generators whose order is compared; fewer prove nothing
 _PERMUTATIONS = 10_000  # at most: up to 7 generators the p value is exact
 
 
 Table = Mapping[str, Floats]
-"""The `SCORES` of one row and ``invented``, (cases, structures) each, in an order that all rows of a set share."""
+"""The `SCORES` of one row and ``invented``, (cases, structures) each, in the same order for all rows of a set."""
 
 
 def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
@@ -65,7 +66,7 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
 
 
 def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], structures: Sequence[str]) -> Table:
-    """Average over the seeds, where a score is defined in all of them."""
+    """Average over the seeds where a score is defined for all of them."""
     place = {case: row for row, case in enumerate(cases)}
     totals = {name: np.zeros((len(cases), len(structures))) for name in (*SCORES, "invented")}
     seen = np.zeros((len(cases), len(structures)))
@@ -78,7 +79,7 @@ def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], s
 
 
 def _means(values: Floats, weights: Floats) -> Floats:
-    """Weighted means (R, K) over the cases of values (N, K) that are defined, for weights (R, N)."""
+    """Return the means (R, K) of the defined ones of values (N, K), for weights (R, N)."""
     known = ~np.isnan(values)
     total = weights @ known
     return np.where(total > 0, weights @ np.where(known, values, 0) / np.where(total > 0, total, 1), np.nan)
@@ -120,12 +121,12 @@ def _structure(table: Table, place: int, weights: Floats, unit: str) -> Structur
 
 
 def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> RankCorrelation | None:
-    """Compare the order of generators by a metric with that by Dice; None for fewer than four of them, or all alike.
+    """Compare the order of generators by a metric and by Dice; None for fewer than four, or if all are equal.
 
     Args:
         metric: Its name.
         values: (G,) the metric of each generator.
-        dice: (G,) the Dice of the U-Net trained on its pairs alone.
+        dice: (G,) the Dice of the U-Net trained only on its pairs.
     """
     if len(values) < FEWEST_RANKED or len(set(values)) == 1 or len(set(dice)) == 1:
         return None
@@ -143,10 +144,7 @@ def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Ra
 
 
 def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[GeneratorFigures]) -> SetResults:
-    """Compute everything about one set from the scores of all its U-Nets and the figures of all its generators.
-
-    The latter are none where they are not at hand.
-    """
+    """Compute everything about one set from the scores of all its U-Nets and, if available, its generators' figures."""
     rows = compute_rows(scores)
     recipes = dict.fromkeys(row["recipe"] for row in figures)
     generators = [_average([row for row in figures if row["recipe"] == recipe]) for recipe in recipes]
@@ -174,13 +172,16 @@ def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[Genera
 
 
 def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
+
     first = figures[0]
     memories = [row["memory_gib"] for row in figures if row["memory_gib"] is not None]
     metrics = {}
     for metric in dict.fromkeys(row["name"] for own in figures for row in own["metrics"] if row["name"] in METRICS):
         own_rows = [row for own in figures for row in own["metrics"] if row["name"] == metric]
         metrics[metric] = MetricMean(
-            value=float(np.mean([row["value"] for row in own_rows])),
+            value=mean(row["value"] for row in own_rows),
             floor=_mean_if_all([row["floor"] for row in own_rows]),
             ratio=_mean_if_all([row["ratio"] for row in own_rows]),
             n=own_rows[0]["n"],
@@ -188,16 +189,16 @@ def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
     return GeneratorResult(
         recipe=first["recipe"],
         trainings=len(figures),
-        images=float(np.mean([row["images"] for row in figures])),
-        steps=float(np.mean([row["steps"] for row in figures])),
-        kimg=float(np.mean([row["kimg"] for row in figures])),
-        seconds_per_epoch=float(np.mean([row["seconds_per_epoch"] for row in figures])),
+        images=mean(row["images"] for row in figures),
+        steps=mean(row["steps"] for row in figures),
+        kimg=mean(row["kimg"] for row in figures),
+        seconds_per_epoch=mean(row["seconds_per_epoch"] for row in figures),
         memory_gib=max(memories, default=None),
         weights=first["weights"],
         metrics=metrics,
         space=first["metrics"][0]["space"] if first["metrics"] else "",
-        structures=_mean_shares([row["structures"] for row in figures]),
-        real_structures=_mean_shares([row["real_structures"] for row in figures]),
+        structures={name: mean(row["structures"][name] for row in figures) for name in first["structures"]},
+        real_structures={name: mean(row["real_structures"][name] for row in figures) for name in first["structures"]},
     )
 
 
@@ -206,5 +207,67 @@ def _mean_if_all(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _mean_shares(shares: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([own[name] for own in shares])) for name in shares[0]}
+# ---- the verdict
+
+
+def conclude(rows: Sequence[ArmResult], correlations: Sequence[RankCorrelation]) -> list[str]:
+    """Say whether any generator helps on a set, and whether FID or KID predicts which."""
+    sentences = [_alone(rows), _added(rows), *map(_ordered, correlations)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _best(rows: Sequence[ArmResult]) -> ArmResult:
+    return max(rows, key=lambda row: row["dice"]["value"])
+
+
+def _alone(rows: Sequence[ArmResult]) -> str:
+    real, generated = ([row for row in rows if row["arm"] == arm] for arm in (REAL_ARM, GENERATED_ARM))
+    if not generated:
+        return ""
+    best = _best(generated)
+    said = f"A U-Net that saw only pairs of {best['recipe']} reaches a Dice of {_number(best['dice'])}"
+    if real and real[0]["dice"]["value"] > 0:  # a U-Net of few steps may find nothing
+        share = best["dice"]["value"] / real[0]["dice"]["value"]
+        said += f", {100 * share:.0f} % of the {_number(real[0]['dice'])} that as many real pairs give"
+    return (
+        said + _of_several(len(generated), "; it is the best of {} generators, on the patients it is shown for") + "."
+    )
+
+
+def _added(rows: Sequence[ArmResult]) -> str:
+    """Judge the best arm of real and generated pairs against what costs no generator."""
+    both = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM]
+    key, placebo = "against_augmented", "augmentation alone"
+    if not any(row["arm"] == AUGMENTED_ARM for row in rows):
+        key, placebo = "against_real", "the real pairs alone"
+    judged = [row for row in both if row[key] is not None]  # type: ignore[literal-required]
+    if not judged:
+        return ""
+    best = _best(judged)
+    change: Interval = best[key]  # type: ignore[literal-required]
+    figures = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+    what = f"{best['recipe']} ({best['arm']}, Dice {_number(best['dice'])})"
+    several = _of_several(len(judged), ", the best of {} such rows and so chosen with luck,")
+    if change["low"] > 0:
+        return f"Worth its hours here: {what}{several} adds {figures} to {placebo}."
+    if change["high"] < 0:
+        return f"No generator is shown to help here: even {what} is below {placebo}, by {figures}."
+    return f"Not shown to help here: {what}{several} differs from {placebo} by {figures}."
+
+
+def _ordered(found: RankCorrelation) -> str:
+    name, rho = found["metric"].upper(), f"{found['rho']:+.2f}"
+    figures = f"rank correlation {rho}, p = {found['p_value']:.2f}, {found['generators']} generators"
+    if found["p_value"] > SURE:
+        return f"{name} is not shown to predict usefulness here ({figures})."
+    if found["rho"] < 0:
+        return f"{name} predicts usefulness here: the lower it is, the higher the Dice ({figures})."
+    return f"{name} misleads here: the lower it is, the lower the Dice ({figures})."
+
+
+def _of_several(count: int, text: str) -> str:
+    return text.format(count) if count > 1 else ""
+
+
+def _number(estimate: Interval) -> str:
+    return f"{estimate['value']:.3f}"

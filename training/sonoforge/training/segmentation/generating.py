@@ -1,7 +1,7 @@
-"""The generators of a segmentation experiment: trained on one fold, drawn from, and measured.
+"""The generators of a segmentation experiment: trained on one fold, sampled, and measured.
 
-What makes images and masks of latent vectors alone makes both at once.  What draws into label maps is given those of
-its own training fold, as they are or distorted, or maps that another recipe's generator made.
+A generator of latent vectors alone makes images and masks together.  One that draws into label maps is given those of
+its own training fold, unchanged or distorted, or maps made by another recipe's generator.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
 from sonoforge.training.evaluation.image_set import ImageSet, resized, store_arrays
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
-from sonoforge.training.evaluation.spaces import Space
+from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
@@ -40,7 +40,6 @@ from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
-from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.experiment import (
     PERTURBED,
     REAL,
@@ -56,6 +55,7 @@ from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,
     clean_maps,
+    distort_maps,
     sheet_name,
     to_label_maps,
     to_levels,
@@ -67,11 +67,11 @@ log = logging.getLogger(__name__)
 
 PAIRS, FIGURES, MEMORY = "pairs.npz", "figures.json", "memory.json"
 METRICS = ("kid", "fid")
-MOST_MEASURED = 500  # images of either side that KID and FID are computed on
+MOST_MEASURED = 500  # images of either side for KID and FID
 
 
 class GeneratorFigures(TypedDict):
-    """``figures.json``: what a generator took, and how far its images are from those that it never saw."""
+    """``figures.json``: what a generator cost, and how far its images are from those that it never saw."""
 
     recipe: str
     fold: int
@@ -89,7 +89,7 @@ class GeneratorFigures(TypedDict):
 
 
 def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
-    """Return the training of the task's recipe on its pairs of image and masks."""
+    """Prepare the training of the task's recipe on its pairs of image and masks."""
     settings = settings_of(task.experiment, task.recipe)
     structures, channels = len(images.structures), image_channels(images, task)
     size = settings.image_size or images.cache.size
@@ -111,8 +111,8 @@ def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> T
 
 
 def train_generator(task: FoldTask) -> str:
-    """Train the task's recipe on its training fold; what is trained is not repeated.  Returns the task's name."""
-    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - Lightning, behind it, takes two seconds
+    """Train the task's recipe on its training fold, unless that was done; return the task's name."""
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its Lightning takes two seconds
 
     images, train = training_part(task, f"generator {task.recipe}")
     folder = generator_folder(task)
@@ -126,13 +126,13 @@ def train_generator(task: FoldTask) -> str:
 
 
 def files_drawn_from(task: FoldTask) -> list[Path]:
-    """Return the folders of the generators that the task's pairs are drawn from."""
+    """Return the folders of the generators from which the task's pairs are drawn."""
     maps = task.experiment.maps
     return [generator_folder(task), *([] if maps in (REAL, PERTURBED) else [generator_folder(task, maps)])]
 
 
 def draw_and_measure(task: FoldTask) -> GeneratorFigures:
-    """Draw pairs from a trained generator, keep them in ``pairs.npz``, and measure its images, once."""
+    """Draw pairs from a trained generator into ``pairs.npz`` and measure its images, once."""
     folder = generator_folder(task)
     if (folder / FIGURES).is_file() and (folder / PAIRS).is_file():
         kept: GeneratorFigures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ def read_pairs(task: FoldTask) -> Pairs:
 
 
 def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> Pairs:
-    """Draw pairs from the fold's generator, of the set's image size; their maps are cleaned, see `pairs.clean_maps`."""
+    """Draw pairs of the set's image size from the fold's generator; their maps are cleaned by `pairs.clean_maps`."""
     folder, seed = generator_folder(task), task.derived_seed("pairs")
     generator = load_generator(folder, str(find_device(task.experiment.device)))
     channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder)).image_channels
@@ -174,7 +174,7 @@ def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], co
 
 
 def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
-    """Return the (count, S, S) maps that are drawn into."""
+    """Return (count, S, S) maps to draw into."""
     maps = task.experiment.maps
     if maps not in (REAL, PERTURBED):
         return draw_pairs(dataclasses.replace(task, recipe=maps), images, train, count).maps
@@ -190,10 +190,10 @@ def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) ->
     """Draw an image into each label map.
 
     Args:
-        generator: That draws into maps, see `generator.structures_drawn_into`.
+        generator: One that draws into maps, see `generator.structures_drawn_into`.
         levels: (N, S, S, K) uint8, 0 or 255.
         channels: Channels C of the image.
-        seed: Of the latents.
+        seed: For the latents.
 
     Returns:
         (N, S, S, C) uint8.
@@ -215,6 +215,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     rows, _, _ = measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
+    states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
     cost = training_cost(folder, about.step)
     memory = json.loads((folder / MEMORY).read_text(encoding="utf-8"))["gib"] if (folder / MEMORY).is_file() else None
     return GeneratorFigures(
@@ -226,7 +227,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
         kimg=read_results(folder)["last_tick"]["kimg"],
         seconds_per_epoch=(cost["seconds_per_kimg"] or 0) * len(train) / 1000,
         memory_gib=memory,
-        weights=_count_weights(checkpoint),
+        weights=sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
         metrics=rows,
         protocol_id=protocol_id(evaluation.describe(real, len(chosen))),
         structures=_shares(drawn.maps, images.structures),
@@ -235,7 +236,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
 
 
 def tested_images(task: FoldTask, images: LabelledSet, channels: int) -> ImageSet:
-    """Return the images of the test fold, at most `MOST_MEASURED`, which no generator of the fold has seen."""
+    """Return at most `MOST_MEASURED` images of the test fold, which no generator of the fold has seen."""
     test = task.plan.test(task.fold)
     test = test[evenly_spaced(len(test), min(len(test), MOST_MEASURED))]
     groups = [f"patient {task.plan.groups[index]}" for index in test.tolist()]
@@ -249,7 +250,7 @@ def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool
 
 
 def open_evaluation(task: FoldTask) -> EvaluationProtocol:
-    """Return what generated images are measured with."""
+    """Return the protocol that measures generated images."""
     asked = task.experiment
     space = _open_space(asked.metric_features, asked.metric_weights, str(find_device(asked.device)))
     return EvaluationProtocol(METRICS, [space], None, asked.repeats, task.seed, None)
@@ -257,11 +258,11 @@ def open_evaluation(task: FoldTask) -> EvaluationProtocol:
 
 @functools.lru_cache(maxsize=1)
 def _open_space(features: str, weights: str, device: str) -> Space:
-    return open_spaces((features,), weights, device, ("--metric-features", "--metric-weights"))[0]
+    return open_spaces((features,), weights, device, ("--set metrics.features", "--set metrics.weights"))[0]
 
 
 def check_measurable(task: FoldTask) -> None:
-    """Refuse, before anything is trained, a test fold with too few images to measure generated ones against.
+    """Refuse a test fold with too few images to measure generated ones against, before anything is trained.
 
     Raises:
         SonoforgeError: See `EvaluationProtocol.describe`.
@@ -273,9 +274,3 @@ def check_measurable(task: FoldTask) -> None:
 
 def _shares(maps: NDArray[np.uint8], structures: tuple[str, ...]) -> dict[str, float]:
     return {name: float((maps == k).any((1, 2)).mean()) for k, name in enumerate(structures, start=1)}
-
-
-def _count_weights(checkpoint: Path) -> int:
-    """Count the numbers of generator and discriminator."""
-    states = (gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator"))
-    return sum(tensor.numel() for state in states for tensor in state.values() if tensor.is_floating_point())

@@ -1,4 +1,4 @@
-"""A data set whose images have masks, opened for segmentation: label maps, and which slices make a case."""
+"""A data set with masks, opened for segmentation: label maps, and which slices form a case."""
 
 import functools
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import read_facts
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
@@ -23,12 +23,12 @@ VOLUME, SPACING = "volume", ("mm_y", "mm_x")
 
 
 class Case(NamedTuple):
-    """What is scored as one: the slices of a volume, or an image."""
+    """The unit of scoring: the slices of a volume, or an image."""
 
     name: str
     images: NDArray[np.int64]  # (D,) indices of its slices, in order
     spacing: tuple[float, float]  # distance of two pixels of the label maps, down and across
-    unit: str  # of that distance: `mm`, or `pixels` of the label maps where millimetres are not known
+    unit: str  # of that distance: `mm`, or `pixels` of the label maps where millimetres are unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,13 @@ class LabelledSet:
 
 @functools.lru_cache(maxsize=4)
 def open_labelled_set(source: ImageSource) -> LabelledSet:
-    """Open a data set with masks, once a process.
+    """Open a data set with masks, once per process.
 
     Raises:
-        SonoforgeError: No data set, no masks, overlapping masks, or one image of a class with masks without its own.
+        SonoforgeError: No data set, no masks, overlapping masks, or an image without a mask that others of its class
+            have.
     """
-    cache = load_images(source._replace(fewest_classes=1))  # there are no classes to tell apart
+    cache = load_images(source._replace(fewest_classes=1))  # classes do not matter
     everything = np.arange(len(cache.hashes))
     levels = read_structures(cache, everything, source.cache)
     check_disjoint(cache.dataset, everything, levels)
@@ -65,7 +66,7 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
 
 
 def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
-    """Read what the tables of the set say of each image, volume and spacing among it; nothing where they do not."""
+    """Read what the tables of the set say about each image, such as volume and spacing."""
     dataset = cache.dataset
     known = {
         f"{name}/{path}" if name else path: facts
@@ -87,24 +88,20 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
         width, height = cache.sizes[first].tolist()
         steps = [facts[first].get(column, "") for column in SPACING]
         if all(steps):
-            down, across = _millimetres(cache, first, steps)
+            try:
+                down, across = map(float, steps)
+            except ValueError:
+                down = across = 0.0
+            if not (0 < down < np.inf and 0 < across < np.inf):
+                raise SonoforgeError(
+                    f"{cache.dataset.root}: {', '.join(SPACING)} {', '.join(steps)} of "
+                    f"{cache.dataset.items[first].path} in groups.csv or metadata.csv are not millimetres; correct "
+                    "them, or leave them empty"
+                )
             cases.append(Case(name, np.array(own), (down * height / cache.size, across * width / cache.size), "mm"))
         else:
             cases.append(Case(name, np.array(own), (1.0, 1.0), "pixels"))
     return cases
-
-
-def _millimetres(cache: ImageCache, index: int, steps: list[str]) -> tuple[float, float]:
-    try:
-        down, across = map(float, steps)
-    except ValueError:
-        down = across = 0.0
-    if not (0 < down < np.inf and 0 < across < np.inf):
-        raise SonoforgeError(
-            f"{cache.dataset.root}: found {', '.join(SPACING)} {', '.join(steps)} of {cache.dataset.items[index].path} "
-            "in groups.csv or metadata.csv, expected millimetres; correct them, or leave them empty"
-        )
-    return down, across
 
 
 def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> SplitPlan:
@@ -113,7 +110,7 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> Spl
     Args:
         images: The set.
         protocol: ``sealed``: folds of whole patients; near-duplicates count as one patient.  ``official``: one fold,
-            of the published split's test images.  ``auto``: official where there is such a split, else sealed.
+            the published split's test images.  ``auto``: official where there is such a split, else sealed.
         folds: Number of folds of ``sealed``.
         seed: Of the folds.
 

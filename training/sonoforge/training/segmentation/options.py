@@ -1,4 +1,4 @@
-"""What a segmentation experiment is asked: arms, generators, U-Nets, and how they are measured, as options."""
+"""Options of a segmentation experiment: arms, generators, U-Nets and metrics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sonoforge.runtime.cli.options import group, option, repeated_option
+from sonoforge.runtime.cli.options import group, option, setting
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.architecture_search.space import Values
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import GAN_TITLE, GanSettings
 from sonoforge.training.run_options import ParallelOptions
 
 ALL = "all"
@@ -47,7 +47,7 @@ def find_arm(name: str) -> Arm:
     dose = float(match["dose"] or 1) if match else 0.0
     if match is None or not 0 < dose <= 100 or (match["pairs"] == "real" and match["dose"]):
         raise SonoforgeError(
-            f"--arms: found {name!r}, expected real, augmented, generated, both, both:2 or both-augmented"
+            f"--arms: no arm {name!r}; give real, augmented, generated, both, both:2 or both-augmented"
         )
     source = match["pairs"]
     return Arm(name, source != "generated", 0.0 if source == "real" else dose, bool(match["augmented"]))
@@ -69,65 +69,68 @@ class Experiment(ParallelOptions):
 
     recipes: tuple[str, ...] = option(
         ("dcgan", "spade:small-data"),
-        help="comma-separated recipes, each NAME or NAME:PRESET, or all, or none\nnone: no generator; all: "
+        help="recipes, NAME or NAME:PRESET; or all, or none\nnone: no generator; all: "
         + "; at budget full: ".join(map(",".join, SIX.values())),
     )
     arms: tuple[str, ...] = option(
         ("real", "augmented", "generated", "both"),
-        help="comma-separated: what a U-Net is trained on\n" + FORMS,
+        help="what a U-Net is trained on\n" + FORMS,
     )
     pairs: int | None = option(
         None,
-        help="number of real pairs that a fold is trained on, for generators and U-Nets (default: all)\n"
-        "Drawn by patient for each seed; a smaller number is part of a larger one",
+        help="train on this many real pairs (default: all)\n"
+        "for generators and U-Nets, drawn by patient for each seed; a smaller number is a subset of a larger one",
         limits=(2, None),
     )
-    maps: str = option(
+    maps: str = setting(
         "perturbed",
-        help="label maps that SPADE is given: real, those of its training fold; perturbed, the same but "
+        "segment.maps",
+        help="label maps that SPADE is given: real, from its training fold; perturbed, the same but "
         "rotated, scaled, shifted and warped; or a recipe of this run, which generates them",
     )
     budget: str = option(
         "quick",
         help="quick: minutes; full: days\n"
-        "quick tests one fold: 64 x 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each "
-        "GAN, so that all take about as long, in batches of 16 at base width 16; full has 128 x 128 "
+        "quick tests one fold at 64 x 64 pixels, with 300 steps of each U-Net and 4 to 30 thousand images shown to "
+        "each GAN, in batches of 16 at base width 16, so that all take about as long; full has 128 x 128 "
         "pixels, 3000 steps, 200 epochs, and each recipe's own batch, width and image size, its pairs resized",
         choices=("quick", "full"),
     )
-    image_size: int | None = option(
+    image_size: int | None = setting(
         None,
+        "unet.image_size",
         help="height and width of the U-Net's images and maps in pixels: 32, 64, 128, 256",
         limits=(32, 512),
-        aliases=("size",),
     )
-    unet: UnetSettings = group(UnetSettings(), title="each U-Net")
-    tuned: tuple[str, ...] = repeated_option(
+    unet: UnetSettings = group(UnetSettings(), key="unet", title="each U-Net")
+    tuned: tuple[str, ...] = setting(
         (),
-        help="run of sonoforge tune: each recipe is trained with the settings of its best trial there; tuned with the "
-        "preset that is asked for here",
-        metavar="RUN",
+        "segment.tuned",
+        help="run of gan search: train each recipe with the settings of its best trial there, if it was searched with "
+        "the preset asked for here; may be repeated",
+        repeated=True,
     )
     tuned_settings: Mapping[str, Values] = field(default_factory=dict)  # what these runs found, by recipe
     # One generator for all of a set's images, with their masks.
     generator: GanSettings = group(
         GanSettings(),
-        title="each generator",
-        prefix="gan_",
-        of="gan train",
+        title=GAN_TITLE,
+        key="gan",
         without=(
             *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "balanced", "seed"),
             *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "expand_to"),
         ),
     )
-    metric_features: str = option(
+    metric_features: str = setting(
         "",
+        "metrics.features",
         help="feature space of KID and FID, as in evaluate --features (default: bundle for images of its kind,"
         " else mobilenetv2-imagenet if it is already downloaded)",
-        metavar="SPACE",
     )
-    metric_weights: str = option("", help="weights of the feature network (default: download)", metavar="FILE")
-    repeats: int = option(50, help="number of random halves for the noise floors of KID and FID", limits=(5, None))
+    metric_weights: str = setting("", "metrics.weights", help="weights of the feature network (default: download)")
+    repeats: int = setting(
+        50, "metrics.repeats", help="number of random halves for noise floors and intervals", limits=(5, None)
+    )
 
     @property
     def doses(self) -> tuple[float, ...]:

@@ -1,4 +1,9 @@
-"""Pairs of an image and its label map, real or generated, and pictures of them: sheets of pairs, and of predictions."""
+"""Pairs of an image and its label map, real or generated: conversion, cleaning, augmentation, and sheets of them.
+
+Augmentation is a random affine and elastic distortion of images with their maps, and a change of contrast.  The elastic
+part moves the nodes of a coarse grid at random and the pixels between them smoothly (Simard, Steinkraus, Platt, ICDAR
+2003, section 2, with a coarse grid instead of a Gaussian filter).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn.functional import interpolate
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.images.synthetic import cut_structures, png_bytes
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS, Pixels, encode_png, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 
-SMALLEST_PIECE = 0.1  # of the largest piece of its structure; smaller ones of a generated map are cleaned away
+NODES = 6  # of the elastic grid, a side
+SMALLEST_PIECE = 0.1  # of the largest piece of its structure; smaller ones in generated maps are removed
 
 PICTURES = "pictures"
 SHOWN = 8  # pairs of a sheet, in one row; their maps in the row below
@@ -62,9 +69,9 @@ def to_side(pixels: Pixels, side: int) -> Pixels:
 
 
 def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Clear small pieces of generated label maps (N, S, S): those under a tenth of their structure's largest piece.
+    """Remove small pieces of generated label maps (N, S, S): those under a tenth of their structure's largest piece.
 
-    Pieces hang together by their edges.  A structure is neither filled nor smoothed: that would make up anatomy.
+    Pieces are connected by edges.  Structures are neither filled nor smoothed, which would invent anatomy.
     """
     cleaned = maps.copy()
     for own in cleaned:
@@ -77,13 +84,84 @@ def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cleaned
 
 
+# ---- augmentation
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """The largest distortion of a pair; every amount is drawn uniformly between its ends."""
+
+    degrees: float = 20.0  # of rotation either way
+    scale: float = 0.15  # share that it grows or shrinks by
+    shift: float = 0.08  # of the side, down and across
+    bend: float = 0.03  # of the side: how far a node of the elastic grid moves, down and across
+    contrast: float = 0.25  # share that contrast, brightness and gamma change by
+
+
+def distort(
+    images: Tensor, maps: Tensor, chance: torch.Generator, amounts: Distortion = Distortion()
+) -> tuple[Tensor, Tensor]:
+    """Distort each image with its label map, and change the image's contrast.
+
+    Beyond the border, the border is repeated.
+
+    Args:
+        images: (N, C, S, S) float in [0, 1].
+        maps: (N, S, S) int64 label maps.
+        chance: CPU source of random numbers, so that every device draws the same.
+        amounts: The largest amounts.
+
+    Returns:
+        Images and maps of the same shapes and ranges.
+    """
+    grid = _draw_grid(len(images), images.shape[-1], chance, amounts).to(images.device)
+    moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return _change_contrast(moved, chance, amounts.contrast), _move_maps(maps, grid)
+
+
+def distort_maps(maps: Tensor, chance: torch.Generator, amounts: Distortion = Distortion()) -> Tensor:
+    """Distort label maps (N, S, S) int64 as `distort` does."""
+    return _move_maps(maps, _draw_grid(len(maps), maps.shape[-1], chance, amounts).to(maps.device))
+
+
+def _move_maps(maps: Tensor, grid: Tensor) -> Tensor:
+    moved = grid_sample(maps[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    return moved[:, 0].round().long()
+
+
+def _draw_grid(count: int, side: int, chance: torch.Generator, amounts: Distortion) -> Tensor:
+    """Draw the source of each pixel: (count, side, side, 2) in [-1, 1], across and down."""
+
+    def draw(most: float, *shape: int) -> Tensor:
+        return (2 * torch.rand(count, *shape, generator=chance) - 1) * most
+
+    angle, zoom = torch.deg2rad(draw(amounts.degrees)), 1 + draw(amounts.scale)
+    cosine, sine = angle.cos() / zoom, angle.sin() / zoom
+    shift = draw(2 * amounts.shift, 2)  # coordinates run from -1 to 1: two for a side
+    matrix = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], 1).reshape(count, 2, 3)
+    grid = affine_grid(matrix, [count, 1, side, side], align_corners=False)
+    bent = interpolate(draw(2 * amounts.bend, 2, NODES, NODES), (side, side), mode="bicubic", align_corners=True)
+    return grid + bent.permute(0, 2, 3, 1)
+
+
+def _change_contrast(images: Tensor, chance: torch.Generator, most: float) -> Tensor:
+    """Change contrast about each image's mean, then brightness and gamma."""
+    drawn = (2 * torch.rand(3, len(images), 1, 1, 1, generator=chance) - 1).to(images.device) * most
+    mean = images.mean((1, 2, 3), keepdim=True)
+    levels = (images - mean) * (1 + drawn[0]) + mean * (1 + drawn[1])
+    return levels.clamp(0, 1) ** (1 + drawn[2])
+
+
+# ---- pictures
+
+
 def sheet_name(what: str) -> str:
     """Return the file of a sheet: of a recipe's pairs, of the real ones, or of an arm's predictions."""
     return f"{what.replace(':', '_')}.png"
 
 
 def draw_over(images: Pixels, maps: NDArray[np.uint8]) -> Pixels:
-    """Colour the structures in images, their outlines fully and their insides a little.
+    """Colour the structures in images, their outlines fully and their insides lightly.
 
     Args:
         images: (N, S, S, C) uint8, C = 1 or 3.
@@ -104,7 +182,7 @@ def draw_over(images: Pixels, maps: NDArray[np.uint8]) -> Pixels:
 
 
 def write_sheet(path: Path, pairs: Pairs, *, synthetic: bool) -> None:
-    """Write a row of images above a row of the same with their structures; a file of generated ones says so."""
+    """Write a row of images above the same with their structures; a file of generated ones is marked as such."""
     chosen = evenly_spaced(len(pairs), SHOWN)
     images, maps = enlarged(pairs.images[chosen]), enlarged(pairs.maps[chosen])
     rows = grid_picture(np.concatenate([draw_over(images, np.zeros_like(maps)), draw_over(images, maps)]), len(chosen))
@@ -112,6 +190,6 @@ def write_sheet(path: Path, pairs: Pairs, *, synthetic: bool) -> None:
 
 
 def enlarged(arrays: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the pixels of images or maps (N, S, S, ...) until a side has `_SIDE`, to be shown sharply."""
+    """Repeat the pixels of images or maps (N, S, S, ...) until a side has `_SIDE`, so that they are shown sharply."""
     times = -(-_SIDE // arrays.shape[1])
     return arrays.repeat(times, axis=1).repeat(times, axis=2)

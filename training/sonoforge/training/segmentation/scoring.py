@@ -1,4 +1,4 @@
-"""One U-Net of an experiment: trained on an arm's pairs of one fold, scored on the real test patients of that fold."""
+"""One U-Net of an experiment: trained on an arm's pairs in one fold, scored on that fold's real test patients."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ PERCENTILE = 95.0  # of the distances, so that a few stray pixels do not decide
 
 
 class Agreement(NamedTuple):
-    """The scores of one structure in one case; nan where a score is not defined."""
+    """The scores of one structure in one case; nan where undefined."""
 
     dice: float  # 2 |A and B| / (|A| + |B|); nan where the reference has nothing of the structure
     iou: float  # |A and B| / |A or B|; nan as for Dice
@@ -48,13 +48,13 @@ class Agreement(NamedTuple):
 
 
 def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[float, float]) -> Agreement:
-    """Compare a structure of one case.
+    """Score one structure of one case.
 
     Args:
         reference: (D, H, W) uint8 label maps of the case's D slices.
         predicted: (D, H, W) uint8, the network's.
         structure: Its label, 1 to K.
-        spacing: Distance of two pixels down and across, in the unit that HD95 is wanted in.
+        spacing: Distance of two pixels down and across, in the unit of HD95.
     """
     true, found = reference == structure, predicted == structure
     both, sizes = int((true & found).sum()), int(true.sum() + found.sum())
@@ -64,11 +64,11 @@ def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[
 
 
 def hausdorff_95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
-    """Return the 95 % Hausdorff distance of the outlines of two stacks of masks, slice by slice.
+    """Return the 95 % Hausdorff distance between the outlines of two stacks of masks, slice by slice.
 
     Huttenlocher, Klanderman, Rucklidge, IEEE TPAMI 15, 1993, section II: the larger of the two directed distances,
-    here each the 95th percentile over all outline pixels.  Distances are within slices, as slices may lie ten times as
-    far apart as pixels, or at an unknown distance; slices in which either mask is empty have none and are left out.
+    each taken as the 95th percentile over all outline pixels.  Distances are within slices, as slices may be ten
+    times as far apart as pixels, or at an unknown distance; slices in which either mask is empty are left out.
 
     Args:
         one: (D, H, W) bool.
@@ -91,18 +91,18 @@ def hausdorff_95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tupl
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask with a neighbour outside; beyond the image's edge is outside."""
+    """Return the pixels of a mask with a neighbour outside; beyond the image's edge is outside."""
     inner: NDArray[np.bool_] = ndimage.binary_erosion(mask)
     return mask & ~inner
 
 
 def files_read(task: FoldTask) -> list[Path]:
-    """Return what a U-Net's task reads from the run folder."""
+    """Return the folders of the run that a U-Net's task reads."""
     return [generator_folder(task)] if task.recipe else []
 
 
 def run_fold(task: FoldTask) -> list[CaseScore]:
-    """Train and test one U-Net, and write its scores; what is written is not repeated.
+    """Train and test one U-Net, and write its scores.
 
     Raises:
         GateError: A training image gives away a test image.
@@ -139,7 +139,7 @@ def run_fold(task: FoldTask) -> list[CaseScore]:
 
 
 def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
-    """Return the pairs of the arm; of generated ones the first so many, so that a smaller dose is part of a larger."""
+    """Return the pairs of the arm; generated ones from the first on, so that a smaller dose is part of a larger."""
     arm = task.own_arm
     if not arm.dose:
         return real
@@ -180,7 +180,7 @@ def _score(
 
 
 def _write_predictions(task: FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:
-    """Write test images with their reference above the same with what was predicted."""
+    """Write test images with their reference above the same with the prediction."""
     outlined = np.flatnonzero(tested.maps.any((1, 2)))
     chosen = outlined[evenly_spaced(len(outlined), SHOWN)]
     if not len(chosen):

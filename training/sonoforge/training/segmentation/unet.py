@@ -1,8 +1,8 @@
-"""The judge: a U-Net that learns label maps from pairs, and predicts those of images.
+"""The judge: a U-Net that learns label maps from pairs and predicts them for images.
 
 Ronneberger, Fischer, Brox, MICCAI 2015, in MONAI's implementation (`BasicUNet`: four halvings, instance normalisation,
 LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures, as in Isensee et al., Nature Methods
-18, 2021 (nnU-Net), "loss function".  Its last weights are used: none are chosen on any image.
+18, 2021 (nnU-Net), "loss function".  The last weights are used: none are selected on any image.
 """
 
 import importlib.util
@@ -18,9 +18,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.sampling import shuffled_epochs
-from sonoforge.training.segmentation.distortion import distort
 from sonoforge.training.segmentation.options import UnetSettings
-from sonoforge.training.segmentation.pairs import Pairs
+from sonoforge.training.segmentation.pairs import Pairs, distort
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
@@ -28,7 +27,7 @@ PREDICTED = 16  # images in one forward pass
 
 
 def check_installed() -> None:
-    """Refuse to begin without MONAI.
+    """Refuse to start without MONAI.
 
     Raises:
         SonoforgeError: It is not installed.
@@ -50,11 +49,11 @@ def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Modu
 
 @dataclass(frozen=True)
 class UnetJob:
-    """One training: what it learns to tell apart, how, and where."""
+    """One training: number of structures, settings, seed and device."""
 
     settings: UnetSettings
     structures: int  # K
-    augmented: bool  # whether each batch is distorted, see `distortion.distort`
+    augmented: bool  # whether each batch is distorted, see `pairs.distort`
     seed: int
     device: torch.device
 
@@ -92,7 +91,7 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
 def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
     """Cross-entropy plus 1 - the mean Dice of the structures, each over the whole batch.
 
-    Over the batch, as a structure that a single slice lacks would have no Dice there.
+    Over the batch, because a structure missing in a slice has no Dice there.
 
     Args:
         logits: (N, K + 1, S, S).
@@ -125,6 +124,6 @@ def _unit(pixels: Pixels) -> Tensor:
 
 
 def _normalised(images: Tensor) -> Tensor:
-    """Bring each image to mean 0 and standard deviation 1, as scanners differ in both."""
+    """Scale each image to mean 0 and standard deviation 1, as scanners differ in both."""
     mean, deviation = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
     return (images - mean) / deviation.clamp_min(1e-3)

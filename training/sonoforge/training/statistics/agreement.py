@@ -1,4 +1,4 @@
-"""How far readers agree beyond chance: Cohen's kappa of two, Fleiss's of more, with intervals by resampling images."""
+"""Agreement of readers beyond chance: Cohen's kappa of two, Fleiss's of more, with intervals by resampling images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
         weights: (R, N) how often each image counts.
 
     Returns:
-        (R,); nan where both readers gave all images the same one category, so that there is nothing to agree on.
+        (R,); nan if both readers gave all images the same category.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
     indicators = _indicators(ratings)
@@ -32,7 +32,7 @@ def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
         weights: (R, N) how often each image counts.
 
     Returns:
-        (R,); nan where all readers gave all images the same one category.
+        (R,); nan if all readers gave all images the same category.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
     readers = ratings.shape[1]
@@ -45,14 +45,14 @@ def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
 def agreement(ratings: Labels) -> Interval:
     """Return the kappa of readers' ratings (N, M), Cohen's of two and Fleiss's of more, with its 95 % interval.
 
-    The interval is by resampling images, with the readers as they are: it holds for these readers.
+    Only images are resampled, so the interval holds for these readers.
     """
     kappa = cohen_kappa if ratings.shape[1] == 2 else fleiss_kappa
     return percentile_interval(kappa(ratings, group_weights(np.arange(len(ratings)))))
 
 
 def _indicators(ratings: Labels) -> NDArray[np.float64]:
-    """(N, M, K): 1 in the category of each image by reader, else 0."""
+    """Return (N, M, K): 1 in the category of each image by reader, else 0."""
     return np.eye(int(ratings.max()) + 1)[ratings]
 
 

@@ -1,11 +1,11 @@
-"""Runs on the same images, compared in pairs: what a change of settings gained or lost, and what leaks add.
+"""Runs on the same images, compared in pairs: the effect of a change of settings, and of leaks.
 
 *Leakage.*  The same images and seeds are answered under three protocols: ``sealed``; ``plain`` folds, which let
-near-duplicates of a test image into training, while each fold's generators still read its training images only; and
-``thesis``, where the generators read all images besides.  What each step adds is a paired difference, by group.  The
-images that are alone in their group are a control: near-duplicates cannot have helped them.
+near-duplicates of test images into training; and ``thesis``, where generators also read the test images.  Each step's
+effect is a paired difference, by group.  Images alone in their group are a control: near-duplicates cannot help them.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -22,17 +22,17 @@ from sonoforge.training.statistics.tables import ToldApart, told_apart
 
 
 class ComparedFigure(TypedDict):
-    """One figure of a run, and how it differs from the first run's; means over the seeds."""
+    """One figure of a run, and its difference from the first run's; means over the seeds."""
 
     figure: str  # `accuracy`, `macro-AUC`, or `AUC` of two classes, or of the first class against the rest
     collection: str  # empty: all images
     images: int
     value: Interval
-    change: Interval | None  # None: of the first run itself
+    change: Interval | None  # None in the first run
 
 
 class OthersChoice(TypedDict):
-    """The run that does best on the other collections, and what it reaches on this one."""
+    """The run that is best on the other collections, and its figure on this one."""
 
     figure: str
     collection: str
@@ -41,26 +41,26 @@ class OthersChoice(TypedDict):
 
 
 class _Figure(NamedTuple):
-    """How a figure is computed from probabilities (N, C) and weights (R, N) of N images: (R,)."""
+    """A figure (R,), computed from probabilities (N, C) and weights (R, N) of N images."""
 
     name: str
     collection: str
-    chosen: NDArray[np.bool_]  # (N,) images that it is of
+    chosen: NDArray[np.bool_]  # (N,) its images
     compute: Callable[[Floats, Floats], Floats]
 
 
 def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> list[Predictions]:
-    """Return those of the other run with seeds of the first, in the order of its seeds and images.
+    """Return the other run's predictions with the first's seeds, in the order of the first's seeds and images.
 
     Raises:
-        SonoforgeError: No seed or not the same images in common.
+        SonoforgeError: No common seed, or other images.
     """
     by_seed = {part.seed: part for part in other}
     ordered = [by_seed[part.seed].in_order_of(part) for part in first if part.seed in by_seed]
     if not ordered:
         raise SonoforgeError(
-            f"found seeds {', '.join(map(str, by_seed))}, expected one of {', '.join(str(p.seed) for p in first)}; "
-            "compare runs with a seed in common"
+            f"no seed in common: {', '.join(map(str, by_seed))} here, {', '.join(str(p.seed) for p in first)} in the "
+            "first run"
         )
     return ordered
 
@@ -68,14 +68,13 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
 def compare_run(
     first: Sequence[Predictions], second: Sequence[Predictions] | None, classes: Sequence[str]
 ) -> list[ComparedFigure]:
-    """Compare a run with the first one, figure by figure, in pairs: image by image and seed by seed.
+    """Compare a run with the first one, figure by figure, paired by image and seed.
 
-    Intervals draw whole groups of images, the same for both runs and all seeds: they hold for these seeds.
+    Intervals draw the same whole groups of images for both runs and all seeds, so they hold for these seeds.
 
     Args:
         first: Predictions of the first run, one a seed.
-        second: Those of the other run with the same seeds and in the same order, see `in_order_of`; None: the figures
-            of the first run itself.
+        second: Predictions of the other run, see `in_order_of`; None for the figures of the first run itself.
         classes: C names.
     """
     rows = []
@@ -98,9 +97,9 @@ def compare_run(
 
 
 def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[OthersChoice]:
-    """Choose, for each collection and figure, the run with the best mean of this figure over the other collections.
+    """Choose, for each collection and figure, the run with the best mean over the other collections.
 
-    Where each collection was left out of training in turn, no answer to its images has a part in the choice of its run.
+    If each collection was left out of training in turn, the choice does not depend on answers to its own images.
 
     Args:
         runs: Figures of each run by its name, all in the same order.
@@ -121,33 +120,29 @@ def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[Other
 
 
 def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
-    """Yield accuracy and macro-AUC of all images, then the areas of two classes in each collection."""
+    """Yield accuracy and macro-AUC of all images, then the AUC of two classes in each collection."""
     everywhere = np.ones(len(part.labels), bool)
     for name, figure in (("accuracy", classification.accuracies), ("macro-AUC", classification.macro_aucs)):
-        yield _Figure(name, "", everywhere, _of_classes(figure, part.labels))
+        yield _Figure(name, "", everywhere, functools.partial(figure, part.labels))
     collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
     for name in dict.fromkeys(collections.tolist()):
         inside = collections == name
         for kinds in told_apart(part.labels[inside], classes):
             chosen = inside.copy()
             chosen[inside] = kinds.chosen
-            yield _Figure(f"AUC {kinds.name}", name, chosen, _of_kinds(kinds))
+            yield _Figure(f"AUC {kinds.name}", name, chosen, functools.partial(_area, kinds))
 
 
-def _of_classes(figure: Callable[..., Floats], labels: NDArray[np.int64]) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: figure(labels, probabilities, weights)
-
-
-def _of_kinds(kinds: ToldApart) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
+def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
+    return weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
 
 
 STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
-"""Pairs of protocols: what near-duplicates add, what the generators' sight of test images adds, and both."""
+"""Pairs of protocols: near-duplicates in training, generators that saw test images, and both."""
 
 
 class LeakStep(TypedDict):
-    """What an arm's figures gain from one protocol to another, with 95 % intervals by group."""
+    """The gain of an arm's figures from one protocol to another, with 95 % intervals by group."""
 
     arm: str
     first: str
@@ -159,7 +154,7 @@ class LeakStep(TypedDict):
 
 
 class Gain(TypedDict):
-    """Accuracy of an arm less that of the baseline, by protocol, and how much of it one protocol adds to sealed's."""
+    """Accuracy of an arm less the baseline's, by protocol, and what each protocol adds to the sealed gain."""
 
     arm: str
     baseline: str
@@ -197,7 +192,7 @@ def measure_leakage(answers: Answers) -> Leakage:
     seeds = [part.seed for part in next(iter(answers.values()))]
     for (arm, protocol), parts in order.items():
         if [part.seed for part in parts] != seeds or any((part.groups != first.groups).any() for part in parts):
-            raise SonoforgeError(f"{arm} under {protocol}: found other seeds or groups than under the other protocols")
+            raise SonoforgeError(f"{arm} under {protocol}: seeds or groups differ from the other protocols")
     sizes = np.bincount(np.unique(first.groups, return_inverse=True)[1])
     several = sizes[np.unique(first.groups, return_inverse=True)[1]] > 1
     weights = group_weights(first.groups)
@@ -250,13 +245,13 @@ def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -
 
 
 def _figure(figure: Figure[Labels], parts: Sequence[Predictions], weights: Floats) -> Floats:
-    """Mean of the seeds, (R,)."""
+    """Return the mean of the seeds, (R,)."""
     mean: Floats = np.mean([figure(part.labels, part.probabilities, weights) for part in parts], axis=0)
     return mean
 
 
 def _accuracy(parts: Sequence[Predictions], weights: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Mean accuracy of the seeds on the chosen images, (R,); nan where none is drawn."""
+    """Return the mean accuracy of the seeds on the chosen images, (R,); nan if none is drawn."""
     inside = np.where(chosen, weights, 0.0)
     right = np.mean([part.predicted == part.labels for part in parts], axis=0)
     total = inside.sum(axis=1)

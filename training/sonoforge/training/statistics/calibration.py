@@ -1,7 +1,4 @@
-"""Whether a probability of 0.8 is right eight times in ten, and the temperature that makes it so.
-
-And prediction sets that hold the true class with a promised probability: split conformal prediction.
-"""
+"""Calibration (whether a probability of 0.8 is right eight times in ten), and split conformal prediction sets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,7 +35,7 @@ def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: 
 
 
 class Bin(NamedTuple):
-    """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
+    """Images whose highest probability lies in one interval: mean probability, accuracy, number."""
 
     confidence: float
     accuracy: Interval
@@ -59,7 +56,7 @@ def reliability(labels: Labels, probabilities: Floats, groups: Labels) -> list[B
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """Return softmax(log(probabilities) / temperature); shape (N, C)."""
+    """Return softmax(log(probabilities) / temperature), (N, C)."""
     scaled: Floats = special.softmax(np.log(np.clip(probabilities, 1e-12, None)) / temperature, axis=1)
     return scaled
 
@@ -77,14 +74,14 @@ def fit_temperature(labels: Labels, probabilities: Floats) -> float:
 
 
 class Calibrated(NamedTuple):
-    """All N answers, calibrated without the labels of one fold, so that its thresholds can be set without them, too."""
+    """All N answers, calibrated without the labels of one fold, so that its thresholds need not read them either."""
 
     test: NDArray[np.bool_]  # (N,) the images of the fold
     probabilities: Floats  # (N, C)
 
 
 def calibrate(labels: Labels, probabilities: Floats, fold_of: Labels) -> list[Calibrated]:
-    """Scale all answers (N, C) once a fold, by the temperature that was fitted on the answers of all other folds.
+    """Scale all answers (N, C), once for each fold, by the temperature of the other folds' answers.
 
     Answers of a single fold stay as they are.
     """
@@ -97,7 +94,7 @@ def calibrate(labels: Labels, probabilities: Floats, fold_of: Labels) -> list[Ca
 
 
 def own_answers(by_fold: Sequence[Calibrated]) -> Floats:
-    """Return the answers (N, C) to each image as they were calibrated without its fold."""
+    """Return the answers (N, C), each calibrated without its own fold."""
     own = np.empty_like(by_fold[0].probabilities)
     for test, probabilities in by_fold:
         own[test] = probabilities[test]
@@ -105,11 +102,10 @@ def own_answers(by_fold: Sequence[Calibrated]) -> Floats:
 
 
 def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) -> Floats:
-    """Smallest probability at which each class enters the prediction set, shape (C,).
+    """Return the smallest probability at which each class enters the prediction set, (C,).
 
-    Class-conditional split conformal prediction (Vovk 2013; Sadinle et al., JASA 2019): of class c's own
-    images at least 1 - alpha have p_c at or above the threshold, with the finite-sample correction; 0 where the
-    class has too few images for the level asked, so that it is then always in the set.
+    Class-conditional split conformal prediction (Vovk 2013; Sadinle et al., JASA 2019): at least 1 - alpha of a class's
+    images reach its threshold, with the finite-sample correction; 0 if the class has too few images for this level.
     """
     thresholds = np.zeros(probabilities.shape[1])
     for label in range(probabilities.shape[1]):
@@ -121,7 +117,7 @@ def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) ->
 
 
 def in_sets(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> NDArray[np.bool_]:
-    """Whether each class is in the set of each image (N, C); thresholds and calibration are of the other folds."""
+    """Return whether each class is in each image's set, (N, C), by thresholds and calibration of the other folds."""
     inside = np.zeros(by_fold[0].probabilities.shape, dtype=bool)
     for test, probabilities in by_fold:
         inside[test] = probabilities[test] >= conformal_thresholds(labels[~test], probabilities[~test], alpha)
@@ -129,7 +125,7 @@ def in_sets(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> NDAr
 
 
 def conformal_coverage(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> tuple[Floats, float]:
-    """Measured coverage of each class (C,) and mean set size; thresholds and calibration are of the other folds."""
+    """Measure the coverage of each class (C,) and the mean set size, see `in_sets`."""
     inside = in_sets(labels, by_fold, alpha)
     covered = inside[np.arange(len(labels)), labels]
     shares = [covered[labels == c].mean() if (labels == c).any() else np.nan for c in range(inside.shape[1])]

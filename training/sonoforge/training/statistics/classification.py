@@ -1,8 +1,7 @@
-"""How well the classes are told apart: figures of labels (N,) in 0..C-1 and probabilities (N, C).
+"""Accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C).
 
-And the area under the ROC curve of one class against the rest, with DeLong's test of two on the same images.  That test
-knows no groups: on images that repeat each other it finds differences where there are none.  So it is used in
-Obuchowski's form, which sums over groups.
+DeLong's test of two areas under the ROC curve assumes independent images; on images in groups it finds differences
+where there are none.  So it is used in Obuchowski's form, which sums over groups.
 """
 
 from typing import NamedTuple
@@ -23,7 +22,7 @@ class DeLongTest(NamedTuple):
 
 
 def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    """Area under the ROC curve when each image counts as often as its weight says.
+    """Return the area under the ROC curve with weighted images.
 
     By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982).
 
@@ -33,7 +32,7 @@ def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -
         weights: (R, N).
 
     Returns:
-        (R,); nan where no image of the class, or none of the others, has a weight.
+        (R,); nan if no image of the class, or none of the others, has a weight.
     """
     others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
     inside = weights[:, positive]
@@ -52,8 +51,8 @@ def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, grou
     """Test whether two arms' scores (N,) tell one class from the rest equally well, on images in groups (N,).
 
     DeLong, DeLong & Clarke-Pearson (Biometrics 44, 1988) with one image in each group, else Obuchowski (Biometrics 53,
-    1997), whose sums over groups also count a group with images of both kinds.  nan where the class, or the rest,
-    comes in fewer than two groups.
+    1997), whose sums over groups allow for groups with images of both kinds.  nan if the class, or the rest, has fewer
+    than two groups.
     """
     once = np.ones((1, len(first)))
     (change,) = weighted_auc(positive, second, once) - weighted_auc(positive, first, once)
@@ -125,7 +124,7 @@ def macro_auc(labels: Labels, probabilities: Floats) -> float:
     return float(macro_aucs(labels, probabilities, np.ones((1, len(labels))))[0])
 
 
-# ---- for the bootstrap: each image counts as often as its weight says; weights (R, N) give R figures
+# ---- for the bootstrap: with weights (R, N) of the images, R figures
 
 
 def accuracies(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
@@ -156,7 +155,7 @@ def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
 def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
     """Unweighted mean over classes of the one-against-rest area under the ROC curve, (R,), see `weighted_auc`.
 
-    Classes that do not occur, or alone occur, are left out; nan where none is left.
+    Classes of no image, or of all, are left out; nan if none is left.
     """
     areas = np.stack([weighted_auc(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])])
     known = ~np.isnan(areas)

@@ -1,7 +1,7 @@
 """What a bundle decides by: reference shares and operating points; and how well it does on held-out images.
 
-The reference is what the network's probabilities take for granted of the class shares.  Dividing by it makes all
-classes equally frequent, from where Bayes' theorem leads to any clinic.
+The reference holds the class shares that the network's probabilities take for granted.  Dividing by them makes all
+classes equally frequent; from there Bayes' theorem leads to the shares of any clinic.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.statistics.results import Interval
 
 AIMS = (0.80, 0.85, 0.90, 0.95, 0.98)
-"""Sensitivities that operating points are chosen for."""
+"""Sensitivities of the operating points."""
 RAREST = 0.15
-"""Least share that a network is taken to expect of any class, of what each would have in equal shares."""
+"""Smallest share that a network is taken to expect of any class, relative to equal shares."""
 ERRORS = (0.05, 0.1, 0.15, 0.2)
-"""Shares of wrong labels among those kept, of which abstention aims at one."""
+"""Error rates among the labels kept, of which abstention aims at one."""
 KEPT = 1 / 3
-"""Share of the labels that abstention must keep to be of use."""
+"""Share of the labels that abstention must keep to be useful."""
 MOST_ALIKE = 100
-"""Images of a class from which on a collection counts as much as a larger one: a scanner that no collection is from is
-not likelier to be like the one with most images, and four images say little of theirs."""
+"""Number of images of a class from which on a collection counts no more: a new scanner is not likelier to be like the
+collection with the most images, and four images say little of theirs."""
 ALL_IMAGES = "all images"
 """Name of the one collection of a set that names none."""
 QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
@@ -44,7 +44,7 @@ QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"ma
 
 
 class PointRecord(TypedDict):
-    """An operating point, as `runtime.bundle.classification.OperatingPoint` has it."""
+    """An operating point, see `runtime.bundle.classification.OperatingPoint`."""
 
     aim: float
     threshold: float
@@ -53,7 +53,7 @@ class PointRecord(TypedDict):
 
 
 class QuestionRecord(TypedDict):
-    """A question, as `runtime.bundle.classification.Question` has it."""
+    """A question, see `runtime.bundle.classification.Question`."""
 
     name: str
     positive: list[str]
@@ -70,26 +70,24 @@ class DecisionRecord(TypedDict):
 
 
 class DecisionFigures(TypedDict):
-    """How well a bundle decides on held-out images of one collection, by what was set without them.
+    """How well a bundle decides on held-out images of one collection, by thresholds set without them.
 
-    ``balanced_accuracy`` is the mean of ``sensitivity``, both with the default of equally frequent classes; so are the
-    sets.  ``called`` is the share of the images that each class is the label of, whether it occurs among them or not;
-    ``at_own_shares``: accuracy and calibration error where the collection's class shares are given.
+    Labels and sets are those at equally frequent classes, but for the last two figures.
     """
 
     images: int
-    balanced_accuracy: float
+    balanced_accuracy: float  # mean of the sensitivities
     sensitivity: dict[str, Interval]
-    called: dict[str, float]
+    called: dict[str, float]  # share of the images with each label, whether the class occurs or not
     coverage: dict[str, Interval]
     mean_set_size: float
     single_class: float  # share of scans whose set is one class
-    accuracy_at_own_shares: Interval
+    accuracy_at_own_shares: Interval  # given the class shares of the collection
     ece_at_own_shares: float
 
 
 def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) -> Floats:
-    """Return weights of the chosen images, 1 in sum, by which no collection counts more than `MOST_ALIKE` images do."""
+    """Return weights of the chosen images that sum to 1; no collection counts more than `MOST_ALIKE` images do."""
     where = np.array(collections)[chosen] if collections else np.zeros(int(chosen.sum()), dtype=int)
     _, source, counts = np.unique(where, return_inverse=True, return_counts=True)
     weights: Floats = (np.minimum(counts, MOST_ALIKE) / counts)[source]
@@ -107,11 +105,11 @@ class Abstention(NamedTuple):
 def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
     """Return the strictest of `ERRORS` at which `KEPT` of the labels are kept, or the last.
 
-    Each class counts alike, and in it each image with the weight of `collection_weights`.
+    All classes count alike; within a class, images have their `collection_weights`.
 
     Args:
         part: Held-out answers to N images.
-        equal: (N, C) their probabilities of equally frequent classes.
+        equal: (N, C) their probabilities at equally frequent classes.
     """
     weights = np.zeros(len(part.labels))
     for label in np.unique(part.labels):
@@ -125,10 +123,10 @@ def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
 
 
 def reference_shares(labels: Labels, repeats: Floats) -> Floats:
-    """Return the class shares (C,) that a network takes for granted: those of what it was trained on.
+    """Return the class shares (C,) that a network takes for granted: those of its training.
 
-    No class counts as rarer than `RAREST`: networks that saw four normal scans among 2131 do not expect them that
-    seldom, as every lesion's surroundings are normal, too.
+    No class counts as rarer than `RAREST`: a network that saw four normal scans among 2131 does not expect them that
+    seldom, as the surroundings of every lesion are normal, too.
 
     Args:
         labels: (N,) of the real images.
@@ -141,23 +139,23 @@ def reference_shares(labels: Labels, repeats: Floats) -> Floats:
 
 
 def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
-    """Return probabilities (N, C) for other class shares (C,), by Bayes' theorem."""
+    """Return probabilities (N, C) at other class shares (C,), by Bayes' theorem."""
     return at_shares(probabilities, to / found)
 
 
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
-    """Return the probabilities (N, C) of equally frequent classes that an answer starts from.
+    """Return probabilities (N, C) at equally frequent classes.
 
-    ``reference``: the class shares that the network takes for granted, (C,) or of each answer (N, C).
+    ``reference``: the class shares that the network takes for granted, (C,) or for each answer (N, C).
     """
     return at_shares(probabilities, 1 / reference)
 
 
 def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
-    """Return all answers as probabilities of equally frequent classes, once a fold and without that fold's labels.
+    """Return all answers at equally frequent classes, once for each fold and without that fold's labels.
 
-    One temperature, of the other folds' answers, is for all; then each answer is divided by the class shares that its
-    own network was trained on.
+    The temperature is that of the other folds' answers; each answer is divided by the class shares that its own
+    network was trained on.
     """
     shares = _shares_of_networks(part, repeats)
     return [
@@ -167,19 +165,13 @@ def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
 
 
 def equal_in_bundle(part: Predictions, repeats: Floats) -> Floats:
-    """Return all answers (N, C) as a bundle gives them, whose thresholds are set on these.
-
-    As `equal_by_fold`, with the temperature of all, by which the bundle answers.
-    """
+    """Return all answers (N, C) at equally frequent classes and the bundle's temperature, for its thresholds."""
     temperature = fit_temperature(part.labels, part.probabilities)
     return equal_shares(apply_temperature(part.probabilities, temperature), _shares_of_networks(part, repeats))
 
 
 def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
-    """Return the class shares (N, C) that the network of each image takes for granted: those of the other folds.
-
-    Where all images are of one part, its own stand for them.
-    """
+    """Return the class shares (N, C) that each image's network was trained on: the other folds', or all of one fold."""
     shares = np.empty_like(part.probabilities)
     for fold in np.unique(part.parts):
         test = part.parts == fold
@@ -188,11 +180,11 @@ def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
 
 
 class Asked(NamedTuple):
-    """The images that a question is about: which of all, which are positive, and the score of each of all."""
+    """A question put to N images: which it is about, which are positive, and all scores; (N,) each."""
 
-    about: NDArray[np.bool_]  # (N,)
-    positive: NDArray[np.bool_]  # (N,)
-    scores: Floats  # (N,)
+    about: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    scores: Floats
 
 
 def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Asked | None:
@@ -213,12 +205,12 @@ def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
     return float(scores[order][place])
 
 
-def choose_points(
+def _choose_points(
     asked: Asked, by_fold: Sequence[tuple[NDArray[np.bool_], Floats]], collections: Sequence[str]
 ) -> list[PointRecord]:
     """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold.
 
-    ``by_fold``: the images of each fold, and the scores (N,) of all as they are without its labels.
+    ``by_fold``: the images of each fold, and all scores (N,) as they are without its labels.
     """
     positive, negative = asked.about & asked.positive, asked.about & ~asked.positive
 
@@ -249,9 +241,9 @@ def fit_decision(
 
     Args:
         part: Held-out answers to N images.
-        classes: Their names.
+        classes: C names.
         repeats: (C,), see `reference_shares`.
-        by_fold: What `equal_by_fold` makes of the answers.
+        by_fold: `equal_by_fold` of the answers.
     """
     questions, equal = [], equal_in_bundle(part, repeats)
     for name, (wanted, others) in QUESTIONS.items():
@@ -264,7 +256,7 @@ def fit_decision(
                     name=name,
                     positive=[one for one in classes if one in wanted],
                     among=[one for one in classes if one in wanted | others],
-                    points=choose_points(asked, scores, part.collections),
+                    points=_choose_points(asked, scores, part.collections),
                 )
             )
     return DecisionRecord(
@@ -276,9 +268,9 @@ def fit_decision(
 
 
 def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:
-    """Smallest probability of equally frequent classes at which each class enters the prediction set, (C,).
+    """Return the probability at equally frequent classes at which each class enters the prediction set, (C,).
 
-    As `calibration.conformal_thresholds`, each image with the weight of `collection_weights`.
+    As `calibration.conformal_thresholds`, with images weighted by `collection_weights`.
     """
     thresholds = np.zeros(equal.shape[1])
     for label in np.unique(labels):
@@ -295,9 +287,9 @@ def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], al
 def measure_decision(
     part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
 ) -> dict[str, DecisionFigures]:
-    """Measure the default, equally frequent classes, on each collection; one of no name is `ALL_IMAGES`.
+    """Measure decisions at equally frequent classes in each collection; one without a name is `ALL_IMAGES`.
 
-    ``by_fold``: what `equal_by_fold` makes of the answers.
+    ``by_fold``: `equal_by_fold` of the answers.
     """
     labels, equal = part.labels, own_answers(by_fold)
     inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]

@@ -1,12 +1,11 @@
-"""When to abstain, or to doubt an answer: the risk-coverage curve, and whether the causes of low trust predict errors.
+"""Abstention and distrust: the risk-coverage curve, and whether the causes of low trust predict errors.
 
 El-Yaniv & Wiener, On the foundations of noise-free selective classification, JMLR 11 (2010); Geifman & El-Yaniv,
-Selective classification for deep neural networks, NeurIPS 2017.  A classifier abstains by the probability of the label,
-the least probable first: on sealed folds of BUSI no score that also used the distances from the training images made a
-better curve (``runtime/docs/trust.md``).
+Selective classification for deep neural networks, NeurIPS 2017.  A classifier withholds its least probable labels; on
+sealed folds of BUSI no score that also used the distances from the training images made a better curve
+(``runtime/docs/trust.md``).
 
-A flag whose scans are answered wrongly hardly more often than the others says nothing of accuracy.  No limit is set on
-the scans that it is counted on, but on those of the other folds.
+A flag is useful if flagged scans are wrong more often than others.  Its limit is set on the other folds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ TARGETS = (0.10, 0.05, 0.02)
 
 
 def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Error rate when only the surest scans keep their label.
+    """Return the error rate when only the most probable labels are kept.
 
     Args:
         wrong: (N,) whether the label is wrong.
@@ -38,8 +37,8 @@ def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tupl
         weights: (R, N) how often each scan counts.
 
     Returns:
-        Error rate (R, K), number of scans kept (R, K), and least probability (K,), for each different probability,
-        falling; the rate is nan where none of the scans kept counts.
+        Error rate (R, K), number of scans kept (R, K), and least probability (K,), for each distinct probability in
+        falling order; the rate is nan if no scan kept has a weight.
     """
     order = np.argsort(-confidence, kind="stable")
     sure = confidence[order]
@@ -50,7 +49,7 @@ def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tupl
 
 
 def area_under_risk(wrong: NDArray[np.bool_], confidence: Floats) -> float:
-    """Mean error rate over all numbers of scans kept, 1 to N; lower is better; the error rate itself by chance."""
+    """Return the mean error rate over all numbers of scans kept; a random order has the error rate itself."""
     (risk,), (kept,), _ = risks(wrong, confidence, np.ones((1, len(wrong))))
     return float(np.average(risk, weights=np.diff(kept, prepend=0)))
 
@@ -74,7 +73,7 @@ def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[C
 
 
 ENOUGH = 1.5
-"""Error rate of the flagged scans over that of the others, below which a flag is no reason to doubt the label."""
+"""Ratio of the error rates of flagged and other scans below which a flag is no reason to doubt the label."""
 
 
 def describe_flags(
@@ -84,14 +83,14 @@ def describe_flags(
     marked: Mapping[str, NDArray[np.bool_]],
     by_fold: Sequence[Calibrated] = (),
 ) -> list[FlagResult]:
-    """Count errors by flag; flags of no scan or of all are left out.
+    """Count errors by flag, without flags of no scan or of all.
 
     Args:
         part: Predictions of one arm with one seed, N images.
-        alpha: Error rate of the prediction sets: the first flag marks those without exactly one class.
-        distances: (N,) by flag, which marks what lies beyond the 95th percentile of the other folds' images.
-        marked: (N,) by flag, as the images are.
-        by_fold: The answers that labels and sets are of; without them, those of `calibrate`.
+        alpha: Error rate of the prediction sets; the first flag marks sets without exactly one class.
+        distances: (N,) by flag, which marks values beyond the 95th percentile of the other folds' images.
+        marked: (N,) by flag.
+        by_fold: The answers for labels and sets; by default, those of `calibrate`.
     """
     by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
     flags = {
@@ -106,7 +105,7 @@ def describe_flags(
 
 
 def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, Interval]:
-    """Return the share of the images of each collection that have the flag."""
+    """Return the share of flagged images in each collection."""
     names = np.array(part.collections)
     return {
         name: wilson_by_group(flag[names == name], part.groups[names == name]) for name in sorted(set(part.collections))
@@ -116,7 +115,7 @@ def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, Inte
 def compare_flagged(
     wrong: NDArray[np.bool_], flags: Mapping[str, NDArray[np.bool_]], groups: Labels
 ) -> list[FlagResult]:
-    """Compare the error rates of the images (N,) with each flag and of the others; see `describe_flags`."""
+    """Compare the error rates of images (N,) with and without each flag, see `describe_flags`."""
     found = []
     for name, flag in flags.items():
         if flag.any() and not flag.all():
@@ -133,7 +132,7 @@ def compare_flagged(
 
 
 def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.bool_]:
-    """Mark the values (N,) beyond this percentile of those of the other folds."""
+    """Mark the values (N,) beyond this percentile of the other folds' values."""
     marked = np.zeros(len(values), dtype=bool)
     for fold in np.unique(folds):
         test = folds == fold
@@ -142,9 +141,9 @@ def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.
 
 
 def error_ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_], groups: Labels) -> Interval | None:
-    """Error rate of the flagged images (N,) over that of the others, with a 95 % interval by resampling groups.
+    """Return the ratio of the error rates of flagged and other images (N,), with a 95 % interval by resampling groups.
 
-    None where a draw has none of the flagged images, or no error among the others.
+    None if a draw has no flagged image, or no error among the others.
     """
     weights = group_weights(groups)
     with np.errstate(divide="ignore", invalid="ignore"):

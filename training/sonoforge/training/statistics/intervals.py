@@ -1,7 +1,7 @@
-"""Confidence intervals and tests: of a proportion, and of groups of images that are not independent of each other.
+"""Confidence intervals and tests, for independent answers and for images that come in groups.
 
-Of shares of independent answers against chance; of a figure, by resampling groups; and of two arms on the same images:
-their difference, its test, and the smallest difference that the test could find.
+Of a proportion; against chance; of any figure, by resampling groups; and of two arms on the same images: their
+difference, its test, and the smallest difference that the test could find.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Figure = Callable[[Truth, Floats, Floats], Floats]
 """From the truth (N,), scores (N,) or (N, C) and weights (R, N) to R figures; such as `classification.accuracies`."""
 
 LEVEL, POWER = 0.05, 0.8
-"""Of the tests: significance, and how often a difference that they can detect is found."""
+"""Significance level of the tests, and their power for a detectable difference."""
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 PRIOR_GROUPS = 2
@@ -29,9 +29,9 @@ PRIOR_GROUPS = 2
 
 
 def wilson_interval(successes: float, trials: float) -> Interval:
-    """Wilson's 95 % score interval of a proportion (Wilson, JASA 22, 1927, p. 209); (nan, 0, 1) without trials.
+    """Return Wilson's 95 % score interval of a proportion (JASA 22, 1927, p. 209); (nan, 0, 1) without trials.
 
-    For independent trials; both numbers may be fractions, for an effective number of trials.
+    Both numbers may be fractions, for an effective number of trials.
     """
     if trials == 0:
         return Interval(value=float("nan"), low=0.0, high=1.0)
@@ -45,10 +45,10 @@ def wilson_interval(successes: float, trials: float) -> Interval:
 
 
 def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
-    """Wilson's 95 % interval of the share of ``hits`` (N,) among images that come in ``groups`` (N,).
+    """Return Wilson's 95 % interval of the share of ``hits`` (N,) among images in ``groups`` (N,).
 
     Both counts are divided by the `design_effect`, as Rao & Scott (Biometrics 48, 1992) do for tests and
-    Saha, Miller & Wang (Int. J. Biostat. 12, 2016) for this interval.  Wilson's own where no group has two images.
+    Saha, Miller & Wang (Int. J. Biostat. 12, 2016) for this interval.  With single images it is Wilson's own.
     """
     if len(hits) == 0:
         return wilson_interval(0, 0)
@@ -57,12 +57,12 @@ def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
 
 
 def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
-    """Return how many images (N,) of these groups tell as much about a share as one independent image; at least 1.
+    """Return how many of these images (N,) tell as much about a share as one independent image; at least 1.
 
-    The variance of the share as a ratio over groups, by that of independent images (Rao & Scott 1992).
-    A few groups estimate it badly: where hardly any group has an error it is far too small too often.  So it counts
-    `PRIOR_GROUPS` further groups of the rarer outcome that bear it wholly, whose design effect is the largest that
-    one probability for all groups allows, sum n^2 / sum n over the groups' sizes n.
+    The variance of the share as a ratio over groups, divided by that of independent images (Rao & Scott 1992).  Where
+    hardly any group has an error, that estimate is often far too small.  So `PRIOR_GROUPS` further groups of the rarer
+    outcome are counted, with the largest design effect that one probability for all groups allows: sum n^2 / sum n over
+    the group sizes n.
     """
     _, inverse = np.unique(groups, return_inverse=True)
     sizes = np.bincount(inverse).astype(np.float64)
@@ -78,11 +78,7 @@ def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
 
 
 def group_weights(groups: Labels) -> Floats:
-    """Count how often each image is among the images as they are, once, and in each draw of whole groups (N,).
-
-    Returns:
-        (1 + RESAMPLES, N), whole numbers; the groups are drawn with replacement, as many as there are.
-    """
+    """Return how often each image is drawn, (1 + R, N): once in row 0, then in draws of whole groups (N,)."""
     generator = np.random.default_rng(0)
     _, inverse = np.unique(groups, return_inverse=True)
     count = int(inverse.max()) + 1
@@ -94,7 +90,7 @@ def group_weights(groups: Labels) -> Floats:
 def percentile_interval(figures: Floats) -> Interval:
     """Return a figure with its percentile 95 % interval, from its values (1 + R,) by the rows of `group_weights`.
 
-    Draws that are nan are left out; ends are nan where no draw has a value.
+    nan draws are left out; the ends are nan if none is left.
     """
     known = figures[1:][~np.isnan(figures[1:])]
     low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
@@ -102,13 +98,13 @@ def percentile_interval(figures: Floats) -> Interval:
 
 
 def group_bootstrap(figure: Figure[Truth], truth: Truth, scores: Floats, groups: Labels) -> Interval:
-    """Percentile 95 % interval by resampling groups, not images (Field & Welsh, JRSS B 69, 2007)."""
+    """Return the percentile 95 % interval by resampling groups, not images (Field & Welsh, JRSS B 69, 2007)."""
     once, drawn = np.ones((1, len(truth))), group_weights(groups)[1:]
     return percentile_interval(np.concatenate([figure(truth, scores, weights) for weights in (once, drawn)]))
 
 
 def exact_interval(successes: int, trials: int) -> Interval:
-    """Exact 95 % interval of a share (Clopper & Pearson, Biometrika 26, 1934); (nan, 0, 1) without trials."""
+    """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (nan, 0, 1) without trials."""
     if trials == 0:
         return Interval(value=float("nan"), low=0.0, high=1.0)
     low, high = stats.binomtest(successes, trials).proportion_ci(method="exact")
@@ -116,14 +112,14 @@ def exact_interval(successes: int, trials: int) -> Interval:
 
 
 def against_chance(successes: int, trials: int, chance: float) -> float:
-    """Two-sided exact p value of the binomial test against ``chance``; 1 without trials."""
+    """Return the two-sided exact p value of the binomial test against ``chance``; 1 without trials."""
     return float(stats.binomtest(successes, trials, chance).pvalue) if trials else 1.0
 
 
 def noticeable_share(trials: int, chance: float) -> float | None:
-    """Return the smallest share above ``chance`` that `against_chance` notices at 5 % in 80 % of cases.
+    """Return the smallest share above ``chance`` that `against_chance` detects at 5 % in 80 % of cases.
 
-    None where the trials are too few to notice any, even if all are successes.
+    None if there are too few trials to detect any.
     """
     above = range(int(chance * trials) + 1, trials + 1)
     least = next((k for k in above if against_chance(k, trials, chance) <= LEVEL), None)
@@ -133,7 +129,7 @@ def noticeable_share(trials: int, chance: float) -> float | None:
 
 
 def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second: Floats, groups: Labels) -> Interval:
-    """Difference ``second - first`` of two arms on the same images, both resampled by the same groups."""
+    """Return the difference ``second - first`` of two arms on the same images, resampled by the same groups."""
     weights = group_weights(groups)
     return percentile_interval(figure(truth, second, weights) - figure(truth, first, weights))
 
@@ -141,11 +137,11 @@ def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second:
 def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels) -> SignFlipTest:
     """Test whether two arms are right equally often on the same images (N,), which come in groups (N,).
 
-    If the arms were alike, exchanging them in a whole group would change nothing, so each group's difference in
-    correct images is as likely to have the other sign (Fisher, The Design of Experiments, 1935, section 21; by block:
-    Winkler et al., NeuroImage 123, 2015).  Exact over all signs: the law of their sum is built group by group (Pagano
-    & Tritchler, JASA 78, 1983).  With one image a group it is McNemar's exact test; with many groups it is nearly
-    Obuchowski's (Stat. Med. 17, 1998), by Yang, Sun & Hardin's form of it (Biometrical Journal 52, 2010).
+    If the arms were alike, each group's difference in correct images would be as likely to have the other sign (Fisher,
+    The Design of Experiments, 1935, section 21; by block: Winkler et al., NeuroImage 123, 2015).  Exact over all signs:
+    the distribution of their sum is built group by group (Pagano & Tritchler, JASA 78, 1983).  With one image a group
+    it is McNemar's exact test; with many groups nearly Obuchowski's (Stat. Med. 17, 1998), in Yang, Sun & Hardin's form
+    (Biometrical Journal 52, 2010).
     """
     differences = _group_differences(first_correct, second_correct, groups)
     reach = int(np.abs(differences).sum())
@@ -164,13 +160,13 @@ def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.
 def minimum_detectable_difference(
     first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels
 ) -> float:
-    """Smallest accuracy difference that `sign_flip_test` at `LEVEL` would find with probability `POWER`, 0..1.
+    """Return the smallest accuracy difference that `sign_flip_test` at `LEVEL` finds with probability `POWER`.
 
     Connor's sample-size formula (Biometrics 43, 1987), solved for the difference d, with groups for images:
-    ``n d - 1 = z_level sqrt(q) + z_power sqrt(q - (n d)^2 / k)`` for n images in k groups.  In place of the number of
-    discordant images stands q, the sum over groups of the squared difference in correct images; both are equal with
-    one image a group.  The 1 is the continuity correction, as the test is exact (Fleiss, Levin & Paik,
-    Statistical Methods for Rates and Proportions, 2003, chapter 13).  nan where the arms differ in too few images.
+    ``n d - 1 = z_level sqrt(q) + z_power sqrt(q - (n d)^2 / k)`` for n images in k groups.  q, the sum over groups of
+    the squared difference in correct images, replaces the number of discordant images; they are equal with one image a
+    group.  The 1 is the continuity correction, as the test is exact (Fleiss, Levin & Paik, Statistical Methods for
+    Rates and Proportions, 2003, chapter 13).  nan if the arms differ in too few images.
     """
     differences = _group_differences(first_correct, second_correct, groups)
     images, count, reach = len(first_correct), len(np.unique(groups)), float(np.abs(differences).sum())
@@ -188,7 +184,7 @@ def minimum_detectable_difference(
 
 
 def _group_differences(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels) -> Labels:
-    """Return of each group where they differ, how many images more the second got right than the first."""
+    """Return the second's surplus of right answers in each group where the arms differ."""
     _, inverse = np.unique(groups, return_inverse=True)
     net = np.bincount(inverse, weights=second.astype(np.float64) - first)
     differences: Labels = np.rint(net[net != 0]).astype(np.int64)

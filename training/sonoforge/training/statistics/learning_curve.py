@@ -1,15 +1,15 @@
 """How the error falls with the number of real images, and how many of them the generated images are worth.
 
-The error of a classifier falls about as a power of the number n of its training images, e(n) = a n^-b (Figueroa et al.,
-"Predicting sample size required for classification performance", BMC Med. Inform. Decis. Mak. 12:8, 2012; here without
-their floor, which a handful of shares cannot tell from the exponent, so that extrapolations are optimistic).  An arm
-that adds images is taken to multiply the real ones by one ratio k, e(n) = a (k n)^-b: on logarithmic axes its line is
-parallel to that of the real images, d = -b log k above it.  Both lines are fitted together by least squares.
+The error falls about as a power of the number n of training images, e(n) = a n^-b (Figueroa et al., "Predicting sample
+size required for classification performance", BMC Med. Inform. Decis. Mak. 12:8, 2012; without their floor, which a
+handful of shares cannot separate from the exponent, so extrapolations are optimistic).  An arm that adds images is
+assumed to multiply the real ones by a ratio k, e(n) = a (k n)^-b: on logarithmic axes, a parallel line d = -b log k
+above.  Both lines are fitted together by least squares.
 
-*Intervals.*  Whole groups of test images are drawn, the same for all arms, shares and seeds, and the lines fitted
-again.  A quotient of two estimates has no useful percentile interval where its denominator may be 0, that is, where the
-curve is flat.  So the interval of k is the set of all k for which the interval of d + b log k holds 0 (Fieller, JRSS B
-16, 1954), which has no end where none can be told.  It covers the choice of test images, not that of training images.
+*Intervals* draw whole groups of test images, the same for all arms, shares and seeds, and fit the lines again.  A
+quotient has no useful percentile interval if its denominator may be 0, as with a flat curve.  So the interval of k is
+the set of all k for which the interval of d + b log k contains 0 (Fieller, JRSS B 16, 1954); it may have no end.  It
+covers the choice of test images, not of training images.
 """
 
 import math
@@ -31,15 +31,15 @@ from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
 from sonoforge.training.statistics.results import CurvePoint, Interval, LearningCurve, RealWorth
 
 LEAST_SHARES = 3
-"""Two points lie on every line, whatever the errors do."""
+"""Two points always lie on a line."""
 FURTHEST = 2.0
-"""The curve is extrapolated to so many times the real images."""
+"""The curve is extrapolated up to this many times the real images."""
 LARGEST_RATIO = 32.0
-"""Of k; an interval that reaches it, or its inverse, has no end there."""
+"""Of k; an interval that reaches it, or its inverse, is open."""
 _STEPS = 401  # of log k: steps of 1.7 %
 
 FIGURES: dict[str, Figure[Labels]] = {"accuracy": classification.accuracies, "macro_auc": classification.macro_aucs}
-"""Figures whose distance from 1 is the error."""
+"""Figures for which 1 less the figure is the error."""
 
 
 class Lines(NamedTuple):
@@ -65,17 +65,16 @@ def real_ratio(lines: Lines) -> Interval:
         lines: The estimate in place 0, then those of the resampled groups.
 
     Returns:
-        The value is nan where the error falls too little, or not at all, with more real images for a ratio within
-        `LARGEST_RATIO`; the ends are 0 and infinity where there is no end within it.
+        The value is nan if the error falls too little for a ratio within `LARGEST_RATIO`; open ends are 0 and infinity.
     """
     slope, offset, reach = float(lines.slope[0]), float(lines.offset[0]), math.log(LARGEST_RATIO)
     value = math.exp(-offset / slope) if slope > 0 and abs(offset) <= slope * reach else math.nan
     tried, known = np.linspace(-reach, reach, _STEPS), ~np.isnan(lines.offset[1:])
-    # More real images do no harm: with a slope below 0, an arm that does worse would seem worth more of them.
+    # With a slope below 0, a worse arm would seem worth more real images.
     drawn = lines.offset[1:][known, None] + np.maximum(lines.slope[1:][known, None], 0) * tried
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     held = np.flatnonzero((low <= 0) & (high >= 0))
-    if not len(held):  # the interval lies between two of the k tried, or beyond all of them
+    if not len(held):  # between two of the k tried, or beyond all
         low, high = (0.0, math.inf) if math.isnan(value) else (value, value)
         return Interval(value=value, low=low, high=high)
     first, last = int(held[0]), int(held[-1])
@@ -93,7 +92,7 @@ def split_share(arm: str) -> tuple[str, float]:
 
 
 def learning_curves(predictions: Sequence[Predictions]) -> list[LearningCurve]:
-    """Describe the curves of every figure; empty where the first arm has fewer than `LEAST_SHARES` shares."""
+    """Describe the curves of every figure; empty if the first arm has fewer than `LEAST_SHARES` shares."""
     baseline, _ = split_share(predictions[0].arm)
     shares = sorted({share for name, share in (split_share(part.arm) for part in predictions) if name == baseline})
     if len(shares) < LEAST_SHARES:
@@ -155,7 +154,7 @@ def _worth(
 
 
 def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Floats:
-    """Mean error of the seeds for each row of weights, (R,); half an image is added, so that none is 0."""
+    """Return the mean error of the seeds, (R,); half an image is added, so that no error is 0."""
     found = []
     for part in parts:
         error = 1 - FIGURES[figure](part.labels, part.probabilities, weights)

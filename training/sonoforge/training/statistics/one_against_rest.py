@@ -1,15 +1,12 @@
 """One class against the rest, by its probability: AUC, sensitivity at fixed specificity, decision curve.
 
-*Sensitivity at a fixed specificity*: how many images of the class are found when few of the others may be called so.
-The threshold that gives a specificity is chosen, for each fold, on the images of the other folds: on the very images
-that it is measured on it would fit their noise, too.  So the specificity reached differs from the one aimed at, and is
-stated beside it.
+*Sensitivity at a fixed specificity*: each fold's threshold is chosen on the other folds, as on its own images it would
+fit their noise.  So the specificity reached differs from the aim, and is stated beside it.
 
-*Decision curves*: whether acting on a classifier's probabilities does more good than acting on all, or on nobody.
-Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models, Med. Decis. Making 26 (2006).
-Whoever acts from a probability t on holds one needless action for t / (1 - t) of the harm of one missed case.  Net
-benefit is the share of cases acted on minus, so weighted, the share of needless actions.  It depends on how frequent
-the class is among the images.
+*Decision curves*: whether acting on a classifier's probabilities does more good than acting on all, or on nobody
+(Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models, Med. Decis. Making, 2006).
+Acting from a probability t on values a needless action at t / (1 - t) of a missed case.  Net benefit is the share of
+cases acted on minus the share of needless actions, so weighted.  It depends on the frequency of the class.
 """
 
 from collections.abc import Sequence
@@ -40,7 +37,7 @@ from sonoforge.training.statistics.results import (
 
 
 def classes_of_interest(classes: Sequence[str]) -> list[str]:
-    """Return the classes whose detection is the question: ``malignant`` where there is one, else all of them."""
+    """Return the classes to detect: ``malignant`` if there is one, else all."""
     return [name for name in classes if name == "malignant"] or list(classes)
 
 
@@ -49,7 +46,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
 
     Args:
         part: Predictions of one arm with one seed, N images.
-        calibrated: (N, C) probabilities that mean what they say, for the decision curve.
+        calibrated: (N, C) calibrated probabilities, for the decision curve.
         label: Number of the class.
     """
     positive, scores = part.labels == label, part.probabilities[:, label]
@@ -87,7 +84,7 @@ SPECIFICITIES = (0.90, 0.95)
 
 
 class Called(NamedTuple):
-    """Sensitivity and specificity, (R, len(SPECIFICITIES)) each; nan where no image of the kind has a weight."""
+    """Sensitivity and specificity, (R, len(SPECIFICITIES)) each; nan if no image of the kind has a weight."""
 
     sensitivity: Floats
     specificity: Floats
@@ -100,23 +97,23 @@ def called(
     weights: Floats,
     counted: NDArray[np.bool_] | None = None,
 ) -> Called:
-    """Call each image positive whose score is above the threshold of its fold.
+    """Call images positive if their score is above the threshold of their fold.
 
-    The threshold is the smallest score of another fold at which at least the aimed share of the other folds' images
-    that are not of the class lie at or below it.  Where no such image has a weight, nothing is called positive.
+    The threshold is the smallest score that at least the aimed share of the other folds' negative images does not
+    exceed.  If no such image has a weight, nothing is called positive.
 
     Args:
         positive: (N,) whether the image is of the class.
         scores: (N,) higher for that class.
         folds: (N,) fold that tested the image.
         weights: (R, N) how often each image counts, in choosing thresholds as in counting.
-        counted: (N,) the images to count, though thresholds are chosen on all; None: all.
+        counted: (N,) the images to count; thresholds are chosen on all.  None: all.
     """
     shown = np.ones(len(scores), bool) if counted is None else counted
     order = np.argsort(scores, kind="stable")
     negative = order[~positive[order]]
     levels = np.append(scores[negative], np.inf)
-    right = np.zeros((2, len(SPECIFICITIES), len(weights)))  # weight of images called rightly: of the class, the rest
+    right = np.zeros((2, len(SPECIFICITIES), len(weights)))  # weight of right calls: of the class, the rest
     for fold in np.unique(folds):
         own = folds == fold
         cumulative = np.cumsum(np.where(own[negative], 0.0, weights[:, negative]), axis=1)
@@ -141,8 +138,8 @@ def operating_points(
 ) -> list[SensitivityAt]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 
-    Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.  With ``counted``
-    (N,), only those images are counted, though thresholds are set on all of the other folds.
+    Each draw of groups sets its own thresholds, so the intervals include their uncertainty.  With ``counted`` (N,),
+    only those images are counted, but thresholds are set on all.
     """
     found = called(positive, scores, folds, group_weights(groups), counted)
     return [
@@ -158,14 +155,14 @@ def operating_points(
 def sensitivity_differences(
     positive: NDArray[np.bool_], scores: tuple[Floats, Floats], folds: tuple[Labels, Labels], groups: Labels
 ) -> list[Interval]:
-    """Sensitivity of the second arm minus the first's at each of the `SPECIFICITIES`, on the same images and draws."""
+    """Return the second arm's sensitivity less the first's at each of the `SPECIFICITIES`, on the same draws."""
     weights = group_weights(groups)
     first, second = (called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True))
     return [percentile_interval(change) for change in (second - first).T]
 
 
 THRESHOLDS = np.arange(2, 51) / 100
-"""From 2 %, from which on BI-RADS advises a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
+"""From 2 %, where BI-RADS begins to advise a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
 
 
 def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:

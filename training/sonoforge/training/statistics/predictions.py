@@ -1,4 +1,4 @@
-"""``predictions.csv``: the answers that every figure is computed from.  Needs numpy alone, for the export."""
+"""``predictions.csv``: the answers that every figure is computed from."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ SHARE_MARK = "@"
 
 @dataclass(frozen=True)
 class Predictions:
-    """One arm with one seed: each test image predicted once, by the fold that did not train on it.
-
-    Under ``single`` there is one fold, and the images are those that it tested.
-    """
+    """Answers of one arm with one seed: each test image is predicted once, by the fold that did not train on it."""
 
     arm: str  # name, see `crossval.arms`
     protocol: str  # see `splits.make_plan`
@@ -46,8 +43,8 @@ class Predictions:
     folds: Indices  # (N,) fold that tested the image
     labels: Indices  # (N,) true classes
     probabilities: NDArray[np.float64]  # (N, C), uncalibrated
-    collections: tuple[str, ...] = ()  # (N,) where each image is from; empty: all are of one collection
-    devices: tuple[str, ...] = ()  # (N,) scanner of each image, empty where it is unknown; none: all are unknown
+    collections: tuple[str, ...] = ()  # (N,) of each image; empty: all are of one collection
+    devices: tuple[str, ...] = ()  # (N,) scanner of each image, "" if unknown; empty: all are unknown
 
     @property
     def predicted(self) -> Indices:
@@ -57,15 +54,12 @@ class Predictions:
 
     @property
     def sources(self) -> tuple[tuple[str, ...], ...]:
-        """The columns of where an image is from, as the table has them; empty ones are not known."""
+        """The columns of the images' origin, in the table's order; empty if unknown."""
         return self.collections, self.devices
 
     @property
     def parts(self) -> Indices:
-        """(N,) the part of each image, for what is fitted on the images of the other parts.
-
-        The folds; of a single one two halves of its whole groups, which calibrate each other.
-        """
+        """(N,) parts for fitting on the others: the folds, or two halves of a single one, by group."""
         if len(np.unique(self.folds)) > 1:
             return self.folds
         halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
@@ -81,13 +75,13 @@ class Predictions:
         differing = len(place.keys() ^ set(other.files))
         if differing:
             raise SonoforgeError(
-                f"{self.arm} under {self.protocol}: found {differing} images here and not in {other.arm} under "
-                f"{other.protocol}, or there and not here, expected the same; compare answers to the same images"
+                f"{self.arm} under {self.protocol} and {other.arm} under {other.protocol}: {differing} images are in "
+                "one alone; compare answers to the same images"
             )
         ordered = self.reordered(np.array([place[file] for file in other.files]))
         if (ordered.labels != other.labels).any():
             raise SonoforgeError(
-                "found other classes for some images, expected the same; compare answers to the same images"
+                "some images have another class in the other answers; compare answers to the same images"
             )
         return ordered
 
@@ -106,14 +100,14 @@ class Predictions:
 
 
 def pick(column: Sequence[str], order: Indices) -> tuple[str, ...]:
-    """Return the entries of some images; none where the column is empty, as nothing is known."""
+    """Return the entries of some images; none if the column is empty."""
     return tuple(column[i] for i in order) if column else ()
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:
     """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column a class.
 
-    Columns ``collection`` and ``device`` come before the label where they are known.
+    Columns ``collection`` and ``device`` come before the label if they are known.
     """
     where = [name for name, column in _SOURCES.items() if any(getattr(part, column) for part in predictions)]
     head = ["file", "group", "fold", "arm", "protocol", "seed", *where, "label"]
@@ -129,9 +123,9 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
 
 
 def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
-    """Read `write_predictions`' file, or one compressed by gzip (``.csv.gz``): the arms in file order, and the classes.
+    """Read a file of `write_predictions`, or its gzip (``.csv.gz``): the arms in file order, and the classes.
 
-    Arms and seeds of the same images have them in one order, whatever that of the rows: figures are paired by place.
+    Arms and seeds with the same images get them in the same order, as figures are paired by place.
 
     Raises:
         SonoforgeError: The file is missing or no such table.
@@ -170,48 +164,42 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
 
 
 _ROUNDED = 1e-3
-"""How far the probabilities of an image may be from 1 in sum, as of a table that was rounded."""
+"""How far the sum of an image's probabilities may be from 1, as in a rounded table."""
 
 
 def _check(path: Path, part: Predictions) -> None:
-    """Refuse an arm that is not what its protocol says, or whose figures cannot be computed."""
+    """Refuse an arm that contradicts its protocol, or whose figures cannot be computed."""
     what = f"{path}: arm {part.arm}, seed {part.seed}"
     if part.protocol not in PROTOCOLS:
-        raise SonoforgeError(f"{what}: found protocol {part.protocol!r:.80}, expected one of {', '.join(PROTOCOLS)}")
+        raise SonoforgeError(f"{what}: the protocol {part.protocol!r:.80} is none of {', '.join(PROTOCOLS)}")
     if len(set(part.files)) < len(part.files):
         twice = Counter(part.files).most_common(1)[0][0]
-        raise SonoforgeError(f"{what}: found {twice} twice, expected each image once")
+        raise SonoforgeError(f"{what}: {twice} is listed twice")
     if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
-        raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
+        raise SonoforgeError(f"{what}: a probability is not between 0 and 1")
     sums = part.probabilities.sum(axis=1)
     worst = int(np.abs(sums - 1).argmax())
     if abs(sums[worst] - 1) > _ROUNDED:
-        raise SonoforgeError(
-            f"{what}: {part.files[worst]}: found probabilities that sum to {sums[worst]:.4g}, expected 1"
-        )
+        raise SonoforgeError(f"{what}: {part.files[worst]}: probabilities sum to {sums[worst]:.4g}, not 1")
     folds = np.unique(part.folds)
     if part.protocol != LEAVE_ONE_OUT and (len(folds) == 1) != (part.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"{what}: found {len(folds)} folds under {part.protocol}, expected one under "
-            f"{' and '.join(ONE_SPLIT)} and several otherwise, as crossval writes them"
+            f"{what}: {part.protocol}: wrong number of folds, {len(folds)}: {' and '.join(ONE_SPLIT)} have 1, "
+            "others more"
         )
     if len(folds) > 1 and not np.array_equal(folds, np.arange(len(folds))):
-        raise SonoforgeError(
-            f"{what}: found folds {', '.join(map(str, folds))}, expected 0 to {len(folds) - 1}, without a gap"
-        )
+        raise SonoforgeError(f"{what}: folds must be numbered 0 to {len(folds) - 1}, not {', '.join(map(str, folds))}")
     if part.protocol == "sealed":
         in_folds = set(zip(part.groups.tolist(), part.folds.tolist(), strict=True))
         torn = [group for group, count in Counter(group for group, _ in in_folds).items() if count > 1]
         if torn:
-            raise SonoforgeError(
-                f"{what}: found group {torn[0]} in several folds, expected each whole in one under sealed folds"
-            )
+            raise SonoforgeError(f"{what}: group {torn[0]} is in several folds, which sealed folds do not allow")
     if len(np.unique(part.parts)) < 2:
-        raise SonoforgeError(f"{what}: found one group of images, expected at least two to calibrate each other")
+        raise SonoforgeError(f"{what}: calibration needs two groups of images, but there is one")
 
 
 def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
-    """Refuse arms that are not of the same images in the same folds."""
+    """Refuse arms with different images or folds."""
     of_image: dict[tuple[str, str], tuple[object, Predictions]] = {}
     dealt: dict[tuple[str, int], Predictions] = {}
     for part in parts:
@@ -221,19 +209,18 @@ def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
             **dict(zip(_SOURCES, part.sources, strict=True)),
         }
         for name, column in columns.items():
-            for file, value in zip(part.files, column, strict=False):  # a column that is not known is empty
+            for file, value in zip(part.files, column, strict=False):  # unknown columns are empty
                 first, other = of_image.setdefault((name, file), (value, part))
                 # Near-duplicates are found anew for each seed, so groups are numbered by it.
                 if first != value and (name != "group" or part.seed == other.seed):
                     raise SonoforgeError(
-                        f"{path}: {file}: found another {name} under arm {part.arm}, seed {part.seed}, than under "
-                        f"{other.arm}, seed {other.seed}; expected one"
+                        f"{path}: {file}: arm {part.arm}, seed {part.seed} has another {name} than arm {other.arm}, "
+                        f"seed {other.seed}"
                     )
         first_arm = dealt.setdefault((part.protocol, part.seed), part)
         if _folds_of(part) != _folds_of(first_arm):
             raise SonoforgeError(
-                f"{path}: arms {first_arm.arm} and {part.arm}, seed {part.seed}: found other images or other folds, "
-                "expected the same of all arms"
+                f"{path}: arms {first_arm.arm} and {part.arm}, seed {part.seed}, have different images or folds"
             )
 
 

@@ -173,9 +173,9 @@ PAPERS: dict[str, Paper] = {
     )
     for name, own in _CLAIMED["papers"].items()
 }
-"""By the name that ``--published`` takes."""
+"""By the name that ``compare.published`` takes."""
 BY_RECIPES, NONE = "by-recipes", "none"
-"""Other values of ``--published``: the paper that compares most of the recipes, if one does; and no paper."""
+"""Other values of ``compare.published``: the paper that compares most of the recipes, if one does; and no paper."""
 
 
 def find_paper(name: str, recipes: Sequence[str]) -> Paper | None:

@@ -1,4 +1,4 @@
-"""What ``results.json`` of a comparison holds, key by key."""
+"""What ``results.json`` of a comparison holds, key by key, and the names of the protocols."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import NotRequired
 
-
 LEAVE_ONE_OUT = "leave-one-collection-out"
 OFFICIAL = "official"
-"""One fold: the test images that a set's authors chose."""
+"""One fold: the test images chosen by a set's authors."""
 PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
+"""Ways to deal images to folds, see `data.splits.make_plan`."""
 ONE_SPLIT = ("single", OFFICIAL)
-"""Those with one fold, whose other images are trained on and never tested."""
+"""Protocols with one fold, whose other images are never tested."""
 SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)
-"""Those under which no training sees anything of its test images."""
+"""Protocols under which no training sees anything of its test images."""
 
 
 class Interval(TypedDict):
@@ -45,7 +45,7 @@ def change_text(figure: Interval) -> str:
 
 
 class FoldAccuracy(TypedDict):
-    """Accuracy of each fold, their mean and standard deviation (None of a single one)."""
+    """Accuracy of each fold, their mean and standard deviation (None for a single fold)."""
 
     mean: float
     sd: float | None
@@ -61,11 +61,11 @@ class ConformalResult(TypedDict):
 
 
 class Cut(TypedDict):
-    """What it takes for an error rate among the scans that keep their label."""
+    """The abstention that keeps the error rate among the remaining scans at ``error``."""
 
-    error: float  # that must not be exceeded
-    least_probability: float  # a label at least so probable is kept
-    abstained: Interval  # share that loses its label; 1 where not even the surest are right often enough
+    error: float
+    least_probability: float  # labels at least so probable are kept
+    abstained: Interval  # share that loses its label; 1 where even the most probable are wrong too often
 
 
 class RiskCoverage(TypedDict):
@@ -77,36 +77,33 @@ class RiskCoverage(TypedDict):
 
 
 class FlagResult(TypedDict):
-    """Held-out images with a flag: how many, error rates of these and of the others, and their ratio.
-
-    ``ratio`` is None where it cannot be computed: too few are flagged, or no other image is answered wrongly.
-    """
+    """Held-out images with a flag: their number, error rates of them and of the others, and the ratio of both."""
 
     flag: str
     images: int
     errors: Interval
     errors_of_others: Interval
-    ratio: Interval | None
-    by_collection: NotRequired[dict[str, Interval]]  # share that is flagged of each, where there are several
+    ratio: Interval | None  # None: too few are flagged, or no other image is wrong
+    by_collection: NotRequired[dict[str, Interval]]  # share flagged in each, where there are several
 
 
 class SensitivityAt(TypedDict):
-    """Sensitivity and the specificity reached, where the threshold was set for ``aim`` on the other folds."""
+    """Sensitivity and the specificity reached, with a threshold set for the specificity ``aim`` on the other folds."""
 
-    aim: float  # specificity
+    aim: float
     sensitivity: Interval
     specificity: Interval
 
 
 class DecisionCurve(TypedDict):
-    """Net benefit by threshold, one value for each; that of acting on nobody is 0."""
+    """Net benefit by threshold, one value for each; acting on nobody has 0."""
 
     thresholds: list[float]
     net_benefit: list[float]  # of acting from this probability on
     low: list[float]  # ends of its 95 % interval
     high: list[float]
     treat_all: list[float]  # of acting on all
-    gain_low: list[float]  # lower end of the 95 % interval of what it is above the better of all and nobody
+    gain_low: list[float]  # lower 95 % end of its excess over the better of acting on all and on nobody
 
 
 class OneAgainstRest(TypedDict):
@@ -118,26 +115,21 @@ class OneAgainstRest(TypedDict):
 
 
 class SourceFigures(TypedDict):
-    """Images of one collection or device (``kind``): how many of each class, and how well they are told apart.
+    """Images of one collection or device, see `tables.describe_sources`."""
 
-    ``auc`` is keyed as ``malignant against benign``, ``normal against the rest`` and `tables.MACRO`,
-    ``sensitivity_at`` by class against the rest; ``ece`` is of calibrated answers, ``coverage`` the share of images
-    whose prediction set holds the true class.  See `tables.describe_sources`.
-    """
-
-    kind: str
+    kind: str  # `collection` or `device`
     name: str
-    images: dict[str, int]
+    images: dict[str, int]  # by class
     groups: int
     accuracy: Interval
-    auc: dict[str, Interval]
-    sensitivity_at: dict[str, list[SensitivityAt]]
-    ece: Interval
-    coverage: Interval
+    auc: dict[str, Interval]  # `malignant against benign`, `normal against the rest`, `tables.MACRO`
+    sensitivity_at: dict[str, list[SensitivityAt]]  # by class, against the rest
+    ece: Interval  # of calibrated answers
+    coverage: Interval  # share of images whose prediction set holds the true class
 
 
 class Guessing(TypedDict):
-    """Against calling every image the most frequent class, which is right for a ``share`` of them."""
+    """Comparison with calling every image the most frequent class, which is right for a ``share`` of them."""
 
     label: str
     share: float
@@ -148,18 +140,18 @@ class Guessing(TypedDict):
 class _FiguresOfSome(TypedDict, total=False):
     """Figures that need more than the answers; no `NotRequired`, as `model_folder` asks for the required keys."""
 
-    flags: list[FlagResult]  # where every fold measured what its images are judged by
-    guessing: Guessing  # in all that this version computes
-    by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
+    flags: list[FlagResult]  # where every fold measured trust
+    guessing: Guessing  # missing in results of earlier versions
+    by_source: list[SourceFigures]  # where several collections, or devices, are known
 
 
 class ArmFigures(_FiguresOfSome):
-    """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
+    """All figures of one arm with one seed."""
 
     images: int
     groups: int
     confusion: list[list[int]]
-    sensitivity: dict[str, Interval]
+    sensitivity: dict[str, Interval]  # by class
     specificity: dict[str, Interval]
     accuracy: Interval
     balanced_accuracy: Interval
@@ -186,21 +178,21 @@ class SeedFigures(TypedDict):
 
 
 class EvaluatedArm(ArmFigures):
-    """The figures of the first seed in full, those of all seeds in short."""
+    """The figures of the first seed in full, and of all seeds in short."""
 
     seeds: SeedFigures
 
 
 class ArmResult(EvaluatedArm):
-    """An arm's figures and its training with the first seed: learning curve, images added and seconds of each fold."""
+    """An arm's figures, and its training with the first seed by fold: learning curve, images added, seconds."""
 
     title: str
     train_accuracy: float
-    train_accuracy_by_seed: list[list[float]]  # of each fold of each seed, in the order of `seeds`
+    train_accuracy_by_seed: list[list[float]]  # by seed, then by fold
     learning_curves: list[list[dict[str, float]]]
     seconds: float
     generated_per_fold: list[int]
-    trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name, None of a comparator
+    trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name; None for comparators
 
 
 class SignFlipTest(TypedDict):
@@ -212,17 +204,17 @@ class SignFlipTest(TypedDict):
 
 
 class SensitivityDifference(TypedDict):
-    """Difference in sensitivity where each arm's threshold was set for the specificity ``aim``."""
+    """Difference in sensitivity, each arm's threshold being set for the specificity ``aim``."""
 
     aim: float
     difference: Interval
 
 
 class ClassDifference(TypedDict):
-    """Two arms on one class against the rest; ``p_value`` of the AUC by DeLong's test, summed over groups."""
+    """Two arms on one class against the rest."""
 
     auc: Interval
-    p_value: float | None
+    p_value: float | None  # of the AUC, by DeLong's test summed over groups
     sensitivity_at: list[SensitivityDifference]
 
 
@@ -235,24 +227,21 @@ class ComparisonRow(TypedDict):
     accuracy_difference: Interval
     macro_auc_difference: Interval
     sign_flip_test: SignFlipTest
-    minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
+    minimum_detectable_difference: float | None  # NaN, in JSON None, where it cannot be computed
     one_against_rest: dict[str, ClassDifference]  # by class
 
 
 class WrongCluster(TypedDict):
-    """A group of images that no arm with any seed answered rightly.
-
-    ``answers`` holds the most frequent answer to each image, ``probability`` is the mean of that of the true class.
-    """
+    """A group of images that no arm with any seed answered rightly."""
 
     files: list[str]
     labels: list[str]
-    answers: list[str]
-    probability: float
+    answers: list[str]  # the most frequent one to each image
+    probability: float  # mean probability of the true class
 
 
 class NeverRight(TypedDict):
-    """All such groups in numbers, and the worst of them, see `tables.never_right`."""
+    """Numbers of such groups and images, and the worst of them, see `tables.never_right`."""
 
     groups: int
     images: int
@@ -269,10 +258,7 @@ class CurvePoint(TypedDict):
 
 
 class RealWorth(TypedDict):
-    """How many real images the images that an arm adds are worth, and by what the real ones seem multiplied.
-
-    See `learning_curve.real_ratio` for a value that is no number, and for ends that are 0 or none.
-    """
+    """How many real images an arm's added images are worth, and the ratio k, see `learning_curve.real_ratio`."""
 
     arm: str
     ratio: Interval
@@ -280,31 +266,24 @@ class RealWorth(TypedDict):
 
 
 class LearningCurve(TypedDict):
-    """Error (1 less the ``figure``) by the number of real images, see `learning_curve`.
-
-    ``images`` are all real ones of a training fold, ``points`` those measured by arm, ``exponent`` and ``extrapolated``
-    are of the ``baseline``.
-    """
+    """Error (1 less the ``figure``) by the number of real images, see `learning_curve`."""
 
     figure: str
-    images: float
+    images: float  # all real images of a training fold
     baseline: str
-    points: dict[str, list[CurvePoint]]
-    exponent: Interval
-    extrapolated: list[CurvePoint]
+    points: dict[str, list[CurvePoint]]  # measured, by arm
+    exponent: Interval  # of the baseline
+    extrapolated: list[CurvePoint]  # of the baseline
     worth: list[RealWorth]
 
 
 class Evaluation(TypedDict):
-    """What follows from ``predictions.csv`` alone.
-
-    Arms by name, each arm against the first one with as many real images, what no arm can.
-    """
+    """Everything that follows from ``predictions.csv`` alone."""
 
     arms: dict[str, EvaluatedArm]
-    comparisons: list[ComparisonRow]
+    comparisons: list[ComparisonRow]  # each arm against the first one with as many real images
     never_right: NeverRight
-    learning_curves: NotRequired[list[LearningCurve]]  # where arms were run with several shares of the real images
+    learning_curves: NotRequired[list[LearningCurve]]  # with several shares of the real images
 
 
 class SecondOpinionPair(TypedDict):
@@ -323,7 +302,7 @@ class SecondOpinionPair(TypedDict):
 
 
 class SecondOpinion(TypedDict):
-    """What the search that did not shape the folds found between them, see `data.second_opinion`."""
+    """What the second search found between the folds, see `data.second_opinion`."""
 
     compared: int
     threshold: float
@@ -333,59 +312,50 @@ class SecondOpinion(TypedDict):
 
 
 class SplitResult(TypedDict):
-    """The first seed's folds, and the test images of each that have a near-duplicate in its training part."""
+    """The first seed's folds."""
 
     protocol: str
     folds: int
     images: int
     groups: int
     fold_sizes: list[int]
-    test_images_with_near_duplicate_in_training: list[int]
+    test_images_with_near_duplicate_in_training: list[int]  # by fold
     second_opinion: SecondOpinion
     chosen_on: int  # images that the budget was chosen on, see `crossval.choices`
     fingerprint: str
 
 
 class FoldChoiceResult(TypedDict):
-    """The settings that inner folds chose for one fold; accuracy and cross-entropy (nats) on them by candidate.
-
-    ``seconds`` are those of all inner trainings.
-    """
+    """The settings that inner folds chose for one fold, with each candidate's figures on these."""
 
     settings: dict[str, Any]
     accuracy: list[float]
-    cross_entropy: list[float]
-    seconds: float
+    cross_entropy: list[float]  # in nats
+    seconds: float  # of all inner trainings
 
 
 class ChoiceResult(TypedDict):
-    """Settings of the classifier that were chosen inside each fold, see `crossval.nested_choice`.
-
-    ``folds`` has each arm's choices by seed and fold; ``trainings`` and ``seconds`` count all inner ones.
-    """
+    """Settings of the classifier that were chosen inside each fold, see `crossval.nested_choice`."""
 
     grid: dict[str, list[Any]]  # values of each setting
-    candidates: dict[str, list[dict[str, Any]]]  # by arm: the combinations of those that it has
+    candidates: dict[str, list[dict[str, Any]]]  # by arm: the combinations of the settings that it has
     inner_folds: int
-    folds: dict[str, list[list[FoldChoiceResult]]]
-    trainings: int
+    folds: dict[str, list[list[FoldChoiceResult]]]  # by arm, seed and fold
+    trainings: int  # all inner ones
     seconds: float
     final: NotRequired[FoldChoiceResult]  # of ``run``, whose final model is chosen on inner folds of all images
 
 
 class ComparisonResults(TypedDict):
-    """``results.json`` of ``crossval``: how the comparison was made, and what it found.
-
-    ``classifier`` and ``gan`` hold the fields of `ClassifierSettings` and `GanSettings`.
-    """
+    """``results.json`` of ``crossval``: how the comparison was made, and what it found."""
 
     data: str
     classes: list[str]
     class_counts: list[int]
     protocol: str
     budget: str
-    classifier: dict[str, Any]
-    gan: dict[str, Any]
+    classifier: dict[str, Any]  # fields of `ClassifierSettings`
+    gan: dict[str, Any]  # fields of `GanSettings`
     weights: str
     arms: dict[str, ArmResult]
     comparisons: list[ComparisonRow]
@@ -396,14 +366,10 @@ class ComparisonResults(TypedDict):
 
 
 class RunResults(ComparisonResults):
-    """``results.json`` of ``run``: the comparison, and what became of the final model.
+    """``results.json`` of ``run``: the comparison, and what became of the final model."""
 
-    ``parity`` is the row of the ONNX file in the gate of the export, ``bundle_files`` are the manifest's ``files``,
-    ``verify`` is the verb's result, ``seconds`` the time of each part of the run.
-    """
-
-    parity: dict[str, Any]
-    verify: dict[str, Any]
-    bundle_files: dict[str, Any]
+    parity: dict[str, Any]  # the ONNX file's row in the gate of the export
+    verify: dict[str, Any]  # the verb's result
+    bundle_files: dict[str, Any]  # `files` of the manifest
     final_arm: str
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # of each part of the run

@@ -39,17 +39,16 @@ from sonoforge.training.statistics.results import (
 )
 
 MACRO = "each class against the rest, mean"
-"""What the macro-AUC is called among the areas; only of images of all classes."""
+"""Name of the macro-AUC among the areas; only images of all classes have it."""
 
 
 def describe_sources(
     part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
 ) -> list[SourceFigures]:
-    """Compute the figures of each collection, then those of each device, as far as they are known.
+    """Compute the figures of each known collection, then of each known device.
 
-    Collections need not have all classes, so what is compared from one to the next is how well two classes are told
-    apart: the AUC on the images of these two, by the probability of the one among both.  Temperature, prediction sets
-    and thresholds are fitted on the images of the other folds, of whatever source.
+    Collections need not have all classes, so they are compared by the AUC of two classes: on the images of these two,
+    by the probability of one among both.  Temperature, prediction sets and thresholds are fitted on the other folds.
 
     Args:
         part: Predictions of one arm with one seed, N images.
@@ -105,7 +104,7 @@ def second_of_two(pair: Floats) -> Floats:
 
 
 class ToldApart(NamedTuple):
-    """Two kinds among N images that an AUC is of: two classes, or one against all others."""
+    """The two kinds among N images that an AUC separates: two classes, or one against all others."""
 
     name: str
     chosen: NDArray[np.bool_]  # (N,) the images of both
@@ -281,8 +280,8 @@ WORST = 12
 def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> NeverRight:
     """Find the groups in which every image was answered wrongly by every arm with every seed.
 
-    The worst come first: those of the most images (near-duplicates that all fail are no accident), and among these the
-    ones whose true class is thought the least probable.  An image that some arm did not predict is left out.
+    The worst come first: the largest groups (near-duplicates that all fail are no accident), then those whose true
+    class got the lowest probability.  Images that some arm did not predict are left out.
     """
     first = predictions[0]
     orders = [{file: i for i, file in enumerate(part.files)} for part in predictions]

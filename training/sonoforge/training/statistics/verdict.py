@@ -42,7 +42,7 @@ def judge(comparison: ComparisonRow) -> str:
 
 
 def judge_guessing(figures: ArmFigures) -> Verdict | None:
-    """Say that a classifier is not shown to be better than guessing; None where it is, or nobody computed it."""
+    """Say that a classifier is not shown to be better than guessing; None if it is, or if that was not computed."""
     guessing = figures.get("guessing")
     if guessing is None or guessing["better"]:
         return None
@@ -77,11 +77,11 @@ def judge_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> Ver
 
 
 UNKNOWN = "of unknown origin"
-"""What the line that says where initial weights come from holds, where nobody knows what they were trained on."""
+"""Part of the source of initial weights whose training images are unknown."""
 
 
 def judge_weights(source: str) -> Verdict | None:
-    """Say that initial weights may have seen the test images; None where it is known that they have not."""
+    """Say that initial weights may have seen the test images; None if they are known not to."""
     if UNKNOWN not in source:
         return None
     known = "known are the ImageNet weights of torchvision and the program's own bundles"
@@ -89,7 +89,7 @@ def judge_weights(source: str) -> Verdict | None:
 
 
 def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Verdict]:
-    """Say what speaks against a classifier: what `judge_weights`, `judge_guessing` and `judge_coverage` find.
+    """Return the doubts about a classifier from `judge_weights`, `judge_guessing` and `judge_coverage`.
 
     Args:
         evaluation: ``evaluation`` of its model record or its bundle's manifest.

@@ -1,4 +1,4 @@
-"""How well a bundle does on images from elsewhere.  Nothing is fitted on them, but thresholds where it is said."""
+"""Figures of a bundle on images from elsewhere; nothing is fitted on them but the thresholds of `sensitivity_at`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:  # of Python 3.11
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answers(Predictions):
-    """What a bundle said of N images of one collection, calibrated; its labels are those of the meanings."""
+    """A bundle's calibrated answers to N images of one collection; labels index its `Meanings`."""
 
     name: str  # of the collection
-    sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
-    causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
-    prevalence: tuple[float, ...] = ()  # (C,) class shares that the answers are for; none: equal ones
+    sets: NDArray[np.bool_]  # (N, C) prediction sets
+    causes: tuple[tuple[Cause, ...], ...]  # (N,) of distrust
+    prevalence: tuple[float, ...] = ()  # (C,) class shares of the answers; empty: equal ones
 
     def reordered(self, order: Labels) -> Self:
         """Return the answers to the images at these indices."""
@@ -43,10 +43,10 @@ class Answers(Predictions):
 class ExternalFigures(TypedDict):
     """Figures of one collection.
 
-    ``answers`` names the columns of ``confusion``: the labels, then the bundle's classes that no label means, which are
-    never right here.  ``coverage`` is that of the bundle's prediction sets, by label.  ``sensitivity_at`` is by label;
-    each threshold was chosen on the other half of these images, by whole groups.  ``ece`` and ``brier`` are of the
-    probabilities for the label shares of these images, which ``--prevalence`` would give.
+    ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
+    ``coverage`` is that of the bundle's prediction sets.  The thresholds of ``sensitivity_at`` were chosen on the other
+    half of these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images, as with
+    ``--prevalence``.
     """
 
     name: str
@@ -69,7 +69,7 @@ class ExternalFigures(TypedDict):
 
 
 class DisturbedFigures(TypedDict):
-    """The same images disturbed in one way at one strength; ``change`` is that of the AUC, paired by image."""
+    """The same images disturbed in one way at one strength; ``change`` of the AUC is paired by image."""
 
     kind: str
     strength: float
@@ -79,7 +79,7 @@ class DisturbedFigures(TypedDict):
 
 
 class Robustness(TypedDict):
-    """All disturbances of one collection: which two labels the AUC is of, and the figures of the untouched images."""
+    """All disturbances of one collection: the two labels of the AUC, and the figures of the untouched images."""
 
     pair: str
     images: int
@@ -89,14 +89,14 @@ class Robustness(TypedDict):
 
 
 RECIPE = ("data", "arm", "weights", "settings")
-"""What is kept of a bundle's training: on which images, and how."""
+"""What a validation records of a bundle's training."""
 
 
 class Collection(ExternalFigures):
-    """The figures of a collection, and what of it was left out."""
+    """The figures of a collection, and the images left out."""
 
     unreadable: dict[str, str]  # message by file
-    trained_on: dict[str, str]  # what the image shows of the model's training, by file
+    trained_on: dict[str, str]  # the training image that each file shows
     robustness: Robustness | None  # None: not measured
 
 
@@ -111,7 +111,7 @@ class Validation(TypedDict):
 
 
 def at_own_shares(given: Answers, columns: Floats) -> Floats:
-    """Return the labels' probabilities (N, K) for the label shares of these images, which calibration is judged at.
+    """Return the labels' probabilities (N, K) at the label shares of these images, for calibration.
 
     Args:
         given: The bundle's answers.
@@ -138,6 +138,8 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
     counts = np.bincount(labels, minlength=len(meanings))
     covered = (given.sets @ columns)[np.arange(len(labels)), labels] > 0
     shown = [i for i in range(len(meanings)) if counts[i]]
+    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
+    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
     return ExternalFigures(
         name=given.name,
         labels={label: list(meaning) for label, meaning in meanings.items()},
@@ -158,7 +160,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
         brier=brier_score(labels, own),
         coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
         mean_set_size=float(given.sets.sum(axis=1).mean()),
-        flags=_flags(given, ~right),
+        flags=compare_flagged(~right, flags, groups),
         devices=[
             describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
             for name in sorted(set(given.devices) - {""})
@@ -172,10 +174,3 @@ def collapse(meanings: Meanings, classes: Sequence[str]) -> tuple[Floats, list[s
     answers = [*meanings.items(), *((name, (name,)) for name in classes if name not in covered)]
     columns = np.array([[float(name in meaning) for _, meaning in answers] for name in classes])
     return columns, [name for name, _ in answers]
-
-
-def _flags(given: Answers, wrong: NDArray[np.bool_]) -> list[FlagResult]:
-    """Count errors by the cause that the bundle gives, and by any of them."""
-    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
-    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
-    return compare_flagged(wrong, flags, given.groups)

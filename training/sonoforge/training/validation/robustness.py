@@ -1,8 +1,8 @@
-"""How far a bundle falls under what another scanner, setting or hand does to a scan, and whether its trust notices.
+"""How far a bundle's AUC falls on scans disturbed as by another scanner, setting or hand, and whether trust notices.
 
 Grey levels of B-mode scans are logarithms: with the usual dynamic range of 60 dB over 255 levels, a decibel is 4.25
-levels, and gain, attenuation and shadow are sums.  Lengths are shares of the picture, so that strengths mean the same
-at every size.  Disturbances are drawn from a seed that depends on the file alone: two bundles see the same ones.
+levels, and gain, attenuation and shadow are sums.  Lengths are shares of the picture, so strengths do not depend on its
+size.  Seeds depend on the file alone, so two bundles see the same disturbances.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.trust import Cause
@@ -35,7 +35,7 @@ DECIBEL = 255 / 60
 
 
 class Disturbance(NamedTuple):
-    """One kind: what it is, its strengths with their unit, and how it is done."""
+    """One kind of disturbance."""
 
     title: str
     unit: str
@@ -58,13 +58,13 @@ def _gain(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
 
 
 def _attenuation(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
-    """Darken with depth: a time-gain compensation that was set too low."""
+    """Darken with depth: a time-gain compensation set too low."""
     darker: Levels = levels - DECIBEL * decibels * np.linspace(0, 1, len(levels))[:, None]
     return darker
 
 
 def _deeper(levels: Levels, factor: float, rng: np.random.Generator) -> Levels:
-    """Squeeze the picture upwards, above deeper tissue: its own lower part mirrored, 20 dB darker at the bottom."""
+    """Squeeze the picture upwards, above deeper tissue: its lower part mirrored, 20 dB darker at the bottom."""
     height, width = levels.shape
     upper = round(height / factor)
     squeezed = np.asarray(_image(levels).resize((width, upper), Image.Resampling.BILINEAR), np.float64)
@@ -83,7 +83,7 @@ def _haze(levels: Levels, amount: float, rng: np.random.Generator) -> Levels:
 
 
 def _blur(levels: Levels, radius: float, rng: np.random.Generator) -> Levels:
-    """Blur by a share of the width: a focus that was set elsewhere."""
+    """Blur by a share of the width: a focus set elsewhere."""
     return np.asarray(_image(levels).filter(ImageFilter.GaussianBlur(radius * levels.shape[1])), np.float64)
 
 
@@ -94,14 +94,14 @@ def _jpeg(levels: Levels, quality: float, rng: np.random.Generator) -> Levels:
 
 
 def _crop(levels: Levels, share: float, rng: np.random.Generator) -> Levels:
-    """Cut a share of height and width away, unevenly from both sides."""
+    """Cut away a share of height and width, unevenly from both sides."""
     height, width = levels.shape
     top, left = (int(rng.uniform(0, share) * side) for side in (height, width))
     return levels[top : top + round((1 - share) * height), left : left + round((1 - share) * width)]
 
 
 def _speckle(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
-    """Add speckle of a coarser grain: a probe of lower frequency, or frames averaged less."""
+    """Add coarser speckle: a probe of lower frequency, or less frame averaging."""
     height, width = levels.shape
     field = ndimage.gaussian_filter(rng.normal(size=(height, width)), (0.004 * height, 0.01 * width))
     speckled: Levels = levels + DECIBEL * decibels * field / field.std()
@@ -123,14 +123,7 @@ DISTURBANCES = {
 
 
 def disturb(levels: NDArray[np.uint8], kind: str, strength: float, seed: int) -> NDArray[np.uint8]:
-    """Return a disturbed copy of a scan's grey levels (H, W); a crop returns fewer.
-
-    Args:
-        levels: (H, W).
-        kind: Row of `DISTURBANCES`.
-        strength: In its unit; its ``strengths`` are those that are reported.
-        seed: Of what it draws.
-    """
+    """Return a disturbed copy of a scan's grey levels (H, W), by a row of `DISTURBANCES`; a crop is smaller."""
     changed = DISTURBANCES[kind].apply(levels.astype(np.float64), strength, np.random.default_rng(seed))
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
@@ -150,9 +143,9 @@ def measure_robustness(
 
     Args:
         classifier: The bundle's.
-        dataset: Where the files of ``clean`` are.
-        clean: Its answers to the untouched images that are to be disturbed.
-        meanings: The last two of these labels that occur are told apart: the worst against the next.
+        dataset: The files of ``clean``.
+        clean: Answers to the untouched images.
+        meanings: The AUC is of the last two of these labels that occur: the worst against the next.
         advance: Called with the number of files so far.
 
     Raises:
@@ -189,7 +182,7 @@ def measure_robustness(
 
 
 def seed_of(file: str) -> int:
-    """Return the seed of what is drawn for a file."""
+    """Return the seed of a file's disturbances."""
     return int.from_bytes(hashlib.sha256(file.encode()).digest()[:4], "big")
 
 
@@ -200,15 +193,11 @@ def _answer(
     hows: Sequence[tuple[str, float]],
     advance: Callable[[int], None],
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Answer for each of N files, decoded once, under each of K disturbances.
-
-    Returns:
-        Probabilities (N, K, C), and whether the scan is called foreign or poor (N, K).
-    """
+    """Return probabilities (N, K, C) of N files under K disturbances, and whether they are foreign or poor (N, K)."""
     classes = classifier.bundle.classes
     kept: dict[str, list[tuple[list[float], bool]]] = {}
 
-    def measure(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # what a result holds beside is large
+    def measure(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # the rest of a result is large
         result = classifier.classify(Image.fromarray(pixels))
         return [result.probabilities[name] for name in classes], bool(set(result.trust.causes) & set(FOREIGN))
 

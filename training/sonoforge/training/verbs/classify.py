@@ -27,7 +27,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import read_manifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.cli.answering import Answering
-from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.options import Outcome, options
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
@@ -94,10 +94,10 @@ def _check(config: ClassifyConfig) -> None:
     Raises:
         SonoforgeError: Such a setting is given, or Ray is not installed.
     """
-    given = [f"--{name}" for name in _NOT_HERE if getattr(config, name)]
+    given = [one.name for one in options(ClassifyConfig).values() if one.path[-1] in _NOT_HERE and one.value(config)]
     given += ["- (standard input)"] * (STDIN in config.paths)
-    given += [f"--threads {config.threads}"] * (config.threads != 1)
-    given += [f"--provider {config.provider}"] * (config.provider != CPU)
+    given += [f"model.threads={config.threads}"] * (config.threads != 1)
+    given += [f"model.provider={config.provider}"] * (config.provider != CPU)
     if given:
         raise SonoforgeError(
             f"--cluster {config.cluster}: found it with {', '.join(given)}, expected files that machines answer with "

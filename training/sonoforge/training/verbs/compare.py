@@ -114,7 +114,9 @@ def _compare(first: _Run, run: _Run) -> _ComparedRun:
         raise SonoforgeError(f"found classes {', '.join(run.classes)}, expected {', '.join(first.classes)}")
     protocols = {part.protocol for part in (*first.parts, *run.parts)}
     if len(protocols) > 1:
-        raise SonoforgeError(f"found protocols {' and '.join(sorted(protocols))}, expected one; see sonoforge leakage")
+        raise SonoforgeError(
+            f"found protocols {' and '.join(sorted(protocols))}, expected one; see crossval --protocol leakage"
+        )
     after = in_order_of(first.parts, run.parts)
     seeds = [part.seed for part in after]
     before = [part for part in first.parts if part.seed in seeds]

@@ -1,50 +1,186 @@
-"""``sonoforge data import SET FOLDER OUT``: turn a published set, or another kind of folder, into one of classes."""
+"""``sonoforge data import SET ...``: write a data set of classes from a published one, a URL, or a simulation.
 
+``url`` copies a folder as it is.  Folders that ``gan sample`` has written have a manifest with the hash of each image,
+which is written last: without it the images are not complete.  A URL of DICOMweb
+(``https://archive/dicom-web/studies/UID``, or ``studies?PatientID=...``) is asked for its objects.
+
+JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); of ``url``,
+``folder``, ``files`` (in all) and ``copied`` (this time); of ``phantom``, ``folder``, ``images``, ``groups``, ``seed``,
+``size``, ``ideal_benign_malignant_accuracy`` and ``seconds``.
+"""
+
+import json
+import logging
 import shlex
+import time
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import PIL
 
+from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.dicom_network.web_client import fetch_instance, find_instances, is_dicomweb
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.synthetic import MANIFEST
+from sonoforge.runtime.urls import is_url, open_url, told
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.collections.importing import write_set
-from sonoforge.training.data.collections.known_sets import COLLECTIONS
+from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
-from sonoforge.training.verbs.settings.data import DataImportConfig
+from sonoforge.training.phantom.dataset import write_phantom_set
+from sonoforge.training.phantom.lesion import ideal_observer_accuracy
+from sonoforge.training.verbs.settings.data import PHANTOM, URL, DataImportConfig
+
+log = logging.getLogger(__name__)
 
 
 def main(config: DataImportConfig) -> Outcome:
-    """Write the set and print what it holds.
+    """Write the set and print what it holds; see the top of this module for the result."""
+    *source, out = config.paths
+    if len(source) != (config.set != PHANTOM):
+        expected = "OUT" if config.set == PHANTOM else "URL OUT" if config.set == URL else "FOLDER OUT"
+        raise SonoforgeError(f"data import {config.set}: found {' '.join(config.paths)}, expected {expected}")
+    if config.set == PHANTOM:
+        return _simulate(config, out)
+    if config.set == URL:
+        return (_fetch_studies if is_dicomweb(source[0]) else _fetch)(config, source[0], out)
+    return _convert(config, unpacked(Path(source[0]), default_folder()), Path(out))
 
-    The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that was left out).
-    """
-    source, out = unpacked(Path(config.folder), default_folder()), Path(config.out)
+
+def _convert(config: DataImportConfig, source: Path, out: Path) -> Outcome:
     if not source.is_dir():
-        raise SonoforgeError(f"{source}: no such folder, expected the unpacked set; see sonoforge data list")
+        raise SonoforgeError(f"{source}: no such folder; give the unpacked set, see sonoforge data list")
     if out.resolve().is_relative_to(source.resolve()):
-        raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
-    collection = COLLECTIONS[config.set]
-    collection.check(config.pictures)
-    planned = collection.plan(source, config.pictures)
+        raise SonoforgeError(f"{out}: lies inside {source}; name a folder beside it")
+    reader = open_reader(config.set)
+    reader.check(config.set, config.pictures)
+    planned = reader.plan(source, config.pictures)
     if not planned:
         raise SonoforgeError(
-            f"{source}: found no {collection.holds}, expected {config.set} as published; see sonoforge data list"
+            f"{source}: found no {reader.holds}, expected {config.set} as published; see sonoforge data list"
         )
     provenance = {
         "set": config.set,
         **asdict(config.pictures),
-        "tables": {table.name: sha256_of(table) for table in collection.find_tables(source)},
+        "tables": {table.name: sha256_of(table) for table in reader.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }
     written = write_set(out, planned, provenance, resume=config.resume)
     counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
     say("%s: %d pictures (%s)", out, sum(written.images.values()), counts)
-    result = {"folder": config.out, "images": written.images, "left_out": written.left_out}
+    result = {"folder": str(out), "images": written.images, "left_out": written.left_out}
     column = ":CLASS" if config.pictures.multilabel else ""
-    return Outcome(result, f"sonoforge data audit --data {shlex.quote(config.out)}{column}")
+    return Outcome(result, f"sonoforge data audit --data {shlex.quote(str(out))}{column}")
+
+
+def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
+    """Copy what is missing of a folder at a URL, and check it."""
+    if not is_url(url):
+        raise SonoforgeError(f"URL: {url} is not a URL such as s3://bucket/folder")
+    files, root = open_url("URL", url)
+    with told("URL", url):
+        found = {name: about["size"] for name, about in files.find(root, detail=True).items()}
+    if not found:
+        raise SonoforgeError(f"{url}: holds no files; check the name")
+    total = sum(found.values()) / 1e9
+    if total > config.size_limit:
+        raise SonoforgeError(
+            f"{url}: holds {total:.1f} GB, more than the limit of {config.size_limit:g}; raise --set import.size_limit"
+        )
+    folder, copied = Path(out), 0
+    # Manifests last, as where they are from: a folder with one is complete.
+    ordered = sorted(found, key=lambda name: (name.endswith(f"/{MANIFEST}"), name))
+    with progress_bar("copying", len(ordered)) as advance:
+        for done, name in enumerate(ordered, start=1):
+            target = folder / _inside(url, root, name)
+            if not target.is_file() or target.stat().st_size != found[name]:
+                with told("URL", url):
+                    content = files.cat_file(name)
+                write_bytes(target, content)
+                copied += 1
+            advance(done, None)
+    _check_manifests(folder)
+    say("%s: %d files, %d of them copied now", out, len(ordered), copied)
+    return Outcome(
+        {"folder": out, "files": len(ordered), "copied": copied},
+        f"sonoforge data audit --data {shlex.quote(out)}",
+    )
+
+
+def _fetch_studies(config: DataImportConfig, url: str, out: str) -> Outcome:
+    """Copy the objects of studies from an archive."""
+    instances, left = find_instances(url), round(config.size_limit * 1e9)
+    copied = 0
+    with progress_bar("copying", len(instances)) as advance:
+        for done, instance in enumerate(instances, start=1):
+            size = fetch_instance(instance, Path(out), left)
+            left, copied = left - size, copied + (size > 0)
+            advance(done, None)
+    say("%s: %d files, %d of them copied now", out, len(instances), copied)
+    return Outcome(
+        {"folder": out, "files": len(instances), "copied": copied},
+        f"sonoforge classify {shlex.quote(out)} --recursive",
+    )
+
+
+def _inside(url: str, root: str, name: str) -> PurePosixPath:
+    """Return a file's path in the folder, which it must not lead out of."""
+    path = PurePosixPath(name.removeprefix(root).lstrip("/"))
+    if not path.parts or ".." in path.parts or path.is_absolute():
+        raise SonoforgeError(f"{url}: found a file named {name!r}, expected paths inside the folder")
+    return path
+
+
+def _check_manifests(folder: Path) -> None:
+    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again.
+
+    Raises:
+        SonoforgeError: An image is missing or another.
+    """
+    for manifest in sorted(folder.rglob(MANIFEST)):
+        try:
+            listed = {entry["file"]: entry["sha256"] for entry in json.loads(manifest.read_bytes())["images"]}
+        except (ValueError, KeyError, TypeError):
+            continue  # of something else
+        for name, expected in listed.items():
+            path = manifest.parent / name
+            if path.parent != manifest.parent or not path.is_file():
+                raise SonoforgeError(f"{manifest}: lists {name}, which is missing; generate the images again")
+            if sha256_of(path) != expected:
+                path.unlink()
+                raise SonoforgeError(f"{path}: is not what its manifest lists, and was removed; copy it again")
+
+
+def _simulate(config: DataImportConfig, out: str) -> Outcome:
+    """Write a simulated set and print what it holds."""
+    asked = config.phantom
+    start = time.perf_counter()
+    written = write_phantom_set(out, asked.images, asked.seed, asked.size, asked.balance, asked.marks)
+    seconds = time.perf_counter() - start
+    missing = [name for name, number in written.images.items() if not number]
+    if missing:
+        log.warning("no image of class %s: raise --images or change phantom.balance", ", ".join(missing))
+    counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
+    say("%s: %d pictures (%s) of %d phantoms", out, asked.images, counts, written.groups)
+    say("%.1f s, %.0f pictures a second with writing", seconds, asked.images / seconds)
+    ceiling = None
+    if asked.balance[1] + asked.balance[2] > 0:
+        share = asked.balance[2] / (asked.balance[1] + asked.balance[2])
+        ceiling = ideal_observer_accuracy(share) if 0 < share < 1 else 1.0
+        say("an ideal reader of the descriptors tells benign from malignant in %.1f %%", 100 * ceiling)
+    result = {
+        "folder": out,
+        "images": written.images,
+        "groups": written.groups,
+        "seed": asked.seed,
+        "size": asked.size,
+        "ideal_benign_malignant_accuracy": ceiling,
+        "seconds": round(seconds, 3),
+    }
+    return Outcome(result, f"sonoforge run --data {shlex.quote(out)}")

@@ -5,7 +5,8 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 ``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
 "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
 ``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
-``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.
+``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.  With ``--reading-sheet`` and
+``--answers``, see `reading_sheet` and `reading`.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, steps
+from sonoforge.runtime.cli.options import Outcome, flatten, steps
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
@@ -29,11 +30,11 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
-from sonoforge.training.evaluation.spaces import Space, choose_space
+from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
@@ -73,7 +74,7 @@ def main(config: EvaluateConfig) -> Outcome:
     protocol = evaluation.describe(real, len(fake))
     matched: int = protocol["matched"]
     name = run_folder.slug("evaluate", Path(config.fake or config.real).resolve().name[:_LONGEST_NAME])
-    folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=False)
+    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=False)
     with run_folder.working_in(folder):
         environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
         run_folder.write_environment(folder, environment)
@@ -154,27 +155,27 @@ def _checkpoint(config: EvaluateConfig) -> Path | None:
 def _check(config: EvaluateConfig) -> None:
     check_named(config)
     if not config.fake and config.held_out:
-        raise SonoforgeError(f"--held-out: found {config.held_out} with a run alone, which held images out itself")
-    for flag, found, known in (("--metrics", config.metrics, METRICS), ("--plots", config.plots, PLOTS)):
-        for name in found:
-            if name not in known:
-                raise SonoforgeError(f"{flag}: found {name!r}, expected {', '.join(known)}{did_you_mean(name, known)}")
+        raise SonoforgeError("--held-out: a run alone has held images out itself; leave it out")
+    for name, found, known in (("metrics", config.metrics, METRICS), ("plots", config.plots, PLOTS)):
+        for one in found:
+            if one not in known:
+                raise SonoforgeError(f"{name}: found {one!r}, expected {', '.join(known)}{did_you_mean(one, known)}")
     for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
         if given and name not in config.metrics:
-            raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
+            raise SonoforgeError(f"{flag}: needs {name} among --metrics; add it, or leave {flag} out")
     if config.weights and not config.features:
-        raise SonoforgeError(f"--weights: found {config.weights} without --features; name the network that they are of")
+        raise SonoforgeError("weights: requires --features, the network that they belong to")
     if config.lpips and config.lpips not in VARIANTS and not Path(config.lpips).is_file():
         raise SonoforgeError(
-            f"--lpips: found no file {config.lpips}, expected the .safetensors file of a network, or "
-            f"{', '.join(VARIANTS)} to download it{did_you_mean(config.lpips, list(VARIANTS))}"
+            f"--lpips: no file {config.lpips}; give the .safetensors file of a network, or {', '.join(VARIANTS)} to "
+            f"download it{did_you_mean(config.lpips, list(VARIANTS))}"
         )
     if "umap" in config.plots and importlib.util.find_spec("umap") is None:
-        raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
+        raise SonoforgeError("plots: umap needs umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.reading_classes:
-        raise SonoforgeError("--reading-classes: found without --reading-sheet, expected both; add it, or leave it out")
+        raise SonoforgeError("reading_classes: requires --reading-sheet")
     if config.lpips_heads and not config.lpips:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
+        raise SonoforgeError("lpips_heads: requires --lpips")
 
 
 def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
@@ -203,8 +204,7 @@ def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | 
 def _compare(config: EvaluateConfig) -> Outcome:
     if config.real or config.fake:
         raise SonoforgeError(
-            f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "
-            "evaluate it first, then compare"
+            f"--compare: takes finished runs alone, RUN,RUN; evaluate {config.fake or config.real} first"
         )
     results = [read_result(Path(run)) for run in config.compare]
     rows = compare(results)

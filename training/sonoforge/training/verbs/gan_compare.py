@@ -22,8 +22,9 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol
 from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.spaces import open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set
@@ -71,11 +72,11 @@ def main(config: GanCompareConfig) -> Outcome:
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
     lengths = given_lengths(config.gan)
     if config.minutes is not None and lengths:
-        raise SonoforgeError(f"--minutes: found with --{lengths[0]}, expected one of them")
+        raise SonoforgeError(f"--minutes cannot be combined with gan.{lengths[0]}")
     trainings = _prepare(config, cache_folder)
     if config.minutes is None:
         trainings = [_with_milestones(training, shares) for training in trainings]
-    flags = ("--metric-features", "--metric-weights")
+    flags = ("--set metrics.features", "--set metrics.weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     protocol = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].setup.originals.name}-{config.gan.class_name or 'all'}".lower()
@@ -102,7 +103,10 @@ def main(config: GanCompareConfig) -> Outcome:
             own = training.folder_in(folder)
             own.mkdir(exist_ok=True)
             # So that a training can be evaluated and exported as any other run.
-            run_folder.write_config(own, {"data": config.data, **dataclasses.asdict(training.setup.settings)})
+            settings = dataclasses.asdict(training.setup.settings)
+            run_folder.write_config(
+                own, {"data": config.data, **{f"gan.{key}": value for key, value in settings.items()}}
+            )
             for share, step in zip(own_shares, training.setup.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", training.name, share, step)
                 checkpoint = _reach(training, own, step, interrupted)
@@ -140,9 +144,7 @@ def _name_files(folder: Path, beside: str = "") -> None:
 def _show_again(config: GanCompareConfig) -> Outcome:
     """Print the tables and draw the curves from what was measured."""
     if dataclasses.replace(config, from_tables=(), out=GanCompareConfig.out) != GanCompareConfig():
-        raise SonoforgeError(
-            "--from: found it with other settings, expected only --out with it: the tables are made from the files"
-        )
+        raise SonoforgeError("--from cannot be combined with other options than --out")
     rows = page.read_comparison([Path(name) for name in config.from_tables])
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
     _write_tables(folder, rows, [], None)
@@ -183,13 +185,13 @@ def _apart(shares: Sequence[float], steps: int) -> list[float]:
 
 def _open_lpips(config: GanCompareConfig) -> Lpips | None:
     if not {"kid", "fid"} <= set(config.metrics):
-        raise SonoforgeError(f"--metrics: found {','.join(config.metrics)}, expected kid and fid among them")
+        raise SonoforgeError(f"--metrics: found {','.join(config.metrics)}, which must include kid and fid")
     if ("lpips" in config.metrics) != bool(config.lpips):
-        raise SonoforgeError("--lpips: expected with lpips among --metrics, and only then; give both or neither")
+        raise SonoforgeError("--lpips goes with lpips among --metrics; give both or neither")
     if config.lpips:
         return open_lpips(config.lpips, config.lpips_heads or None, str(find_device(config.device)))
     if config.lpips_heads:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
+        raise SonoforgeError("lpips_heads: requires --lpips")
     return None
 
 
@@ -203,10 +205,10 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     values: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, given = text.partition("=")
-        name = key.strip().removeprefix("--").replace("-", "_")
+        name = key.strip().removeprefix("gan.").replace("-", "_")
         if not equals or name not in known or name in values:
             raise SonoforgeError(
-                f"--grid: found {text!r}, expected NAME=VALUE,VALUE,... with NAME an option of gan train, each once"
+                f"--grid: found {text!r}, expected NAME=VALUE,VALUE,... with NAME any setting gan.NAME, each once"
                 + did_you_mean(name, known).replace("_", "-")
             )
         try:

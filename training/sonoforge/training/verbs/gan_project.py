@@ -68,7 +68,7 @@ class _References(NamedTuple):
 def main(config: GanShowConfig) -> Outcome:
     """Find the nearest drawing, say how near it is, and write it with a picture and ``results.json``."""
     if config.what:
-        raise SonoforgeError("--what: found with --project, which shows one scan alone; leave one of them out")
+        raise SonoforgeError("--what cannot be combined with --project, which shows one scan")
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
     every = bool(about.classes) and not config.class_name
@@ -160,7 +160,7 @@ def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistanc
         lpips = open_lpips(config.lpips or NETWORK, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels)
     if config.lpips_heads:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
+        raise SonoforgeError("lpips_heads: requires --lpips")
     log.warning(
         "--project: distances are of PIXELS, which see speckle and brightness, not what a scan shows: no network "
         "was named, and %s is not downloaded; --lpips %s (5 MB) is a better measure",

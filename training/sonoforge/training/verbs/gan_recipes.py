@@ -1,4 +1,4 @@
-"""``sonoforge gan recipes``: the table of recipes, each number with its source."""
+"""``sonoforge settings --recipes``: the table of recipes, each number with its source."""
 
 import dataclasses
 
@@ -7,22 +7,24 @@ from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.verbs.settings import SettingsConfig
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
 from sonoforge.training.reports.terminal import as_text
-from sonoforge.training.verbs.settings.gan import GanRecipesConfig
 
 
-def main(config: GanRecipesConfig) -> Outcome:
-    """Show the table, or the sources of the named recipes, and return the same as data."""
-    chosen = {name: find_recipe(name) for name in config.recipes} or RECIPES
-    if config.recipes:
-        say("%s", as_text(*(_explain(name, recipe) for name, recipe in chosen.items())))
-    else:
+def main(config: SettingsConfig) -> Outcome:
+    """Show the table of all recipes, or the sources of the named ones, and return the same as data."""
+    everything = config.recipes == ("all",)
+    chosen = RECIPES if everything else {name: find_recipe(name) for name in config.recipes}
+    if everything:
         say("%s", as_text(_table()))
+    else:
+        say("%s", as_text(*(_explain(name, recipe) for name, recipe in chosen.items())))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
-    command = f"sonoforge gan train --recipe {first} --class malignant{' --masks' * chosen[first].draws_into_maps}"
-    return Outcome({"recipes": rows}, command if config.recipes else f"sonoforge gan recipes {first}")
+    masks = " --set gan.masks=true" * chosen[first].draws_into_maps
+    command = f"sonoforge gan train --recipe {first} --class malignant{masks}"
+    return Outcome({"recipes": rows}, f"sonoforge settings --recipes {first}" if everything else command)
 
 
 def _explain(name: str, recipe: Recipe) -> str:

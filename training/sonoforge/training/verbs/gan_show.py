@@ -95,5 +95,5 @@ def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistanc
         lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels)
     if config.lpips_heads:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
+        raise SonoforgeError("lpips_heads: requires --lpips")
     return PIXEL_DISTANCE

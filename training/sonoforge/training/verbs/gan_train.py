@@ -122,18 +122,18 @@ def main(config: GanTrainConfig) -> Outcome:
 
 
 def _by_steps(training: Training) -> run_folder.Length:
-    """Tell a shorter run by its number of steps."""
+    """Recognise a shorter run by its number of steps."""
 
     def is_shorter(config: Mapping[str, Any]) -> bool:
-        lengths = {name: config.get(name) for name in DURATIONS}
+        lengths = {name: config.get(f"gan.{name}") for name in DURATIONS}
         by_its_minutes = config.get("minutes") is not None and not any(lengths.values())
         return not by_its_minutes and training.changed(**lengths).plan.steps < training.plan.steps
 
-    return run_folder.Length(DURATIONS, is_shorter)
+    return run_folder.Length(tuple(f"gan.{name}" for name in DURATIONS), is_shorter)
 
 
 def _by_minutes(minutes: float | None) -> run_folder.Length:
-    """Tell a shorter run by its minutes."""
+    """Recognise a shorter run by its minutes."""
     return run_folder.Length(LENGTH, lambda config: (config.get("minutes") or math.inf) < (minutes or 0))
 
 
@@ -192,8 +192,8 @@ def _fit(
         chosen = {name: getattr(offer.settings, name) for name in ("preset", "image_size", "batch")} | length
         chosen["minutes"] = minutes
         log.info(
-            "in %g min on this machine: %s, %d steps; chosen but for what was given of --recipe, --preset, "
-            "--image-size and --batch", minutes, offer, chosen["steps"],
+            "in %g min on this machine: %s, %d steps (recipe, preset, image size and batch are as given, or chosen)",
+            minutes, offer, chosen["steps"],
         )  # fmt: skip
         if fabric.is_global_zero:
             write_json(kept, chosen)

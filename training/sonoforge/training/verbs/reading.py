@@ -1,4 +1,4 @@
-"""``sonoforge reading SHEET ANSWERS...``: could the readers of a reading sheet tell generated images from real ones?
+"""``sonoforge evaluate SHEET --answers FILES``: could the readers tell generated images from real ones?
 
 With ``--json``, print the run folder's ``results.json`` (`sonoforge.training.reader_study.scores.ReadingResults`),
 with its place as ``run`` and ``report``.
@@ -26,7 +26,7 @@ from sonoforge.training.reader_study.scores import (
 from sonoforge.training.reader_study.sheet import KEY, KINDS, Key, read_key
 from sonoforge.training.reports.reading import log_reading, write_report
 from sonoforge.training.reports.reading_sheet import PAGE, read_pictures
-from sonoforge.training.verbs.settings.evaluation import ReadingConfig
+from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 TABLE = "answers.csv"
 _COLUMNS = (
@@ -35,24 +35,25 @@ _COLUMNS = (
 )
 
 
-def main(config: ReadingConfig) -> Outcome:
+def main(config: EvaluateConfig) -> Outcome:
     """Check the answers against the sealed key, score them, and write the run folder."""
-    if not config.sheet or not config.answers:
-        raise SonoforgeError(
-            f"{'ANSWERS' if config.sheet else 'SHEET'} is missing, expected a folder made by sonoforge evaluate "
-            "--reading-sheet and the files that readers saved; see sonoforge reading --help"
-        )
-    sheet = Path(config.sheet)
+    if dataclasses.replace(config, real="", answers=(), out=config.out) != EvaluateConfig(out=config.out):
+        raise SonoforgeError("--answers: takes the folder of a reading sheet, and no other option but --out")
+    sheet = Path(config.real)
+    if not config.real or not sheet.is_dir():
+        raise SonoforgeError(f"REAL: {config.real or 'missing'}, expected a folder made by evaluate --reading-sheet")
     key, seal = read_key(sheet / KEY)
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
     automatic = read_readers([sheet / FOLDER], key, seal) if (sheet / FOLDER).is_dir() else []
-    folder = run_folder.open_run(Path(config.out), "reading", dataclasses.asdict(config), resume=False)
+    folder = run_folder.open_run(
+        Path(config.out), "reading", {"sheet": config.real, "answers": config.answers}, resume=False
+    )
     with run_folder.working_in(folder):
         run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
         results: ReadingResults = {
             "sheet": {
-                "run": config.sheet,
+                "run": config.real,
                 "commitment": seal,
                 "side": key.side,
                 "real": sum(entry.kind == "real" for entry in key.entries),

@@ -16,15 +16,14 @@ from pathlib import Path
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.measure import open_spaces
 from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.pictures import find_images
-from sonoforge.training.evaluation.spaces import Space
+from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
 from sonoforge.training.gan.milestones import read_own_images, seen_by_discriminator
@@ -47,7 +46,7 @@ def main(config: EvaluateConfig) -> Outcome:
     space = _open_space(config)
     pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
     sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
-    folder = run_folder.open_run(Path(config.out), "reading-sheet", dataclasses.asdict(config), resume=False)
+    folder = run_folder.open_run(Path(config.out), "reading-sheet", flatten(config), resume=False)
     with run_folder.working_in(folder):
         prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
         environment = run_folder.describe_environment(str(find_device(config.device)), config.seed, prints)
@@ -85,7 +84,7 @@ def main(config: EvaluateConfig) -> Outcome:
         for score in scores:
             say("%s", automatic_text(score))
         say("%s", NOTICE)
-    return Outcome({"run": str(folder), **results}, f"sonoforge reading {folder} answers-*.json")
+    return Outcome({"run": str(folder), **results}, f"sonoforge evaluate {folder} --answers FOLDER_OF_ANSWERS")
 
 
 def _check(config: EvaluateConfig) -> None:
@@ -94,12 +93,10 @@ def _check(config: EvaluateConfig) -> None:
     for field in dataclasses.fields(EvaluateConfig):
         unused = field.name not in _USED and not field.name.startswith("reading_")
         if unused and getattr(config, field.name) != getattr(defaults, field.name):
-            raise SonoforgeError(
-                f"--{field.name.replace('_', '-')}: found with --reading-sheet, which measures nothing; leave one out"
-            )
+            raise SonoforgeError(f"{field.name}: --reading-sheet measures nothing; leave one of them out")
     if len(set(config.reading_classes)) != len(config.reading_classes) or len(config.reading_classes) == 1:
         raise SonoforgeError(
-            f"--reading-classes: found {','.join(config.reading_classes)}, expected two or more different classes"
+            f"reading_classes: found {','.join(config.reading_classes)}, expected two or more different classes"
         )
 
 
@@ -107,8 +104,8 @@ def _open_space(config: EvaluateConfig) -> Space | None:
     """Open what the automatic reader sees with, if there is to be one."""
     if len(config.features) > 1 or (config.weights and not config.features):
         raise SonoforgeError(
-            f"--features: found {','.join(config.features) or 'none beside --weights'} with --reading-sheet, expected "
-            "the one feature space that the automatic reader sees with"
+            f"--features: found {','.join(config.features) or 'none'}, expected the one feature space of the automatic "
+            "reader with --reading-sheet"
         )
     if not config.features:
         return None
@@ -118,8 +115,8 @@ def _open_space(config: EvaluateConfig) -> Space | None:
         seen = seen_by_discriminator(gan_checkpoint.find_checkpoint(run, config.checkpoint)) if is_run(run) else ""
         if seen and seen in space.name:
             raise SonoforgeError(
-                f"--features: found {space.short_name}, through which the discriminator of {run} saw images and the "
-                "generator learned to satisfy it, expected another network for the automatic reader"
+                f"--features: the discriminator of {run} saw images through {space.short_name}, which its generator "
+                "learned to satisfy; give the automatic reader another network"
             )
     return space
 

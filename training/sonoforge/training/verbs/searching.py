@@ -1,4 +1,4 @@
-"""What ``tune`` and ``search`` have in common: images, networks, the trials of their studies, what is written."""
+"""What both searches of ``gan search`` share: images, networks, trials, table and page."""
 
 import contextlib
 import dataclasses
@@ -36,13 +36,11 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reports import search as page
 from sonoforge.training.reports.search import log_search, trial_line
 from sonoforge.training.verbs.gan_train import device_name
-from sonoforge.training.verbs.settings.gan import TrialsConfig
+from sonoforge.training.verbs.settings.gan import GanSearchConfig
 from sonoforge.training.workers.opening import open_workers
 from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 log = logging.getLogger(__name__)
-
-SECOND_HELD_OUT = 0.2  # share of the images that no trial reads
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class Planned:
 
 
 def open_images(
-    config: TrialsConfig, settings: GanSettings, *, against_training: bool = False
+    config: GanSearchConfig, settings: GanSettings, *, against_training: bool = False
 ) -> tuple[Source, Opened]:
     """Open the images and networks of a study; ``against_training`` allows for none that are held out.
 
@@ -69,21 +67,21 @@ def open_images(
         SonoforgeError: Nothing is held out; or see `source.open_source`.
     """
     if len(config.pruner or ()) > 1 and "none" in (config.pruner or ()):
-        raise SonoforgeError("--pruner: found none beside others, expected it alone")
+        raise SonoforgeError("pruner: none cannot be combined with others")
     if not settings.held_out and not against_training:
         raise SonoforgeError(
-            "--held-out: found 0, expected a share above 0: chosen on the images they were trained on, the best would "
-            "be what copies them best"
+            "held_out: found 0, expected a share above 0: chosen on its own training images, the best would be what "
+            "copies them best"
         )
     settings = dataclasses.replace(settings, metrics=METRICS)
-    apart = SECOND_HELD_OUT if config.second_held_out is None else config.second_held_out
+    apart = config.second_held_out or 0.0
     device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
     source = with_space(Source(config.data, config.storage.open(), settings, device, apart, config.groups_from))
     opened = open_source(source, settings.seed)
     return dataclasses.replace(source, fingerprint=opened.images.fingerprint), opened
 
 
-def about_search(about: page.About, config: TrialsConfig, opened: Opened, length: str = "") -> page.About:
+def about_search(about: page.About, config: GanSearchConfig, opened: Opened, length: str = "") -> page.About:
     """Complete what the verb says of a search by its images and budget.
 
     ``length`` is that of a trial in words; empty for the thousands of images it is shown.
@@ -107,7 +105,7 @@ def about_search(about: page.About, config: TrialsConfig, opened: Opened, length
 
 
 @contextlib.contextmanager
-def open_folder(verb: str, config: TrialsConfig, opened: Opened) -> Iterator[Path]:
+def open_folder(verb: str, config: GanSearchConfig, opened: Opened) -> Iterator[Path]:
     """Open the run folder, new or continued, and work in it."""
     settings = opened.settings
     name = run_folder.slug(verb, opened.images.name, settings.class_name)
@@ -176,7 +174,7 @@ class Trials:
 
 
 @contextlib.contextmanager
-def open_trials(folder: Path, config: TrialsConfig, about: page.About, studies: Sequence[Study]) -> Iterator[Trials]:
+def open_trials(folder: Path, config: GanSearchConfig, about: page.About, studies: Sequence[Study]) -> Iterator[Trials]:
     """Open the workers for the trials of all these studies that are missing, and show how far they are."""
     total = sum(study.strategy.total for study in studies)
     done = sum(len(study.ended) for study in studies)

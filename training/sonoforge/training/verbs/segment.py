@@ -49,11 +49,11 @@ from sonoforge.training.segmentation.generating import (
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.results import SetResults
 from sonoforge.training.segmentation.scoring import files_read, run_fold
 from sonoforge.training.segmentation.tables import (
     CASES,
     CaseScore,
+    SetResults,
     read_cases,
     tested_elsewhere,
     write_cases,
@@ -120,9 +120,7 @@ def _say_budget(experiment: Experiment, tasks: int) -> None:
 def _print_again(config: SegmentConfig) -> Outcome:
     """Compute the tables from the scores alone."""
     if dataclasses.replace(config, from_cases="") != SegmentConfig():
-        raise SonoforgeError(
-            "--from: found it with other settings, expected it alone: the tables are made from the file"
-        )
+        raise SonoforgeError("--from cannot be combined with other options")
     scores = read_cases(Path(config.from_cases))
     results = [
         compute_set(name, [score for score in scores if score.data == name], [])
@@ -166,7 +164,7 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
 
 
 def _read_tuned(runs: Sequence[str], recipes: Sequence[str]) -> dict[str, Values]:
-    """Return the best settings of those recipes that the runs of `tune` searched.
+    """Return the best settings of those recipes that the runs of `gan search` searched.
 
     Raises:
         SonoforgeError: A run searched none of the recipes, or two the same one.
@@ -177,8 +175,8 @@ def _read_tuned(runs: Sequence[str], recipes: Sequence[str]) -> dict[str, Values
         if not own or set(own) & set(found):
             tuned = ", ".join(best_settings(Path(run)))
             raise SonoforgeError(
-                f"--tuned: found {run} with {tuned}, expected recipes of this run ({', '.join(recipes)}), each once; "
-                "tune them with the same --preset"
+                f"tuned: found {run} with {tuned}, expected recipes of this run ({', '.join(recipes)}), each once; "
+                "search them with the same gan.preset"
             )
         found |= own
     return found
@@ -203,7 +201,7 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
     features = config.metric_features
     if config.recipes and not features:
         sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
-        features = "bundle" if phantom else choose_space(sample, images.name, "--metric-features")
+        features = "bundle" if phantom else choose_space(sample, images.name, "--set metrics.features")
     experiment = dataclasses.replace(config, metric_features=features)
     check_recipes(experiment)
     refuse_seen_by_start(config.generator.start_from, images.cache, source.cache)

@@ -26,12 +26,11 @@ from sonoforge.training.crossval.folds import predictions_of
 from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
-from sonoforge.training.data.splits import make_plan
+from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import interval_text
@@ -119,14 +118,14 @@ def main(config: TrainConfig) -> Outcome:
 
 
 def _length(options: ClassifierOptions) -> run_folder.Length:
-    """Tell a shorter run by its epochs, where some are asked for."""
+    """Recognise a shorter run by its epochs, where some are asked for."""
 
     def is_shorter(config: Mapping[str, Any]) -> bool:
         return options.epochs is not None and (
-            replace(options, epochs=config.get("epochs")).settings().epochs < options.epochs
+            replace(options, epochs=config.get("classifier.epochs")).settings().epochs < options.epochs
         )
 
-    return run_folder.Length(("epochs",), is_shorter)
+    return run_folder.Length(("classifier.epochs",), is_shorter)
 
 
 def _check_longer(folder: Path, arm: Arm, settings: ClassifierSettings) -> None:

@@ -1,6 +1,6 @@
-"""The workers that a verb's settings ask for: this process, several of this machine, or a cluster.
+"""The workers that a verb's settings ask for: this process, several processes, or a cluster.
 
-A process that is killed costs its own task alone, which is done again.
+A killed process costs only its own task, which is done again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Workers]:
-    """Make workers for several calls of `Workers.run`, no more than tasks are left.
+    """Open at most ``most`` workers for several calls of `Workers.run`.
 
-    An error waits for the tasks that are under way; an interruption ends them in the middle, as a kill does.
+    An error waits for running tasks; an interruption kills them.
 
     Raises:
         SonoforgeError: There is no such cluster, or Ray is not installed.
@@ -59,7 +59,7 @@ def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
 
 
 class ThisProcess(Workers):
-    """The one worker of a serial run."""
+    """The single worker of a serial run."""
 
     slots = 1
 
@@ -69,7 +69,7 @@ class ThisProcess(Workers):
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
-        """Do one task after the other; see `Workers`."""
+        """Do one task after the other, see `Workers`."""
         with one_thread():
             for task in tasks:
                 if task is None:
@@ -78,24 +78,21 @@ class ThisProcess(Workers):
 
 
 class Processes(Workers):
-    """Processes, each started when it is first needed.
-
-    Each has a pool of its own: the standard library gives a pool up when one of its processes dies.
-    """
+    """Processes, each started when first needed, in a pool of its own: a pool breaks when one of its processes dies."""
 
     def __init__(self, jobs: int, device: str) -> None:
         self.slots, self.device = jobs, device
         self._pools = [_pool() for _ in range(jobs)]
 
     def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Start all processes; see `workers.Workers`."""
+        """Start all processes, see `workers.Workers`."""
         for pool in self._pools:
             pool.submit(function, argument)
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
-        """Do the tasks side by side; see `workers.Workers`."""
+        """Do the tasks side by side, see `workers.Workers`."""
         new, again = iter(tasks), deque[tuple[Task, int]]()
         free = list(range(self.slots))
         running: dict[Future[Result], tuple[Task, int, int]] = {}
@@ -127,7 +124,7 @@ class Processes(Workers):
             return self._pools[slot].submit(function, task)
 
     def close(self) -> None:
-        """Drop what has not started, and wait for the rest."""
+        """Drop tasks that have not started, and wait for the others."""
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in self._pools:
@@ -141,14 +138,14 @@ def _pool() -> ProcessPoolExecutor:
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    # A terminal or a scheduler may signal the whole group; the parent answers for all, and ends its workers.
+    # A terminal or scheduler may signal the whole group; the parent handles it, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
-    """End this process when its parent is gone, killed included, so that no orphan writes into a resumed run."""
+    """End this process when its parent has ended or was killed, so that no orphan writes into a resumed run."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,8 +1,8 @@
-"""Workers on a Ray cluster: ``local``, started here for the run and closed to the network, or one that exists.
+"""Workers on a Ray cluster: ``local``, started here for the run and closed to the network, or an existing one.
 
-Where a machine sees the run folder, its tasks work in it, as processes of this machine do.  Elsewhere a task works in a
-temporary folder: what it reads there is sent along, what it writes comes back and is written here.  A data set never
-travels: each machine reads it under the same path, and the check of the split plan refuses other images.
+On machines that see the run folder, tasks work in it.  Elsewhere they work in a temporary folder: the files that they
+read are sent along, and those that they write are sent back.  Data sets never travel: each machine reads them under the
+same path, and the check of the split plan refuses other images.
 """
 
 from __future__ import annotations
@@ -39,29 +39,25 @@ from sonoforge.training.workers.workers import Reads, Result, Task, Workers, Wor
 log = logging.getLogger(__name__)
 
 LOCAL = "local"
-_UNSEEN = b""  # answer of a machine that does not see the run folder and was sent no files
+_UNSEEN = b""  # from a machine that does not see the run folder and was sent no files
 _STORE_BYTES = 256_000_000  # of a cluster started here, whose tasks work in the run folder and send little
 _KNOCK_SECONDS = 10.0
 _SMALLEST_SHARE = 1e-4  # of a GPU: Ray counts in these
-# Ray reads these when it is first imported.  No reports to its makers, none of its lines on our stdout.
+# Read by Ray at its first import: no reports to its makers, nothing on our stdout.
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
-# Listen to this machine alone, as Ray does by itself on Windows and macOS.
+# Listen to this machine alone, as Ray does by default on Windows and macOS.
 _CLOSED = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_TOKEN = secrets.token_hex(32)  # that a cluster of this process asks of all; Ray would keep one in the user's home
-_AS_PROCESSES = {"RAY_worker_niceness": "0"}  # not behind all else on this machine, as Ray's workers are by default
+_TOKEN = secrets.token_hex(32)  # of a local cluster; Ray would keep one in the user's home
+_AS_PROCESSES = {"RAY_worker_niceness": "0"}  # Ray's workers have a low priority by default
 
 
 def check_cluster(cluster: str, device: str) -> None:
-    """Refuse what cannot be before anything is computed.
-
-    Raises:
-        SonoforgeError: Ray is not installed, or one GPU is named.
-    """
+    """Refuse a cluster without Ray installed, or with a single GPU named, before anything is computed."""
     if not cluster:
         return
     if ":" in device:
         raise SonoforgeError(
-            f"--device: found {device} with --cluster, expected auto, cpu or cuda: Ray assigns the GPUs"
+            f"--device: {device} cannot be combined with --cluster, where Ray assigns the GPUs; give auto, cpu or cuda"
         )
     if importlib.util.find_spec("ray") is None:
         raise SonoforgeError(f"--cluster {cluster}: ray is not installed; pip install 'sonoforge[cluster]'")
@@ -69,10 +65,10 @@ def check_cluster(cluster: str, device: str) -> None:
 
 @contextlib.contextmanager
 def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Cluster]:
-    """Start a cluster here or join one, and leave it at the end with all of its tasks; see `opening.open_workers`.
+    """Start a cluster here or join one, and leave it at the end with its tasks, see `opening.open_workers`.
 
     Raises:
-        SonoforgeError: Ray does not start, does not answer, or has no GPU where one is asked for.
+        SonoforgeError: Ray does not start or answer, or has no GPU where one is asked for.
     """
     check_cluster(settings.cluster, settings.device)
     local = settings.cluster == LOCAL
@@ -91,12 +87,12 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         except Exception as error:
             remedy = "give TMPDIR a short path" if local else "start it, or give its token (RAY_AUTH_MODE=token)"
             raise SonoforgeError(
-                f"--cluster {settings.cluster}: found no Ray to work with ({reason(error)}); {remedy}"
+                f"--cluster {settings.cluster}: Ray is not available ({reason(error)}); {remedy}"
             ) from error
         cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
         if not cores or (settings.device == "cuda" and not gpus):
-            missing = f"GPU, expected one for --device {settings.device}" if cores else "CPU core, expected some"
-            raise SonoforgeError(f"--cluster {settings.cluster}: found no {missing}")
+            missing = f"GPU, which --device {settings.device} requires" if cores else "CPU core"
+            raise SonoforgeError(f"--cluster {settings.cluster}: it has no {missing}")
         device = "cpu" if settings.device == "cpu" or not gpus else "cuda"
         jobs = settings.jobs or (gpus if device == "cuda" else most)
         machines = len([node for node in ray.nodes() if node["Alive"]])
@@ -110,11 +106,7 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
 
 
 def _knock(address: str) -> None:
-    """Try whether anybody listens at HOST:PORT: Ray would try for a quarter of an hour.
-
-    Raises:
-        OSError: Nobody does.
-    """
+    """Check that something listens at HOST:PORT, or raise OSError; Ray would try for a quarter of an hour."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
@@ -137,7 +129,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep this program's answer to SIGTERM, which Ray would replace."""
+    """Keep this program's handler of SIGTERM, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -151,8 +143,8 @@ def _own_sigterm() -> Iterator[None]:
 def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitStack) -> dict[str, Any]:
     device = find_device(settings.device)
     base = Path(tempfile.gettempdir())
-    leftovers.remove_leftovers(base)  # those of killed processes
-    folder = leftovers.temporary_name(base / "ray")  # short, as the names of sockets in it have to be
+    leftovers.remove_leftovers(base)  # of killed processes
+    folder = leftovers.temporary_name(base / "ray")  # short, for the names of sockets in it
     stack.enter_context(leftovers.new_folder(folder))
     folder.chmod(0o700)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -168,7 +160,7 @@ def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitSt
 
 
 def _gpu_share(jobs: int, gpus: int) -> float:
-    """Return the share of a GPU that each of so many tasks at a time asks for."""
+    """Return the share of a GPU for each of so many parallel tasks."""
     return math.floor(1 / math.ceil(jobs / gpus) / _SMALLEST_SHARE) * _SMALLEST_SHARE
 
 
@@ -177,16 +169,16 @@ class Home:
     """Where tasks come from."""
 
     folder: Path  # the run folder
-    seen: Path  # a file in it of a name that no other folder has: who sees it sees the run folder
-    directory: Path  # that relative paths start from
+    seen: Path  # a file in it with a unique name: machines that see it see the run folder
+    directory: Path  # of relative paths
     versions: Mapping[str, str]  # of the packages that results depend on
 
 
 class _Packed(NamedTuple):
-    """A task, and where it stands in Ray's store."""
+    """A task, and its place in Ray's store."""
 
     task: Any
-    work: Any  # reference to the function and a list of tasks, packed
+    work: Any  # reference to the packed function and list of tasks
     place: int  # in that list
 
 
@@ -199,13 +191,13 @@ class Cluster(Workers):
         self.slots, self.device = slots, device
         self._home = home
         self._sends = False  # whether some machine does not see the run folder
-        # Deaths are counted here, so that they are told and end somewhere.
+        # Deaths are counted and reported here, so Ray must not retry.
         self._do = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(do_task)
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
-        """Do the tasks on the cluster; see `workers.Workers`."""
+        """Do the tasks on the cluster, see `workers.Workers`."""
         import ray  # noqa: PLC0415 - an extra
         from ray import exceptions  # noqa: PLC0415
 
@@ -250,7 +242,7 @@ class Cluster(Workers):
                 yield result
 
     def _pack(self, function: Callable[[Task], object], tasks: Iterable[Task | None]) -> Iterator[_Packed | None]:
-        """Put tasks into Ray's store: those that are all known in one piece, in which what they share stands once."""
+        """Put tasks into Ray's store; a sequence of them in one piece, so that shared objects are stored once."""
         import ray  # noqa: PLC0415 - an extra
 
         if isinstance(tasks, Sequence):
@@ -261,7 +253,7 @@ class Cluster(Workers):
             yield None if task is None else _Packed(task, ray.put(pack((function, [task]), self._home.folder)), 0)
 
     def _send(self, paths: Sequence[Path], sent: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-        """Put files into Ray's store, each path once, and return where they are by their path in the run folder."""
+        """Put files into Ray's store, each path once; return their references by path in the run folder."""
         import ray  # noqa: PLC0415 - an extra
 
         for path in paths:
@@ -272,12 +264,12 @@ class Cluster(Workers):
 
 
 def do_task(work: bytes, index: int, home: Home, files: Mapping[str, Any] | None) -> bytes:
-    """Do one task where Ray has put it, of all that are packed in ``work``.
+    """Do one of the tasks packed in ``work``, on the machine that Ray chose.
 
-    ``files`` are what it reads from the run folder, by path; None if nothing was sent, as all machines may see it.
+    ``files`` are those that it reads from the run folder, by path; None if nothing was sent.
 
     Returns:
-        The result and the files that it wrote outside the run folder, packed; `_UNSEEN` if files must be sent.
+        The result and the files written outside the run folder, packed; `_UNSEEN` if files must be sent.
 
     Raises:
         SonoforgeError: Other versions are installed here.
@@ -289,7 +281,7 @@ def do_task(work: bytes, index: int, home: Home, files: Mapping[str, Any] | None
     ]
     if wrong:
         raise SonoforgeError(
-            f"{socket.gethostname()}: found {'; '.join(wrong)}; install the same on each machine of the cluster"
+            f"{socket.gethostname()}: {'; '.join(wrong)}; install the same versions on each machine of the cluster"
         )
     torch.set_num_threads(1)
     with contextlib.suppress(OSError):

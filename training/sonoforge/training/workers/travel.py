@@ -1,7 +1,7 @@
-"""What a task takes along to a machine that does not see the run folder, and what comes back from there.
+"""Tasks, results and files on their way to and from machines that do not see the run folder.
 
-Paths inside the run folder are packed relative to it, so that tasks and results mean the same in the folder that stands
-in for it elsewhere.  The folder of decoded images becomes that machine's own.
+Paths inside the run folder are packed relative to it, and unpacked in the folder that replaces it elsewhere.  The
+folder of decoded images becomes that machine's own.
 """
 
 import io
@@ -43,35 +43,35 @@ class _Unpacker(pickle.Unpickler):
         kind, path, choice = pid
         if kind == _RUN:
             return self._run / path
-        return Path(path) if Path(path).is_dir() else CacheSettings(cache=choice).open()
+        return Path(path) if Path(path).is_dir() else CacheSettings(choice).open()
 
 
 def pack(value: Any, run: Path) -> bytes:
-    """Pickle a value whose paths may lie in the run folder, which is given as an absolute path."""
+    """Pickle a value with paths in the run folder (an absolute path)."""
     file = io.BytesIO()
     _Packer(file, run).dump(value)
     return file.getvalue()
 
 
 def unpack(data: bytes, run: Path) -> Any:
-    """Return what `pack` packed, with the paths of the run folder in this one.
+    """Unpickle what `pack` packed, with its paths in this run folder.
 
-    Only for what this run's own processes send each other: a pickle runs code.
+    Only for data from this run's own processes: a pickle runs code.
     """
     return _Unpacker(io.BytesIO(data), run).load()
 
 
 def read_files(run: Path, paths: Iterable[Path]) -> dict[str, bytes]:
-    """Read files, and all files of folders, by their path in the run folder; what is missing is left out."""
+    """Read files, and all files of folders, by path in the run folder; missing ones are left out."""
     found = [path for given in paths for path in ((given,) if given.is_file() else sorted(given.rglob("*")))]
     names = [path.relative_to(run) for path in found if path.is_file()]
     return {name.as_posix(): (run / name).read_bytes() for name in names if not any(map(is_unfinished, name.parts))}
 
 
 def write_files(run: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a run folder: what is new as whole folders, so that a kill leaves no part of a checkpoint.
+    """Write files into a run folder; new folders appear whole, so that a kill leaves no part of a checkpoint.
 
-    Lines of the log are added to it.  That a training is finished is written last.
+    The log is appended to, and the results of a finished training are written last.
 
     Raises:
         SonoforgeError: A path leads out of the folder, or a file cannot be written.
@@ -81,7 +81,7 @@ def write_files(run: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
-            raise SonoforgeError(f"{name}: found outside the run folder, expected a path in it")
+            raise SonoforgeError(f"{name}: is outside the run folder")
         new = next((parent for parent in list(path.parents)[-2::-1] if not (run / parent).is_dir()), None)
         if new is None:
             alone[path] = content

@@ -1,7 +1,7 @@
-"""The one seam through which independent tasks are submitted and their results collected, wherever they run.
+"""The interface to workers, which run independent tasks in this process, in others or on a cluster.
 
-A task computes with one thread, whatever the number of workers, so its result does not depend on it.  Its files lie in
-the run folder.  The task of a worker that dies is done again; an error that a task raises is raised here.
+A task computes with one thread, so its result does not depend on the number of workers.  Its files lie in the run
+folder.  The task of a worker that dies is done again; an error in a task is raised here.
 """
 
 import os
@@ -18,23 +18,23 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_JOBS = 16
-"""Each process holds its own network and optimiser; more rarely pay for ten folds."""
+"""More processes, each with its own network and optimiser, rarely pay for ten folds."""
 MOST_DEATHS = 3
-"""Workers that may die over one task before it is given up: the cause is the task itself, or a lack of memory."""
+"""Workers that may die over one task before it is given up: the task itself must be the cause."""
 
-# The files and folders of the run folder that a task reads; on a machine that cannot see them, they are sent along.
 Reads = Callable[[Any], Sequence[Path]]
+"""Files and folders of the run folder that a task reads; they are sent to machines that cannot see them."""
 
 
 class Workers(Protocol):
-    """Those who do tasks."""
+    """Workers that do tasks."""
 
-    slots: int  # tasks that are done at a time
-    device: str  # that a task computes on, see `devices.find_device`
+    slots: int  # parallel tasks
+    device: str  # of a task, see `devices.find_device`
 
     def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Let each worker that is already there call a module-level function, before there is a task."""
-        del function, argument  # nothing is won by it in this process, nor on a cluster, which starts its workers later
+        """Let each worker process call a module-level function, before there is a task."""
+        del function, argument  # no use in this process, nor on a cluster, which starts its workers later
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
@@ -42,29 +42,29 @@ class Workers(Protocol):
         """Do the tasks and yield their results as they come, in any order.
 
         Args:
-            function: A module-level function; other processes must be able to import it.
-            tasks: Its arguments; for other processes, they and the results must be picklable.  Each is taken when a
-                worker is free for it, after the results so far have been used: so a generator can make the next task
-                of these.  None in place of one: there is nothing to do until the next result, so ask again then.
+            function: A module-level function that other processes can import.
+            tasks: Its arguments; they and the results must be picklable.  Each is taken when a worker is free, after
+                the results so far have been used, so a generator can base the next task on them.  None instead of a
+                task means that there is none before the next result.
             reads: What a task reads from the run folder; None: nothing.
 
         Raises:
             Exception: Whatever a task raises; tasks that have not started are dropped.
-            SonoforgeError: Over one task, `MOST_DEATHS` workers died.
+            SonoforgeError: `MOST_DEATHS` workers died over one task.
         """
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Which workers are wanted."""
+    """The workers that a user asks for."""
 
     device: str
-    jobs: int | None = None  # tasks at a time; None: see `default_jobs`, on a cluster as many as fit
-    cluster: str = ""  # empty: this machine's processes; `local` or an address: see `ray_cluster`
+    jobs: int | None = None  # parallel tasks; None: `default_jobs`, on a cluster as many as fit
+    cluster: str = ""  # empty: processes of this machine; `local` or an address: see `ray_cluster`
 
 
 def default_jobs(device: torch.device) -> int:
-    """One process on a GPU, which runs one task at a time anyway; one a core on a CPU."""
+    """Return one process for a GPU, which runs one task at a time anyway; one for each core of a CPU."""
     if device.type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -72,14 +72,10 @@ def default_jobs(device: torch.device) -> int:
 
 
 def died_again(deaths: int, error: Exception) -> int:
-    """Count one more death of a worker over a task.
-
-    Raises:
-        SonoforgeError: With this one they are too many.
-    """
+    """Count one more death of a worker over a task; SonoforgeError if there are too many."""
     if deaths + 1 < MOST_DEATHS:
         return deaths + 1
     raise SonoforgeError(
         f"{deaths + 1} workers died over one task, most likely for lack of memory (see the system's log); free some, "
-        "or let fewer tasks run at a time, and give --resume: finished tasks are kept"
+        "or run fewer tasks at a time, and give --resume: finished tasks are kept"
     ) from error

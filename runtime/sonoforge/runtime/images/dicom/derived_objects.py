@@ -1,7 +1,12 @@
-"""What an object that is derived from a scan takes from it: the patient, the study, and UIDs that follow from both.
+"""DICOM objects derived from a scan and its answer, for the archive: a structured report, and a picture.
 
-An archive files what it is sent by its patient, so this is the one place where the patient's elements are read: they go
-from the scan into the derived object as they stand, and nowhere else.
+The report's content is a measurement report (PS3.16, TID 1500) with one group of measurements and evaluations (TID
+1501) that refers to the image; the object is a Comprehensive SR (PS3.3, A.35.3), marked complete, preliminary and
+unverified, as no person has looked at it.  The picture is that of ``classify --overlay``, as a Secondary Capture
+(PS3.3, A.8.1).  Both go into the scan's study, in series of their own.
+
+An archive files by patient, so this is the one place where the patient's elements are read: they go from the scan into
+the derived object unchanged, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import json
 import re
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,22 +25,32 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.header import INSTALL, import_pydicom, one_line
 from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
+    from PIL import Image
     from pydicom.dataset import Dataset
+    from pydicom.sr.coding import Code
 
-MOST_LETTERS = 64
-"""Of a long string and of a code's meaning (PS3.5, 6.2)."""
-_NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # other every time, or no part of what is reported
+SCHEME = "99SONOFORGE"
+"""Designator of private codes, for what the standard has no code for; 99 is for private schemes (PS3.16, 8)."""
+
+_MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
+_NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # differ each time, or are not reported
 # Of patient and study (type 2: PS3.3, C.7.1.1 and C.7.2.1): they may be empty but not missing, and some machines leave
 # them out.
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
 )
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_COPIED_TO_PICTURE = ("PatientOrientation", "Laterality", "ImageLaterality", "BodyPartExamined", "InstanceNumber")
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64  # PS3.5, 9.1
+_REPORT_SERIES, _PICTURE_SERIES = 9000, 9001  # numbers beyond those that a machine reaches in one study
+# SNOMED CT, PS3.16, CID 222 and the like; other classes get a private code that carries their name.
+_SNOMED = {"normal": "17621005", "benign": "30807003", "malignant": "21594007"}
+_YES_NO = {True: ("373066001", "Yes"), False: ("373067005", "No")}
 
 
 class Identity(NamedTuple):
@@ -47,44 +63,41 @@ class Identity(NamedTuple):
 
 
 def identify(source: Path | bytes, name: str) -> Identity:
-    """Return the UIDs of an object, a file or its bytes, and read nothing else of it; ``name`` is for messages.
+    """Return the UIDs of an object, a file or its bytes, and read nothing else; ``name`` is for messages.
 
     Raises:
-        ImageError: It is no DICOM, or lacks one, or one is no UID.
+        ImageError: It is not DICOM, or a UID is missing or invalid.
     """
     import_pydicom(name)
     with one_line(name):
         from pydicom import dcmread  # noqa: PLC0415 - an extra
 
         stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        found = dcmread(stream, stop_before_pixels=True, specific_tags=[*_NEEDED])
-        uids = [str(found.get(tag) or "") for tag in _NEEDED]
-    for tag, uid in zip(_NEEDED, uids, strict=True):
-        if not is_uid(uid):
-            raise ImageError(
-                "unsupported",
-                f"{name}: found {'no valid' if uid else 'no'} {tag}, without which no archive can file a report",
-            )
+        found = dcmread(stream, stop_before_pixels=True, specific_tags=[*_UIDS])
+        uids = [str(found.get(tag) or "") for tag in _UIDS]
+    for tag, own in zip(_UIDS, uids, strict=True):
+        if not is_uid(own):
+            problem = "has no valid" if own else "has no"
+            raise ImageError("unsupported", f"{name}: {problem} {tag}, so no archive can file a report on it")
     return Identity(*uids)
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text is a UID, and so leads nowhere else where it names a file."""
+    """Whether a text is a UID, and so is safe as the name of a file."""
     return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
-class Scan(NamedTuple):
-    """A scan that an object is derived from."""
+def uid(kind: str, of: str) -> str:
+    """Return a UID from a hash, under the root for UUIDs (PS3.5, B.2)."""
+    digest = hashlib.sha256(f"sonoforge {kind} {of}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
-    header: Dataset  # all but its pixels
-    identity: str  # of the scan and its answer, for `uid`
 
-
-def read_scan(path: str, entry: dict[str, Any]) -> Scan:
-    """Read what is derived from of one DICOM file and its answer.
+def _read_scan(path: str, entry: dict[str, Any]) -> tuple[Dataset, str]:
+    """Return a scan's header, and a text that identifies the scan and its answer, from which UIDs follow.
 
     Raises:
-        ImageError: The file cannot be read any more, or does not say which study and series it belongs to.
+        ImageError: The file can no longer be read, or a UID is missing.
         SonoforgeError: highdicom is not installed.
     """
     import_pydicom(path)
@@ -94,32 +107,187 @@ def read_scan(path: str, entry: dict[str, Any]) -> Scan:
         raise SonoforgeError(f"reports and pictures for an archive need highdicom: {INSTALL}") from None
     from pydicom import dcmread  # noqa: PLC0415 - an extra
 
-    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # they quote the patient's name
-    uids = identify(Path(path), path)
+    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # its warnings quote the patient's name
+    instance = identify(Path(path), path).instance
     with one_line(path):
         header = dcmread(path, stop_before_pixels=True)
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
     answer = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_ANSWER}
-    return Scan(header, f"{uids.instance} {json.dumps(answer, sort_keys=True)}")
+    return header, f"{instance} {json.dumps(answer, sort_keys=True)}"
 
 
-def uid(kind: str, of: str) -> str:
-    """Return a UID from a hash, under the root for UUIDs (PS3.5, B.2)."""
-    digest = hashlib.sha256(f"sonoforge {kind} {of}".encode()).digest()
-    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
+def _model_of(entry: dict[str, Any]) -> str:
+    return f"{entry['model']['name']} {entry['model']['version']}"[:_MOST_LETTERS]
 
 
-def model_of(entry: dict[str, Any]) -> str:
-    """Return name and version of the network that answered."""
-    return f"{entry['model']['name']} {entry['model']['version']}"[:MOST_LETTERS]
-
-
-def write(target: Path, derived: Dataset, path: str) -> Path:
-    """Write an object that is derived from the file at ``path``, whole or not at all."""
+def _write(target: Path, derived: Dataset, path: str) -> Path:
     stream = io.BytesIO()
     with one_line(path):
         derived.save_as(stream, enforce_file_format=True)
     atomic.write_bytes(target, stream.getvalue())
     return target
+
+
+# ---- the picture
+
+
+def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable[[], Image.Image]) -> Path:
+    """Write the picture of the answer for one DICOM file into a folder, whole or not at all; return its path.
+
+    It is named by its SOP Instance UID, which follows from the image and the answer; an existing one is not drawn
+    again.  The pictures of one study and one network are one series.
+
+    Args:
+        folder: Where to write it.
+        path: The scan, or a clip.
+        entry: Its answer.
+        draw: Draws the picture, RGB.
+
+    Raises:
+        ImageError: The file can no longer be read, or does not say which study and series it belongs to.
+        SonoforgeError: highdicom is not installed, or the object cannot be written.
+    """
+    header, identity = _read_scan(path, entry)
+    instance = uid("capture", identity)
+    target = folder / f"{instance}.dcm"
+    if target.exists():
+        return target
+    picture = draw()
+    with one_line(path):
+        import numpy as np  # noqa: PLC0415 - the other functions do without
+        from highdicom.sc import SCImage  # noqa: PLC0415 - an extra
+        from pydicom.dataset import Dataset as Item  # noqa: PLC0415 - an extra
+        from pydicom.uid import ExplicitVRLittleEndian  # noqa: PLC0415 - an extra
+
+        capture: Dataset = SCImage.from_ref_dataset(
+            header,
+            pixel_array=np.asarray(picture.convert("RGB")),
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            patient_orientation=("L", "P"),  # required here, removed below: unknown for most ultrasound
+            series_instance_uid=uid("captures", f"{header.StudyInstanceUID} {entry['model']['sha256']}"),
+            series_number=_PICTURE_SERIES,
+            sop_instance_uid=instance,
+            instance_number=1,
+            manufacturer="sonoforge",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+        )
+        capture.PatientOrientation = capture.Laterality = None
+        for name in _COPIED_TO_PICTURE:
+            if header.get(name) is not None:
+                capture[name] = header[name]
+        if "ImageLaterality" in capture:  # only one of the two is allowed
+            del capture.Laterality
+        capture.Modality, capture.ConversionType = "OT", "WSD"
+        capture.ImageType = ["DERIVED", "SECONDARY"]
+        capture.SeriesDescription = f"sonoforge: {NOTICE}"[:_MOST_LETTERS]
+        capture.DerivationDescription = (
+            f"A network's heat map and answer drawn over a scan: {_model_of(entry)}. {NOTICE}"
+        )
+        capture.SoftwareVersions = _model_of(entry)
+        source = Item()
+        source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        if "clip" in entry:
+            source.ReferencedFrameNumber = entry["clip"]["best_frame"]
+        capture.SourceImageSequence = [source]
+    return _write(target, capture, path)
+
+
+# ---- the structured report
+
+
+def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
+    """Write the answer for one DICOM file as a structured report into a folder, whole or not at all; return its path.
+
+    The report is named by its SOP Instance UID, which follows from the image and the answer: the same answer for the
+    same image is the same report, which is not written again and is filed by an archive once.
+
+    Raises:
+        ImageError: The file can no longer be read, or does not say which study and series it belongs to.
+        SonoforgeError: highdicom is not installed, or the report cannot be written.
+    """
+    scan, identity = _read_scan(path, entry)
+    from highdicom.sr import ComprehensiveSR  # noqa: PLC0415 - an extra
+
+    with one_line(path):
+        report: Dataset = ComprehensiveSR(
+            evidence=[scan],
+            content=_content(scan, entry, identity),
+            series_instance_uid=uid("series", identity),
+            series_number=_REPORT_SERIES,
+            sop_instance_uid=uid("report", identity),
+            instance_number=1,
+            manufacturer="sonoforge",
+            is_complete=True,
+            series_description=f"sonoforge: {NOTICE}"[:_MOST_LETTERS],
+        )
+        report.SoftwareVersions = _model_of(entry)
+    target = folder / f"{report.SOPInstanceUID}.dcm"
+    return target if target.exists() else _write(target, report, path)
+
+
+def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
+    """Build the content tree, TID 1500."""
+    from highdicom import sr  # noqa: PLC0415 - an extra
+    from pydicom.sr.codedict import codes  # noqa: PLC0415 - an extra
+    from pydicom.sr.coding import Code  # noqa: PLC0415 - an extra
+
+    def private(value: str, meaning: str) -> Code:
+        return Code(value, SCHEME, meaning[:_MOST_LETTERS])
+
+    yes_no = {answer: Code(value, "SCT", meaning) for answer, (value, meaning) in _YES_NO.items()}
+    classes = {
+        name: Code(_SNOMED[name], "SCT", name.capitalize()) if name in _SNOMED else private(f"CLASS-{index}", name)
+        for index, name in enumerate(entry["probabilities"], start=1)
+    }
+    evaluations = [
+        (private("VERDICT", "How the answer is to be taken"), private(entry["verdict"], entry["verdict"].capitalize())),
+        (private("LABEL", "Most probable class"), classes.get(entry["label"], private("UNCERTAIN", "No label given"))),
+        *(
+            (private(f"QUESTION-{index}", f"Beyond the operating point of {name}"), yes_no[found["positive"]])
+            for index, (name, found) in enumerate(entry["findings"].items(), start=1)
+        ),
+        *((private("SET", "Class that cannot be ruled out"), classes[name]) for name in entry["set"]),
+        (private("KNOWN", "Like the images of the training"), yes_no[entry["trust"]["in_distribution"]]),
+        *(
+            (private("QUALITY", "Quality outside the training's range"), private(name, name))
+            for name in entry["quality"]["flags"]
+        ),
+    ]
+    frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=uid("finding", identity), identifier="classification"),
+        algorithm_id=sr.AlgorithmIdentification(
+            name=entry["model"]["name"],
+            version=entry["model"]["version"],
+            parameters=[NOTICE, f"sha256 of the network: {entry['model']['sha256']}"],
+        ),
+        measurements=[
+            sr.Measurement(
+                name=private(f"PROBABILITY-{index}", f"Probability of {name}"),
+                value=entry["probabilities"][name],
+                unit=codes.UCUM.NoUnits,
+            )
+            for index, name in enumerate(classes, start=1)
+        ],
+        qualitative_evaluations=[sr.QualitativeEvaluation(name, value) for name, value in evaluations],
+        source_images=[sr.SourceImageForMeasurementGroup(scan.SOPClassUID, scan.SOPInstanceUID, frames)],
+    )
+    model = _model_of(entry)
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid("device", model), name="sonoforge", manufacturer_name="sonoforge", model_name=model
+    )
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device, observer_identifying_attributes=device
+            )
+        ),
+        procedure_reported=private("PROCEDURE", "Image classification"),
+        imaging_measurements=[group],
+        title=codes.DCM.ImagingMeasurementReport,
+        referenced_images=[scan],
+    )[0]

@@ -1,8 +1,7 @@
-"""Where in a DICOM picture the scan lies, how large its pixels are, and which pictures a DICOMDIR names.
+"""Where the scan lies in a DICOM picture, how large its pixels are, and which pictures a DICOMDIR names.
 
-A DICOMDIR lists the files of a disc or a folder (PS3.3, annex F; PS3.10, section 8).
-
-Whatever is wrong with it becomes one `ImageError`.
+A DICOMDIR lists the files of a disc or a folder (PS3.3, annex F; PS3.10, section 8).  Any fault in a file becomes one
+`ImageError`.
 """
 
 from __future__ import annotations
@@ -24,36 +23,32 @@ from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MIN_SIDE, Image
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-MAX_DIRECTORY_BYTES = 200_000_000
-
-MOST_MM = 1e3
-"""No pixel is larger."""
-
 INSTALL = "pip install 'sonoforge[dicom]'"
+MOST_MM = 1e3  # no pixel is larger
+_MAX_DIRECTORY_BYTES = 200_000_000
 
 # DICOM PS3.3, C.8.5.5.1.1 (2D), C.8.5.5.1.2 (tissue) and C.8.5.5.1.15 (cm).
 _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
 
 # Parts of a file's name hold eight capital letters, digits and underscores (PS3.10, section 8.5); other characters,
-# which discs do have, are taken too, but nothing that leads anywhere else.
+# which real discs use, are accepted too, except those that lead elsewhere.
 _PART = re.compile(r"[^/\\:\x00-\x1f]{1,255}")
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no regular file of a sensible size; a pipe or a device is never opened."""
+    """Refuse anything but a regular file of a sensible size; a pipe or a device is never opened."""
     status = os.stat(path)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError("unreadable", f"{path}: found a folder, pipe or device, expected a DICOM file")
+        raise ImageError("unreadable", f"{path}: is a folder, pipe or device, not a DICOM file")
     if status.st_size > MAX_CLIP_FILE_BYTES:
         raise ImageError(
             "too_large",
-            f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; "
-            "cut the clip",
+            f"{path}: {status.st_size / 1e6:.0f} MB, more than {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; cut the clip",
         )
 
 
 def import_pydicom(path: Path | str) -> None:
-    """Import pydicom and silence it: its warnings and log lines quote values of the file."""
+    """Import pydicom and silence it: its warnings and log lines quote values from the file."""
     try:
         import pydicom.config  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
@@ -65,21 +60,21 @@ def import_pydicom(path: Path | str) -> None:
 
 @contextlib.contextmanager
 def one_line(path: Path | str) -> Iterator[None]:
-    """Turn whatever pydicom or a decoder raises into an `ImageError` that quotes nothing of the file."""
+    """Turn any error of pydicom or a decoder into an `ImageError` that quotes nothing from the file."""
     try:
         yield
     except ImageError:
         raise
     except MemoryError:
-        raise ImageError("too_large", f"{path}: needs more memory than this machine has free; cut the clip") from None
+        raise ImageError("too_large", f"{path}: needs more memory than is free; cut the clip") from None
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", f"{path}: no such file; check the path") from None
     except OSError as error:
         raise ImageError("unreadable", f"{path}: cannot be read ({error.strerror or 'damaged image data'})") from None
     except Exception as error:  # a parser meets hostile bytes: any of its errors is the file's fault
-        # The error's kind alone: its text may quote a name. `from None`, for a traceback would print it too.
+        # Only the error's type: its text may quote a name, and so would a traceback, hence `from None`.
         raise ImageError(
-            "truncated", f"{path}: damaged, or not as DICOM demands ({type(error).__name__}); obtain the file again"
+            "truncated", f"{path}: damaged or invalid DICOM ({type(error).__name__}); obtain the file again"
         ) from None
 
 
@@ -87,7 +82,7 @@ def one_line(path: Path | str) -> Iterator[None]:
 class Region:
     """One two-dimensional tissue region."""
 
-    box: tuple[int, int, int, int]  # left, top, right, bottom, as Pillow crops: the last two are outside it
+    box: tuple[int, int, int, int]  # left, top, right, bottom, the last two exclusive, as Pillow crops
     count: int  # how many such regions the picture has; this is the largest
 
 
@@ -103,12 +98,12 @@ class Spacing:
 def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None, Spacing | None, bool]:
     """Choose the largest two-dimensional tissue region of an ultrasound picture.
 
-    A region counts where it is at least 16 pixels wide and high within the picture; colour flow, spectra and curves
-    do not count, nor does a region whose record is damaged.
+    A region counts if it is at least 16 pixels wide and high within the picture; colour flow, spectra and curves do not
+    count, nor does a region with a damaged record.
 
     Returns:
-        The region, and its pixel spacing where the machine gives it in cm, None for what is not recorded; and whether
-        a record was damaged.
+        The region, and its pixel spacing if the machine gives it in cm, each None if not recorded; and whether a record
+        was damaged.
     """
     best, spacing, count, damaged = None, None, 0, False
     try:
@@ -146,7 +141,7 @@ def _region_spacing(item: Dataset) -> Spacing | None:
 
 
 def read_spacing(header: Dataset) -> Spacing | None:
-    """Return the pixel spacing of the picture, else of the detector; None where neither is recorded."""
+    """Return the pixel spacing of the picture, else of the detector; None if neither is recorded."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         values = header.get(name)
         if values is not None and not isinstance(values, str) and len(values) == 2:
@@ -160,7 +155,7 @@ def _spacing(vertical: float, horizontal: float, source: str) -> Spacing | None:
 
 
 def listed_images(path: Path | str) -> list[str]:
-    """List the image files that a DICOMDIR names, in its order, each once; a file it names may be missing.
+    """List the image files that a DICOMDIR names, in its order, each once; they may be missing.
 
     Raises:
         ImageError: The directory is damaged, or names a file outside its folder.
@@ -168,9 +163,9 @@ def listed_images(path: Path | str) -> list[str]:
     with one_line(path):
         directory = Path(path)
         check_file(directory)
-        if directory.stat().st_size > MAX_DIRECTORY_BYTES:
+        if directory.stat().st_size > _MAX_DIRECTORY_BYTES:
             raise ImageError(
-                "too_large", f"{path}: more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB; name the images instead"
+                "too_large", f"{path}: more than {_MAX_DIRECTORY_BYTES / 1e6:.0f} MB; name the images instead"
             )
         import_pydicom(path)
         from pydicom import dcmread  # noqa: PLC0415 - an extra
@@ -182,16 +177,10 @@ def listed_images(path: Path | str) -> list[str]:
                 continue
             name = record.ReferencedFileID
             parts = [name] if isinstance(name, str) else [str(part) for part in name]
-            found[str(_inside(directory, parts))] = None
+            file = directory.parent.joinpath(*parts)
+            plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+            if not parts or not plain or not file.resolve().is_relative_to(directory.parent.resolve()):
+                # The name is not quoted: it comes from the file.
+                raise ImageError("unreadable", f"{path}: names a file outside its folder; name the images instead")
+            found[str(file)] = None
         return list(found)
-
-
-def _inside(directory: Path, parts: list[str]) -> Path:
-    """Return the file beside the directory; refuse one that a part or a link leads out to."""
-    folder = directory.parent
-    file = folder.joinpath(*parts)
-    plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
-    if not parts or not plain or not file.resolve().is_relative_to(folder.resolve()):
-        # The name is not quoted: it is text of the file.
-        raise ImageError("unreadable", f"{directory}: names a file outside its folder; name the images instead")
-    return file

@@ -1,10 +1,13 @@
 """Open one DICOM file as frames of 8-bit grey or RGB, under the rules of `images.decoding`.
 
-* Nothing of the patient is read: only the elements that `images.dicom.data_set` names are taken from the file, and no
-  message quotes a value.
-  A message names the file as it was given.
+* Nothing about the patient is read: only the elements listed in `images.dicom.data_set` are taken from the file, and no
+  message quotes a value.  A message names the file as it was given.
 * Frames are decoded one at a time, so a long clip needs the memory of one frame.
 * One decoder serves each transfer syntax, so the same file gives the same pixels on every machine.
+* Values become levels by the steps of PS3.4, annex N.2.  Grey: modality table or rescaling; then the table of values of
+  interest or else the first window; without either, the range of the stored bits, or of those bits that the values
+  fill.  The darkest value of that range becomes 0, the brightest 255, rounded; ``MONOCHROME1`` is inverted last.
+  Palette colours are looked up; colours of more than 8 bits are scaled from the stored bits.
 * Frames are cropped to the largest two-dimensional tissue region of ultrasound, if the machine recorded one.
 """
 
@@ -22,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.dicom.data_set import (
+    COLOUR,
     DECODERS,
+    GREY,
+    PALETTE,
     DataSet,
-    check_length,
     open_source,
     read_data_set,
 )
@@ -41,24 +45,14 @@ from sonoforge.runtime.images.dicom.header import (
     read_region,
     read_spacing,
 )
-from sonoforge.runtime.images.dicom.levels import GREY, Levels, is_wide, stored_range
-from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.limits import (
-    MAX_PIXELS,
-    ImageError,
-    check_clip,
-    check_size,
-    clip_refused,
-    large_ones_in_turn,
-)
-from sonoforge.runtime.images.plain_image import with_remarks
+from sonoforge.runtime.images.file_kinds import HEAD_BYTES, is_dicom
+from sonoforge.runtime.images.limits import ImageError, clip_refused, large_ones_in_turn
+from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
-MAX_COLOUR_PIXELS = 9_000_000
-# A header that states 16 bits may come from a program that knows no other number; one that states fewer is doubted
+# A header that states 16 bits may come from a program that always writes 16; one that states fewer is doubted only
 # where the picture would be darker by 4 bits.
 _WHOLE_WORD, _NEARLY_BLACK = 16, 4
 
@@ -70,39 +64,41 @@ class DicomImage:
     path: Path | str  # the file as given
     width: int  # columns of the whole picture
     height: int  # rows of the whole picture
-    frame_count: int  # number of frames; 1 for a still
-    region: Region | None  # what `frames` crops to; None where the file records no two-dimensional tissue region
-    spacing: Spacing | None  # size of a pixel; None where the file does not say
-    frame_time_ms: float | None  # milliseconds from frame to frame; None where the file does not say
+    frame_count: int  # 1 for a still
+    region: Region | None  # what `frames` crops to; None if the file records no two-dimensional tissue region
+    spacing: Spacing | None  # size of a pixel; None if the file does not say
+    frame_time_ms: float | None  # milliseconds from frame to frame; None if the file does not say
     photometric: str  # ``MONOCHROME2``, ``RGB``, ...
     transfer_syntax: str  # UID of how the pixels are stored
-    passed_over: tuple[str, ...]  # elements that are damaged or untrue, and not needed for the pixels
+    passed_over: tuple[str, ...]  # damaged or untrue elements that the pixels do not need
     _data: DataSet
 
     @property
     def stored_range(self) -> tuple[int, int]:
         """The least and the greatest value that the stored bits can hold."""
-        return stored_range(self._data.header)
+        return _range_of(int(self._data.header.BitsStored), self._data.header)
 
     @functools.cached_property
     def filled_bits(self) -> int:
         """How many bits the values of all frames fill, where no window says how to show them; else the stored bits.
 
-        What the header says counts, unless it is the whole word, or the picture would be nearly black.
+        The header's number counts, unless it is the whole word, or the picture would be nearly black.
         """
-        stored = int(self._data.header.BitsStored)
-        if not is_wide(self._data.header):
+        header = self._data.header
+        stored = int(header.BitsStored)
+        tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
+        if self.photometric not in GREY or stored <= 8 or any(map(header.get, tables)):
             return stored
         ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
-        filled = bit_depth.filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
+        filled = filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
         return filled if stored == _WHOLE_WORD or filled <= stored - _NEARLY_BLACK else stored
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is to be said of how it was read, in phrases."""
+        """Remarks on how it was read, in phrases."""
         stored = int(self._data.header.BitsStored)
         passed_over = f"passed over as damaged: {', '.join(self.passed_over)}" if self.passed_over else ""
-        spread = bit_depth.in_words(self.filled_bits, stored) if self.filled_bits < stored else ""
+        spread = spread_remark(self.filled_bits, stored) if self.filled_bits < stored else ""
         return tuple(filter(None, (spread, passed_over)))
 
     def frames(self) -> Iterator[Image.Image]:
@@ -119,14 +115,14 @@ class DicomImage:
                     if values is None:
                         return
                     with one_line(self.path):
-                        # A palette of greys only stays in colour: the file says that it is a colour picture.
+                        # A palette of greys stays in colour: the file says that it is a colour picture.
                         image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
                         frame = with_remarks(image.crop(self.region.box) if self.region else image, self.remarks)
                 del values
                 yield frame
 
     def stored_frames(self) -> Generator[NDArray[Any], None, None]:
-        """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
+        """Yield each frame's values as pydicom returns them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
         with one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
 
@@ -155,12 +151,12 @@ class DicomImage:
         if count < self.frame_count:
             raise ImageError(
                 "truncated",
-                f"{self.path}: found {count} frames, expected {self.frame_count} as its header says; obtain it again",
+                f"{self.path}: {count} frames, not {self.frame_count} as its header says; obtain it again",
             )
 
 
 def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
-    """Read what a DICOM file, or ``data`` if it was read already, says of its pixels, and check it; none is decoded.
+    """Read and check what a DICOM file, or ``data`` if it was read already, says about its pixels; none is decoded.
 
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
@@ -173,11 +169,32 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         with open_source(source) as stream:
             if not is_dicom(stream.read(HEAD_BYTES)):
                 raise ImageError("not_an_image", f"{path}: does not begin as DICOM; obtain the file again")
-        return _describe(read_data_set(source, path), path)
+        stored = read_data_set(source, path)
+        header = stored.header
+        width, height = stored.options["columns"], stored.options["rows"]
+        region, spacing, damaged = read_region(header, width, height)
+        frame_time = None  # PS3.3, C.7.6.5
+        if header.get("FrameTime"):
+            frame_time = float(header.FrameTime)
+        elif rate := header.get("CineRate") or header.get("RecommendedDisplayFrameRate"):
+            frame_time = 1000 / float(rate)
+        return DicomImage(
+            path=path,
+            width=width,
+            height=height,
+            frame_count=stored.options["number_of_frames"],
+            region=region,
+            spacing=spacing or read_spacing(header),
+            frame_time_ms=frame_time,
+            photometric=stored.options["photometric_interpretation"],
+            transfer_syntax=stored.syntax,
+            passed_over=(*stored.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
+            _data=stored,
+        )
 
 
 def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
-    """Decode the one frame of a still, as `images.decoding.read_image` needs it.
+    """Decode the one frame of a still.
 
     Raises:
         ImageError: And nothing else; ``animated`` for a clip.
@@ -189,32 +206,76 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     return frame
 
 
-def _describe(data: DataSet, path: Path | str) -> DicomImage:
-    header = data.header
-    width, height, frames = int(header.Columns), int(header.Rows), int(header.NumberOfFrames)
-    grey = header.PhotometricInterpretation in GREY
-    check_size(width, height, path, MAX_PIXELS if grey else MAX_COLOUR_PIXELS)
-    check_clip(frames, width, height, path)
-    check_length(data, path)
-    region, spacing, damaged = read_region(header, width, height)
-    return DicomImage(
-        path=path,
-        width=width,
-        height=height,
-        frame_count=frames,
-        region=region,
-        spacing=spacing or read_spacing(header),
-        frame_time_ms=_frame_time(header),
-        photometric=str(header.PhotometricInterpretation),
-        transfer_syntax=data.syntax,
-        passed_over=(*data.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
-        _data=data,
-    )
+class Levels:
+    """Converts the values of one file to 8-bit levels, by one table for all frames; rules at the top of this module."""
+
+    def __init__(self, header: Dataset, path: Path | str, filled: int) -> None:
+        """Prepare to convert; nothing is computed before the first frame.
+
+        Args:
+            header: The file's elements.
+            path: The file, for messages.
+            filled: How many bits the values of all its frames fill.
+        """
+        self._filled = filled
+        self._header = header
+        self._path = path
+        self._photometric = str(header.PhotometricInterpretation)
+        self._tables: dict[np.dtype[Any], NDArray[np.uint8]] = {}
+
+    def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Convert one frame, (H, W) or, of RGB, (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
+        if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
+            raise ImageError(
+                "unsupported",
+                f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
+                "export it as 8- or 16-bit DICOM or PNG",
+            )
+        if self._photometric in COLOUR:
+            bits = int(self._header.BitsStored)
+            if bits == 8 and values.dtype == np.uint8:
+                return values
+            return _to_bytes(values.astype(np.float64), 0, 2**bits - 1)
+        unsigned = f"u{values.dtype.itemsize}"
+        if values.dtype not in self._tables:
+            every = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned)
+            self._tables[values.dtype] = self._levels_of(every.view(values.dtype))
+        # A signed value's bit pattern is its place in the table.
+        return np.asarray(self._tables[values.dtype][values.view(unsigned)])
+
+    def _levels_of(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the 8-bit level of each stored value, or its colour, (N, 3)."""
+        from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
+
+        header = self._header
+        if self._photometric == PALETTE:
+            colours = apply_color_lut(stored, header)
+            return colours if colours.dtype == np.uint8 else _to_bytes(colours.astype(np.float64), 0, 65535)
+        shown = modality = apply_modality_lut(stored, header)
+        # The least and the greatest value after the modality step, as PS3.3 C.11.2.1.2 takes them for windows.
+        if header.get("ModalityLUTSequence"):
+            low, high = 0.0, 2.0 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
+        else:
+            slope, intercept = 1.0, 0.0
+            if header.get("RescaleSlope") is not None and header.get("RescaleIntercept") is not None:
+                slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
+            low, high = (end * slope + intercept for end in _range_of(self._filled, header))
+        if header.get("VOILUTSequence"):
+            shown = apply_voi_lut(modality, header, 0)
+            low, high = 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        elif header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
+            shown = apply_voi_lut(modality, header, 0)
+        levels = _to_bytes(shown.astype(np.float64), low, high)
+        return 255 - levels if self._photometric == "MONOCHROME1" else levels
 
 
-def _frame_time(header: Dataset) -> float | None:
-    """Return milliseconds from frame to frame (PS3.3, C.7.6.5), or 1000 through the frames a second."""
-    if header.get("FrameTime"):
-        return float(header.FrameTime)
-    rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
-    return 1000 / float(rate) if rate else None
+def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
+    """Return the least and the greatest value that so many bits can hold."""
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.get("PixelRepresentation") else (0, 2**bits - 1)
+
+
+def _to_bytes(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+    """Spread low..high over 0..255, rounded to the nearest level and clipped."""
+    if not np.isfinite([low, high]).all() or low == high:
+        raise ValueError("no range of values")
+    return np.rint(np.clip((values - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""Published collections: where they are, how they become a folder of classes."""
+"""What the readers of published sets share: films, volumes, annotated objects, and writing a folder of classes."""

@@ -1,12 +1,10 @@
-"""Turn a published set into an ordinary folder of classes, once: pictures, masks, groups, and where they came from.
+"""Turn a published set into an ordinary folder of classes, once: pictures, masks, groups and their origin.
 
-A new set is one file beside this one, which ends in a `Collection` that `known_sets` names, and one row of
-``known_sets.csv``.
-
-``groups.csv`` names every picture of the set before the first is written, so that an incomplete folder is refused by
-`datasets.read_dataset` and can be continued.
+``groups.csv`` names every picture of the set before the first is written, so that `datasets.read_dataset` refuses an
+incomplete folder, which can then be resumed.  The public sets that ``data list`` shows are rows of ``known_sets.csv``.
 """
 
+import csv
 import io
 import json
 import logging
@@ -30,8 +28,8 @@ from sonoforge.training.progress import in_threads
 log = logging.getLogger(__name__)
 
 NOTE = "import.json"
-_MOST_MESSAGES = 20  # of pictures that are left out
-_WORKERS = 4  # at most: a film of 25 million pixels takes some 500 MB while it is worked on
+_MOST_MESSAGES = 20  # about pictures that are left out
+_WORKERS = 4  # at most: processing a film of 25 million pixels takes some 500 MB
 
 
 class Picture(NamedTuple):
@@ -39,7 +37,7 @@ class Picture(NamedTuple):
 
     pixels: NDArray[np.uint8]  # (H, W) uint8, grey, or (H, W, 3) in colour
     masks: tuple[NDArray[np.bool_], ...] = ()  # (H, W) bool each
-    structures: Mapping[str, NDArray[np.bool_]] = {}  # (H, W) bool for each structure that has a name
+    structures: Mapping[str, NDArray[np.bool_]] = {}  # (H, W) bool for each named structure
 
 
 @dataclass(frozen=True)
@@ -52,33 +50,32 @@ class PlannedPicture:
     read: Callable[[], Picture]  # decodes it; raises SonoforgeError where it cannot be read
 
 
-class Collection(NamedTuple):
-    """A published set that can be imported.
+class Reader(NamedTuple):
+    """Reads a published set, or another kind of folder.
 
     Attributes:
-        name: As ``data import`` calls it.
-        holds: What its folder is known by.
-        takes: The settings that it has a use for.
-        find_tables: Returns the tables of an unpacked set; raises SonoforgeError where there are none.
-        plan: Lists the pictures of an unpacked set; raises SonoforgeError where a table is missing or unreadable.
+        holds: What such a folder contains, for error messages.
+        takes: The names of the `ImportSettings` that apply.
+        plan: Lists the pictures; raises SonoforgeError where a table is missing or unreadable.
+        find_tables: Returns the files that describe the set, whose hashes are kept in import.json.
+        signs: Glob patterns of files that mark such a folder, so that reading it directly is refused.
     """
 
-    name: str
     holds: str
     takes: tuple[str, ...]
-    find_tables: Callable[[Path], list[Path]]
     plan: Callable[[Path, ImportSettings], list[PlannedPicture]]
+    find_tables: Callable[[Path], list[Path]] = lambda folder: []
+    signs: tuple[str, ...] = ()
 
-    def check(self, settings: ImportSettings) -> None:
-        """Refuse settings that the set has no use for.
+    def check(self, name: str, settings: ImportSettings) -> None:
+        """Refuse settings that do not apply; ``name`` is the reader's.
 
         Raises:
-            SonoforgeError: Another one was changed.
+            SonoforgeError: One of them was changed.
         """
         for own in fields(settings):
             if own.name not in self.takes and getattr(settings, own.name) != own.default:
-                takes = ", ".join(f"--{other}" for other in self.takes)
-                raise SonoforgeError(f"{self.name}: found --{own.name}, which it does not take; it takes {takes}")
+                raise SonoforgeError(f"{own.name}: does not apply to {name}, which takes {', '.join(self.takes)}")
 
 
 class ImportedSet(NamedTuple):
@@ -106,8 +103,7 @@ def write_set(
     Args:
         root: Folder to write, new or empty; with ``resume`` also one with an incomplete import.
         planned: The whole set.
-        provenance: What was imported and with which settings, for import.json; a folder is continued only with equal
-            ones.
+        provenance: What was imported and with which settings, for import.json; only an equal import is resumed.
         resume: Whether to continue an incomplete import.
 
     Raises:
@@ -116,7 +112,26 @@ def write_set(
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)
     write_text(root / "groups.csv", _table(planned))
-    left_out = _write_pictures(root, planned)
+    left_out: dict[str, str] = {}
+
+    def write(picture: PlannedPicture) -> None:
+        target = root / picture.path
+        if target.is_file():
+            return
+        try:
+            pixels, masks, structures = picture.read()
+        except SonoforgeError as error:
+            left_out[picture.path] = str(error)
+            return
+        numbers = [""] if len(masks) == 1 else [f"_{number}" for number in range(1, len(masks) + 1)]
+        named = {f"{target.stem}_mask{number}.png": mask for number, mask in zip(numbers, masks, strict=True)}
+        named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
+        for name, mask in named.items():
+            write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
+        write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
+
+    in_threads(write, planned, "importing", min(_WORKERS, os.cpu_count() or 1))
+    left_out = dict(sorted(left_out.items()))
     written = [picture for picture in planned if picture.path not in left_out]
     if not written:
         first = next(iter(left_out.values()), "the set's tables name none")
@@ -142,7 +157,7 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise SonoforgeError(f"{root / NOTE}: cannot be read ({error}); import to a new folder") from error
     if not isinstance(note, dict):
-        raise SonoforgeError(f"{root}: expected a new or empty folder, found other files in it; name another")
+        raise SonoforgeError(f"{root}: is not empty; name a new or empty folder")
     different = [key for key, value in provenance.items() if note.get(key) != value]
     if different:
         raise SonoforgeError(
@@ -150,7 +165,7 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
         )
     if not resume:
         done = "complete" if note.get("complete") else "incomplete"
-        raise SonoforgeError(f"{root}: already holds this import, {done}; resume it to write what is missing")
+        raise SonoforgeError(f"{root}: already holds this import ({done}); write what is missing with --resume")
 
 
 def _table(pictures: Sequence[PlannedPicture]) -> str:
@@ -158,31 +173,22 @@ def _table(pictures: Sequence[PlannedPicture]) -> str:
     return csv_text([("file", "group", *map(defused, pictures[0].facts if pictures else ())), *rows])
 
 
-def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, str]:
-    """Write what is missing; return the message of each picture that cannot be read."""
-    left_out: dict[str, str] = {}
-
-    def write(picture: PlannedPicture) -> None:
-        target = root / picture.path
-        if target.is_file():
-            return
-        try:
-            pixels, masks, structures = picture.read()
-        except SonoforgeError as error:
-            left_out[picture.path] = str(error)
-            return
-        numbers = [""] if len(masks) == 1 else [f"_{number}" for number in range(1, len(masks) + 1)]
-        named = {f"{target.stem}_mask{number}.png": mask for number, mask in zip(numbers, masks, strict=True)}
-        named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
-        for name, mask in named.items():
-            write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
-        write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
-
-    in_threads(write, planned, "importing", min(_WORKERS, os.cpu_count() or 1))
-    return dict(sorted(left_out.items()))
-
-
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class KnownSet(NamedTuple):
+    """One public data set: a row of ``known_sets.csv``.  Nothing is downloaded: its user has to accept its terms."""
+
+    name: str  # short name in common use
+    content: str  # modality, task and size
+    obtain: str  # where and how its owner distributes it
+    licence: str  # terms as stated by the owner; "not stated" where none could be found
+    citation: str  # what to cite
+    reader: str  # how `sonoforge` reads it: `as published`, or what to rearrange first
+
+
+with Path(__file__).with_name("known_sets.csv").open(encoding="utf-8", newline="") as _rows:
+    KNOWN_SETS = tuple(KnownSet(**row) for row in csv.DictReader(_rows))

@@ -1,7 +1,7 @@
-"""What every mammogram needs before a network sees it: the breast found, the grey levels spread, the region cut out.
+"""Prepare mammograms for a network: find the breast, spread the grey levels, cut out regions.
 
-All pictures made here are square, as the network's input is.  They are cut rather than squeezed, which would change
-each lesion's shape; `squeezed_picture` is there for studies that resized whole films.
+All pictures made here are square, as the network's input is.  They are cut rather than squeezed, which would change the
+shape of lesions; `squeezed_picture` reproduces studies that resized whole films.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import Picture
@@ -18,9 +17,9 @@ from sonoforge.training.data.collections.importing import Picture
 Film = NDArray[Any]  # (H, W) of any integer type, bright where the breast is dense
 
 LEAST_SIDE = 64  # pixels; a smaller cut shows a lesion without its surroundings
-_SEARCH_SIDE = 256  # pixels of the longer side while the breast is looked for: letters and scratches vanish
+_SEARCH_SIDE = 256  # pixels of the longer side during the search for the breast: letters and scratches vanish
 # Shares of the breast's pixels below and above the window.  The upper one is small because calcifications, the
-# brightest of all, cover a few hundred of ten million pixels; it is not zero because dust on the film saturates.
+# brightest spots, cover a few hundred of ten million pixels; it is not zero because dust on the film saturates.
 _BELOW, _ABOVE = 1e-3, 1e-4
 _SPARE = 0.02  # of the breast's longer side, left around it: the skin's dim edge
 
@@ -34,7 +33,7 @@ class Box(NamedTuple):
     right: int
 
     def cut(self, film: Film) -> Film:
-        """Return the part inside, (bottom - top, right - left); what lies beyond the film is 0."""
+        """Return the part inside, (bottom - top, right - left), with 0 beyond the film."""
         height, width = film.shape
         inside = film[max(self.top, 0) : min(self.bottom, height), max(self.left, 0) : min(self.right, width)]
         before = (max(-self.top, 0), max(-self.left, 0))
@@ -52,6 +51,8 @@ def find_breast(film: Film) -> NDArray[np.bool_]:
     Returns:
         (h, w) bool, the film reduced to 256 pixels on its longer side; all False where nothing stands out.
     """
+    from scipy import ndimage  # noqa: PLC0415 - other readers need only the squares
+
     height, width = film.shape
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -69,7 +70,7 @@ def find_breast(film: Film) -> NDArray[np.bool_]:
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
-    """Return the level that splits the values into two classes of the largest variance between them."""
+    """Return the level that splits the values into two classes with the largest variance between them."""
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -83,8 +84,8 @@ def _otsu(values: NDArray[np.float32]) -> float:
 def frame_breast(breast: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Box, Box]:
     """Return the box around the breast, and the square around that box, the chest wall at its edge.
 
-    Where the breast is narrower than tall, the square reaches beyond the box on the side away from the chest wall,
-    which is the side where the breast is tallest; where it is wider, above and below alike.
+    Where the breast is narrower than tall, the square extends beyond the box on the side away from the chest wall,
+    which is where the breast is tallest; where it is wider, equally above and below.
     """
     exact = _bounds(breast, shape)
     spare = round(_SPARE * max(exact.bottom - exact.top, exact.right - exact.left))
@@ -103,13 +104,13 @@ def frame_breast(breast: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Box
 
 
 def pad_to(square: Box, box: Box, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Surround the pixels of a box with black, up to the square: labels beside the breast stay out."""
+    """Surround the pixels of a box with black, up to the square, which keeps out labels beside the breast."""
     rows = (box.top - square.top, square.bottom - box.bottom)
     return np.pad(pixels, (rows, (box.left - square.left, square.right - box.right)))
 
 
 def _bounds(region: NDArray[np.bool_], shape: tuple[int, ...]) -> Box:
-    """Return the box around a region, in pixels of the film that the region may be a reduced copy of."""
+    """Return the box around a region in pixels of the film, of which the region may be a reduced copy."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     down, across = shape[0] / region.shape[0], shape[1] / region.shape[1]
     return Box(
@@ -118,21 +119,21 @@ def _bounds(region: NDArray[np.bool_], shape: tuple[int, ...]) -> Box:
 
 
 def lesion_square(lesion: NDArray[np.bool_], margin: float) -> Box:
-    """Return the square around a lesion, ``margin`` times its longer side; inside the film where that is large."""
+    """Return the square around a lesion, ``margin`` times its longer side, inside the film where it fits."""
     box = _bounds(lesion, lesion.shape)
     side = max(LEAST_SIDE, round(margin * max(box.bottom - box.top, box.right - box.left)))
-    top = _place((box.top + box.bottom - side) // 2, side, lesion.shape[0])
-    left = _place((box.left + box.right - side) // 2, side, lesion.shape[1])
+
+    def place(start: int, length: int) -> int:
+        """Move an interval into 0..length; one that is too long is centred."""
+        return (length - side) // 2 if side > length else min(max(start, 0), length - side)
+
+    top = place((box.top + box.bottom - side) // 2, lesion.shape[0])
+    left = place((box.left + box.right - side) // 2, lesion.shape[1])
     return Box(top, top + side, left, left + side)
 
 
-def _place(start: int, side: int, length: int) -> int:
-    """Move an interval into 0..length; one that is too long is centred."""
-    return (length - side) // 2 if side > length else min(max(start, 0), length - side)
-
-
 def grey_window(film: Film, breast: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the lowest and the highest level of the breast in a film (H, W), dust and dirt left out.
+    """Return the lowest and the highest level of the breast in a film (H, W), ignoring dust and dirt.
 
     Raises:
         SonoforgeError: All pixels of the breast are equal.
@@ -143,12 +144,12 @@ def grey_window(film: Film, breast: NDArray[np.bool_]) -> tuple[float, float]:
     levels = film[breast[rows[:, None], columns]]
     low, high = np.quantile(levels, (_BELOW, 1 - _ABOVE))
     if not low < high:
-        raise SonoforgeError(f"found {low:g} as the only grey level of the picture, expected a mammogram; leave it out")
+        raise SonoforgeError(f"the picture has the single grey level {low:g}, so it is not a mammogram; leave it out")
     return float(low), float(high)
 
 
 def apply_window(film: Film, window: tuple[float, float]) -> NDArray[np.uint8]:
-    """Map the window linearly to 0..255; levels outside become 0 or 255."""
+    """Map the window linearly to 0..255, clipping levels outside."""
     low, high = window
     scaled = (film.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     pixels: NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
@@ -161,10 +162,9 @@ def square_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]
 
 
 def squeezed_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], side: int) -> Picture:
-    """Scale a picture (H, W) and its masks to a square of ``side`` pixels, whatever that does to shapes.
+    """Scale a picture (H, W) and its masks to a square of ``side`` pixels, ignoring the aspect ratio.
 
-    Averaged over the area of each new pixel (Pillow's box filter).  A pixel of a mask is inside from half of its area
-    on.
+    Levels are averaged over the area of each new pixel; a mask pixel is inside from half of its area on.
     """
 
     def squeeze(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:

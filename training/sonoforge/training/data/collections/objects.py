@@ -1,8 +1,8 @@
-"""Pictures with annotated objects, as COCO and YOLO have them: as pictures of classes, with masks.
+"""Pictures with annotated objects, as COCO and YOLO store them, turned into pictures of classes with masks.
 
-``full``: a picture as it is, of the class of its objects, or of the class ``background`` where it was looked at and has
+``full``: the whole picture, of the class of its objects, or of the class ``background`` where it was labelled and has
 none; with ``multilabel`` it may have several, and each class is a column of 0 and 1.  ``roi``: a square around each
-object, cut from its picture.  A mask is the outline of an object, or its box where no more is known.
+object, cut from its picture.  A mask is the outline of an object, or its box where nothing finer is known.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sonoforge.training.data.collections.mammogram import lesion_square
 from sonoforge.training.data.folder_layout import given_split, natural_order
 
 BACKGROUND, IMAGES = "background", "images"
-"""Folder of pictures without an object; of all, where their classes are columns."""
+"""Folder of pictures without an object; folder of all pictures, where classes are columns."""
 MOST_POINTS = 100_000  # of an outline
-_ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # copies of one picture, changed by its augmentation
+_ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # augmented copies of one picture
 
 Points = NDArray[np.float64]  # (N, 2) x and y; the pixel in column 0 reaches from 0 to 1
 
 
 class Outline(NamedTuple):
-    """Where an object is: polygons, or runs of pixels, or a box alone."""
+    """Where an object is: polygons (a box is one) or runs of pixels."""
 
     polygons: tuple[Points, ...] = ()
     runs: tuple[int, ...] = ()  # COCO's RLE: lengths outside, inside, outside, ..., column by column
@@ -45,8 +45,8 @@ class Annotated(NamedTuple):
 
     path: str  # of the picture, below the folder
     objects: tuple[tuple[str, Outline], ...]  # class and place of each
-    split: str = ""  # name of the part that it is in, as it is spelled
-    size: tuple[int, int] | None = None  # width and height in pixels, where they are stated
+    split: str = ""  # part of a split that it is in, as spelled in the set
+    size: tuple[int, int] | None = None  # width and height in pixels, where stated
     relative: bool = False  # whether outlines are in shares of width and height
 
 
@@ -54,14 +54,20 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
     """List a picture for each file, or for each object.
 
     Raises:
-        SonoforgeError: No object at all, a picture with objects of several classes is to be of one, or a class has the
-            name of another column.
+        SonoforgeError: No object at all, a picture with objects of several classes needs one, or a class has the name
+            of another column.
     """
     if not any(picture.objects for picture in pictures):
-        raise SonoforgeError(f"{folder}: found no object in {len(pictures)} pictures, expected some; see its labels")
+        raise SonoforgeError(f"{folder}: none of its {len(pictures)} pictures has an object; check its labels")
     names, planned = short_names(picture.path for picture in pictures), list[PlannedPicture]()
     parts = given_split(dict.fromkeys(picture.split for picture in pictures if picture.split))
-    columns = _columns(folder, pictures, settings) if settings.multilabel else []
+    if settings.multilabel and settings.mode == "roi":
+        raise SonoforgeError("--multilabel cannot be combined with --mode roi, where each picture shows one object")
+    every = {class_name for picture in pictures for class_name, _ in picture.objects}
+    columns = sorted(every, key=natural_order) if settings.multilabel else []
+    taken = next((name for name in columns if name.casefold() in ("file", "group", "split")), None)
+    if taken:
+        raise SonoforgeError(f"{folder}: the class {taken!r} has the name of a column of groups.csv; rename it")
     for picture in pictures:
         name = names[picture.path]
         source = _ROBOFLOW.fullmatch(name)
@@ -74,8 +80,8 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
             continue
         if len(classes) > 1 and not columns:
             raise SonoforgeError(
-                f"{folder / picture.path}: found objects of the classes {', '.join(classes)}, expected one class a "
-                "picture; --mode roi cuts out each object, --multilabel asks of each class whether a picture has it"
+                f"{folder / picture.path}: has objects of the classes {', '.join(classes)}; --mode roi cuts out each "
+                "object, --multilabel makes each class a yes-or-no question"
             )
         read = functools.partial(_read, folder, picture, settings, 0)
         class_name = IMAGES if columns else as_folder(classes[0]) if classes else BACKGROUND
@@ -84,19 +90,8 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
     return planned
 
 
-def _columns(folder: Path, pictures: Sequence[Annotated], settings: ImportSettings) -> list[str]:
-    """Return all classes, in the order of their names."""
-    if settings.mode == "roi":
-        raise SonoforgeError("--multilabel: found --mode roi, where each picture is of one object; give one of the two")
-    classes = sorted({class_name for picture in pictures for class_name, _ in picture.objects}, key=natural_order)
-    taken = next((name for name in classes if name.casefold() in ("file", "group", "split")), None)
-    if taken:
-        raise SonoforgeError(f"{folder}: found the class {taken!r}, as a column of groups.csv is called; rename it")
-    return classes
-
-
 def as_folder(name: str) -> str:
-    """Return a class name as one that a folder may have on any system."""
+    """Turn a class name into a folder name that is valid on any system."""
     plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")
     return plain.lstrip("_") or "class"
 
@@ -107,8 +102,8 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
     height, width = pixels.shape[:2]
     if picture.size and picture.size != (width, height):
         raise SonoforgeError(
-            f"{file}: found {width}x{height} pixels, expected {picture.size[0]}x{picture.size[1]} as its labels say; "
-            "label the picture as it is"
+            f"{file}: has {width}x{height} pixels, but its labels say {picture.size[0]}x{picture.size[1]}; label the "
+            "picture as it is"
         )
     chosen = [picture.objects[number - 1]] if number else picture.objects
     needed = number or settings.masks
@@ -128,7 +123,7 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
 
 
 def draw(outline: Outline, shape: tuple[int, int], relative: bool, file: Path) -> NDArray[np.bool_]:
-    """Return the pixels of an object, (H, W); those of a polygon are the ones whose centre is inside (even-odd rule).
+    """Return the pixels of an object, (H, W): of a polygon, those whose centre is inside (even-odd rule).
 
     Raises:
         SonoforgeError: Runs of another size than the picture's.
@@ -136,8 +131,8 @@ def draw(outline: Outline, shape: tuple[int, int], relative: bool, file: Path) -
     if outline.runs:
         if outline.size != shape or sum(outline.runs) != math.prod(shape):
             raise SonoforgeError(
-                f"{file}: found runs of {outline.size[1]}x{outline.size[0]} pixels, expected {shape[1]}x{shape[0]} as "
-                "the picture; export the labels again"
+                f"{file}: has {shape[1]}x{shape[0]} pixels, but its runs are of {outline.size[1]}x{outline.size[0]}; "
+                "export the labels again"
             )
         inside = np.repeat(np.arange(len(outline.runs)) % 2 == 1, outline.runs)
         return inside.reshape(shape[::-1]).T
@@ -148,7 +143,7 @@ def draw(outline: Outline, shape: tuple[int, int], relative: bool, file: Path) -
 
 
 def _inside(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill a polygon: a pixel is inside where an odd number of edges lies to the left of its centre, in its row."""
+    """Fill a polygon: a pixel is inside if an odd number of edges lies to the left of its centre in its row."""
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
     ends = np.roll(points, -1, axis=0)
     for (x0, y0), (x1, y1) in zip(points, ends, strict=True):
@@ -165,16 +160,16 @@ def polygon(numbers: Iterable[Any], where: str) -> Points:
     """Return the corners of a polygon, given as x, y, x, y, ...
 
     Raises:
-        SonoforgeError: They are no numbers, too few, or too many.
+        SonoforgeError: They are not numbers, too few, or too many.
     """
     try:
         values = np.array([float(number) for number in numbers], np.float64)
     except (TypeError, ValueError) as error:
-        raise SonoforgeError(f"{where}: found an outline that is not of numbers; export the labels again") from error
+        raise SonoforgeError(f"{where}: its outline holds more than numbers; export the labels again") from error
     if len(values) % 2 or not 6 <= len(values) <= 2 * MOST_POINTS or not (np.abs(values) < 1e6).all():
         raise SonoforgeError(
-            f"{where}: found an outline of {len(values)} numbers, expected x and y of three corners or more, each "
-            "below a million; export the labels again"
+            f"{where}: an outline of {len(values)} numbers is not x and y of three corners or more, each below a "
+            "million; export the labels again"
         )
     return values.reshape(-1, 2)
 

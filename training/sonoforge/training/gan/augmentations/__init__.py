@@ -1,4 +1,4 @@
-"""The augmentations: what is done to real and generated images alike before the discriminator sees them.
+"""The augmentations of real and generated images alike, before the discriminator sees them.
 
 A new augmentation is one file and one row of `AUGMENTATIONS`.
 """
@@ -14,7 +14,7 @@ from sonoforge.training.gan.augmentations import ada, diffaugment
 
 # (images (N, C, S, S) in [-1, 1], strength: a scalar in [0, 1], image channels, source of random numbers on the
 # images' device) -> images of the same shape, differentiable twice.  Channels after the image channels are masks:
-# they move with the image, but keep their values.
+# they move with the image and keep their values.
 Augment = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 
 
@@ -22,19 +22,13 @@ class Augmentation(NamedTuple):
     """One augmentation."""
 
     apply: Augment
-    # Whether its strength is a probability that adapts to overfitting (`adaptive_p`); others ignore it.
+    # Whether its strength is a probability that adapts to overfitting (`ada.adapt`); others ignore it.
     adaptive: bool = False
-    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
-
-
-def unchanged(images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator) -> Tensor:
-    """Return the images unchanged."""
-    del strength, image_channels, chance
-    return images
+    needs: tuple[str, ...] = ()  # names in `settings.NEEDS`
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": Augmentation(unchanged),
+    "none": Augmentation(lambda images, *_: images),
     "diffaugment": Augmentation(diffaugment.augment),
     "diffaugment-colour-translation": Augmentation(partial(diffaugment.augment, policy=("colour", "translation"))),
     "diffaugment-translation-cutout": Augmentation(partial(diffaugment.augment, policy=("translation", "cutout"))),

@@ -1,8 +1,8 @@
-"""The augmentations of ADA (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix B).
+"""ADA (Karras et al., "Training GANs with Limited Data", NeurIPS 2020): its augmentations and their adaptive strength.
 
-Each transformation is applied to each image with probability p, independently of all others; an image for which
-none was drawn stays unchanged.  All numbers are those of figures 20 and 21.  Drawing is separate from applying: `draw`
-gives numbers for each image, `apply` transforms by them.
+Each transformation of appendix B is applied to each image with probability p, independently of all others; an image
+without any stays unchanged.  All numbers are those of figures 20 and 21.  `draw` draws numbers for each image, `apply`
+transforms by them.
 
 The discriminator of the paper's experiments sees pixel blitting, geometric and colour transformations (`BGC`);
 filtering and corruptions brought no further gain (section 2.3).
@@ -51,7 +51,7 @@ CUTOUT_SIZE = 0.5  # share of the side
 
 
 class Draws(NamedTuple):
-    """What is drawn for a batch; None for a kind of transformation that is not used."""
+    """The draws of a batch; None for a kind of transformation that is not used."""
 
     geometry: Geometry | None
     colour: Colour | None
@@ -122,8 +122,7 @@ def apply(images: Tensor, draws: Draws, image_channels: int) -> Tensor:
     Args:
         images: (N, C, S, S) in [-1, 1]; S at least 22 if frequency bands are used.
         draws: From `draw`.
-        image_channels: 1 or 3 channels that are image; those after them are masks, which geometry and cutout
-            change, but colour, filtering and noise do not.
+        image_channels: 1 or 3 image channels; those after them are masks, on which only geometry and cutout act.
 
     Returns:
         (N, C, S, S), not clipped.
@@ -151,17 +150,16 @@ def augment(
     chance: torch.Generator,
     transforms: tuple[str, ...] = BGC,
 ) -> Tensor:
-    """Transform images as `apply` does, at random, differentiably (twice); with ``strength`` 0 they stay unchanged.
+    """Transform images at random as `apply` does, differentiably (twice); with ``strength`` 0 they stay unchanged.
 
     Raises:
-        ValueError: Another number of image channels, if colours are used.
+        ValueError: See `apply`.
     """
     return apply(images, draw(images, strength, image_channels, chance, transforms), image_channels)
 
 
-# ADA's pixel blitting and geometric transformations (Karras 2020, appendix B.1, figure 20).
-#
-# All of them together are one affine map of the plane.  It is executed once, with as little blur and aliasing
+# Pixel blitting and geometric transformations (appendix B.1, figure 20) together are one affine map of the plane.  It
+# is executed once, with as little blur and aliasing
 # as possible: reflect the image outwards, enlarge it twice by an orthogonal wavelet's low-pass filter (sym6), look up
 # each output pixel of the enlarged image bilinearly, reduce it by the same filter, and crop to the centre.
 
@@ -169,7 +167,7 @@ FILTER_MARGIN = LENGTH // 2  # pixels: both filters together, a quarter of its l
 
 
 class Geometry(NamedTuple):
-    """What is drawn for each of N images, in order of application."""
+    """Draws for N images, in order of application."""
 
     x_flip: Tensor  # (N,) 1 mirrors left and right, 0 does not
     quarter_turns: Tensor  # (N,) 0 to 3, anticlockwise
@@ -218,14 +216,14 @@ def inverse_map(drawn: Geometry, side: int) -> Tensor:
 
 
 def _margin(inverse: Tensor, side: int) -> int:
-    """Pixels by which the batch must be reflected outwards; at most what one reflection can give."""
+    """Pixels by which to reflect the batch outwards, at most as many as one reflection gives."""
     reach = (side - 1) / 2
     farthest = (inverse[:, :2, :2].abs().sum(2) * reach + inverse[:, :2, 2].abs()).max()
     return min(max(math.ceil(float(farthest) - reach) + FILTER_MARGIN, 0), side - 1)
 
 
 def transform(images: Tensor, drawn: Geometry) -> Tensor:
-    """Move the pixels of images (N, C, S, S), all channels alike; the identity map leaves an image unchanged."""
+    """Move the pixels of images (N, C, S, S), in all channels alike; the identity map leaves an image unchanged."""
     side = images.shape[3]
     inverse = inverse_map(drawn, side)
     enlarged = upsample(pad(images, [_margin(inverse, side)] * 4, mode="reflect"))
@@ -241,10 +239,9 @@ def transform(images: Tensor, drawn: Geometry) -> Tensor:
     return torch.where((inverse != identity).any(2).any(1)[:, None, None, None], moved, images)
 
 
-# ADA's colour transformations (Karras 2020, appendix B.1, figure 20).
-#
-# There they are 4x4 matrices, multiplied in the order of `Colour`.  With v = (1, 1, 1) / sqrt 3 and the parts of a
-# pixel along v (luma: the mean of its channels) and across it (chroma), the product is simply
+# Colour transformations (appendix B.1, figure 20): there 4x4 matrices, multiplied in the order of `Colour`.  With v =
+# (1, 1, 1) / sqrt 3 and the parts of a pixel along v (luma: the mean of its channels) and across it (chroma), the
+# product is simply
 #
 #     luma   <- contrast (luma + brightness), negated by a luma flip
 #     chroma <- contrast saturation, rotated by the hue's angle about v
@@ -253,7 +250,7 @@ def transform(images: Tensor, drawn: Geometry) -> Tensor:
 
 
 class Colour(NamedTuple):
-    """What is drawn for each of N images, in order of application."""
+    """Draws for N images, in order of application."""
 
     brightness: Tensor  # (N,) added to each channel
     contrast: Tensor  # (N,) above 0, a factor
@@ -282,7 +279,7 @@ def recolour(images: Tensor, drawn: Colour) -> Tensor:
 
 
 class Cutout(NamedTuple):
-    """What is drawn for each of N images: one square of zeros (Karras 2020, appendix B.2, figure 21)."""
+    """Draws for N images: one square of zeros each (Karras 2020, appendix B.2, figure 21)."""
 
     centre: Tensor  # (N, 2) of the square, from the left and from the top, as a share of the side
     size: Tensor  # (N,) side of the square, as a share of the image's side; 0 cuts out nothing
@@ -296,7 +293,7 @@ def cut_out(images: Tensor, drawn: Cutout) -> Tensor:
     return images * (kept[:, 0, None, None, :] | kept[:, 1, None, :, None])
 
 
-# ADA's image-space filtering (Karras 2020, appendix B.2, figure 21): amplified and attenuated frequency bands.
+# Image-space filtering (appendix B.2, figure 21): amplified and attenuated frequency bands.
 #
 # The bands are [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and [pi/2, pi] of each axis, separated by a filter bank of the
 # wavelet sym2, symmetric and adding up to the identity.
@@ -356,17 +353,13 @@ def filter_bands(images: Tensor, drawn: Tensor) -> Tensor:
     return torch.where((drawn != 1).any(1)[:, None, None, None], flat.view_as(images), images)
 
 
-# The adaptive strength of augmentation (Karras et al., "Training GANs with Limited Data", 2020, section 3).
+# The adaptive strength (section 3).  A discriminator that overfits is confident of its real training images, which
+# r_t = E[sign(D(real))] (equation 1) measures: 0 is undecided, 1 a positive score for every one.  The probability p
+# starts at 0, and every four steps moves by a fixed amount towards r_t = 0.6.  Unlike in the paper p is clamped at 1,
+# too: beyond it nothing more is augmented, and p would take longer to fall again.
 #
-# A discriminator that overfits is confident of the real images that it trains on.  r_t = E[sign(D(real))] (equation 1)
-# measures this: 0 is undecided, 1 is a positive score for every real image.  The probability p of each augmentation
-# starts at 0, and every four steps it goes up or down by a fixed amount, towards r_t = 0.6.
-#
-# The state is a dict of scalar tensors: ``strength`` (p), and the sum of ``signs`` and the number of ``scores``
-# since p last moved.  It needs scores whose sign separates real from generated images.
-#
-# The paper clamps p only at 0.  Here p is clamped at 1 as well: beyond it nothing more is augmented, and p would take
-# longer to come down again.
+# The state is a dict of scalar tensors: ``strength`` (p), the sum of ``signs`` and the number of ``scores`` since p
+# last moved.  The sign of a score has to separate real from generated images.
 
 TARGET = 0.6  # of r_t: section 3
 INTERVAL = 4  # steps between two moves of p: section 3
@@ -375,7 +368,7 @@ START = {"strength": 0.0, "signs": 0.0, "scores": 0.0}
 
 
 def observe(state: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
-    """Count the discriminator's scores (N,) of one batch of augmented real images."""
+    """Count the discriminator's scores (N,) of a batch of augmented real images."""
     return {
         "strength": state["strength"],
         "signs": state["signs"] + scores.detach().sign().sum(),
@@ -384,7 +377,7 @@ def observe(state: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
 
 
 def adapt(state: Mapping[str, Tensor], images: int) -> dict[str, Tensor]:
-    """Move p as far as ``images`` since the last call allow, and reset the counts; without a score p stays."""
+    """Move p by as much as ``images`` since the last call allow, and reset the counts; without scores p stays."""
     overfitting = state["signs"] / state["scores"].clamp(min=1.0)
     direction = torch.where(state["scores"] > 0, (overfitting - TARGET).sign(), 0.0)
     nothing = torch.zeros_like(state["scores"])

@@ -1,8 +1,7 @@
 """DiffAugment (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020).
 
-Three kinds, each with a strength drawn for each image at every use.  Their ranges are in section 3.1; what that
-leaves open (the order of the colour operations, the mean that saturation and contrast keep, where a square may lie)
-follows the authors' code.
+Each of three kinds has a strength drawn for each image at every use, from the ranges of section 3.1.  The order of the
+colour operations, the means that saturation and contrast keep, and the places of squares follow the authors' code.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch import Tensor
 BRIGHTNESS = (-0.5, 0.5)  # added
 SATURATION = (0.0, 2.0)  # factor of the distance from the pixel's mean
 CONTRAST = (0.5, 1.5)  # factor of the distance from the image's mean
-TRANSLATION = 0.125  # share of the side at most, either way; what is uncovered is zero
+TRANSLATION = 0.125  # share of the side at most, either way; uncovered pixels are zero
 CUTOUT = 0.5  # share of the side
 
 

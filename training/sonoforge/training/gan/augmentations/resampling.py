@@ -1,7 +1,7 @@
 """Linear operations that can be differentiated any number of times.
 
-R1 and the path length differentiate gradients, which not every version of torch supports for every operation used
-here.  The gradient of a linear operation is its transpose, and the gradient of that is the operation again.
+R1 and the path length differentiate gradients, which not every version of torch supports for the operations used here.
+The gradient of a linear operation is its transpose, and the gradient of that is the operation again.
 """
 
 import math
@@ -57,11 +57,8 @@ def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
     return apply_linear(images, look_up, spread)
 
 
-# Orthogonal wavelets of the symlet family, and resampling by two with the low-pass filter of one.
-#
-# The numbers are the low-pass filters of Daubechies' least asymmetric wavelets ("Ten Lectures on Wavelets", 1992,
-# table 6.3; with 2 vanishing moments that is her first one), which sum to the root of 2.  Backwards they would be
-# as orthogonal; this is the direction of an analysis filter.
+# The low-pass (analysis) filters of Daubechies' least asymmetric orthogonal wavelets with 2 and 6 vanishing moments,
+# which sum to the root of 2 ("Ten Lectures on Wavelets", 1992, table 6.3).
 
 SYM2 = tuple((a + b * math.sqrt(3)) / (4 * math.sqrt(2)) for a, b in ((1, -1), (3, -1), (3, 1), (1, 1)))
 SYM6 = (
@@ -74,8 +71,8 @@ MIDDLE = (LENGTH - 1) / 2  # 5.5, of the taps
 CENTRE = 5.0  # of their weight, to the nearest half: 5.1
 
 
-# Sums of shifted images: on a CPU several times as fast as torch's convolution of single channels, and on a GPU
-# in full precision, where a convolution would round to TF32.
+# Sums of shifted images: on a CPU several times as fast as torch's convolution of single channels, and on a GPU in full
+# precision, where a convolution would round to TF32.
 
 
 def _weighted_sum(parts: list[tuple[float, Tensor]]) -> Tensor:
@@ -98,7 +95,7 @@ def _enlarge_axis(images: Tensor, axis: int, gain: float) -> Tensor:
 
 
 def _reduce_axis(images: Tensor, axis: int, gain: float) -> Tensor:
-    """The transpose of `_enlarge_axis`: 2 n + 10 pixels become n."""
+    """Apply the transpose of `_enlarge_axis`: 2 n + 10 pixels become n."""
     phases = [part.contiguous() for part in images.unflatten(axis, (-1, 2)).unbind(axis + 1)]
     count = phases[0].shape[axis] - (LENGTH // 2 - 1)
     return _weighted_sum([(gain * SYM6[tap], phases[tap % 2].narrow(axis, tap // 2, count)) for tap in range(LENGTH)])

@@ -1,1 +1,1 @@
-"""What a generator learned: paths, styles, interpolations."""
+"""Views of what a generator has learned: truncation, styles, paths, projections of real images."""

@@ -1,6 +1,6 @@
-"""Looks at what a generator has learned: each gives pictures, and an entry in ``looks.json``.
+"""Views of what a generator has learned: each gives pictures, and an entry in ``looks.json``.
 
-A new look is one function and one row of `LOOKS`.
+A new view is one function and one row of `LOOKS`.
 """
 
 import json
@@ -62,16 +62,16 @@ TRANSFORMS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A generator, and which of its images to look at."""
+    """A generator, and which of its images to show."""
 
     generator: nn.Module  # in evaluation mode
-    label: int | None  # class to look at, or None
+    label: int | None  # class to show, or None
     image_channels: int  # channels that are image; those after them are masks
     count: int  # images of a row or column
-    samples: int  # images or pairs that figures are measured on
+    samples: int  # images or pairs to measure figures on
     seed: int
     distance: paths.SquaredDistance
-    origin: Mapping[str, Any]  # what every file records of its origin
+    origin: Mapping[str, Any]  # recorded in every file
 
     def latents(self, count: int) -> Tensor:
         """Return the latents of images 0 to count - 1, as ``gan sample`` draws them: (count, Z)."""
@@ -92,14 +92,14 @@ class Subject:
 
 
 class Look(NamedTuple):
-    """The files of a look by name, and its entry in ``looks.json``, which holds them as hashes beside."""
+    """Files by name, and the entry in ``looks.json``, which also records their hashes."""
 
     files: Mapping[str, bytes]
     entry: Mapping[str, object]
 
 
 def truncation(subject: Subject) -> Look:
-    """Rows of one latent, columns of one psi; or of one limit of the latents."""
+    """Show truncation: a row a latent, a column a psi or a limit of the latents."""
     if has_styles(subject.generator):
         columns = {f"psi {psi:g}": Truncation(psi) for psi in PSIS}
         entry: dict[str, object] = {"psi": PSIS}
@@ -119,7 +119,7 @@ def truncation(subject: Subject) -> Look:
 
 
 def mixing(subject: Subject) -> Look:
-    """Karras 2019, figure 3: images on the left with a third of the styles of the images above."""
+    """Show style mixing (Karras 2019, figure 3): images on the left with a third of the styles of those above."""
     count = subject.count
     styles = map_latents(subject.generator, subject.latents(count + DESTINATIONS), subject.label)
     sources, destinations = styles[:count], styles[count:]
@@ -150,7 +150,7 @@ def mixing(subject: Subject) -> Look:
 
 
 def interpolation(subject: Subject) -> Look:
-    """Strips from each image to the next, and all of them as a film that ends where it begins."""
+    """Show strips from each image to the next, and all of them as a film that ends where it begins."""
     space = paths.spaces(subject.generator)[-1]
     ends = subject.closed_pairs()
 
@@ -174,7 +174,7 @@ def interpolation(subject: Subject) -> Look:
 
 
 def path(subject: Subject) -> Look:
-    """Step sizes along the strips' paths, and the path length over random pairs."""
+    """Measure step sizes along the strips' paths, and the path length over random pairs."""
     generator, distance, label = subject.generator, subject.distance, subject.label
     ends = subject.closed_pairs()
     shares = torch.linspace(0, 1, POINTS).expand(len(ends), -1)
@@ -199,7 +199,7 @@ def path(subject: Subject) -> Look:
 
 
 def equivariance(subject: Subject) -> Look:
-    """EQ-T, EQ-T of fractions and EQ-R, and images whose input was translated and rotated."""
+    """Measure EQ-T, EQ-T of fractions and EQ-R, and show images whose input was translated and rotated."""
     render = render_transformed(subject.generator, subject.label)
     device = next(subject.generator.parameters()).device
 
@@ -242,7 +242,7 @@ LOOKS: dict[str, Callable[[Subject], Look]] = {
 
 
 def not_applicable(generator: nn.Module) -> dict[str, str]:
-    """Return the looks that do not apply to a generator, each with the reason in one line."""
+    """Return the views that do not apply to a generator, each with a one-line reason."""
     reasons = {}
     if not has_styles(generator):
         if latent_distribution(generator) != "normal":

@@ -7,8 +7,8 @@ the perceptual path length is the mean of
 
 over pairs of latents, where p is the arc between both latents (z) or the line between both styles (w), and d a squared
 distance of images.  A path is long if something appears on it that is at neither end.  The paper's d is LPIPS; without
-that network it is the mean squared difference of pixels in [-1, 1], a different figure with a name of its own.
-Unlike the paper's, images are not cropped, and no pair is dropped, however extreme.
+that network it is the mean squared difference of pixels in [-1, 1], a figure with its own name.  Unlike in the paper,
+images are not cropped, and no pair is dropped, however extreme.
 """
 
 import io
@@ -50,7 +50,7 @@ class SquaredDistance:
 
     name: str  # in full, for the record
     root_name: str  # of its root, for an axis of a figure
-    figure: str  # name of the path length that it gives
+    figure: str  # name of its path length
     # Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair, (N,).
     measure: Callable[[Tensor, Tensor], NDArray[np.float64]]
     # Images to vectors (N, E) whose squared Euclidean distances it is; gradients flow through them.
@@ -59,7 +59,7 @@ class SquaredDistance:
 
 @dataclass(frozen=True)
 class PathLength:
-    """A figure and how it was measured."""
+    """A figure and its protocol."""
 
     space: str  # `z` or `w`
     mean: float  # over all pairs
@@ -70,21 +70,17 @@ class PathLength:
     values: NDArray[np.float64]  # (samples,) of the pairs
 
 
-def _pixel_difference(first: Tensor, second: Tensor) -> NDArray[np.float64]:
-    return np.asarray((first - second).double().square().mean((1, 2, 3)).cpu().numpy())
-
-
 PIXEL_DISTANCE = SquaredDistance(
     "mean squared difference of pixels in [-1, 1]",
     "root mean squared difference of pixels",
     "pixel path length",
-    _pixel_difference,
+    lambda first, second: np.asarray((first - second).double().square().mean((1, 2, 3)).cpu().numpy()),
     lambda images: images.flatten(1) / math.sqrt(images[0].numel()),
 )
 
 
 def perceptual_distance(lpips: Lpips, image_channels: int) -> SquaredDistance:
-    """Return LPIPS as a distance of images whose channels from ``image_channels`` on are masks, which it ignores."""
+    """Return LPIPS as a distance of images; their channels from ``image_channels`` on are masks and ignored."""
 
     def measure(first: Tensor, second: Tensor) -> NDArray[np.float64]:
         difference = embed(lpips, first[:, :image_channels]) - embed(lpips, second[:, :image_channels])
@@ -97,7 +93,7 @@ def perceptual_distance(lpips: Lpips, image_channels: int) -> SquaredDistance:
 
 
 def spaces(generator: nn.Module) -> tuple[str, ...]:
-    """Spaces in which its images have paths: ``z``, the latents, and for a StyleGAN ``w``, the styles."""
+    """Return the spaces of a generator's paths: ``z``, the latents, and for a StyleGAN ``w``, the styles."""
     return ("z", "w") if has_styles(generator) else ("z",)
 
 
@@ -129,7 +125,7 @@ def step_sizes(images: Tensor, distance: SquaredDistance) -> NDArray[np.float64]
 
 
 def unevenness(steps: NDArray[np.float64]) -> float | None:
-    """Mean over N paths of the standard deviation over the mean of the steps (N, T - 1); None if nothing moves."""
+    """Return the mean over N paths of the deviation over the mean of the steps (N, T - 1); None if none moves."""
     means = steps.mean(1)
     moving = means > 0
     return float((steps.std(1)[moving] / means[moving]).mean()) if moving.any() else None
@@ -143,7 +139,7 @@ def measure_path_length(
     seed: int,
     label: int | None = None,
 ) -> PathLength:
-    """Measure the path length."""
+    """Measure the path length over random pairs of latents."""
     latents = draw_latents(generator, 2 * samples, seed, "path ends")
     chance = np.random.default_rng(derive_seed(seed, "path places"))
     # In double precision: in single, t + epsilon is off by as much as 1/2000 of epsilon.
@@ -162,8 +158,6 @@ def measure_path_length(
     )
     return PathLength(space, float(found.mean()), error, float(np.median(found)), samples, protocol, found)
 
-
-# The figure of paths through the latent space: step sizes along them, and the distribution of path lengths.
 
 # Okabe, Ito, "Color Universal Design", 2008: distinguishable with all common kinds of colour vision.
 _COLOURS = {"z": "#0072b2", "w": "#c25100"}

@@ -1,16 +1,15 @@
-"""The drawing of a generator that is nearest to an image, found by optimisation: could it have drawn this?
+"""Projection: the drawing of a generator that is nearest to an image, found by optimisation.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020,
-section 5 and appendix D: from the mean style, Adam minimises LPIPS over one style w for all layers, to which noise is
-added that fades within the first three quarters.  Without styles it is the latent z that is optimised, kept as long as
-latents are, or within their range.
+section 5 and appendix D: from the mean style, Adam minimises LPIPS over one style w for all layers, with added noise
+that fades within the first three quarters.  Without styles it optimises the latent z, keeping its usual length or
+range.
 
 Unlike there:
 
-- The search begins at the nearest of `POOL` random drawings of each class, too, as the mean of a few scans' generator
+- The search also begins at the nearest of `POOL` random drawings of each class, as the mean of a generator of few scans
   is often far from all of them.  The best of `STARTS` after a third of the steps is followed to the end.
-- A layer's noise stays as it is stored, with which ``gan sample`` draws.  The paper optimises and regularises it, which
-  finds drawings that no latent has.
+- A layer's noise stays as stored, as in ``gan sample``.  The paper optimises it, which finds drawings without a latent.
 - `STEPS` are fewer, for a processor.
 
 Images larger than 256 pixels are compared at 256 (appendix D).
@@ -41,12 +40,12 @@ from sonoforge.training.gan.latent_space.path_length import SquaredDistance
 POOL = 256
 STARTS = 4
 STEPS = 300  # of 1000 in the paper
-AVERAGED = 10_000  # latents that the mean style, and the spread of styles, are of (appendix D, as what follows)
+AVERAGED = 10_000  # latents behind the mean style and the spread of styles (appendix D, like the following)
 RATE = 0.1  # of Adam, at most
 RAMPS = (0.05, 0.25)  # shares of the steps in which the rate rises, and falls to 0
-NOISE = (0.05, 0.75)  # of the spread, at first; share of the steps after which there is none
-LARGEST = 256  # pixels a side that images are compared at
-TYPICAL = 0.998  # share of the latents that are neither shorter nor longer than the search allows
+NOISE = (0.05, 0.75)  # share of the spread at first; share of the steps after which there is none
+LARGEST = 256  # pixels: largest side at which images are compared
+TYPICAL = 0.998  # share of the latents whose length the search allows
 
 
 class Nearest(NamedTuple):
@@ -59,13 +58,13 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where drawings are looked for."""
+    """The space in which drawings are searched."""
 
-    points: Tensor  # (P, D) where the search may begin, on the generator's device
+    points: Tensor  # (P, D) starting points, on the generator's device
     labels: Tensor | None  # (P,) int64 of their classes
     spread: float  # root of the mean squared distance of points from their mean
     draw: Callable[[Tensor, Tensor | None], Tensor]  # points (N, D) and labels (N,) to images (N, C, S, S)
-    keep: Callable[[Tensor], Tensor]  # moves points to the nearest that the generator may have drawn from
+    keep: Callable[[Tensor], Tensor]  # moves points to the nearest ones that a drawing may come from
 
 
 def open_space(generator: nn.Module, labels: Sequence[int | None], seed: int) -> Space:
@@ -73,8 +72,8 @@ def open_space(generator: nn.Module, labels: Sequence[int | None], seed: int) ->
 
     Args:
         generator: From `load_generator`.
-        labels: The classes to look in; ``[None]`` for a generator without classes.
-        seed: Of where the search may begin.
+        labels: The classes to search; ``[None]`` for a generator without classes.
+        seed: Seed of the starting points.
     """
     latents = draw_latents(generator, POOL, seed, "projection starts")
     points, classes = [], []
@@ -116,8 +115,8 @@ def project(space: Space, images: Tensor, distance: SquaredDistance, seed: int) 
     Args:
         space: From `open_space`.
         images: (N, C, S, S) in [-1, 1], without masks, of the generator's side.
-        distance: Is minimised; see `path_length.SquaredDistance`.
-        seed: Of the noise that is added to points.
+        distance: The distance to minimise.
+        seed: Seed of the noise added to points.
     """
     if not len(images):
         return
@@ -148,7 +147,7 @@ def project(space: Space, images: Tensor, distance: SquaredDistance, seed: int) 
 def embed(distance: SquaredDistance, images: Tensor) -> Tensor:
     """Return vectors (N, E) of images (N, C, S, S), without masks, whose squared distances are minimised."""
     images = images.float()
-    # As pixels are, within [-1, 1]; but gradients pass, or what is beyond would never come back.
+    # Clamped to [-1, 1] like pixels, but gradients pass: values outside must be able to return.
     images = images + (images.clamp(-1, 1) - images).detach()
     if images.shape[2] > LARGEST:
         images = interpolate(images, (LARGEST, LARGEST), mode="area")
@@ -190,7 +189,7 @@ def _nearest_of(space: Space, candidates: _Candidates, goal: _Goal) -> _Best:
 
 
 def _descend(space: Space, candidates: _Candidates, goal: _Goal, steps: range, chance: torch.Generator) -> Tensor:
-    """Move candidates, each for itself, to where their drawings are nearer to the goal: (N, D)."""
+    """Move each candidate to where its drawing is nearer to the goal: (N, D)."""
     points = candidates.points.clone().requires_grad_()
     optimiser = torch.optim.Adam([points])
     for step in steps:

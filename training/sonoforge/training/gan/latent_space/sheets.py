@@ -1,4 +1,4 @@
-"""Sheets and films of generated images, each labelled as synthetic in the picture and in the file's metadata."""
+"""Sheets and films of generated images, labelled as synthetic in the picture and in the file's metadata."""
 
 import io
 import json
@@ -26,10 +26,10 @@ _LINE = 17  # pixels from line to line
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of images in rows and columns, and their layout as recorded in ``looks.json``.
+    """A picture of images in rows and columns, and its layout, recorded in ``looks.json``.
 
     The layout is in pixels: ``width``, ``height``, ``left`` of the first column, ``top`` above the first row, ``cell``,
-    the side of each image, ``step`` from one to the next, and what is ``apart`` from the first row and column.
+    the side of each image, ``step`` from one to the next, and the gap ``apart`` after the first row and column.
     """
 
     picture: Image.Image
@@ -98,8 +98,8 @@ def _wrap(text: str, width: int) -> list[str]:
 def make_film(images: Pixels, origin: Mapping[str, Any]) -> tuple[bytes, dict[str, int]]:
     """Encode images (N, S, S, C) uint8 as a looping film: greys exactly, colours reduced to 256 in each frame.
 
-    The second result is its ``width`` and ``height`` in pixels and its ``frames``.  Pillow drops a frame that repeats
-    the one before, and shows that one longer.
+    Also returns its ``width`` and ``height`` in pixels and its ``frames``.  Pillow drops a frame that repeats the one
+    before, and shows that one longer.
     """
     smaller = max(1, images.shape[1] // FILM_SIDE)
     if smaller > 1:

@@ -1,4 +1,4 @@
-"""The pictures of a training: ``metrics.png``, how its figures went, and ``samples-over-time.png``, what it drew."""
+"""The pictures of a training: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
 
 import io
 import json
@@ -17,19 +17,19 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
+# Shares of a training at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024).
 _MOMENTS = (500 / 4200, 1500 / 4200, 3500 / 4200, 1.0)
-"""Shares of a training at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024)."""
-_SHOWN = 8  # images in a row, as many as a sheet of generated images has rows and columns
-_SMALLEST, _LARGEST, _CAPTION = 32, 160, 14  # pixels, sides of images in it and height of a line of text
+_SHOWN = 8  # images in a row: a sheet of generated images has 8 rows and columns
+_SMALLEST, _LARGEST, _CAPTION = 32, 160, 14  # pixels: sides of its images, height of a line of text
 
 Row = Mapping[str, Any]
 
 
 def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
-    """Draw what a training measured over thousands of real images shown, one panel a figure.
+    """Draw a training's figures over thousands of real images shown, one panel each.
 
-    KID with a band of one standard error and FID, each where it was measured; then diversity with the floor
-    below which no checkpoint is called the best, and the two losses.
+    KID with a band of one standard error and FID, where they were measured; then diversity with the floor below which
+    no checkpoint is the best, and both losses.
     """
     panels = [*[name for name in ("kid", "fid") if any(name in row for row in rows)], "diversity", "losses"]
     with mpl.rc_context({"font.size": 8}):
@@ -77,7 +77,7 @@ def _draw_diversity(axis: Axes, rows: Sequence[Row]) -> None:
     axis.plot(_column(rows, "kimg"), _column(rows, "diversity"), marker=".", color="tab:blue")
     axis.axhline(1.0, color="grey", linewidth=0.8, label="real images")
     axis.axhline(
-        COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, linestyle="--", label="floor: below it none is best"
+        COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, linestyle="--", label="floor of the best checkpoint"
     )
     axis.set_ylabel("diversity")
     axis.set_ylim(bottom=0)
@@ -95,13 +95,13 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None) -> None
 
 
 def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: int) -> None:
-    """Write real images, and below them what the same latents gave at four moments of a training, as a PNG.
+    """Write real images, and below them samples of the same latents at four moments of a training, as a PNG.
 
     Args:
         path: Of the picture.
         samples: Folder with the sheets of the ticks, ``step-00000120.png``, and of real images, ``real.png``.
         rows: Of the ticks.
-        real_side: Of a real image in its sheet, in pixels.
+        real_side: Side of a real image in its sheet, in pixels.
     """
     last = rows[-1]["step"]
     steps = [min((row["step"] for row in rows), key=lambda step: abs(step - share * last)) for share in _MOMENTS]

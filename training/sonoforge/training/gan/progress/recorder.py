@@ -1,4 +1,4 @@
-"""What a training writes and logs beside its learning: statistics, samples, checkpoints, results."""
+"""The records of a training beside its learning: statistics, samples, checkpoints, results, log."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ from sonoforge.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 300  # between two ticks at most this long without a checkpoint
-# A checkpoint that takes long to write is not written at every tick, but after so many times as long.
+SAVE_SECONDS = 300  # longest time without a checkpoint between two ticks
+# A checkpoint that is slow to write is not written at every tick, but after this many times its writing time.
 SAVE_SHARE, QUICKLY_SAVED = 10, 0.5  # seconds
 LOG_SECONDS = 30  # between two log lines on the progress
 
@@ -62,8 +62,8 @@ class Recorder:
 
     Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
     ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each image
-    file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, with metrics ``metrics.png``,
-    and ``results.json``.  Only the main process writes.
+    file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, ``results.json`` and with
+    metrics ``metrics.png``.  Only the main process writes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Recorder:
         show_progress: bool,
         tracker: Tracker,
     ) -> None:
-        """Read the records of an earlier run, and prepare what samples are compared with."""
+        """Read the records of an earlier run, and prepare the references of the samples."""
         self._folder, self._training, self._state, self._tracker = folder, training, state, tracker
         self._is_main = state.fabric.is_global_zero
         self._start = 0
@@ -88,9 +88,9 @@ class Recorder:
         # The rows of a shorter training had other shares.
         self._rows = [{**row, "share": self._share(row["step"])} for row in read_stats(folder, self._start)]
         self._show_progress = show_progress and self._is_main
-        self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
+        self.stalled = False  # whether KID has not fallen for `stop_after` measurements
         if self._is_main:
-            self._remove_old()  # what a killed run came not to remove
+            self._remove_old()  # left by a killed run
             (folder / run_folder.RESULTS).unlink(missing_ok=True)  # of a shorter training
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = training.originals
@@ -126,7 +126,7 @@ class Recorder:
         self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
         self._events = None
         if self._is_main:
-            # What a killed run wrote after this step is hidden.
+            # Later events of a killed run are hidden.
             events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start)
             self._events = self._exit.enter_context(contextlib.closing(events))
         return self
@@ -155,19 +155,25 @@ class Recorder:
         training, state = self._training, self._state
         last = interrupted or done == training.plan.steps
         seconds = (time.monotonic() - self._tick_began) / (done - self._tick_start)
-        means = self._mean_scalars()
-        if not all(map(math.isfinite, means.values())):
+        means = torch.stack([total / self._counts[name] for name, total in self._totals.items()])
+        scalars = dict(zip(self._totals, reduce_mean(self._state.fabric, means).tolist(), strict=True))
+        if not all(map(math.isfinite, scalars.values())):
             raise self._not_finite("loss", done)
         samples, figures = measure(state.average, self._reference, state.image_channels)
         if self._metric_reference is not None and (last or done % self._measure_steps == 0):
             figures |= measure_metrics(state.average, self._metric_reference, state.image_channels)
-        row = self._row(done, seconds, means, figures)
+        row = self._row(done, seconds, scalars, figures)
         self._rows.append(row)
         if self._is_main:
             self._write(row, to_pixels(samples))
         if last or self._is_worth_saving(done, figures):
             self._save(done, figures)
-            self._log_best(figures, done)
+            if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
+                log.info(
+                    "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
+                    done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
+                    figures["metric_reference"],
+                )  # fmt: skip
         else:
             self._check_weights(self._state.tensors(), done)
         summary = _summary(row)
@@ -188,11 +194,7 @@ class Recorder:
             log.info("KID has not fallen for %d measurements: stopped at step %d", patience, done)
             self.stalled = True
 
-    def _mean_scalars(self) -> dict[str, float]:
-        means = torch.stack([total / self._counts[name] for name, total in self._totals.items()])
-        return dict(zip(self._totals, reduce_mean(self._state.fabric, means).tolist(), strict=True))
-
-    def _row(self, done: int, seconds: float, means: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
+    def _row(self, done: int, seconds: float, scalars: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
         state, images = self._state, self._training.images_per_step
         return {
             "step": done,
@@ -200,7 +202,7 @@ class Recorder:
             "images": done * images,
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),
-            **means,
+            **scalars,
             "discriminator_gradient": gradient_norm(state, state.discriminator),
             "generator_gradient": gradient_norm(state, state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
@@ -217,7 +219,7 @@ class Recorder:
         return round(step / self._training.plan.steps, 5)
 
     def _write(self, row: Row, samples: Pixels) -> None:
-        """Write statistics and samples, before the checkpoint: after a kill between the two, the row is made again."""
+        """Write statistics and samples before the checkpoint: after a kill between the two, the tick is repeated."""
         with (self._folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         grid, masks = split_masks(samples, self._state.image_channels)
@@ -233,8 +235,8 @@ class Recorder:
         self._tracker.figures(row["step"], row)
 
     def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
-        """Whether a tick leaves a checkpoint: the best so far always, so that which is the best depends on no clock."""
-        several = self._state.fabric.world_size > 1  # all save, or none: their clocks differ
+        """Whether a tick leaves a checkpoint; the best so far always does, so that no clock decides which is best."""
+        several = self._state.fabric.world_size > 1  # whose clocks differ: all save, or none
         if several or done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
             return True
         name = gan_checkpoint.criterion(self._training.description.settings)
@@ -278,14 +280,6 @@ class Recorder:
             f"{self._folder}: {what} not finite by step {step}; {kept}; start again with a lower learning rate"
         )
 
-    def _log_best(self, figures: Mapping[str, Any], done: int) -> None:
-        if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
-            log.info(
-                "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
-                done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
-                figures["metric_reference"],
-            )  # fmt: skip
-
     def _follow_collapse(self, done: int, diversity: float) -> None:
         """Log when the samples collapse, and when they recover."""
         self._peak = max(self._peak, diversity)
@@ -296,19 +290,19 @@ class Recorder:
                 self._folder, done, diversity, COLLAPSE_FRACTION,
                 f"after {self._peak:.2f}; try a lower learning rate, for example a fifth"
                 if self._peak >= COLLAPSE_FRACTION
-                else "and never was higher: the training is too short, or its learning rate too high",
+                else "and was never higher: the training is too short, or its learning rate too high",
             )  # fmt: skip
         elif before and not self._collapsed:
             log.info("%s: diversity is back at %.2f at step %d", self._folder, diversity, done)
 
     def finish(self, *, interrupted: bool) -> Path:
-        """Write the curves and, unless the training is to be continued, the results; return the newest checkpoint."""
+        """Write the curves and, unless the training will be continued, the results; return the newest checkpoint."""
         if self._is_main:
             best = gan_checkpoint.best_checkpoint(self._checkpoints)
             about = gan_checkpoint.describe(best) if best else None
             if self._metric_reference is not None:
                 write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
-                self._tracker.artifact(self._folder / PICTURE)  # not the other one, which shows real images, too
+                self._tracker.artifact(self._folder / PICTURE)  # not the other picture, which shows real images
             if self._rows:
                 side = self._training.originals.pixels.shape[1]
                 write_over_time(self._folder / OVER_TIME, self._folder / "samples", self._rows, side)
@@ -367,7 +361,7 @@ def _write_events(writer: SummaryWriter, row: Row, samples: bytes) -> None:
     for name, value in row.items():
         if name != "step" and isinstance(value, int | float):
             writer.add_scalar(name, float(value), step)
-    # Not `add_image`, which would encode the picture once more, and slowly.
+    # `add_image` would encode the picture once more, slowly.
     image = Summary.Image(encoded_image_string=samples)
     writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="samples", image=image)]), step)
     writer.flush()

@@ -1,4 +1,4 @@
-"""What is measured at each tick of a training, and the rows of ``stats.jsonl``."""
+"""The measurements at each tick of a training, and the rows of ``stats.jsonl``."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.machine import peak_memory
-from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
+from sonoforge.training.data.pixels import to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import Space
@@ -30,7 +30,7 @@ REFERENCE = 1024  # real images at most that samples are compared with
 
 
 class Reference(NamedTuple):
-    """What every tick compares with, made once."""
+    """The comparison of every tick, made once."""
 
     thumbnails: Tensor  # (N, T * T) of real images
     spread: float  # their mean pairwise distance
@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 
 
 def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:
-    """Prepare what ticks compare with."""
+    """Prepare the comparison of the ticks."""
     device = next(generator.parameters()).device
     some = evenly_spaced(len(images), REFERENCE)
     shown = to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels]
@@ -53,7 +53,10 @@ def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Refe
 def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, float]]:
     """Assess the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
 
-    ``diversity`` and ``distance``: see below.  For KID and FID see `measure_metrics`.
+    ``diversity`` is the mean distance between two generated images as a share of that between two real ones: 1 as in
+    the real images, 0 for one image repeated.  ``distance`` is the sliced Wasserstein distance between generated and
+    real images.  Both compare 32x32 grey thumbnails, need no feature network, and cost about one training step; they
+    guide a training, and do not replace FID or KID (`measure_metrics`).
     """
     samples = torch.cat([*generate_parts(average, reference.latents, reference.labels)])
     small = thumbnails(samples[:, :image_channels]).cpu()
@@ -64,7 +67,7 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
 
 
 def gradient_norm(state: TrainingState, network: nn.Module) -> float | None:
-    """Euclidean norm of the gradients of the network's last step, after any scaling for float16 is undone.
+    """Return the Euclidean norm of the gradients of a network's last step, without float16's scaling.
 
     None where they overflowed float16, so that the step was skipped.
     """
@@ -77,7 +80,7 @@ def gradient_norm(state: TrainingState, network: nn.Module) -> float | None:
 
 
 def memory_gib(device: torch.device) -> float | None:
-    """Most memory used so far: of the GPU, or else of the process; None where the system does not tell (Windows)."""
+    """Return the peak memory of the GPU, or else of the process; None where the system cannot tell (Windows)."""
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     return None if peak is None else peak / 2**30
 
@@ -92,15 +95,20 @@ def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["step"] <= step]
 
 
-def training_cost(run: Path, step: int) -> dict[str, float | None]:
-    """Sum up what a training took up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
+def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Sum up the seconds of training; steps repeated after a kill count once."""
+    before = [0, *(row["step"] for row in rows)]
+    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=False)))
 
-    Seconds of training alone: neither samples and checkpoints nor measuring.  Steps that a killed run lost and trained
-    again count once.
+
+def training_cost(run: Path, step: int) -> dict[str, float | None]:
+    """Sum up the cost of a training up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
+
+    Only seconds of training count, neither samples and checkpoints nor measuring; steps repeated after a kill count
+    once.
     """
     rows = read_stats(run, step)
-    before = [0, *[row["step"] for row in rows[:-1]]]
-    seconds = sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=True))
+    seconds = training_seconds(rows)
     peaks = [row["memory_gib"] for row in rows if row["memory_gib"] is not None]
     return {
         "seconds_per_kimg": seconds / rows[-1]["kimg"],
@@ -110,29 +118,18 @@ def training_cost(run: Path, step: int) -> dict[str, float | None]:
 
 
 def stalled(rows: Sequence[Mapping[str, Any]], patience: int, interval: int) -> bool:
-    """Whether KID has not fallen below its lowest value for ``patience`` measurements.
+    """Whether KID has not fallen below its minimum for ``patience`` measurements.
 
-    Those on an interruption, at a step that is no multiple of ``interval``, do not count: a training that is
-    interrupted and continued stops where an uninterrupted one stops.
+    Measurements on an interruption, at a step that is no multiple of ``interval``, do not count: an interrupted and
+    continued training stops where an uninterrupted one stops.
     """
     values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
     return len(values) > patience and len(values) - 1 - int(np.argmin(values)) >= patience
 
 
-# Both numbers look at 32x32 area-averaged grey-level thumbnails, need no feature network, and cost about as
-# much as one training step.  They guide a training; they are no substitute for FID, KID or a judge.
-#
-# *Diversity*: the mean distance between two generated images, as a share of the mean distance between
-# two real ones.  1 is what the real images have; 0 is one image repeated.
-#
-# *Distance*: the sliced Wasserstein distance between generated and real thumbnails
-# (`sonoforge.runtime.distances.sliced`, which also takes it of patches of a Laplacian pyramid).
-# In units of the image range [-1, 1]; a direction of length 1 spreads over all D pixels, about 1 / sqrt(D) to each,
-# so that a constant shift of all pixels by d gives about 0.8 d, whatever D.
-
 THUMBNAIL = 32
 DIRECTIONS = 256
-# An untrained generator is not a collapsed one: it is not judged in the first tenth of a training.
+# Share of a training in which a generator is not judged: an untrained one has not collapsed.
 COLLAPSE_GRACE = 0.1
 
 
@@ -143,48 +140,48 @@ def thumbnails(images: Tensor) -> Tensor:
 
 
 def mean_pairwise_distance(features: Tensor) -> float:
-    """Mean Euclidean distance between two different rows of (N, D); 0 for a single row."""
+    """Return the mean Euclidean distance between two different rows of (N, D); 0 for a single row."""
     if len(features) < 2:
         return 0.0
     return float(torch.pdist(features).mean())
 
 
 def sliced_distance(first: Tensor, second: Tensor) -> float:
-    """Sliced Wasserstein distance of rows (N, D) and (M, D) along 256 fixed directions; NaN if any is not finite."""
+    """Return the sliced Wasserstein distance of (N, D) and (M, D) along 256 fixed directions; NaN if not finite.
+
+    In units of the image range [-1, 1]; a constant shift of all pixels by d gives about 0.8 d, whatever D.
+    """
     if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
         return math.nan
     return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, 0)
 
 
 def is_collapsed(diversity: float, step: int, steps: int) -> bool:
-    """Whether this diversity, at this step of so many, is called a collapse."""
+    """Whether this diversity, at this step of so many, counts as a collapse."""
     return step > COLLAPSE_GRACE * steps and diversity < COLLAPSE_FRACTION
 
 
-# KID and FID of the averaged generator while it trains, in a feature space of the user's choice.
+# KID and FID of the averaged generator choose the best checkpoint, so their reference matters.  Against the *training*
+# images a generator that copies them scores best; against *held-out* images it gains nothing by copying.  KID against a
+# tenth of 200 images is noisy, but images and latents are the same at each tick, so most of the noise is shared.  As
+# absolute figures use those of ``sonoforge evaluate``.
 #
-# They choose the checkpoint that is called the best, so what they are measured against matters.  Against the
-# *training* images a generator that copies them scores best; against images that were *held out* it gains nothing
-# by copying.  A tenth of a class of 200 images is 20, and KID against 20 images is noisy; but the images and the
-# latents are the same at each tick, so most of the noise is shared and ticks can be compared with each other.
-# As absolute figures use those of ``sonoforge evaluate``.
-#
-# Nothing here touches the training: latents come from a seed of their own, the averaged generator is in evaluation
+# Measuring does not affect the training: latents come from a seed of their own, the averaged generator is in evaluation
 # mode, and no global random state is read or written.
 
-GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
+GENERATED = 256  # images generated at a tick; a CPU embeds them in 1 s by the shipped network, in 5 s by torch ones
 REAL = 500  # real images at most
 _MOST_KEPT = 4
 
+# Embeddings of real images by their space and content: a search measures many trainings against the same ones.
 _kept: dict[tuple[Space, str], NDArray[np.float32]] = {}
-"""Embeddings of real images by their space and content: a search measures many trainings against the same."""
 
 
 class MetricReference(NamedTuple):
-    """What the generated images of every measurement are compared with, made once."""
+    """The reference of every measurement, made once."""
 
     metrics: tuple[str, ...]  # any of `settings.METRICS`
-    space: Space  # where distances are taken
+    space: Space  # feature space of the distances
     embedded: NDArray[np.float32]  # (M, D) embeddings of the real images
     kind: str  # `held-out`, or `training` where none are held out
     latents: Tensor  # (GENERATED, Z), the same at every measurement
@@ -203,37 +200,34 @@ def make_metric_reference(
     device = next(generator.parameters()).device
     real = training if held_out is None else held_out
     some = evenly_spaced(len(real), REAL)
+    shown = real.pixels[some, ..., : real.image_channels]
+    key = space, hashlib.sha256(repr(shown.shape).encode() + shown.tobytes()).hexdigest()
+    if key not in _kept:
+        if len(_kept) == _MOST_KEPT:
+            _kept.clear()
+        _kept[key] = space.embed(shown).features
     labels = None
     if training.labels is not None and real.labels is not None:
-        # Place i takes the label of the real image at the same share of the way: each class gets its share.
+        # Place i takes the label of the real image at the same share of the way, so each class gets its share.
         order = np.sort(real.labels[some])
         labels = torch.from_numpy(order[np.arange(GENERATED) * len(order) // GENERATED]).to(device)
     return MetricReference(
         metrics,
         space,
-        _embed_real(space, real.pixels[some, ..., : real.image_channels]),
+        _kept[key],
         "training" if held_out is None else "held-out",
         draw_latents(generator, GENERATED, seed, "metric").to(device),
         labels,
     )
 
 
-def _embed_real(space: Space, images: Pixels) -> NDArray[np.float32]:
-    key = space, hashlib.sha256(repr(images.shape).encode() + images.tobytes()).hexdigest()
-    if key not in _kept:
-        if len(_kept) == _MOST_KEPT:
-            _kept.clear()
-        _kept[key] = space.embed(images).features
-    return _kept[key]
-
-
 def measure_metrics(average: nn.Module, reference: MetricReference, image_channels: int) -> dict[str, Any]:
     """Measure the averaged generator against the reference.
 
     Returns:
-        ``kid`` and ``kid_standard_error``, ``fid``, whichever are wanted, and their protocol: ``metric_features``
-        (name of the space), ``metric_reference`` (``held-out`` or ``training``), ``metric_real`` and
-        ``metric_generated`` (numbers of images).
+        ``kid`` and ``kid_standard_error``, ``fid``, as requested, and their protocol: ``metric_features`` (name of the
+        space), ``metric_reference`` (``held-out`` or ``training``), ``metric_real`` and ``metric_generated`` (numbers
+        of images).
     """
     figures: dict[str, Any] = {}
     parts = generate_parts(average, reference.latents, reference.labels)

@@ -17,17 +17,19 @@ from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.reports.charts import (
     DASHED,
     INK,
+    MARKS,
     SERIES,
     SOFT,
     Chart,
+    RocCurve,
     colour,
     in_percent,
     marker,
     new_chart,
-    new_roc_chart,
     new_row_chart,
     percent_axis,
     points_axis,
+    roc_chart,
     styled,
     svg,
 )
@@ -35,7 +37,6 @@ from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 
-_MARKS = 8  # at most, about, on a line
 _APART = 1.012
 """Factor between the numbers of images that two arms are drawn at, so that neither hides the other."""
 
@@ -99,7 +100,7 @@ def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
     axes.plot(thresholds, first["treat_all"], color=INK, linewidth=1.2, linestyle=DASHED, label="acting on all")
     axes.axhline(0, color=SOFT, linewidth=1.2, label="acting on nobody")
     for series, (title, curve) in enumerate(curves.items()):
-        own, every = colour(series), (3 * series, _MARKS)
+        own, every = colour(series), (3 * series, MARKS)
         axes.fill_between(thresholds, curve["low"], curve["high"], color=own, alpha=0.13, linewidth=0)
         axes.plot(thresholds, curve["net_benefit"], marker(series) + "-", color=own, markevery=every, label=title)
     top = max(max(curve["high"]) for curve in curves.values())
@@ -109,16 +110,14 @@ def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
     return svg(figure, f"Decision curves of {name}: net benefit by the probability from which one acts")
 
 
-@styled
 def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
     """Draw the ROC curves of one class against the rest, one an arm; ``parts`` by the arms' titles."""
-    figure, axes = new_roc_chart(370)
-    for series, (title, part) in enumerate(parts.items()):
+    curves = []
+    for title, part in parts.items():
         false, true, _ = roc_curve(part.labels == label, part.probabilities[:, label])
-        axes.plot(false, true, color=colour(series), linewidth=1.6, label=title, clip_on=False)
-    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"ROC curves of {name} against the rest: sensitivity by 1 - specificity")
+        curves.append(RocCurve(title, false, true))
+    said = f"ROC curves of {name} against the rest: sensitivity by 1 - specificity"
+    return roc_chart(curves, "1 \N{MINUS SIGN} specificity", "sensitivity", said, marked=False)
 
 
 @styled
@@ -256,7 +255,7 @@ def _draw_runs(
     for xs, ys in zip(along, up, strict=True):
         axes.plot(xs, np.array(ys, np.float64), color=colour(series), linewidth=1, alpha=0.38)
     mean = column_means(up)
-    every = (first, max(1, len(mean) // _MARKS))
+    every = (first, max(1, len(mean) // MARKS))
     look: dict[str, Any] = {"color": colour(series), "markevery": every, "label": label or None, "clip_on": False}
     axes.plot(max(along, key=len, default=[]), mean, marker(series) + "-", **look)
     return mean

@@ -10,28 +10,15 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.reports import blocks
 from sonoforge.training.reports.audit import patient_warning
-from sonoforge.training.reports.blocks import (
-    Answer,
-    Bullets,
-    Fact,
-    Facts,
-    Folded,
-    Page,
-    Part,
-    Section,
-    Text,
-    bold,
-    code,
-    glossary,
-)
 from sonoforge.training.reports.files import write_with_files
 from sonoforge.training.reports.run.making import bundle, making, published
 from sonoforge.training.reports.run.read_data import data, split
 from sonoforge.training.reports.run.results import answers_section, results_section
 from sonoforge.training.reports.run.training import first_picture, generators_section, training
 from sonoforge.training.reports.run.whole_run import WholeRun
-from sonoforge.training.statistics.results import ComparisonRow, Interval
+from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.verdict import (
     GAN,
     PLACEBO,
@@ -76,34 +63,39 @@ def write_report(run: WholeRun) -> Path:
     return path
 
 
-def report(run: WholeRun) -> Page:
+def report(run: WholeRun) -> blocks.Page:
     """Put the page together."""
-    facts, classes = run.facts, run.classes
+    facts, classes, said = run.facts, run.classes, run.facts.said
+    warning = [blocks.bold(said["warning"])] * bool(said["warning"])
+    question = blocks.Text(Markup(" ").join([said["ask"], said["judged_by"], *warning, said["simulation"]]))
+    problems = [f"{check.what}: {check.found}" for check in run.checks if not check.passed]
+    headline, content = "Checks against the run folder failed", [blocks.Bullets(problems)]
+    failed = blocks.Answer("failed", "Do not use these results", headline, content, "Failed checks")
     simulated = " (simulated images)" if facts.simulated == facts.images else ""
     named = listed(classes) if len("".join(classes)) <= _LONGEST else counted(len(classes), "class", "classes")
-    return Page(
+    return blocks.Page(
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
         heading=f"{run.results['data']}{simulated}: {named}",
         summary=[
-            _question(run),
-            *_failed(run),
+            question,
+            *[failed] * bool(problems),
             *conclusions(run),
             *first_picture(run),
-            Facts(_facts(run)),
+            blocks.Facts(_facts(run)),
             *patient_warning(run.audit),
         ],
         parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
-            run.environment["versions"].get("sonoforge") or "", code(run.name)
+            run.environment["versions"].get("sonoforge") or "", blocks.code(run.name)
         ),
     )
 
 
-def _parts(run: WholeRun) -> list[Part]:
+def _parts(run: WholeRun) -> list[blocks.Part]:
     """Divide the sections among those who read them."""
     generators = generators_section(run)
-    for_readers: tuple[tuple[str, str, str, Sequence[Section | None]], ...] = (
+    for_readers: tuple[tuple[str, str, str, Sequence[blocks.Section | None]], ...] = (
         ("clinician", "For clinicians", "what it gets right and wrong, class by class", [answers_section(run)]),
         (
             "engineer",
@@ -117,90 +109,65 @@ def _parts(run: WholeRun) -> list[Part]:
             "the images, the split and its proof, every figure with its interval",
             [data(run), split(run), results_section(run), published(run)],
         ),
-        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run-glossary")]),
+        ("words", "Words used here", "from accuracy to temperature", [blocks.glossary("Glossary", "run-glossary")]),
     )
     return [
-        Part(anchor, title, about, [section for section in sections if section is not None])
+        blocks.Part(anchor, title, about, [section for section in sections if section is not None])
         for anchor, title, about, sections in for_readers
     ]
 
 
-def conclusions(run: WholeRun) -> list[Answer]:
-    """Return what speaks against the final model, and the answers to the run's questions."""
-    return [*_doubts(run), *_answers(run)]
-
-
-def _question(run: WholeRun) -> Text:
-    said = run.facts.said
-    warning = [bold(said["warning"])] * bool(said["warning"])
-    return Text(Markup(" ").join([said["ask"], said["judged_by"], *warning, said["simulation"]]))
-
-
-def _failed(run: WholeRun) -> list[Answer]:
-    failed = [f"{check.what}: {check.found}" for check in run.checks if not check.passed]
-    if not failed:
-        return []
-    headline = "Checks against the run folder failed"
-    return [Answer("failed", "Do not use these results", headline, [Bullets(failed)], "Failed checks")]
-
-
-def _doubts(run: WholeRun) -> list[Answer]:
-    """Say what speaks against the final model."""
-    guesses = judge_guessing(run.arms[run.results["final_arm"]])
-    misses = judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"])
-    weights = judge_weights(run.results["weights"])
-    asked = (
-        ("Were the weights trained on other images?", weights),
-        ("Is the classifier of any use?", guesses),
-        ("Do prediction sets hold what they promise?", misses),
+def conclusions(run: WholeRun) -> list[blocks.Answer]:
+    """Return doubts about the final model, and the answers to the run's questions."""
+    doubts = (
+        ("Were the weights trained on other images?", judge_weights(run.results["weights"])),
+        ("Is the classifier of any use?", judge_guessing(run.arms[run.results["final_arm"]])),
+        (
+            "Do prediction sets hold what they promise?",
+            judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"]),
+        ),
     )
-    return [_answer(question, verdict) for question, verdict in asked if verdict is not None]
-
-
-def _answers(run: WholeRun) -> list[Answer]:
-    """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
+    found = [_answer(question, verdict) for question, verdict in doubts if verdict is not None]
     gan = gan_comparison(run.comparisons)
-    if gan is None:
-        return [_answer("Compared with the baseline", judge_arm(row, run.arms)) for row in run.comparisons]
-    verdict = judge_gan(gan, _placebo(run, gan), run.arms, run.facts.said["leaks"])
-    plain = Text(in_plain_words(gan, run.arms))
-    more = [_budget(run)] if run.generators else []
-    grounds = Folded("The statistics behind this", [*map(Text, verdict.sentences), *more])
-    return [Answer(verdict.level, "Does the GAN help?", verdict.headline, [plain, grounds])]
-
-
-def _answer(question: str, verdict: Verdict) -> Answer:
-    return Answer(verdict.level, question, verdict.headline, [*map(Text, verdict.sentences)])
-
-
-def _placebo(run: WholeRun, gan: ComparisonRow) -> ComparisonRow | None:
+    if gan is None:  # then each arm is compared with the baseline
+        return found + [_answer("Compared with the baseline", judge_arm(row, run.arms)) for row in run.comparisons]
     placebo = None
     for row in run.comparisons:
         if gan["second"] in (row["first"], row["second"]) and {row["first"], row["second"]} & {*PLACEBO}:
             placebo = row if row["second"] in GAN else flipped(row)
-    return placebo
+    verdict = judge_gan(gan, placebo, run.arms, run.facts.said["leaks"])
+    plain = blocks.Text(in_plain_words(gan, run.arms))
+    more = [_budget(run)] if run.generators else []
+    grounds = blocks.Folded("The statistics behind this", [*map(blocks.Text, verdict.sentences), *more])
+    return [*found, blocks.Answer(verdict.level, "Does the GAN help?", verdict.headline, [plain, grounds])]
 
 
-def _budget(run: WholeRun) -> Text:
+def _answer(question: str, verdict: Verdict) -> blocks.Answer:
+    return blocks.Answer(verdict.level, question, verdict.headline, [*map(blocks.Text, verdict.sentences)])
+
+
+def _budget(run: WholeRun) -> blocks.Text:
     trainings = sum(len(runs.curves) for runs in run.generators)
     collapsed = sum(runs.collapsed_at_end for runs in run.generators)
     said = [f"The generators had {run.budget}."]
     if collapsed:
-        ended = bold(f"{collapsed} of {counted(trainings, 'training run')} ended collapsed")
+        ended = blocks.bold(f"{collapsed} of {counted(trainings, 'training run')} ended collapsed")
         said.append(ended + " (nearly the same image again and again).")
     said.append("The answer holds for generators trained like this, not for GANs in general.")
-    return Text(Markup(" ").join(said))
+    return blocks.Text(Markup(" ").join(said))
 
 
-def _facts(run: WholeRun) -> list[Fact]:
+def _facts(run: WholeRun) -> list[blocks.Fact]:
     figures, facts = run.arms[run.results["final_arm"]], run.facts
     accuracy, area = figures["accuracy"], figures["macro_auc"]
     known = {name: row for name, row in figures["sensitivity"].items() if is_number(row["value"])}
     worst = min(known, key=lambda name: known[name]["value"])
     rows = [
-        Fact("Accuracy", share(accuracy["value"]), f"{_ends(accuracy)}; {figures['title']}"),
-        Fact("Macro-AUC", number(area["value"]), f"95 % interval {bracket(number(area['low']), number(area['high']))}"),
-        Fact(f"Lowest sensitivity: {worst}", share(known[worst]["value"]), _ends(known[worst])),
+        blocks.Fact("Accuracy", share(accuracy["value"]), f"{_ends(accuracy)}; {figures['title']}"),
+        blocks.Fact(
+            "Macro-AUC", number(area["value"]), f"95 % interval {bracket(number(area['low']), number(area['high']))}"
+        ),
+        blocks.Fact(f"Lowest sensitivity: {worst}", share(known[worst]["value"]), _ends(known[worst])),
     ]
     gan = gan_comparison(run.comparisons)
     if gan is not None:
@@ -208,10 +175,10 @@ def _facts(run: WholeRun) -> list[Fact]:
         detail = _ends(change, "+")
         if is_number(smallest):
             detail += f"; smallest change this run can be expected to detect: {points(smallest, sign='')}"
-        rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
+        rows.append(blocks.Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     if len(rows) < _FACTS or facts.near_duplicates:
         of_all = f"of {counted(facts.tested, 'test image')}"
-        rows.append(Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all))
+        rows.append(blocks.Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all))
     return rows
 
 

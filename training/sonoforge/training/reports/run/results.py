@@ -8,21 +8,7 @@ from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.choices import choosing_of, chosen_seeds, describe_choice, name_grid, name_values
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.pictures import wrong_cards
-from sonoforge.training.reports.run import charts, statements
-from sonoforge.training.reports.run.tables import (
-    FIGURE_WORDS,
-    arm_table,
-    benefit_table,
-    chosen_table,
-    class_tables,
-    comparison_table,
-    describe_cost,
-    describe_worth,
-    flag_table,
-    name_difference,
-    source_table,
-    spread_table,
-)
+from sonoforge.training.reports.run import charts, statements, tables
 from sonoforge.training.reports.run.training import folds_figure, sampled
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.texts import read_texts
@@ -53,10 +39,10 @@ def results_section(run: WholeRun) -> blocks.Section:
     """Show all other figures on test images."""
     content = [
         _origin(run),
-        arm_table(run.titles, run.arms),
+        tables.arm_table(run.titles, run.arms),
         *_compared(run),
         *_learning_curves(run),
-        spread_table(
+        tables.spread_table(
             run.titles, run.arms, run.arms, chosen_seeds(run.results["budget"], run.results["split"]["chosen_on"])
         ),
         *_chosen(run),
@@ -64,7 +50,12 @@ def results_section(run: WholeRun) -> blocks.Section:
         *_one_class(run),
         *_abstained(run),
         blocks.Heading("Flags and errors"),
-        *map(_flags, run.arms.items()),
+        *(
+            blocks.Text(f"{own['title']}: a comparator has no trust to be judged.")
+            if statements.is_comparator(arm)
+            else tables.flag_table(own["title"], own["flags"])
+            for arm, own in run.arms.items()
+        ),
     ]
     return blocks.Section("results", "Results", content)
 
@@ -158,7 +149,7 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
     said = TEXTS["differences"] + (luck if several else "")
     differences = [
         charts.Difference(
-            name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
+            tables.name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
         )
         for row in run.comparisons
     ]
@@ -166,7 +157,7 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
     forest = blocks.Figure(
         "Differences in accuracy", TEXTS["forest"] + band, charts.difference_forest(differences, "accuracy")
     )
-    table = comparison_table(run.titles, run.comparisons)
+    table = tables.comparison_table(run.titles, run.comparisons)
     return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([*folds, forest])]
 
 
@@ -182,8 +173,8 @@ def _learning_curves(run: WholeRun) -> list[blocks.Block]:
 
 def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> blocks.Figure:
     """Draw a learning curve, and say what the images that each arm adds are worth."""
-    what = FIGURE_WORDS[curve["figure"]]
-    worth = [f" {titles[row['arm']]}: {describe_worth(row, what)}." for row in curve["worth"]]
+    what = tables.FIGURE_WORDS[curve["figure"]]
+    worth = [f" {titles[row['arm']]}: {tables.describe_worth(row, what)}." for row in curve["worth"]]
     text = TEXTS["learning_curve"] + "".join(worth)
     title = f"{what[0].upper()}{what[1:]} by the number of real images"
     return blocks.Figure(title, text, charts.images_curve(curve, what, titles))
@@ -194,22 +185,21 @@ def _chosen(run: WholeRun) -> list[blocks.Block]:
     if nested is None:
         return []
     grid, inner = name_grid(nested["grid"]).capitalize(), nested["inner_folds"]
-    said = TEXTS["nested"].format(grid=grid, inner_folds=inner, cost=describe_cost(nested))
+    said = TEXTS["nested"].format(grid=grid, inner_folds=inner, cost=tables.describe_cost(nested))
     if "final" in nested:
         said += (
             f" The final model has {name_values(nested['final']['settings'])}, chosen in the same way on all images."
         )
-    table = chosen_table(run.titles, nested)
+    table = tables.chosen_table(run.titles, nested)
     return [blocks.Heading(table.label), blocks.Text(said), table]
 
 
 def _sources(run: WholeRun) -> list[blocks.Block]:
-    tables: list[blocks.Block] = [
-        source_table(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own
-    ]
-    if not tables:
+    arms = [own for own in run.arms.values() if "by_source" in own]
+    if not arms:
         return []
-    return [blocks.Heading("By collection and device"), blocks.Text(TEXTS["sources"]), *tables]
+    found = [tables.source_table(own["title"], own["by_source"]) for own in arms]
+    return [blocks.Heading("By collection and device"), blocks.Text(TEXTS["sources"]), *found]
 
 
 def _one_class(run: WholeRun) -> list[blocks.Block]:
@@ -224,7 +214,7 @@ def _one_class(run: WholeRun) -> list[blocks.Block]:
 
 
 def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
-    yield from class_tables(run.titles, run.arms, run.comparisons, name)
+    yield from tables.class_tables(run.titles, run.arms, run.comparisons, name)
     label = run.classes.index(name)
     parts = {run.titles[arm]: next(own for own in run.parts if own.arm == arm) for arm in run.arms}
     curves = (
@@ -235,13 +225,13 @@ def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
     forest: list[blocks.Block] = []
     if run.comparisons:
         first = [(row, row["one_against_rest"][name]["sensitivity_at"][0]) for row in run.comparisons]
-        rows = [charts.Difference(name_difference(row, run.titles), own["difference"]) for row, own in first]
+        rows = [charts.Difference(tables.name_difference(row, run.titles), own["difference"]) for row, own in first]
         drawn = charts.difference_forest(rows, f"the sensitivity to {name}")
         said = f" at {share(first[0][1]['aim'], 0)} specificity, with 95 % intervals by group."
         forest.append(blocks.Figure(f"Differences in the sensitivity to {name}", said, drawn))
     drawn = charts.decision_curves(run.arms, name)
     yield blocks.Grid([*forest, blocks.Figure(f"Decision curves of {name}", TEXTS["decision_curves"], drawn)])
-    yield benefit_table(run.titles, run.arms, name)
+    yield tables.benefit_table(run.titles, run.arms, name)
 
 
 def _abstained(run: WholeRun) -> list[blocks.Block]:
@@ -261,13 +251,6 @@ def _abstained(run: WholeRun) -> list[blocks.Block]:
     )
     table = blocks.Table(title, head, rows, caption)
     return [blocks.Heading(title), blocks.Text(TEXTS["abstention"]), table, chart]
-
-
-def _flags(named: tuple[str, ArmResult]) -> blocks.Block:
-    arm, own = named
-    if statements.is_comparator(arm):
-        return blocks.Text(f"{own['title']}: no trust is judged of a comparator.")
-    return flag_table(own["title"], own["flags"])
 
 
 def _never_right(run: WholeRun) -> list[blocks.Block]:

@@ -21,7 +21,7 @@ SAID = read_said("run-statements")
 class RunFacts:
     """What a run did, in counts."""
 
-    protocol: str  # one of `protocols.PROTOCOLS`
+    protocol: str  # one of `results.PROTOCOLS`
     folds: int
     images: int
     tested: int  # images that some fold tested: all of them, but under `ONE_SPLIT`

@@ -1,1 +1,1 @@
-"""The settings of the verbs that train and measure: nothing here needs more than the base install."""
+"""The options of the verbs that train and measure; importable on the base install."""

@@ -1,31 +1,36 @@
-"""The settings of ``sonoforge data``: nothing here needs more than the base install."""
+"""The options of ``sonoforge data``; importable on the base install."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sonoforge.runtime.cli.options import argument, group, option
+from sonoforge.runtime.cli.options import argument, group, option, setting
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.data_option import data_option, groups_option
+from sonoforge.training.data.data_option import data_option, groups_option, phantom_images
+from sonoforge.training.data.readers import reader_names
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 
 
 @dataclass(frozen=True)
 class DataListConfig:
-    """Settings of ``data list``."""
+    """Options of ``data list``."""
 
     EXAMPLES: ClassVar[str] = """
 sonoforge data list                all known sets
 sonoforge data list --name BUSI    one set
-sonoforge data list --json         the same for a program
+sonoforge data list --clear-cache  empty the cache of decoded images
 """
 
     name: str = option("", help="show only this data set")
+    clear_cache: bool = option(False, help="empty the cache of decoded images")
+    storage: CacheSettings = group(
+        CacheSettings(), key="cache", title="the cache of decoded images", without=("limit",)
+    )
 
 
 @dataclass(frozen=True)
 class DataAuditConfig:
-    """Settings of ``data audit``."""
+    """Options of ``data audit``."""
 
     EXAMPLES: ClassVar[str] = """
 sonoforge data audit --data BUSI/                      counts, near-duplicates
@@ -34,32 +39,28 @@ sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
 sonoforge data audit --data BUSI/ --plant 30           also which kinds of copies are found in these images
 sonoforge data audit --data BUSI/ --json > audit.json  the same for a program
 """
-    ESSENTIAL: ClassVar[str] = "data html against plant groups_from"
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
-    html: str = option("", help="also write a self-contained page that shows the clusters", metavar="FILE")
+    html: str = option("", help="also write a page that shows the clusters", metavar="FILE")
     plant: int = option(
-        0, help="plant this many copies of each kind and report how many are found (0: none)", limits=(0, 1000)
+        0,
+        help="plant copies and report how many are found\nthis many of each kind (0: none)",
+        limits=(0, 1000),
     )
-    against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
-    images: int = option(300, help="with --data phantom: number of images", limits=(30, None))
-    seed: int = option(0, help="with --data phantom: random seed", limits=(0, None))
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    against: str = option("", help="also find images that this folder has, too", metavar="FOLDER")
+    images: int = phantom_images(300)
+    seed: int = setting(0, "phantom.seed", help="random seed of the simulated images", limits=(0, None))
+    storage: CacheSettings = group(CacheSettings(), key="cache", title="the cache of decoded images")
+
+
+URL, PHANTOM = "url", "phantom"
 
 
 @dataclass(frozen=True)
-class DataPhantomConfig:
-    """Settings of ``data phantom``."""
+class PhantomSettings:
+    """The simulated set that ``data import phantom`` writes."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge data phantom phantom-set
-sonoforge data phantom phantom-set --images 1000 --seed 7 --size 256
-sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
-"""
-    ESSENTIAL: ClassVar[str] = "images seed size balance marks"
-
-    out: str = argument(help="folder to write, new or empty")
     images: int = option(400, help="number of images", limits=(1, None))
     seed: int = option(0, help="random seed; the same seed gives the same pixels", limits=(0, None))
     size: int = option(256, help="height and width in pixels; images show 40 mm", limits=(64, 1024))
@@ -68,73 +69,45 @@ sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
 
 
 @dataclass(frozen=True)
-class DataCacheConfig:
-    """Settings of ``data cache``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge data cache            where decoded images are, and their size
-sonoforge data cache --clear    remove them all, to be decoded again
-"""
-
-    cache: str = option("", help="the folder (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
-    clear: bool = option(False, help="delete everything in it")
-
-
-# Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
-COLLECTION_NAMES = (
-    *("acdc", "cbis-ddsm", "coco", "frames", "herlev", "idrid", "mini-mias", "sliver07", "yolo"),
-    "zenodo-7890874",
-)
-
-
-@dataclass(frozen=True)
 class DataImportConfig:
-    """Settings of ``data import``."""
+    """Options of ``data import``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
+sonoforge data import phantom phantom-set               simulated scans
 sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
+sonoforge data import url s3://bucket/herlev herlev/    copy a folder
+sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
 sonoforge data import frames SCANS/ slices              volumes, clips, films
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
 sonoforge data import herlev smear2005/ herlev          cells of Pap smears
+sonoforge data import phantom balanced-set --images 1000 --set phantom.balance=1,1,1 --set phantom.marks=0
 sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
-sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --pathologies malignant,benign
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
-sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
+sonoforge data import cbis-ddsm CBIS-DDSM/ masses --set import.kinds=mass --set import.splits=train
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --set import.framing=film --longest 256      resized whole films
+sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
-sonoforge data import yolo EXPORT/ lesions --mode roi  YOLO or Roboflow: each object, cut from its picture
+sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
+sonoforge data import url https://archive/dicom-web/studies/1.2.840.1 study/
+sonoforge data import url 'https://archive/dicom-web/studies?StudyID=17' study/
 
 Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
+url copies what is missing from a folder at a URL, such as one that gan sample wrote, or DICOM studies from an archive.
+Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; never in
+the URL.
 """
-    ESSENTIAL: ClassVar[str] = "mode masks longest"
 
     set: str = argument(
-        help="a set, or a kind of folder: " + ", ".join(COLLECTION_NAMES),
-        choices=COLLECTION_NAMES,
+        help="phantom, url, a set or a format; see sonoforge settings data import",
+        choices=(PHANTOM, URL, *reader_names()),
     )
-    folder: str = argument(help="folder or zip with it; see sonoforge data list")
-    out: str = argument(help="folder to write, new or empty")
-    pictures: ImportSettings = group(ImportSettings(), title="images")
-    resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
-
-
-@dataclass(frozen=True)
-class DataFetchConfig:
-    """Settings of ``data fetch``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge data fetch s3://bucket/herlev-generated herlev-generated/
-sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20
-sonoforge data fetch https://archive/dicom-web/studies/1.2.840.1 study/
-sonoforge data fetch 'https://archive/dicom-web/studies?StudyID=17' study/
-
-gan sample --out s3://bucket/herlev-generated writes such a folder.  Again, only what is missing is copied.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; none
-belong in the URL.
-"""
-
-    url: str = argument(help="folder at a URL, such as s3://bucket/folder, or a study in DICOMweb")
-    out: str = argument(help="folder to copy into")
-    size_limit: float = option(10.0, help="largest total size in GB", limits=(0.001, None))
+    paths: tuple[str, ...] = argument(help="its folder, .zip or URL, and the new folder; phantom: the latter")
+    pictures: ImportSettings = group(
+        ImportSettings(), key="import", title="imported images", flags="mode multilabel masks longest"
+    )
+    resume: bool = option(False, help="continue an import that was interrupted")
+    phantom: PhantomSettings = group(
+        PhantomSettings(), key="phantom", title="simulated images", flags="images seed size"
+    )
+    size_limit: float = setting(10.0, "import.size_limit", help="url: largest total size in GB", limits=(0.001, None))

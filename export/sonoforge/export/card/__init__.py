@@ -1,1 +1,0 @@
-"""MODEL_CARD.md of a bundle, written from its records."""

@@ -1,1 +1,0 @@
-"""TensorRT engines: built, described, run."""

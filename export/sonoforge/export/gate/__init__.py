@@ -1,1 +1,0 @@
-"""What every exported file has to pass."""

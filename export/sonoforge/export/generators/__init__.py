@@ -1,1 +1,0 @@
-"""Generators as bundles."""

@@ -1,1 +1,0 @@
-"""Pictures of where in a scan the evidence for an answer lies."""

@@ -1,0 +1,491 @@
+"""Generators as bundles: written behind a gate, read with care, the same images as from the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
+from corners import corners
+from exported_generators import ALL, ExportedGenerator
+from generator_checkpoints import image_side, small_checkpoint
+from program import sonoforge
+from sonoforge.export.bundle.add_formats import describe
+from sonoforge.export.bundle.generator import bundle_from_checkpoint
+from sonoforge.export.formats.executorch import missing as executorch_missing
+from sonoforge.export.formats.source import generator_inputs, load_contiguous, trace_generator
+from sonoforge.export.formats.table import FORMATS
+from sonoforge.export.formats.tensorrt import check_engine
+from sonoforge.export.formats.torchscript import trace_file, write_torchscript
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference import runners
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
+
+HAS_EXECUTORCH = not executorch_missing()
+
+
+@pytest.fixture(scope="module", params=[("dcgan", 2), ("began", 0), ("stylegan2", 2)], ids=lambda case: case[0])
+def made(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
+    recipe, classes = request.param
+    made: ExportedGenerator = generators(recipe, classes, masks=int(recipe == "dcgan"))
+    return made
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, generators: Any) -> Path:
+    """A bundle of ``dcgan`` that a test may spoil."""
+    return Path(shutil.copytree(generators("dcgan").bundle, tmp_path / "bundle"))
+
+
+def _verified(bundle: object, *arguments: str) -> dict[str, Any]:
+    done = sonoforge("verify", bundle, *arguments, "--json", "--quiet")
+    assert done.code == (0 if done.json["ok"] else 1)
+    return dict(done.json)
+
+
+def test_images_are_those_of_the_checkpoint(made: ExportedGenerator) -> None:
+    checkpoint, folder, manifest = made
+    network, generator = load_generator(checkpoint), Generator(folder)
+    classes = manifest["classes"]
+    settings: list[tuple[float | None, float | None]] = [(None, None)]
+    if manifest["psi"]["accepted"]:
+        settings += [(0.5, None), (-1.0, None)]
+    elif manifest["latents"]["distribution"] == "normal":
+        settings += [(None, 0.8)]
+    for psi, limit in settings:
+        for label in range(len(classes)) if classes else [None]:
+            truncation = Truncation(psi, limit=limit)
+            expected = np.concatenate([*sample_batches(network, 11, 4, label, truncation)]).astype(int)
+            found = generator.generate(11, 4, "" if label is None else classes[label], psi, limit)
+            assert found.dtype == np.uint8 and found.shape == expected.shape
+            assert np.abs(found - expected).max() <= 1
+            assert np.ptp(found) > 10, "flat images would prove nothing"
+    assert np.array_equal(found[:3], generator.generate(3, 4, "" if label is None else classes[label], psi, limit))
+    assert generator.generate(0, 4, "" if label is None else classes[label]).shape == (0, *found.shape[1:])
+
+
+def test_the_manifest_says_all_that_a_reader_needs(made: ExportedGenerator) -> None:
+    checkpoint, folder, manifest = made
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    about = open_bundle(folder, GeneratorManifest).manifest
+    recipe = manifest["recipe"]
+    assert manifest["task"] == "generation"
+    assert manifest["latents"]["size"] == about.latent_size == 6
+    assert manifest["latents"]["recipe"] == "sha256-box-muller-1"
+    assert manifest["latents"]["distribution"] == ("uniform" if recipe == "began" else "normal")
+    assert (about.image_size, about.channels) == (image_side(recipe), 2 if recipe == "dcgan" else 1)
+    assert manifest["psi"] == {"accepted": recipe == "stylegan2", "default": 1.0}
+    assert manifest["classes"] == ([] if recipe == "began" else ["a", "b"])
+    assert manifest["class_name"] == ("lesion" if recipe == "began" else "")
+    described = json.loads((checkpoint / "checkpoint.json").read_text())
+    assert manifest["training"]["generator_sha256"] == described["files"]["average.safetensors"]
+    assert manifest["training"]["fingerprint"] == "0" * 64 and manifest["training"]["step"] == 7
+    row = manifest["parity"]["formats"]["onnx"]
+    assert row["max_abs"] <= row["tolerance"] == (1e-3 if recipe == "stylegan2" else 1e-4)
+    assert row["status"] == "passed" and row["bytes"] == manifest["files"]["generator.onnx"]["bytes"]
+    assert [batch for batch, _ in manifest["parity"]["checked"]] == [1, 3, 5]
+    assert "torch" in [package["name"] for package in manifest["provenance"]["packages"]]
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "not a medical device" in card and "synthetic" in card and recipe in card
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content
+
+
+def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
+    (tmp_path / "config.yaml").write_text("data: /home/somebody/scans/BUSI/\n")
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["training"]["data"] == "BUSI" and manifest["name"] == "sonoforge-dcgan-busi-lesion"
+    assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
+
+
+def test_golden_images_are_drawn_from_their_seeds(made: ExportedGenerator) -> None:
+    checkpoint, folder, manifest = made
+    golden = open_bundle(folder, GeneratorManifest).golden()
+    network: Any = load_generator(checkpoint)
+    for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
+        truncation = Truncation(float(psi) if manifest["psi"]["accepted"] else None)
+        own = int(label) if manifest["classes"] else None
+        (expected,) = next(sample_batches(network, 1, int(seed), own, truncation=truncation))
+        pixels = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
+        assert np.abs(pixels - expected).max() <= 1
+    assert len(golden["images"]) == 4
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in ("stylegan3-t", "progan", "stylegan1")],
+)
+def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
+    """A bundle of all formats that its generator and this machine can have, and of engines."""
+    made: ExportedGenerator = generators(request.param, 2, ALL)
+    return made
+
+
+def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGenerator) -> None:
+    _, folder, manifest = everything
+    recipe, rows = manifest["recipe"], everything.rows
+    names = [name for name, form in FORMATS.items() if form.generators]
+    assert list(rows) == names
+    expected = dict.fromkeys(names, "passed")
+    if recipe == "stylegan3-t":
+        expected["torchscript"] = "not written"
+    if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
+        expected["executorch"] = "not written"
+    if runners.missing("tensorrt"):
+        status = "not checked" if "tensorrt" in ALL else "not written"
+        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), status)
+    assert {name: row["status"] for name, row in rows.items()} == expected
+    card = (folder / "MODEL_CARD.md").read_text()
+    for name, row in rows.items():
+        assert (row["precision"] == "fp16") == name.endswith("-fp16") and f"| {row['file']} |" in card
+        if row["status"] == "passed":
+            assert row["max_abs"] <= row["tolerance"]
+        else:
+            assert row["reason"] in describe(row) and row["reason"] in card
+        written = row["status"] != "not written"
+        assert (row["file"] in manifest["files"]) == written == (folder / row["file"]).is_file()
+        if written:
+            entry = manifest["files"][row["file"]]
+            assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
+    assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
+
+
+@pytest.mark.skipif("tensorrt" not in ALL, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
+def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: ExportedGenerator) -> None:
+    import tensorrt_rtx
+
+    about = open_bundle(everything.bundle, GeneratorManifest).manifest
+    for name in ("tensorrt", "tensorrt-fp16"):
+        file = "generator" + FORMATS[name].suffix
+        _, record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
+        assert record["precision"] == about.files[file].precision
+        assert record["source_sha256"] == about.files["generator.onnx"].sha256
+        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
+        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
+        if about.accepts_psi:
+            assert record["inputs"]["psi"] == [[1], [1], [1]]
+
+
+def test_verify_runs_what_it_can_and_says_what_not(everything: ExportedGenerator) -> None:
+    folder, rows = everything.bundle, everything.rows
+    result = _verified(folder, "--trust")
+    passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
+    unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
+    assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
+    checks = result["formats"].values()
+    assert {check["file"]: check["reason"] for check in checks if check["status"] == "not run"} == unchecked
+    half = Generator(folder, file="generator.fp16.onnx").generate(5, 2, "b").astype(int)
+    assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
+
+
+@pytest.mark.slow
+def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, generators: Any) -> None:
+    name = "generator.torchscript.pt"
+    folder = Path(shutil.copytree(generators("dcgan", 0, ("torchscript",)).bundle, tmp_path / "dcgan"))
+    other = load_generator(generators("began").checkpoint)  # its latents are as long, its images as large
+    wrong = trace_file(trace_generator(other).eval(), tuple(generator_inputs(other, 2, psi=1, seed=0).values()))
+    for content, message in (
+        (wrong, f"{name}: a golden image differs by "),
+        (b"no program", f"{name}: its runner ended with exit code 1: torch cannot load it"),
+    ):
+        replace_file(folder, name, content)
+        result = _verified(folder, "--trust")
+        assert not result["ok"] and len(result["problems"]) == 1
+        assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "message"),
+    [
+        ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
+        ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
+        ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
+        ("dcgan", "tensorrt-int8", "'tensorrt-int8' .*did you mean tensor"),
+    ],
+)
+def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, name: str, message: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else real(name))
+    checkpoint = small_checkpoint(tmp_path, recipe, 0)
+    with pytest.raises(SonoforgeError, match=f"formats: {message}") as error:
+        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", ("all", name))
+    assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
+
+
+def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    with pytest.raises(SonoforgeError, match="--data: found phantom"):
+        cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
+    assert not (run / "bundle").exists()
+
+
+@pytest.mark.parametrize("spoilt", corners(["other network", "no program", "refused"], "other network", "no program"))
+def test_a_format_that_fails_is_left_out_and_the_others_go_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    other = load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
+
+    def write(source: Any) -> bytes:
+        if spoilt == "refused":
+            raise GateError("torchscript: found something, expected another")
+        return (
+            write_torchscript(dataclasses.replace(source, generator=other))
+            if spoilt == "other network"
+            else b"no program"
+        )
+
+    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
+    code = cli._run(
+        ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
+    )
+    result = json.loads(capsys.readouterr().out)
+    status = {row["format"]: row["status"] for row in result["formats"]}
+    assert code == 1 and status == {"onnx": "passed", "onnx-fp16": "passed", "torchscript": "failed"}
+    reason = result["formats"][2]["reason"]
+    expected = {"other network": "images differ from torch's by", "no program": "torch cannot load it as TorchScript"}
+    assert expected.get(spoilt, "found something") in reason and str(tmp_path) not in reason and "\n" not in reason
+    assert not (run / "bundle" / "generator.torchscript.pt").exists()
+    assert (
+        open_bundle(run / "bundle", GeneratorManifest).manifest.raw["parity"]["formats"]["torchscript"]["reason"]
+        == reason
+    )
+    assert reason in (run / "bundle" / "MODEL_CARD.md").read_text()
+    assert _verified(result["zip"])["ok"]
+
+
+@pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
+def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
+) -> None:
+    form = dataclasses.replace(FORMATS["executorch"], write=lambda source: b"a program")
+    monkeypatch.setitem(FORMATS, "executorch", form)
+    # Python imports this at its start; what runs the file finds it in place of executorch's own part.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, types\n"
+        "part = types.ModuleType('sonoforge.export.formats.executorch')\n"
+        "part.missing = lambda: ''\n"
+        "part.open_file = lambda path, threads: os.kill(os.getpid(), 11)\n"
+        "sys.modules[part.__name__] = part\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    row = bundle_from_checkpoint(generators("dcgan").checkpoint, bundle, ("executorch",))[-1]
+    assert row["status"] == "failed" and "generator.pte: its runner ended with signal 11" in row["reason"]
+    assert not (bundle / "generator.pte").exists() and _verified(bundle)["ok"]
+
+
+def test_a_generator_that_fails_the_gate_leaves_what_was_there(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
+) -> None:
+    # The file of another network of the same shapes: began's latents are as long, its images as large.
+    other = (generators("began").bundle / "generator.onnx").read_bytes()
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], write=lambda source: other))
+    before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    for target in (bundle, tmp_path / "new"):
+        with pytest.raises(
+            GateError, match=r"generator\.onnx: images differ from torch's by .* no bundle was written"
+        ) as error:
+            bundle_from_checkpoint(generators("dcgan").checkpoint, target)
+        assert "\n" not in str(error.value)
+    assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_the_example_of_the_python_interface_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
+) -> None:
+    shutil.copytree(generators("began").bundle, tmp_path / "generator")
+    monkeypatch.chdir(tmp_path)
+    report: list[str] = []
+    (example,) = [found for found in doctest.DocTestFinder().find(Generator, "Generator") if found.examples]
+    assert doctest.DocTestRunner().run(example, out=report.append).failed == 0, "".join(report)
+
+
+def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path, generators: Any) -> None:
+    run = generators("dcgan").checkpoint.parents[1]
+    classifier = write_bundle(tmp_path / "classifier")
+    (tmp_path / "notes").mkdir()
+    before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
+    for source, folder, message in (
+        (run, classifier, "holds a classifier's bundle, not a generator's"),
+        ("shipped", bundle, "holds a generator's bundle, not a classifier's"),
+        (run, tmp_path / "notes", "exists but is not a bundle"),
+    ):
+        done = sonoforge("export", source, "--out", folder)
+        assert done.code == 2 and message in done.err
+    assert {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()} == before
+    done = sonoforge("export", run, "--formats", "gif", "--out", tmp_path / "new")
+    assert done.code == 2 and "--formats: 'gif'" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+# Reading.
+
+
+def test_a_zip_holds_the_same_images(bundle: Path, tmp_path: Path) -> None:
+    expected = Generator(bundle).generate(3, 1)
+    for prefix in ("", "inner/"):
+        archive = zip_bundle(bundle, tmp_path / f"x{len(prefix)}.zip", prefix)
+        assert np.array_equal(Generator(archive).generate(3, 1, "lesion"), expected)
+        assert _verified(archive)["ok"]
+
+
+def _put(*keys: str, value: Any) -> Any:
+    def edit(manifest: dict[str, Any]) -> None:
+        place = manifest
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_put("extra", value=1), "unknown key 'extra'"),
+        (_put("image", "extra", value=1), "image: unknown key 'extra'"),
+        (_put("training", "extra", value=1), "training: unknown key"),
+        (lambda manifest: manifest.pop("psi"), "psi is missing"),
+        (_put("format_version", value=2), "format_version: "),
+        (_put("format_version", value=True), "format_version: "),
+        (_put("task", value="other"), "task: "),
+        (_put("name", value=""), "name: "),
+        (_put("recipe", value="a\x1b[2J"), "recipe: "),
+        (_put("image", "size", value=10**9), "image.size: "),
+        (_put("image", "channels", value=True), "image.channels: "),
+        (_put("image", "masks", value=65), "image.masks: "),
+        (_put("image", "structures", value=["disc", "cup"]), "image.structures: "),
+        (
+            lambda manifest: manifest["image"].update(masks=1, structures=["../a"]),
+            "image.structures: ",
+        ),
+        (_put("image", "range", value=[0, 1]), "image.range: "),
+        (_put("classes", value=["a"]), "class_name: "),
+        (_put("classes", value="a"), "classes: "),
+        (_put("latents", "recipe", value="mersenne"), "latents.recipe: "),
+        (_put("latents", "distribution", value=["normal"]), "latents.distribution: "),
+        (_put("latents", "size", value=7), "inputs: "),
+        (_put("outputs", "images", value=["N", 1, 32, 31]), "outputs: "),
+        (_put("psi", "accepted", value=1), "psi.accepted: "),
+        (_put("psi", "accepted", value=True), "inputs: "),
+        (_put("training", "step", value=-1), "training.step: "),
+        (_put("training", "generator_sha256", value="x"), "training.generator_sha256: "),
+        (lambda manifest: manifest["files"].pop("golden.npz"), "golden.npz is missing"),
+        (_put("files", "../x", value={}), "expected a plain file name"),
+        (_put("files", "generator.onnx", "precision", value="fp64"), "precision: "),
+        (_put("files", "generator.onnx", "format", value="torchscript"), "format: expected 'onnx'"),
+        (_put("files", "generator.onnx", "bytes", value=10**12), "bytes: "),
+    ],
+)
+def test_a_manifest_that_is_not_as_it_must_be_is_refused(bundle: Path, edit: Any, message: str) -> None:
+    edit_manifest(bundle, edit)
+    with pytest.raises(SonoforgeError, match=message.replace("[", r"\[")) as error:
+        Generator(bundle)
+    assert str(error.value).startswith(str(bundle)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "golden.npz"])
+def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(DamagedBundleError, match=f"{name}: .*SHA-256"):
+        Generator(bundle)._session if name == "generator.onnx" else open_bundle(bundle, GeneratorManifest).golden()
+    result = _verified(bundle)
+    assert not result["ok"] and "SHA-256" in result["problems"][0]
+    (bundle / name).unlink()
+    with pytest.raises(DamagedBundleError, match="is missing"):
+        open_bundle(bundle, GeneratorManifest)
+
+
+def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, generators: Any) -> None:
+    other = generators("began", 2).bundle
+    replace_file(bundle, "generator.onnx", (other / "generator.onnx").read_bytes())
+    with pytest.raises(BundleError, match="labels"):
+        Generator(bundle)
+    replace_file(bundle, "generator.onnx", b"no model")
+    with pytest.raises(SonoforgeError, match="not an ONNX file"):
+        Generator(bundle)
+
+
+def test_verify_computes_the_golden_images(bundle: Path) -> None:
+    result = _verified(bundle)
+    assert result["ok"] and result["problems"] == []
+    assert set(result["files"]) == {"generator.onnx", "golden.npz", "MODEL_CARD.md"}
+    assert result["golden"]["images"] == 4
+    assert result["golden"]["max_abs_difference"]["generator.onnx"] <= result["golden"]["tolerance"] == 1e-3
+    assert "onnxruntime" in result["versions"]
+    golden = open_bundle(bundle, GeneratorManifest).golden()
+    golden["images"][2, 0, 5, 5] += 0.002
+    replace_file(bundle, "golden.npz", npz(**golden))
+    result = _verified(bundle)
+    assert "generator.onnx: a golden image differs by 0.002" in result["problems"][0]
+
+
+def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
+    golden = open_bundle(bundle, GeneratorManifest).golden()
+    for changed, message in (
+        ({"images": golden["images"][:, :, :8]}, "images: "),
+        ({"seeds": golden["seeds"][:2]}, "seeds: "),
+        ({"seeds": golden["seeds"] - 5}, "a seed is below 0"),
+        ({"labels": golden["labels"] + 1}, "label belongs to no class"),
+        ({"images": golden["images"] * np.float32("nan")}, "NaN"),
+    ):
+        replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
+        with pytest.raises(BundleError, match=message):
+            open_bundle(bundle, GeneratorManifest).golden()
+
+
+def test_each_kind_of_bundle_is_refused_where_the_other_is_wanted(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="a generator's bundle") as error:
+        Classifier(bundle)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SonoforgeError, match="a classifier's bundle"):
+        Generator(SHIPPED)
+    with pytest.raises(BundleError, match="no such bundle"):
+        Generator(bundle / "nowhere")
+
+
+def test_settings_that_a_generator_does_not_have_are_refused(made: ExportedGenerator) -> None:
+    generator, recipe = Generator(made.bundle), made.manifest["recipe"]
+    name = "" if recipe == "began" else "a"
+    if recipe == "stylegan2":
+        with pytest.raises(SonoforgeError, match="truncation: this generator has styles"):
+            generator.generate(1, truncation=1, class_name=name)
+    else:
+        with pytest.raises(SonoforgeError, match="psi: this generator has no styles"):
+            generator.generate(1, psi=0.5, class_name=name)
+    if recipe == "began":
+        with pytest.raises(SonoforgeError, match="uniform"):
+            generator.generate(1, truncation=1)
+        with pytest.raises(SonoforgeError, match=r"class_name: .*'lesion'"):
+            generator.generate(1, class_name="other")
+    else:
+        with pytest.raises(SonoforgeError, match="class_name: "):
+            generator.generate(1)
+        with pytest.raises(SonoforgeError, match="a label, not None"):
+            generator.images(np.zeros((1, 6), np.float32))

@@ -1,0 +1,517 @@
+"""The pixels and masks that readers write, against closed forms and the publishers' own libraries."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import published_sets as sets
+from program import sonoforge, succeed
+from published_sets import CATEGORIES, HEIGHT, LESION, SHAPE, WIDTH, draw_labels, picture
+from scans import draw_scan, save
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.mammogram import (
+    Box,
+    apply_window,
+    find_breast,
+    frame_breast,
+    grey_window,
+    lesion_square,
+    pad_to,
+)
+from sonoforge.training.data.collections.objects import Outline, draw, polygon
+from sonoforge.training.data.collections.volumes import open_volume, slice_levels
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
+from sonoforge.training.data.readers import cbis_ddsm, mini_mias
+from sonoforge.training.data.readers.coco import unpack_runs
+from sonoforge.training.data.readers.herlev import EDGE, middle_square, without_padding
+
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("pydicom")
+
+import cbis as films  # noqa: E402
+from dicom_files import data_set, plant  # noqa: E402
+from dicom_files import save as save_dicom  # noqa: E402
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def imported(name: str, tmp_path: Path, *options: object, form: str = "") -> Path:
+    """Write a set, import it, and return where it is."""
+    if not (tmp_path / "set").exists():
+        sets.WRITERS[form or name](tmp_path / "set")
+    succeed("data", "import", name, tmp_path / "set", tmp_path / "out", *options)
+    return tmp_path / "out"
+
+
+# ---- annotated objects
+
+
+def official_mask(segmentation: object) -> NDArray[np.bool_]:
+    """The mask by the COCO authors' library."""
+    mask = pytest.importorskip("pycocotools.mask")
+    return mask.decode(mask.merge(mask.frPyObjects(segmentation, HEIGHT, WIDTH))).astype(bool)
+
+
+@pytest.mark.parametrize("form", ["coco", "coco of roboflow", "yolo of roboflow"])
+def test_masks_are_those_of_the_coco_authors_and_pictures_are_unchanged(tmp_path: Path, form: str) -> None:
+    out = imported(form.split(" ", maxsplit=1)[0], tmp_path, "--masks", form=form)
+    official = official_mask([LESION])
+    sources = [np.asarray(Image.open(path)) for path in (tmp_path / "set").rglob("*.[pj][np]g")]
+    for item in read_dataset(out).items:
+        assert any(np.array_equal(read(out / item.path), source) for source in sources)
+        for mask in item.masks:
+            found = read(out / mask) > 0
+            assert (found & official).sum() / (found | official).sum() > 0.97
+
+
+def test_polygons_are_filled_by_the_centres_of_pixels() -> None:
+    """A closed form (half planes of a convex polygon, asked at each centre), and the COCO authors' library."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    points = np.reshape(LESION, (-1, 2))
+    sides = [
+        (x1 - x0) * (rows - y0) - (y1 - y0) * (columns - x0)
+        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True)
+    ]
+    expected = np.all(np.stack(sides) > 0, axis=0)
+    found = draw(Outline((polygon(LESION, ""),)), (HEIGHT, WIDTH), False, Path("x"))
+    assert expected.sum() > 1000 and np.array_equal(found, expected)
+    for seed in range(20):
+        turns = np.arange(12) / 1.91
+        radii = np.random.default_rng(seed).uniform(8, 28, (12, 1))
+        star = ([40, 30] + radii * np.stack([np.cos(turns), np.sin(turns)], axis=1)).ravel().tolist()
+        one = draw(Outline((polygon(star, ""),)), (HEIGHT, WIDTH), False, Path("x"))
+        differ = one != official_mask([star])
+        near = np.zeros_like(differ)  # only on the edge, where the two differ on what is inside
+        near[1:-1, 1:-1] = ~(one[:-2, 1:-1] & one[2:, 1:-1] & one[1:-1, :-2] & one[1:-1, 2:]) | ~one[1:-1, 1:-1]
+        assert (differ & ~near).sum() == 0 and differ.sum() < 0.06 * one.sum()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_runs_are_those_of_the_coco_authors(tmp_path: Path, packed: bool) -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    for seed in range(10):
+        shape = np.random.default_rng(seed).random((HEIGHT, WIDTH)) > (0.02 if seed % 2 else 0.97)
+        runs = mask.encode(np.asfortranarray(shape.astype(np.uint8)))
+        counts = unpack_runs(runs["counts"].decode())
+        outline = Outline(runs=tuple(counts), size=(HEIGHT, WIDTH))
+        assert np.array_equal(draw(outline, (HEIGHT, WIDTH), False, Path("x")), shape)
+    for i, _ in enumerate(CATEGORIES):
+        save(tmp_path / "set" / f"{i}.png", picture(i))
+    runs = {"size": [HEIGHT, WIDTH], "counts": runs["counts"].decode() if packed else counts}
+    (tmp_path / "set" / "labels.json").write_text(json.dumps(sets.coco_file(["0.png", "1.png"], [1, 2], runs)))
+    out = imported("coco", tmp_path, "--masks")
+    for name, number in (("benign", 0), ("malignant", 1)):
+        assert np.array_equal(read(out / name / f"{number}_mask.png") > 0, shape)
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_each_class_of_pictures_with_several_is_a_question_of_its_own(tmp_path: Path, form: str) -> None:
+    root = tmp_path / "set"
+    objects = [(0, 1), (0, 2), (1, 2), (1, 2)]  # picture and category; the third picture has none
+    expected = {"benign": {0}, "malignant": {0, 1}}
+    if form == "coco":
+        for number in range(3):
+            save(root / f"{number}.png", picture(number))
+        table = sets.coco_file([f"{number}.png" for number in range(3)], [1, 1, 1])
+        table["annotations"] = [
+            {"id": i, "image_id": image, "category_id": category, "segmentation": [LESION], "bbox": [10, 8, 46, 43]}
+            for i, (image, category) in enumerate(objects)
+        ]
+        (root / "labels.json").write_text(json.dumps(table))
+        official = pytest.importorskip("pycocotools.coco").COCO(root / "labels.json")
+        assert expected == {name: set(official.getImgIds(catIds=[i])) for i, name in enumerate(CATEGORIES, 1)}
+    else:
+        sets.yolo(root, *("".join(f"{c - 1} .5 .5 .5 .5\n" for of, c in objects if of == i) or "\n" for i in range(3)))
+    out = imported(form, tmp_path, "--multilabel", "--masks")
+    for name, images in expected.items():
+        dataset = read_dataset(f"{out}:{name}")
+        assert {int(Path(item.path).stem) for item in dataset.items if dataset.classes[item.label] == "1"} == images
+        assert {Path(item.path).stem: len(item.masks) for item in dataset.items} == {"0": 2, "1": 2, "2": 0}
+
+
+def test_boxes_are_cut_out_one_by_one(tmp_path: Path) -> None:
+    out = imported("yolo", tmp_path, "--mode", "roi", "--set", "import.margin=1")
+    cut = read(out / "benign" / "0_1.png")
+    assert cut.shape == (64, 64)  # of a box of 40 x 30 pixels: the least square that shows its surroundings
+    assert np.array_equal(cut[2:62], picture(0)[:, :64])  # higher than the picture: black above and below
+
+
+# ---- volumes and clips
+
+
+def test_a_slice_is_spread_between_percentiles_and_has_a_mask_for_each_structure(tmp_path: Path) -> None:
+    out = imported("acdc", tmp_path)
+    source = tmp_path / "set/training/patient001/patient001_frame12.nii.gz"
+    voxels = np.asarray(nibabel.load(source).dataobj)
+    low, high = np.percentile(voxels, (0.5, 99.5))
+    expected = np.clip((voxels[:, :, 2].T - low) / (high - low), 0, 1) * 255
+    assert np.abs(read(out / "heart/patient001_frame12_slice003.png") - expected).max() <= 0.51
+    for label, name in enumerate(("right-ventricle", "myocardium", "left-ventricle"), start=1):
+        mask = read(out / f"heart/patient001_frame12_slice003_mask_{name}.png")
+        assert np.array_equal(mask > 0, label == draw_labels(3, 1)[:, :, 2].T)
+    # The structures come back from the cache in the order of their names.
+    dataset = read_dataset(out, fewest_classes=1)
+    assert dataset.structures == ("left-ventricle", "myocardium", "right-ventricle")
+    cache = open_cache(dataset, 32, tmp_path / "cache")
+    for size in (45, 17):  # borders run through pixels, which neighbours share
+        check_disjoint(dataset, np.arange(3), read_structures(cache.at(size), np.arange(3), tmp_path / "cache"))
+    masks = read_structures(cache, np.arange(3), tmp_path / "cache")
+    assert masks.shape == (3, 3, 32, 32) and masks[0].max() == 0  # slice 1 is empty
+    # Blocks of 4 of 20 columns and 7 of 16 rows.
+    assert masks[1].astype(float).mean((1, 2)) / 255 == pytest.approx([0.2 * 7 / 16] * 3, abs=0.01)
+    assert masks[1, 0, 12].argmax() > masks[1, 1, 12].argmax() > masks[1, 2, 12].argmax()
+
+
+def test_without_a_unit_or_info_distances_are_unknown_and_the_first_frame_is_diastole(tmp_path: Path) -> None:
+    sets.acdc(tmp_path / "set")
+    folder = tmp_path / "set/training/patient001"
+    (folder / "Info.cfg").unlink()
+    for path in folder.glob("*.nii.gz"):
+        sets.nifti(path, np.asarray(nibabel.load(path).dataobj), "unknown")
+    with (imported("acdc", tmp_path) / "groups.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["mm_x"] for row in rows[:6]} == {""} and {row["mm_x"] for row in rows[6:]} == {"1.5"}
+    assert [row["phase"] for row in rows[:6]] == ["ED"] * 3 + ["ES"] * 3
+
+
+@pytest.mark.parametrize("entries", [{}, {"CompressedData": "True"}])
+def test_ct_is_shown_in_a_window_of_hounsfield_units(tmp_path: Path, entries: dict[str, str]) -> None:
+    sets.sliver07(tmp_path / "set", lesions=bool(entries), **entries)
+    out = imported("sliver07", tmp_path, "--set", "import.window=-100,300")
+    voxels = np.random.default_rng(1).integers(-1000, 1000, SHAPE).astype(np.int16)
+    levels = read(out / "liver/liver-orig001_slice002.png").astype(float)
+    assert np.abs(levels - np.clip((voxels[:, :, 1].T + 100) / 400, 0, 1) * 255).max() <= 0.51
+    assert np.array_equal(read(out / "liver/liver-orig001_slice002_mask_liver.png") > 0, draw_labels(1)[:, :, 1].T == 1)
+    assert read_dataset(out, 1).structures == (("lesion", "liver") if entries else ("liver",))
+
+
+def test_metaimage_of_the_other_byte_order(tmp_path: Path) -> None:
+    voxels = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    sets.mhd(tmp_path / "a.mhd", voxels.astype(">i2"), "MET_SHORT", BinaryDataByteOrderMSB="True")
+    sets.mhd(tmp_path / "b.mhd", voxels.astype("<i2"), "MET_SHORT")
+    for name in ("a", "b"):
+        assert np.array_equal(open_volume(tmp_path / f"{name}.mhd").voxels(), voxels)
+
+
+@pytest.mark.parametrize(
+    ("entries", "left", "message"),
+    [
+        ({"ElementDataFile": "../elsewhere.raw"}, None, "'../elsewhere.raw' is not a file beside it"),
+        ({"DimSize": "20 16"}, None, "20x16 voxels"),
+        ({"DimSize": "20 16 many"}, None, "DimSize"),
+        ({"DimSize": "99999 99999 99"}, None, "99999x99999x99 voxels"),
+        ({"ElementType": "MET_STRING"}, None, "MET_STRING"),
+        ({}, -1, "a.raw: the voxels of a.mhd cannot be read"),
+        ({}, 100, "has 100 bytes, but 20x16x3 voxels need 1920"),
+    ],
+)
+def test_a_metaimage_that_cannot_be_used_is_refused(
+    tmp_path: Path, entries: dict[str, str], left: int | None, message: str
+) -> None:
+    sets.mhd(tmp_path / "a.mhd", np.zeros(SHAPE, np.int16), "MET_SHORT")
+    kept = [line for line in (tmp_path / "a.mhd").read_text().splitlines() if line.partition(" ")[0] not in entries]
+    (tmp_path / "a.mhd").write_text("\n".join([*kept, *(f"{key} = {value}" for key, value in entries.items())]))
+    raw = tmp_path / "a.raw"
+    if left is not None:
+        raw.unlink() if left < 0 else raw.write_bytes(raw.read_bytes()[:left])
+    with pytest.raises(SonoforgeError, match=message):
+        slice_levels(tmp_path / "a.mhd", 0)
+
+
+def test_label_maps_beside_volumes_become_structures(tmp_path: Path) -> None:
+    out = imported("frames", tmp_path, "--set", "import.window=100,700")
+    voxels = np.random.default_rng(0).integers(0, 900, (40, 32, 4)).astype(np.int16)[:, :, 2].T
+    expected = np.rint(((voxels.astype(np.float32) - 100) / 600).clip(0, 1) * 255)
+    assert np.array_equal(read(out / "benign/p1_slice003.png"), expected)
+    mask = read(out / "benign" / "p1_slice003_mask_structure-2.png") > 0
+    assert mask[4:9, 22:30].all() and mask.sum() == 40
+
+
+def test_films_pages_and_dicom_clips_become_their_distinct_frames_of_one_group(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="needs the extra video")
+    root, out = tmp_path / "set", tmp_path / "out"
+    for name in CATEGORIES:
+        (root / name).mkdir(parents=True)
+    frames = np.stack([draw_scan(seed, 64) for seed in (1, 1, 2, 3)])
+    film = cv2.VideoWriter(str(root / "benign/film.avi"), cv2.VideoWriter_fourcc(*"FFV1"), 10, (64, 64))
+    for frame in frames:
+        film.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    film.release()
+    first, *others = map(Image.fromarray, frames)
+    first.save(root / "malignant/pages.tif", save_all=True, append_images=others)
+    first.save(root / "malignant/frozen.tif", save_all=True, append_images=[first])
+    save_dicom(plant(data_set(frames)), root / "benign" / "clip.dcm")
+    save_dicom(plant(data_set(frames[:1] // 2)), root / "malignant" / "still")
+    imported("frames", tmp_path)
+    for own, most in (("benign/film", 2), ("malignant/pages", 0), ("benign/clip", 0)):  # a film's colours are YCbCr
+        for number in (1, 3, 4):
+            pixels = read(out / f"{own}_frame{number:04d}.png").astype(int)
+            pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
+            assert np.abs(pixels - frames[number - 1]).max() <= most
+    assert np.array_equal(read(out / "malignant/still.png"), frames[0] // 2)
+    groups = {item.path: item.group for item in read_dataset(out).items}
+    assert len(groups) == 11 and len(set(groups.values())) == 4
+    assert groups["benign/clip_frame0001.png"] == groups["malignant/still.png"]  # one patient, by a hash of the number
+    assert "malignant/frozen_frame0001.png" in groups
+    assert "Zebedee" not in (out / "groups.csv").read_text() + (out / "import.json").read_text()
+
+
+# ---- photographs and cells
+
+
+def test_the_optic_disc_is_whatever_is_not_black(tmp_path: Path) -> None:
+    out = imported("idrid", tmp_path)
+    mask = read(out / "fundus/IDRiD_55_mask_optic-disc.png") > 0
+    assert mask.shape == (24, 36) and mask[6:18, 6:18].all() and mask.sum() == 144
+    assert Image.open(out / "fundus/IDRiD_55.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (100, 100), (92, 100)])
+@pytest.mark.parametrize("quality", [75, 92])
+def test_padding_is_cropped_and_nothing_else(height: int, width: int, quality: int, tmp_path: Path) -> None:
+    """A cut-out that was padded to a square, scaled, and saved as JPEG, as the copies that circulate are."""
+    side = max(height, width)
+    padded = np.full((side, side, 3), (150, 90, 180), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    padded[top : top + height, left : left + width] = sets.cell(height, width)
+    scaled = Image.fromarray(padded).resize((128, 128), Image.Resampling.LANCZOS)
+    scaled.save(tmp_path / "cell.jpg", quality=quality)
+    cropped = without_padding(np.asarray(Image.open(tmp_path / "cell.jpg").convert("RGB")))
+    wanted = np.array([height, width]) * 128 / side
+    assert np.all(cropped.shape[:2] <= wanted + 1), "no line of padding stays"
+    assert np.all(cropped.shape[:2] >= wanted - 2 * (EDGE + 1) * (height != width)), "but a few beside it may go, too"
+    square = middle_square(cropped)
+    assert square.shape[0] == square.shape[1] == min(cropped.shape[:2])
+
+
+def _flat_lines(pixels: NDArray[np.uint8]) -> list[float]:
+    """What a shortcut would look at: shares of flat lines at opposite sides, measured apart from the reader."""
+    found = []
+    for lines in (pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels[:, ::-1].transpose(1, 0, 2)):
+        flat = lines.astype(float).std(axis=1).mean(axis=1) < 4
+        found.append(float(len(flat) if flat.all() else np.argmin(flat)) / len(flat))
+    return [found[0] + found[1], found[2] + found[3]]
+
+
+@pytest.mark.slow  # a forest of 100 trees, ten times
+def test_padding_tells_something_of_the_class_and_what_is_left_nothing(shared: Path, tmp_path: Path) -> None:
+    """Mean accuracy of four classes of a forest that sees nothing but flat lines at the sides, by group."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+    done = sonoforge("data", "import", "herlev", shared / "data" / "Herlev", tmp_path / "herlev")
+    assert done.code == 0, done.err
+    with (tmp_path / "herlev" / "groups.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 917 and len({row["slide_image"] for row in rows}) == 538
+    # Slide images that show one cell, by `copies.second_search` and by eye.
+    group_of = {row["slide_image"]: row["group"] for row in rows}
+    for group, one, other in (
+        (149315229, 149315291, 149315310),
+        (148848523, 148848538, 148848559),
+        (149056410, 149056423, 149056444),
+        (153654325, 153654351, 153654360),
+    ):
+        assert group_of[f"{group}-{one}"] == group_of[f"{group}-{other}"]
+    labels, groups = ([row[name] for row in rows] for name in ("file", "group"))
+    labels = np.array([name.split("/")[0] for name in labels])
+    given, left = [], []
+    for row in rows:
+        path = Path(row["file"])
+        name = path.stem.replace(f"{row['grade']}-", f"{row['grade']}_")
+        given.append(_flat_lines(read(shared / "data" / "Herlev" / path.parent / f"{name}.jpg")))
+        left.append(_flat_lines(read(tmp_path / "herlev" / path)))
+    model = RandomForestClassifier(100, min_samples_leaf=5, class_weight="balanced", random_state=0)
+    before, after = (
+        balanced_accuracy_score(
+            labels, cross_val_predict(model, np.array(own), labels, groups=groups, cv=StratifiedGroupKFold(5))
+        )
+        for own in (given, left)
+    )
+    shares = [float(np.mean(np.sum(own, axis=1) > 0.02)) for own in (given, left)]
+    print(f"flat sides: {shares[0]:.2f} of the cells, accuracy {before:.3f}; imported {shares[1]:.2f}, {after:.3f}")
+    assert shares[0] > 0.9 and before > 0.28
+    assert shares[1] < 0.08 and after < 0.27
+
+
+# ---- mammograms
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_breast_is_found_without_label_and_scratch_and_framed_from_the_chest_wall(right: bool) -> None:
+    film = films.draw_film(right=right)
+    box, square = frame_breast(find_breast(film), film.shape)
+    assert square.bottom - square.top == square.right - square.left
+    wall, rim = (films.WIDTH, films.WIDTH - 150) if right else (0, 150)
+    assert (square.right if right else square.left) == wall
+    assert abs((box.left if right else box.right) - rim) < 12
+    assert abs(box.top - 40) < 12 and abs(box.bottom - 380) < 12
+    framed = pad_to(square, box, apply_window(box.cut(film), (0, 65535)))
+    assert framed.shape == (square.bottom - square.top,) * 2
+    label = framed[:60, :80] if right else framed[:60, -80:]
+    assert label.max() == 0  # black, where the film has its label
+    assert not find_breast(np.full((100, 80), 7, np.uint16)).any()
+
+
+def test_window_spreads_the_breast_over_all_grey_levels() -> None:
+    film = films.draw_film()
+    breast = find_breast(film)
+    low, high = grey_window(film, breast)
+    inside = np.asarray(Image.fromarray(breast).resize(film.shape[::-1], Image.Resampling.NEAREST))
+    assert low <= np.quantile(film[inside], 0.01) and np.quantile(film[inside], 0.999) <= high < 65535
+    pixels = apply_window(film, (low, high))
+    for y, x in np.random.default_rng(0).integers(0, film.shape, (200, 2)):  # one pixel at a time, in float64
+        expected = round(255 * min(max((float(film[y, x]) - low) / (high - low), 0), 1))
+        assert abs(int(pixels[y, x]) - expected) <= 1
+    assert pixels.min() == 0 and pixels.max() == 255
+
+
+def test_squares_lie_within_the_film_around_the_lesion_and_are_black_beyond_it() -> None:
+    film = np.arange(12, dtype=np.uint16).reshape(3, 4) + 1
+    np.testing.assert_array_equal(Box(-1, 2, 2, 6).cut(film), [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]])
+    mask = np.zeros((500, 400), bool)
+    mask[:100, 350:] = True  # in the corner: 100 x 50
+    assert lesion_square(mask, 1.5) == Box(0, 150, 250, 400)
+    mask[:] = False
+    mask[250, 200] = True
+    assert lesion_square(mask, 1.5) == Box(218, 282, 168, 232)  # never below 64 pixels
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(16, np.uint16), (12, np.uint16), (8, np.uint8), (16, np.int16)])
+def test_white_as_zero_is_inverted_within_its_bits(tmp_path: Path, bits: int, dtype: type) -> None:
+    low, high = (-(2**15), 2**15 - 1) if dtype is np.int16 else (0, 2**bits - 1)
+    pixels = np.linspace(low, high, 64 * 48).astype(dtype).reshape(64, 48)
+    folder = tmp_path / "a" / "b" / "c"
+    films.save_dicom(folder / "x.dcm", pixels, "MONOCHROME2", bits)
+    films.save_dicom(folder / "y.dcm", pixels, "MONOCHROME1", bits)
+    np.testing.assert_array_equal(cbis_ddsm.read_dicom(folder / "x.dcm"), pixels)
+    inverted = cbis_ddsm.read_dicom(folder / "y.dcm")
+    assert inverted.dtype == dtype
+    np.testing.assert_array_equal(inverted.astype(int), low + high - pixels.astype(int))
+
+
+def test_missing_pydicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films.save_dicom(tmp_path / "a" / "b" / "c" / "x.dcm", films.draw_film())
+    for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[dicom\]'"):
+        cbis_ddsm.read_dicom(tmp_path / "a" / "b" / "c" / "x.dcm")
+
+
+def test_regions_are_cut_from_films_with_their_masks(tmp_path: Path) -> None:
+    out = imported("cbis-ddsm", tmp_path, "--mode", "roi", "--masks")
+    square, film = lesion_square(films.lesion_mask() > 0, 1.5), films.draw_film()
+    for item in read_dataset(out).items:
+        image, mask = read(out / item.path), read(out / item.masks[0])
+        right = "RIGHT" in item.path
+        cut = square.cut(films.lesion_mask())
+        np.testing.assert_array_equal(mask, cut[:, ::-1] if right else cut)
+        assert image.shape == (90, 90)
+        assert np.corrcoef(image.ravel(), mask.ravel())[0, 1] > 0.7  # the lesion is where the mask is
+        if not right:
+            expected = apply_window(square.cut(film), grey_window(film, find_breast(film)))
+            np.testing.assert_array_equal(image, expected)  # also of the film stored with white as 0
+
+
+def test_films_are_framed_by_the_chest_wall_with_all_their_masks(tmp_path: Path) -> None:
+    out = imported("cbis-ddsm", tmp_path, "--masks")
+    masks = {item.path: item.masks for item in read_dataset(out).items}
+    left, inverted = (f"malignant/Mass-Training_P_00001_LEFT_{view}.png" for view in ("CC", "MLO"))
+    np.testing.assert_array_equal(read(out / left), read(out / inverted))
+    assert len(masks[left]) == 3
+    image, inside = read(out / inverted), read(out / masks[inverted][0]) > 0
+    assert inside.sum() == 40 * 60 and image[inside].mean() > image[~inside].mean() + 60
+    edge = len(image) // 8
+    assert image[:, :edge].mean() > 90 and image[:, -edge:].mean() < 5  # the chest wall is at the left edge
+    right = read(out / "benign/Calc-Test_P_00002_RIGHT_CC.png")
+    assert right[:, -edge:].mean() > 90 and right[:, :edge].mean() < 5
+
+
+def test_kind_pathology_and_split_choose_films_and_never_call_a_cancer_benign(tmp_path: Path) -> None:
+    films.write_collection(tmp_path / "set")
+
+    def planned(**settings: object) -> set[str]:
+        return {one.path for one in cbis_ddsm.plan(tmp_path / "set", ImportSettings(**settings))}  # type: ignore[arg-type]
+
+    both = {"malignant/Mass-Training_P_00001_LEFT_CC.png", "malignant/Mass-Training_P_00001_LEFT_MLO.png"}
+    assert planned(pathologies=("malignant",)) == both
+    assert planned(kinds=("mass",), splits=("train",)) == both
+    # The film's calcification is benign and its mass is not: neither a benign film nor a malignant calcification.
+    assert planned(kinds=("calcification",)) == {"benign/Calc-Test_P_00002_RIGHT_CC.png"}
+    assert planned(pathologies=("benign-without-callback",)) == {"benign/Calc-Test_P_00002_RIGHT_CC.png"}
+    assert planned(splits=("test",), pathologies=("benign",), kinds=("mass",)) == {
+        "benign/Mass-Test_P_00003_RIGHT_CC.png",
+        "benign/Mass-Test_P_00004_RIGHT_CC.png",
+    }
+    regions = planned(mode="roi", kinds=("mass",), pathologies=("malignant",))
+    assert {path.rpartition("_")[2] for path in regions} == {"2.png", "1.png"} and len(regions) == 2
+
+
+def test_a_whole_film_is_squeezed_to_a_square_with_its_labels(tmp_path: Path) -> None:
+    films.write_collection(tmp_path / "set")
+    settings = ImportSettings(framing="film", longest=60, masks=True, kinds=("mass",), splits=("train",))
+    planned = cbis_ddsm.plan(tmp_path / "set", settings)
+    film = films.draw_film()
+    # Each new pixel is the mean of 7 x 5 old ones.
+    levels = 255 * (film.astype(float) - film.min()) / (float(film.max()) - film.min())
+    means = levels.reshape(60, 7, 60, 5).mean((1, 3))
+    shares = films.lesion_mask().reshape(60, 7, 60, 5).mean((1, 3)) / 255
+    certain = np.abs(shares - 0.5) > 0.02
+    for one in planned:  # the second is stored with white as 0
+        pixels, (mask, *_), _ = one.read()
+        assert pixels.shape == (60, 60) and np.abs(pixels - means).max() <= 1
+        assert pixels[3:8, 46:55].min() > 200  # the label, which a square around the breast leaves out
+        np.testing.assert_array_equal(mask[certain], (shares >= 0.5)[certain])
+    assert len(planned) == 2
+
+
+def test_circles_of_mini_mias_count_from_the_bottom_and_levels_stay(tmp_path: Path) -> None:
+    out = imported("mini-mias", tmp_path, "--mode", "roi", "--masks")
+    image, mask = read(out / "benign/mdb001_1.png"), read(out / "benign/mdb001_1_mask.png") > 0
+    assert image.shape == (64, 64)
+    assert (image[mask] == 230).mean() == 1 and (image[~mask] == 230).mean() < 0.03  # the disc in its square
+    assert abs(mask.sum() - np.pi * 8**2) < 10
+    shutil.rmtree(out)
+    assert set(np.unique(read(imported("mini-mias", tmp_path) / "normal/mdb002.png"))) == {0, 110, 230}
+
+
+def test_real_mias(shared: Path) -> None:
+    folder = shared / "data" / "MIAS"
+    if not folder.is_dir():
+        pytest.skip(f"no mini-MIAS at {folder}: this test needs it")
+    read_films = mini_mias.read_films(mini_mias.find_tables(folder)[0])
+    assert len(read_films) == 322 and len({film.patient for film in read_films}) == 161
+    classes = [one.path.split("/")[0] for one in mini_mias.plan(folder, ImportSettings(longest=256))]
+    assert {name: classes.count(name) for name in set(classes)} == {"normal": 207, "benign": 63, "malignant": 52}
+    # A well-defined mass is brighter than the tissue around it, if and only if it is looked for at its place.
+    contrasts: dict[str, list[float]] = {"flipped": [], "not flipped": []}
+    for film in read_films:
+        for abnormality in film.abnormalities:
+            if abnormality.kind != "CIRC" or abnormality.circle is None:
+                continue
+            path = folder / f"{film.name}.png"
+            levels = read(path)
+            x, y, radius = abnormality.circle
+            wide = abnormality._replace(circle=(x, y, round(1.7 * radius)))
+            inside = mini_mias.draw_circle(path, abnormality, levels.shape)
+            ring = mini_mias.draw_circle(path, wide, levels.shape) & ~inside & (levels > 40)
+            for name, own in (("flipped", levels), ("not flipped", levels[::-1])):
+                contrasts[name].append(own[inside].mean() - own[ring].mean())
+    assert np.median(contrasts["flipped"]) > 5
+    assert np.median(contrasts["not flipped"]) < np.median(contrasts["flipped"]) - 5

@@ -1,0 +1,287 @@
+"""Every reader of ``data import`` on a set in its official layout: what is written, counted, grouped, and refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import published_sets as sets
+from program import refused, sonoforge, succeed
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.importing import KNOWN_SETS
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.readers import open_reader, reader_names
+
+pytest.importorskip("nibabel")
+pytest.importorskip("pydicom")
+
+
+class Imported(NamedTuple):
+    """An import and what it must hold."""
+
+    form: str  # of `published_sets.WRITERS`, which begins with the reader's name
+    options: str
+    classes: dict[str, int]
+    groups: set[str] | int
+    masked: int  # pictures with masks
+    facts: Mapping[str, set[str]] = {}  # values of columns of groups.csv
+    left_out: int = 0
+
+    @property
+    def reader(self) -> str:
+        return self.form.split(" ")[0]
+
+
+PATIENTS = {"patient001", "patient002"}
+CBIS = {"split": {"train", "test"}, "view": {"CC", "MLO"}, "density": {"3"}}
+ROBOFLOW = {f"scan{n}{i}_png" for n in range(3) for i in range(2)}
+SLICES = {"mm_x": {"1.5"}, "mm_y": {"1.25"}, "mm_z": {"8"}}
+ROWS = [
+    Imported("acdc", "", {"heart": 12}, PATIENTS, 12, {"phase": {"ED", "ES"}, "split": {"train"}, **SLICES}),
+    Imported("acdc", "--set import.outlined=true", {"heart": 8}, PATIENTS, 8, {"slice": {"1", "2"}}),
+    Imported("cbis-ddsm", "--longest 128", {"benign": 2, "malignant": 2}, 3, 0, CBIS, 1),
+    Imported("cbis-ddsm", "--masks", {"benign": 1, "malignant": 2}, {"P_00001", "P_00002"}, 3, {}, 2),
+    Imported("cbis-ddsm", "--mode roi --masks", {"benign": 3, "malignant": 2}, {"P_00001", "P_00002"}, 5, {}, 2),
+    Imported("coco", "--masks", {"background": 2, "benign": 2, "malignant": 2}, 6, 4, {"split": {"train", "val"}}),
+    Imported("coco of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
+    Imported("frames", "", {"benign": 4, "malignant": 8}, {"p1", "p2", "pages", "plain"}, 4),
+    Imported("herlev", "", {n: 3 * c for n, c in Counter({"normal": 3, "light_moderate_dysplastic": 2,
+             "severe_dysplastic": 1, "carcinoma_in_situ": 1}).items()}, 14, 0),
+    Imported("herlev", "--set import.classes=7", dict.fromkeys(("normal_superficiel", "normal_intermediate",
+             "normal_columnar", "light_dysplastic", "moderate_dysplastic", "severe_dysplastic",
+             "carcinoma_in_situ"), 3), 14, 0),
+    Imported("idrid", "", {"fundus": 3}, {"IDRiD_01", "IDRiD_02", "IDRiD_55"}, 3, {"split": {"train", "test"}}),
+    Imported("mini-mias", "", {"malignant": 2, "normal": 1}, {"mias-001", "mias-002"}, 0, {"tissue": {"G", "D", "F"}}),
+    Imported("mini-mias", "--mode roi --masks", {"benign": 1, "malignant": 1}, {"mias-001"}, 2, {}, 1),
+    Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
+    Imported("yolo", "--mode roi --set import.margin=1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
+    Imported("yolo of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
+    Imported("zenodo-7890874", "--longest 64", {"cancer": 2, "fibroadenoma": 2}, 4, 0, {"modality": {"cytology"}}),
+    Imported("zenodo-7890874", "--set import.modality=histology", {"g1": 2, "g_2": 2}, 4, 0,
+             {"modality": {"histology"}}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a form, written once."""
+    root = tmp_path_factory.mktemp("sets")
+
+    def write(form: str) -> Path:
+        if not (root / form).exists():
+            sets.WRITERS[form](root / form)
+        return root / form
+
+    return write
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "groups.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_every_reader_is_tested_and_no_setting_is_without_one() -> None:
+    assert {row.reader for row in ROWS} == set(reader_names())
+    taken = {name for reader in reader_names() for name in open_reader(reader).takes}
+    assert taken == {field.name for field in dataclasses.fields(ImportSettings)}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.form} {row.options}")
+def test_a_set_becomes_a_folder_of_classes(written: Callable[[str], Path], tmp_path: Path, row: Imported) -> None:
+    out = tmp_path / "out"
+    command = ("data", "import", row.reader, written(row.form), out, *row.options.split())
+    done = succeed(*command)
+    assert done.json["images"] == row.classes and len(done.json["left_out"]) == row.left_out
+    assert f"sonoforge data audit --data {out}" in done.err
+    dataset = read_dataset(out, 1)
+    assert {name: int((dataset.labels == i).sum()) for i, name in enumerate(dataset.classes)} == row.classes
+    groups = {item.group for item in dataset.items}
+    assert groups == row.groups if isinstance(row.groups, set) else len(groups) == row.groups
+    assert sum(bool(item.masks) for item in dataset.items) == row.masked
+    table = rows_of(out)
+    for column, values in row.facts.items():
+        assert {line[column] for line in table} - {""} == values, column
+    for item in dataset.items:
+        size = Image.open(dataset.file(item.path)).size
+        assert all(Image.open(dataset.file(mask)).size == size for mask in item.masks)
+    note = json.loads((out / "import.json").read_text())
+    assert note["complete"] and note["patients"] == len(groups) and note["set"] == row.reader
+    # A second import needs --resume, which writes what is missing and nothing else.
+    assert "--resume" in refused(*command)
+    before = contents(out)
+    (out / dataset.items[0].path).unlink()
+    refused(
+        "data", "audit", "--data", out, "--set", f"cache.folder={tmp_path / 'cache'}"
+    )  # an incomplete folder is not read
+    succeed(*command, "--resume")
+    assert contents(out) == before
+    assert (
+        "another margin" in refused(*command, "--set", "import.margin=3", "--resume")
+        or "margin" not in open_reader(row.reader).takes
+    )
+
+
+@pytest.mark.parametrize("name", reader_names())
+def test_another_folder_and_settings_of_other_sets_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out")
+    assert str(tmp_path / "empty") in line
+    reader = open_reader(name)
+    other = next(flag for flag in ("outlined", "multilabel") if flag not in reader.takes)
+    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out", "--set", f"import.{other}=true")
+    assert f"{other}: does not apply to {name}" in line and reader.takes[0] in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["coco", "coco of roboflow", "yolo", "yolo of roboflow", "frames"])
+def test_reading_such_a_folder_directly_names_the_command_that_converts_it(tmp_path: Path, form: str) -> None:
+    sets.WRITERS[form](tmp_path / "set")
+    for picture in (tmp_path / "set").glob("malignant/*.[pt]*"):
+        picture.unlink()
+    name = form.split(" ", maxsplit=1)[0]
+    assert f"sonoforge data import {name} {tmp_path / 'set'} OUT" in refused("train", "--data", tmp_path / "set")
+
+
+def test_sets_are_read_from_a_zip_too(written: Callable[[str], Path], tmp_path: Path) -> None:
+    path = shutil.make_archive(str(tmp_path / "export"), "zip", written("yolo of roboflow"))
+    succeed("data", "import", "yolo", path, tmp_path / "zipped", "--masks")
+    succeed("data", "import", "yolo", written("yolo of roboflow"), tmp_path / "plain", "--masks")
+    one, other = (contents(tmp_path / name) for name in ("zipped", "plain"))
+    assert {name: data for name, data in one.items() if name != "import.json"} == {
+        name: data for name, data in other.items() if name != "import.json"
+    }
+    splits = {item.group: item.split for item in read_dataset(tmp_path / "zipped").items}
+    assert splits == {group: "test" if group.startswith("scan2") else "train" for group in ROBOFLOW}
+
+
+# ---- what is refused as a whole, or left out
+
+
+def edit(path: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_text((root / path).read_text().replace(old, new, 1))
+
+
+def labels(*lines: str) -> Callable[[Path], None]:
+    return lambda root: (shutil.rmtree(root), sets.yolo(root, *lines))[0]
+
+
+def annotations(**change: Any) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        shutil.rmtree(root)
+        sets.save(root / "0.png", sets.picture(0))
+        (root / "x.json").write_text(json.dumps({**sets.coco_file(["0.png"], [1]), **change}))
+
+    return make
+
+
+def segmented(segmentation: object) -> Callable[[Path], None]:
+    return annotations(annotations=[{"image_id": 0, "category_id": 1, "segmentation": segmentation}])
+
+
+TABLE = "mass_case_description_train_set.csv"
+REFUSED = [
+    ("yolo", "", labels("0 10 20 30 40"), "line 1"),
+    ("yolo", "", labels("7 .5 .5 .5 .5"), "a class from 0 to 1"),
+    ("yolo", "", labels("0 .5 .5 .5"), "an outline of 3 numbers"),
+    ("yolo", "", labels("0 .5 .5 nan .5"), "below a million"),
+    ("yolo", "", labels("\n"), "none of its 1 pictures has an object"),
+    ("yolo", "", labels(), "--mode roi cuts out each object, --multilabel"),
+    ("yolo", "--multilabel --mode roi", labels(), "--multilabel cannot be combined with --mode roi"),
+    ("yolo", "", lambda root: (root / "data.yaml").unlink(), "data.yaml"),
+    ("yolo", "", edit("data.yaml", "names", "kpt_shape: [1, 2]\nnames"), "kpt_shape"),
+    ("coco", "", annotations(images=[{"id": 0, "file_name": "../../secret.png"}]), "'../../secret.png'"),
+    ("coco", "", annotations(annotations=[{"image_id": 5, "category_id": 1}]), "annotation 1: its image or category"),
+    ("coco", "", segmented({"size": [60, 80], "counts": [1, 2]}), "runs do not fill 80x60"),
+    ("coco", "", segmented({"size": [10**6, 10**6], "counts": [10**12]}), "50000000"),
+    ("coco", "", segmented([["a", 1, 2, 3, 4, 5]]), "annotation 1"),
+    ("coco", "", annotations(categories=5), "x.json: is not valid COCO"),
+    ("cbis-ddsm", "", edit(TABLE, "MALIGNANT", "MALIGN"), "line 7: the pathology 'MALIGN'"),
+    ("cbis-ddsm", "", edit(TABLE, "patient_id", "patient"), "patient_id"),
+    ("cbis-ddsm", "", edit(TABLE, "Mass-Training_P", "Mass_P"), "line 4"),
+    (
+        "cbis-ddsm",
+        "--mode roi --set import.framing=film",
+        lambda root: None,
+        "--set import.framing: film cannot be combined with --mode roi",
+    ),
+    ("cbis-ddsm", "--mode roi", lambda root: shutil.rmtree(root / "CBIS-DDSM"), "none of 7 pictures"),
+    (
+        "cbis-ddsm",
+        "--set import.kinds=calcification --set import.pathologies=malignant",
+        lambda root: None,
+        "none of the 7 abnormalities",
+    ),
+    ("mini-mias", "", edit("Info.txt", "B 416 816 16", "B 416"), "line 4"),
+    ("zenodo-7890874", "--set import.modality=immunohistochemistry", lambda root: None, "immunohistochemistry"),
+    ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
+    ("frames", "--set import.window=5,1", lambda root: None, "--set import.window: 5,1 is not LOW,HIGH"),
+]
+
+
+@pytest.mark.parametrize(("form", "options", "harm", "words"), REFUSED)
+def test_what_is_wrong_is_refused_in_one_line(
+    tmp_path: Path, form: str, options: str, harm: Callable[[Path], object], words: str
+) -> None:
+    sets.WRITERS[form](tmp_path / "set")
+    harm(tmp_path / "set")
+    assert words in refused("data", "import", form, tmp_path / "set", tmp_path / "out", *options.split())
+
+
+FIRST = "training/patient001/patient001_frame01"
+LEFT_OUT = [
+    ("acdc", lambda p: p(".nii.gz").write_bytes(p(".nii.gz").read_bytes()[:-300]), "incomplete or damaged"),
+    ("acdc", lambda p: p(".nii.gz").write_bytes(b"no volume"), "is not a NIfTI volume"),
+    ("acdc", lambda p: p("_gt.nii.gz").unlink(), "patient001_frame01_gt.nii.gz is missing"),
+    ("acdc", lambda p: sets.nifti(p("_gt.nii.gz"), sets.draw_labels(3)[:, :, :2]), "20x16x2 voxels"),
+    ("acdc", lambda p: sets.nifti(p("_gt.nii.gz"), np.full(sets.SHAPE, 7, np.uint8)), "label 7"),
+    ("acdc", lambda p: sets.nifti(p(".nii.gz"), np.zeros((*sets.SHAPE, 2), np.int16)), "20x16x3x2 voxels"),
+]
+
+
+@pytest.mark.parametrize(("form", "harm", "words"), LEFT_OUT)
+def test_a_damaged_volume_is_left_out_with_one_line(
+    tmp_path: Path, form: str, harm: Callable[[Callable[[str], Path]], object], words: str
+) -> None:
+    sets.WRITERS[form](tmp_path / "set")
+    harm(lambda end: tmp_path / "set" / f"{FIRST}{end}")
+    done = succeed("data", "import", form, tmp_path / "set", tmp_path / "out")
+    (message,) = set(done.json["left_out"].values())
+    assert words in message and "patient001_frame01" in message and "\n" not in message
+    assert done.json["images"] == {"heart": 9}
+    assert "patient001_frame01" not in {row["volume"] for row in rows_of(tmp_path / "out")}
+
+
+def test_the_target_must_be_empty_and_outside_and_names_are_checked(
+    written: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = written("mini-mias")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    assert "is not empty" in refused("data", "import", "mini-mias", source, tmp_path / "full", "--resume")
+    assert "lies inside" in refused("data", "import", "mini-mias", source, source / "out")
+    assert "no such folder" in refused("data", "import", "mini-mias", tmp_path / "none", tmp_path / "out")
+    assert "did you mean mini-mias?" in sonoforge("data", "import", "mini-mais", source, "out").err
+
+
+def test_every_known_set_says_where_and_under_which_terms() -> None:
+    names = [known.name for known in KNOWN_SETS]
+    assert {"BUSI", "ACDC", "IDRiD", "mini-MIAS", "Herlev", "CBIS-DDSM", "SLiver07", "Zenodo 7890874"} <= set(names)
+    assert len(names) == len(set(names))
+    assert all("http" in known.obtain and all(known[:6]) for known in KNOWN_SETS)
+    text = " ".join(sonoforge("data", "list").out.replace("│", " ").split())
+    for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
+        assert wanted in text

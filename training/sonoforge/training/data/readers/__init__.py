@@ -1,0 +1,54 @@
+"""Readers of published sets and of other kinds of folders, for ``data import``.
+
+To add one, add one file here: ``mini_mias.py`` is the reader ``mini-mias``, and ends in a `Reader` called ``READER``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    from sonoforge.training.data.collections.importing import Reader
+
+
+def reader_names() -> tuple[str, ...]:
+    """Return the names of all readers, from their files alone."""
+    return tuple(sorted(file.name.replace("_", "-") for file in pkgutil.iter_modules(__path__)))
+
+
+def open_reader(name: str) -> Reader:
+    """Import a reader by its name."""
+    reader: Reader = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").READER
+    return reader
+
+
+def refuse_other_layouts(root: Path, stems: Collection[str]) -> None:
+    """Refuse a folder that has to be imported first, by the signs of the readers.
+
+    Args:
+        root: The folder.
+        stems: Names of its images without suffix, which label files of single images share.
+
+    Raises:
+        SonoforgeError: A reader knows it; names the command.
+    """
+    for name in reader_names():
+        reader = open_reader(name)
+        for sign in (file for pattern in reader.signs for file in sorted(root.glob(pattern))):
+            if sign.suffix == ".json" or sign.stem in stems:
+                raise SonoforgeError(
+                    f"{root}: holds {reader.holds} ({sign.relative_to(root)}) instead of a folder for each class; "
+                    f"convert it with {import_command(name, root)}"
+                )
+
+
+def import_command(name: str, root: Path) -> str:
+    """Return the command that writes a folder's pictures into class folders."""
+    return f"sonoforge data import {name} {shlex.quote(str(root))} OUT"

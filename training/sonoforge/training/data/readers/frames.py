@@ -1,0 +1,131 @@
+"""Any class folders of volumes and clips: one picture for each slice or distinct frame.
+
+NIfTI and MetaImage are volumes; ``NAME_seg``, ``NAME_mask`` and the like beside a volume ``NAME`` are its label map,
+whose labels become structures called ``structure-1`` and so on.  DICOM of several frames, films, animations and TIFF of
+several pages are clips, of which near-equal frames are left out as ``classify`` does; single pictures stay as they are.
+
+All pictures of a file are one group: for DICOM the patient, as a hash, where the header names one.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.clip_files import clip_frames, is_clip
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES
+from sonoforge.runtime.images.folders import mask_of
+from sonoforge.runtime.inference.clips import distinct_frames
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader, short_names
+from sonoforge.training.data.collections.volumes import COLUMNS, LabelledVolume, level_window, open_volume, plan_slices
+from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, read_dataset, structure_of
+from sonoforge.training.data.labelled_images import HALF
+from sonoforge.training.data.patients import dicom_patient
+
+_VOLUMES = (".nii.gz", ".nii", ".mhd")
+_MOST_BYTES = 1 << 30  # of a clip's distinct frames, which are decoded once
+_decoding = threading.Lock()  # several frames of a clip are requested at once
+
+
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the slices and frames in the order of the data set.
+
+    Raises:
+        SonoforgeError: The folder cannot be read, or a clip's distinct frames would fill the memory.
+    """
+    dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *FILM_SUFFIXES))
+    window, names = level_window(settings), short_names(item.path for item in dataset.items)
+    bases = {item.path: _base(item.path) for item in dataset.items}
+    volumes = {base: path for path, base in bases.items() if base != path}
+    maps = {image: path for base, path in volumes.items() if (image := _image_of(base)) in volumes}
+    planned: list[PlannedPicture] = []
+    for item in dataset.items:
+        if item.path in maps.values():
+            continue
+        file, name, class_name = dataset.file(item.path), names[item.path], dataset.classes[item.label]
+        group, facts = item.group or dicom_patient(file) or name, {"split": item.split, "device": item.device}
+        if bases[item.path] in volumes:
+            labels = dataset.file(maps[bases[item.path]]) if bases[item.path] in maps else None
+            volume = LabelledVolume(name, file, labels, _structures(labels), group, facts, window)
+            planned += plan_slices(class_name, [volume], settings)
+        else:
+            planned += _frames(dataset, item, f"{class_name}/{name}", group, facts)
+    return planned
+
+
+def _base(path: str) -> str:
+    """Return the path of a volume without its suffix, and any other as it is."""
+    return next((path[: -len(end)] for end in _VOLUMES if path.lower().endswith(end)), path)
+
+
+def _image_of(base: str) -> str:
+    """Return the volume whose label map has this name; empty for other names."""
+    path = PurePosixPath(base)
+    named = mask_of(path.name)
+    return path.with_name(named[0]).as_posix() if named else ""
+
+
+def _structures(labels: Path | None) -> tuple[str, ...]:
+    """Name the labels of a map; an unreadable one is refused when its slices are read."""
+    try:
+        most = int(open_volume(labels).voxels().max()) if labels else 0
+    except SonoforgeError:
+        return ()
+    return tuple(f"structure-{number}" for number in range(1, most + 1))
+
+
+def _frames(dataset: Dataset, item: Item, path: str, group: str, facts: Mapping[str, str]) -> list[PlannedPicture]:
+    """List the picture of a file, or the distinct frames of a clip."""
+    file, empty = dataset.file(item.path), dict.fromkeys(COLUMNS, "")
+    if not is_clip(file):
+        read = functools.partial(_read, dataset, item)
+        return [PlannedPicture(f"{path}.png", group, {**facts, **empty}, read)]
+    numbers = [1]
+    with contextlib.suppress(SonoforgeError):  # it is raised again when the picture is read
+        numbers = list(_distinct(file))
+    return [
+        PlannedPicture(
+            f"{path}_frame{number:04d}.png",
+            group,
+            {**facts, **empty, "volume": item.path, "slice": str(number - 1)},
+            functools.partial(_read_frame, file, number),
+        )
+        for number in numbers
+    ]
+
+
+def _read(dataset: Dataset, item: Item) -> Picture:
+    masks = [
+        (structure_of(mask), np.asarray(read_image(dataset.file(mask)).convert("L")) >= HALF) for mask in item.masks
+    ]
+    unnamed = tuple(mask for name, mask in masks if name == UNNAMED)
+    named = {name: mask for name, mask in masks if name != UNNAMED}
+    return Picture(np.asarray(read_image(dataset.file(item.path))), unnamed, named)
+
+
+def _read_frame(file: Path, number: int) -> Picture:
+    with _decoding:
+        return Picture(_distinct(file)[number])
+
+
+@functools.lru_cache(maxsize=2)
+def _distinct(file: Path) -> dict[int, NDArray[np.uint8]]:
+    """Return the frames of a clip that differ from the last one kept, by their numbers from 1."""
+    kept: dict[int, NDArray[np.uint8]] = {}
+    size = 0
+    for number, frame in distinct_frames(clip_frames(file)):
+        kept[number] = np.asarray(frame)
+        size += kept[number].nbytes
+        if size > _MOST_BYTES:
+            raise SonoforgeError(f"{file}: holds more than {_MOST_BYTES >> 20} MB of distinct frames; cut the clip")
+    return kept
+
+
+READER = Reader("volume, clip or picture in class folders", ("outlined", "window"), plan)

@@ -1,0 +1,47 @@
+"""SLiver07: abdominal CT with the liver outlined, 20 training volumes.
+
+Heimann et al., "Comparison and Evaluation of Methods for Liver Segmentation From CT Datasets", IEEE TMI 28(8), 2009.
+As published, in one or several folders: ``liver-orig001.mhd`` and ``.raw``, ``liver-seg001.mhd`` and ``.raw``; label 1
+is the liver.  In other sets of this layout, label 2 marks lesions.
+"""
+
+import re
+from pathlib import Path
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.importing import PlannedPicture, Reader
+from sonoforge.training.data.collections.volumes import LabelledVolume, level_window, open_volume, plan_slices
+
+STRUCTURES = ("liver", "lesion")
+WINDOW = (-160.0, 240.0)
+"""Hounsfield units that show the liver, where none are given."""
+_VOLUME = re.compile(r"liver-orig(?P<number>\d{3})\.mhd")
+
+
+def _find_headers(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("**/liver-orig*.mhd") if _VOLUME.fullmatch(path.name))
+
+
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the slices in the order of the volumes' names."""
+    window = level_window(settings) or WINDOW
+    masks = {path.name: path for path in folder.glob("**/liver-seg*.mhd")}
+    pairs = []
+    for path in _find_headers(folder):
+        name = path.name.replace("orig", "seg")
+        pairs.append((path, masks.get(name, path.with_name(name))))
+    structures = STRUCTURES if any(_has_lesions(labels) for _, labels in pairs) else STRUCTURES[:1]
+    volumes = [LabelledVolume(path.stem, path, labels, structures, path.stem, {}, window) for path, labels in pairs]
+    return plan_slices("liver", volumes, settings)
+
+
+def _has_lesions(labels: Path) -> bool:
+    """Whether a label map has label 2; an unreadable one is refused when its slices are read."""
+    try:
+        return bool((open_volume(labels).voxels() == len(STRUCTURES)).any())
+    except SonoforgeError:
+        return False
+
+
+READER = Reader("liver-origNNN.mhd", ("outlined", "window"), plan, _find_headers)
