@@ -31,7 +31,7 @@ _NOTED = "pages"
 
 
 def digest() -> str:
-    """Hash of the style sheet, the templates, and the modules that say what stands on both reports."""
+    """Hash of the style sheet, the templates, and the modules that say what stands on both pages."""
     templates = sorted(Path(reports.__path__[0]).glob("templates/*.j2"))
     sources = [STYLE, *(Path(str(module.__file__)) for module in (answer_page, cards, report)), *templates]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
