@@ -95,7 +95,7 @@ kill -TERM "$listener" && wait "$listener"
 use phone
 phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
 use completion
-"${sonoforge[@]}" completion bash | bash
+"${sonoforge[@]}" --completion bash | bash
 use video
 video/bin/python - <<'PY'
 import pathlib
