@@ -18,9 +18,10 @@ import yaml
 
 from places import CHECKOUT
 from program import sonoforge
+from sonoforge.runtime.cli.options import options
+from sonoforge.runtime.cli.verbs import config_class, find
 
 DOCS = CHECKOUT / "training" / "docs"
-ALIASES = {"class": "class_name", "from": "from_tables"}  # shorter names of flags, and the setting of each
 COMMANDS = [
     line.strip()
     for page in (
@@ -40,13 +41,15 @@ def test_every_command_is_understood(command: str) -> None:
     done = sonoforge(*words, "--dry-run")
     assert done.code == 0, done.err
     settings = json.loads(done.out)
-    for flag, value in itertools.pairwise(words):
-        key = flag.removeprefix("--").replace("-", "_")
-        if flag.startswith("--") and not value.startswith("--"):
-            found = settings[ALIASES.get(key, key)]
+    verb, _ = find(words)
+    keys = {flag: key for key, option in options(config_class(verb)).items() for flag in option.flags}
+    for flag, given in itertools.pairwise(words):
+        if flag.startswith("--") and not given.startswith("--"):
+            key, _, value = given.partition("=") if flag == "--set" else (keys[flag], "", given)
+            found = settings[key]
             listed = found if isinstance(found, list) else [found]
-            given = [f"{one:g}" if isinstance(one, float) else str(one) for one in listed]
-            assert value in given or value == ",".join(given)
+            printed = [f"{one:g}" if isinstance(one, float) else str(one) for one in listed]
+            assert value in printed or value == ",".join(printed) or value == json.dumps(found)
 
 
 PAGE = (CHECKOUT / "training" / "docs" / "many-machines.md").read_text(encoding="utf-8")
@@ -83,7 +86,7 @@ def test_linters_find_nothing() -> None:
 def test_the_commands_of_the_script_are_understood_and_fit_each_other() -> None:
     lines = SCRIPT.replace("\\\n", " ").splitlines()
     fetch, run = (understood(line[line.index("sonoforge ") :]) for line in lines if "sonoforge " in line)
-    assert run["data"] == [fetch["out"]] and run["resume"] and run["out"].startswith("s3://")
+    assert run["data"] == fetch["paths"][1:] and run["resume"] and run["out"].startswith("s3://")
     assert f'--address "{run["cluster"]}"' in SCRIPT, "the command joins the cluster that is started"
 
 
@@ -157,7 +160,7 @@ def test_every_pod_has_the_images_that_the_command_reads() -> None:
     assert len(pods()) == 2
     for template in pods():
         (first,), (ray,) = template["spec"]["initContainers"], template["spec"]["containers"]
-        fetched = understood(shlex.join(first["command"]))["out"]
+        _, fetched = understood(shlex.join(first["command"]))["paths"]
         assert run["data"] == [fetched]
         (mount,) = ray["volumeMounts"]
         assert fetched.startswith(f"{mount['mountPath']}/") and first["volumeMounts"] == [mount]

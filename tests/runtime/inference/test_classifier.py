@@ -214,12 +214,12 @@ from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 with contextlib.redirect_stdout(io.StringIO()) as out:
     cli._run(["--help"])
-    for line in (["classify", "--help-all"], ["quality", "--help-all"], ["classify", "x", "--wrong"]):
+    for line in (["classify", "--help"], ["quality", "--help"], ["classify", "x", "--wrong"]):
         try:
             cli._run(line)
         except (SystemExit, SonoforgeError):
             pass
-assert "--against FOLDER" in out.getvalue() and "exit code" in out.getvalue()
+assert "--against FOLDER" in out.getvalue()
 print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
 """
     assert python(code).strip() == "[]"

@@ -124,7 +124,7 @@ def test_scores_survive_the_file_and_a_damaged_one_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["Real", "real:2", "both:0", "generated:", "augmented:2", "both:101", ""])
 def test_an_arm_of_another_name_is_refused(name: str) -> None:
-    with pytest.raises(SonoforgeError, match="--arms: found"):
+    with pytest.raises(SonoforgeError, match="--arms: "):
         find_arm(name)
 
 

@@ -180,9 +180,10 @@ BATCHES = tuple(TRAINED[name][what] for name in ("malignant", "normal") for what
 REAL, DCGAN = (float(SIX["4"][network]["dice, IDRiD"]) for network in ("Real data", "DCGAN"))
 LOST = (SIX["section 5.2"]["lag behind real data, at most"]["dice"], f"{REAL - DCGAN:.2f}")
 SIZES = [
-    SIX["section 5.1"][network][what] for network in ("BigGAN", "StyleGAN") for what in ("side", "million parameters")
+    SIX["section 5.1"][network][what] for network in ("StyleGAN", "BigGAN") for what in ("side", "million parameters")
 ]
 GAPS = "../studies/papers/gaps.md"
+SECTIONS, SIX_GANS = "../studies/papers/section-by-section.md", "../studies/segmentation/README.md"
 # Where documents quote a paper: the page, the sentence around its figures, and these figures.
 QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("evidence.md", r"once on all images \((\d+) epochs malignant, (\d+) normal", BATCHES[::2]),
@@ -192,8 +193,8 @@ QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("papers.md", r"([\d.]+) % are stated; .* it has (\d+) %", (APP["accuracy, test"], AGAIN["accuracy, test"])),
     (GAPS, r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
     ("generators.md", r"KID ([\d.]+), FID ([\d.]+), LPIPS ([\d.]+), MS-SSIM ([\d.]+)\.", tuple(BEST.values())),
-    ("segmentation.md", r"at most ([\d.]+) \(DCGAN on IDRiD; section 5\.2\), where the table has ([\d.]+)\.", LOST),
-    ("segmentation.md", r"(\d+) x 64 .*? (\d+) million .*? (\d+) x 1024 .*? The (\d+) million", tuple(SIZES)),
+    (SIX_GANS, r"losses of at most (\.\d+) \(DCGAN on IDRiD; section 5\.2\), the table (\.\d+)\.", LOST),
+    (SECTIONS, r"StyleGAN (\d+) x 1024, (\d+) M; BigGAN (\d+) x 64, (\d+) M", tuple(SIZES)),
     ("generators.md", r"KID ([\d.]+) and FID ([\d.]+) on CBIS-DDSM", (MAMMOGRAMS["kid"], MAMMOGRAMS["fid"])),
 )
 

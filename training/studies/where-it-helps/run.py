@@ -41,15 +41,17 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
             asked = {
                 "arms": "real,augmented,both-augmented" if count == "25" else "real,augmented,both,both-augmented",
                 "recipes": "spade:small-data",
-                "gan-precision": "bf16",
                 "seeds": 10 if (home, count) in MANY_SEEDS else 2,
                 "folds": 2,
-                "steps": 300,
-                "gan-kimg": 3,
                 "jobs": 1,
-                "metric-features": "mobilenetv2-imagenet",
-                "metric-weights": file_of(weights, "mobilenet_v2"),
                 "out": out / f"{home}-{count}",
+            }
+            settings = {
+                "gan.precision": "bf16",
+                "gan.kimg": 3,
+                "unet.steps": 300,
+                "metrics.features": "mobilenetv2-imagenet",
+                "metrics.weights": file_of(weights, "mobilenet_v2"),
             }
             yield [
                 *SONOFORGE,
@@ -59,6 +61,7 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
                 *others,
                 *few,
                 *flags(asked),
+                *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
                 "--resume",
             ]
     yield from left_out(data, weights, out, "2")

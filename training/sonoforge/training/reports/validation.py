@@ -25,9 +25,9 @@ from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.results import interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
+from sonoforge.training.validation import robustness
 from sonoforge.training.validation.collections import Meanings, name_meaning
 from sonoforge.training.validation.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
-from sonoforge.training.validation.robustness import DISTURBANCES
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
@@ -227,7 +227,7 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
     """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
     rows = []
     for row in found["disturbed"]:
-        kind = DISTURBANCES[row["kind"]]
+        kind = robustness.DISTURBANCES[row["kind"]]
         change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
         rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
     head = ("disturbance", "strength", "AUC", "change", "noticed")
@@ -238,7 +238,9 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
 def _draw_robustness(found: Robustness, title: str) -> Markup:
     """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
     kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    figure, axes, heights = charts.new_row_chart([DISTURBANCES[kind].title for kind in kinds], "change of the AUC")
+    figure, axes, heights = charts.new_row_chart(
+        [robustness.DISTURBANCES[kind].title for kind in kinds], "change of the AUC"
+    )
     for kind, height in zip(kinds, heights, strict=True):
         changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
         axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
@@ -246,7 +248,7 @@ def _draw_robustness(found: Robustness, title: str) -> Markup:
             axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
     axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
     worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
-    said = f"the largest fall is {number(worst['change']['value'])}, under {DISTURBANCES[worst['kind']].title}"
+    said = f"the largest fall is {number(worst['change']['value'])}, under {titles[worst['kind']]}"
     return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
 
 
