@@ -238,9 +238,8 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
 def _draw_robustness(found: Robustness, title: str) -> Markup:
     """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
     kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    figure, axes, heights = charts.new_row_chart(
-        [robustness.DISTURBANCES[kind].title for kind in kinds], "change of the AUC"
-    )
+    titles = {kind: robustness.DISTURBANCES[kind].title for kind in kinds}
+    figure, axes, heights = charts.new_row_chart(list(titles.values()), "change of the AUC")
     for kind, height in zip(kinds, heights, strict=True):
         changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
         axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
