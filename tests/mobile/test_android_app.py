@@ -47,12 +47,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The shipped bundle's app, signed with a debug key that this build makes."""
     try:
         find_tools()
+        for package in (npm_package.ONNXRUNTIME_WEB, npm_package.BUNDLETOOL):
+            npm_package.read_files(package)
     except SonoforgeError as error:
         pytest.skip(str(error))
-    kept = npm_package._kept_folder()
-    packages = (npm_package.ONNXRUNTIME_WEB, npm_package.BUNDLETOOL)
-    if shutil.which("npm") is None and not all((kept / package.archive).is_file() for package in packages):
-        pytest.skip("needs npm, to load onnxruntime-web and the dexer")
     folder = tmp_path_factory.mktemp("android")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
@@ -92,7 +90,7 @@ def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -
     assert "sdkVersion:'24'" in badging
     assert "targetSdkVersion:'34'" in badging
     assert "application-debuggable" not in badging
-    tree = printed("aapt2", "dump", "xmltree", "--set", "model.file=AndroidManifest.xml", built.apk)
+    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", built.apk)
     for name in ("allowBackup", "usesCleartextTraffic", "debuggable"):
         assert re.search(rf":{name}\(0x[0-9a-f]+\)=false", tree), name
     assert set(re.findall(r'"(android\.intent\.action\.\w+)"', tree)) == {
@@ -174,7 +172,7 @@ def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path
     name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
     app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
     linked = android_app._link_resources(app, find_tools(), tmp_path)
-    tree = printed("aapt2", "dump", "xmltree", "--set", "model.file=AndroidManifest.xml", linked)
+    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
     assert f':label(0x01010001)="sonoforge {name}"' in tree
 
 
