@@ -214,7 +214,7 @@ class Generator(KeptMaps):
             labels: None: there are no classes.
             maps: (N, K, S, S) float; None: kept ones, see `choose_maps`.
             images: (N, C, S, S) real images in [-1, 1] of these maps, whose encoding moves and scales the latents; or
-            None.
+                None.
 
         Returns:
             (N, C + K, S, S): the images in [-1, 1], then the given label maps.

@@ -127,7 +127,7 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
 
     Raises:
         SonoforgeError: Another form; an unknown, repeated, fixed or inapplicable name; or values out of the option's
-        range.
+            range.
     """
     found: dict[str, Parameter] = {}
     for text in texts:

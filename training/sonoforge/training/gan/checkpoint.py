@@ -85,7 +85,7 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
 
     Raises:
         SonoforgeError: It could not be written, for example because the disk is full; earlier checkpoints are
-        untouched.
+            untouched.
     """
     final = folder / f"step-{description.step:08d}"
     hashes = {}

@@ -63,8 +63,7 @@ def train_gan(
         resume: Continue from the newest checkpoint in ``folder``, if there is one, even of a shorter training.
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the current tick is closed and saved, and the function
-        returns
-            without ``results.json``, as it does at each of the training's milestones.
+            returns without ``results.json``, as it does at each of the training's milestones.
         tracker: Receives each tick's figures and samples.
 
     Raises:

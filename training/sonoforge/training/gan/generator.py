@@ -41,8 +41,7 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
 
     Raises:
         SonoforgeError: A psi without styles, a cutoff above their number, or a limit where latents are mapped to styles
-        or
-            are not normal.
+            or are not normal.
     """
     if truncation.psi is not None:
         if not has_styles(generator):

@@ -163,8 +163,7 @@ def process_slice(batch: int, rank: int, world: int) -> slice:
 
     Raises:
         SonoforgeError: The batch cannot be divided evenly, so that the mean of the processes' gradients would weigh
-        images
-            differently.
+            images differently.
     """
     if batch % world:
         raise SonoforgeError(

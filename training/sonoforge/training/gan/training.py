@@ -159,8 +159,7 @@ def prepare(
 
     Args:
         settings: As the user gave them.  Where ``held_out`` is None and metrics are measured, a tenth is held out if
-        that
-            leaves enough images on both sides.
+            that leaves enough images on both sides.
         images: The images to learn, at the size of the plan.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         pretrained: From `open_pretrained`; opened here if None.
