@@ -12,14 +12,14 @@ from torch import Tensor
 
 import stylegan3_reference as reference
 from corners import corners
-from kept_memory import KeptMemory
-from sonoforge.models.stylegan.layers import initialise
-from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, plan_grids
-from sonoforge.training.evaluation.equivariance import (
+from equivariance import (
     render_transformed,
     rotation_equivariance,
     translation_equivariance,
 )
+from kept_memory import KeptMemory
+from sonoforge.models.stylegan.layers import initialise
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, plan_grids
 
 CONFIGS = ["t", "r"]
 
