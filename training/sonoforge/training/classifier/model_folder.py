@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.statistics.decision import DecisionFigures, DecisionRecord
 from sonoforge.training.statistics.results import ArmFigures, SourceFigures
-
-if TYPE_CHECKING:
-    from sonoforge.training.validation.figures import Robustness
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16
@@ -100,7 +97,7 @@ class ElsewhereRecord(TypedDict, total=False):
 
     left_out: CollectionsRecord  # each answered by networks trained on the others alone
     sealed: CollectionsRecord
-    disturbed: dict[str, Robustness]  # by collection, of networks trained without it
+    disturbed: dict[str, Any]  # by collection, of networks trained without it
     teachers: dict[str, int]  # behind each of the above, where the number is not the bundle's
 
 

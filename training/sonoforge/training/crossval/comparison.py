@@ -186,8 +186,6 @@ def _results(
         never_right=evaluation["never_right"],
         split=split,
     )
-    if "learning_curves" in evaluation:
-        results["learning_curves"] = evaluation["learning_curves"]
     return results
 
 

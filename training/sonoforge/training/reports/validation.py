@@ -25,15 +25,12 @@ from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.results import interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
-from sonoforge.training.validation import robustness
 from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
+from sonoforge.training.validation.figures import Answers, Collection, Validation, at_own_shares, collapse
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
-
-_SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
 .wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
@@ -99,7 +96,7 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
 
 
 def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
-    name, labels = figures["name"], figures["labels"]
+    labels = figures["labels"]
     counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
     images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
     accuracy = blocks.interval(figures["accuracy"])
@@ -116,8 +113,6 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     flags: list[blocks.Block] = [*flag_tables(figures)]
     yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
     yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
-    if figures["robustness"]:
-        yield from _disturbed(name, figures["robustness"])
     yield from _wrong_scans(own)
 
 
@@ -211,46 +206,6 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
     )
 
 
-def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
-    yield blocks.Heading("Disturbed scans")
-    images, auc, noticed = (
-        counted(found["images"], "image"),
-        blocks.area(found["auc"]),
-        blocks.interval(found["noticed"]),
-    )
-    yield blocks.Text(TEXTS["disturbed"].format(images=images, pair=found["pair"], auc=auc, noticed=noticed))
-    yield blocks.Grid([blocks.Figure("How far the AUC falls", TEXTS["falls"], _draw_robustness(found, name))])
-    yield disturbed_table(name, found)
-
-
-def disturbed_table(name: str, found: Robustness) -> blocks.Table:
-    """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
-    rows = []
-    for row in found["disturbed"]:
-        kind = robustness.DISTURBANCES[row["kind"]]
-        change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
-        rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
-    head = ("disturbance", "strength", "AUC", "change", "noticed")
-    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name), words=(1,))
-
-
-@charts.styled
-def _draw_robustness(found: Robustness, title: str) -> Markup:
-    """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
-    kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    titles = {kind: robustness.DISTURBANCES[kind].title for kind in kinds}
-    figure, axes, heights = charts.new_row_chart(list(titles.values()), "change of the AUC")
-    for kind, height in zip(kinds, heights, strict=True):
-        changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
-        axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
-        for change, size in zip(changes, _SIZES, strict=False):
-            axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
-    axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
-    worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
-    said = f"the largest fall is {number(worst['change']['value'])}, under {titles[worst['kind']]}"
-    return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
-
-
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
     yield blocks.Heading("Scans that were answered wrongly")
     wrong = np.flatnonzero(own.probabilities.argmax(axis=1) != own.answers.labels)
@@ -277,13 +232,13 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
-_IMAGES, _AUC = 1, 2  # columns that the report alone has
+_IMAGES = 1  # column that the report alone has
 _NAMED = 3  # files that a line names
 _LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
 
 
 def log_collection(figures: Collection) -> None:
-    """Print the figures of one collection, what of it was left out, and how far it falls when disturbed."""
+    """Print the figures of one collection and what of it was left out."""
     say("")
     counts = ", ".join(
         f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
@@ -300,12 +255,3 @@ def log_collection(figures: Collection) -> None:
     say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
     for table in (*others, *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
-    found = figures["robustness"]
-    if found:
-        clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
-        tell(
-            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
-            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
-            "AUC):"
-        )
-        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

@@ -250,40 +250,12 @@ class NeverRight(TypedDict):
     worst: list[WrongCluster]
 
 
-class CurvePoint(TypedDict):
-    """The error of a classifier made from about so many real images."""
-
-    images: float
-    error: Interval
-
-
-class RealWorth(TypedDict):
-    """How many real images an arm's added images are worth, and the ratio k, see `learning_curve.real_ratio`."""
-
-    arm: str
-    ratio: Interval
-    images: Interval
-
-
-class LearningCurve(TypedDict):
-    """Error (1 less the ``figure``) by the number of real images, see `learning_curve`."""
-
-    figure: str
-    images: float  # all real images of a training fold
-    baseline: str
-    points: dict[str, list[CurvePoint]]  # measured, by arm
-    exponent: Interval  # of the baseline
-    extrapolated: list[CurvePoint]  # of the baseline
-    worth: list[RealWorth]
-
-
 class Evaluation(TypedDict):
     """Everything that follows from ``predictions.csv`` alone."""
 
     arms: dict[str, EvaluatedArm]
     comparisons: list[ComparisonRow]  # each arm against the first one with as many real images
     never_right: NeverRight
-    learning_curves: NotRequired[list[LearningCurve]]  # with several shares of the real images
 
 
 class SecondOpinionPair(TypedDict):
@@ -361,7 +333,6 @@ class ComparisonResults(TypedDict):
     comparisons: list[ComparisonRow]
     never_right: NeverRight
     split: SplitResult
-    learning_curves: NotRequired[list[LearningCurve]]  # as in `Evaluation`
     choice: NotRequired[ChoiceResult]  # where settings were chosen inside the folds
 
 

@@ -14,14 +14,13 @@ from sonoforge.training.statistics import calibration, classification, flagged, 
 from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
 from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
-from sonoforge.training.statistics.learning_curve import learning_curves, split_share
 from sonoforge.training.statistics.one_against_rest import (
     classes_of_interest,
     compare_one_against_rest,
     describe_one_against_rest,
     sensitivity_at,
 )
-from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
 from sonoforge.training.statistics.results import (
     ArmFigures,
     ComparisonRow,
@@ -259,18 +258,13 @@ def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Eval
             accuracy_sd=float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
         )
         arms[name] = EvaluatedArm(**describe_arm(own[0], classes), seeds=seeds)
-    baselines: dict[float, Predictions] = {}
+    baselines: dict[str, Predictions] = {}
     comparisons = []
     for part in (part for part in predictions if part.seed == predictions[0].seed):
-        _, share = split_share(part.arm)
-        baseline = baselines.setdefault(share, part)
+        baseline = baselines.setdefault(part.arm.partition(SHARE_MARK)[2], part)
         if part is not baseline:
             comparisons.append(compare_arms(baseline, part, classes))
-    evaluation = Evaluation(arms=arms, comparisons=comparisons, never_right=never_right(predictions, classes))
-    curves = learning_curves(predictions)
-    if curves:
-        evaluation["learning_curves"] = curves
-    return evaluation
+    return Evaluation(arms=arms, comparisons=comparisons, never_right=never_right(predictions, classes))
 
 
 WORST = 12

@@ -68,26 +68,6 @@ class ExternalFigures(TypedDict):
     devices: list[SourceFigures]
 
 
-class DisturbedFigures(TypedDict):
-    """The same images disturbed in one way at one strength; ``change`` of the AUC is paired by image."""
-
-    kind: str
-    strength: float
-    auc: Interval
-    change: Interval
-    noticed: Interval
-
-
-class Robustness(TypedDict):
-    """All disturbances of one collection: the two labels of the AUC, and the figures of the untouched images."""
-
-    pair: str
-    images: int
-    auc: Interval
-    noticed: Interval
-    disturbed: list[DisturbedFigures]
-
-
 RECIPE = ("data", "arm", "weights", "settings")
 """What a validation records of a bundle's training."""
 
@@ -97,7 +77,6 @@ class Collection(ExternalFigures):
 
     unreadable: dict[str, str]  # message by file
     trained_on: dict[str, str]  # the training image that each file shows
-    robustness: Robustness | None  # None: not measured
 
 
 class Validation(TypedDict):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -34,11 +34,8 @@ from sonoforge.training.reports.charts import (
     svg,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
+from sonoforge.training.statistics.results import ArmResult, Interval
 from sonoforge.training.statistics.wording import is_number, points, share
-
-_APART = 1.012
-"""Factor between the numbers of images that two arms are drawn at, so that neither hides the other."""
 
 
 @styled
@@ -266,37 +263,3 @@ def column_means(rows: Iterable[Sequence[float | None]]) -> NDArray[np.float64]:
     columns = list(itertools.zip_longest(*rows))
     table = np.ma.masked_invalid(np.array(columns, np.float64).reshape(len(columns), -1 if columns else 1))
     return np.ma.filled(table.mean(axis=1), np.nan)
-
-
-@styled
-def images_curve(curve: LearningCurve, what: str, titles: Mapping[str, str]) -> Markup:
-    """Draw a figure by the number of real images in training, with its extrapolation."""
-    figure, axes = new_chart(300 + 18 * len(curve["points"]))
-    for series, (name, measured) in enumerate(curve["points"].items()):
-        place = np.array([point["images"] for point in measured]) * _APART**series
-        errors = [point["error"] for point in measured]
-        axes.vlines(
-            place, [1 - own["high"] for own in errors], [1 - own["low"] for own in errors], colour(series), alpha=0.5
-        )
-        values = [1 - point["error"]["value"] for point in measured]
-        axes.plot(place, values, marker(series), color=colour(series), label=titles[name])
-    beyond = curve["extrapolated"]
-    known = np.geomspace(curve["points"][curve["baseline"]][0]["images"], curve["images"], 40)
-    fitted = 1 - beyond[0]["error"]["value"] * (known / curve["images"]) ** -curve["exponent"]["value"]
-    axes.plot(known, fitted, color=SERIES[0], linewidth=1.4)
-    further = [point["images"] for point in beyond]
-    axes.plot(further, [1 - point["error"]["value"] for point in beyond], "--", color=SERIES[0], linewidth=1.4)
-    ends: list[Interval] = [point["error"] for point in beyond]
-    low, high = (1 - np.array([end["high"] for end in ends]), 1 - np.array([end["low"] for end in ends]))
-    axes.fill_between(further, low, high, color=SERIES[0], alpha=0.13, linewidth=0)
-    axes.set_xscale("log")
-    ticks = [point["images"] for point in curve["points"][curve["baseline"]]] + [further[-1]]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off()
-    if curve["figure"] == "accuracy":
-        axes.yaxis.set_major_formatter(percent_axis())
-    axes.set(xlabel="real images in training", ylabel=what)
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"{what} by the number of real images in training, with its extrapolation")

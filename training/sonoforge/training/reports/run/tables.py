@@ -20,7 +20,6 @@ from sonoforge.training.reports.blocks import (
 )
 from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.results import (
     ArmResult,
     ChoiceResult,
@@ -28,7 +27,6 @@ from sonoforge.training.statistics.results import (
     DecisionCurve,
     EvaluatedArm,
     FlagResult,
-    RealWorth,
     SourceFigures,
 )
 from sonoforge.training.statistics.verdict import judge
@@ -37,7 +35,6 @@ from sonoforge.training.statistics.wording import bracket, is_number, p_value, p
 TEXTS = read_texts("run")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
-FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
 _READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
 _THRESHOLDS = (0.02, 0.05, 0.10, 0.20, 0.30, 0.50)  # of the table of net benefit
 
@@ -243,14 +240,3 @@ def describe_cost(choice: ChoiceResult) -> str:
         f"{choice['trainings']} trainings on {choice['inner_folds']} inner folds of each training fold, "
         f"{choice['seconds']:.0f} s of training classifiers"
     )
-
-
-def describe_worth(row: RealWorth, what: str) -> str:
-    """Say how many real images an arm's images are worth; results read back from a file have None for no number."""
-    images, times = row["images"], row["ratio"]
-    said = "cannot be told, as more real images hardly helped"
-    if is_number(images["value"]):
-        said = f"{images['value']:+.0f} (real images times {times['value']:.2f})"
-    low = f"{images['low']:+.0f}" if is_number(times["low"]) and times["low"] > 0 else "no end"
-    high = f"{images['high']:+.0f}" if is_number(times["high"]) else f"no end (beyond {LARGEST_RATIO:.0f} times)"
-    return f"by {what}, the added images are worth so many real ones: {said}; 95 % interval {low} to {high}"

@@ -22,7 +22,6 @@ from sonoforge.training.statistics.results import (
     ComparisonResults,
     EvaluatedArm,
     Evaluation,
-    LearningCurve,
 )
 from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
@@ -96,8 +95,6 @@ def log_figures(
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
     _log_never_right(results)
-    for curve in results.get("learning_curves", []):
-        _log_curve(curve)
 
 
 def _log(table: Table) -> None:
@@ -208,28 +205,6 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
             "amount that was not measured" + (f"; {told}" if told else "")
         )
-
-
-def _log_curve(curve: LearningCurve) -> None:
-    """Print a figure by the number of real images, what more of them promise, and the worth of each arm's images."""
-    what, points = tables.FIGURE_WORDS[curve["figure"]], curve["points"]
-    head = [f"{what} by real images in training", *(f"{point['images']:.0f}" for point in points[curve["baseline"]])]
-    rows = [[title_of(arm), *(f"{1 - point['error']['value']:.3f}" for point in own)] for arm, own in points.items()]
-    say("")
-    say("%s", plain_table(head, rows, range(1, len(head))))
-    exponent, last = curve["exponent"], curve["extrapolated"][-1]
-    power = _bracketed(-exponent["value"], -exponent["high"], -exponent["low"])
-    promised = _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"])
-    tell(
-        f"the error falls with the number of real images to the power {power}; at {last['images']:.0f} of them, by "
-        f"extrapolation, {what} {promised}"
-    )
-    for row in curve["worth"]:
-        tell(f"{title_of(row['arm'])}: {tables.describe_worth(row, what)}")
-
-
-def _bracketed(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _log_choices(choice: ChoiceResult) -> None:
