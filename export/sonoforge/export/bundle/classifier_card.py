@@ -14,9 +14,8 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
-from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT, SourceFigures, interval_text, share_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, interval_text, share_text
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
@@ -102,7 +101,7 @@ def classifier_card(record: ModelRecord) -> str:
         aims=[
             (
                 f"{' or '.join(question['positive'])}, among {', '.join(question['among'])}",
-                *(f"{point[key]:.{digits}%}" for key, digits in (("aim", 0), ("sensitivity", 1), ("specificity", 1))),  # type: ignore[literal-required]
+                *(f"{point[key]:.{digits}%}" for key, digits in (("aim", 0), ("sensitivity", 1), ("specificity", 1))),
             )
             for question in decision["questions"]
             for point in question["points"]
@@ -168,7 +167,7 @@ def _is_judged_itself(record: ModelRecord) -> bool:
     return record.training["count"] < record.training["data_images"]
 
 
-def _decision_row(where: str, own: DecisionFigures, classes: Sequence[str]) -> tuple[str, ...]:
+def _decision_row(where: str, own: Record, classes: Sequence[str]) -> tuple[str, ...]:
     return (
         where,
         str(own["images"]),
@@ -182,7 +181,7 @@ def _decision_row(where: str, own: DecisionFigures, classes: Sequence[str]) -> t
     )
 
 
-def _by_collection(rows: Sequence[SourceFigures]) -> str:
+def _by_collection(rows: Sequence[Record]) -> str:
     pairs = list(dict.fromkeys(pair for row in rows for pair in row["auc"]))
     heads = ["collection", "images", "accuracy", *(f"AUC {pair}" for pair in pairs), "ECE", "coverage of the sets"]
     cells = []

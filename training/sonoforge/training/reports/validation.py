@@ -22,11 +22,11 @@ from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.calibration import reliability
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.results import interval_text, share_text
+from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
 from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, Collection, Validation, at_own_shares, collapse
+from sonoforge.training.validation.figures import Answers, at_own_shares, collapse
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
@@ -61,7 +61,7 @@ class Answered:
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
 
 
-def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
+def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
     """Write ``FOLDER/report.html`` and return its path.
 
     Args:
@@ -85,7 +85,7 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     return page.write(folder / REPORT)
 
 
-def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
+def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing where there is one label alone."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
@@ -95,14 +95,14 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
         yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
 
 
-def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
+def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
     labels = figures["labels"]
     counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
     images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
     accuracy = blocks.interval(figures["accuracy"])
     yield blocks.Text(TEXTS["images"].format(images=images, counts=counts, groups=groups, accuracy=accuracy))
     for key, why in _LEFT_OUT.items():
-        files = list(figures[key])  # type: ignore[literal-required]
+        files = list(figures[key])
         if files:
             left = counted(len(files), "image")
             yield blocks.Text(TEXTS["left_out"].format(images=left, why=why, files=listed(files, 4)))
@@ -116,7 +116,7 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     yield from _wrong_scans(own)
 
 
-def label_tables(figures: Collection) -> Iterator[blocks.Table]:
+def label_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield what the images of each label were called."""
     name, images = figures["name"], figures["images"]
     kinds = ("sensitivity", "specificity", "coverage")
@@ -124,7 +124,7 @@ def label_tables(figures: Collection) -> Iterator[blocks.Table]:
         (
             name_meaning(own, figures["labels"][own]),
             images[own],
-            *(blocks.interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
+            *(blocks.interval(figures[kind][own]) for kind in kinds),
         )
         for own in figures["sensitivity"]
     ]
@@ -135,7 +135,7 @@ def label_tables(figures: Collection) -> Iterator[blocks.Table]:
     yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
 
 
-def area_tables(figures: Collection) -> Iterator[blocks.Table]:
+def area_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
     name = figures["name"]
     pairs = [(pair, blocks.area(found)) for pair, found in figures["auc"].items()]
@@ -167,7 +167,7 @@ def area_tables(figures: Collection) -> Iterator[blocks.Table]:
         )
 
 
-def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
+def flag_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
     name = figures["name"]
     rows = [
@@ -186,7 +186,7 @@ def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
         yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
 
 
-def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
+def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
     curves, areas = [], []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
@@ -237,7 +237,7 @@ _NAMED = 3  # files that a line names
 _LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
 
 
-def log_collection(figures: Collection) -> None:
+def log_collection(figures: Record) -> None:
     """Print the figures of one collection and what of it was left out."""
     say("")
     counts = ", ".join(
@@ -245,7 +245,7 @@ def log_collection(figures: Collection) -> None:
     )
     tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
-        left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
+        left_out: dict[str, str] = figures[key]
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")

@@ -27,8 +27,9 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.reports.validation import Answered, log_collection, write_report
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.validation.collections import Meanings, read_external, read_meanings
-from sonoforge.training.validation.figures import RECIPE, Answers, Collection, Validation, describe
+from sonoforge.training.validation.figures import RECIPE, Answers, describe
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 TABLE = "answers.csv"
@@ -49,7 +50,7 @@ def main(config: ValidateConfig) -> Outcome:
     with run_folder.working_in(folder):
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
         run_folder.write_environment(folder, environment)
-        found: list[Collection] = []
+        found: list[Record] = []
         answered: list[Answered] = []
         for dataset, meaning in zip(datasets, meanings, strict=True):
             cache = open_cache(_in_order(dataset, meaning), folder=cache_folder)
@@ -58,7 +59,7 @@ def main(config: ValidateConfig) -> Outcome:
                 classifier, cache, np.setdiff1d(np.arange(len(cache.hashes)), [row.image for row in seen])
             )
             found.append(
-                Collection(
+                dict(
                     **describe(answers, meaning, bundle.classes),
                     unreadable=cache.unreadable,
                     trained_on={cache.dataset.items[row.image].path: row.why for row in seen},
@@ -70,13 +71,13 @@ def main(config: ValidateConfig) -> Outcome:
         rows = [row for own in answered for row in _rows(own, bundle.classes)]
         run_folder.write_table(folder / TABLE, columns, rows)
         training = {name: bundle.manifest.raw["training"].get(name) for name in RECIPE}
-        results = Validation(
-            model=classifier.model,
-            training=training,
-            classes=list(bundle.classes),
-            collections=found,
-            notice=NOTICE,
-        )
+        results = {
+            "model": classifier.model,
+            "training": training,
+            "classes": list(bundle.classes),
+            "collections": found,
+            "notice": NOTICE,
+        }
         report = write_report(folder, results, answered)
         run_folder.write_results(folder, results)
         say("")

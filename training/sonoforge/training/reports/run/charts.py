@@ -34,12 +34,12 @@ from sonoforge.training.reports.charts import (
     svg,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import ArmResult, Interval
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.wording import is_number, points, share
 
 
 @styled
-def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
+def fold_strip(arms: Mapping[str, Record]) -> Markup:
     """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
@@ -88,7 +88,7 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
 
 
 @styled
-def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
+def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
     """Draw the net benefit of acting on the probability of one class, with that of acting on all and on nobody."""
     figure, axes = new_chart(370)
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
@@ -135,7 +135,7 @@ def precision_recall_curves(parts: Mapping[str, Predictions], name: str, label: 
 
 
 @styled
-def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> Markup:
+def learning_curves(arms: Mapping[str, Record], name: str, y_label: str) -> Markup:
     """Draw one statistic of the classifiers' training by epoch: thin lines are folds, thick ones their mean.
 
     Empty where no arm was trained by epochs, as comparators are not.
@@ -157,7 +157,7 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
 
 
 @styled
-def train_and_test(figures: ArmResult, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
+def train_and_test(figures: Record, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
     """Draw one statistic of an arm by epoch, of its training images and of the held-out folds; empty if not measured.
 
     Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
@@ -190,7 +190,7 @@ def _label_epochs(axes: Axes, name: str, y_label: str) -> None:
 
 
 @styled
-def risk_coverage(arms: Mapping[str, ArmResult]) -> Markup:
+def risk_coverage(arms: Mapping[str, Record]) -> Markup:
     """Draw the error rate of the scans that keep their label against their share."""
     figure, axes = new_chart(370)
     for series, figures in enumerate(arms.values()):

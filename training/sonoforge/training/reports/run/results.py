@@ -12,7 +12,7 @@ from sonoforge.training.reports.run.training import folds_figure, sampled
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.results import ONE_SPLIT, ArmResult
+from sonoforge.training.statistics.results import ONE_SPLIT, Record
 from sonoforge.training.statistics.wording import counted, is_number, share
 
 TEXTS = read_texts("run")
@@ -82,7 +82,7 @@ def _classes(run: WholeRun) -> blocks.Table:
     caption = f"{title}, one against the rest. Intervals by group: Wilson's with the effective number of images."
     arms, tall = list(run.arms.values()), len(run.classes) * len(run.arms) > _CELLS
 
-    def both(own: ArmResult, name: str) -> list[Markup]:
+    def both(own: Record, name: str) -> list[Markup]:
         return [blocks.interval(own[figure][name]) for figure in ("sensitivity", "specificity")]
 
     if len(arms) <= 2:
