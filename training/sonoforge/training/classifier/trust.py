@@ -25,7 +25,7 @@ from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA
 
 _RIDGE = 1.0
@@ -159,7 +159,7 @@ class TrainingLooks(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[FlagResult]:
+def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[Record]:
     """Count the errors of held-out images by cause of distrust, see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),
