@@ -158,7 +158,6 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
         ("stylegan2", ["--truncation", "1"], "--truncation: this generator has styles"),
         ("stylegan2", ["--set", "sample.psi_cutoff=3"], "--set sample.psi_cutoff: requires --psi"),
         ("stylegan2", ["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "expected at most 8"),
-        ("dcgan", ["--psi", "0.7", "--interpolate", "3"], "--psi: this generator has no styles"),
     ],
 )
 def test_truncation_is_refused_where_it_is_another_one(

@@ -1,7 +1,7 @@
 """The regularisers, which stabilise a network's training beside its loss.
 
-A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, or a correction of the discriminator's
-weights after its step.
+A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, or a correction of the
+discriminator's weights after its step.
 """
 
 import math
