@@ -169,7 +169,6 @@ def test_lpips_is_minimised_where_its_network_is_given(tmp_path: Path, squeezene
     [
         ("dcgan", ["--what", "path"], "--what cannot be combined with --project"),
         ("spade", [], "--project: this generator draws into label maps"),
-        ("dcgan", ["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, recipe: str, options: list[str], message: str) -> None:

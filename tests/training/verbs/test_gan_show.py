@@ -309,7 +309,6 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, P
     [
         ("dcgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
-        ("stylegan2", ["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
         ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),
         ("stylegan2", ["--class", "x"], "--class"),
     ],

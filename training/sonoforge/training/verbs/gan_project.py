@@ -36,9 +36,8 @@ from sonoforge.training.data.pixels import Pixels, prepare_images, to_pixels, to
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.features import NETWORKS
+from sonoforge.training.evaluation.image_set import says_generated
 from sonoforge.training.evaluation.lpips import open_lpips
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.pictures import says_generated
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, structures_drawn_into
 from sonoforge.training.gan.image_sets import TRAINING_SIZE
@@ -47,6 +46,7 @@ from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, Squa
 from sonoforge.training.gan.latent_space.sheets import PROGRAM, draw_sheet
 from sonoforge.training.gan.milestones import read_own_images
 from sonoforge.training.pretrained import is_downloaded
+from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.verbs.settings.gan import GanShowConfig
 
 FOLDER, RESULTS, PICTURE, DRAWING, REFERENCES = (
@@ -136,9 +136,7 @@ def _read_scan(path: Path, size: int, channels: int) -> tuple[Pixels, str]:
     What says that it was generated stays as it is, see `gan.image_sets`.
     """
     picture = read_image(path)
-    with path.open("rb") as stream:
-        generated = says_generated(stream)
-    seen = np.asarray(picture if generated else Preprocessing(size=max(size, TRAINING_SIZE)).resize(picture))
+    seen = np.asarray(picture if says_generated(path) else Preprocessing(size=max(size, TRAINING_SIZE)).resize(picture))
     pixels = prepare_images(seen.reshape(1, *seen.shape[:2], -1), size, channels)[0]
     return pixels, hashlib.sha256(pixels.tobytes()).hexdigest()
 
@@ -157,10 +155,8 @@ def _check_folder(folder: Path, digest: str) -> None:
 
 def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistance:
     if config.lpips or is_downloaded(NETWORKS[NETWORK].weights):
-        lpips = open_lpips(config.lpips or NETWORK, config.lpips_heads or None, find_device(config.device))
+        lpips = open_lpips(config.lpips or NETWORK, find_device(config.device))
         return perceptual_distance(lpips, image_channels)
-    if config.lpips_heads:
-        raise SonoforgeError("lpips_heads: requires --lpips")
     log.warning(
         "--project: distances are of PIXELS, which see speckle and brightness, not what a scan shows: no network "
         "was named, and %s is not downloaded; --lpips %s (5 MB) is a better measure",

@@ -92,8 +92,6 @@ def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
 
 def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistance:
     if config.lpips:
-        lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
+        lpips = open_lpips(config.lpips, find_device(config.device))
         return perceptual_distance(lpips, image_channels)
-    if config.lpips_heads:
-        raise SonoforgeError("lpips_heads: requires --lpips")
     return PIXEL_DISTANCE
