@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from program import refused, sonoforge
-from sonoforge.mobile import npm_package, web_app
+from sonoforge.mobile import HERE, npm_package, web_app
 from sonoforge.mobile import server as network
 from sonoforge.mobile.server import AUTHORITY, Server, Site
 from sonoforge.mobile.verbs import serve
@@ -59,7 +59,7 @@ def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def https() -> Iterator[tuple[int, Any]]:
     """Port of a server, and its certificate."""
-    site = Site({"index.html": PAGE}, Classifier(), frozenset(network.HERE), 2_000_000)
+    site = Site({"index.html": PAGE}, Classifier(), frozenset(HERE), 2_000_000)
     server, certificate = Server(("127.0.0.1", 0), site), certificates.certificate_for("127.0.0.1")
     server.encrypt(certificate)
     threading.Thread(target=server.serve_forever, daemon=True).start()

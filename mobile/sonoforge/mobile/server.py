@@ -55,9 +55,6 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-HERE = ("localhost", "127.0.0.1", "::1")
-"""Names that reach this machine from itself alone."""
-
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
 _ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
 SECONDS = 30.0

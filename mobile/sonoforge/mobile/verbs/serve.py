@@ -17,7 +17,8 @@ import sys
 import webbrowser
 from typing import TYPE_CHECKING
 
-from sonoforge.mobile.server import AUTHORITY, HERE, Server, Site, reachable_name
+from sonoforge.mobile import HERE
+from sonoforge.mobile.server import AUTHORITY, Server, Site, reachable_name
 from sonoforge.mobile.verbs.app import open_app
 from sonoforge.mobile.verbs.settings import ServeConfig
 from sonoforge.runtime.cli.answer import say
