@@ -5,8 +5,7 @@ import { mean, toEven } from "./pixels.js";
 import { colouredShare, darkColumns, flagInEnglish, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND } = constants.trust;
-const { NEIGHBOURS } = constants.training_distance;
+const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND, NEIGHBOURS } = constants.trust;
 
 /** Mahalanobis distance of an embedding (D,) under the reference's probabilistic PCA (Tipping & Bishop 1999). */
 export function mahalanobis(embedding, reference) {
