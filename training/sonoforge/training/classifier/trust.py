@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
     AXES,
     NEIGHBOURS,
     NeighbourReference,
@@ -38,8 +38,8 @@ _ROUNDING = 2e-3
 class HeldOutTrust:
     """Trust measures of each image (N,), by a network that had not seen it."""
 
-    distances: list[float]  # `training_distance.mahalanobis_distances`
-    neighbours: list[float]  # `training_distance.neighbour_distances`
+    distances: list[float]  # `trust.mahalanobis_distances`
+    neighbours: list[float]  # `trust.neighbour_distances`
     upright: list[float]  # `scan_checks.upright_score`
     dark: list[float]  # `scan_checks.dark_columns`
 
