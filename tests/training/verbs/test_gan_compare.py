@@ -195,7 +195,6 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
         (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight: found 'a'"),
         (["--grid", "perceptual-weight=0,1", "--grid", "perceptual-weight=2"], "each once"),
         (["--grid", "perceptual-weight=0,1"], "give features"),
-        (["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
         (["--lpips", "vgg16"], "--lpips goes with lpips among --metrics"),
         (["--metrics", "kid,fid,lpips", "--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
         (["--metrics", "kid,swd"], "--metrics: found kid,swd, which must include kid and fid"),

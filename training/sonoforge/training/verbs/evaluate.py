@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 TABLE = "metrics.csv"
-PLOTS = ("pca", "tsne", "umap")
+PLOTS = ("pca", "umap")
 _LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
@@ -58,7 +58,7 @@ def main(config: EvaluateConfig) -> Outcome:
     started = time.monotonic()
     device = str(find_device(config.device))
     spaces = open_spaces(config.features, config.weights, device) if config.features else []
-    lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
+    lpips = open_lpips(config.lpips, device) if config.lpips else None
     cache = config.storage.open()
     sets, drawn_by = _sets(config, cache), _checkpoint(config)
     real, fake = sets.real, sets.fake
@@ -174,8 +174,6 @@ def _check(config: EvaluateConfig) -> None:
         raise SonoforgeError("plots: umap needs umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.reading_classes:
         raise SonoforgeError("reading_classes: requires --reading-sheet")
-    if config.lpips_heads and not config.lpips:
-        raise SonoforgeError("lpips_heads: requires --lpips")
 
 
 def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
