@@ -30,12 +30,6 @@ def write_cropping_bundle(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle from before there was a crop."""
-    return factory.write_bundle(tmp_path_factory.mktemp("whole") / "b")
-
-
-@pytest.fixture(scope="module")
 def cropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_cropping_bundle(tmp_path_factory.mktemp("cropping") / "b")
 
@@ -49,9 +43,9 @@ def screen() -> Image.Image:
     return picture
 
 
-def test_a_screen_gets_the_answer_of_the_scan_in_it(whole: Path, cropping: Path, screen: Image.Image) -> None:
+def test_a_screen_gets_the_answer_of_the_scan_in_it(bundle: Path, cropping: Path, screen: Image.Image) -> None:
     found = Classifier(cropping).classify(screen)
-    expected = Classifier(whole).classify(screen.crop(BOX))
+    expected = Classifier(bundle).classify(screen.crop(BOX))
     assert found.crop is not None and found.crop.box == BOX
     assert (found.probabilities, found.set, found.trust) == (expected.probabilities, expected.set, expected.trust)
     assert found.quality == expected.quality == quality.measure(screen, open_bundle(cropping))
@@ -60,7 +54,7 @@ def test_a_screen_gets_the_answer_of_the_scan_in_it(whole: Path, cropping: Path,
     assert (entry["box"], entry["outline"], entry["kept"]) == (BOX, "rectangle", found.crop.kept)
 
 
-def test_the_map_lies_where_the_scan_does(whole: Path, cropping: Path, screen: Image.Image) -> None:
+def test_the_map_lies_where_the_scan_does(bundle: Path, cropping: Path, screen: Image.Image) -> None:
     found = Classifier(cropping).classify(screen)
     laid = found.map_on_scan()
     left, top, right, bottom = BOX
@@ -68,7 +62,7 @@ def test_the_map_lies_where_the_scan_does(whole: Path, cropping: Path, screen: I
     assert np.array_equal(laid[top:bottom, left:right], activation_map.at_size(found.map, right - left, bottom - top))
     laid[top:bottom, left:right] = 0
     assert not laid.any()
-    inside = Classifier(whole).classify(screen.crop(BOX)).peak
+    inside = Classifier(bundle).classify(screen.crop(BOX)).peak
     assert found.peak == (inside.x + left, inside.y + top, inside.value)
 
 
@@ -83,17 +77,12 @@ def test_the_overlay_is_drawn_on_the_whole_image(cropping: Path, screen: Image.I
     assert not changed.any()
 
 
-def test_an_old_bundle_sees_whole_images(whole: Path, screen: Image.Image) -> None:
-    assert open_bundle(whole).manifest.preprocessing.crop == "none"
-    assert Classifier(whole).classify(screen).crop is None
-
-
 @pytest.mark.parametrize(("asked", "differs"), [("bundle", False), ("none", False), ("auto", True)])
 def test_another_crop_than_in_training_is_said_loudly(
-    whole: Path, screen: Image.Image, tmp_path: Path, asked: str, differs: bool
+    bundle: Path, screen: Image.Image, tmp_path: Path, asked: str, differs: bool
 ) -> None:
     screen.save(tmp_path / "a.png")
-    done = sonoforge("classify", tmp_path / "a.png", "--bundle", whole, "--set", f"model.crop={asked}", "--json")
+    done = sonoforge("classify", tmp_path / "a.png", "--bundle", bundle, "--set", f"model.crop={asked}", "--json")
     assert done.code == 0
     assert ("DIFFERS FROM THE TRAINING" in done.err) == differs
     assert done.json["crop"] == {"used": "auto" if differs else "none", "in_training": "none"}
@@ -106,16 +95,6 @@ def test_the_line_says_what_was_cropped(cropping: Path, screen: Image.Image, tmp
     done = sonoforge("classify", tmp_path / "a.png", "--bundle", cropping)
     assert "cropped to rectangle of 240 x 200 of 420 x 300 pixels" in done.said
     assert "DIFFERS" not in done.err
-
-
-def test_answers_of_another_crop_are_not_mixed_in_one_file(whole: Path, screen: Image.Image, tmp_path: Path) -> None:
-    screen.save(tmp_path / "a.png")
-    answers = tmp_path / "answers.csv"
-    asked = ("classify", tmp_path / "a.png", "--bundle", whole, "--csv", answers)
-    assert sonoforge(*asked).code == 0
-    assert sonoforge(*asked, "--resume", "--set", "model.crop=none").code == 0
-    refused = sonoforge(*asked, "--resume", "--set", "model.crop=auto")
-    assert refused.code == 2 and "cannot be continued" in refused.err
 
 
 def test_the_table_of_answers_holds_what_was_cropped_and_what_is_burned_in(

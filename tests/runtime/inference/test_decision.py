@@ -10,7 +10,7 @@ import pytest
 import bundle_factory as factory
 from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import PRESETS, AtClinic, answers_in_words, decide, read_clinic, reweighted
 
@@ -22,14 +22,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> ClassifierManifest:
 
 def network(rng: np.random.Generator) -> dict[str, float]:
     return dict(zip(factory.CLASSES, rng.dirichlet((1, 1, 1)).tolist(), strict=True))
-
-
-def test_at_its_own_reference_a_network_is_taken_at_its_word(manifest: ClassifierManifest) -> None:
-    said = network(np.random.default_rng(0))
-    shares = ",".join(f"{name}={share}" for name, share in factory.REFERENCE.items())
-    found = decide(said, manifest, read_clinic(shares, 0.95, manifest))
-    assert found.probabilities == pytest.approx(said)
-    assert found.label == max(said, key=said.__getitem__)
 
 
 def test_prevalence_gives_what_counting_scans_gives(manifest: ClassifierManifest) -> None:
@@ -132,10 +124,3 @@ def _save(path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(factory.scan(60)).save(path)
-
-
-def test_the_shipped_bundle_finds_more_of_the_healthy_than_its_network_alone() -> None:
-    """What the default is for: a class of 5 % in training is not called a twentieth as often where all are alike."""
-    manifest = open_bundle(SHIPPED).manifest
-    doubtful = {"normal": 0.2, "benign": 0.5, "malignant": 0.3}
-    assert decide(doubtful, manifest, read_clinic("", 0.95, manifest)).label == "normal"

@@ -16,11 +16,6 @@ from sonoforge.runtime.explanations import caption
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
     """One scan as it is, and the same with two calipers and a label."""

@@ -22,11 +22,6 @@ from sonoforge.runtime.inference.verdict import UNUSABLE
 from sonoforge.runtime.notice import GUESSES
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "scans"
@@ -185,14 +180,6 @@ def test_bad_files_never_stop_a_batch(bundle: Path, scans: Path) -> None:
     assert all("error (" in line for line in text.splitlines())
 
 
-def test_an_error_is_one_line_even_for_a_name_of_two(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "two\nlines.png").write_bytes(b"junk")
-    _, answer, _ = classify(bundle, tmp_path / "two\nlines.png")
-    (result,) = answer["results"]
-    assert set(result) == {"file", "ok", "error"}
-    assert "\n" not in result["error"]["message"]
-
-
 def test_csv_holds_what_json_holds(bundle: Path, scans: Path, tmp_path: Path) -> None:
     (scans / 'bad, or "worse".png').write_bytes(b"junk")
     target = tmp_path / "new" / "answers.csv"
@@ -270,14 +257,6 @@ def test_csv_that_cannot_be_written_is_told_before_anything_is_answered(bundle: 
     assert "cannot be written" in done.err
 
 
-def test_an_unusable_bundle_is_one_line(scans: Path, tmp_path: Path) -> None:
-    done = sonoforge("classify", scans / "a.PNG", "--bundle", tmp_path / "absent")
-    assert done.code == 2
-    assert done.out == ""
-    assert len(done.err.splitlines()) == 1
-    assert "no such bundle" in done.err
-
-
 def test_a_zip_bundle_answers_like_its_folder(bundle: Path, scans: Path, tmp_path: Path) -> None:
     path = factory.zip_bundle(bundle, tmp_path / "b.zip")
     _, folder, _ = classify(bundle, scans)
@@ -324,9 +303,3 @@ def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path
     assert "MODEL_CARD.md: its SHA-256" in done.json["problems"][0]
     (folder / "golden.npz").unlink()
     assert sonoforge("verify", folder).code == 1
-
-
-def test_verify_without_a_bundle_is_wrong_usage(tmp_path: Path) -> None:
-    done = sonoforge("verify", tmp_path / "absent")
-    assert done.code == 2
-    assert len(done.err.splitlines()) == 1

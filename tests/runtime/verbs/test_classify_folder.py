@@ -17,13 +17,7 @@ from PIL import Image, PngImagePlugin
 
 import bundle_factory as factory
 from program import Finished, refused, sonoforge
-from sonoforge.runtime.images.inputs import skipped_in_words
 from sonoforge.runtime.images.synthetic import png_bytes
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture
@@ -53,14 +47,6 @@ def test_what_is_no_scan_is_skipped_and_counted_by_kind(bundle: Path, scans: Pat
     assert f"9 files skipped: 2 text, {counted}\n" in done.err
     assert "skipped" not in sonoforge("classify", scans, "--bundle", bundle, "--quiet").err
     assert "skipped" not in sonoforge("classify", scans / "0.png", "--bundle", bundle).err
-
-
-def test_numbers_of_skipped_files_in_words() -> None:
-    assert skipped_in_words({}) == ""
-    assert skipped_in_words({"text": 2, "video": 1}) == "3 files skipped: 2 text, 1 video"
-    assert skipped_in_words({"picture of sonoforge": 2, "web page": 2}) == (
-        "4 files skipped: 2 pictures of sonoforge, 2 web pages"
-    )
 
 
 def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> None:

@@ -15,14 +15,9 @@ from PIL import Image
 
 import bundle_factory as factory
 import processes
-from program import refused, sonoforge
+from program import sonoforge
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images import inputs
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture
@@ -142,10 +137,3 @@ def test_an_end_before_the_last_line_is_printed_still_tells_of_its_failure(
         assert [row["ok"] for row in csv.DictReader(file)] == ["true", "false"]
     assert done.code == 2
     assert "1 of 2 files answered" in done.out + done.err
-
-
-def test_a_folder_that_is_not_there_is_refused(bundle: Path, tmp_path: Path) -> None:
-    line = refused("classify", "--watch", tmp_path / "absent", "--bundle", bundle, "--json")
-    assert f"--watch: {tmp_path / 'absent'} is not a folder" in line
-    assert "PATHS is missing" in refused("classify")
-    assert "PATHS is missing" in sonoforge("classify", "--json").err

@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import bundle_factory as factory
 from program import sonoforge
 from scans import draw_scan
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture
