@@ -150,6 +150,23 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["quality"].update(scan={"count": 2, "bands": {"coverage": {"low": 2, "high": 1}}}),
         "quality.scan.bands.coverage: low 2.0 is above high 1.0",
     ),
+    "checks, unknown": (lambda m: m["trust"]["checks"].update(mood=1), "trust.checks: unknown key 'mood'"),
+    "checks, missing": (lambda m: m["trust"]["checks"].pop("contact"), "trust.checks: contact is missing"),
+    "checks, no grain": (lambda m: m["trust"]["checks"].pop("grain"), "trust.checks: grain is missing"),
+    "checks, grain": (lambda m: m["trust"]["checks"].update(grain=0), "trust.checks.grain: "),
+    "checks, colour": (lambda m: m["trust"]["checks"].update(colour=None), "trust.checks.colour: "),
+    "checks, order": (lambda m: m["trust"]["checks"]["neighbours"].update(median=9.0), "trust.checks.neighbours: "),
+    "checks, foreign": (lambda m: m["trust"]["checks"].update(foreign=0.1), "expected trust.threshold"),
+    "checks, weights": (lambda m: m["trust"]["checks"].update(upright=[1.0]), "expected 28 numbers"),
+    "checks, a weight": (lambda m: m["trust"]["checks"].update(upright=[1e9] * 28), "no number beyond"),
+    "checks, share": (lambda m: m["trust"]["checks"].update(contact=2), "trust.checks.contact: "),
+    "checks, always": (lambda m: m["trust"]["checks"]["policy"].update(always=1), "policy.always: "),
+    "checks, probability": (
+        lambda m: m["trust"]["checks"]["policy"].update(least_probability=7),
+        "least_probability: ",
+    ),
+    "checks, source": (lambda m: m["trust"]["checks"].update(source=""), "trust.checks.source"),
+    "no checks": (lambda m: m["trust"].pop("checks"), "trust: checks is missing"),
 }
 
 
