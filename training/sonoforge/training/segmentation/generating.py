@@ -42,13 +42,14 @@ from sonoforge.training.segmentation.experiment import (
     PERTURBED,
     REAL,
     FoldTask,
+    LabelledSet,
     generator_folder,
     image_channels,
+    open_labelled_set,
     settings_of,
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,
@@ -93,7 +94,7 @@ def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> T
 
 def train_generator(task: FoldTask) -> str:
     """Train the task's recipe on its training fold, unless that was done; return the task's name."""
-    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its Lightning takes two seconds
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its TensorBoard takes a second
 
     images, train = training_part(task, f"generator {task.recipe}")
     folder = generator_folder(task)

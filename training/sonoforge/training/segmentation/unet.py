@@ -17,7 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import deterministic_kernels
-from sonoforge.training.gan.sampling import shuffled_epochs
+from sonoforge.training.gan.training_set import shuffled_epochs
 from sonoforge.training.segmentation.options import UnetSettings
 from sonoforge.training.segmentation.pairs import Pairs, distort
 

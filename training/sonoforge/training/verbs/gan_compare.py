@@ -189,9 +189,7 @@ def _open_lpips(config: GanCompareConfig) -> Lpips | None:
     if ("lpips" in config.metrics) != bool(config.lpips):
         raise SonoforgeError("--lpips goes with lpips among --metrics; give both or neither")
     if config.lpips:
-        return open_lpips(config.lpips, config.lpips_heads or None, str(find_device(config.device)))
-    if config.lpips_heads:
-        raise SonoforgeError("lpips_heads: requires --lpips")
+        return open_lpips(config.lpips, str(find_device(config.device)))
     return None
 
 

@@ -1,12 +1,121 @@
 /**
- * The network's view of an image: the scan found in it, resized to a square and normalised.
+ * Sums, grey levels, crops and resizes, equal to Pillow's to the byte.
  *
- * The resize equals Pillow's to the byte: antialiased, 22-bit fixed point with coefficients rounded away from zero, rows first
- * (`src/libImaging/Resample.c`).
+ * A raster is `{width, height, channels, data, remarks}`, levels are `{width, height, data}` of grey, and a box is left, top,
+ * right and bottom in pixels, the last two exclusive.
  */
 
-import { cropped } from "./grey.js";
-import { findScanArea } from "./scan_area.js";
+export const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+export const mean = (values) => sum(values) / values.length;
+
+export function variance(values) {
+  const centre = mean(values);
+  return mean(values.map((value) => (value - centre) ** 2));
+}
+
+/** The nearest whole number; of two, the even one, as in Python. */
+export function toEven(value) {
+  const down = Math.floor(value);
+  const rest = value - down;
+  return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
+}
+
+export function median(values) {
+  const ordered = Float64Array.from(values).sort();
+  const middle = ordered.length >> 1;
+  return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
+}
+
+/** Return the grey levels of a raster: luma of ITU-R BT.601 in 16 bits; Pillow, `src/libImaging/Convert.c`. */
+export function greyLevels({ width, height, channels, data }) {
+  if (channels === 1) return { width, height, data };
+  const grey = new Uint8Array(width * height);
+  for (let i = 0, from = 0; i < grey.length; i++, from += 3) {
+    grey[i] = (19595 * data[from] + 38470 * data[from + 1] + 7471 * data[from + 2] + 0x8000) >> 16;
+  }
+  return { width, height, data: grey };
+}
+
+export function cropped({ width, channels, data }, [left, top, right, bottom]) {
+  const line = (right - left) * channels;
+  const out = new Uint8Array(line * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    const from = (y * width + left) * channels;
+    out.set(data.subarray(from, from + line), (y - top) * line);
+  }
+  return { width: right - left, height: bottom - top, channels, data: out };
+}
+
+/** Average a picture by a whole factor until its longer side is at most `longest`. */
+export function reducedTo(levels, longest) {
+  const { width, height, channels = 1 } = levels;
+  const factor = Math.max(1, Math.ceil(Math.max(width, height) / longest));
+  if (factor === 1) return { ...levels, factor };
+  const across = Math.ceil(width / factor);
+  const down = Math.ceil(height / factor);
+  const out = new Uint8Array(across * down * channels);
+  for (let i = 0; i < out.length; i++) {
+    const band = i % channels;
+    const x = ((i - band) / channels) % across;
+    const y = (i - band - x * channels) / (across * channels);
+    const rows = Math.min(factor, height - y * factor);
+    const columns = Math.min(factor, width - x * factor);
+    let sum = 0;
+    for (let row = y * factor; row < y * factor + rows; row++) {
+      const from = (row * width + x * factor) * channels + band;
+      for (let k = 0; k < columns; k++) sum += levels.data[from + k * channels];
+    }
+    out[i] = averaged(sum, rows * columns);
+  }
+  return { ...levels, width: across, height: down, data: out, factor };
+}
+
+/** Rounded in 32-bit fixed point; Pillow, `src/libImaging/Reduce.c`. */
+function averaged(sum, count) {
+  const multiplier = Math.trunc(Math.fround(2 ** 32 / Math.fround(256 * count)));
+  return Number((BigInt(sum + (count >> 1)) * BigInt(multiplier)) >> 24n);
+}
+
+/** Return the box around the places that are on; without any, its sides are in the wrong order. */
+export function boundsOf(on, width) {
+  const box = [Infinity, Infinity, 0, 0];
+  on.forEach((is, i) => {
+    if (!is) return;
+    const [y, x] = [Math.floor(i / width), i % width];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = Math.max(box[3], y + 1);
+  });
+  return box;
+}
+
+/** Return the indices of each part connected by sides, the largest part first. */
+export function connectedParts(on, across) {
+  const left = on.slice();
+  const found = [];
+  for (let start = 0; start < left.length; start++) {
+    if (!left[start]) continue;
+    left[start] = 0;
+    const part = [start];
+    for (let next = 0; next < part.length; next++) {
+      const cell = part[next];
+      const column = cell % across;
+      const beside = [column > 0 ? cell - 1 : -1, column < across - 1 ? cell + 1 : -1, cell - across, cell + across];
+      for (const near of beside) {
+        if (near >= 0 && left[near]) {
+          left[near] = 0;
+          part.push(near);
+        }
+      }
+    }
+    found.push(part);
+  }
+  return found.sort((one, other) => other.length - one.length);
+}
+
+// ---- resizing: antialiased, 22-bit fixed point with coefficients rounded away from zero, rows first (`Resample.c`)
 
 const PRECISION = 22;
 
@@ -113,19 +222,6 @@ function resizeColumns(data, width, channels, rows) {
     for (let i = 0; i < stride; i++) out[y * stride + i] = clip8(sums[i]);
   });
   return out;
-}
-
-/**
- * @typedef {{size: number, resample: "bilinear" | "bicubic", mean: number[], std: number[], crop?: string}} Recipe
- *   `preprocessing` of a bundle's manifest.
- */
-
-/** Return the view (S, S, 3), the crop if there is one, and the box of the picture that is seen. */
-export function networkView(raster, recipe, crop) {
-  const area = crop === "auto" ? findScanArea(raster) : null;
-  const seen = area ? cropped(raster, area.box) : raster;
-  const box = area?.box ?? [0, 0, raster.width, raster.height];
-  return { pixels: squeeze(seen, recipe.size, recipe.resample), crop: area, box };
 }
 
 /** Return (N, 3, S, S) of pixels (N, S, S, 3): float32((v / 255 - mean) / std), computed in 64 bits. */
