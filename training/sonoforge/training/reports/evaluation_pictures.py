@@ -18,7 +18,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.data.pixels import grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation.copy_test import TestedCopies
+from sonoforge.training.evaluation.measure import TestedCopies
 from sonoforge.training.evaluation.projections import Projection, hull_of
 from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.gan.checkpoint import DESCRIPTION

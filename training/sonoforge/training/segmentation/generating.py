@@ -42,13 +42,14 @@ from sonoforge.training.segmentation.experiment import (
     PERTURBED,
     REAL,
     FoldTask,
+    LabelledSet,
     generator_folder,
     image_channels,
+    open_labelled_set,
     settings_of,
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,

@@ -18,15 +18,16 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
+    LabelledSet,
     generator_folder,
     image_channels,
+    open_labelled_set,
     take_pairs,
     training_part,
 )
+from sonoforge.training.segmentation.figures import CaseScore, tested_elsewhere, write_cases
 from sonoforge.training.segmentation.generating import read_pairs
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
-from sonoforge.training.segmentation.tables import CaseScore, tested_elsewhere, write_cases
 from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from sonoforge.training.statistics.calibration import (
     expected_calibration_error,
     fit_temperature,
     own_answers,
+    risks,
 )
-from sonoforge.training.statistics.flagged import risks
 from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.statistics.results import Record

@@ -28,9 +28,8 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
+from sonoforge.training.evaluation.measure import EvaluationProtocol, find_tested_copies, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
