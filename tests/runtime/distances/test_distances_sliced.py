@@ -13,7 +13,7 @@ from feature_rows import network_rows, rows
 from sonoforge.runtime.distances import sliced as module
 from sonoforge.runtime.distances.sliced import sliced_wasserstein, unit_directions, wasserstein_1
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.gan.progress.ticks import DIRECTIONS, sliced_distance
+from sonoforge.training.gan.ticks import DIRECTIONS, sliced_distance
 
 
 @pytest.mark.parametrize(("n", "m"), [(20, 20), (20, 21), (12, 30), (31, 1), (1, 7)])
