@@ -126,7 +126,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Reco
 
     ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
     ``coverage`` is that of the bundle's prediction sets.  ``sensitivity_at``: thresholds chosen on the other half of
-    these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images, as with ``--prevalence``.
+    these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns
