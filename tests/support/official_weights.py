@@ -1,38 +1,21 @@
-"""Weights of the official StyleGAN2 and StyleGAN3 in the networks here.
+"""Weights of the official StyleGAN2 and StyleGAN3, by the names of their PyTorch code, in the networks here."""
 
-The official networks are distributed as pickles, which run code when opened.  Whoever trusts one saves the state dicts
-of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``; here only tensors
-are read, by the names of StyleGAN2-ADA's and StyleGAN3's PyTorch implementations.
-
-Sizes and widths are read from names and shapes.  Settings that no tensor shows are taken as published, unless the state
-has a number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, of the mapping network, and for
-StyleGAN3 ``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the
-same.
-"""
+from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan import stylegan2
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.generator import RATE, StyledGenerator, StyledSettings
-from sonoforge.models.stylegan.layers import binomial_taps
-from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN, Generator, GeneratorSettings, plan_grids
+from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
-
-SETTINGS = "settings."
-RATE_SETTING, SCALE_SETTING = SETTINGS + "lr_multiplier", SETTINGS + "output_scale"
-# Initial weights have the standard deviation 1 / lr_multiplier and move little from there: Adam takes steps of the
-# rate, about 0.002, against 100.  Within this factor of 1 / RATE the published multiplier is taken for granted.
-SPREAD = 1.5
-_TAP_TOLERANCE = 1e-5
 
 _LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # of StyleGAN3: index, side and channels of the result
 # Official names of tensors, and ours; `renamed` handles those of a level.
@@ -55,40 +38,25 @@ _OWNERS = {"conv0": "first", "conv1": "second", "skip": "skip"}
 
 
 def generator_from_official(state: State) -> StyledGenerator:
-    """Build a generator of StyleGAN2, or of StyleGAN3, configuration T or R, in evaluation mode.
-
-    Args:
-        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const`` or
-            ``synthesis.L0_36_512.weight``, ...), and settings that no tensor shows.
-
-    Raises:
-        ValueError: A name, shape or filter of another network, or an unknown learning-rate multiplier.
-    """
+    """Build a generator of StyleGAN2, or of StyleGAN3, configuration T or R, in evaluation mode."""
     if "synthesis.input.weight" in state:
-        state = _at_published_scale(_at_published_rate(state, (RATE_SETTING, SCALE_SETTING)))
         return _loaded(_stylegan3(state), state)
-    if "synthesis.b4.const" not in state:
-        raise ValueError("official state: found no 'synthesis.b4.const', expected a StyleGAN2 or StyleGAN3 generator")
-    state = _at_published_rate(state, (RATE_SETTING,))
     resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
-    widths = [_length(state, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
+    widths = [len(state[f"synthesis.b{side}.conv1.weight"]) for side in resolutions]
     sizes = _mapping_sizes(state) | _width_settings(resolutions, widths)
-    settings = StyledSettings(resolutions[-1], _length(state, "synthesis.b4.torgb.weight", 0), **sizes)
+    settings = StyledSettings(resolutions[-1], len(state["synthesis.b4.torgb.weight"]), **sizes)
     return _loaded(stylegan2.Generator(settings), state)
 
 
 def discriminator_from_official(state: State) -> Discriminator:
     """Build a discriminator of StyleGAN2 or StyleGAN3, in evaluation mode; see `generator_from_official`."""
-    if "b4.out.weight" not in state:
-        raise ValueError("official state: found no 'b4.out.weight', expected a residual StyleGAN2 discriminator")
-    state = _at_published_rate(state, (RATE_SETTING,))
     resolutions = _resolutions(state, r"b(\d+)\.")
-    widths = [_length(state, "b4.conv.weight", 0)]
-    widths += [_length(state, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
+    widths = [len(state["b4.conv.weight"])]
+    widths += [len(state[f"b{side}.conv0.weight"]) for side in resolutions[1:]]
     classes = _classes(state)
     settings = ResidualSettings(
         resolutions[-1],
-        _length(state, f"b{resolutions[-1]}.fromrgb.weight", 1),
+        state[f"b{resolutions[-1]}.fromrgb.weight"].shape[1],
         classes,
         "projection" if classes else "none",
         mapping_layers=_mapping_depth(state),
@@ -117,14 +85,8 @@ def renamed(state: State) -> dict[str, Tensor]:
     return found
 
 
-def _length(state: State, name: str, axis: int) -> int:
-    if name not in state or state[name].ndim <= axis:
-        raise ValueError(f"official state: found no {name!r} with a size along axis {axis}, expected one")
-    return state[name].shape[axis]
-
-
 def _classes(state: State) -> int:
-    return _length(state, "mapping.embed.weight", 1) if "mapping.embed.weight" in state else 0
+    return state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
 
 
 def _mapping_depth(state: State) -> int:
@@ -133,9 +95,9 @@ def _mapping_depth(state: State) -> int:
 
 def _mapping_sizes(state: State) -> dict[str, int]:
     """Return the settings that the tensors of a generator's mapping network show, as `StyledSettings` has them."""
-    style_size, classes = _length(state, "mapping.w_avg", 0), _classes(state)
+    style_size, classes = state["mapping.w_avg"].shape[0], _classes(state)
     return {
-        "latent_size": _length(state, "mapping.fc0.weight", 1) - (style_size if classes else 0),
+        "latent_size": state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
         "classes": classes,
         "style_size": style_size,
         "mapping_layers": _mapping_depth(state),
@@ -152,117 +114,26 @@ def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]
     return {"channel_base": base, "channel_max": max(widths)}
 
 
-def _at_published_rate(state: State, allowed: tuple[str, ...]) -> State:
-    """Convert a mapping network to the published learning-rate multiplier; it computes the same.
-
-    Another multiplier stands in the state as `RATE_SETTING`, which the result leaves out.
-
-    Raises:
-        ValueError: A setting not ``allowed``, or weights of another, unknown multiplier.
-    """
-    for name in state:
-        if name.startswith(SETTINGS) and name not in allowed:
-            raise ValueError(f"official state: found {name!r}, expected no settings but {', '.join(allowed)}")
-    layers = [name for name in state if re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name)]
-    weights = [state[name].flatten().float() for name in layers if name.endswith("weight")]
-    rate = _setting(state, RATE_SETTING) if RATE_SETTING in state else None
-    if rate is None and weights:
-        spread = float(torch.cat(weights).square().mean().sqrt())
-        if not 1 / SPREAD <= spread * RATE <= SPREAD:
-            raise ValueError(
-                f"official state: the weights of mapping.fc0 and on are {spread:.3g} large, expected about "
-                f"{1 / RATE:g}, as with the published lr_multiplier of {RATE:g}; add the one that the network has, as "
-                f"a number named {RATE_SETTING} (G/{RATE_SETTING} or D/... in a file)"
-            )
-    factor = 1.0 if rate is None else rate / RATE
-    return {
-        name: value * factor if name in layers and factor != 1 else value
-        for name, value in state.items()
-        if name != RATE_SETTING
-    }
-
-
-def _setting(state: State, name: str) -> float:
-    """Return a setting that stands beside the tensors: one finite number above 0, or a ValueError."""
-    if state[name].numel() != 1 or not 0 < float(state[name]) < float("inf"):
-        raise ValueError(f"official state: {name}: found {state[name].tolist()}, expected one number above 0")
-    return float(state[name])
-
-
 def _loaded(network: Network, state: State) -> Network:
-    """Load tensors by official name into a network of the sizes that they show.
-
-    Raises:
-        ValueError: A tensor is missing, too many, or of another shape; or a filter is another.
-    """
-    synthesis: Any = getattr(network, "synthesis", None)
-    expected: Tensor | None
-    for name, taps in state.items():
-        if name.endswith("resample_filter"):
-            expected = torch.outer(binomial_taps(), binomial_taps())
-        elif found := re.fullmatch(_LAYER + r"(up|down)_filter", name):
-            expected = getattr(synthesis.layers[int(found[1])], f"{found[4]}_taps", None)
-        else:
-            continue
-        own = taps.float().cpu()
-        if expected is None or own.shape != expected.shape or not torch.allclose(own, expected, atol=_TAP_TOLERANCE):
-            raise ValueError(f"official state: {name}: found another filter than the published one")
-    try:
-        network.load_state_dict(renamed(state))
-    except RuntimeError as error:
-        problem = " ".join(str(error).partition(":")[2].split())
-        raise ValueError(f"official state: found another structure than the published one: {problem}") from error
+    network.load_state_dict(renamed(state))
     return network.eval()
 
 
 def _layers(state: State) -> list[tuple[int, int]]:
     """Return side and channels of each layer's result of StyleGAN3, by index."""
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
-    if not found:
-        raise ValueError("official state: found no layers L0 and on, expected a StyleGAN3 generator")
     return [(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
-
-
-def margin_of(state: State) -> int:
-    """Return the margin in samples of the layers of a StyleGAN3, published as `stylegan3.MARGIN`.
-
-    Raises:
-        ValueError: Sides that no margin gives.
-    """
-    layers = _layers(state)
-    planned = plan_grids(*layers[-1], len(layers) - 1, 1, 1)[1:]
-    margin = MARGIN + (layers[0][0] - planned[0].side) // 2
-    for index, ((side, _), grid) in enumerate(zip(layers, planned, strict=True)):
-        if side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
-            raise ValueError(
-                f"official state: found a side of {side} in layer L{index}, expected {grid.rate} and the margins "
-                "of the first layer; another first_cutoff, first_stopband or num_critical is not known here"
-            )
-    return margin
 
 
 def _stylegan3(state: State) -> Generator:
     """Build the generator that the tensors' names and shapes show."""
     layers = _layers(state)
     side, channels = layers[-1]
-    kernel = _length(state, f"synthesis.L0_{layers[0][0]}_{layers[0][1]}.weight", 2)
+    kernel = state[f"synthesis.L0_{layers[0][0]}_{layers[0][1]}.weight"].shape[2]
     settings = GeneratorSettings(
         side, channels, **_mapping_sizes(state), config="r" if kernel == 1 else "t", layers=len(layers) - 1
     )
-    planned = plan_grids(side, channels, len(layers) - 1, 1, 1, margin_of(state))
-    widths = [_length(state, "synthesis.input.weight", 0), *(channels for _, channels in layers)]
+    planned = plan_grids(side, channels, len(layers) - 1, 1, 1)
+    widths = [state["synthesis.input.weight"].shape[0], *(channels for _, channels in layers)]
     grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
     return Generator(settings, grids)
-
-
-def _at_published_scale(state: State) -> State:
-    """Convert StyleGAN3's last layer, which is linear, to the published output_scale; the images stay the same."""
-    if SCALE_SETTING not in state:
-        return state
-    factor = _setting(state, SCALE_SETTING) / IMAGE_SCALE
-    last = re.compile(rf"synthesis\.L{len(_layers(state)) - 1}_\d+_\d+\.(weight|bias)")
-    return {
-        name: value * factor if last.fullmatch(name) else value
-        for name, value in state.items()
-        if name != SCALE_SETTING
-    }
