@@ -126,7 +126,7 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
     save_images(folder / "outer" / "inner", [picture] * 5)
     return {
         "no images": (folder / "empty", "contains no images"),
-        "one image": (save_images(folder / "one", [picture]), "found 1 image, expected at least 2"),
+        "one image": (save_images(folder / "one", [picture]), "has 1 image, fewer than 2"),
         "two images": (
             save_images(folder / "two", draw_phantoms(2, 5)),
             "2 generated ones do not make two halves of at least 2",
