@@ -23,8 +23,7 @@ from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
 from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.synthetic import MANIFEST
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, default_folder
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import (
     BUSI_FOLDER,
@@ -35,7 +34,7 @@ from sonoforge.training.data.datasets import (
     read_dataset,
     tell_layout,
 )
-from sonoforge.training.data.folder_layout import natural_order, sort_files, subfolders
+from sonoforge.training.data.layouts import natural_order, sort_files, subfolders
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, StoredSet, describe, store_arrays
@@ -161,7 +160,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequen
         info = files[name.as_posix()]
         return info.file_size <= limits.MAX_FILE_BYTES and is_outline(io.BytesIO(archive.read(info)))
 
-    images = sort_files([name for name in map(PurePosixPath, files) if is_image(name)], outline, natural_order).images
+    images = sort_files([name for name in map(PurePosixPath, files) if is_image(name)], outline).images
     if not images:
         raise SonoforgeError(f"{path}: contains no images; give at least one ({KINDS_IN_WORDS})")
     classes = sorted({PurePosixPath(name).parent.name for name in images}, key=natural_order)
@@ -248,7 +247,7 @@ def find_images(root: Path) -> Dataset:
     """
     try:
         found, skipped = find_files(root, recursive=False)
-        files = sort_files(found, lambda file: is_outline(root / file), natural_order)
+        files = sort_files(found, lambda file: is_outline(root / file))
         loose = files.images
         folders = subfolders(root)
         nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]

@@ -7,7 +7,7 @@ from pathlib import Path
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.datasets import Dataset, Item, read_dataset
-from sonoforge.training.data.folder_layout import natural_order
+from sonoforge.training.data.layouts import natural_order
 from sonoforge.training.data.unpacking import unpacked
 
 
