@@ -6,13 +6,13 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import without_patients
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.terminal import plain_table, table_text
 from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, share
 
 TEXTS = read_texts("audit")
@@ -21,7 +21,7 @@ _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
 
 
-def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
+def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
     """Write the whole audit as a page that can be sent to whoever knows the data."""
     found, unreadable = audit["duplicates"], len(audit["unreadable"])
     facts = (
@@ -56,7 +56,7 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
     return page.write(path)
 
 
-def patient_warning(audit: Audit) -> list[blocks.Block]:
+def patient_warning(audit: Record) -> list[blocks.Block]:
     """Warn that no patients are known, with what the names suggest."""
     if audit["given_groups"] is not None:
         return []
@@ -64,13 +64,13 @@ def patient_warning(audit: Audit) -> list[blocks.Block]:
     return [blocks.Answer("open", "Whose images are these?", "No patients are named", [blocks.Text(said)])]
 
 
-def _contents(audit: Audit) -> blocks.Section:
+def _contents(audit: Record) -> blocks.Section:
     said = Markup("Fingerprint of all contents and labels: {}").format(blocks.fingerprint(audit["fingerprint"]))
     tables = blocks.Grid([count_table(audit), file_table(audit)])
     return blocks.Section("contents", "What the set contains", [blocks.Text(said, "meta"), tables])
 
 
-def count_table(audit: Audit) -> blocks.Table:
+def count_table(audit: Record) -> blocks.Table:
     """Show all that is counted of each class."""
     rows = [
         (
@@ -89,7 +89,7 @@ def count_table(audit: Audit) -> blocks.Table:
     return class_table(head, rows)
 
 
-def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
+def _repeated(audit: Record, cache: ImageCache) -> blocks.Section:
     found = audit["duplicates"]
     contain = "contains" if found["same_pixels"] == 1 else "contain"
     said = TEXTS["repeated"].format(
@@ -109,7 +109,7 @@ def class_table(head: Sequence[str], rows: Sequence[blocks.Cells]) -> blocks.Tab
     return blocks.Table("Images by class", head, rows, TEXTS["classes"], tall=len(rows) > _MANY)
 
 
-def file_table(audit: Audit) -> blocks.Table:
+def file_table(audit: Record) -> blocks.Table:
     """Show sizes and kinds of the files."""
     sizes = audit["sizes"]
     ends = {"smallest": sizes["smallest"], "median": sizes["median"], "largest": sizes["largest"]}
@@ -121,12 +121,12 @@ def file_table(audit: Audit) -> blocks.Table:
     return blocks.Table("Sizes and kinds of the files", (), rows)
 
 
-def alike(audit: Audit) -> Markup:
+def alike(audit: Record) -> Markup:
     """Say when two images count as one scan."""
     return TEXTS["alike"].format(threshold=audit["duplicates"]["threshold"])
 
 
-def log_audit(result: Audit) -> None:
+def log_audit(result: Record) -> None:
     """Print the result as tables."""
     found = result["duplicates"]
     tell(f"{result['name']}: {result['images']} images, {result['masks']} masks")

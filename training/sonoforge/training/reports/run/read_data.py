@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from sonoforge.training.crossval.evidence import class_counts
-from sonoforge.training.data.audit import Cluster
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.audit import alike, class_table, file_table
 from sonoforge.training.reports.pictures import cluster_blocks
@@ -72,7 +71,7 @@ def _repeated(run: WholeRun) -> str:
 def _clusters(run: WholeRun) -> list[blocks.Block]:
     """Show a few clusters: those with mixed labels first, then the largest of one label."""
     small = [cluster for cluster in run.audit["clusters"] if len(cluster["files"]) <= _CLUSTER_IMAGES]
-    mixed: list[Cluster] = [cluster for cluster in small if cluster["mixed"]][:_MIXED_CLUSTERS]
+    mixed: list[Record] = [cluster for cluster in small if cluster["mixed"]][:_MIXED_CLUSTERS]
     plain = [cluster for cluster in small if not cluster["mixed"]][:_PLAIN_CLUSTERS]
     if not mixed and not plain:
         return []
