@@ -37,8 +37,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
 from sonoforge.training.statistics.tables import second_of_two
-from sonoforge.training.validation.collections import read_external
-from sonoforge.training.validation.figures import collapse
+from sonoforge.training.validation.figures import collapse, read_external
 
 Levels = NDArray[np.float64]
 """(H, W) grey levels, 0..255."""

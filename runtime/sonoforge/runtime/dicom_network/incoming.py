@@ -137,9 +137,6 @@ def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl
         key: PEM file of its key; empty if the same file holds it.
         authority: PEM file of the authorities that must vouch for the peer; empty to accept callers without
             certificates.
-
-    Raises:
-        SonoforgeError: A file cannot be used.
     """
     context = ssl.SSLContext(purpose)
     try:

@@ -211,11 +211,7 @@ class _Provider:
 
 @contextlib.contextmanager
 def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, remarks: Remarks) -> Iterator[int]:
-    """Receive objects into an inbox while inside; yield the port.
-
-    Raises:
-        SonoforgeError: The port is in use, or the address is not this machine's.
-    """
+    """Receive objects into an inbox while inside; yield the port."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what callers send
     entity = AE(reception.title)
     entity.require_called_aet = True

@@ -43,10 +43,6 @@ def draw_latent(
         size: Length Z of the latent.
         distribution: ``normal``: standard; ``uniform``: in [-1, 1].
         limit: Largest absolute value of normal numbers; None for no limit.
-
-    Raises:
-        SonoforgeError: The seed or index is negative, the distribution is unknown, or the limit is too small or does
-            not apply to the distribution.
     """
     if seed < 0 or index < 0:
         raise SonoforgeError(f"seed, index: {seed} and {index} must not be negative")

@@ -251,11 +251,7 @@ class NeighbourReference:
 
 
 def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference, NeighbourReference]:
-    """Read both references of a classifier's bundle, ready to compute with.
-
-    Raises:
-        BundleError: The arrays are missing, of another shape, or hold a deviation of 0.
-    """
+    """Read both references of a classifier's bundle, ready to compute with."""
     (size,) = bundle.manifest.outputs["embedding"]
     arrays = bundle.arrays(
         "reference.npz",

@@ -162,9 +162,6 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
     """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
 
     Without one are a folder's own files, those in its folder ``unlabelled``, and rows that name none.
-
-    Raises:
-        SonoforgeError: It is neither, or names a class that the bundle does not have.
     """
     if data.is_dir():
         return _read_folders(data, classes)
@@ -373,12 +370,7 @@ def record_of(compared: Mapping[str, Compared]) -> dict[str, Any]:
 def write_site_bundle(
     bundle: Bundle[ClassifierManifest], manifest: Mapping[str, Any], fitted: Fitted, folder: Path
 ) -> None:
-    """Write a copy of a bundle with another manifest and a matching card, whole or not at all.
-
-    Raises:
-        SonoforgeError: The manifest is not valid, a file of the bundle is damaged, or the folder exists or cannot be
-            written.
-    """
+    """Write a copy of a bundle with another manifest and a matching card, whole or not at all."""
     card = site_card(bundle.read(CARD).decode("utf-8", "replace"), manifest["site"], fitted).encode()
     about = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card)}
     manifest = {**manifest, "files": {**manifest["files"], CARD: about}}

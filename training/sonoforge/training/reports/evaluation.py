@@ -37,16 +37,7 @@ _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _NAMES = 40  # flagged files listed; the rest is counted
-_MAPS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-_OF_HULLS = {
-    "explained": "variance explained by each axis",
-    "real_area": "area of the real hull",
-    "fake_area": "area of the generated hull",
-    "intersection_area": "area of the intersection",
-    "iou": "hulls: intersection over union",
-    "fakes_inside": "generated inside the real hull",
-    "real_inside": "real inside the generated hull",
-}
+_MAPS = {"pca": "PCA", "umap": "UMAP"}
 _BETTER = {"near": "near real"}
 _COLOURS = {"outside": "bad", "within": "ok"}
 
@@ -236,18 +227,12 @@ def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> I
     for method, found in projections.items():
         if found.get("protocol"):
             yield blocks.Text(f"{found['protocol']}.", "note-text")
-        rows = [(title, _of_hull(name, found[name])) for name, title in _OF_HULLS.items() if name in found]
-        if rows:
-            title = _MAPS.get(method, method)
-            yield blocks.Table(
-                f"Figures of {title}", (), rows, f"{title} and its convex hulls; areas in squared units of the map"
-            )
-
-
-def _of_hull(name: str, value: Any) -> str:
-    if name == "explained":
-        return ", ".join(map(share, value)) if value else "n/a"
-    return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
+        if "explained" in found:
+            rows = [
+                ("variance explained by each axis", ", ".join(map(share, found["explained"])) or "n/a"),
+                ("generated inside the real hull", share(found["fakes_inside"])),
+            ]
+            yield blocks.Table(f"Figures of {_MAPS[method]}", (), rows, f"{_MAPS[method]} and its convex hulls")
 
 
 def _protocol(results: Record) -> Iterator[blocks.Block]:

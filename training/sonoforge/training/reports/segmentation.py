@@ -16,9 +16,9 @@ from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
 from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
+from sonoforge.training.segmentation.figures import CLAIM, GENERATED_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
-from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
 

@@ -19,14 +19,12 @@ from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.calibration import reliability
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.calibration import ENOUGH, reliability
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
-from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, at_own_shares, collapse
+from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection

@@ -19,7 +19,7 @@ from sonoforge.training.reports.blocks import (
     soft,
 )
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.calibration import ENOUGH
 from sonoforge.training.statistics.results import ComparisonRow, Record
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share

@@ -1,9 +1,9 @@
-"""Evolution of a network's cells, as a strategy of a study: the next code is a function of the trials before.
+"""The strategies of a study: Optuna suggests the settings of a recipe, evolution designs the cells of a network.
 
-Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
-algorithm 1: the best of a sample of the population is mutated, and the oldest member leaves.  Cycles: the other of two
-accounts that Berezsky and Liashchynskyi 2024 give of their search: each cycle has a new population of random codes,
-with the weights of the best so far.
+Evolution's next code is a function of the trials before.  Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution for
+Image Classifier Architecture Search", AAAI 2019, algorithm 1: the best of a sample of the population is mutated, and
+the oldest member leaves.  Cycles: the other of two accounts that Berezsky and Liashchynskyi 2024 give of their search:
+each cycle has a new population of random codes, with the weights of the best so far.
 
 A trial tries a ``code``; ``parent`` is the trial whose code was mutated (None: drawn at random), ``heir_of`` the one
 whose trained weights it starts with (None: fresh ones).
@@ -15,18 +15,25 @@ new node comes last, with an edge from each other one; a node less is the last o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import optuna
 
 from sonoforge.models.cell_codes import NODES, OPERATIONS, Code, attention_cells, parse
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.architecture_search.space import Parameter, Value, rounded, with_values
 from sonoforge.training.architecture_search.study import WORST, Trial, Values, best_of, ranked
+from sonoforge.training.architecture_search.trial import Opened, prepare_trial
+from sonoforge.training.gan.options import GanSettings
 
+log = logging.getLogger(__name__)
+
+STARTUP = (4, 10)  # least and most trials drawn at random before TPE takes over
+OPTIMISER = "optimiser"
 PATIENCE = 100  # draws of a new code; then the search walks on from the last of them
-LOOKAHEAD = 8  # a deterministic search chooses by the trials that began at least so many before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +48,6 @@ class Evolution:
     mutation: float  # probability with which each element of a code changes
     heirs: bool  # whether a member starts with trained weights where these fit
     seed: int
-    deterministic: bool = False  # whether the result must not depend on timing
 
     @property
     def name(self) -> str:
@@ -57,9 +63,7 @@ class Evolution:
 
     def horizon(self, number: int) -> int | None:
         """See `study.Strategy`."""
-        if self.strategy == "cycles":
-            return number // self.population * self.population
-        return max(0, number - LOOKAHEAD) if self.deterministic else None
+        return number // self.population * self.population if self.strategy == "cycles" else None
 
     def suggest(self, trial: optuna.Trial | None, before: Sequence[Trial]) -> Values:
         """See `study.Strategy`; no code is tried twice."""
@@ -86,8 +90,7 @@ class Evolution:
         if best := best_of(trials[: len(trials) // self.population * self.population]):
             wanted.add(best.number)
         if self.strategy == "aging" and self.heirs:
-            # With any timing, fewer trials are under way than a deterministic search looks ahead.
-            wanted |= set(range(len(trials) - self.population - 2 * LOOKAHEAD, len(trials)))
+            wanted |= {trial.number for trial in [one for one in trials if one.ended][-self.population :]}
         return wanted
 
     def _new_code(self, tried: set[str], rng: np.random.Generator) -> Code:
@@ -156,3 +159,91 @@ def _one_node_more_or_less(code: Code, space: Space, rng: np.random.Generator) -
     new = [int(rng.choice(space.operations)) for _ in range(code.nodes)]  # an edge from each other node to the new one
     edges = tuple((*group, digit) for group, digit in zip((*code.edges, ()), new, strict=True))
     return Code(nodes, edges, code.attention)
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingsSearch:
+    """How the settings of one recipe are searched."""
+
+    name: str  # of the study: the recipe
+    space: tuple[Parameter, ...]
+    total: int  # trials
+    seed: int
+
+    def horizon(self, number: int) -> None:
+        """See `study.Strategy`: a trial is chosen by all that have ended."""
+        del number
+
+    def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
+        """See `study.Strategy`.
+
+        Trials under way count as bad ones, so that other values are tried meanwhile.
+        """
+        del before
+        seed = derive_seed(self.seed, f"sampler of {self.name}", trial.number, bits=32)
+        least, most = STARTUP
+        startup = min(most, max(least, self.total // 4))
+        trial.study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed, constant_liar=True)
+        values: Values = {}
+        for parameter in self.space:
+            if parameter.optimiser and values.get(OPTIMISER, parameter.optimiser) != parameter.optimiser:
+                continue
+            name = parameter.name
+            if parameter.choices:
+                suggested = cast(Value, trial.suggest_categorical(name, parameter.choices))
+            elif parameter.whole:
+                suggested = trial.suggest_int(name, int(parameter.low), int(parameter.high), log=parameter.log)
+            else:
+                suggested = trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
+            values[name] = rounded(suggested)
+        return values
+
+    def inheritable(self, trials: Sequence[Trial]) -> set[int]:
+        """See `study.Strategy`: no trial inherits weights."""
+        del trials
+        return set()
+
+
+def trial_settings(opened: Opened, study: str, number: int, values: Mapping[str, Value]) -> GanSettings:
+    """Return the settings of a trial; its seed follows from the search's, the recipe and its number."""
+    settings = opened.settings
+    own = with_values(settings, opened.recipe, values)
+    return dataclasses.replace(own, seed=derive_seed(settings.seed, f"trial of {study}", number, bits=32))
+
+
+def tried(trial: Trial) -> dict[str, Value]:
+    """Return the values that a trial of settings tries."""
+    return {name: value for name, value in trial.values.items() if value is not None}
+
+
+def possible_space(opened: Opened, space: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    """Check each choice and each end of a range, one parameter at a time, without training.
+
+    Batches larger than the number of images are left out, with a warning.
+
+    Raises:
+        SonoforgeError: Settings that cannot be trained.
+    """
+    recipe = opened.settings.recipe
+    images = len(prepare_trial(opened, opened.settings).images)
+    fitting = tuple(_fitting(recipe, parameter, images) for parameter in space)
+    others = {parameter.name: _ends(parameter)[0] for parameter in fitting if not parameter.optimiser}
+    optimisers = next((parameter.choices for parameter in fitting if parameter.name == OPTIMISER), ())
+    for parameter in fitting:
+        for value in _ends(parameter):
+            needed = {OPTIMISER: parameter.optimiser} if parameter.optimiser in optimisers else {}
+            prepare_trial(opened, trial_settings(opened, recipe, 0, {**others, **needed, parameter.name: value}))
+    return fitting
+
+
+def _fitting(recipe: str, parameter: Parameter, images: int) -> Parameter:
+    fitting = tuple(value for value in parameter.choices if not isinstance(value, int) or value <= images)
+    if parameter.name != "batch" or len(fitting) == len(parameter.choices):
+        return parameter
+    log.warning("%s: batches of more than the %d images that are trained on are left out", recipe, images)
+    return parameter._replace(choices=fitting or (images,))
+
+
+def _ends(parameter: Parameter) -> tuple[Value, ...]:
+    ends: tuple[Value, ...] = (parameter.low, parameter.high)
+    return parameter.choices or (tuple(int(end) for end in ends) if parameter.whole else ends)

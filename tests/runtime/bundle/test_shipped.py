@@ -1,17 +1,19 @@
-"""The bundle inside the base install: whole, small, honest about its figures, and wary of what it does not know."""
+"""The shipped bundles: whole, small, honest about their figures, and wary of what they do not know."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from program import succeed
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.reader import SHIPPED, SHIPPED_GENERATOR, open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.verbs.verify import VerifyConfig, main
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,10 @@ def share_abstained(classifier: Classifier, files: list[Path]) -> float:
     )
 
 
-def test_it_verifies_and_is_small_enough_to_ship() -> None:
-    assert main(VerifyConfig()).exit_code == 0
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 12_000_000
+def test_they_verify_and_are_small_enough_to_ship() -> None:
+    for folder, most in ((SHIPPED, 12_000_000), (SHIPPED_GENERATOR, 2_300_000)):
+        assert succeed("verify", folder).json["ok"]
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= most
 
 
 def test_its_card_tells_the_left_out_figures_of_its_manifest() -> None:
@@ -92,3 +95,40 @@ def test_breast_scans_are_trusted_until_they_are_blurred(classifier: Classifier,
             blurred.append(tmp_path / file.name)
             image.convert("L").filter(ImageFilter.GaussianBlur(max(size))).save(blurred[-1])
     assert share_abstained(classifier, blurred) >= 0.8
+
+
+CLASSES = ("normal", "benign", "malignant")
+
+
+def test_one_command_draws_marked_images_of_each_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = Path(succeed("gan", "sample", "--bundle", "shipped", "--class", "all", "--count", "3").json["target"])
+    assert target.is_relative_to(tmp_path), "not where the program is installed"
+    seen = set()
+    for name in CLASSES:
+        files = sorted((target / name).glob("*.png"))
+        assert len(files) == 3
+        for file in files:
+            with Image.open(file) as image:
+                assert image.size == (64, 64) and image.mode == "L" and np.ptp(np.asarray(image)) > 40
+                assert "synthetic" in json.dumps(image.info).lower()
+                seen.add(image.tobytes())
+    assert len(seen) == 9
+
+
+def test_its_card_has_terms_figures_and_the_copy_test() -> None:
+    manifest = open_bundle(SHIPPED_GENERATOR, GeneratorManifest).manifest
+    card = (SHIPPED_GENERATOR / "MODEL_CARD.md").read_text(encoding="utf-8")
+    training = manifest.raw["training"]
+    assert manifest.classes == CLASSES
+    assert {own["name"] for own in training["sources"]} == {"BUSI", "BUS-BRA", "BrEaST"}
+    for own in training["sources"]:
+        assert own["licence"] in card and own["citation"] in card
+    measured = training["measured"]
+    assert "held out" in card and measured["real_images"] > 400
+    kid = next(row for row in measured["metrics"] if row["title"] == "KID")
+    assert "squeezenet" not in kid["space"], "the network that its discriminator saw through"
+    assert f"| KID | {kid['space']} | {kid['matched']:.3g} |" in card
+    copies = measured["copies"]
+    assert copies["copies"] <= 0.02 * copies["images"]
+    assert min(copies["recall"].values()) >= 0.9
