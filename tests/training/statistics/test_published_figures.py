@@ -8,7 +8,7 @@ import pytest
 from gan_trainings import options_of
 from papers import printed
 from places import CHECKOUT
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
+from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES

@@ -106,7 +106,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
 
     Args:
         inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
-        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
+        cache_folder: Of decoded images; `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
