@@ -1,15 +1,9 @@
 """How far real images are from real images: the floor under every distance, and its uncertainty.
 
-A distance between few images is above 0 even where nothing differs, by an amount that only the real images themselves
-can tell.  So these are split at random into two halves A and B of n images, repeatedly, each time with a draw of n
-generated images F: d(F, A) is the *matched* value and d(B, A) its *floor*, at the same number of images and against the
-same ones.
-
-Half of the images without replacement is the balanced half-sample bootstrap, or delete-half jackknife (Efron, "The
-Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist. 17, 1989).  Where both
-sets have 2n images, the spread estimates the standard error of the value on the full sets; a larger set is drawn almost
-afresh each time, so that the spread is that of a set of n.  Drawing with replacement would put an image into a set
-twice, which biases FID and KID upwards.
+Real images are split at random into halves A and B of n images, repeatedly, each time with a draw of n generated images
+F: d(F, A) is the *matched* value and d(B, A) its *floor*.  Half of the images without replacement is the delete-half
+jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist.
+17, 1989); drawing with replacement would put an image into a set twice, which biases FID and KID upwards.
 """
 
 from __future__ import annotations
@@ -47,23 +41,19 @@ def draw_halves(
     """Draw two disjoint halves of the real images with no group in both, and as many generated images, repeatedly.
 
     Groups are dealt out from the largest to the smallest, equal ones in random order, each to the side with fewer
-    images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the size of
-    the smaller one: with one image a group, or enough of them, that is n, or n - 1 where a pair is left over.  A group
-    of more than half of all images fills one side alone and leaves the other to the rest.
+    images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the smaller.
 
     Args:
-        groups: (M,) group of each real image, whole numbers; a group (near-duplicates, one patient) stays on one side.
-            `np.arange(M)` where nothing is known.
-        fakes: N, number of generated images.
-        repeats: How many draws.
-        seed: Of all draws.
+        groups: (M,) group of each real image (near-duplicates, one patient), whole numbers.
+        fakes: Number N of generated images.
+        repeats: Number of draws.
+        seed: Of the draws.
 
     Yields:
-        Indices of A and B among the real images and of F among the generated ones: three arrays without repetition,
-        of one length, the same for each draw.
+        (n,) indices of the first half, of the second and of generated images; n may differ between draws.
 
     Raises:
-        SonoforgeError: A half has fewer than two images.
+        SonoforgeError: A half would have fewer than two images.
     """
     sides = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(sides)

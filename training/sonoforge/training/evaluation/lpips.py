@@ -1,15 +1,12 @@
 """LPIPS: perceptual distance of two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
 
-"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3 and equation 1, in the authors'
-version 0.1 with SqueezeNet 1.1, VGG16 or AlexNet: seven or five feature maps, each scaled to unit length over its
-channels at each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over
-places, summed over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4 (SqueezeNet).
-Each network has its own heads and values, so a figure carries the name of its network.
+Section 3 and equation 1, in the authors' version 0.1: feature maps, each scaled to unit length over its channels at
+each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over places,
+summed over layers.  Each network has its own heads and values, so a figure carries its name.
 
 The weights w are not negative, so LPIPS is a squared Euclidean distance: of the unit-length maps times sqrt(w), divided
 by the root of their area.  `embed` returns that vector for each image; one matrix product gives all distances.
-
-LPIPS depends on the size of the images; images below 64 pixels are enlarged to 64.
+Images below 64 pixels are enlarged to 64.
 """
 
 import importlib.util
@@ -67,10 +64,8 @@ class Lpips:
 def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
     """Open LPIPS 0.1, with the heads of the installed torchmetrics.
 
-    Args:
-        backbone: A ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key names, whose
-            tensors identify it; or the name of one, to download it.
-        device: Of the network.
+    ``backbone`` is a ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key names, or the
+    name of one, to download it.
 
     Raises:
         SonoforgeError: No such file, another network, or no torchmetrics.
@@ -96,9 +91,6 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
     Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
     SqueezeNet, 0.5 million with VGG16, 32 000 with AlexNet; it grows with the area of the images.
-
-    Raises:
-        ValueError: Another number of channels.
     """
     with torch.inference_mode():
         return embed_for_gradients(lpips, images)

@@ -64,23 +64,15 @@ def record_maps(maps: Mapping[str, Projection], space: str) -> dict[str, Record]
 
 
 def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Projection:
-    """Project both sets onto the first principal components of the real images' pixels.
+    """Project both sets, (M, S, S, C) and (N, S, S, C) uint8, onto two principal components of the real images' pixels.
 
-    As published (Ryspayeva, Salykova 2025): grey images of 224 x 224 pixels, flattened; the components are fitted
-    to the real images alone, so that generated images cannot pull the axes.  Grey by ITU-R BT.601 luma; resized by
-    Pillow's bilinear filter (which averages when it reduces); grey levels divided by 255, centred on the real images'
-    mean, not scaled.  The components are exact: eigenvectors of the real images' Gram matrix, summed over blocks of
-    pixels to bound the memory.  Signs make each component's largest real score positive.
-
-    Args:
-        real: (M, S, S, C) uint8, C = 1 or 3, M at least 3.
-        fake: (N, S, S, C) uint8.
-
-    Returns:
-        Points in grey levels (0 to 1) times root of pixels.
+    As published (Ryspayeva, Salykova 2025): grey images of 224 x 224 pixels, flattened; the components are fitted to
+    the real images alone.  Grey by ITU-R BT.601 luma; resized by Pillow's bilinear filter; grey levels divided by 255,
+    centred on the real images' mean.  The components are exact: eigenvectors of the real images' Gram matrix, summed
+    over blocks of pixels to bound the memory.  Signs make each component's largest real score positive.
 
     Raises:
-        SonoforgeError: Too few real images, or real images that are all equal.
+        SonoforgeError: Fewer than three real images, or real images that are all equal.
     """
     if len(real) < 3:
         raise SonoforgeError(f"PCA: {len(real)} real images; give at least 3")

@@ -116,12 +116,8 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
 def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> SplitPlan:
     """Split by patients, or as the set's authors did.
 
-    Args:
-        images: The set.
-        protocol: ``sealed``: folds of whole patients; near-duplicates count as one patient.  ``official``: one fold,
-            the published split's test images.  ``auto``: official where there is such a split, else sealed.
-        folds: Number of folds of ``sealed``.
-        seed: Of the folds.
+    ``sealed``: folds of whole patients, of which near-duplicates count as one; ``official``: one fold, the published
+    split's test images; ``auto``: official where there is such a split, else sealed.
 
     Raises:
         SonoforgeError: Too few patients for the folds, or no published split.

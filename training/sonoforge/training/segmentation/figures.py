@@ -215,12 +215,10 @@ def _structure(table: Table, place: int, weights: Floats, unit: str) -> Record:
 
 
 def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Record | None:
-    """Compare the order of generators by a metric and by Dice; None for fewer than four, or if all are equal.
+    """Compare the order of G generators by a metric and by the Dice of the U-Net trained only on each one's pairs.
 
-    Args:
-        metric: Its name.
-        values: (G,) the metric of each generator.
-        dice: (G,) the Dice of the U-Net trained only on its pairs.
+    Spearman's ``rho`` (-1: the lowest metric is the most useful) and two-sided ``p_value`` by permutation, ``exact`` if
+    all were tried.  None for fewer than four generators, or if all are equal.
     """
     if len(values) < FEWEST_RANKED or len(set(values)) == 1 or len(set(dice)) == 1:
         return None

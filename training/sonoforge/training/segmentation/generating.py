@@ -34,7 +34,7 @@ from sonoforge.training.gan.generator import (
     sample_batches,
     structures_drawn_into,
 )
-from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.gan.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
@@ -169,16 +169,9 @@ def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], 
 
 @torch.no_grad()
 def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) -> Pixels:
-    """Draw an image into each label map.
+    """Draw an image (N, S, S, C) uint8 into each label map, levels (N, S, S, K) uint8 of 0 or 255.
 
-    Args:
-        generator: One that draws into maps, see `generator.structures_drawn_into`.
-        levels: (N, S, S, K) uint8, 0 or 255.
-        channels: Channels C of the image.
-        seed: For the latents.
-
-    Returns:
-        (N, S, S, C) uint8.
+    ``generator`` is one that draws into maps, see `generator.structures_drawn_into`; ``seed`` is for the latents.
     """
     device = next(generator.parameters()).device
     drawn = []

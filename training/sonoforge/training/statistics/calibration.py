@@ -150,16 +150,10 @@ TARGETS = (0.10, 0.05, 0.02)
 
 
 def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the error rate when only the most probable labels are kept.
+    """Return the error rate when only the most probable labels are kept, for each probability in falling order.
 
-    Args:
-        wrong: (N,) whether the label is wrong.
-        confidence: (N,) its probability.
-        weights: (R, N) how often each scan counts.
-
-    Returns:
-        Error rate (R, K), number of scans kept (R, K), and least probability (K,), for each distinct probability in
-        falling order; the rate is nan if no scan kept has a weight.
+    Of N scans that are ``wrong`` or not and have this ``confidence``, with weights (R, N): error rate (R, K; nan if no
+    scan kept has a weight), number of scans kept (R, K), and the K distinct probabilities.
     """
     order = np.argsort(-confidence, kind="stable")
     sure = confidence[order]
@@ -206,12 +200,9 @@ def describe_flags(
 ) -> list[Record]:
     """Count errors by flag, without flags of no scan or of all.
 
-    Args:
-        part: Predictions of one arm with one seed, N images.
-        alpha: Error rate of the prediction sets; the first flag marks sets without exactly one class.
-        distances: (N,) by flag, which marks values beyond the 95th percentile of the other folds' images.
-        marked: (N,) by flag.
-        by_fold: The answers for labels and sets; by default, those of `calibrate`.
+    The first flag marks prediction sets (of error rate ``alpha``) without exactly one class; ``distances`` (N,) mark
+    values beyond the 95th percentile of the other folds' images; ``marked`` (N,) are given.  Answers are those of
+    ``by_fold``, by default of `calibrate`.
     """
     by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
     flags = {

@@ -22,17 +22,10 @@ class DeLongTest(NamedTuple):
 
 
 def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    """Return the area under the ROC curve with weighted images.
+    """Return the area under the ROC curve of N images for weights (R, N), (R,).
 
-    By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982).
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        scores: (N,) higher for that class.
-        weights: (R, N).
-
-    Returns:
-        (R,); nan if no image of the class, or none of the others, has a weight.
+    By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982); ``scores`` (N,) are higher for
+    positive images.  nan if no image of the class, or none of the others, has a weight.
     """
     others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
     inside = weights[:, positive]
@@ -174,14 +167,9 @@ def _weighted_confusion(labels: Labels, probabilities: Floats, weights: Floats) 
 
 
 def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
-    """Cohen's kappa of two readers (Educ. Psychol. Meas. 20, 1960, p. 40).
+    """Return Cohen's kappa of two readers' ratings (N, 2) for weights (R, N), (R,).
 
-    Args:
-        ratings: (N, 2) category of each image by reader, from 0.
-        weights: (R, N) how often each image counts.
-
-    Returns:
-        (R,); nan if both readers gave all images the same category.
+    Educ. Psychol. Meas. 20, 1960, p. 40; nan if both readers gave all images the same category.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
     indicators = _indicators(ratings)
@@ -191,14 +179,9 @@ def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
 
 
 def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
-    """Fleiss's kappa of any number of readers (Psychol. Bull. 76, 1971, equations 3 to 7).
+    """Return Fleiss's kappa of M readers' ratings (N, M) for weights (R, N), (R,).
 
-    Args:
-        ratings: (N, M) category of each image by reader, from 0; M of at least 2.
-        weights: (R, N) how often each image counts.
-
-    Returns:
-        (R,); nan if all readers gave all images the same category.
+    Psychol. Bull. 76, 1971, equations 3 to 7; nan if all readers gave all images the same category.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
     readers = ratings.shape[1]

@@ -33,13 +33,8 @@ def describe_sources(
     """Compute the figures of each known collection, then of each known device.
 
     Collections need not have all classes, so they are compared by the AUC of two classes: on the images of these two,
-    by the probability of one among both.  Temperature, prediction sets and thresholds are fitted on the other folds.
-
-    Args:
-        part: Predictions of one arm with one seed, N images.
-        classes: C names.
-        by_fold: What `calibration.calibrate` makes of the answers.
-        alpha: Error rate of the prediction sets.
+    by the probability of one among both.  Temperature, prediction sets (of error rate ``alpha``) and thresholds are
+    fitted on the other folds; ``by_fold`` is by `calibration.calibrate`.
     """
     covered = in_sets(part.labels, by_fold, alpha)[np.arange(len(part.labels)), part.labels]
     calibrated = own_answers(by_fold)

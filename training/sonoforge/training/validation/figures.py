@@ -47,12 +47,9 @@ Meanings = Mapping[str, tuple[str, ...]]
 
 
 def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> Meanings:
-    """Return the meaning of each label, in the order of the classes.
+    """Return the meaning of each label of a collection, in the order of the bundle's classes.
 
-    Args:
-        given: Entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named as a class, in any case, need none.
-        labels: Those of the collection.
-        classes: Those of the bundle.
+    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named as a class, in any case, need none.
 
     Raises:
         SonoforgeError: A malformed entry, an unknown class, a class of two labels, or a label without a meaning.
@@ -127,10 +124,9 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Record:
     """Compute the figures of one collection.
 
-    Args:
-        given: The bundle's answers.
-        meanings: Classes of the bundle that each label covers: their probabilities are added.
-        classes: Those of the bundle.
+    ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
+    ``coverage`` is that of the bundle's prediction sets.  ``sensitivity_at``: thresholds chosen on the other half of
+    these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns

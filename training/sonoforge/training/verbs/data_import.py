@@ -27,7 +27,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
 from sonoforge.training.checked_file import sha256_of
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
@@ -120,11 +120,7 @@ def _inside(url: str, root: str, name: str) -> PurePosixPath:
 
 
 def _check_manifests(folder: Path) -> None:
-    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again.
-
-    Raises:
-        SonoforgeError: An image is missing or another.
-    """
+    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again."""
     for manifest in sorted(folder.rglob(MANIFEST)):
         try:
             listed = {entry["file"]: entry["sha256"] for entry in json.loads(manifest.read_bytes())["images"]}

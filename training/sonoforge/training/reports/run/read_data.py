@@ -7,7 +7,7 @@ from markupsafe import Markup
 from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.reports import blocks
-from sonoforge.training.reports.audit import alike, class_table, file_table, search_blocks
+from sonoforge.training.reports.audit import alike, class_table, file_table
 from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.whole_run import WholeRun
@@ -51,7 +51,7 @@ def data(run: WholeRun) -> blocks.Section:
         blocks.Heading("Repeated scans"),
         blocks.Text(_repeated(run)),
     ]
-    return blocks.Section("data", "Data", [*content, *search_blocks(audit), *_clusters(run)])
+    return blocks.Section("data", "Data", [*content, *_clusters(run)])
 
 
 def _repeated(run: WholeRun) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sonoforge.training.crossval.choices import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
-from sonoforge.training.gan.progress.curves import OVER_TIME
+from sonoforge.training.gan.curves import OVER_TIME
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import reliability_diagram
 from sonoforge.training.reports.pictures import embed

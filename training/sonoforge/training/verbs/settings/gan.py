@@ -8,7 +8,7 @@ from sonoforge.runtime.cli.options import argument, group, option, repeated_opti
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
 from sonoforge.training.run_options import LogOptions, LpipsOptions, ParallelOptions, TrainingOptions
-from sonoforge.training.statistics.published import BY_RECIPES, NONE, PAPERS
+from sonoforge.training.statistics.published import PAPERS
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,6 @@ sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-c
 sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce \\
     --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --lpips alexnet --metrics kid,fid,lpips,ms-ssim,swd \\
     --set gan.held_out=0.2 --set gan.features=vgg16    the loss functions of DGAN-WP-TL
-sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --kimg 100 --set gan.expand_to=700
 
 The first example makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, the one with --grid their tables on
@@ -110,13 +109,6 @@ makes all conditional (began: by concatenation). Cells, and a preset, apply to t
         help="train each recipe this long\ninstead of a number of images; the pace is measured first",
         limits=(0.01, None),
     )
-    published: str = setting(
-        BY_RECIPES,
-        "compare.published",
-        help="published rows beside ours: dgan-wp-tl and stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and "
-        "Liashchynskyi 2024), none, or by-recipes: from the paper that compares most of the recipes, if one does",
-        choices=(BY_RECIPES, *PAPERS, NONE),
-    )
     metric_features: tuple[str, ...] = setting(
         ("inception",),
         "metrics.features",
@@ -137,15 +129,6 @@ makes all conditional (began: by concatenation). Cells, and a preset, apply to t
     )
     repeats: int = setting(
         100, "metrics.repeats", help="number of random halves for noise floors and intervals", limits=(5, None)
-    )
-    from_tables: tuple[str, ...] = option(
-        (),
-        help="print tables of compare.csv files again\n"
-        "one table of several runs, and quality over time, without training; a recipe in several counts with its "
-        "longest training",
-        metavar="FILE,...",
-        aliases=("from",),
-        renamed=True,
     )
 
 
