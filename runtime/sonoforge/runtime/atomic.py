@@ -26,13 +26,9 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the target's name when it is complete.
+    """Open a temporary file that takes the target's name when it is complete; missing folders are created.
 
-    A reader sees the old content or the new, never a part.  Missing parent folders are created.
-
-    Args:
-        path: The target; an existing file is replaced.
-        durable: Whether to fsync, so that the file also survives a power cut.
+    A reader sees the old content or the new, never a part.  If ``durable``, it also survives a power cut.
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)
@@ -71,18 +67,11 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) -> Iterator[Path]:
-    """Make a temporary folder that takes the target's name when it is complete.
+    """Make an empty folder to fill, which takes the target's name when it is complete.
 
-    A reader sees the old folder, the new one or, for an instant, none, but never a part.  If a process is killed in
-    that instant, the next one that writes there gives the old folder its name back; see `leftovers`.
-
-    Args:
-        path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
-        durable: Whether to fsync every file, so that the folder also survives a power cut.
-        new: Whether to fail if the folder exists and is not empty.
-
-    Yields:
-        The empty folder to fill.
+    A reader sees the old folder, the new one or, for an instant, none, but never a part; if a process is killed in that
+    instant, the next one that writes there gives the old folder its name back, see `leftovers`.  If ``durable``, it
+    also survives a power cut; if ``new``, it is an error that the folder exists and is not empty.
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)
@@ -192,10 +181,7 @@ def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
 def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
     """Return strict JSON of a `plain` value, with each inner value on one line if it fits, else indented by two.
 
-    Args:
-        value: The value.
-        indent: Spaces before the lines of the enclosing value; 0 for the document, which is never on one line.
-        room: Characters left for it on its line.
+    ``indent`` is that of the enclosing value, 0 for the document, which is never on one line.
     """
     line = json.dumps(value, allow_nan=False)
     if not isinstance(value, dict | list) or not value or (indent and len(line) <= room):

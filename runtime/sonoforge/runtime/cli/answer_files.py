@@ -164,15 +164,10 @@ class AnswerFile:
     """
 
     def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, origin: Origin, resume: bool) -> None:
-        """Open the file, before anything is answered.
+        """Open the file, in folders that are made if missing, before anything is answered.
 
-        A row that was half written is removed, and so are rows of files that have changed since.
-
-        Args:
-            path: The file; missing parent folders are created.
-            form: How an answer is written.
-            origin: What answers.
-            resume: Continue an existing file.
+        If an existing file is to ``resume``, a row that was half written is removed, and so are rows of files that have
+        changed since.
         """
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()

@@ -205,9 +205,8 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    ``classify`` of one image spends more time on starting and ending Python than on the image.  So garbage collection
-    pauses until the verb starts, as it would find nothing; and the process ends without unloading numpy and
-    onnxruntime; torch and training have threads and files of their own to close.
+    ``classify`` of one image spends more time on starting and ending Python than on the image: so garbage collection
+    pauses until the verb starts, and the process ends without unloading numpy and onnxruntime.
     """
     gc.disable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does

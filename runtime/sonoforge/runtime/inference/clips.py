@@ -86,12 +86,7 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
 
 
 def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
-    """Answer a clip of at least one frame, such as from `DicomImage.frames`, with one in memory at a time.
-
-    Raises:
-        ImageError: A frame cannot be used.
-        ValueError: There is no frame.
-    """
+    """Answer a clip, such as `DicomImage.frames`, one frame in memory at a time; ValueError where there is none."""
     from sonoforge.runtime.images.frame_motion import MotionMeter  # noqa: PLC0415 - for clips only
 
     started = perf_counter()

@@ -54,11 +54,7 @@ class _UntriedError(Exception):
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
     """Check a foreign ONNX file (an ORT file is not checked) and try it, once in the life of this process.
 
-    Args:
-        content: The file.
-        where: Its path, for messages.
-        inputs: Inputs to try it on, by name.
-        memory: Limit in bytes; 0 for the limit of a classifier of this size.
+    ``inputs`` are by name; ``memory`` is a limit in bytes, 0 for that of a classifier of this size.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:

@@ -75,14 +75,7 @@ UNUSABLE = ("no answer", "do not use", "uncertain")
 
 
 def judge(abstained: bool, causes: Sequence[str], left: Sequence[str], count: int) -> Verdict:
-    """Return how to take an answer.
-
-    Args:
-        abstained: Whether the classifier gives no label.
-        causes: Reasons not to trust it: phrases of `Cause`.
-        left: Classes that cannot be ruled out.
-        count: Number of all classes.
-    """
+    """Return how to take an answer with the classes ``left`` of so many, and causes not to trust it, see `Cause`."""
     blocking = [ADVICE[cause] for cause in ADVICE if cause in causes]
     if abstained:
         state = "uncertain"

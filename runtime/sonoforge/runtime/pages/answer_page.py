@@ -64,13 +64,7 @@ class AnswerPage:
     """Gathers answers and writes the page.  Pictures may come from several threads."""
 
     def __init__(self, path: str, classifier: Classifier, anonymous: bool) -> None:
-        """Check that the page can be written.
-
-        Args:
-            path: The page.
-            classifier: The classifier in use.
-            anonymous: Whether files are named by their contents and no pixel of a scan is shown.
-        """
+        """Check that the page can be written; if ``anonymous``, it shows no pixel of a scan."""
         self.path = Path(path)
         manifest = classifier.bundle.manifest
         self._model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
