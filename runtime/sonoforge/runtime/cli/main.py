@@ -97,7 +97,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
 
 def _continued(name: str, rest: Sequence[str], config: Any) -> str:
     """Return the command that goes on where this one was stopped; empty where there is none."""
-    keeps = config.csv or config.jsonl if name == "classify" else True
+    keeps = config.csv if name == "classify" else True
     if not (hasattr(config, "resume") and keeps):
         return ""
     return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])

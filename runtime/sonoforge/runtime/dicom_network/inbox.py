@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sonoforge.runtime import atomic, leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.derived_objects import Identity, identify
 from sonoforge.runtime.images.file_kinds import is_non_image_class
@@ -50,12 +50,12 @@ class Inbox:
         self._instances: dict[str, str] = {}  # by file
         for each in (self.received, self.answers, self.outgoing):
             atomic.prepare_folder(each)
-            leftovers.remove_leftovers(each)
+            atomic.remove_leftovers(each)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from answering here while inside."""
-        with leftovers.alone_in(self._folder) as alone:
+        with atomic.alone_in(self._folder) as alone:
             if not alone:
                 raise SonoforgeError(f"{self._folder}: another process answers here; stop it, or choose another folder")
             yield

@@ -67,7 +67,7 @@ class Caller(NamedTuple):
     address: str = ""
 
     def is_it(self, title: str, address: str) -> bool:
-        """Whether this describes a caller with the title and address."""
+        """Whether a caller is meant."""
         return title.strip() == self.title and self.address in ("", address)
 
 

@@ -2,9 +2,6 @@
 
 The terminal, the page of ``classify --html``, the picture of an answer, the DICOM report and the app all use these
 words; the app's are in ``mobile/www/words/en.json``, with the other languages beside it.
-
-Every ``verdict.py`` of the project follows this pattern: the words are a table, and one pure function takes figures and
-returns a small value, a `Verdict`, with a heading and a sentence of advice.  It reads no file and prints nothing.
 """
 
 from __future__ import annotations
