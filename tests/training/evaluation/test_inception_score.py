@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.inception import inception_score, recommended_splits
 

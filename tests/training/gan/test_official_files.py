@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan import official, stylegan2, stylegan3
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import initialise
+from sonoforge.models.stylegan.stylegan2 import Discriminator, ResidualSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.start_from import read_starting_weights
 
@@ -158,67 +158,16 @@ def test_any_stylegan3_of_other_widths_and_margins_is_read(
         start = read_starting_weights(_file(tmp_path, G=made))
     assert _same(start.generator, generator)
     assert (f"its margin_size is {margin}, not 10" in caplog.text) == (margin != 10)
-    assert "output_scale: taken as 0.25, as published" in caplog.text
     torch.testing.assert_close(_images(official.generator_from_official(made)), _images(generator), atol=0, rtol=0)
 
 
-def _official_mapping(state: dict[str, Tensor], latents: Tensor, labels: Tensor | None, rate: float) -> Tensor:
-    """The authors' mapping network: weights and biases times the multiplier, leaky ReLU times the root of 2."""
-    parts = [latents / latents.square().mean(1, keepdim=True).add(1e-8).sqrt()]
-    if labels is not None:
-        embedded = (
-            state["mapping.embed.weight"] / labels.shape[1] ** 0.5 @ labels.t() + state["mapping.embed.bias"][:, None]
-        )
-        parts.append((embedded / embedded.square().mean(0).add(1e-8).sqrt()).t())
-    values = torch.cat(parts, 1)
-    for index in range(3):
-        weight, bias = state[f"mapping.fc{index}.weight"] * rate, state[f"mapping.fc{index}.bias"] * rate
-        values = values @ weight.t() / weight.shape[1] ** 0.5 + bias
-        values = torch.where(values > 0, values, 0.2 * values) * 2**0.5
-    return values
-
-
-@pytest.mark.parametrize("rate", [0.01, 0.02, 0.1, 1.0, 0.003])
-@pytest.mark.parametrize("classes", [0, 2])
-def test_another_multiplier_is_asked_for_and_then_computes_what_theirs_does(
-    rate: float, classes: int, tmp_path: Path
-) -> None:
-    _, made = _stylegan2(512, 32, classes)
-    theirs = {name: value * (0.01 / rate) if name.startswith("mapping.fc") else value for name, value in made.items()}
-    if rate != 0.01:
-        with pytest.raises(SonoforgeError, match=r"lr_multiplier of 0.01; add the one .* settings\.lr_multiplier"):
-            read_starting_weights(_file(tmp_path, G=theirs))
-    told = theirs | {"settings.lr_multiplier": torch.tensor(rate)}
-    generator = official.generator_from_official(told)
-    latents = torch.randn(4, LATENT, generator=torch.Generator().manual_seed(2))
-    labels = torch.eye(2)[[0, 1, 1, 0]] if classes else None
-    expected = _official_mapping(theirs, latents, labels, rate)
-    with torch.no_grad():
-        torch.testing.assert_close(generator.mapping(latents, labels)[:, 0], expected, atol=1e-5, rtol=1e-5)
-    assert read_starting_weights(_file(tmp_path, G=told)).generator.keys() == generator.state_dict().keys()
-
-
-def test_the_discriminator_s_multiplier_is_asked_for(tmp_path: Path) -> None:
-    network, judged = _discriminator(512, 32, classes=2)
-    theirs = {name: value / 20 if name.startswith("mapping.fc") else value for name, value in judged.items()}
-    with pytest.raises(SonoforgeError, match=r"D/\.\.\. in a file"):
-        read_starting_weights(_file(tmp_path, D=theirs))
-    told = official.discriminator_from_official(theirs | {"settings.lr_multiplier": torch.tensor(0.2)})
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(told.state_dict()[name], value, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("scale", [0.25, 1.0, 0.1])
-def test_another_output_scale_is_taken_from_the_file(
-    scale: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The images of such a network are those of the published one times the ratio of the scales."""
-    generator, made = _stylegan3()
-    told = official.generator_from_official(made | {"settings.output_scale": torch.tensor(scale)})
-    torch.testing.assert_close(_images(told), _images(generator) * (scale / 0.25), rtol=1e-5, atol=1e-6)
-    with caplog.at_level(logging.INFO):
-        read_starting_weights(_file(tmp_path, G=made | {"settings.output_scale": torch.tensor(scale)}))
-    assert "output_scale" not in caplog.text
+@pytest.mark.parametrize("rate", [0.02, 0.1, 1.0, 0.003])
+def test_another_learning_rate_multiplier_is_refused(rate: float, tmp_path: Path) -> None:
+    made = {"G": _stylegan2(512, 32)[1], "D": _discriminator(512, 32, classes=2)[1]}
+    for part, state in made.items():
+        theirs = {key: own * (0.01 / rate) if key.startswith("mapping.fc") else own for key, own in state.items()}
+        with pytest.raises(SonoforgeError, match=r"published lr_multiplier of 0.01; multiply these weights"):
+            read_starting_weights(_file(tmp_path, **{part: theirs}))
 
 
 def _without(state: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
@@ -232,11 +181,6 @@ def _sides(state: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (
-            _stylegan2(512, 32)[1] | {"settings.output_scale": torch.tensor(1.0)},
-            "no settings but settings.lr_multiplier",
-        ),
-        (_stylegan2(512, 32)[1] | {"settings.lr_multiplier": torch.tensor(0.0)}, "expected one number above 0"),
         (
             _stylegan2(512, 32)[1] | {"synthesis.b8.conv1.weight": torch.zeros(32, 32, 5, 5)},
             "size mismatch for synthesis.layers.2.weight",
@@ -254,7 +198,7 @@ def _sides(state: dict[str, Tensor]) -> dict[str, Tensor]:
             _stylegan2(512, 32)[1] | {"mapping.fc1.weight": 100 * torch.randn(30, STYLE)},
             "size mismatch for mapping.layers.1.weight",
         ),
-        (_sides(_stylegan3()[1]), "found a side of 53 in layer L2"),
+        (_sides(_stylegan3()[1]), "layer L2 has a side of 53"),
     ],
 )
 def test_what_is_of_another_structure_is_refused_plainly(

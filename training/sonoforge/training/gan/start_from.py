@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from sonoforge.models.stylegan import official
-from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
+from sonoforge.models.stylegan.stylegan3 import MARGIN
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
@@ -50,8 +50,7 @@ def read_starting_weights(path: Path) -> StartingWeights:
     Args:
         path: A run folder (its newest checkpoint), a checkpoint folder, or a ``.safetensors`` or ``.npz`` file with the
             tensors of the authors' PyTorch networks of StyleGAN2 or StyleGAN3: ``G/NAME`` or, without these,
-            ``G_ema/NAME``, and ``D/NAME``; a dot may replace the slash.  Numbers named ``G/settings.NAME`` and
-            ``D/settings.NAME`` give settings that no tensor shows, see `official`.
+            ``G_ema/NAME``, and ``D/NAME``; a dot may replace the slash.
 
     Raises:
         SonoforgeError: Not one of these, or damaged.
@@ -106,11 +105,6 @@ def _official_generator(state: State) -> tuple[tuple[str, ...], State]:
     generator = official.generator_from_official(state)
     if (margin := official.margin_of(state)) != MARGIN:
         log.warning("its margin_size is %d, not %d as here: its images will differ near borders", margin, MARGIN)
-    if official.SCALE_SETTING not in state:
-        log.info(
-            "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s overrides it",
-            IMAGE_SCALE, official.SCALE_SETTING,
-        )  # fmt: skip
     return ("stylegan3",), generator.state_dict()
 
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sonoforge.models import light
-from sonoforge.models.spectral import FIRST_STEPS
+from sonoforge.models import projected
+from sonoforge.models.layers import FIRST_STEPS
 from sonoforge.models.stylegan import stylegan1
-from sonoforge.models.stylegan.discriminator import Discriminator
+from sonoforge.models.stylegan.stylegan2 import Discriminator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.start_from import StartingWeights
 
@@ -183,7 +183,7 @@ def _outer_modules(network: nn.Module, count: int) -> list[nn.Module]:
     elif isinstance(network, stylegan1.Discriminator):  # whose blocks are numbered from the smallest
         blocks = list(network.blocks)[::-1]
         images = list(network.from_image)[::-1][:count]
-    elif isinstance(network, light.Generator):
+    elif isinstance(network, projected.Generator):
         what, blocks = "freeze_generator", [network.first, *network.blocks]
     elif hasattr(network, "latent_size"):
         raise SonoforgeError(

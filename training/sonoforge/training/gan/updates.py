@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.models.stylegan.generator import has_styles
-from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import return_spare_memory
 from sonoforge.training.gan.augmentations import ada
@@ -157,8 +157,7 @@ def _generate(state: TrainingState, micro: Batch, *, update_average: bool) -> Te
         images = generator(micro.latents, micro.labels, chance=micro.chance, update_average=update_average)
     elif structures_drawn_into(state.generator):
         # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
-        real, maps = micro.real[:, : state.image_channels], micro.real[:, state.image_channels :]
-        images = generator(micro.latents, None, maps, real)
+        images = generator(micro.latents, None, micro.real[:, state.image_channels :])
     else:
         images = generator(micro.latents, micro.labels)
     return images
