@@ -50,8 +50,7 @@ from sonoforge.training.classifier.scan_views import Box, crop_around, crop_with
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.crossval.folds import predictions_of
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, default_folder
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
@@ -69,7 +68,7 @@ STYLE_SIDE, STYLE_STEPS, STYLE_BATCH = 128, 500, 8
 OUTLINE_SIDE = 64
 MAPS = ("benign", "malignant", "window")
 """What a pixel of the generator's label maps may be of: a lesion of either kind, or tissue in a window."""
-LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "kept-maps": "training", "width": 12}
+LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "width": 12}
 SPADE: dict[str, object] = {"recipe": "spade", "preset": "small-data", "width": 16, "batch": 16}
 
 

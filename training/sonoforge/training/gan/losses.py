@@ -54,8 +54,6 @@ def _follow_equilibrium(real: Tensor, fake: Tensor, state: State) -> dict[str, T
 LOSSES: dict[str, Loss] = {
     # Maximise log D(G(z)) (Goodfellow 2014, section 3): strong gradients while the discriminator wins.
     "bce": Loss(_cross_entropy, lambda fake, _: softplus(-fake).mean()),
-    # Minimise log(1 - D(G(z))) (there, equation 1): the game as posed; saturates while the discriminator wins.
-    "bce-minimax": Loss(_cross_entropy, lambda fake, _: -softplus(fake).mean()),
     # Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9: target c = 1 for generated.
     # Its discriminator's targets are b = 1 for real and a = 0 for generated: the 0-1 coding of section 3.2.3.
     "least-squares": Loss(
@@ -134,17 +132,11 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     differ tenfold between networks, each layer's is divided by the mean square of the real images' maps; the published
     lambdas need not mean the same here.
 
-    Args:
-        features: From `sonoforge.training.evaluation.features.open_features`.
-        fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
-        real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
-        image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
+    Gradients reach ``fake`` alone; channels after the image channels are masks and are ignored.
 
     Returns:
         Scalar, at least 0, not yet weighted.
     """
-    if fake.shape != real.shape:
-        raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")
     with torch.no_grad():
         wanted = features.maps(real[:, :image_channels])
     seen = features.maps(fake[:, :image_channels])

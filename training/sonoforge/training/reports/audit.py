@@ -98,7 +98,7 @@ def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
         largest=counted(found["largest_cluster"], "image"),
     )
     cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
-    return blocks.Section("repeated", "Repeated scans", [blocks.Text(said), *search_blocks(audit), *cards])
+    return blocks.Section("repeated", "Repeated scans", [blocks.Text(said), *cards])
 
 
 # ---- what the report of a run shows, too
@@ -126,35 +126,6 @@ def alike(audit: Audit) -> Markup:
     return TEXTS["alike"].format(threshold=audit["duplicates"]["threshold"])
 
 
-def search_blocks(audit: Audit) -> list[blocks.Block]:
-    """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
-    missing = blocks.Text(TEXTS["not_planted"], "note-text")
-    planted: list[blocks.Block] = [*planted_tables(audit)]
-    return [*(planted or [missing]), threshold_table(audit)]
-
-
-def planted_tables(audit: Audit) -> list[blocks.Table]:
-    """Show how many planted copies were found, if any were planted."""
-    rows = []
-    for row in audit["planted"]:
-        ends = f"{row['low']:.2f} to {row['high']:.2f}"
-        rows.append((row["kind"], row["planted"], row["found"], f"{row['recall']:.2f}", ends))
-    head = ("kind of copy", "planted", "found", "share", "interval")
-    return [blocks.Table("Planted copies found", head, rows, TEXTS["planted"])] * bool(rows)
-
-
-def threshold_table(audit: Audit) -> blocks.Table:
-    """Show the counts of repeated scans at other thresholds."""
-    used = audit["duplicates"]["threshold"]
-    rows = []
-    for row in audit["duplicates"]["sensitivity"]:
-        ours = row["threshold"] == used
-        threshold, *counts = row.values()
-        rows.append(blocks.Row("ours" if ours else "", (f"{threshold}{' (used)' if ours else ''}", *counts)))
-    head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
-    return blocks.Table("Repeated scans at other thresholds", head, rows, TEXTS["thresholds"])
-
-
 def log_audit(result: Audit) -> None:
     """Print the result as tables."""
     found = result["duplicates"]
@@ -179,9 +150,6 @@ def log_audit(result: Audit) -> None:
             mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{equal}"))
     if mixed:
         say("%s", plain_table(("one scan, two answers", "correlation"), mixed))
-    for table in (*planted_tables(result), threshold_table(result)):
-        tell(table.label)
-        say("%s", table_text(table))
     other = result["against"]
     if other is not None:
         pairs = counted(len(other["pairs"]), "pair")

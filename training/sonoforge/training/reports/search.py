@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
-from sonoforge.training.architecture_search.results import COSTS, Searched, pareto_front
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
-from sonoforge.training.architecture_search.trial import METRICS, trial_folder
+from sonoforge.training.architecture_search.trial import METRICS, Searched, trial_folder
 from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
@@ -31,9 +30,6 @@ _SIDE = 640  # pixels of a grid of samples, at most
 _TALL = 20  # rows of a table that scrolls
 _PARENTS = ("parent", "heir_of")
 _STYLE = ".sheet img { width: 100%; image-rendering: pixelated; }"
-LABELS = {"parameters": "million parameters", "latency_ms": "milliseconds an image"}
-"""Of the axes of costs."""
-UNITS = {"parameters": 1e-6, "latency_ms": 1.0}
 _BOX, _SCATTER = 7.0, 5.0  # points, up and down from a row's middle: half a box, and how far marks are moved apart
 _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond would squeeze all others together
 
@@ -148,8 +144,6 @@ def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) ->
         yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
     yield blocks.Grid(list(_charts(own, pictures)))
-    if own.no_importances:
-        yield blocks.Text(f"Which parameters mattered is not shown: {own.no_importances}.")
     order = ranked(own.trials)
     yield blocks.Grid(list(_samples(folder, own, order)))
     yield _table(own, order)
@@ -182,29 +176,12 @@ def described(own: Searched, trial: Trial) -> str:
 
 
 def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
-    metric = own.metric.upper()
     drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
     parents = any(trial.values.get("parent") is not None for trial in own.ended)
     line = "a line from the parent that it is a mutation of" if parents else "the lowest so far"
     yield blocks.Figure(
         "Genealogy" if parents else "Trials in their order", f": each at its last measurement, and {line}.", drawing
     )
-    if own.importances:
-        drawn = draw_importances(own.importances, own.metric)
-        label = f"Importances of the parameters of {own.name}"
-        yield blocks.Figure(
-            "Which parameters mattered",
-            TEXTS["importances"].format(metric=metric),
-            _drawn(pictures, f"importances-{own.name}", drawn, label),
-        )
-    for cost in COSTS:
-        if not pareto_front(own.trials, own.metric, cost):
-            continue
-        how = TEXTS["how_timed"] if cost != "parameters" else ""
-        label = f"{metric} of {own.name} against {cost}"
-        drawing = _drawn(pictures, f"{cost}-{own.name}", draw_front(own, cost), label)
-        about = TEXTS["cost"].format(metric=metric, how=how)
-        yield blocks.Figure(f"{metric} against {LABELS[cost]}", about, drawing)
 
 
 def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
@@ -227,16 +204,14 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
 
 def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     """Show all trials that have ended, the best first."""
-    costs = [cost for cost in COSTS if any(trial.details.get(cost) is not None for trial in order)]
-    head = ["trial", "ended", "KID", "FID", "kimg", "time", *own.names, *(LABELS[cost] for cost in costs)]
+    head = ["trial", "ended", "KID", "FID", "kimg", "time", *own.names]
     rows = []
     for trial in order:
         details = trial.details
         figures = [figure(details.get(name)) for name in ("kid", "fid", "kimg")]
         values = (trial.values.get(name) for name in own.names)
         tried = ["-" if value is None else format_value(value) for value in values]
-        dear = [figure(details[cost] * UNITS[cost]) if details.get(cost) is not None else "-" for cost in costs]
-        rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried, *dear])
+        rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried])
     caption = f"{own.name}: every trial; those that came further first, then the lowest {own.metric.upper()}."
     return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
 
@@ -317,42 +292,6 @@ def _line_of_the_best(own: Searched) -> list[int]:
     return line[::-1]
 
 
-@charts.styled
-def draw_importances(importances: Mapping[str, float], metric: str) -> matplotlib.figure.Figure:
-    """Draw the share of each parameter in the variance of the metric."""
-    chart, axes, heights = charts.new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
-    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=charts.SERIES[0])
-    axes.set_xlim(0, max([*importances.values(), 0.01]) * 1.05)
-    return chart
-
-
-@charts.styled
-def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
-    """Draw the metric of the trials that came to their end against a cost, and those that none beats in both.
-
-    Args:
-        own: A study.
-        cost: Of `results.COSTS`.
-    """
-    chart, axes = charts.new_chart(290)
-    front = pareto_front(own.trials, own.metric, cost)
-    compared = [trial for trial in own.trials if trial.complete and trial.details.get(cost) is not None]
-    top, _ = _top([trial.details[own.metric] for trial in compared])
-
-    def place(trial: Trial) -> tuple[float, float]:
-        return trial.details[cost] * UNITS[cost], min(trial.details[own.metric], top)
-
-    others = [place(trial) for trial in compared if trial not in front]
-    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=charts.SOFT, alpha=0.6, label="another is as good and cheaper")
-    best = np.reshape([place(trial) for trial in front], (-1, 2)).T
-    axes.plot(*best, "o-", color=charts.SERIES[0], drawstyle="steps-post", label="Pareto front")
-    for trial in front:
-        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=charts.SOFT)
-    axes.set(xlabel=LABELS[cost], ylabel=own.metric.upper())
-    chart.legend(loc="outside lower left", ncols=2)
-    return chart
-
-
 def _top(values: Sequence[float]) -> tuple[float, int]:
     """Return where single values that are far above all others are cut off, and how many these are."""
     if len(values) < 4:
@@ -365,7 +304,7 @@ def _top(values: Sequence[float]) -> tuple[float, int]:
 def log_search(searched: Sequence[Searched]) -> None:
     """Print the best of each study as a table, then what it tried."""
     metric = searched[0].metric.upper()
-    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms")
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images")
     say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
     for own in searched:
         tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
@@ -374,10 +313,9 @@ def log_search(searched: Sequence[Searched]) -> None:
 def _row(own: Searched) -> list[str]:
     states = ", ".join(f"{count} {name}" for name, count in own.states.items())
     if own.best is None:
-        return [own.name, states, "-", "-", "-", "-"]
+        return [own.name, states, "-", "-"]
     apart = figure(own.apart[own.metric]) if own.apart else "-"
-    costs = [figure(own.best.details.get(cost)) for cost in COSTS]
-    return [own.name, states, figure(own.best.metric), apart, *costs]
+    return [own.name, states, figure(own.best.metric), apart]
 
 
 def trial_line(own: Searched, trial: Trial) -> str:

@@ -21,8 +21,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.pictures import find_images
+from sonoforge.training.evaluation.image_set import find_images
 from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
@@ -33,6 +32,7 @@ from sonoforge.training.reader_study.scores import score_reader
 from sonoforge.training.reader_study.sheet import KEY, Pair, commitment, make_sheet
 from sonoforge.training.reports.reading import automatic_text
 from sonoforge.training.reports.reading_sheet import PAGE, write_sheet
+from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 _USED = {"features", "weights", *(field.name for field in dataclasses.fields(EvaluationInput))}

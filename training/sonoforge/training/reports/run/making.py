@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.training import run_folder
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
+from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.run.results import confusion_table
 from sonoforge.training.reports.run.whole_run import WholeRun

@@ -7,12 +7,12 @@ from markupsafe import Markup
 from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.reports import blocks
-from sonoforge.training.reports.audit import alike, class_table, file_table, search_blocks
+from sonoforge.training.reports.audit import alike, class_table, file_table
 from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.results import SecondOpinionPair
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, number, share
 
 TEXTS = read_texts("run")
@@ -51,7 +51,7 @@ def data(run: WholeRun) -> blocks.Section:
         blocks.Heading("Repeated scans"),
         blocks.Text(_repeated(run)),
     ]
-    return blocks.Section("data", "Data", [*content, *search_blocks(audit), *_clusters(run)])
+    return blocks.Section("data", "Data", [*content, *_clusters(run)])
 
 
 def _repeated(run: WholeRun) -> str:
@@ -157,7 +157,7 @@ def _divided(run: WholeRun) -> list[blocks.Text]:
     ]
 
 
-def _named(pairs: Sequence[SecondOpinionPair]) -> str:
+def _named(pairs: Sequence[Record]) -> str:
     return ", ".join(f"{pair['file']} and {pair['other']} (r = {number(pair['correlation'], 2)})" for pair in pairs)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sonoforge.training.crossval.choices import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
-from sonoforge.training.gan.progress.curves import OVER_TIME
+from sonoforge.training.gan.curves import OVER_TIME
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import reliability_diagram
 from sonoforge.training.reports.pictures import embed
@@ -87,7 +87,7 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
         drawn = reliability_diagram(dict(zip(("after temperature scaling", "as trained"), bins, strict=True)), title)
         diagrams.append(blocks.Figure(title, TEXTS["diagram"], drawn))
     figures = ("ece", "ece_calibrated", "brier", "brier_calibrated", "temperature")
-    rows = [(own["title"], *(number(own[name]) for name in figures)) for own in arms]  # type: ignore[literal-required]
+    rows = [(own["title"], *(number(own[name]) for name in figures)) for own in arms]
     head = ("arm", "ECE before", "after", "Brier before", "after", "temperature (all folds)")
     covered: list[blocks.Cells] = [
         (name, *(share(own["conformal"]["coverage"][name]) for own in arms)) for name in run.classes
