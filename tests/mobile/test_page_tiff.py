@@ -53,7 +53,6 @@ def written_by_pillow(rng: np.random.Generator) -> dict[str, bytes]:
                 files[f"{mode}-{compression}-predicted"] = by_pillow(image, compression=compression, tiffinfo={317: 2})
     for orientation in range(10):
         files[f"turned-{orientation}"] = by_pillow(images["RGB"], tiffinfo={274: orientation})
-    files["big"] = by_pillow(images["RGB"], big_tiff=True)
     return files
 
 
@@ -91,7 +90,6 @@ def written_here(rng: np.random.Generator) -> dict[str, bytes]:
         files[f"alpha-{extra}-16"] = write_tiff(values(16, 4), RGB, 16, tags=alpha)
     files["alpha-unsaid"] = write_tiff(values(8, 4), RGB, 8)
     files["signed-8"] = write_tiff(values(8), GREY, 8, tags={339: (2,)})
-    files["reversed"] = write_tiff(values(8), GREY, 8, tags={266: (2,)})
     return files
 
 
@@ -132,7 +130,7 @@ def test_every_kind_of_tiff_gives_the_same_bytes(tmp_path: Path) -> None:
         differing = {key: found[name].get(key) for key, value in right.items() if found[name].get(key) != value}
         if differing:
             wrong[name] = (differing, right, found[name].get("message"))
-    assert len(files) == 122
+    assert len(files) == 120
     assert wrong == {}
 
 
