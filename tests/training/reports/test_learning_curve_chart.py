@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonoforge.training.reports.run.results import figure_of
+from sonoforge.training.reports.run.sections import figure_of
 
 
 def interval(value: float) -> dict[str, float]:
