@@ -103,7 +103,7 @@ def test_another_file_gives_another_version() -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_only_an_app_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("precious")
-    assert "found something other than an app" in refused("mobile", "build", "--out", tmp_path)
+    assert "something other than an app" in refused("mobile", "build", "--out", tmp_path)
     assert (tmp_path / "thesis.docx").read_text() == "precious"
 
 

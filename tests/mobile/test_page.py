@@ -64,30 +64,6 @@ def test_the_page_answers_as_python_does(
     assert {url.split("/", 3)[2] for url in requests if not url.startswith(("blob:", "data:"))} == {address[7:]}
 
 
-def test_the_page_reads_and_refuses_cut_jpegs_as_python_does(app: Path, browser: Browser, tmp_path: Path) -> None:
-    files = []
-    for kind, options in (
-        ("plain", {}),
-        ("progressive", {"progressive": True}),
-        ("restarts", {"restart_marker_rows": 1}),
-    ):
-        Image.fromarray(scan(5, 200, 160)).save(tmp_path / f"{kind}.jpg", quality=90, **options)
-        whole = (tmp_path / f"{kind}.jpg").read_bytes()
-        for name, data in (("whole", whole), ("space", b"\r\n" + whole), ("end", whole[:-2]), ("cut", whole[:-60])):
-            files.append(tmp_path / f"{kind}-{name}.jpg")
-            files[-1].write_bytes(data)
-    with served(app) as address, browser.new_context() as context:
-        results = answered(opened(context.new_page(), address), files)
-    for file, found in zip(files, results, strict=True):
-        expected = Classifier().classify(file).to_dict() if not file.stem.endswith("cut") else None
-        assert found["ok"] == (expected is not None), file.name
-        if expected:
-            assert found["remarks"] == expected["remarks"]
-            assert bool(found["remarks"]) == (not file.stem.endswith("whole"))
-        else:
-            assert found["error"]["code"] == "truncated"
-
-
 def limited_bundle(folder: Path) -> Path:
     """Write a bundle that records all limits, so narrow that each is met."""
     bundle = write_bundle(folder)

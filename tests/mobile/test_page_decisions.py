@@ -16,13 +16,14 @@ from page_scripts import run_script
 from sonoforge.runtime.bundle.classification import Site, TailLimits, read_trust
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.decision import decide, read_clinic
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
+    Evidence,
     NeighbourReference,
     TrustReference,
+    assess,
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.runtime.inference.trust import Evidence, assess
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 
@@ -32,7 +33,7 @@ CLINICS = (("", 0.95), ("screening", 0.8), ("normal=.2,benign=.7,malignant=.1", 
 def test_the_page_decides_by_bayes_theorem_and_as_python_does(tmp_path: Path) -> None:
     manifest = open_bundle().manifest
     rng = np.random.default_rng(0)
-    said = np.concatenate([rng.dirichlet((0.5, 0.5, 0.5), 300), np.full((1, 3), 1 / 3), [[0.0, 0.0, 1.0]]])
+    said = np.concatenate([rng.dirichlet((0.5, 0.5, 0.5), 60), np.full((1, 3), 1 / 3), [[0.0, 0.0, 1.0]]])
     clinics = [read_clinic(*told, manifest) for told in CLINICS]
     cases = [(row, clinic) for clinic in clinics for row in said]
     asked = [[row.tolist(), manifest.raw, clinic.to_dict()] for row, clinic in cases]

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from program import refused, sonoforge
-from sonoforge.mobile import network, npm_package, uploads, web_app
+from sonoforge.mobile import HERE, npm_package, web_app
+from sonoforge.mobile import server as network
 from sonoforge.mobile.server import AUTHORITY, Server, Site
 from sonoforge.mobile.verbs import serve
 from sonoforge.runtime.errors import SonoforgeError
@@ -58,7 +59,7 @@ def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def https() -> Iterator[tuple[int, Any]]:
     """Port of a server, and its certificate."""
-    site = Site({"index.html": PAGE}, Classifier(), frozenset(network.HERE), 2_000_000)
+    site = Site({"index.html": PAGE}, Classifier(), frozenset(HERE), 2_000_000)
     server, certificate = Server(("127.0.0.1", 0), site), certificates.certificate_for("127.0.0.1")
     server.encrypt(certificate)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -101,7 +102,7 @@ def test_who_trusts_the_certificate_is_answered_and_nobody_else(https: tuple[int
 def test_a_client_that_never_greets_keeps_nobody_waiting(
     https: tuple[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "SECONDS", 1.0)
+    monkeypatch.setattr(network, "SECONDS", 1.0)
     port, certificate = https
     context = trusting(certificate.authority, tmp_path)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:

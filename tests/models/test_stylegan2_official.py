@@ -10,14 +10,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from golden import below, golden_arrays, golden_settings
-from sonoforge.models.stylegan.generator import MappingNetwork
-from sonoforge.models.stylegan.official import (
+from official_weights import (
     discriminator_from_official,
     generator_from_official,
     renamed,
 )
-from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
+from sonoforge.models.stylegan.generator import MappingNetwork
+from sonoforge.training.gan.recipes import OptimiserSettings
 from sonoforge.training.gan.regularisers import DECAY, REGULARISERS, Batch, path_lengths
+from sonoforge.training.gan.state import build_optimiser
 
 # Largest difference of a gradient, as a share of its norm, and of a weight after one iteration.  Measured here: 4e-6
 # for both; on other networks and machines 3.4e-4, where a sum in another order changes the sign of what is almost 0.
@@ -202,7 +203,7 @@ def test_one_full_iteration_ends_in_the_official_state() -> None:
     for key, network in networks.items():
         own, interval = settings[f"{key}_opt"], settings[f"{key}_reg_interval"]
         adam = OptimiserSettings("adam", own["lr"], tuple(own["betas"]))
-        optimisers[key] = build_optimiser(adam, network.parameters(), interval, fused=True)
+        optimisers[key] = build_optimiser(adam, network.parameters(), interval)
     for key, phase, loss, gain in (
         ("G", "Gmain/G/loss", training.gmain, 1),
         ("G", "Greg/G/reg", training.greg, settings["G_reg_interval"]),

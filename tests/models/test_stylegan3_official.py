@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from golden import below, golden_arrays, golden_settings
-from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official, renamed
+from official_weights import discriminator_from_official, generator_from_official, renamed
 from sonoforge.models.stylegan.stylegan3 import Generator
 
 CONFIGS = ["t", "r"]

@@ -22,15 +22,6 @@ from sonoforge.runtime import atomic, leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
 
-def test_round_trip_and_parents(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "deep" / "a.bin"
-    atomic.write_bytes(target, b"\x00\xff")
-    assert target.read_bytes() == b"\x00\xff"
-    atomic.write_text(str(target), "é\n")
-    assert target.read_bytes() == b"\xc3\xa9\n"
-    assert [item.name for item in target.parent.iterdir()] == ["a.bin"]
-
-
 def test_a_folder_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "set"
     for content in ("first", "second"):
@@ -212,11 +203,6 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match="cannot be written"):
-        atomic.write_text(tmp_path, "x")
-
-
 @dataclass(frozen=True)
 class Point:
     x: float
@@ -291,13 +277,6 @@ def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
         len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
         and len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
     )
-
-
-def test_a_temporary_folder_is_there_and_then_gone_and_other_errors_pass() -> None:
-    with pytest.raises(FileNotFoundError), atomic.temporary_folder() as folder:
-        (folder / "a").write_text("a")
-        (folder / "absent").read_bytes()
-    assert not folder.exists()
 
 
 def test_no_place_for_temporary_folders_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

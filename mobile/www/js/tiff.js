@@ -5,11 +5,9 @@
  * Adobe's TIFF technical note 2 (deflate); for 64 bits, the BigTIFF file format of libtiff.
  */
 
-import { inflate, unPackBits, viewOf } from "./bytes.js";
+import { checkSize, ImageError, inflate, unPackBits, viewOf } from "./bytes.js";
 import constants from "./constants.js";
-import { checkSize, ImageError } from "./errors.js";
-import { upright } from "./orientation.js";
-import { toRaster, unpacked } from "./samples.js";
+import { toRaster, unpacked, upright } from "./raster.js";
 
 const { MOST_VALUES, MOST_PADDING, MOST_AGAIN, TIFF_EXPANSIONS } = constants.file_checks;
 
@@ -25,11 +23,7 @@ const DEFLATE = [8, 32946];
 const [WHITE_IS_ZERO, GREY, RGB, PALETTE] = [0, 1, 2, 3];
 const [UNUSED, ASSOCIATED] = [0, 1]; // an extra sample without a meaning; alpha that colours are multiplied by
 
-/**
- * @param {Uint8Array} data - The whole file.
- * @returns {Promise<import("./samples.js").Raster>} Upright.
- * @throws {ImageError}
- */
+/** Decode a whole file to an upright raster, or throw an `ImageError`. */
 export async function decodeTiff(data) {
   try {
     const tags = readTags(data);
@@ -45,7 +39,7 @@ const damaged = (why) =>
   new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
 
 const unsupported = (found, expected) =>
-  new ImageError("unsupported", `found ${found} in a TIFF, expected ${expected}; save it as 8- or 16-bit PNG`);
+  new ImageError("unsupported", `${found} in a TIFF are not supported, only ${expected}; save it as 8- or 16-bit PNG`);
 
 /** Read the tags named above, of the one page. */
 function readTags(data) {

@@ -33,9 +33,6 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     Args:
         path: The target; an existing file is replaced.
         durable: Whether to fsync, so that the file also survives a power cut.
-
-    Raises:
-        SonoforgeError: The file cannot be written (no permission, disk full, a folder of that name).
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)
@@ -86,9 +83,6 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
 
     Yields:
         The empty folder to fill.
-
-    Raises:
-        SonoforgeError: The folder cannot be written (no permission, disk full), or is not ``new``.
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)

@@ -79,9 +79,6 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, wh
         needed: Headings that it must have, in lower case; it may have others.
         remedy: The end of an error's message.
         whole: Whether every row must have a cell for each heading; else missing cells are empty.
-
-    Raises:
-        SonoforgeError: It cannot be read, is not a table, lacks a heading, or a row has too many or too few cells.
     """
     text = _text(path, remedy)
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)
@@ -192,11 +189,7 @@ def number(cell: str) -> float:
 
 
 def column_file(folder: Path, name: str) -> Path | None:
-    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format.
-
-    Raises:
-        SonoforgeError: Two files' names differ only in case.
-    """
+    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format."""
     files = sorted(file for file in folder.iterdir() if file.name.lower().startswith(f"{name}."))
     found = [file for file in files if file.name.lower() == f"{name}.csv"]
     if len(found) > 1:

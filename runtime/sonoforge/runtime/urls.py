@@ -24,9 +24,6 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
     """Return the file system of a URL, such as ``s3://bucket/folder``, and the path in it.
 
     ``what`` names the source of the URL in messages, such as ``--out``.
-
-    Raises:
-        SonoforgeError: The URL holds a password or is of an unknown kind, or a package is not installed.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:

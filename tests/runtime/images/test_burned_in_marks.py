@@ -11,10 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import planted_marks as plant
 from places import SHARED
-from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.images.burned_in_marks import _sharp_steps as sharp_steps
+from sonoforge.runtime.images.burned_in_marks import find_coloured_ink, find_marks
 from sonoforge.runtime.images.calipers import find_crosses
-from sonoforge.runtime.images.coloured_ink import find_coloured_ink
-from sonoforge.runtime.images.lettering import sharp_steps
 from sonoforge.runtime.images.scan_checks import meets_in_a_seam
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause

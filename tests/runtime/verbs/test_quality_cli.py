@@ -25,11 +25,6 @@ from sonoforge.runtime.images import quality_metrics as image_quality
 NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
 def write_scans(folder: Path, seeds: range, blur: float = 0) -> Path:
     folder.mkdir(parents=True)
     for seed in seeds:
@@ -210,30 +205,6 @@ def test_distances_are_those_of_the_embedding_and_carry_their_protocol(
     assert against == quality(bundle, given, "--against", real)[1]["against"]  # to the last bit
 
 
-def test_a_folder_is_at_no_distance_from_itself_and_its_blurred_copies_are(
-    bundle: Path, real: Path, tmp_path: Path
-) -> None:
-    blurred = write_scans(tmp_path / "blurred", range(100, 140), blur=8)
-    same, far = (quality(bundle, folder, "--against", real)[1]["against"]["distances"] for folder in (real, blurred))
-    assert same["frechet"]["value"] == pytest.approx(0, abs=1e-6)
-    assert same["sliced_wasserstein"]["value"] == 0
-    assert same["kid"]["value"] <= 0  # unbiased for sets that share no image: these share all
-    assert (same["precision"]["value"], same["recall"]["value"]) == (1, 1)
-    for name in ("frechet", "sliced_wasserstein"):
-        assert same[name]["ratio"] <= 1 < far[name]["ratio"], name
-        assert far[name]["value"] > same[name]["value"]
-
-
-def test_other_scans_of_the_same_kind_cannot_be_told_from_the_reference(
-    bundle: Path, real: Path, tmp_path: Path
-) -> None:
-    given = write_scans(tmp_path / "given", range(40))
-    distances = quality(bundle, given, "--against", real)[1]["against"]["distances"]
-    assert all(distances[name]["ratio"] is None or distances[name]["ratio"] <= 1.1 for name in NAMES)
-    assert abs(distances["kid"]["value"]) < 3 * distances["kid"]["standard_error"]
-    assert distances["kid"]["floor_low"] < 0 < distances["kid"]["floor_high"]
-
-
 @pytest.mark.parametrize(
     ("count", "without_value", "without_floor"),
     [(2, {"kid", "precision", "recall"}, set(NAMES)), (3, {"precision", "recall"}, set(NAMES)),
@@ -275,27 +246,3 @@ def test_a_bad_reference_file_is_named_and_counted(bundle: Path, real: Path, tmp
     assert (answer["against"]["files"], answer["against"]["ok"]) == (9, 8)
     assert [result["error"]["code"] for result in answer["against"]["failed"]] == ["not_an_image"]
     assert text.count("error (") == 1
-
-
-def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
-    for name in ("given", "reference"):
-        write_scans(tmp_path / name / "deeper", range(4))
-    code, answer, _ = quality(bundle, tmp_path / "given", "--against", tmp_path / "reference", "--recursive")
-    assert (code, answer["summary"]["ok"], answer["against"]["ok"]) == (0, 4, 4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
-        (["--bundle", "absent"], "absent: no such bundle"),
-        (["--set", "model.threads=0"], "--set model.threads: found 0, expected at least 1"),
-        (["--agains", "x"], "did you mean --against?"),
-    ],
-)
-def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str) -> None:
-    done = sonoforge("quality", real, *arguments)
-    assert done.code == 2
-    assert done.out == ""
-    assert len(done.err.splitlines()) == 1
-    assert message in done.err

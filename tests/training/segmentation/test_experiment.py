@@ -11,8 +11,7 @@ import pytest
 from disc_volumes import SIDE, write_volumes
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.segmentation.experiment import FoldTask, training_images
-from sonoforge.training.segmentation.labelled_set import open_labelled_set, plan_folds
+from sonoforge.training.segmentation.experiment import FoldTask, open_labelled_set, plan_folds, training_images
 from sonoforge.training.segmentation.options import Experiment
 
 

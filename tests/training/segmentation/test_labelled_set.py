@@ -16,7 +16,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import read_plan, save_plan
 from sonoforge.training.data.splits import check_sealed
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
+from sonoforge.training.segmentation.experiment import LabelledSet, open_labelled_set, plan_folds
 
 
 @pytest.fixture(scope="module")

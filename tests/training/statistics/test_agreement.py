@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from sonoforge.training.statistics.agreement import agreement, cohen_kappa, fleiss_kappa
+from sonoforge.training.statistics.classification import agreement, cohen_kappa, fleiss_kappa
 
 # Ten subjects, fourteen readers, five categories: counts of a textbook example whose kappa is 0.210.
 COUNTS = [

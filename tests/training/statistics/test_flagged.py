@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sonoforge.training.statistics.flagged import (
+from sonoforge.training.statistics.calibration import (
     TARGETS,
     area_under_risk,
     beyond,

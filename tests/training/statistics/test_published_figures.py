@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
+from gan_trainings import options_of
 from papers import printed
 from places import CHECKOUT
 from sonoforge.training.data.folder_layout import BUSI_CLASSES
-from sonoforge.training.gan.networks import Samples, generator_options, outline_networks
+from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
@@ -157,7 +158,7 @@ def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str)
     recipe, _, preset = name.partition(":")
     composed = compose(GanSettings(recipe=recipe, preset=preset, class_name="one"))
     assert composed.image_size == int(said["side"])
-    options = generator_options(composed, Samples(composed.image_size, 1, 2, 0), 4)
+    options = options_of(composed, composed.image_size, 1, 2)
     count = sum(weights.numel() for weights in outline_networks(composed, options)[0].parameters()) / 1e6
     # 30 million are StyleGAN2's at this size; StyleGAN's generator has 26.2 million (Karras et al. 2019, section 2).
     assert count == pytest.approx({"StyleGAN": 26.2, "BigGAN": float(said["million parameters"])}[network], abs=0.5)

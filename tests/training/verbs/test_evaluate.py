@@ -21,7 +21,7 @@ import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
 from program import refused, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
-from sonoforge.training.evaluation import pictures
+from sonoforge.training.evaluation import image_set as pictures
 from sonoforge.training.phantom.dataset import write_phantom_set
 from sonoforge.training.reports.evaluation import PICTURES
 

@@ -19,12 +19,12 @@ from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.linear_probe import score_held_out
 from sonoforge.training.evaluation.measure import embed_both
-from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan.image_sets import is_run, read_image_sets
 from sonoforge.training.reader_study.answers import CONFIDENCES, Answer, Reader
 from sonoforge.training.reader_study.scores import ReaderResult, score_reader
 from sonoforge.training.reader_study.sheet import Key, Pair, commitment, encode, make_sheet
+from sonoforge.training.run_options import EvaluationInput
 
 LEARNT = 500  # images of each kind at most
 _DARKEST = 1e-3  # power, in squared grey levels, below which a ring counts as empty: flat images have no finite level

@@ -69,7 +69,7 @@ STYLE_SIDE, STYLE_STEPS, STYLE_BATCH = 128, 500, 8
 OUTLINE_SIDE = 64
 MAPS = ("benign", "malignant", "window")
 """What a pixel of the generator's label maps may be of: a lesion of either kind, or tissue in a window."""
-LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "kept-maps": "training", "width": 12}
+LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "width": 12}
 SPADE: dict[str, object] = {"recipe": "spade", "preset": "small-data", "width": 16, "batch": 16}
 
 

@@ -162,7 +162,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
-    keeps_maps = structures_drawn_into(generator) > 0 and about.composition["kept_maps"] == "training"
+    keeps_maps = structures_drawn_into(generator) > 0
     names = ["sonoforge", about.recipe, data, about.class_name]
     return {
         "name": "-".join(name.lower().replace(" ", "-") for name in names if name),

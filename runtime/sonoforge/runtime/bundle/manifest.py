@@ -80,11 +80,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
-        """Check the values of a document that has exactly this task's keys.
-
-        Raises:
-            ManifestError: One line: which key, what is wrong.
-        """
+        """Check the values of a document that has exactly this task's keys."""
         raise NotImplementedError
 
     @property

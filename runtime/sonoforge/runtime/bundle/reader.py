@@ -177,11 +177,7 @@ def manifest_kind(task: str) -> type[Manifest]:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read and check the content of a ``manifest.json``.
-
-    Raises:
-        SonoforgeError: One line: which key, what is wrong.
-    """
+    """Read and check the content of a ``manifest.json``."""
     raw = load_json(data)
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1

@@ -173,10 +173,6 @@ class AnswerFile:
             form: How an answer is written.
             origin: What answers.
             resume: Continue an existing file.
-
-        Raises:
-            SonoforgeError: The file cannot be written; another process writes it; it exists and ``resume`` is False; or
-                it was made with another model, other settings or other columns.
         """
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
@@ -255,11 +251,7 @@ class AnswerFile:
         return self._form.name(file) in self.answered
 
     def add(self, entry: Entry) -> None:
-        """Append one answer, handed to the operating system at once.
-
-        Raises:
-            SonoforgeError: It cannot be written, such as on a full disk.
-        """
+        """Append one answer, handed to the operating system at once."""
         line = self._form.line(entry, identity(entry["file"], self._origin)).encode(errors="surrogateescape")
         try:
             self._stream.write(line)

@@ -53,9 +53,6 @@ class Inbox:
             folder: The folder.
             room: Largest number of bytes of unanswered objects.
             keep: Whether answered objects are kept.
-
-        Raises:
-            SonoforgeError: It cannot be written.
         """
         self.received, self.answers, self.outgoing = folder / "received", folder / "answers", folder / "outgoing"
         self._folder, self._scans, self._room, self._keep = folder, folder / "scans", room, keep
@@ -66,11 +63,7 @@ class Inbox:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from answering here while inside.
-
-        Raises:
-            SonoforgeError: Another process answers here.
-        """
+        """Keep other processes from answering here while inside."""
         with leftovers.alone_in(self._folder) as alone:
             if not alone:
                 raise SonoforgeError(f"{self._folder}: another process answers here; stop it, or choose another folder")
@@ -111,9 +104,6 @@ class Inbox:
         """Write the answer for an object, take it out of ``received/``, and return its UIDs.
 
         If a report on it could not be written it stays, to be answered again at the next start; then return None.
-
-        Raises:
-            SonoforgeError: The answer cannot be written; the object stays.
         """
         path = Path(entry["file"])
         try:

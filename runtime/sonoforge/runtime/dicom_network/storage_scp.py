@@ -23,8 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.incoming import Budget, Remarks
-from sonoforge.runtime.dicom_network.peers import Caller
+from sonoforge.runtime.dicom_network.incoming import Budget, Caller, Remarks
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class
@@ -212,11 +211,7 @@ class _Provider:
 
 @contextlib.contextmanager
 def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, remarks: Remarks) -> Iterator[int]:
-    """Receive objects into an inbox while inside; yield the port.
-
-    Raises:
-        SonoforgeError: The port is in use, or the address is not this machine's.
-    """
+    """Receive objects into an inbox while inside; yield the port."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what callers send
     entity = AE(reception.title)
     entity.require_called_aet = True

@@ -48,11 +48,7 @@ def is_dicomweb(url: str) -> bool:
 
 
 def find_instances(url: str) -> list[Instance]:
-    """List the objects of a study, a series, or the studies that a search finds.
-
-    Raises:
-        SonoforgeError: The archive cannot be reached, finds none, or its answer is not valid.
-    """
+    """List the objects of a study, a series, or the studies that a search finds."""
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise SonoforgeError(f"{parts.scheme}://...: the URL holds credentials; put them into ~/.netrc")
@@ -79,11 +75,7 @@ def find_instances(url: str) -> list[Instance]:
 
 
 def fetch_instance(instance: Instance, folder: Path, most: int) -> int:
-    """Copy one object into ``STUDY/INSTANCE.dcm`` of a folder, unless it is there, and return the bytes copied.
-
-    Raises:
-        SonoforgeError: It cannot be fetched, is larger than ``most`` bytes, or is another object.
-    """
+    """Copy one object into ``STUDY/INSTANCE.dcm`` of a folder, unless it is there, and return the bytes copied."""
     for each in (instance.study, instance.uid):
         if not is_uid(each):
             raise SonoforgeError(f"{instance.url}: a UID is not made of digits and full stops")

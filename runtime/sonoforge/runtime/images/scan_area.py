@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from sonoforge.runtime.images.lettering import number_parts
+from sonoforge.runtime.images.burned_in_marks import number_parts
 
 # The longest side that is analysed; larger pictures are first averaged by a whole factor, which bounds the time.
 _LONGEST = 1024

@@ -158,9 +158,6 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
         right, bottom] or None, "regions", "spacing_mm": [vertical, horizontal] or None, "spacing_from",
         "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions count from the region's corner.
-
-    Raises:
-        ImageError: The file cannot be used.
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
         try:

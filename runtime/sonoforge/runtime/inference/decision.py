@@ -90,11 +90,7 @@ class AtClinic(NamedTuple):
 
 
 def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifest) -> Clinic:
-    """Read the options ``--prevalence`` and ``--sensitivity``; see `AtClinic`.
-
-    Raises:
-        SonoforgeError: The shares do not fit the bundle's classes, or it has no such operating point.
-    """
+    """Read the options ``--prevalence`` and ``--sensitivity``; see `AtClinic`."""
     aims = [point.aim for question in manifest.questions[:1] for point in question.points]
     if aims and sensitivity not in aims:
         known = ", ".join(f"{aim:g}" for aim in aims)

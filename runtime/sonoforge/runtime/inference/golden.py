@@ -54,11 +54,7 @@ class Checked(TypedDict, total=False):
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
-    """Compare the answers of each of a bundle's model files to its golden inputs; programs only with ``trust``.
-
-    Raises:
-        SonoforgeError: The ONNX file or the golden arrays cannot be used.
-    """
+    """Compare the answers of each of a bundle's model files to its golden inputs; programs only with ``trust``."""
     manifest = bundle.manifest
     if isinstance(manifest, GeneratorManifest):
         return _check_generator(Bundle(bundle.path, manifest), trust)

@@ -43,10 +43,6 @@ def draw_latent(
         size: Length Z of the latent.
         distribution: ``normal``: standard; ``uniform``: in [-1, 1].
         limit: Largest absolute value of normal numbers; None for no limit.
-
-    Raises:
-        SonoforgeError: The seed or index is negative, the distribution is unknown, or the limit is too small or does
-            not apply to the distribution.
     """
     if seed < 0 or index < 0:
         raise SonoforgeError(f"seed, index: {seed} and {index} must not be negative")
@@ -72,15 +68,6 @@ def check_limit(distribution: str, *, styled: bool) -> None:
         raise SonoforgeError("truncation: this generator has styles; use psi instead")
     if distribution != "normal":
         raise SonoforgeError("truncation: this generator has uniform latents, which cannot be truncated")
-
-
-def interpolate(
-    first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str
-) -> NDArray[np.float32]:
-    """Return latents (steps, Z) from one (Z,) to another, both ends included; see `between`."""
-    if steps < 2:
-        raise SonoforgeError(f"steps: {steps} is too few; both ends make 2")
-    return between(first, last, np.linspace(0, 1, steps), distribution).astype(np.float32)
 
 
 def between(

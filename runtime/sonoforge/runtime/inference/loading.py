@@ -35,12 +35,7 @@ class LoadingModel:
     def __init__(
         self, bundle: Bundle[ClassifierManifest] | Path | str | None, file: str, threads: int, provider: str
     ) -> None:
-        """Open the bundle and begin to load its model; see `Classifier` for the arguments.
-
-        Raises:
-            SonoforgeError: The bundle is missing, damaged or unknown to this version; has no such file; or did not come
-                with sonoforge, and its model cannot be run.
-        """
+        """Open the bundle and begin to load its model; see `Classifier` for the arguments."""
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.file = file
         entries = self.bundle.manifest.files
@@ -67,11 +62,7 @@ class LoadingModel:
             self._error = error
 
     def session(self) -> onnxruntime.InferenceSession:
-        """Wait for the model, check its interface against the manifest, and return it.
-
-        Raises:
-            SonoforgeError: It is damaged, or cannot be loaded or run; or the provider is missing here.
-        """
+        """Wait for the model, check its interface against the manifest, and return it."""
         self._thread.join()
         if self._session is None:
             raise self._error or SonoforgeError(f"{self.bundle.path}: {self.file}: it was not loaded; try again")

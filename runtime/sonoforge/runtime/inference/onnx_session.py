@@ -49,10 +49,6 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
 
     The provider must run the whole file; nothing falls back to the CPU silently.  OpenVINO's can name a device, as in
     ``OpenVINOExecutionProvider:GPU``; without one it runs on the CPU.
-
-    Raises:
-        BundleError: onnxruntime cannot load the file; the message begins with ``where``.
-        SonoforgeError: onnxruntime does not have the provider here.
     """
     import onnxruntime  # noqa: PLC0415 - not for --help
 
@@ -94,11 +90,7 @@ def run_session(
     where: str,
     names: list[str] | None = None,
 ) -> list[NDArray[Any]]:
-    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own.
-
-    Raises:
-        BundleError: onnxruntime cannot run it; the message begins with ``where``.
-    """
+    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own."""
     try:
         return list(session.run(names, dict(inputs)))
     except Exception as error:  # onnxruntime's errors have no common base
@@ -106,11 +98,7 @@ def run_session(
 
 
 def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
-    """Load a file; see `load_session`.
-
-    Raises:
-        SonoforgeError: The file cannot be read or loaded, or `check_graph` refuses it.
-    """
+    """Load a file; see `load_session`."""
     try:
         content = path.read_bytes()
     except OSError as error:

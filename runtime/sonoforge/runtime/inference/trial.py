@@ -59,10 +59,6 @@ def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory
         where: Its path, for messages.
         inputs: Inputs to try it on, by name.
         memory: Limit in bytes; 0 for the limit of a classifier of this size.
-
-    Raises:
-        BundleError: `check_graph` refuses it; its process crashed, failed, or took too much time or memory; or no
-            process could be started.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:

@@ -70,9 +70,6 @@ class AnswerPage:
             path: The page.
             classifier: The classifier in use.
             anonymous: Whether files are named by their contents and no pixel of a scan is shown.
-
-        Raises:
-            SonoforgeError: It cannot be written.
         """
         self.path = Path(path)
         manifest = classifier.bundle.manifest

@@ -26,7 +26,7 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
-from sonoforge.training.statistics.results import ComparisonResults
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.tracking import Tracker, send_history
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train_run(
     name: str,
     seconds: dict[str, float],
     tracker: Tracker,
-) -> tuple[Audit, ComparisonResults]:
+) -> tuple[Audit, Record]:
     """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
 
     What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which

@@ -55,8 +55,6 @@ def _follow_equilibrium(real: Tensor, fake: Tensor, state: State) -> dict[str, T
 LOSSES: dict[str, Loss] = {
     # Maximise log D(G(z)) (Goodfellow 2014, section 3): strong gradients while the discriminator wins.
     "bce": Loss(_cross_entropy, lambda fake, _: softplus(-fake).mean()),
-    # Minimise log(1 - D(G(z))) (there, equation 1): the game as posed; saturates while the discriminator wins.
-    "bce-minimax": Loss(_cross_entropy, lambda fake, _: -softplus(fake).mean()),
     # Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9: target c = 1 for generated.
     # Its discriminator's targets are b = 1 for real and a = 0 for generated: the 0-1 coding of section 3.2.3.
     "least-squares": Loss(

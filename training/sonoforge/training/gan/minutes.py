@@ -23,11 +23,10 @@ import torch
 from sonoforge.models import IMAGE_SIZES
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.devices import deterministic_kernels, open_fabric
-from sonoforge.training.gan.distributed import any_process
+from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.engine import prepare_data, train_gan, train_step
 from sonoforge.training.gan.networks import Seen, outline_networks
-from sonoforge.training.gan.options import PRECISIONS, PUBLISHED, GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, make_plan
@@ -137,13 +136,12 @@ def _batches(settings: GanSettings, images: int) -> list[int]:
     """Return the recipe's batch, but at most half of the images, and a small one."""
     published = compose(settings).budget_for(settings.class_name).batch
     most = min(published, 2 ** int(math.log2(max(2, images / 2))))
-    parts = settings.accumulate
-    return sorted({max(2 * parts, batch - batch % parts) for batch in (min(most, _SMALL_BATCH), most)})
+    return sorted({min(most, _SMALL_BATCH), most})
 
 
 def _offer(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> Offer:
     recipe, plan = compose(settings), make_plan(settings, len(images) * settings.expand)
-    options = options_of_generator(images, recipe, plan, settings.accumulate)
+    options = options_of_generator(images, recipe, plan)
     seen = None if pretrained.features is None else Seen(pretrained.features, images.image_channels)
     networks = outline_networks(recipe, options, seen)
     weights = sum(weight.numel() for network in networks for weight in network.parameters())
@@ -205,22 +203,19 @@ def seconds_a_step(training: Training, limit: float) -> float:
         limit: Seconds after which no further step is begun.
     """
     training = training.of_length(_LAST_STEP)
-    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
-    fabric.launch()
-    state = build_state(fabric, training, None)
+    state = build_state(training)
     real, sampling = prepare_data(state, training)
     times: list[float] = []
-    with deterministic_kernels(fabric.device):
+    with deterministic_kernels(state.device):
         for step in range(_LAST_STEP - PROBE_STEPS, _LAST_STEP):
             began = time.monotonic()
             train_step(state, training, real, sampling, step)
-            if fabric.device.type == "cuda":
-                torch.cuda.synchronize(fabric.device)
+            if state.device.type == "cuda":
+                torch.cuda.synchronize(state.device)
             times.append(time.monotonic() - began)
-            if any_process(fabric, sum(times) > limit):
+            if sum(times) > limit:
                 break
-    # The first process's answer, so that all agree.
-    return float(fabric.broadcast(min(times[1:] or times)))
+    return min(times[1:] or times)
 
 
 LENGTH = ("minutes",)  # the setting that tells apart runs of so many minutes, see `run_folder.open_run`
@@ -270,14 +265,11 @@ def measure_pace(minutes: float, training: Training, folder: Path, stop: Callabl
     """
     log.info("measuring the pace of %s", training.settings.recipe)
     training = dataclasses.replace(training, milestones=())
-    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
-    fabric.launch()
     step = tick = 0.0
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
         with quietly(__package__):
             train_gan(training.of_length(count), own, resume=True, show_progress=True, stop=stop)
-        fabric.barrier()  # the first process writes what all of them read now
         if not run_folder.is_finished(own):
             return None
         hours = training_cost(own, count)["hours"]

@@ -24,9 +24,6 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 # smoothing of WGAN's authors' code.
 OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
 
-# Label maps kept by a generator that draws into them: of its training images, or of a shape model of these.
-KEPT_MAPS = ("training", "shapes")
-
 
 class OptimiserSettings(NamedTuple):
     """A recipe's optimiser of one network."""
@@ -89,7 +86,6 @@ class Recipe:
     conditioning: str = "none"  # name in `losses.CONDITIONINGS`
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
-    kept_maps: str = "training"  # of `KEPT_MAPS`: what such a generator keeps, to draw into where it is given none
     growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
     ema_half_life: float = 10_000  # images after which a weight's share in the averaged generator has halved
     # Options of the generator beyond the defaults of its class.

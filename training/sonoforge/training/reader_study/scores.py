@@ -14,8 +14,7 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.evaluation.linear_probe import auc_interval
 from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
-from sonoforge.training.statistics.agreement import agreement
-from sonoforge.training.statistics.classification import weighted_auc
+from sonoforge.training.statistics.classification import agreement, weighted_auc
 from sonoforge.training.statistics.intervals import (
     LEVEL,
     Floats,

@@ -16,13 +16,13 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.copies.planting import PlantedRow
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.evaluation.verdict import warnings
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import png_bytes, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.words import Words, glossary, read_yaml
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
@@ -34,22 +34,13 @@ _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _NAMES = 40  # flagged files listed; the rest is counted
-_MAPS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-_OF_HULLS = {
-    "explained": "variance explained by each axis",
-    "real_area": "area of the real hull",
-    "fake_area": "area of the generated hull",
-    "intersection_area": "area of the intersection",
-    "iou": "hulls: intersection over union",
-    "fakes_inside": "generated inside the real hull",
-    "real_inside": "real inside the generated hull",
-}
+_MAPS = {"pca": "PCA", "umap": "UMAP"}
 _COLOURS = {"outside": "bad", "within": "ok"}
 
 Pictures = Mapping[str, Markup]
 
 
-def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
+def write_evaluation(folder: Path, results: Record, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
     """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
 
     Raises:
@@ -69,7 +60,7 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
     return _page(results, pictures).write(folder / REPORT)
 
 
-def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
+def _page(results: Record, pictures: Pictures) -> blocks.Page:
     fake = results["fake"]
     of_class = f" of class {fake['class']}" if fake["class"] else ""
     sections = [
@@ -100,7 +91,7 @@ def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
         yield blocks.Figure("", PICTURES[name]["caption"], pictures[name], "plot")
 
 
-def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
+def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     n = results["n"]
     yield WORDS.text("summary", real=results["real"], fake=results["fake"], n=n)
     warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
@@ -124,10 +115,10 @@ def _level(question: str, answer: str) -> str:
     return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
 
 
-def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
+def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     yield WORDS.text("floor")
     yield from _picture("ratios", pictures)
-    rows: list[MetricRow | blocks.Row] = []
+    rows: list[Record | blocks.Row] = []
     for name, title in verdict.QUESTIONS.items():
         own = [row for row in results["metrics"] if row["question"] == name]
         rows += [blocks.Row("group", (title,)), *own] if own else []
@@ -140,7 +131,7 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.
         yield blocks.Bullets([blocks.bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
 
 
-def _meaning(row: MetricRow) -> Markup:
+def _meaning(row: Record) -> Markup:
     coloured = Markup('<span class="{}">{}</span>')
     return _with_note(coloured.format(_COLOURS.get(verdict.stands(row), ""), verdict.meaning(row)), row["note"])
 
@@ -153,7 +144,7 @@ def _with_ends(value: float | None, low: float | None, high: float | None) -> ob
     return figure(value) if low is None else blocks.soft(figure(value), bracket(figure(low), figure(high)))
 
 
-def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Block]:
+def _copies(copies: Record | None, pictures: Pictures) -> Iterator[blocks.Block]:
     if copies is None:
         yield WORDS.text("not_tested")
         return
@@ -179,7 +170,7 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Bl
         yield blocks.Text(Markup(", ").join(map(blocks.code, flagged[:_NAMES])) + more, "meta")
 
 
-def _interval(row: CopyResult | PlantedRow) -> str:
+def _interval(row: Record | PlantedRow) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 
@@ -189,18 +180,15 @@ def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> I
     for method, found in projections.items():
         if found.get("protocol"):
             yield blocks.Text(f"{found['protocol']}.", "note-text")
-        rows = [(title, _of_hull(name, found[name])) for name, title in _OF_HULLS.items() if name in found]
-        if rows:
-            yield WORDS.table("hulls", rows, title=_MAPS.get(method, method))
+        if "explained" in found:
+            rows = [
+                ("variance explained by each axis", ", ".join(map(share, found["explained"])) or "n/a"),
+                ("generated inside the real hull", share(found["fakes_inside"])),
+            ]
+            yield WORDS.table("hulls", rows, title=_MAPS[method])
 
 
-def _of_hull(name: str, value: Any) -> str:
-    if name == "explained":
-        return ", ".join(map(share, value)) if value else "n/a"
-    return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
-
-
-def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
+def _protocol(results: Record) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
     yield WORDS.text("protocol", protocol=results["protocol_id"])
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
@@ -218,7 +206,7 @@ def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
 _SIDES = 3  # evaluations side by side
 
 
-def log_evaluation(results: EvaluationResults) -> None:
+def log_evaluation(results: Record) -> None:
     """Print the figures as a table, and the answers."""
     for space, rows in itertools.groupby(results["metrics"], key=lambda row: row["space"]):
         cells = []

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
-from sonoforge.training.architecture_search.results import COSTS, Searched, pareto_front
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
-from sonoforge.training.architecture_search.trial import METRICS, trial_folder
+from sonoforge.training.architecture_search.trial import METRICS, Searched, trial_folder
 from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
@@ -30,9 +29,6 @@ REFRESH = 20  # seconds after which a browser loads the page of a search that is
 _SIDE = 640  # pixels of a grid of samples, at most
 _PARENTS = ("parent", "heir_of")
 _STYLE = ".sheet img { width: 100%; image-rendering: pixelated; }"
-LABELS = {"parameters": "million parameters", "latency_ms": "milliseconds an image"}
-"""Of the axes of costs."""
-UNITS = {"parameters": 1e-6, "latency_ms": 1.0}
 _BOX, _SCATTER = 7.0, 5.0  # points, up and down from a row's middle: half a box, and how far marks are moved apart
 _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond would squeeze all others together
 
@@ -121,8 +117,6 @@ def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) ->
         yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
     yield blocks.Grid(list(_charts(own, pictures)))
-    if own.no_importances:
-        yield blocks.Text(f"Which parameters mattered is not shown: {own.no_importances}.")
     order = ranked(own.trials)
     yield blocks.Grid(list(_samples(folder, own, order)))
     yield _table(own, order)
@@ -135,20 +129,9 @@ def described(own: Searched, trial: Trial) -> str:
 
 
 def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
-    metric = own.metric.upper()
     drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
     parents = any(trial.values.get("parent") is not None for trial in own.ended)
     yield WORDS.figure("history", drawing, parents=parents)
-    if own.importances:
-        label = f"Importances of the parameters of {own.name}"
-        drawing = _drawn(pictures, f"importances-{own.name}", draw_importances(own.importances, own.metric), label)
-        yield WORDS.figure("importances", drawing, metric=metric)
-    for cost in COSTS:
-        if pareto_front(own.trials, own.metric, cost):
-            drawing = _drawn(
-                pictures, f"{cost}-{own.name}", draw_front(own, cost), f"{metric} of {own.name} against {cost}"
-            )
-            yield WORDS.figure("cost", drawing, metric=metric, what=LABELS[cost], timed=cost != "parameters")
 
 
 def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
@@ -168,13 +151,7 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
 
 def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     """Show all trials that have ended, the best first."""
-    costs = [cost for cost in COSTS if any(trial.details.get(cost) is not None for trial in order)]
-    facts = {"costs": costs, "labels": LABELS, "format_value": format_value}
-    return WORDS.table("trials", order, own=own, scaled=_scaled, **facts)
-
-
-def _scaled(value: float | None, cost: str) -> str:
-    return "-" if value is None else figure(value * UNITS[cost])
+    return WORDS.table("trials", order, own=own, format_value=format_value)
 
 
 @charts.styled
@@ -248,37 +225,6 @@ def _line_of_the_best(own: Searched) -> list[int]:
     return line[::-1]
 
 
-@charts.styled
-def draw_importances(importances: Mapping[str, float], metric: str) -> matplotlib.figure.Figure:
-    """Draw the share of each parameter in the variance of the metric."""
-    chart, axes, heights = charts.new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
-    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=charts.SERIES[0])
-    axes.set_xlim(0, max([*importances.values(), 0.01]) * 1.05)
-    return chart
-
-
-@charts.styled
-def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
-    """Draw the metric of complete trials against one of `COSTS`, and the trials that none beats in both."""
-    chart, axes = charts.new_chart(290)
-    front = pareto_front(own.trials, own.metric, cost)
-    compared = [trial for trial in own.trials if trial.complete and trial.details.get(cost) is not None]
-    top, _ = _top([trial.details[own.metric] for trial in compared])
-
-    def place(trial: Trial) -> tuple[float, float]:
-        return trial.details[cost] * UNITS[cost], min(trial.details[own.metric], top)
-
-    others = [place(trial) for trial in compared if trial not in front]
-    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=charts.SOFT, alpha=0.6, label="another is as good and cheaper")
-    best = np.reshape([place(trial) for trial in front], (-1, 2)).T
-    axes.plot(*best, "o-", color=charts.SERIES[0], drawstyle="steps-post", label="Pareto front")
-    for trial in front:
-        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=charts.SOFT)
-    axes.set(xlabel=LABELS[cost], ylabel=own.metric.upper())
-    chart.legend(loc="outside lower left", ncols=2)
-    return chart
-
-
 def _top(values: Sequence[float]) -> tuple[float, int]:
     """Return where single values that are far above all others are cut off, and how many these are."""
     if len(values) < 4:
@@ -291,7 +237,7 @@ def _top(values: Sequence[float]) -> tuple[float, int]:
 def log_search(searched: Sequence[Searched]) -> None:
     """Print the best of each study as a table, then what it tried."""
     metric = searched[0].metric.upper()
-    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms")
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images")
     say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
     for own in searched:
         tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
@@ -300,10 +246,9 @@ def log_search(searched: Sequence[Searched]) -> None:
 def _row(own: Searched) -> list[str]:
     states = ", ".join(f"{count} {name}" for name, count in own.states.items())
     if own.best is None:
-        return [own.name, states, "-", "-", "-", "-"]
+        return [own.name, states, "-", "-"]
     apart = figure(own.apart[own.metric]) if own.apart else "-"
-    costs = [figure(own.best.details.get(cost)) for cost in COSTS]
-    return [own.name, states, figure(own.best.metric), apart, *costs]
+    return [own.name, states, figure(own.best.metric), apart]
 
 
 def trial_line(own: Searched, trial: Trial) -> str:

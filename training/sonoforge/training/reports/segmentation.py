@@ -7,16 +7,16 @@ from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
-from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
 from sonoforge.training.reports.words import Words
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
+from sonoforge.training.segmentation.figures import CLAIM, GENERATED_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
-from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM, ArmResult, SetResults
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import figure, number, share, times
 
 REPORT = "report.html"
@@ -32,7 +32,7 @@ _DRAWN_INTO = {REAL: WORDS("real_maps"), PERTURBED: WORDS("perturbed_maps")}
 
 
 def write_report(
-    folder: Path, results: Sequence[SetResults], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[SetResults]]
+    folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[Record]]
 ) -> Path:
     """Write ``FOLDER/report.html``, with the figures of each set's U-Nets ``elsewhere``, and return its path."""
     verdicts = [
@@ -54,7 +54,7 @@ def write_report(
     return page.write(folder / REPORT)
 
 
-def _blocks(folder: Path, own: SetResults, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
+def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
     plan, experiment = facts.tasks[0].plan, facts.tasks[0].experiment
     yield WORDS.text(
         "images",
@@ -84,7 +84,7 @@ def _blocks(folder: Path, own: SetResults, facts: PlannedSet) -> Iterator[blocks
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
 
 
-def arm_table(own: SetResults) -> blocks.Table:
+def arm_table(own: Record) -> blocks.Table:
     """Show the Dice of each arm with each generator, the paper's rows below."""
     claimed = [
         blocks.Row("", (arm, f"{name or 'none'}, claimed *", number(claim["dice"], 2), NOTHING, NOTHING))
@@ -94,13 +94,13 @@ def arm_table(own: SetResults) -> blocks.Table:
     return WORDS.table("arms", [*own["rows"], *claimed], own=own)
 
 
-def structure_table(own: SetResults) -> blocks.Table:
+def structure_table(own: Record) -> blocks.Table:
     """Show how well each structure is found."""
     rows = [(row, name, part) for row in own["rows"] for name, part in row["structures"].items()]
     return WORDS.table("structures", rows, name=own["name"])
 
 
-def generator_table(own: SetResults) -> blocks.Table:
+def generator_table(own: Record) -> blocks.Table:
     """Show what each generator took, and how like real images its own are."""
     first = own["generators"][0]
     structures = list(first["structures"])
@@ -115,18 +115,18 @@ def generator_table(own: SetResults) -> blocks.Table:
     return WORDS.table("generator_table", rows, measured=_measured, structures=structures, **facts)
 
 
-def _measured(found: MetricRow | None) -> str:
+def _measured(found: Record | None) -> str:
     return NOTHING if found is None else blocks.soft(figure(found["value"]), f"({times(found['ratio'])})")
 
 
-def _correlations(own: SetResults) -> list[blocks.Table]:
+def _correlations(own: Record) -> list[blocks.Table]:
     claimed = own["claimed_correlation"]
     rows = [(found["metric"].upper(), found) for found in own["correlations"]]
     rows += [("FID, of the claimed figures *", claimed)] if claimed else []
     return [WORDS.table("correlations", rows, name=own["name"])] * bool(rows)
 
 
-def _charts(own: SetResults) -> Iterator[blocks.Figure]:
+def _charts(own: Record) -> Iterator[blocks.Figure]:
     yield WORDS.figure("dice", _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
         drawn = _draw_usefulness(own, metric)
@@ -135,7 +135,7 @@ def _charts(own: SetResults) -> Iterator[blocks.Figure]:
 
 
 @styled
-def _draw_dice(rows: Sequence[ArmResult], title: str) -> Markup:
+def _draw_dice(rows: Sequence[Record], title: str) -> Markup:
     """Draw the Dice of each row with its interval, real pairs as a line."""
     names = [f"{row['arm']} {row['recipe'].partition(':')[0]}".rstrip() for row in rows]
     canvas, axes, heights = new_row_chart(names, "Dice on real test patients")
@@ -150,7 +150,7 @@ def _draw_dice(rows: Sequence[ArmResult], title: str) -> Markup:
 
 
 @styled
-def _draw_usefulness(own: SetResults, metric: str) -> Markup:
+def _draw_usefulness(own: Record, metric: str) -> Markup:
     """Draw the Dice of a U-Net trained on each generator's pairs alone against a metric of its images."""
     dice = {row["recipe"]: row["dice"] for row in own["rows"] if row["arm"] == GENERATED_ARM}
     points = [
@@ -172,7 +172,7 @@ def _draw_usefulness(own: SetResults, metric: str) -> Markup:
     return svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
 
 
-def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
+def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
     colours = [
         "#{:02x}{:02x}{:02x}".format(*STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)]) for k in range(len(structures))
     ]
@@ -201,7 +201,7 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
         yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
 
 
-def tell_sets(results: Sequence[SetResults]) -> None:
+def tell_sets(results: Sequence[Record]) -> None:
     """Print tables and verdicts."""
     for own in results:
         tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")

@@ -16,21 +16,17 @@ from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
 from sonoforge.training.reports.words import Words
-from sonoforge.training.statistics.calibration import reliability
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.calibration import ENOUGH, reliability
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.results import interval_text, share_text
+from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number
-from sonoforge.training.validation import robustness
-from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
+from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
 
-_SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
 .wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
@@ -62,7 +58,7 @@ class Answered:
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
 
 
-def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
+def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
     """Write ``FOLDER/report.html``, of collections in the order of the results, and return its path."""
     both = list(zip(results["collections"], answered, strict=True))
     facts = [fact for figures, own in both for fact in _headline(figures, own)]
@@ -80,7 +76,7 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     return page.write(folder / REPORT)
 
 
-def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
+def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing where there is one label alone."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
@@ -90,10 +86,10 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
         yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
 
 
-def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
+def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
     yield WORDS.text("images", **_said(figures), accuracy=figures["accuracy"])
     for key, why in _LEFT_OUT.items():
-        files = list(figures[key])  # type: ignore[literal-required]
+        files = list(figures[key])
         if files:
             yield WORDS.text("left_out", images=counted(len(files), "image"), why=why, files=listed(files, 4))
     yield from label_tables(figures)
@@ -103,12 +99,10 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     flags: list[blocks.Block] = [*flag_tables(figures)]
     yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
     yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
-    if figures["robustness"]:
-        yield from _disturbed(figures["name"], figures["robustness"])
     yield from _wrong_scans(own)
 
 
-def _said(figures: Collection) -> dict[str, str]:
+def _said(figures: Record) -> dict[str, str]:
     """Return how many images, of each label, and groups there are, in words."""
     return {
         "images": counted(sum(figures["images"].values()), "image"),
@@ -117,11 +111,11 @@ def _said(figures: Collection) -> dict[str, str]:
     }
 
 
-def label_tables(figures: Collection) -> list[blocks.Table]:
+def label_tables(figures: Record) -> list[blocks.Table]:
     """Show what the images of each label were called."""
     name, kinds = figures["name"], ("images", "sensitivity", "specificity", "coverage")
     rows = [
-        {"meaning": name_meaning(own, figures["labels"][own])} | {kind: figures[kind][own] for kind in kinds}  # type: ignore[literal-required]
+        {"meaning": name_meaning(own, figures["labels"][own])} | {kind: figures[kind][own] for kind in kinds}
         for own in figures["sensitivity"]
     ]
     confusion = zip(figures["images"], figures["confusion"], strict=True)
@@ -131,7 +125,7 @@ def label_tables(figures: Collection) -> list[blocks.Table]:
     ]
 
 
-def area_tables(figures: Collection) -> list[blocks.Table]:
+def area_tables(figures: Record) -> list[blocks.Table]:
     """Show how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
     fixed = [(own, point) for own, points in figures["sensitivity_at"].items() for point in points]
     found: dict[str, Sequence[object]] = {
@@ -142,13 +136,13 @@ def area_tables(figures: Collection) -> list[blocks.Table]:
     return [WORDS.table(key, rows, name=figures["name"]) for key, rows in found.items() if rows]
 
 
-def flag_tables(figures: Collection) -> list[blocks.Table]:
+def flag_tables(figures: Record) -> list[blocks.Table]:
     """Show how often the answers to images with each cause of distrust are wrong, if one was named."""
     rows = figures["flags"]
     return [WORDS.table("flags", rows, name=figures["name"], enough=ENOUGH)] if rows else []
 
 
-def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
+def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
     curves, areas = [], []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
@@ -164,35 +158,6 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
     bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
     diagram = charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}")
     yield WORDS.figure("reliability", diagram, ece=figures["ece"], brier=figures["brier"])
-
-
-def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
-    yield blocks.Heading("Disturbed scans")
-    yield WORDS.text("disturbed", found=found)
-    yield blocks.Grid([WORDS.figure("falls", _draw_robustness(found, name))])
-    yield disturbed_table(name, found)
-
-
-def disturbed_table(name: str, found: Robustness) -> blocks.Table:
-    """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
-    return WORDS.table("disturbances", found["disturbed"], name=name, kinds=robustness.DISTURBANCES)
-
-
-@charts.styled
-def _draw_robustness(found: Robustness, title: str) -> Markup:
-    """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
-    kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    titles = {kind: robustness.DISTURBANCES[kind].title for kind in kinds}
-    figure, axes, heights = charts.new_row_chart(list(titles.values()), "change of the AUC")
-    for kind, height in zip(kinds, heights, strict=True):
-        changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
-        axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
-        for change, size in zip(changes, _SIZES, strict=False):
-            axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
-    axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
-    worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
-    said = f"the largest fall is {number(worst['change']['value'])}, under {titles[worst['kind']]}"
-    return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
 
 
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
@@ -221,15 +186,15 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
-_IMAGES, _AUC = 1, 2  # columns that the report alone has
+_IMAGES = 1  # column that the report alone has
 
 
-def log_collection(figures: Collection) -> None:
-    """Print the figures of one collection, what of it was left out, and how far it falls when disturbed."""
+def log_collection(figures: Record) -> None:
+    """Print the figures of one collection and what of it was left out."""
     say("")
     tell(f"{figures['name']}: {_said(figures)['counts']}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
-        left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
+        left_out: dict[str, str] = figures[key]
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
@@ -239,12 +204,3 @@ def log_collection(figures: Collection) -> None:
     say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
     for table in (*others, *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
-    found = figures["robustness"]
-    if found:
-        clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
-        tell(
-            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
-            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
-            "AUC):"
-        )
-        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

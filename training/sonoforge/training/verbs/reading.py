@@ -20,8 +20,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.pictures import find_images
+from sonoforge.training.evaluation.image_set import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
 from sonoforge.training.gan.milestones import read_own_images
@@ -29,6 +28,7 @@ from sonoforge.training.reader_study.answers import Reader, read_readers
 from sonoforge.training.reader_study.scores import score_reading
 from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, make_sheet, read_key, sources
 from sonoforge.training.reports.reading import PAGE, log_reading, read_pictures, write_report, write_sheet
+from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 TABLE = "answers.csv"

@@ -27,7 +27,6 @@ from sonoforge.training.data.pixels import Pixels, colour_structures, encode_png
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.distributed import any_process, reduce_mean
 from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE, write_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import (
     GRID,
@@ -40,7 +39,6 @@ from sonoforge.training.gan.progress.ticks import (
     measure_metrics,
     memory_gib,
     read_stats,
-    stalled,
 )
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training import Training
@@ -63,7 +61,7 @@ class Recorder:
     Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
     ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each image
     file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, ``results.json`` and with
-    metrics ``metrics.png``.  Only the main process writes.
+    metrics ``metrics.png``.
     """
 
     def __init__(
@@ -78,7 +76,6 @@ class Recorder:
     ) -> None:
         """Read the records of an earlier run, and prepare the references of the samples."""
         self._folder, self._training, self._state, self._tracker = folder, training, state, tracker
-        self._is_main = state.fabric.is_global_zero
         self._start = 0
         if newest is not None:
             self._start = gan_checkpoint.describe(newest).step
@@ -87,29 +84,25 @@ class Recorder:
         self._checkpoint = newest or self._checkpoints
         # The rows of a shorter training had other shares.
         self._rows = [{**row, "share": self._share(row["step"])} for row in read_stats(folder, self._start)]
-        self._show_progress = show_progress and self._is_main
-        self.stalled = False  # whether KID has not fallen for `stop_after` measurements
-        if self._is_main:
-            self._remove_old()  # left by a killed run
-            (folder / run_folder.RESULTS).unlink(missing_ok=True)  # of a shorter training
-            write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
-            images = training.originals
-            spread = evenly_spaced(len(images), GRID)
-            if images.sources:
-                write_json(folder / gan_checkpoint.SOURCES, images.sources)
-            write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
-        settings = training.settings
-        compared = training.originals
+        self._show_progress = show_progress
+        gan_checkpoint.remove_old(self._checkpoints, training.milestones)  # left by a killed run
+        (folder / run_folder.RESULTS).unlink(missing_ok=True)  # of a shorter training
+        write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
+        settings, images = training.settings, training.originals
+        if images.sources:
+            write_json(folder / gan_checkpoint.SOURCES, images.sources)
+        spread = evenly_spaced(len(images), GRID)
+        write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
+        compared = images
         if not training.conditional:
             compared = dataclasses.replace(compared, labels=None)
         self._reference = make_reference(compared, state.average, settings.seed)
         self._metric_reference: MetricReference | None = None
-        if self._is_main and settings.metrics and training.pretrained.space is not None:
+        if settings.metrics and training.pretrained.space is not None:
             self._metric_reference = make_metric_reference(
                 settings.metrics, training.pretrained.space, compared, training.held_out, state.average, settings.seed
             )
             _log_metrics(self._metric_reference)
-        self._measure_steps = training.plan.tick_steps * settings.every
         self._peak = max((row["diversity"] for row in self._rows), default=0.0)
         self._collapsed = bool(self._rows) and bool(self._rows[-1]["collapsed"])
         self._totals: dict[str, Tensor] = {}
@@ -124,11 +117,9 @@ class Recorder:
         settings, steps = self._training.settings, self._training.plan.steps
         title = f"{settings.recipe} {settings.class_name}"
         self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
-        self._events = None
-        if self._is_main:
-            # Later events of a killed run are hidden.
-            events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start)
-            self._events = self._exit.enter_context(contextlib.closing(events))
+        # Later events of a killed run are hidden.
+        events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start)
+        self._events = self._exit.enter_context(contextlib.closing(events))
         return self
 
     def __exit__(
@@ -148,7 +139,7 @@ class Recorder:
         self._advance(done, None)
         if done % self._training.plan.tick_steps == 0 or done == self._training.plan.steps or interrupted:
             self._tick(done, interrupted=interrupted)
-        elif time.monotonic() - self._saved_at > SAVE_SECONDS and self._state.fabric.world_size == 1:
+        elif time.monotonic() - self._saved_at > SAVE_SECONDS:
             self._save(done, {})
 
     def _tick(self, done: int, *, interrupted: bool) -> None:
@@ -156,16 +147,15 @@ class Recorder:
         last = interrupted or done == training.plan.steps
         seconds = (time.monotonic() - self._tick_began) / (done - self._tick_start)
         means = torch.stack([total / self._counts[name] for name, total in self._totals.items()])
-        scalars = dict(zip(self._totals, reduce_mean(self._state.fabric, means).tolist(), strict=True))
+        scalars = dict(zip(self._totals, means.tolist(), strict=True))
         if not all(map(math.isfinite, scalars.values())):
             raise self._not_finite("loss", done)
         samples, figures = measure(state.average, self._reference, state.image_channels)
-        if self._metric_reference is not None and (last or done % self._measure_steps == 0):
+        if self._metric_reference is not None:
             figures |= measure_metrics(state.average, self._metric_reference, state.image_channels)
         row = self._row(done, seconds, scalars, figures)
         self._rows.append(row)
-        if self._is_main:
-            self._write(row, to_pixels(samples))
+        self._write(row, to_pixels(samples))
         if last or self._is_worth_saving(done, figures):
             self._save(done, figures)
             if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
@@ -189,10 +179,6 @@ class Recorder:
             self._logged_at = time.monotonic()
         self._totals, self._counts, self._tick_start = {}, {}, done
         self._tick_began = time.monotonic()
-        patience = training.settings.stop_after
-        if patience is not None and any_process(state.fabric, stalled(self._rows, patience, self._measure_steps)):
-            log.info("KID has not fallen for %d measurements: stopped at step %d", patience, done)
-            self.stalled = True
 
     def _row(self, done: int, seconds: float, scalars: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
         state, images = self._state, self._training.images_per_step
@@ -203,15 +189,15 @@ class Recorder:
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),
             **scalars,
-            "discriminator_gradient": gradient_norm(state, state.discriminator),
-            "generator_gradient": gradient_norm(state, state.generator),
+            "discriminator_gradient": gradient_norm(state.discriminator),
+            "generator_gradient": gradient_norm(state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
             "collapsed": is_collapsed(figures["diversity"], done, self._training.plan.steps),
             "seconds_per_step": seconds,
             "seconds_per_kimg": seconds / images * 1000,
             "images_per_second": images / seconds,
-            "memory_gib": memory_gib(state.fabric.device),
+            "memory_gib": memory_gib(state.device),
             "elapsed_seconds": time.monotonic() - self._began,
         }
 
@@ -229,15 +215,14 @@ class Recorder:
                 content = encode_png(grid_picture(pictures))
                 for name in names:
                     write_bytes(self._folder / "samples" / name, content)
-                if self._events is not None and not kind:
+                if not kind:
                     _write_events(self._events, row, content)
                     self._tracker.picture("synthetic_samples", row["step"], self._folder / "samples" / names[0])
         self._tracker.figures(row["step"], row)
 
     def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
         """Whether a tick leaves a checkpoint; the best so far always does, so that no clock decides which is best."""
-        several = self._state.fabric.world_size > 1  # whose clocks differ: all save, or none
-        if several or done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
+        if done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
             return True
         name = gan_checkpoint.criterion(self._training.description.settings)
         if name in figures and figures["diversity"] >= COLLAPSE_FRACTION:
@@ -255,22 +240,12 @@ class Recorder:
         began = time.monotonic()
         tensors = self._state.tensors()
         self._check_weights(tensors, done)
-        self._checkpoint = self._checkpoints / f"step-{done:08d}"
-        if self._is_main:
-            description = dataclasses.replace(
-                self._training.description,
-                step=done,
-                distance=figures.get("distance"),
-                kid=figures.get("kid"),
-                diversity=figures.get("diversity"),
-            )
-            self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
-            self._remove_old()
+        measured: dict[str, Any] = {name: figures.get(name) for name in ("distance", "kid", "diversity")}
+        description = dataclasses.replace(self._training.description, step=done, **measured)
+        self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
+        gan_checkpoint.remove_old(self._checkpoints, self._training.milestones)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
-
-    def _remove_old(self) -> None:
-        gan_checkpoint.remove_old(self._checkpoints, self._training.settings.keep, self._training.milestones)
 
     def _not_finite(self, what: str, step: int) -> GateError:
         found = gan_checkpoint.list_checkpoints(self._checkpoints)
@@ -297,17 +272,16 @@ class Recorder:
 
     def finish(self, *, interrupted: bool) -> Path:
         """Write the curves and, unless the training will be continued, the results; return the newest checkpoint."""
-        if self._is_main:
-            best = gan_checkpoint.best_checkpoint(self._checkpoints)
-            about = gan_checkpoint.describe(best) if best else None
-            if self._metric_reference is not None:
-                write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
-                self._tracker.artifact(self._folder / PICTURE)  # not the other picture, which shows real images
-            if self._rows:
-                side = self._training.originals.pixels.shape[1]
-                write_over_time(self._folder / OVER_TIME, self._folder / "samples", self._rows, side)
-            if self.stalled or not interrupted:
-                run_folder.write_results(self._folder, self._results(about))
+        best = gan_checkpoint.best_checkpoint(self._checkpoints)
+        about = gan_checkpoint.describe(best) if best else None
+        if self._metric_reference is not None:
+            write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
+            self._tracker.artifact(self._folder / PICTURE)  # not the other picture, which shows real images
+        if self._rows:
+            side = self._training.originals.pixels.shape[1]
+            write_over_time(self._folder / OVER_TIME, self._folder / "samples", self._rows, side)
+        if not interrupted:
+            run_folder.write_results(self._folder, self._results(about))
         return self._checkpoint
 
     def _results(self, best: gan_checkpoint.Description | None) -> dict[str, Any]:

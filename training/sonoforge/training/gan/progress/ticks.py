@@ -22,7 +22,6 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import Space
 from sonoforge.training.gan.generator import draw_latents, generate_parts
-from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training_set import TrainingSet
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
@@ -66,16 +65,12 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
     }
 
 
-def gradient_norm(state: TrainingState, network: nn.Module) -> float | None:
-    """Return the Euclidean norm of the gradients of a network's last step, without float16's scaling.
-
-    None where they overflowed float16, so that the step was skipped.
-    """
+def gradient_norm(network: nn.Module) -> float | None:
+    """Return the Euclidean norm of the gradients of a network's last step; None if it is not finite."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     if not gradients:
         return 0.0
     norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
-    norm /= float(state.fabric.strategy.precision.state_dict().get("scale", 1.0))
     return norm if math.isfinite(norm) else None
 
 
@@ -115,16 +110,6 @@ def training_cost(run: Path, step: int) -> dict[str, float | None]:
         "hours": seconds / 3600,
         "memory_gib": max(peaks, default=None),
     }
-
-
-def stalled(rows: Sequence[Mapping[str, Any]], patience: int, interval: int) -> bool:
-    """Whether KID has not fallen below its minimum for ``patience`` measurements.
-
-    Measurements on an interruption, at a step that is no multiple of ``interval``, do not count: an interrupted and
-    continued training stops where an uninterrupted one stops.
-    """
-    values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
-    return len(values) > patience and len(values) - 1 - int(np.argmin(values)) >= patience
 
 
 THUMBNAIL = 32

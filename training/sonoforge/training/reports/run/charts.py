@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -30,15 +30,12 @@ from sonoforge.training.reports.charts import (
     svg,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.wording import is_number, points, share
-
-_APART = 1.012
-"""Factor between the numbers of images that two arms are drawn at, so that neither hides the other."""
 
 
 @styled
-def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
+def fold_strip(arms: Mapping[str, Record]) -> Markup:
     """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
@@ -87,7 +84,7 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
 
 
 @styled
-def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
+def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
     """Draw the net benefit of acting on the probability of one class, with that of acting on all and on nobody."""
     figure, axes = new_chart(370)
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
@@ -116,18 +113,18 @@ def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart
     return roc_chart(curves, "1 \N{MINUS SIGN} specificity", "sensitivity", said, marked=False)
 
 
-def was_watched(figures: ArmResult) -> bool:
+def was_watched(figures: Record) -> bool:
     """Whether an arm's held-out folds were measured after each epoch."""
     return any(fold and "test_loss" in fold[-1] for fold in figures["learning_curves"])
 
 
-def training_curves(arms: Sequence[ArmResult], name: str) -> Chart:
+def training_curves(arms: Sequence[Record], name: str) -> Chart:
     """Draw ``loss`` or ``accuracy`` of each arm's training by epoch: thin lines are folds, thick ones their mean."""
     curves = {own["title"]: _by_fold(own, name) for own in arms}
     return _draw_epochs(curves, f"training {name}", f"training {name} by epoch")
 
 
-def train_and_test(figures: ArmResult, name: str, in_turn: bool = False) -> Chart:
+def train_and_test(figures: Record, name: str, in_turn: bool = False) -> Chart:
     """Draw ``loss`` or ``accuracy`` of an arm's training images and held-out folds by epoch.
 
     Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
@@ -136,7 +133,7 @@ def train_and_test(figures: ArmResult, name: str, in_turn: bool = False) -> Char
     return _draw_epochs(curves, name, f"{name} by epoch, {figures['title']}", in_turn)
 
 
-def _by_fold(figures: ArmResult, key: str) -> list[list[float]]:
+def _by_fold(figures: Record, key: str) -> list[list[float]]:
     return [[row[key] for row in fold] for fold in figures["learning_curves"]]
 
 
@@ -172,37 +169,3 @@ def column_means(rows: Iterable[Sequence[float]]) -> NDArray[np.float64]:
     """Average the n-th values of several rows, which may differ in length."""
     table = np.ma.masked_invalid(np.array(list(itertools.zip_longest(*rows)), np.float64))
     return np.ma.filled(table.mean(axis=1), np.nan)
-
-
-@styled
-def images_curve(curve: LearningCurve, what: str, titles: Mapping[str, str]) -> Markup:
-    """Draw a figure by the number of real images in training, with its extrapolation."""
-    figure, axes = new_chart(300 + 18 * len(curve["points"]))
-    for series, (name, measured) in enumerate(curve["points"].items()):
-        place = np.array([point["images"] for point in measured]) * _APART**series
-        errors = [point["error"] for point in measured]
-        axes.vlines(
-            place, [1 - own["high"] for own in errors], [1 - own["low"] for own in errors], colour(series), alpha=0.5
-        )
-        values = [1 - point["error"]["value"] for point in measured]
-        axes.plot(place, values, marker(series), color=colour(series), label=titles[name])
-    beyond = curve["extrapolated"]
-    known = np.geomspace(curve["points"][curve["baseline"]][0]["images"], curve["images"], 40)
-    fitted = 1 - beyond[0]["error"]["value"] * (known / curve["images"]) ** -curve["exponent"]["value"]
-    axes.plot(known, fitted, color=SERIES[0], linewidth=1.4)
-    further = [point["images"] for point in beyond]
-    axes.plot(further, [1 - point["error"]["value"] for point in beyond], "--", color=SERIES[0], linewidth=1.4)
-    ends: list[Interval] = [point["error"] for point in beyond]
-    low, high = (1 - np.array([end["high"] for end in ends]), 1 - np.array([end["low"] for end in ends]))
-    axes.fill_between(further, low, high, color=SERIES[0], alpha=0.13, linewidth=0)
-    axes.set_xscale("log")
-    ticks = [point["images"] for point in curve["points"][curve["baseline"]]] + [further[-1]]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off()
-    if curve["figure"] == "accuracy":
-        axes.yaxis.set_major_formatter(percent_axis())
-    axes.set(xlabel="real images in training", ylabel=what)
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"{what} by the number of real images in training, with its extrapolation")

@@ -1,13 +1,12 @@
 """The sections of a run's report, each from the run's results and from what is recomputed from its folder."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.choices import choosing_of, chosen_seeds, describe_choice, name_grid, name_values
 from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.folder_layout import BUSI_CLASSES
@@ -37,10 +36,9 @@ from sonoforge.training.reports.run.tables import WORDS
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.words import headed
 from sonoforge.training.statistics.calibration import calibrate, own_answers, reliability
-from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
-from sonoforge.training.statistics.results import ONE_SPLIT, Interval, LearningCurve, SecondOpinionPair
+from sonoforge.training.statistics.results import ONE_SPLIT, Interval, Record
 from sonoforge.training.statistics.wording import counted, is_number, listed, number, share, tiny
 
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -89,7 +87,7 @@ def split(run: WholeRun) -> Section:
     return Section("split", "Split and proof", content)
 
 
-def _named(pairs: Sequence[SecondOpinionPair]) -> str:
+def _named(pairs: Sequence[Record]) -> str:
     return ", ".join(f"{pair['file']} and {pair['other']} (r = {number(pair['correlation'], 2)})" for pair in pairs)
 
 
@@ -169,7 +167,6 @@ def results(run: WholeRun) -> Section:
         WORDS.text("origin", single=single, seeds=len(run.plans), choice=choice, parts=run.facts.said["halves"]),
         tables.arm_table(run.titles, run.arms),
         *_compared(run),
-        *_learning_curves(run),
         tables.spread_table(run.titles, run.arms, run.arms, chosen_seeds(found["budget"], kept["chosen_on"])),
         *_chosen(run),
         *[Heading("By collection and device"), WORDS.text("sources_text"), *sources] * bool(sources),
@@ -209,22 +206,6 @@ def _compared(run: WholeRun) -> list[Block]:
     table = tables.comparison_table(run.titles, run.comparisons)
     said = WORDS.text("differences", count=len(run.comparisons))
     return [*headed(table, said), Grid([*folds, _forest(differences, "accuracy")])]
-
-
-def _learning_curves(run: WholeRun) -> list[Block]:
-    curves = run.results.get("learning_curves", [])
-    if not curves:
-        return []
-    titles = run.titles | {name: title_of(name) for name in (split_share(arm)[0] for arm in run.arms)}
-    figures = [figure_of(curve, titles) for curve in curves]
-    return [Heading("The same number of real images instead"), WORDS.text("learning_curves"), Grid(figures)]
-
-
-def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> Figure:
-    """Draw a learning curve, and say what the images that each arm adds are worth."""
-    what = tables.FIGURE_WORDS[curve["figure"]]
-    worth = [f"{titles[row['arm']]}: {tables.describe_worth(row, what)}" for row in curve["worth"]]
-    return WORDS.figure("learning_curve", charts.images_curve(curve, what, titles), what=what, worth=worth)
 
 
 def _chosen(run: WholeRun) -> Sequence[Block]:

@@ -8,25 +8,14 @@ from markupsafe import Markup
 from sonoforge.training.crossval.choices import name_values
 from sonoforge.training.reports.blocks import Table, bold, interval, lines, soft
 from sonoforge.training.reports.words import Words
-from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
-from sonoforge.training.statistics.results import (
-    ArmResult,
-    ChoiceResult,
-    ComparisonRow,
-    DecisionCurve,
-    EvaluatedArm,
-    FlagResult,
-    RealWorth,
-    SourceFigures,
-)
+from sonoforge.training.statistics.calibration import ENOUGH
+from sonoforge.training.statistics.results import ComparisonRow, Record
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share
 
 WORDS = Words("run")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
-FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
 _READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
 _THRESHOLDS = (0.02, 0.05, 0.10, 0.20, 0.30, 0.50)  # of the table of net benefit
 
@@ -36,7 +25,7 @@ def name_difference(row: ComparisonRow, titles: Titles) -> str:
     return f"{titles[row['second']]} \u2212 {titles[row['first']]}"
 
 
-def arm_table(titles: Titles, arms: Mapping[str, EvaluatedArm]) -> Table:
+def arm_table(titles: Titles, arms: Mapping[str, Record]) -> Table:
     """Show the figures of each arm over all classes."""
     return WORDS.table("arms", [(titles[arm], own) for arm, own in arms.items()], several=len(arms) > 1)
 
@@ -50,8 +39,8 @@ def comparison_table(titles: Titles, comparisons: Sequence[ComparisonRow]) -> Ta
 
 def spread_table(
     titles: Titles,
-    arms: Mapping[str, EvaluatedArm],
-    trained: Mapping[str, ArmResult] | None = None,
+    arms: Mapping[str, Record],
+    trained: Mapping[str, Record] | None = None,
     chosen: Collection[int] = (),
 ) -> Table:
     """Show how accuracy varies over folds and seeds.
@@ -79,7 +68,7 @@ def _with_deviation(mean: float, deviation: float | None) -> str:
     return soft(share(mean), f"± {points(deviation, sign='')}") if is_number(deviation) else share(mean)
 
 
-def source_table(title: str, sources: Sequence[SourceFigures]) -> Table:
+def source_table(title: str, sources: Sequence[Record]) -> Table:
     """Show an arm's figures on each collection and device."""
 
     def reached(found: Sequence[Mapping[str, object]]) -> Markup | str:
@@ -89,10 +78,10 @@ def source_table(title: str, sources: Sequence[SourceFigures]) -> Table:
     return WORDS.table("sources", sources, title=title, named=list(sources[0]["sensitivity_at"]), reached=reached)
 
 
-def flag_table(title: str, flags: Sequence[FlagResult]) -> Table:
+def flag_table(title: str, flags: Sequence[Record]) -> Table:
     """Show how often an arm's answers to images with each flag are wrong."""
 
-    def flagged(row: FlagResult) -> Markup:
+    def flagged(row: Record) -> Markup:
         shares = [interval(found) + f" of {name}" for name, found in row.get("by_collection", {}).items()]
         return lines([str(row["images"]), *shares], "")
 
@@ -100,7 +89,7 @@ def flag_table(title: str, flags: Sequence[FlagResult]) -> Table:
 
 
 def class_tables(
-    titles: Titles, arms: Mapping[str, EvaluatedArm], comparisons: Sequence[ComparisonRow], name: str
+    titles: Titles, arms: Mapping[str, Record], comparisons: Sequence[ComparisonRow], name: str
 ) -> list[Table]:
     """Show one class against the rest: each arm's figures, and the differences where there are any."""
     each = {titles[arm]: own["one_against_rest"][name] for arm, own in arms.items()}
@@ -118,7 +107,7 @@ def class_tables(
     return [WORDS.table("one_against_rest", each.items(), name=name, ends=ends), *differences]
 
 
-def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -> Table:
+def benefit_table(titles: Titles, arms: Mapping[str, Record], name: str) -> Table:
     """Show the net benefit of acting on the probability of one class."""
     curves = {titles[arm]: own["one_against_rest"][name]["decision_curve"] for arm, own in arms.items()}
     first = next(iter(curves.values()))
@@ -130,12 +119,12 @@ def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -
     return WORDS.table("net_benefit", rows, name=name, curves=curves, gained=_gained)
 
 
-def _gained(curve: DecisionCurve, i: int) -> Markup:
+def _gained(curve: Record, i: int) -> Markup:
     value, low, high = (points(curve[end][i], sign="") for end in ("net_benefit", "low", "high"))
     return soft(bold(value) if curve["gain_low"][i] > 0 else value, bracket(low, high))
 
 
-def chosen_table(titles: Titles, choice: ChoiceResult) -> Table:
+def chosen_table(titles: Titles, choice: Record) -> Table:
     """Show how many folds of each arm chose each candidate, and its mean accuracy on their inner folds."""
     rows = []
     for arm, seeds in choice["folds"].items():
@@ -147,26 +136,15 @@ def chosen_table(titles: Titles, choice: ChoiceResult) -> Table:
     return WORDS.table("chosen", rows)
 
 
-def class_table(classes: Sequence[str], arms: Mapping[str, EvaluatedArm], titles: Titles) -> Table:
+def class_table(classes: Sequence[str], arms: Mapping[str, Record], titles: Titles) -> Table:
     """Show how much of each class each arm finds, and how rarely it calls others so."""
     rows = [(name, {**own, "title": titles[arm]}) for name in classes for arm, own in arms.items()]
     return WORDS.table("classes", rows)
 
 
-def describe_cost(choice: ChoiceResult) -> str:
+def describe_cost(choice: Record) -> str:
     """Say how many inner folds were trained, and how long that took without their generators."""
     return (
         f"{choice['trainings']} trainings on {choice['inner_folds']} inner folds of each training fold, "
         f"{choice['seconds']:.0f} s of training classifiers"
     )
-
-
-def describe_worth(row: RealWorth, what: str) -> str:
-    """Say how many real images an arm's images are worth; results read back from a file have None for no number."""
-    images, times = row["images"], row["ratio"]
-    said = "cannot be told, as more real images hardly helped"
-    if is_number(images["value"]):
-        said = f"{images['value']:+.0f} (real images times {times['value']:.2f})"
-    low = f"{images['low']:+.0f}" if is_number(times["low"]) and times["low"] > 0 else "no end"
-    high = f"{images['high']:+.0f}" if is_number(times["high"]) else f"no end (beyond {LARGEST_RATIO:.0f} times)"
-    return f"by {what}, the added images are worth so many real ones: {said}; 95 % interval {low} to {high}"
