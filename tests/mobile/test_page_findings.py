@@ -131,11 +131,3 @@ def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
         "copy_of",
         "seems_copy_of",
     }
-
-
-@pytest.mark.slow
-def test_they_are_those_of_python_on_many_real_scans_and_screens(shared: Path, tmp_path: Path) -> None:
-    assert (shared / "data" / "BUS-BRA").is_dir()
-    files = write_pictures(tmp_path, 200)
-    assert len(files) > 250
-    compare(files, tmp_path)

@@ -106,24 +106,3 @@ def kinds_of_png(folder: Path) -> list[Path]:
         made.append(folder / f"turned-{orientation}.png")
         scan.save(made[-1], exif=exif)
     return made
-
-
-def test_jpeg_turned_by_exif_answers_nearly_as_in_python(window: WebKit, tmp_path: Path) -> None:
-    with Image.open(write_pictures(tmp_path, 1)[0]) as first:
-        scan = first.convert("RGB")
-    files = []
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[274] = orientation
-        files.append(tmp_path / f"{orientation}.jpg")
-        scan.save(files[-1], quality=90, exif=exif)
-    with serving() as address:
-        opened(window, address)
-        answered(window, files)
-        results = json.loads(saved(window, "#save-json"))["results"]
-    classifier, apart = Classifier(), []
-    for file, found in zip(files, results, strict=True):
-        expected = classifier.classify(file).probabilities
-        apart.append(max(abs(found["probabilities"][name] - p) for name, p in expected.items()))
-    print(f"WebKit {window.version}, JPEG: probabilities differ by at most {max(apart):.1e}")
-    assert max(apart) <= 1e-2

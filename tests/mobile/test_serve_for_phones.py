@@ -155,14 +155,6 @@ def test_the_qr_code_in_the_terminal_is_the_address(monkeypatch: pytest.MonkeyPa
     assert FINGERPRINT in text.replace("\n          ", "")
 
 
-@pytest.mark.parametrize(("encoding", "is_terminal"), [("ascii", True), ("cp1252", True), ("utf-8", False)])
-def test_there_is_no_qr_code_where_it_cannot_be_seen(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, is_terminal: bool
-) -> None:
-    text = told(monkeypatch, "https://192.168.1.20:8765/", encoding, is_terminal)
-    assert text.isascii() and f"https://192.168.1.20:8765/{AUTHORITY}" in text and "Add to Home screen" in text
-
-
 @pytest.mark.usefixtures("ends_at_once")
 def test_another_host_is_served_over_https_and_this_machine_as_before(state: Path) -> None:
     done = sonoforge("serve", "--host", ANOTHER, "--port", 0)

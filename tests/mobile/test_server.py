@@ -24,7 +24,6 @@ from bundle_factory import scan
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
 from sonoforge.runtime.dicom_network.incoming import Budget
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
 
@@ -230,22 +229,6 @@ def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
     for _ in range(6):
         assert asked(hasty.server_port, "POST", "/classify", body)[0] == 200
         assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
-
-
-def test_the_loopback_of_ipv6_is_bound(classifier: Classifier) -> None:
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    try:
-        server = Server(("::1", 0), Site({"index.html": PAGE}, classifier, frozenset(("localhost", "::1")), MOST))
-    except SonoforgeError as error:
-        pytest.skip(str(error))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    connection = http.client.HTTPConnection("::1", server.server_port, timeout=30)
-    connection.request("POST", "/classify", png(1), {"Origin": f"http://[::1]:{server.server_port}"})
-    assert connection.getresponse().status == 200
-    connection.close()
-    server.shutdown()
-    server.server_close()
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:

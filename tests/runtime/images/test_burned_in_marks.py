@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 import planted_marks as plant
 from places import SHARED
-from sonoforge.runtime.images.burned_in_marks import _sharp_steps as sharp_steps
 from sonoforge.runtime.images.burned_in_marks import find_coloured_ink, find_marks
 from sonoforge.runtime.images.calipers import find_crosses
 from sonoforge.runtime.images.scan_checks import meets_in_a_seam
@@ -68,14 +67,6 @@ def test_a_screen_full_of_crosses_is_found_whole(shape: str) -> None:
     assert {(one.shape, one.ink, one.contrast) for one in found} == {(shape, 200, 110)}
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (9, 300), (400, 331), (2, 70_000)])
-def test_sharp_steps_are_those_of_the_definition(shape: tuple[int, int]) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    rows, columns = sharp_steps(levels)
-    expected = np.nonzero(np.abs(np.diff(levels.astype(int), axis=1)) >= 50)
-    assert np.array_equal(rows, expected[0]) and np.array_equal(columns, expected[1])
-
-
 def test_most_measurements_are_found_and_few_crosses_invented() -> None:
     hit = drawn = invented = 0
     for seed in range(12):
@@ -128,14 +119,6 @@ def test_a_dotted_line_alone_is_found() -> None:
     picture = scan()
     plant.dotted(ImageDraw.Draw(picture), (100, 100), (300, 180), 235)
     assert find_marks(picture).summary == "1 dotted line"
-
-
-def test_the_summary_counts_calipers_and_only_names_text() -> None:
-    picture = scan()
-    for at in ((120, 100), (300, 100)):
-        plant.cross(ImageDraw.Draw(picture), at, 6, 1, 240)
-    plant.text(picture, "LEFT 10:00", np.random.default_rng(3))
-    assert find_marks(picture).summary == "2 calipers, text"
 
 
 def test_a_box_limits_the_search_and_marks_stay_in_the_pixels_of_the_picture() -> None:
@@ -209,14 +192,6 @@ def test_a_mark_on_a_tinted_scan_is_found() -> None:
     plant.coloured_mark(ImageDraw.Draw(tint), (200, 150), 7, 2, (0, 255, 255), "+")
     (mark,) = find_coloured_ink(tint).marks
     assert mark[0] == "caliper" and mark[1][0] <= 200 < mark[1][2] and mark[1][1] <= 150 < mark[1][3]
-
-
-def test_boxes_stay_in_a_reduced_and_cropped_picture() -> None:
-    picture = Image.fromarray(plant.speckle(1200, 1600, 5)).convert("RGB")
-    ImageDraw.Draw(picture).line((900, 700, 930, 700), (0, 255, 0), 4)
-    ImageDraw.Draw(picture).line((915, 685, 915, 715), (0, 255, 0), 4)
-    mark = find_marks(picture, (300, 200, 1600, 1200)).marks[0]
-    assert np.abs(np.array(mark.box) - (900, 685, 931, 716)).max() <= 5
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -86,8 +86,3 @@ def test_frames_without_anything_in_common_are_not_given_a_number() -> None:
         **{"per_frame": None, "pairs": 0, "followed": 0, "still": 0},
         **{"unit": "", "limit": FASTEST, "flags": [], "advice": []},
     }
-
-
-def test_a_strip_of_any_length_costs_little() -> None:
-    strip = np.random.default_rng(0).integers(0, 256, (16, 60_000), dtype=np.uint8)
-    assert motion_of(strip, strip[::-1]).pairs == 1

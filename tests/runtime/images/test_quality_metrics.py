@@ -146,14 +146,6 @@ def test_shares_and_levels_of_a_known_picture() -> None:
     assert of_pixels(grey)["evenness"] == 0.5
 
 
-def test_colour_is_measured_as_luma() -> None:
-    colour = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    luma = np.asarray(Image.fromarray(colour).convert("L"))
-    found, expected = (quality_metrics.measure(own, 64, 64) for own in (colour, luma))
-    for name in METRICS:
-        assert found[name] == pytest.approx(expected[name], rel=0.02, abs=1.0)
-
-
 def test_flags_name_the_faulty_side_only() -> None:
     limits = {name: Band(10.0, 20.0) for name in METRICS}
 

@@ -10,7 +10,6 @@ import pytest
 from torch import nn
 
 from gan_trainings import draw_discs, train
-from program import succeed
 from sonoforge.models.layers import BatchRenorm2d
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import describe, load_state
@@ -226,10 +225,3 @@ def test_r1_follows_the_size_and_the_batch_unless_it_is_given() -> None:
     assert asked.regularisers["r1"].interval == 16
     given = compose(GanSettings(recipe="stylegan3-t", image_size=64, batch=32, regularisers="r1=2:8"))
     assert given.regularisers["r1"] == (2.0, 8)
-
-
-def test_gan_recipes_prints_the_reasons() -> None:
-    text = " ".join(succeed("settings", "--recipes", "stylegan2").said.split())
-    row = RECIPES["stylegan2"]
-    for piece in (row.source, f"--preset small-data: {row.presets['small-data'].why}"):
-        assert " ".join(piece.split()) in text

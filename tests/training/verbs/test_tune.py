@@ -23,14 +23,14 @@ from sonoforge.training.architecture_search import trial
 from sonoforge.training.architecture_search.space import best_settings
 from sonoforge.training.architecture_search.strategies import trial_settings
 from sonoforge.training.architecture_search.trial import Source, open_source, prepare_trial
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.gan.options import GanSettings
 
 TRIALS = 8
 SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--set", "gan.metric_features=pixels"]
 SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--over", "width=2,4", "--over", "batch=4,8", "--device", "cpu"]
 QUICK = {  # what takes most of such a short training's time
-    "sonoforge.training.gan.progress.recorder.write_curves": None,
+    "sonoforge.training.gan.recorder.write_curves": None,
     "sonoforge.training.verbs.gan_search.Trials.write_page": None,
 }
 

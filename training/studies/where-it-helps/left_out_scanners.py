@@ -50,8 +50,7 @@ from sonoforge.training.classifier.scan_views import Box, crop_around, crop_with
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.crossval.folds import predictions_of
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, default_folder
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan

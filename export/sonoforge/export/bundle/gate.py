@@ -27,8 +27,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.model_folder import HASH_PREFIX
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced

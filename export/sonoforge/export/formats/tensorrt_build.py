@@ -35,7 +35,7 @@ from sonoforge.export.formats.tensorrt import (
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import GeneratorSource, Source

@@ -1,4 +1,4 @@
-"""What other machines send: limits, lines about them, the parts of a web request; and who they are."""
+"""What other machines send: limits, lines about them, and who they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ipaddress
 import re
 import ssl
 import threading
-from collections.abc import Iterator
-from email.message import Message
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, reason
@@ -60,23 +58,6 @@ class Remarks:
             lines = [*self._lines, *[f"and {self._more} more such lines"] * bool(self._more)]
             self._lines, self._more = [], 0
             return lines
-
-
-def boundary_of(headers: Message) -> str:
-    """Return the boundary of a body of several DICOM objects (PS3.18, 8.6; RFC 2387); empty for other bodies."""
-    kind, boundary = headers.get_param("type"), headers.get_param("boundary")
-    is_dicom = headers.get_content_type() == "multipart/related" and kind == "application/dicom"
-    return boundary if is_dicom and isinstance(boundary, str) else ""
-
-
-def parts_of(body: bytes, boundary: str) -> Iterator[bytes]:
-    """Yield the content of each part (RFC 2046, 5.1.1)."""
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"))[1:]:
-        if part.startswith(b"--"):
-            return
-        _, blank, content = part.partition(b"\r\n\r\n")
-        if blank:
-            yield content
 
 
 class Caller(NamedTuple):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    model = LoadingModel(config.bundle or None, config.file, config.threads, config.provider)
+    model = LoadingModel(config.bundle or None, config.file, config.threads)
     from sonoforge.runtime.verbs.classifying import classify  # noqa: PLC0415 - imported while the model is loaded
 
     return classify(config, model)

@@ -53,7 +53,7 @@ def main(config: ListenConfig) -> Outcome:
         sr=reports if "sr" in config.reports else "",
         sc=reports if "sc" in config.reports else "",
     )
-    model = LoadingModel(answers.bundle or None, answers.file, answers.threads, answers.provider)
+    model = LoadingModel(answers.bundle or None, answers.file, answers.threads)
     reception = Reception(title, callers, config.most * 1_000_000, config.rate, config.associations, server_tls)
     with contextlib.ExitStack() as stack:
         stack.enter_context(inbox.alone())

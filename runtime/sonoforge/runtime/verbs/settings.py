@@ -76,9 +76,6 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     file: str = file_option()
-    provider: str = setting(
-        "CPUExecutionProvider", "model.provider", help="execution provider of onnxruntime; see sonoforge doctor"
-    )
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
@@ -190,18 +187,15 @@ class QualityConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge quality scan.png
 sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
-sonoforge quality generated/ --against real/ --json > distances.json
 
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
     paths: tuple[str, ...] = argument(help="images, folders, quoted globs; masks are skipped")
-    against: str = option("", help="also measure the distance to these images", metavar="FOLDER")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
-    threads: int = threads_option()
 
 
 @dataclass(frozen=True)

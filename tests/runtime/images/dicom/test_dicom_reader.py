@@ -78,14 +78,6 @@ def test_lossy_files_give_pydicom_s_pixels(tmp_path: Path, photometric: str) -> 
     np.testing.assert_array_equal(pictures(path), pydicom.dcmread(path).pixel_array)
 
 
-def test_planes_apart_are_put_together(tmp_path: Path) -> None:
-    pixels = colour_scan(2)
-    path = save(data_set(pixels.transpose(0, 3, 1, 2), "RGB"), tmp_path / "x.dcm")
-    file = pydicom.dcmread(path)
-    file.Rows, file.Columns, file.PlanarConfiguration = *pixels.shape[1:3], 1
-    np.testing.assert_array_equal(pictures(save(file, path)), pixels)
-
-
 @pytest.mark.parametrize(("bits", "signed"), [(8, False), (8, True), (12, False), (12, True), (16, False), (16, True)])
 def test_grey_of_any_depth_fills_the_range_of_its_bits(tmp_path: Path, bits: int, signed: bool) -> None:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)

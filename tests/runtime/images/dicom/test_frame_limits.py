@@ -20,7 +20,7 @@ from pydicom.pixels.decoders.base import DecodeRunner
 
 from dicom_files import colour_scan, data_set, save, scan
 from places import SUPPORT
-from sonoforge.runtime.images.dicom.frame_limits import _rle_bytes, decode_by_pyjpegls, stated_sizes
+from sonoforge.runtime.images.dicom.header import _rle_bytes, decode_by_pyjpegls, stated_sizes
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.limits import ImageError
 

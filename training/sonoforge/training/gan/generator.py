@@ -122,13 +122,7 @@ def sample_batches(
 ) -> Iterator[Pixels]:
     """Generate images in batches, so that any number of them fits in memory.
 
-    Args:
-        generator: From `load_generator`.
-        count: Number of images.
-        seed: Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.
-        label: Class to generate, for a conditional generator.
-        truncation: Of its styles or latents.
-        batch: Images in a batch on a GPU.
+    Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.  ``batch`` is for a GPU.
 
     Yields:
         (n, S, S, C) uint8.

@@ -133,17 +133,11 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     differ tenfold between networks, each layer's is divided by the mean square of the real images' maps; the published
     lambdas need not mean the same here.
 
-    Args:
-        features: From `sonoforge.training.evaluation.features.open_features`.
-        fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
-        real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
-        image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
+    Gradients reach ``fake`` alone; channels after the image channels are masks and are ignored.
 
     Returns:
         Scalar, at least 0, not yet weighted.
     """
-    if fake.shape != real.shape:
-        raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")
     with torch.no_grad():
         wanted = features.maps(real[:, :image_channels])
     seen = features.maps(fake[:, :image_channels])

@@ -20,8 +20,7 @@ from torch.nn.functional import grid_sample
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
@@ -106,12 +105,8 @@ def read_training_set(
 
     They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator.
 
-    Args:
-        data: See `load.ImageSource`.
-        settings: Class, size, channels, masks and conditioning are used.
-        groups: Whether to find images of the same scan, see `splits.scan_groups`: seconds for 1000 images.
-        groups_from: See `load.ImageSource`.
-        cache_folder: See `cache.open_cache`.
+    ``groups`` finds images of the same scan, see `splits.scan_groups`: seconds for 1000 images; for data and names see
+    `load.ImageSource`.
 
     Raises:
         SonoforgeError: No such data or class; or masks that are missing or do not fit.
@@ -153,10 +148,7 @@ def read_training_set(
 def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
     """Set images aside that are never trained on, by whole scans, each class in its share.
 
-    Args:
-        images: All images.
-        share: Share to hold out, in (0, 0.5], rounded to one over a whole number; 0: none.
-        seed: Seed of the choice.
+    ``share`` is in (0, 0.5], rounded to one over a whole number; 0 holds none out.
 
     Returns:
         The training images, without groups, as they must not be split again, and the held-out ones or None; both in

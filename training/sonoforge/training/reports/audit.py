@@ -43,7 +43,7 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
         sections=[
             *[left_out] * bool(unreadable),
             blocks.Section("contents", "What the set contains", contents),
-            blocks.Section("repeated", "Repeated scans", [said, *search_blocks(audit), *cards]),
+            blocks.Section("repeated", "Repeated scans", [said, *cards]),
         ],
     )
     return page.write(path)
@@ -81,18 +81,6 @@ def alike(audit: Audit) -> Markup:
     return WORDS("alike", threshold=audit["duplicates"]["threshold"])
 
 
-def search_tables(audit: Audit) -> list[blocks.Table]:
-    """Show what the search for repeated scans finds of planted copies, if any, and the counts at other thresholds."""
-    found = audit["duplicates"]
-    planted = [WORDS.table("planted", audit["planted"])] if audit["planted"] else []
-    return [*planted, WORDS.table("thresholds", found["sensitivity"], used=found["threshold"])]
-
-
-def search_blocks(audit: Audit) -> list[blocks.Block]:
-    """Show the same, or how to plant copies."""
-    return [*[WORDS.note("not_planted")] * (not audit["planted"]), *search_tables(audit)]
-
-
 def log_audit(result: Audit) -> None:
     """Print the result as tables."""
     found = result["duplicates"]
@@ -116,9 +104,6 @@ def log_audit(result: Audit) -> None:
             mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{_equal(cluster['same_pixels'])}"))
     if mixed:
         say("%s", plain_table(("one scan, two answers", "correlation"), mixed))
-    for table in search_tables(result):
-        tell(blocks.plain_text(table.label))
-        say("%s", table_text(table))
     other = result["against"]
     if other is not None:
         pairs = counted(len(other["pairs"]), "pair")

@@ -9,10 +9,10 @@ from markupsafe import Markup
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.choices import choosing_of, chosen_seeds, describe_choice, name_grid, name_values
 from sonoforge.training.crossval.evidence import class_counts
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
+from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
-from sonoforge.training.gan.progress.curves import OVER_TIME
-from sonoforge.training.reports.audit import alike, content_tables, search_blocks
+from sonoforge.training.gan.curves import OVER_TIME
+from sonoforge.training.reports.audit import alike, content_tables
 from sonoforge.training.reports.blocks import (
     Block,
     Bullets,
@@ -64,7 +64,6 @@ def data(run: WholeRun) -> Section:
         Grid(content_tables(run.audit)),
         Heading("Repeated scans"),
         WORDS.text("repeated", found=run.audit["duplicates"], alike=alike(run.audit)),
-        *search_blocks(run.audit),
     ]
     return Section("data", "Data", content)
 

@@ -8,7 +8,7 @@ from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
+from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval, plain_text
 from sonoforge.training.reports.run import tables
 from sonoforge.training.reports.run.page import conclusions
