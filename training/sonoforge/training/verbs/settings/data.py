@@ -81,16 +81,9 @@ sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300     
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
 
-<<<<<<< HEAD
-Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
+Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
 url copies what is missing from a folder at a URL, such as one that gan sample wrote.
 Credentials are given as the file system's own tools take them, such as AWS_PROFILE; never in the URL.
-=======
-Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
-url copies what is missing from a folder at a URL, such as one that gan sample wrote, or DICOM studies from an archive.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; never in
-the URL.
->>>>>>> next
 """
 
     set: str = argument(
