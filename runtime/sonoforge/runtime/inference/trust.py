@@ -61,8 +61,8 @@ class Trust:
     """Whether an answer may be used.
 
     The score is 1 if typical, 0 if foreign: the smallest `tail_probability` of both distances and, for a scan that is
-    poor, coloured or not one, 0.01.  There is a cause exactly where it is below 0.05, also for scans like a site's, whose
-    limits lie farther out.  The predicted class has no influence.
+    poor, coloured or not one, 0.01.  There is a cause exactly where it is below 0.05, also for scans like a site's.
+    The predicted class has no influence.
     """
 
     score: float

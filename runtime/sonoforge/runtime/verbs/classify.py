@@ -27,8 +27,6 @@ are refused, by their column ``settings``.  Repeats and series are told of files
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
 
-Several files are classified at a time, one on each core; no answer depends on it.
-
 Exit code 0 when every file was answered; 2 when any could not be, or anything of it not be written: its entry says why,
 and the other answers are still printed and written.
 """
