@@ -34,8 +34,7 @@ from browser import needs_archive, needs_browser
 from places import CHECKOUT, SUPPORT
 from program import sonoforge, succeed
 from scans import draw_scan, save
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.training.data.splits import FOLDS

@@ -41,13 +41,12 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.atomic import is_unfinished, new_folder, remove_leftovers, replacing, temporary_name
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.leftovers import is_unfinished, new_folder, remove_leftovers, temporary_name
 from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.datasets import Dataset, Item

@@ -15,10 +15,10 @@ import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from sonoforge.runtime.atomic import new_folder, remove_leftovers, temporary_name
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.runtime.leftovers import new_folder, remove_leftovers, temporary_name
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.layouts import subfolders
 
