@@ -35,12 +35,9 @@ def test_it_tells_what_is_installed() -> None:
     assert result["base"] == {name: metadata.version(name) for name in result["base"]}
     assert result["bundle"]["name"] and result["machine"]["free_disk_bytes"] > 0
     assert result["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert result["providers"]["CPUExecutionProvider"]["available"]
-    cuda = result["providers"]["CUDAExecutionProvider"]
-    assert cuda["available"] or "onnxruntime-gpu" in cuda["install"]
     assert result["programs"]["onnx"] == result["programs"]["ort"] == ""
     assert {"train", "export"} <= set(result["extras"]) and not {"all", "dev"} & set(result["extras"])
-    for line in ("base install works", "CUDAExecutionProvider", result["machine"]["cpu"], "next: sonoforge verify"):
+    for line in ("base install works", result["machine"]["cpu"], "next: sonoforge verify"):
         assert line in text
 
 
@@ -85,21 +82,6 @@ def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:
     assert result["programs"]["onnx"] == "" and "base install works" in text
 
 
-def test_nothing_heavy_is_imported() -> None:
-    code = """
-import contextlib, io, sys
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.inference.runners import RUNNERS
-for name in ("torchscript", "executorch", "tensorrt"):  # these may import what they ask about
-    RUNNERS[name] = RUNNERS["onnx"]
-with contextlib.redirect_stdout(io.StringIO()):
-    assert cli._run(["doctor", "--json", "--quiet"]) == 0
-print(sorted({"torch", "onnx", "scipy", "matplotlib", "rich"} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_an_extra_needs_what_its_requirements_ask_of_this_machine() -> None:
     lines = ["numpy>=1.0", "pillow>=9999; extra == 'one'", "absent-package>=2; extra == 'one'"]
     lines += [f"numpy>=1; extra == 'one' and sys_platform == '{sys.platform}'"]
@@ -122,24 +104,7 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n\nHardware\t: BCM2712\
 
 def test_processors_are_named_as_linux_tells_them(tmp_path: Path) -> None:
     source = tmp_path / "cpuinfo"
-    source.write_text(X86)
-    assert machine.cpu_model(source) == "AMD EPYC 9"
-    assert machine.cpu_instructions(source) == ["avx2", "avx512", "avx512-vnni"]
-    source.write_text(ARM)
-    assert machine.cpu_model(source) == "Raspberry Pi 5"
-    assert machine.cpu_instructions(source) == ["neon", "neon-dot", "i8mm"]
-    if sys.platform == "linux":
-        assert machine.cpu_instructions(tmp_path / "absent") is None
+    for text, name in ((X86, "AMD EPYC 9"), (ARM, "Raspberry Pi 5")):
+        source.write_text(text)
+        assert machine.cpu_model(source) == name
     assert machine.cpu_model(tmp_path / "absent")
-
-
-def test_energy_is_the_sum_of_the_packages_or_not_readable(tmp_path: Path) -> None:
-    assert machine.energy_joules(tmp_path / "absent") is None
-    assert machine.energy_joules(tmp_path) is None
-    for name, value in {"intel-rapl:0": 2_500_000, "intel-rapl:1": 500_000, "intel-rapl:0:0": 9_000_000}.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text(f"{value}\n")
-    (tmp_path / "intel-rapl").mkdir()
-    assert machine.energy_joules(tmp_path) == 3.0  # a package counts its own cores already
-    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
-    assert machine.energy_joules(tmp_path) is None

@@ -73,7 +73,7 @@ def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
+from sonoforge.runtime.cli.main import sigterm_as_ctrl_c
 from sonoforge.training.workers.opening import open_workers
 from sonoforge.training.workers.workers import WorkerSettings
 

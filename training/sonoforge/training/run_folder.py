@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training import remote_runs
@@ -35,13 +35,12 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "gan.keep", "jobs", "cluster", "log.tracker"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster", "log.tracker"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = (
     "sonoforge",
     "torch",
     "torchvision",
-    "lightning-fabric",
     "numpy",
     "pillow",
     "onnxruntime",
@@ -71,10 +70,10 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        leftovers.remove_leftovers(root)
+        atomic.remove_leftovers(root)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
-        temporary = leftovers.temporary_name(root / name)
-        with leftovers.new_folder(temporary):
+        temporary = atomic.temporary_name(root / name)
+        with atomic.new_folder(temporary):
             write_config(temporary, config)
             while True:
                 folder = root / f"{number:05d}-{name}"
@@ -286,7 +285,7 @@ def working_in(folder: Path) -> Iterator[None]:
     Raises:
         SonoforgeError: Another process works in it.
     """
-    with leftovers.alone_in(folder) as alone:
+    with atomic.alone_in(folder) as alone:
         if not alone:
             raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")
         try:

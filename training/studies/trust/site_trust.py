@@ -22,20 +22,23 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import foreign_images as foreign
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import coloured_share, dark_columns, flatness, upright_score
 from sonoforge.runtime.inference.adaptation import measure_reach
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
+    POOR_FLAGS,
+    Cause,
+    Evidence,
     NeighbourReference,
     TrustReference,
+    assess,
+    how_far,
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.runtime.inference.trust import POOR_FLAGS, Cause, Evidence, assess, how_far
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_reference, tail_limits

@@ -23,12 +23,9 @@ _FREE = ("test_curves", "teachers")  # may differ: the first changes no network,
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
-    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
-    --robustness`` with a bundle whose network was trained without the collection.
-
-    Raises:
-        SonoforgeError: A run of another kind, or of networks trained differently from the bundle's; only the number of
-            teachers may differ, which the card states.
+    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate``,
+    with disturbed scans, with a bundle whose network was trained without the collection.  Runs of another kind, or of
+    networks trained differently from the bundle's, are refused; only the number of teachers may differ.
     """
     elsewhere = ElsewhereRecord()
     teachers: dict[str, int] = {}
@@ -41,9 +38,11 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
             kind, settings = "sealed" if protocol == "sealed" else "left_out", results["classifier"]
             elsewhere[kind] = _by_collection(folder, results, record)  # type: ignore[literal-required]
         elif "collections" in results:
-            disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
+            disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own.get("robustness")}
             if not disturbed:
-                raise SonoforgeError(f"{folder}: has no disturbed images; give a run of validate --robustness")
+                raise SonoforgeError(
+                    f"{folder}: has no disturbed images; training/studies/other-scanners/robustness.py adds them"
+                )
             kind, trained = "disturbed", results["training"]
             settings = trained["settings"]
             _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, settings, record)
@@ -51,7 +50,7 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         else:
             raise SonoforgeError(
                 f"{folder}: has no sealed folds, left-out collections or disturbed images; give a run of crossval "
-                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
+                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate with disturbed scans"
             )
         if teachers.setdefault(kind, settings["teachers"]) != settings["teachers"]:
             raise SonoforgeError(
@@ -77,11 +76,7 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
 
 
 def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    """Return an arm's figures from the run's kept answers, not from its summary.
-
-    Raises:
-        SonoforgeError: No answers, or not of these folds, or the folds were not trained as the summary states.
-    """
+    """Return an arm's figures from the run's kept answers, not from its summary, which must be of the same folds."""
     # Imported here, because an export without evidence needs none of cross-validation's packages.
     from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
     from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
@@ -119,11 +114,7 @@ def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, 
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
-    """Return the figures of a run of ``sonoforge evaluate`` for the card of an exported checkpoint.
-
-    Raises:
-        SonoforgeError: No such run, or it evaluated other weights.
-    """
+    """Return the figures of a run of ``sonoforge evaluate`` on these weights, for the card of a checkpoint."""
     try:
         results = read_results(run)
     except (OSError, ValueError) as error:

@@ -8,15 +8,17 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 from sonoforge.runtime.cli import options, verbs
 from sonoforge.runtime.cli.answer import configure_logging, printable
-from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
 from sonoforge.runtime.cli.verbs import import_for
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -25,6 +27,8 @@ log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" 
 # Of numpy's OpenBLAS.  Left to itself it starts a thread for each core, and each waits busily after every product, for
 # some 20 ms: of small products, as here, that costs a folder half its speed where the cores are shared.
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+# ``timeout`` signals the program and then its whole group, so one wish to end it arrives as two signals.
+SAME_WISH_SECONDS = 1.0
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -38,9 +42,6 @@ def _run(arguments: Sequence[str]) -> int:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
 
         print(f"sonoforge {version('sonoforge')}")
-        return 0
-    if words[:1] == ["--completion"]:
-        print(import_for("--completion", "runtime.cli.completion", "completion").script(words[1:]))
         return 0
     if not words or (len(words) == 1 and verbs.subverbs(words[0])):
         print(_help(words))
@@ -96,7 +97,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
 
 def _continued(name: str, rest: Sequence[str], config: Any) -> str:
     """Return the command that goes on where this one was stopped; empty where there is none."""
-    keeps = config.csv or config.jsonl if name == "classify" else True
+    keeps = config.csv if name == "classify" else True
     if not (hasattr(config, "resume") and keeps):
         return ""
     return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])
@@ -136,6 +137,39 @@ def _unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}{where}: {_one_line(error)}; --debug shows the traceback"
 
 
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Give SIGTERM to whatever handles Ctrl-C at that moment, while inside.
+
+    Where Ctrl-C is ignored, as in a background job of a shell script, SIGTERM raises KeyboardInterrupt all the same.
+    Outside the main thread, where no signal can be handled, nothing changes.
+    """
+    last = -SAME_WISH_SECONDS
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        del number
+        now = time.monotonic()
+        if now - last < SAME_WISH_SECONDS:
+            return
+        last = now
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(signal.SIGINT, frame)
+        else:
+            signal.default_int_handler(signal.SIGINT, frame)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and print what went wrong, in one line.
 
@@ -171,9 +205,8 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    ``classify`` of one image spends more time on starting and ending Python than on the image.  So garbage collection
-    pauses until the verb starts, as it would find nothing; and the process ends without unloading numpy and
-    onnxruntime; torch and training have threads and files of their own to close.
+    ``classify`` of one image spends more time on starting and ending Python than on the image: so garbage collection
+    pauses until the verb starts, and the process ends without unloading numpy and onnxruntime.
     """
     gc.disable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does

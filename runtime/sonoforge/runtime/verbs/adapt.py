@@ -16,8 +16,7 @@ JSON (``--json``):
 * ``trust``: ``{"limit", "scans", "before", "after"}``: how many times as far out as the training's limits a scan is
   like the site's, and the share of scans called unlike before and after, see `adaptation.Reach`;
 * ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
-* ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy; ``more_scans``: roughly how many more would
-  tell, null where the accuracy does not change;
+* ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy;
 * ``notice``.
 
 Exit code 0 when the bundle was written; 1 when the interval of the gain lies below 0, and nothing was written; 2 when
@@ -26,15 +25,23 @@ there was nothing to fit on.
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sonoforge.runtime.atomic import plain, replacing_folder, write_json
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.manifest import with_digest
+from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
 from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
@@ -44,24 +51,16 @@ from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import Fingerprint, Repeats
 from sonoforge.runtime.inference import adaptation
-from sonoforge.runtime.inference.adaptation import Floats, Whole
+from sonoforge.runtime.inference.adaptation import Compared, Decided, Floats, Reach, Rules, Whole
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.decision import AtClinic
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
-from sonoforge.runtime.inference.site_bundle import (
-    Fitted,
-    in_rows,
-    reach_in_words,
-    record_of,
-    site_manifest,
-    write_site_bundle,
-)
 from sonoforge.runtime.inference.trust import Cause, how_far
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import AdaptConfig
 
 LEAST_SCANS, LEAST_GROUPS = 10, 5
+CARD = "MODEL_CARD.md"
 _UNLABELLED = "unlabelled"
 _NOT_MEASURED = {Cause.OTHER_KIND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
 """Of a scan that does not show how far out the clinic's scans lie."""
@@ -70,32 +69,22 @@ log = logging.getLogger(__name__)
 
 
 class Scans(NamedTuple):
-    """A clinic's files: the class of each, empty of one without a label, and the group of those that have one."""
+    """A clinic's files."""
 
-    labels: dict[str, str]
-    groups: dict[str, str]
+    labels: dict[str, str]  # the class of each, empty without a label
+    groups: dict[str, str]  # of those that have one
 
 
 class Answered(NamedTuple):
-    """What the bundle says of a clinic's scans.
+    """What the bundle says of a clinic's scans."""
 
-    Attributes:
-        equal: (N, C) probabilities of equally frequent classes for the labelled scans.
-        labels: (N,) classes.
-        groups: (N,) patients.
-        unlabelled: Scans without a class.
-        times: (M,) `trust.how_far` of all scans that are fit to be measured.
-        patients: (M,) of these.
-        failed: Entries of the files that were not answered.
-    """
-
-    equal: Floats
-    labels: Whole
-    groups: Whole
-    unlabelled: int
-    times: Floats
-    patients: Whole
-    failed: list[Entry]
+    equal: Floats  # (N, C) probabilities of equally frequent classes for the labelled scans
+    labels: Whole  # (N,) classes
+    groups: Whole  # (N,) patients
+    unlabelled: int  # scans without a class
+    times: Floats  # (M,) `trust.how_far` of all scans that are fit to be measured
+    patients: Whole  # (M,) of these
+    failed: list[Entry]  # of the files that were not answered
 
 
 def main(config: AdaptConfig) -> Outcome:
@@ -146,7 +135,6 @@ def main(config: AdaptConfig) -> Outcome:
             for name, row in record_of(compared).items()
         },
         "verdict": verdict,
-        "more_scans": adaptation.more_scans(change, len(labels)),
         "notice": NOTICE,
     }
     _print(result, fitted)
@@ -162,9 +150,6 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
     """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
 
     Without one are a folder's own files, those in its folder ``unlabelled``, and rows that name none.
-
-    Raises:
-        SonoforgeError: It is neither, or names a class that the bundle does not have.
     """
     if data.is_dir():
         return _read_folders(data, classes)
@@ -178,8 +163,8 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
 def _read_folders(data: Path, classes: tuple[str, ...]) -> Scans:
     labels = dict.fromkeys(_images(data, recursive=False), "")
     for folder in sorted(item for item in data.iterdir() if item.is_dir() and not is_system_folder(item.name)):
-        name = "" if folder.name.lower() == _UNLABELLED else _as_class(folder.name, classes)
-        _check_class(f"--data: folder {printable(folder.name)}", name, classes)
+        name = "" if folder.name.lower() == _UNLABELLED else folder.name
+        name = _as_class(f"--data: folder {printable(folder.name)}", name, classes)
         labels |= dict.fromkeys(_images(folder, recursive=True), name)
     return Scans(labels, {})
 
@@ -195,28 +180,23 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
     patients = one_spelling((row.get("group", "") for row in rows), str(data))
     files = Names(named_files(data.parent, rows), data.parent.resolve().name)
     for row in rows:
-        label, file = row["label"], str(data.parent / files.find(row["file"]))
-        label = _as_class(label, classes)
-        _check_class(f"--data: {data}: line {row.line}", label, classes)
+        file, where = str(data.parent / files.find(row["file"])), f"--data: {data}: line {row.line}"
+        label = _as_class(where, row["label"], classes)
         if file in labels:
-            raise SonoforgeError(
-                f"--data: {data}: line {row.line}: found {printable(file)} again, expected each file once"
-            )
+            raise SonoforgeError(f"{where}: {printable(file)} is there again; list each file once")
         labels[file] = label
         if group := patients[row.get("group", "")]:
             groups[file] = group
     return Scans(labels, groups)
 
 
-def _as_class(name: str, classes: tuple[str, ...]) -> str:
-    """Return the class that a name means, whatever its case; the name itself for none."""
-    return next((known for known in classes if known.casefold() == name.strip().casefold()), name)
-
-
-def _check_class(where: str, name: str, classes: tuple[str, ...]) -> None:
-    if name and name not in classes:
-        known = ", ".join(classes)
-        raise SonoforgeError(f"{where}: found {printable(name)!r}, expected {known}{did_you_mean(name, classes)}")
+def _as_class(where: str, name: str, classes: tuple[str, ...]) -> str:
+    """Return the class that a name means, whatever its case; an empty name stays."""
+    found = next((known for known in classes if known.casefold() == name.strip().casefold()), name)
+    if found and found not in classes:
+        hint = did_you_mean(name, classes)
+        raise SonoforgeError(f"{where}: {printable(name)!r} is not one of {', '.join(classes)}{hint}")
+    return found
 
 
 def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
@@ -272,7 +252,7 @@ def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str) -> No
         )
 
 
-def _points(start: adaptation.Rules, rules: adaptation.Rules, aim: float) -> dict[str, list[float]]:
+def _points(start: Rules, rules: Rules, aim: float) -> dict[str, list[float]]:
     found = {}
     for one, other in zip(start.questions, rules.questions, strict=True):
         at = int(np.argmin(np.abs(one.aims - aim)))
@@ -293,9 +273,130 @@ def _print(result: dict[str, Any], fitted: Fitted) -> None:
     if worse:
         log.warning("worse than chance explains: %s", ", ".join(worse))
     low, high = (100 * bound for bound in fitted.compared["accuracy"].change[1:])
-    more = result["more_scans"]
-    if result["verdict"] == "not told apart":
-        wanted = f"; about {more} more scans would tell, if the gain stays what it is" if more else ""
-        say("Right labels: between %+.0f and %+.0f points, so no gain is shown%s.", low, high, wanted)
-    else:
-        say("Right labels: between %+.0f and %+.0f points: %s.", low, high, result["verdict"])
+    verdict = "no gain is shown" if result["verdict"] == "not told apart" else result["verdict"]
+    say("Right labels: between %+.0f and %+.0f points: %s.", low, high, verdict)
+
+
+# ---- the site bundle
+
+
+class Fitted(NamedTuple):
+    """What was fitted to a clinic."""
+
+    rules: Rules  # of its bundle
+    crossed: Decided  # answers to the labelled scans by rules fitted on the other patients
+    compared: Mapping[str, Compared]  # what that changed on these scans
+    aim: float  # sensitivity at which the questions were asked
+    reach: Reach  # how far out its scans lie, labelled or not
+
+
+def site_manifest(bundle: Bundle[ClassifierManifest], fitted: Fitted, labels: Whole, groups: Whole) -> dict[str, Any]:
+    """Return the manifest of a site bundle, without the card's hash, for scans of labels and groups (N,)."""
+    rules, classes = fitted.rules, bundle.classes
+    raw: dict[str, Any] = json.loads(json.dumps(bundle.manifest.raw))
+    original = {"thresholds": raw["conformal"]["thresholds"], "questions": raw["decision"]["questions"]}
+    raw["conformal"]["thresholds"] = dict(zip(classes, rules.thresholds.tolist(), strict=True))
+    moved = [question.name for question in rules.questions if adaptation.can_move(labels, question)]
+    raw["decision"]["questions"] = []
+    for record, question, beyond in zip(original["questions"], rules.questions, fitted.crossed.beyond, strict=True):
+        if question.name in moved:  # its points were moved, and measured on the site's scans
+            about, positive = question.among[labels], question.positive[labels]
+            called, spared = beyond[about & positive].mean(axis=0), 1 - beyond[about & ~positive].mean(axis=0)
+            points = [
+                {"aim": point["aim"], "threshold": float(t), "sensitivity": float(yes), "specificity": float(no)}
+                for point, t, yes, no in zip(record["points"], question.thresholds, called, spared, strict=True)
+            ]
+            record = {**record, "points": points}  # noqa: PLW2901
+        raw["decision"]["questions"].append(record)
+    reference = np.array([bundle.manifest.reference[name] for name in classes])
+    golden = bundle.golden()["probabilities"] / reference
+    here, before = (
+        [classes[label] for label in (golden * shares).argmax(axis=1)]
+        for shares in (rules.prevalence, np.full(len(classes), 1 / len(classes)))
+    )
+    raw["site"] = {
+        "prevalence": dict(zip(classes, rules.prevalence.tolist(), strict=True)),
+        "scans": {name: int((labels == i).sum()) for i, name in enumerate(classes)},
+        "groups": len(np.unique(groups)),
+        "moved": moved,
+        "golden": here,
+        "golden_before": before,
+        "reach": fitted.reach.limit,
+        "trust": fitted.reach._asdict(),
+        "created": datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds"),
+        "manifest_sha256": bundle.manifest_sha256,
+        "original": original,
+        "figures": record_of(fitted.compared),
+    }
+    return raw
+
+
+def record_of(compared: Mapping[str, Compared]) -> dict[str, Any]:
+    """Return figures as JSON: ``{figure: {"before", "after", "change": [value, low, high]}}``, null for NaN."""
+    return {
+        name: {key: [None if np.isnan(x) else round(x, 4) for x in one] for key, one in row._asdict().items()}
+        for name, row in compared.items()
+    }
+
+
+def write_site_bundle(
+    bundle: Bundle[ClassifierManifest], manifest: Mapping[str, Any], fitted: Fitted, folder: Path
+) -> None:
+    """Write a copy of a bundle with another manifest and a matching card, whole or not at all."""
+    card = site_card(bundle.read(CARD).decode("utf-8", "replace"), manifest["site"], fitted).encode()
+    about = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card)}
+    manifest = {**manifest, "files": {**manifest["files"], CARD: about}}
+    manifest = with_digest(plain(manifest))
+    parse_manifest(json.dumps(manifest).encode())
+    with replacing_folder(folder, new=True) as target:
+        for name in bundle.manifest.files:
+            (target / name).write_bytes(card if name == CARD else bundle.read(name))
+        write_json(target / "manifest.json", manifest)
+
+
+def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
+    """Return a model's card with a section about the site before its first section."""
+    scans = ", ".join(f"{count} {name}" for name, count in site["scans"].items())
+    shares = ", ".join(f"{name} {share:.3g}" for name, share in site["prevalence"].items())
+    heading, *rows = in_rows(fitted.compared)
+    lines = [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
+    section = [
+        "## Adapted to one site",
+        f"**Answers are for scans of this site.** Class shares, prediction sets and operating points were fitted by "
+        f"`sonoforge adapt` on {sum(site['scans'].values())} labelled scans ({scans}) of {site['groups']} patients "
+        f"there, {site['created'][:10]}. The network's file is that of the original, whose manifest has the SHA-256 "
+        f"{site['manifest_sha256'][:16]}; the sections below are about the original and its images.",
+        f"- Class shares, unless `--prevalence` names others: {shares}.\n"
+        f"- Operating points moved: {', '.join(site['moved']) or 'none, for want of scans'}.\n"
+        f"- {reach_in_words(fitted.reach)}",
+        "\n".join(lines),
+        "Each patient's scans were answered by rules fitted on all other patients, with questions asked at a "
+        f"sensitivity of {fitted.aim:.0%}. Research use, not a medical device.",
+    ]
+    before, mark, after = card.partition("\n## ")
+    return "\n\n".join([before.strip(), *section]) + f"\n{mark}{after}"
+
+
+def reach_in_words(reach: Reach) -> str:
+    """Return a sentence on how many of a site's scans are called unlike the training scans, before and after."""
+    if not reach.scans:
+        return "No scan was suitable for measuring how far the site's scans lie from the training scans."
+    said = f"{reach.before:.0%} of {reach.scans} scans are unlike the training scans"
+    if reach.limit == 1:
+        return f"{said}: the limits of trust stay."
+    return (
+        f"{said}, {reach.after:.0%} also unlike the other patients' scans: a scan counts as like the site's up to "
+        f"{reach.limit:.2f} times the training's limits."
+    )
+
+
+def in_rows(compared: Mapping[str, Compared]) -> list[Sequence[str]]:
+    """Return a table of before and after, its heading first."""
+    rows: list[Sequence[str]] = [("", "before", "after", "change, 95 % by patient")]
+    for name, one in compared.items():
+        if np.isnan(one.before.value):
+            rows.append((name, "-", "-", "no such scans"))
+            continue
+        change = f"{one.change.value:+.2f} [{one.change.low:+.2f}, {one.change.high:+.2f}]"
+        rows.append((name, f"{one.before.value:.2f}", f"{one.after.value:.2f}", change))
+    return rows

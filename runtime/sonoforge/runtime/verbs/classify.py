@@ -14,24 +14,18 @@ JSON (``--json``) is one object:
 * ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "verdicts": {row of `verdict.STATES`: count},
-  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}, "prevalence_estimate"}``.  Marked
+  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}}``.  Marked
   scans carry burned-in marks; repeated ones have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that
   are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated.
-  The estimate is that of the class shares among these scans, without labels, see `prevalence.SharesSeen`: offered from
-  50 scans on, else null; no answer depends on it;
 * ``notice``.
 
-CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
+CSV (``--csv``) holds one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
 each once; a file that has changed since is answered anew, and rows of another bundle, model file, crop or ``--abstain``
 are refused, by their column ``settings``.  Repeats and series are told of files of the same run alone.
 
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
-
-Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
-depends on it, but the ``ms`` of a file are longer where the cores are shared.  With ``--cluster`` they are classified
-on the machines of a Ray cluster, see ``sonoforge.training.verbs.classify``; rows and their order are the same.
 
 Exit code 0 when every file was answered; 2 when any could not be, or anything of it not be written: its entry says why,
 and the other answers are still printed and written.
@@ -50,7 +44,7 @@ if TYPE_CHECKING:
 
 def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    model = LoadingModel(config.bundle or None, config.file, config.threads, config.provider)
+    model = LoadingModel(config.bundle or None, config.file, config.threads)
     from sonoforge.runtime.verbs.classifying import classify  # noqa: PLC0415 - imported while the model is loaded
 
     return classify(config, model)

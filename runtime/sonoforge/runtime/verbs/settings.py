@@ -40,13 +40,7 @@ def threads_option() -> Any:
 
 def workers_option() -> Any:
     """Declare how many files are answered at a time."""
-    help = "files to answer in parallel (0: one per core, at most 8; on a cluster as many as fit)"
-    return setting(0, "model.workers", help=help, limits=(0, 256))
-
-
-def file_option() -> Any:
-    """Declare which model file of a bundle is used."""
-    return setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
+    return setting(0, "model.workers", help="files to answer in parallel (0: one per core, at most 8)", limits=(0, 256))
 
 
 def abstain_option() -> Any:
@@ -63,7 +57,6 @@ sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --html answers.html
 sonoforge classify scans/ --csv answers.csv --resume
-sonoforge classify scans/ --csv answers.csv --cluster 10.0.0.5:6379    on a Ray cluster
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify - < scan.png
@@ -76,10 +69,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
 
     paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
-    file: str = file_option()
-    provider: str = setting(
-        "CPUExecutionProvider", "model.provider", help="execution provider of onnxruntime; see sonoforge doctor"
-    )
+    file: str = setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
@@ -87,11 +77,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     overlay: str = option("", help="also write heat maps to this folder", metavar="FOLDER")
     html: str = option("", help="also write a page of all scans, most suspicious first", metavar="PAGE")
     csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
-    jsonl: str = option("", help="also append each answer here, one JSON object a line", metavar="FILE")
-    resume: bool = option(False, help="skip files that are already in --csv or --jsonl")
-    beside: bool = setting(
-        False, "classify.beside", help="also write each answer next to its image: NAME.sonoforge.json"
-    )
+    resume: bool = option(False, help="skip files that are already in --csv")
     sr: str = option("", help="also write DICOM structured reports here", metavar="FOLDER")
     sc: str = option("", help="also write DICOM secondary captures here", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all output")
@@ -99,12 +85,9 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     recursive: bool = option(False, help="also search subfolders")
     threads: int = threads_option()
     workers: int = workers_option()
-    cluster: str = option("", help="use a Ray cluster: local or HOST:6379\nlocal: start one here", metavar="ADDRESS")
 
 
-_OF_FILES = (
-    "paths overlay html csv jsonl resume beside sr sc anonymous watch recursive cluster"  # files that exist already
-)
+_OF_FILES = "paths overlay html csv resume sr sc anonymous watch recursive"  # files that exist already
 
 
 @dataclass(frozen=True)
@@ -140,9 +123,6 @@ exit code: 0 every object was answered; 2 at least one could not be, or it canno
     keep: bool = option(False, help="keep answered scans")
     most: int = setting(100, "dicom.most", help="largest scan in MB", limits=(1, 4000))
     room: float = setting(10.0, "dicom.room", help="most unanswered scans to keep, in GB", limits=(0.001, None))
-    rate: float = setting(
-        50.0, "dicom.rate", help="most scans per second; faster senders are slowed down", limits=(0.01, 10000)
-    )
     associations: int = setting(16, "dicom.associations", help="most associations at a time", limits=(1, 200))
     certificate: str = option("", help="use TLS with this certificate", metavar="PEM")
     key: str = option("", help="key of the certificate, if in another file", metavar="PEM")
@@ -197,18 +177,15 @@ class QualityConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge quality scan.png
 sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
-sonoforge quality generated/ --against real/ --json > distances.json
 
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
     paths: tuple[str, ...] = argument(help="images, folders, quoted globs; masks are skipped")
-    against: str = option("", help="also measure the distance to these images", metavar="FOLDER")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
-    threads: int = threads_option()
 
 
 @dataclass(frozen=True)
@@ -223,7 +200,6 @@ sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint bes
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
 sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
 The shipped generator draws breast scans of 64 x 64 pixels.
@@ -239,7 +215,7 @@ structures, NAME_mask_STRUCTURE.png.
         help="instead of RUN, without torch: a generator's bundle\nfolder, .zip, or shipped",
         metavar="PATH",
     )
-    count: int = option(64, help="images to generate\nwith --interpolate, strips", limits=(1, None))
+    count: int = option(64, help="images to generate", limits=(1, None))
     class_name: str = option(
         "",
         help="class to generate, if there are several\nall: --count images of each, in a folder per class",
@@ -256,7 +232,6 @@ structures, NAME_mask_STRUCTURE.png.
         help="other generators: truncation of the latents\nfewer artefacts and less variety",
         limits=(0.01, None),
     )
-    interpolate: int | None = option(None, help="write strips of this many interpolated images", limits=(2, 100))
     out: str = option(
         "",
         help="folder, .zip or .npz, or s3://bucket/folder\ndefault: generated/ in the run folder",
@@ -299,8 +274,7 @@ class BenchConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge bench
-sonoforge bench bundle.zip --formats onnx,onnx-int8 --out speed/
-sonoforge bench new.zip --against old.zip --set bench.seconds=10
+sonoforge bench bundle.zip --formats onnx,onnx-int8 --set bench.seconds=10
 sonoforge bench bundle.zip --set model.threads=4 --batches 1,16,64 --json
 
 exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
@@ -313,9 +287,6 @@ exit code: 0 success; 1 a file failed or none could be measured; 2 there is no b
     batches: tuple[int, ...] = option((1, 8, 32), help="batch sizes", limits=(1, 1024), metavar="N,...")
     seconds: float = setting(3.0, "bench.seconds", help="seconds of timing per file", limits=(0.01, 3600))
     rounds: int = setting(3, "bench.rounds", help="rounds that the timing of a file is spread over", limits=(1, 100))
-    against: str = option("", help="another bundle to compare with", metavar="PATH")
-    image: str = option("", help="image to time, instead of the golden ones", metavar="FILE")
-    out: str = option("", help="also write bench.json and bench.png to this folder", metavar="FOLDER")
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
-from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 _MOST = 256  # images: the 5th percentile then rests on 13, in a few seconds
@@ -249,7 +249,7 @@ def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSe
 
 
 def prediction_sets(
-    held_out: Predictions, equal: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
+    held_out: Predictions, equal: Floats, measured: Mapping[str, Record], classes: Sequence[str]
 ) -> ConformalRecord:
     """Set thresholds on all held-out images; coverage and size are measured with those of the other folds.
 

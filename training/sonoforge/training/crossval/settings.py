@@ -207,12 +207,11 @@ def _measured(generator: GanSettings) -> GanSettings:
 def _unmeasured(generator: GanSettings) -> GanSettings:
     """Refuse settings that only a measured training has."""
     unmeasured = GanSettings()
-    for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
+    for name in ("metric_features", "metric_weights", "held_out"):
         if getattr(generator, name) != getattr(unmeasured, name):
             raise SonoforgeError(
                 f"{name}: {getattr(generator, name)} requires --set crossval.gan_checkpoint=best, as nothing is "
-                "measured "
-                "otherwise"
+                "measured otherwise"
             )
     return generator
 

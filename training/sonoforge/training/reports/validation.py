@@ -1,7 +1,4 @@
-"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails.
-
-The page prints the results it is given and computes no figure of its own; curves are drawn from the answers.
-"""
+"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,30 +15,27 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.calibration import reliability
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.reports.words import Words
+from sonoforge.training.statistics.calibration import ENOUGH, reliability
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.results import interval_text, share_text
+from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
-from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
-from sonoforge.training.validation import robustness
-from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
+from sonoforge.training.statistics.wording import bracket, counted, listed, number
+from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
 
-_SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
 .wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
 .wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
-TEXTS = read_texts("validation")
+WORDS = Words("validation")
 _LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
+_NAMED = 3  # files that a line of the terminal names
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +58,15 @@ class Answered:
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
 
 
-def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
-    """Write ``FOLDER/report.html`` and return its path.
-
-    Args:
-        folder: Of the run.
-        results: All figures.
-        answered: The collections in the order of the results.
-    """
+def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
+    """Write ``FOLDER/report.html``, of collections in the order of the results, and return its path."""
     both = list(zip(results["collections"], answered, strict=True))
     facts = [fact for figures, own in both for fact in _headline(figures, own)]
     page = blocks.Page(
         title=f"External validation of {results['model']['name']}",
         meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
         heading="How does this model do on images from elsewhere?",
-        summary=[*[blocks.Facts(facts)] * bool(facts), blocks.Text(TEXTS["summary"])],
+        summary=[*[blocks.Facts(facts)] * bool(facts), WORDS.text("summary")],
         sections=[
             blocks.Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
             for place, (figures, own) in enumerate(both, start=1)
@@ -88,7 +76,7 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     return page.write(folder / REPORT)
 
 
-def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
+def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing where there is one label alone."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
@@ -98,17 +86,12 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
         yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
 
 
-def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
-    name, labels = figures["name"], figures["labels"]
-    counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
-    images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
-    accuracy = blocks.interval(figures["accuracy"])
-    yield blocks.Text(TEXTS["images"].format(images=images, counts=counts, groups=groups, accuracy=accuracy))
+def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
+    yield WORDS.text("images", **_said(figures), accuracy=figures["accuracy"])
     for key, why in _LEFT_OUT.items():
-        files = list(figures[key])  # type: ignore[literal-required]
+        files = list(figures[key])
         if files:
-            left = counted(len(files), "image")
-            yield blocks.Text(TEXTS["left_out"].format(images=left, why=why, files=listed(files, 4)))
+            yield WORDS.text("left_out", images=counted(len(files), "image"), why=why, files=listed(files, 4))
     yield from label_tables(figures)
     yield blocks.Grid(list(_charts(figures, own)))
     yield from area_tables(figures)
@@ -116,82 +99,50 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     flags: list[blocks.Block] = [*flag_tables(figures)]
     yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
     yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
-    if figures["robustness"]:
-        yield from _disturbed(name, figures["robustness"])
     yield from _wrong_scans(own)
 
 
-def label_tables(figures: Collection) -> Iterator[blocks.Table]:
-    """Yield what the images of each label were called."""
-    name, images = figures["name"], figures["images"]
-    kinds = ("sensitivity", "specificity", "coverage")
+def _said(figures: Record) -> dict[str, str]:
+    """Return how many images, of each label, and groups there are, in words."""
+    return {
+        "images": counted(sum(figures["images"].values()), "image"),
+        "counts": ", ".join(f"{n} {name_meaning(own, figures['labels'][own])}" for own, n in figures["images"].items()),
+        "groups": counted(figures["groups"], "group"),
+    }
+
+
+def label_tables(figures: Record) -> list[blocks.Table]:
+    """Show what the images of each label were called."""
+    name, kinds = figures["name"], ("images", "sensitivity", "specificity", "coverage")
     rows = [
-        (
-            name_meaning(own, figures["labels"][own]),
-            images[own],
-            *(blocks.interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
-        )
+        {"meaning": name_meaning(own, figures["labels"][own])} | {kind: figures[kind][own] for kind in kinds}
         for own in figures["sensitivity"]
     ]
-    head = ("label", "images", "sensitivity", "specificity", "coverage of the sets")
-    yield blocks.Table(f"Labels of {name}", head, rows, TEXTS["labels"].format(name=name))
-    confusion = [(own, *counts) for own, counts in zip(images, figures["confusion"], strict=True)]
-    called = f"{name}: what the images of each label were called."
-    yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
-
-
-def area_tables(figures: Collection) -> Iterator[blocks.Table]:
-    """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
-    name = figures["name"]
-    pairs = [(pair, blocks.area(found)) for pair, found in figures["auc"].items()]
-    if pairs:
-        caption = f"{name}: area under the ROC curve; 95 % intervals by group."
-        yield blocks.Table(f"Areas of {name}", ("classes", "AUC"), pairs, caption)
-    fixed = [
-        (own, share(point["aim"], 0), blocks.interval(point["sensitivity"]), blocks.interval(point["specificity"]))
-        for own, points in figures["sensitivity_at"].items()
-        for point in points
+    confusion = zip(figures["images"], figures["confusion"], strict=True)
+    return [
+        WORDS.table("labels", rows, name=name),
+        WORDS.table("answers", confusion, name=name, answers=figures["answers"]),
     ]
-    if fixed:
-        head = ("label", "aim", "sensitivity", "specificity reached")
-        caption = TEXTS["fixed"].format(name=name)
-        yield blocks.Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
-    devices = [
-        (
-            place["name"],
-            ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items() if count),
-            blocks.interval(place["accuracy"]),
-            blocks.areas(place["auc"], "one label alone"),
-        )
-        for place in figures["devices"]
-    ]
-    if devices:
-        caption = f"{name}: accuracy in percent and areas by device; 95 % intervals by group."
-        yield blocks.Table(
-            f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3)
-        )
 
 
-def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
-    """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
-    name = figures["name"]
-    rows = [
-        (
-            row["flag"],
-            row["images"],
-            blocks.interval(row["errors"]),
-            blocks.interval(row["errors_of_others"]),
-            blocks.ratio(row["ratio"]),
-        )
-        for row in figures["flags"]
-    ]
-    if rows:
-        caption = TEXTS["flags"].format(name=name, enough=ENOUGH)
-        head = ("cause", "images", "wrong", "wrong of the others", "ratio")
-        yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
+def area_tables(figures: Record) -> list[blocks.Table]:
+    """Show how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
+    fixed = [(own, point) for own, points in figures["sensitivity_at"].items() for point in points]
+    found: dict[str, Sequence[object]] = {
+        "areas": list(figures["auc"].items()),
+        "fixed": fixed,
+        "devices": figures["devices"],
+    }
+    return [WORDS.table(key, rows, name=figures["name"]) for key, rows in found.items() if rows]
 
 
-def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
+def flag_tables(figures: Record) -> list[blocks.Table]:
+    """Show how often the answers to images with each cause of distrust are wrong, if one was named."""
+    rows = figures["flags"]
+    return [WORDS.table("flags", rows, name=figures["name"], enough=ENOUGH)] if rows else []
+
+
+def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
     curves, areas = [], []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
@@ -200,55 +151,13 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
         areas.append(f"{kinds.name}: area {area}")
     if curves:
         axes = "share of the second class called the first", "share of the first that is found"
+
         drawn = charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {'; '.join(areas)}")
-        yield blocks.Figure("How well two classes are told apart", TEXTS["curves"], drawn)
+        yield WORDS.figure("curves", drawn)
     columns, _ = collapse(own.meanings, own.classes)
     bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
-    yield blocks.Figure(
-        "Can the probability be believed?",
-        TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),
-        charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
-    )
-
-
-def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
-    yield blocks.Heading("Disturbed scans")
-    images, auc, noticed = (
-        counted(found["images"], "image"),
-        blocks.area(found["auc"]),
-        blocks.interval(found["noticed"]),
-    )
-    yield blocks.Text(TEXTS["disturbed"].format(images=images, pair=found["pair"], auc=auc, noticed=noticed))
-    yield blocks.Grid([blocks.Figure("How far the AUC falls", TEXTS["falls"], _draw_robustness(found, name))])
-    yield disturbed_table(name, found)
-
-
-def disturbed_table(name: str, found: Robustness) -> blocks.Table:
-    """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
-    rows = []
-    for row in found["disturbed"]:
-        kind = robustness.DISTURBANCES[row["kind"]]
-        change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
-        rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
-    head = ("disturbance", "strength", "AUC", "change", "noticed")
-    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name), words=(1,))
-
-
-@charts.styled
-def _draw_robustness(found: Robustness, title: str) -> Markup:
-    """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
-    kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    titles = {kind: robustness.DISTURBANCES[kind].title for kind in kinds}
-    figure, axes, heights = charts.new_row_chart(list(titles.values()), "change of the AUC")
-    for kind, height in zip(kinds, heights, strict=True):
-        changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
-        axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
-        for change, size in zip(changes, _SIZES, strict=False):
-            axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
-    axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
-    worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
-    said = f"the largest fall is {number(worst['change']['value'])}, under {titles[worst['kind']]}"
-    return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
+    diagram = charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}")
+    yield WORDS.figure("reliability", diagram, ece=figures["ece"], brier=figures["brier"])
 
 
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
@@ -259,7 +168,7 @@ def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
         return
     surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
     some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
-    yield blocks.Text(TEXTS["wrong"].format(images=counted(len(wrong), "image"), some=some))
+    yield WORDS.text("wrong", images=counted(len(wrong), "image"), some=some)
     yield blocks.Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
 
 
@@ -277,20 +186,15 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
-_IMAGES, _AUC = 1, 2  # columns that the report alone has
-_NAMED = 3  # files that a line names
-_LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
+_IMAGES = 1  # column that the report alone has
 
 
-def log_collection(figures: Collection) -> None:
-    """Print the figures of one collection, what of it was left out, and how far it falls when disturbed."""
+def log_collection(figures: Record) -> None:
+    """Print the figures of one collection and what of it was left out."""
     say("")
-    counts = ", ".join(
-        f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
-    )
-    tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
+    tell(f"{figures['name']}: {_said(figures)['counts']}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
-        left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
+        left_out: dict[str, str] = figures[key]
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
@@ -300,12 +204,3 @@ def log_collection(figures: Collection) -> None:
     say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
     for table in (*others, *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
-    found = figures["robustness"]
-    if found:
-        clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
-        tell(
-            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
-            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
-            "AUC):"
-        )
-        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

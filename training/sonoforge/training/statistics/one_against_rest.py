@@ -3,10 +3,8 @@
 *Sensitivity at a fixed specificity*: each fold's threshold is chosen on the other folds, as on its own images it would
 fit their noise.  So the specificity reached differs from the aim, and is stated beside it.
 
-*Decision curves*: whether acting on a classifier's probabilities does more good than acting on all, or on nobody
-(Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models, Med. Decis. Making, 2006).
-Acting from a probability t on values a needless action at t / (1 - t) of a missed case.  Net benefit is the share of
-cases acted on minus the share of needless actions, so weighted.  It depends on the frequency of the class.
+*Decision curves* (Vickers & Elkin, Med. Decis. Making, 2006): net benefit of acting from a probability t on is the
+share of cases acted on minus the share of needless actions times t / (1 - t).  It depends on the class's frequency.
 """
 
 from collections.abc import Sequence
@@ -26,14 +24,7 @@ from sonoforge.training.statistics.intervals import (
     percentile_interval,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import (
-    ClassDifference,
-    DecisionCurve,
-    Interval,
-    OneAgainstRest,
-    SensitivityAt,
-    SensitivityDifference,
-)
+from sonoforge.training.statistics.results import Interval, Record
 
 
 def classes_of_interest(classes: Sequence[str]) -> list[str]:
@@ -41,42 +32,35 @@ def classes_of_interest(classes: Sequence[str]) -> list[str]:
     return [name for name in classes if name == "malignant"] or list(classes)
 
 
-def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> OneAgainstRest:
-    """Compute the figures of one class.
-
-    Args:
-        part: Predictions of one arm with one seed, N images.
-        calibrated: (N, C) calibrated probabilities, for the decision curve.
-        label: Number of the class.
-    """
+def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> Record:
+    """Compute the figures of one class; ``calibrated`` (N, C) probabilities are for the decision curve."""
     positive, scores = part.labels == label, part.probabilities[:, label]
-    return OneAgainstRest(
-        auc=group_bootstrap(weighted_auc, positive, scores, part.groups),
-        sensitivity_at=sensitivity_at(part, label),
-        decision_curve=decision_curve(positive, calibrated[:, label], part.groups),
-    )
+    return {
+        "auc": group_bootstrap(weighted_auc, positive, scores, part.groups),
+        "sensitivity_at": sensitivity_at(part, label),
+        "decision_curve": decision_curve(positive, calibrated[:, label], part.groups),
+    }
 
 
-def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[SensitivityAt]:
+def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[Record]:
     """Measure the sensitivity to a class at fixed specificities, see `operating_points`."""
     positive, scores = part.labels == label, part.probabilities[:, label]
     return operating_points(positive, scores, part.parts, part.groups, counted)
 
 
-def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> ClassDifference:
+def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> Record:
     """Compare two arms on one class; their images must be in the same order."""
     positive = first.labels == label
     scores = first.probabilities[:, label], second.probabilities[:, label]
     area = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups=first.groups)
     changes = sensitivity_differences(positive, scores, (first.parts, second.parts), first.groups)
-    return ClassDifference(
-        auc=area,
-        p_value=delong_test(positive, scores[0], scores[1], first.groups).p_value,
-        sensitivity_at=[
-            SensitivityDifference(aim=aim, difference=change)
-            for aim, change in zip(SPECIFICITIES, changes, strict=True)
+    return {
+        "auc": area,
+        "p_value": delong_test(positive, scores[0], scores[1], first.groups).p_value,
+        "sensitivity_at": [
+            {"aim": aim, "difference": change} for aim, change in zip(SPECIFICITIES, changes, strict=True)
         ],
-    )
+    }
 
 
 SPECIFICITIES = (0.90, 0.95)
@@ -97,17 +81,11 @@ def called(
     weights: Floats,
     counted: NDArray[np.bool_] | None = None,
 ) -> Called:
-    """Call images positive if their score is above the threshold of their fold.
+    """Call images positive if their score (N,) is above the threshold of their fold, for weights (R, N).
 
     The threshold is the smallest score that at least the aimed share of the other folds' negative images does not
-    exceed.  If no such image has a weight, nothing is called positive.
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        scores: (N,) higher for that class.
-        folds: (N,) fold that tested the image.
-        weights: (R, N) how often each image counts, in choosing thresholds as in counting.
-        counted: (N,) the images to count; thresholds are chosen on all.  None: all.
+    exceed.  If no such image has a weight, nothing is called positive.  Weights count in choosing thresholds as in
+    counting; ``counted`` (N,) are the images to count, None for all.
     """
     shown = np.ones(len(scores), bool) if counted is None else counted
     order = np.argsort(scores, kind="stable")
@@ -135,7 +113,7 @@ def called(
 
 def operating_points(
     positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels, counted: NDArray[np.bool_] | None = None
-) -> list[SensitivityAt]:
+) -> list[Record]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 
     Each draw of groups sets its own thresholds, so the intervals include their uncertainty.  With ``counted`` (N,),
@@ -143,11 +121,11 @@ def operating_points(
     """
     found = called(positive, scores, folds, group_weights(groups), counted)
     return [
-        SensitivityAt(
-            aim=aim,
-            sensitivity=percentile_interval(found.sensitivity[:, i]),
-            specificity=percentile_interval(found.specificity[:, i]),
-        )
+        {
+            "aim": aim,
+            "sensitivity": percentile_interval(found.sensitivity[:, i]),
+            "specificity": percentile_interval(found.specificity[:, i]),
+        }
         for i, aim in enumerate(SPECIFICITIES)
     ]
 
@@ -166,23 +144,14 @@ THRESHOLDS = np.arange(2, 51) / 100
 
 
 def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:
-    """Net benefit at each of the `THRESHOLDS`.
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        probabilities: (N,) of the class.
-        weights: (R, N) how often each image counts.
-
-    Returns:
-        (R, T), in cases an image.
-    """
+    """Net benefit at each of the T `THRESHOLDS`, (R, T) in cases an image, for weights (R, N)."""
     worth = np.where(positive[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
     acted = np.where(probabilities[:, None] >= THRESHOLDS, worth, 0.0)
     benefit: Floats = weights @ acted / weights.sum(axis=1, keepdims=True)
     return benefit
 
 
-def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> DecisionCurve:
+def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> Record:
     """Compute the curve of one arm, with intervals by resampling groups (N,); probabilities must be calibrated."""
     everybody, weights = np.ones(len(positive)), group_weights(groups)
     drawn, drawn_all = (net_benefit(positive, own, weights[1:]) for own in (probabilities, everybody))
@@ -191,11 +160,11 @@ def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: L
     )
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     gain_low = np.percentile(drawn - np.maximum(drawn_all, 0), PERCENTILES[0], axis=0)
-    return DecisionCurve(
-        thresholds=THRESHOLDS.tolist(),
-        net_benefit=value.tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
-        treat_all=all_value.tolist(),
-        gain_low=gain_low.tolist(),
-    )
+    return {
+        "thresholds": THRESHOLDS.tolist(),
+        "net_benefit": value.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "treat_all": all_value.tolist(),
+        "gain_low": gain_low.tolist(),
+    }

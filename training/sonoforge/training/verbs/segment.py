@@ -32,34 +32,35 @@ from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.reports.segmentation import REPORT, tell_sets, write_report
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
+    LabelledSet,
     PlannedSet,
     check_recipes,
     durations,
+    open_labelled_set,
+    plan_folds,
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.figures import compute_set
-from sonoforge.training.segmentation.generating import (
-    GeneratorFigures,
-    check_measurable,
-    draw_and_measure,
-    files_drawn_from,
-    train_generator,
-)
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
-from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
-from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.scoring import files_read, run_fold
-from sonoforge.training.segmentation.tables import (
+from sonoforge.training.segmentation.figures import (
     CASES,
     CaseScore,
-    SetResults,
+    compute_set,
     read_cases,
     tested_elsewhere,
     write_cases,
     write_tables,
 )
+from sonoforge.training.segmentation.generating import (
+    check_measurable,
+    draw_and_measure,
+    files_drawn_from,
+    train_generator,
+)
+from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
+from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
+from sonoforge.training.segmentation.scoring import files_read, run_fold
 from sonoforge.training.segmentation.unet import check_installed
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.evaluation import SegmentConfig
@@ -247,7 +248,7 @@ def _all_tasks(sets: Sequence[PlannedSet]) -> list[FoldTask]:
     return [task for own in sets for task in own.tasks]
 
 
-def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[SetResults]:
+def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[Record]:
     """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
     for images, (first, *_) in sets:
         pairs = take_pairs(images, first.plan.train(0), 3)
@@ -278,7 +279,7 @@ def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> lis
     return results
 
 
-def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]) -> list[SetResults]:
+def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]) -> list[Record]:
     """Compute the figures of one set's U-Nets on the other sets."""
     tested = [open_labelled_set(source).name for source in own.tasks[0].elsewhere]
     names = [tested_elsewhere(own.images.name, name) for name in tested]
@@ -296,7 +297,7 @@ def _unet_tasks(task: FoldTask) -> Iterator[FoldTask]:
             yield dataclasses.replace(task, arm=arm, recipe=recipe)
 
 
-def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, GeneratorFigures]]:
+def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, Record]]:
     for done, figures in enumerate(workers.run(draw_and_measure, tasks, files_drawn_from), 1):
         log.info("pairs of %s drawn and measured: %d of %d", figures["recipe"], done, len(tasks))
     return [(task.folder, draw_and_measure(task)) for task in tasks]
