@@ -109,16 +109,6 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
     assert built.about["key"] == "debug"
 
 
-@pytest.mark.slow  # starts Java's signer again
-def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(android_app, "build_unsigned", lambda *_: built.apk.read_bytes())
-    monkeypatch.setenv(android_app.PASSWORD, "not the password")
-    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", built.keystore)
-    assert "check the password" in line
-    assert not (tmp_path / "app").exists()
-    assert not (tmp_path / "app.apk").exists()
-
-
 def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(android_app.PASSWORD, raising=False)
     monkeypatch.setattr("sys.stdin", (tmp_path / "nobody").open("w+"))

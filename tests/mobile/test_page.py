@@ -30,7 +30,6 @@ from page import (
 )
 from program import succeed
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.verdict import verdict_of
 from sonoforge.runtime.notice import GUESSES
 
@@ -285,22 +284,3 @@ def test_a_changed_file_of_the_bundle_is_refused(app: Path, browser: Browser, tm
         page.goto(address + "/")
         page.wait_for_selector('body[data-state="blocked"]', timeout=300_000)
         assert "reference.npz: is not the file" in (page.text_content("#blocked") or "")
-
-
-@pytest.mark.slow
-def test_pictures_turned_by_exif_and_saved_as_jpeg_answer_nearly_alike(
-    app: Path, browser: Browser, files: list[Path], tmp_path: Path
-) -> None:
-    turned = []
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[274] = orientation
-        with Image.open(files[0]) as scan:
-            scan.convert("RGB").save(tmp_path / f"{orientation}.jpg", quality=90, exif=exif)
-        turned.append(tmp_path / f"{orientation}.jpg")
-    with served(app) as address, browser.new_context() as context:
-        results = answered(opened(context.new_page(), address), turned)
-    classifier = Classifier()
-    for file, found in zip(turned, results, strict=True):
-        expected = classifier.classify(file).probabilities
-        assert found["probabilities"] == pytest.approx(expected, abs=1e-2), file.name

@@ -99,23 +99,6 @@ def test_who_trusts_the_certificate_is_answered_and_nobody_else(https: tuple[int
         context.wrap_socket(plain, server_hostname="example.org")
 
 
-def test_a_client_that_never_greets_keeps_nobody_waiting(
-    https: tuple[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network, "SECONDS", 1.0)
-    port, certificate = https
-    context = trusting(certificate.authority, tmp_path)
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
-        assert asked(port, "/", context)[0] == 200
-        assert silent.recv(1) == b""  # its time is over
-    unencrypted = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    unencrypted.request("GET", "/")
-    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
-        unencrypted.getresponse()
-    unencrypted.close()
-    assert asked(port, "/", context)[0] == 200
-
-
 def test_the_certificate_is_kept_for_its_owner_and_made_anew_when_needed(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,22 +136,6 @@ def test_another_name_or_another_site_is_refused(port: int, headers: dict[str, s
     found, _, content = asked(port, "POST", "/classify", png(2), **headers)
     assert found == status
     assert not code or code_of(content) == code
-
-
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_a_film_gets_the_answer_of_the_same_frames_as_pages(port: int, tmp_path: Path) -> None:
-    pytest.importorskip("cv2", reason="films are an extra: pip install 'sonoforge[video]'")
-    frames = [scan(seed, 200, 160) for seed in (1, 2, 3)]
-    raw = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "200x160", "-i", "-", "-c:v", "png"]
-    subprocess.run([*raw, tmp_path / "a.mkv"], input=np.stack(frames).tobytes(), check=True, timeout=300)
-    first, *others = map(Image.fromarray, frames)
-    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
-    status, _, of_film = asked(port, "POST", "/classify", (tmp_path / "a.mkv").read_bytes())
-    of_pages = asked(port, "POST", "/classify", (tmp_path / "a.tif").read_bytes())[2]
-    assert status == 200 and json.loads(of_film)["clip"]["distinct"] == 3
-    assert json.loads(of_film)["probabilities"] == json.loads(of_pages)["probabilities"]
-    status, _, content = asked(port, "POST", "/classify", (tmp_path / "a.mkv").read_bytes()[:20_000])
-    assert (status, code_of(content)) == (422, "truncated")
 
 
 def test_health_says_which_model_answers(port: int, classifier: Classifier) -> None:

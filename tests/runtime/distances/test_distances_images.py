@@ -22,7 +22,7 @@ from sonoforge.runtime.distances.sliced import (
 )
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.gan.progress.ticks import DIRECTIONS, sliced_distance
+from sonoforge.training.gan.ticks import DIRECTIONS, sliced_distance
 
 # ---- sliced Wasserstein distance: scipy one direction at a time, and closed forms.
 

@@ -14,8 +14,6 @@ from places import SHARED
 from sonoforge.runtime.images.burned_in_marks import find_coloured_ink, find_marks
 from sonoforge.runtime.images.calipers import find_crosses
 from sonoforge.runtime.images.scan_checks import meets_in_a_seam
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.trust import Cause
 
 BUSI = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
 
@@ -139,20 +137,6 @@ def test_a_large_picture_is_searched_smaller_and_answered_in_its_own_pixels() ->
     assert max(abs(a - b) for a, b in zip(mark.box, (162, 162, 201, 201), strict=True)) <= 9
 
 
-@pytest.mark.skipif(not BUSI.is_dir(), reason="needs BUSI beside the checkout")
-@pytest.mark.parametrize(
-    ("name", "summary"),
-    [
-        ("benign (218)", "4 calipers"),  # looked at: two measurements with dotted lines
-        ("benign (206)", "4 calipers, text"),  # and a corner of the maker's name
-        ("normal (118)", "1 body mark"),
-        ("malignant (3)", ""),
-    ],
-)
-def test_real_scans(name: str, summary: str) -> None:
-    assert find_marks(Image.open(BUSI / name.split(maxsplit=1)[0] / f"{name}.png")).summary == summary
-
-
 # ---- colour, and two scans in one picture
 
 
@@ -213,16 +197,3 @@ def test_two_scans_side_by_side_are_told_from_each_of_them(seed: int, gap: int) 
 
     assert meets_in_a_seam(seen(both))
     assert not meets_in_a_seam(seen(one)) and not meets_in_a_seam(seen(other))
-
-
-def test_the_answer_names_the_kind_and_is_not_trusted_for_it() -> None:
-    classifier, rng = Classifier(), np.random.default_rng(0)
-    plain = classifier.classify(rgb(7))
-    assert plain.kind == "B-mode" and Cause.NOT_ONE_SCAN not in plain.trust.causes
-    for picture, kind in (
-        (plant.flow(rgb(7), rng), "colour overlay"),
-        (plant.side_by_side(broad(7), broad(8), 4), "two scans"),
-    ):
-        result = classifier.classify(picture)
-        assert result.kind == result.to_dict()["kind"] == kind
-        assert {Cause.NOT_ONE_SCAN, Cause.OTHER_KIND} & set(result.trust.causes)

@@ -27,10 +27,9 @@ from sonoforge.training.crossval.balancing import (
 )
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan import engine
+from sonoforge.training.gan import engine, ticks
 from sonoforge.training.gan import training as gan_training
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.training_set import TrainingSet
 

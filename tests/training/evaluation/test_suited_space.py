@@ -16,7 +16,7 @@ from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.training.evaluation.spaces import choose_space, known_share
-from sonoforge.training.gan.progress import ticks
+from sonoforge.training.gan import ticks
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 DATA = SHARED / "data"

@@ -37,26 +37,8 @@ BLITTING = ("x_flip", "quarter_turns", "integer_translation")
 GEOMETRIC = ("scale", "rotation", "anisotropy", "fractional_translation")
 COLOUR = Colour._fields
 BGC = (*BLITTING, *GEOMETRIC, *COLOUR)
-GOLDEN_NAMES = dict(
-    zip(
-        [
-            "xflip",
-            "rotate90",
-            "xint",
-            "scale",
-            "rotate",
-            "aniso",
-            "xfrac",
-            "brightness",
-            "contrast",
-            "lumaflip",
-            "hue",
-            "saturation",
-        ],
-        BGC,
-        strict=True,
-    )
-)
+OFFICIAL = "xflip rotate90 xint scale rotate aniso xfrac brightness contrast lumaflip hue saturation"
+GOLDEN_NAMES = dict(zip(OFFICIAL.split(" "), BGC, strict=True))
 GOLDEN_GROUPS = {"b": BLITTING, "g": GEOMETRIC, "c": COLOUR, "bgc": BGC, "bgc_gray": BGC}
 
 
@@ -163,14 +145,6 @@ def test_the_wavelet_is_orthonormal_with_all_its_vanishing_moments() -> None:
     assert [float(highpass @ places**power) for power in range(6)] == pytest.approx([0.0] * 6, abs=1e-7)
 
 
-def test_whole_pixels_are_moved_exactly() -> None:
-    images = _images(2, 1)
-    moved = _geometry(images, integer_translation=torch.tensor([[3.2, -1.8], [0.0, 4.0]]) / 32)
-    assert torch.allclose(moved[0, :, :-2, 3:], images[0, :, 2:, :-3], atol=1e-5)  # right and up
-    assert torch.allclose(moved[1, :, 4:], images[1, :, :-4], atol=1e-5)
-    assert torch.allclose(moved[1, :, :4], images[1, :, 1:5].flip(1), atol=1e-5)  # reflected at the edge
-
-
 def _blob(x: float, y: float, side: int = 32) -> Tensor:
     """A Gaussian of standard deviation 2 pixels, at (x, y) from the centre, y downwards."""
     places = torch.arange(side) - (side - 1) / 2
@@ -196,19 +170,6 @@ def test_a_smooth_blob_goes_where_the_closed_form_says(values: dict[str, Any], x
     # half pixel that is allowed for: twice 0.1 taps are 0.1 pixels, at a slope of at most 0.3 along each axis.
     # Half a pixel amiss would be 0.15.
     assert float((moved - _blob(x, y)).abs().max()) < 0.05
-
-
-def test_scaling_enlarges_and_anisotropy_widens() -> None:
-    places = torch.arange(64) - 31.5
-    for values, width, height in (
-        ({"scale": 1.5}, 1.5, 1.5),
-        ({"scale": 0.7}, 0.7, 0.7),
-        ({"anisotropy": 1.4}, 1.4, 1 / 1.4),
-    ):
-        blob = (-(places[None, :] ** 2 + places[:, None] ** 2) / 32)[None, None].exp()
-        expected = (-((places[None, :] / width) ** 2 + (places[:, None] / height) ** 2) / 32)[None, None].exp()
-        found = _geometry(blob, **{name: torch.tensor([value]) for name, value in values.items()})
-        assert float((found - expected).abs().max()) < 0.02
 
 
 def _official_colour_matrix(drawn: Colour, index: int) -> Tensor:
@@ -271,17 +232,6 @@ def test_p_moves_towards_the_target_by_hand_computed_steps() -> None:
     assert float(state["strength"]) == 0.0
 
 
-def test_several_batches_count_together() -> None:
-    state = _state(strength=0.5)
-    # One batch alone would lower p (r_t 0), the four together raise it (r_t 0.75).
-    for scores in ([1.0, -1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]):
-        state = ada.observe(state, torch.tensor(scores))
-        assert float(state["strength"]) == 0.5
-    state = ada.adapt(state, 4 * 2)
-    assert float(state["strength"]) == pytest.approx(0.5 + 8 / 500_000, abs=1e-7)
-    assert (float(state["signs"]), float(state["scores"])) == (0.0, 0.0)
-
-
 def test_p_stays_where_there_is_no_signal() -> None:
     for strength in (0.0, 0.3, 1.0):
         state = _state(strength=strength)
@@ -325,14 +275,6 @@ def test_translation_moves_whole_pixels_and_fills_with_zeros() -> None:
     assert torch.equal(moved[0], expected)
     assert torch.equal(moved[1], images[1])
     assert not moved[2].any()
-
-
-def test_cutout_is_clipped_at_the_edges() -> None:
-    corner = torch.tensor([[1, 2], [-2, 3]])
-    expected = torch.ones(2, 1, 6, 6)
-    expected[0, :, 2:5, 1:4] = 0
-    expected[1, :, 3:6, 0:1] = 0
-    assert torch.equal(diffaugment.cut_out(torch.ones(2, 1, 6, 6), corner, 3), expected)
 
 
 def test_diffaugment_draws_from_the_published_ranges() -> None:

@@ -19,18 +19,14 @@ from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan import ticks
+from sonoforge.training.gan.curves import draw_curves, write_over_time
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import ticks
-from sonoforge.training.gan.progress.curves import draw_curves, write_over_time
-from sonoforge.training.gan.progress.ticks import (
-    is_collapsed,
-    mean_pairwise_distance,
-    sliced_distance,
-    thumbnails,
-)
 from sonoforge.training.gan.state import ema_decay, update_average
-from sonoforge.training.gan.training_set import hold_out, read_training_set
+from sonoforge.training.gan.ticks import (
+    sliced_distance,
+)
+from sonoforge.training.gan.training_set import hold_out
 
 
 @pytest.fixture(autouse=True)
@@ -224,20 +220,6 @@ def test_average_follows_weights_and_batch_norm_statistics() -> None:
     assert int(average.num_batches_tracked) == 7  # type: ignore[arg-type]
 
 
-def test_pairwise_distance_of_known_points() -> None:
-    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
-    assert mean_pairwise_distance(points) == pytest.approx((5 + 0 + 5) / 3)
-    assert mean_pairwise_distance(points[:1]) == 0.0
-
-
-def test_sliced_distance_of_a_shift_is_its_closed_form() -> None:
-    rows = torch.randn(500, 256, generator=torch.Generator().manual_seed(0))
-    assert sliced_distance(rows, rows) == 0.0
-    # A shift by d in every coordinate moves the projection on normal directions by d * N(0, D):
-    # mean absolute value d * sqrt(2 D / pi).
-    assert sliced_distance(rows, rows + 0.5) == pytest.approx(0.5 * np.sqrt(2 / np.pi), rel=0.15)
-
-
 def test_sliced_distance_agrees_with_scipy() -> None:
     from scipy.stats import wasserstein_distance
 
@@ -247,20 +229,6 @@ def test_sliced_distance_agrees_with_scipy() -> None:
     projected = (first.numpy() @ directions, second.numpy() @ directions)
     expected = np.mean([wasserstein_distance(a, b) for a, b in zip(projected[0].T, projected[1].T, strict=True)])
     assert sliced_distance(first, second) == pytest.approx(expected / np.sqrt(20), rel=0.1)
-
-
-def test_collapse_is_judged_after_the_first_tenth() -> None:
-    assert is_collapsed(0.2, step=11, steps=100)
-    assert not is_collapsed(0.2, step=10, steps=100)
-    assert not is_collapsed(0.6, step=50, steps=100)
-
-
-def test_thumbnails_average_grey_levels() -> None:
-    images = torch.zeros(1, 3, 64, 64)
-    images[:, 0, ::2] = 3.0
-    rows = thumbnails(images)
-    assert rows.shape == (1, 32 * 32)
-    assert torch.allclose(rows, torch.full_like(rows, 0.5))
 
 
 # Held-out images.
@@ -312,23 +280,6 @@ def test_too_few_to_hold_out_is_refused_in_one_line(count: int, share: float, me
     with pytest.raises(SonoforgeError, match=message) as error:
         hold_out(draw_scans(count), share, seed=1)
     assert "\n" not in str(error.value)
-
-
-def test_repeated_scans_are_found_in_the_files(tmp_path: Path) -> None:
-    """Every picture is there twice, the second time brighter and as JPEG."""
-    rng = np.random.default_rng(3)
-    for name in ("benign", "malignant"):
-        (tmp_path / name).mkdir()
-        for number in range(6):
-            pixels = rng.integers(0, 180, (24, 24), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
-            Image.fromarray(pixels).save(tmp_path / name / f"{number}a.png")
-            Image.fromarray(pixels + 40).save(tmp_path / name / f"{number}b.jpg", quality=95)
-    settings = GanSettings(class_name="malignant", image_size=32)
-    images = read_training_set((str(tmp_path),), settings, groups=True)
-    assert images.groups is not None
-    assert (images.groups[::2] == images.groups[1::2]).all()
-    assert len(np.unique(images.groups)) == 6
-    assert read_training_set((str(tmp_path),), settings).groups is None
 
 
 def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

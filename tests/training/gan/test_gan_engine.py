@@ -20,8 +20,8 @@ from sonoforge.training.data.pixels import prepare_images, to_tensor, to_unit
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import generator as gan_generator
-from sonoforge.training.gan.progress import recorder
-from sonoforge.training.gan.progress.ticks import (
+from sonoforge.training.gan import recorder
+from sonoforge.training.gan.ticks import (
     COLLAPSE_FRACTION,
 )
 

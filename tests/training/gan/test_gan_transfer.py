@@ -17,18 +17,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gan_trainings import options_of, write_pictures
+from kept_memory import KeptMemory
 from program import succeed, words
-from sonoforge.models import light
+from sonoforge.models import projected
+from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
 from sonoforge.models.spade import MapSettings as GeneratorSettings
-from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import upsample
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.features import Features
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import build_networks, outline_networks
+from sonoforge.training.gan.networks import FROZEN_BATCH, FrozenMaps, build_networks, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.start_from import (
@@ -237,8 +239,8 @@ class _Frozen(nn.Module):
         return [fine, self.layers[1](fine)]
 
 
-def _light(classes: int, seed: int = 0) -> light.Generator:
-    network = light.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
+def _light(classes: int, seed: int = 0) -> projected.Generator:
+    network = projected.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
     chance = torch.Generator().manual_seed(seed)
     initialise(network, chance)
     for name, value in network.named_buffers():
@@ -308,3 +310,39 @@ def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_
     said = succeed("gan", "train", "--data", pictures, *options, "--set", f"gan.start_from={first}").err
     assert "classes that go on with their weights: malignant; that start with the mean of all: cyst" in said
     assert said.count("parameters taken from") == 2 and said.count(", 0 new") == 2
+
+
+# A frozen feature network, which a CPU asks a few images at a time for their gradient.
+
+MANY = 2 * FROZEN_BATCH + 3
+
+
+@pytest.fixture
+def features() -> Features:
+    """Four scales, of double precision."""
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.BatchNorm2d(3), nn.ReLU6()) for _ in range(4)]
+    module = nn.Sequential(*layers).double().eval().requires_grad_(False)
+    return Features("stub", {f"layer{index}": index for index in range(4)}, module)
+
+
+def _gradient(maps: list[Tensor], images: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(torch.stack([own.square().sum() for own in maps]).sum(), images)
+    return gradient
+
+
+def test_maps_and_gradients_are_those_of_the_whole_batch_at_once(features: Features) -> None:
+    images = torch.randn(MANY, 1, 64, 64, dtype=torch.float64).requires_grad_()
+    found, expected = FrozenMaps(features)(images), features.maps(images)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(_gradient(found, images), _gradient(expected, images))
+
+
+def test_a_large_batch_keeps_what_a_few_images_do(features: Features) -> None:
+    images = torch.randn(8 * FROZEN_BATCH, 1, 64, 64, dtype=torch.float64).requires_grad_()
+    most = []
+    for ask in (FrozenMaps(features), features.maps):
+        with KeptMemory() as memory:
+            _gradient(ask(images), images)
+        most.append(memory.most)
+    assert most[0] < 0.4 * most[1]

@@ -11,7 +11,7 @@ from PIL import Image
 from gan_trainings import read_rows
 from program import refused, succeed, words
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.progress import ticks
+from sonoforge.training.gan import ticks
 
 
 @pytest.fixture(autouse=True)

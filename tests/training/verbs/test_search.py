@@ -21,7 +21,7 @@ import pytest
 from gan_trainings import write_pictures
 from processes import Written, descendants, shorten, start
 from program import refused, sonoforge, succeed, words
-from sonoforge.models.cell_codes import parse
+from sonoforge.models.ga_gan import parse
 
 SMALL = words("--class malignant --set gan.conditioning=none --set gan.metric_features=pixels --device cpu")
 SMALL += ["--kimg", "0.02", "--set", "gan.batch=5", "--set", "gan.width=2", "--image-size", "32"]
@@ -30,7 +30,8 @@ TEN = words(
     "search.mutation=0.2"
 )
 TEN += SMALL
-CURVES = "sonoforge.training.gan.progress.recorder.write_curves"
+CELLS = words("gan search --what cells --data")
+CURVES = "sonoforge.training.gan.recorder.write_curves"
 QUICK = {CURVES: None, "sonoforge.training.reports.search.write_report": None}
 
 
@@ -77,7 +78,7 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
         ),
         *SMALL,
     ]
-    done = succeed("gan", "search", "--what", "cells", "--data", pictures, *options, "--out", tmp_path).json
+    done = succeed(*CELLS, pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["studies"]
     for stage in ("generator", "discriminator"):
         assert_each_child_was_trained_once(run, stage, 3)
@@ -116,18 +117,10 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path: Path) -> None:
-    whole = Path(
-        succeed(
-            "gan", "search", "--what", "cells", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole"
-        ).json["run"]
-    )
+    whole = Path(succeed(*CELLS, pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole").json["run"])
     assert_each_child_was_trained_once(whole, "generator", 10)
     command = [
-        "gan",
-        "search",
-        "--what",
-        "cells",
-        "--data",
+        *CELLS,
         pictures,
         *TEN,
         "--jobs",
@@ -149,11 +142,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     (whole / "results.json").unlink()
     (whole / "study.db").write_text("{" * 9999)
     line = refused(
-        "gan",
-        "search",
-        "--what",
-        "cells",
-        "--data",
+        *CELLS,
         pictures,
         *TEN,
         "--jobs",
@@ -175,9 +164,7 @@ def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) 
         ),
         1,
     ]
-    run = Path(
-        succeed("gan", "search", "--what", "cells", "--data", pictures, *options, *SMALL, "--out", tmp_path).json["run"]
-    )
+    run = Path(succeed(*CELLS, pictures, *options, *SMALL, "--out", tmp_path).json["run"])
     own = rows(run, "discriminator")
     assert len(own) == 4 and all(row["parent"] == "" for row in own)
     best = min(own[:2], key=lambda row: float(row["kid"]))
@@ -192,11 +179,7 @@ def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
     options = words(
         "--stages generator --set search.population=2 --set search.children=1 --set search.weights=fresh --jobs 1"
     )
-    run = Path(
-        succeed(
-            "gan", "search", "--what", "cells", "--data", pictures, *options, *SMALL, "--out", tmp_path / "fresh"
-        ).json["run"]
-    )
+    run = Path(succeed(*CELLS, pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
     assert [row["heir_of"] for row in rows(run, "generator")] == ["", "", ""]
     assert "parameters taken from" not in (run / "log.txt").read_text()
 
@@ -223,11 +206,7 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Pat
 def test_on_a_ray_cluster_nothing_is_lost_whatever_is_killed(pictures: Path, tmp_path: Path) -> None:
     """A worker first, then the command itself."""
     command = [
-        "gan",
-        "search",
-        "--what",
-        "cells",
-        "--data",
+        *CELLS,
         pictures,
         *TEN,
         "--cluster",
@@ -286,9 +265,7 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
 def test_what_cannot_be_searched_is_refused_in_one_line(
     options: list[str], message: str, pictures: Path, tmp_path: Path
 ) -> None:
-    assert message in refused(
-        "gan", "search", "--what", "cells", "--data", pictures, *SMALL, *options, "--out", tmp_path / "runs"
-    )
+    assert message in refused(*CELLS, pictures, *SMALL, *options, "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

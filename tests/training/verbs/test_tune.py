@@ -30,7 +30,7 @@ TRIALS = 8
 SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--set", "gan.metric_features=pixels"]
 SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--over", "width=2,4", "--over", "batch=4,8", "--device", "cpu"]
 QUICK = {  # what takes most of such a short training's time
-    "sonoforge.training.gan.progress.recorder.write_curves": None,
+    "sonoforge.training.gan.recorder.write_curves": None,
     "sonoforge.training.verbs.gan_search.Trials.write_page": None,
 }
 

@@ -8,45 +8,16 @@ jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 198
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
-from sonoforge.runtime.distances.neighbours import precision_recall
-from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
 Indices = NDArray[np.intp]
-
-# Of ``sonoforge quality --against``.
-SEED = 0
-REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
-PROJECTIONS = 512
-NEIGHBOURS = 3  # Kynkaanniemi 2019
-
-# Each distance's name in the table, the number of images that it needs in each set, and whether more is better.
-DISTANCES: dict[str, tuple[str, int, bool]] = {
-    "frechet": ("Frechet distance", 2, False),
-    "kid": ("KID", 3, False),
-    "sliced_wasserstein": ("sliced Wasserstein", 2, False),
-    "precision": ("precision", NEIGHBOURS + 1, True),
-    "recall": ("recall", NEIGHBOURS + 1, True),
-}
-DEFINITIONS = {
-    "frechet": "squared Frechet distance of two Gaussians (Heusel 2017), biased upwards for few images",
-    "kid": "unbiased squared MMD, kernel (x.y / D + 1)^3 (Binkowski 2018), whole sets, jackknife standard error",
-    "sliced_wasserstein": f"mean Wasserstein-1 distance along {PROJECTIONS} random unit directions (Rabin 2011)",
-    "precision": f"share of the given images in the ball of a reference image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-    "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-}
-
-Distances = dict[str, dict[str, float | None] | None]
-"""Figures by distance and name."""
 
 
 class Measured(NamedTuple):
@@ -128,48 +99,3 @@ def summarise(full: float, matched: Sequence[float], floor: Sequence[float], mor
     return Measured(
         float(full), mean, float(low), float(high), float(np.mean(floor)), float(floor_low), float(floor_high), ratio
     )
-
-
-def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Distances, int]:
-    """Measure how far embeddings (N, D) are from a reference set (M, D), with the floor; N and M are at least 2.
-
-    Returns:
-        For each of `DISTANCES` the fields of `Measured`, for ``kid`` also ``standard_error``: None where the sets are
-        too small, and all but ``value`` None where the halves are.  And the number n of images of a half.
-    """
-    full, standard_error = _figures(given, reference)
-    matched: dict[str, list[float]] = defaultdict(list)
-    floor: dict[str, list[float]] = defaultdict(list)
-    size = min(len(given), len(reference)) // 2
-    draws = draw_halves(np.arange(len(reference)), len(given), REPEATS, SEED) if size >= 2 else ()
-    for first, second, made in draws:
-        for (figures, _), store in ((_figures(given[made], reference[first]), matched),
-                                    (_figures(reference[second], reference[first]), floor)):  # fmt: skip
-            for name, value in figures.items():
-                store[name].append(value)
-    found: Distances = {}
-    for name, (_, _, more_is_better) in DISTANCES.items():
-        if name not in full:
-            found[name] = None
-        elif not matched[name]:
-            found[name] = {**dict.fromkeys(Measured._fields), "value": full[name]}
-        else:
-            found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
-    if found["kid"] is not None:
-        found["kid"]["standard_error"] = standard_error
-    return found, size
-
-
-def _figures(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, float], float | None]:
-    """Return each distance between (N, D) and (M, D) for which there are enough images, and KID's standard error."""
-    standard_error = None
-    figures = {
-        "frechet": frechet_distance(given, reference),
-        "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
-    }
-    fewest = min(len(given), len(reference))
-    if fewest >= DISTANCES["kid"][1]:
-        figures["kid"], standard_error = kernel_distance(given, reference)
-    if fewest >= DISTANCES["precision"][1]:
-        figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
-    return figures, standard_error

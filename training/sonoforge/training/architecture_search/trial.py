@@ -35,10 +35,10 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.options import FLAGGED, GanSettings
-from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.start_from import read_starting_weights
+from sonoforge.training.gan.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare, suited_space
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import log_to

@@ -27,8 +27,8 @@ from sonoforge.training.gan.augmentations import blur, blur_sigma
 from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
 from sonoforge.training.gan.losses import class_loss, feature_matching
 from sonoforge.training.gan.networks import discriminator_of
-from sonoforge.training.gan.progress.recorder import Recorder
 from sonoforge.training.gan.recipes import SCHEDULES, Strength, growing_stage
+from sonoforge.training.gan.recorder import Recorder
 from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
 from sonoforge.training.gan.settings import DURATIONS
 from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
@@ -235,10 +235,7 @@ def _with_chance(state: TrainingState, batch: TrainingBatch) -> Batch:
 def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[Tensor, Scalars]:
     """Step the discriminator once.
 
-    Args:
-        state: Changed in place.
-        batch: From `draw_batch`.
-        keep: Whether to keep the graph of the generated images, which the generator's next update then reuses.
+    The state is changed in place; ``keep`` keeps the graph of the generated images for the generator's next update.
 
     Returns:
         The generated images (N, C, S, S); and the means ``discriminator_loss``, ``real_score`` and ``fake_score``, with
@@ -276,11 +273,8 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
 def update_generator(state: TrainingState, batch: TrainingBatch, fake: Tensor, step: int) -> Scalars:
     """Step the generator once, against the current discriminator.
 
-    Args:
-        state: Changed in place.
-        batch: The discriminator's last one.
-        fake: Its generated images with their graph.
-        step: Number of earlier generator updates.
+    ``batch`` is the discriminator's last one, ``fake`` its generated images with their graph, ``step`` the number of
+    earlier generator updates.
 
     Returns:
         ``generator_loss``, and where they apply ``perceptual``, ``feature_matching`` and each penalty.
@@ -316,8 +310,7 @@ def _generate(state: TrainingState, own: Batch) -> Tensor:
         images = state.generator(own.latents, own.labels, chance=own.chance, update_average=True)
     elif structures_drawn_into(state.generator):
         # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
-        real, maps = own.real[:, : state.image_channels], own.real[:, state.image_channels :]
-        images = state.generator(own.latents, None, maps, real)
+        images = state.generator(own.latents, None, own.real[:, state.image_channels :])
     else:
         images = state.generator(own.latents, own.labels)
     return images

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.spectral import fix_weights
+from sonoforge.models.layers import fix_weights
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
@@ -122,13 +122,7 @@ def sample_batches(
 ) -> Iterator[Pixels]:
     """Generate images in batches, so that any number of them fits in memory.
 
-    Args:
-        generator: From `load_generator`.
-        count: Number of images.
-        seed: Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.
-        label: Class to generate, for a conditional generator.
-        truncation: Of its styles or latents.
-        batch: Images in a batch on a GPU.
+    Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.  ``batch`` is for a GPU.
 
     Yields:
         (n, S, S, C) uint8.

@@ -46,10 +46,8 @@ def real_set(training: Training) -> ImageSet:
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     """Return images of a training as one side of an evaluation, without masks.
 
-    Args:
-        images: Of the training; where they have groups, near-duplicates are not searched again.
-        class_name: The only class to take of labelled images; empty for all.
-        how: How they were resized, in words.
+    Where they have groups, near-duplicates are not searched again.  ``class_name`` is the only class to take of
+    labelled images, ``how`` says how they were resized.
 
     Raises:
         SonoforgeError: They are of other classes, or fewer than 4.
@@ -104,9 +102,7 @@ class EvaluatedSets:
 def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -> EvaluatedSets:
     """Read the images of a run again, split them as it did, and let its generator draw as many as it was trained on.
 
-    Args:
-        inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
-        cache_folder: Of decoded images; `cache.default_folder` if None.
+    ``inputs.real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
 
     Raises:
         SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
@@ -193,12 +189,7 @@ def measure_milestone(
 ) -> Milestone:
     """Measure the images of a kept checkpoint, or read what was measured under this protocol before.
 
-    Args:
-        checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
-        real: See `real_set`.
-        evaluation: The protocol.
-        count: Number of images to generate.
-        device: For the generator.
+    The figures of ``RUN/checkpoints/step-STEP`` are kept as ``RUN/milestone-STEP.json``; ``real``: see `real_set`.
     """
     path = checkpoint.parent.parent / f"milestone-{checkpoint.name.removeprefix('step-')}.json"
     protocol = evaluation.describe(real, count)

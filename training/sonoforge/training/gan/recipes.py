@@ -181,10 +181,7 @@ def growing_stage(progress: float, image_size: int, start: int) -> Stage:
     There each resolution is trained with 800 000 images, then the next fades in during as many.  Here the phases are
     equal shares of the training, so that a short one reaches its full resolution: start, fade, steady, fade, steady ...
 
-    Args:
-        progress: Finished share of the training, in [0, 1).
-        image_size: The full resolution.
-        start: The first resolution, doubled until ``image_size``.
+    ``progress`` is the finished share of the training, in [0, 1); ``start`` is doubled until ``image_size``.
     """
     doublings = round(math.log2(image_size / start))
     position = progress * (2 * doublings + 1)

@@ -105,12 +105,8 @@ def read_training_set(
 
     They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator.
 
-    Args:
-        data: See `load.ImageSource`.
-        settings: Class, size, channels, masks and conditioning are used.
-        groups: Whether to find images of the same scan, see `splits.scan_groups`: seconds for 1000 images.
-        groups_from: See `load.ImageSource`.
-        cache_folder: See `cache.open_cache`.
+    ``groups`` finds images of the same scan, see `splits.scan_groups`: seconds for 1000 images; for data and names see
+    `load.ImageSource`.
 
     Raises:
         SonoforgeError: No such data or class; or masks that are missing or do not fit.
@@ -152,10 +148,7 @@ def read_training_set(
 def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
     """Set images aside that are never trained on, by whole scans, each class in its share.
 
-    Args:
-        images: All images.
-        share: Share to hold out, in (0, 0.5], rounded to one over a whole number; 0: none.
-        seed: Seed of the choice.
+    ``share`` is in (0, 0.5], rounded to one over a whole number; 0 holds none out.
 
     Returns:
         The training images, without groups, as they must not be split again, and the held-out ones or None; both in

@@ -22,8 +22,8 @@ from sonoforge.training.evaluation.measure import TestedCopies
 from sonoforge.training.evaluation.projections import Projection, hull_of
 from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.gan.checkpoint import DESCRIPTION
-from sonoforge.training.gan.progress.curves import draw_curves
-from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.curves import draw_curves
+from sonoforge.training.gan.ticks import read_stats
 from sonoforge.training.reports.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import share

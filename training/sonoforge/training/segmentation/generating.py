@@ -34,7 +34,7 @@ from sonoforge.training.gan.generator import (
     sample_batches,
     structures_drawn_into,
 )
-from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.gan.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results

@@ -30,9 +30,9 @@ from sonoforge.training.gan.milestones import Milestone, measure_milestone, mile
 from sonoforge.training.gan.minutes import LENGTH, steps_in
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
-from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
+from sonoforge.training.gan.ticks import read_stats, training_cost
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page

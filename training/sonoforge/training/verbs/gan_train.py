@@ -22,6 +22,7 @@ from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.engine import newest_checkpoint, train_gan
 from sonoforge.training.gan.minutes import (
     LENGTH,
@@ -37,7 +38,6 @@ from sonoforge.training.gan.minutes import (
     with_recipe,
 )
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set

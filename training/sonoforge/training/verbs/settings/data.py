@@ -80,13 +80,10 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kin
 sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
-sonoforge data import url https://archive/dicom-web/studies/1.2.840.1 study/
-sonoforge data import url 'https://archive/dicom-web/studies?StudyID=17' study/
 
 Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
-url copies what is missing from a folder at a URL, such as one that gan sample wrote, or DICOM studies from an archive.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; never in
-the URL.
+url copies what is missing from a folder at a URL, such as one that gan sample wrote.
+Credentials are given as the file system's own tools take them, such as AWS_PROFILE; never in the URL.
 """
 
     set: str = argument(

@@ -97,11 +97,8 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None) -> None
 def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: int) -> None:
     """Write real images, and below them samples of the same latents at four moments of a training, as a PNG.
 
-    Args:
-        path: Of the picture.
-        samples: Folder with the sheets of the ticks, ``step-00000120.png``, and of real images, ``real.png``.
-        rows: Of the ticks.
-        real_side: Side of a real image in its sheet, in pixels.
+    ``samples`` has the sheets of the ticks, ``step-00000120.png``, and of real images, ``real.png``, with sides of
+    ``real_side`` pixels.
     """
     last = rows[-1]["step"]
     steps = [min((row["step"] for row in rows), key=lambda step: abs(step - share * last)) for share in _MOMENTS]

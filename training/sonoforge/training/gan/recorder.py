@@ -27,8 +27,9 @@ from sonoforge.training.data.pixels import Pixels, colour_structures, encode_png
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE, write_curves, write_over_time
-from sonoforge.training.gan.progress.ticks import (
+from sonoforge.training.gan.curves import OVER_TIME, PICTURE, write_curves, write_over_time
+from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.gan.ticks import (
     GRID,
     MetricReference,
     gradient_norm,
@@ -40,7 +41,6 @@ from sonoforge.training.gan.progress.ticks import (
     memory_gib,
     read_stats,
 )
-from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_interactive
 from sonoforge.training.tracking import Tracker
