@@ -4,10 +4,8 @@ The official networks are distributed as pickles, which run code when opened.  W
 of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``; here only tensors
 are read, by the names of StyleGAN2-ADA's and StyleGAN3's PyTorch implementations.
 
-Sizes and widths are read from names and shapes.  Settings that no tensor shows are taken as published, unless the state
-has a number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, of the mapping network, and for
-StyleGAN3 ``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the
-same.
+Sizes and widths are read from names and shapes.  Settings that no tensor shows (StyleGAN3's ``output_scale`` of 0.25)
+are taken as published.
 """
 
 import dataclasses
@@ -18,17 +16,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan import stylegan2
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import RATE, StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import binomial_taps
-from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN, Generator, GeneratorSettings, plan_grids
+from sonoforge.models.stylegan.stylegan2 import Discriminator, ResidualSettings
+from sonoforge.models.stylegan.stylegan2 import Generator as StyleGAN2Generator
+from sonoforge.models.stylegan.stylegan3 import MARGIN, Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
-SETTINGS = "settings."
-RATE_SETTING, SCALE_SETTING = SETTINGS + "lr_multiplier", SETTINGS + "output_scale"
 # Initial weights have the standard deviation 1 / lr_multiplier and move little from there: Adam takes steps of the
 # rate, about 0.002, against 100.  Within this factor of 1 / RATE the published multiplier is taken for granted.
 SPREAD = 1.5
@@ -57,31 +53,29 @@ _OWNERS = {"conv0": "first", "conv1": "second", "skip": "skip"}
 def generator_from_official(state: State) -> StyledGenerator:
     """Build a generator of StyleGAN2, or of StyleGAN3, configuration T or R, in evaluation mode.
 
-    Args:
-        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const`` or
-            ``synthesis.L0_36_512.weight``, ...), and settings that no tensor shows.
+    ``state`` holds tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const``, ...).
 
     Raises:
-        ValueError: A name, shape or filter of another network, or an unknown learning-rate multiplier.
+        ValueError: A name, shape or filter of another network, or another learning-rate multiplier.
     """
     if "synthesis.input.weight" in state:
-        state = _at_published_scale(_at_published_rate(state, (RATE_SETTING, SCALE_SETTING)))
+        _check_rate(state)
         return _loaded(_stylegan3(state), state)
     if "synthesis.b4.const" not in state:
-        raise ValueError("official state: found no 'synthesis.b4.const', expected a StyleGAN2 or StyleGAN3 generator")
-    state = _at_published_rate(state, (RATE_SETTING,))
+        raise ValueError("official state: without 'synthesis.b4.const' it is no StyleGAN2 or StyleGAN3 generator")
+    _check_rate(state)
     resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
     widths = [_length(state, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
     sizes = _mapping_sizes(state) | _width_settings(resolutions, widths)
     settings = StyledSettings(resolutions[-1], _length(state, "synthesis.b4.torgb.weight", 0), **sizes)
-    return _loaded(stylegan2.Generator(settings), state)
+    return _loaded(StyleGAN2Generator(settings), state)
 
 
 def discriminator_from_official(state: State) -> Discriminator:
     """Build a discriminator of StyleGAN2 or StyleGAN3, in evaluation mode; see `generator_from_official`."""
     if "b4.out.weight" not in state:
-        raise ValueError("official state: found no 'b4.out.weight', expected a residual StyleGAN2 discriminator")
-    state = _at_published_rate(state, (RATE_SETTING,))
+        raise ValueError("official state: without 'b4.out.weight' it is no residual StyleGAN2 discriminator")
+    _check_rate(state)
     resolutions = _resolutions(state, r"b(\d+)\.")
     widths = [_length(state, "b4.conv.weight", 0)]
     widths += [_length(state, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
@@ -119,7 +113,7 @@ def renamed(state: State) -> dict[str, Tensor]:
 
 def _length(state: State, name: str, axis: int) -> int:
     if name not in state or state[name].ndim <= axis:
-        raise ValueError(f"official state: found no {name!r} with a size along axis {axis}, expected one")
+        raise ValueError(f"official state: there is no {name!r} with a size along axis {axis}")
     return state[name].shape[axis]
 
 
@@ -152,41 +146,17 @@ def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]
     return {"channel_base": base, "channel_max": max(widths)}
 
 
-def _at_published_rate(state: State, allowed: tuple[str, ...]) -> State:
-    """Convert a mapping network to the published learning-rate multiplier; it computes the same.
-
-    Another multiplier stands in the state as `RATE_SETTING`, which the result leaves out.
-
-    Raises:
-        ValueError: A setting not ``allowed``, or weights of another, unknown multiplier.
-    """
-    for name in state:
-        if name.startswith(SETTINGS) and name not in allowed:
-            raise ValueError(f"official state: found {name!r}, expected no settings but {', '.join(allowed)}")
-    layers = [name for name in state if re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name)]
-    weights = [state[name].flatten().float() for name in layers if name.endswith("weight")]
-    rate = _setting(state, RATE_SETTING) if RATE_SETTING in state else None
-    if rate is None and weights:
-        spread = float(torch.cat(weights).square().mean().sqrt())
-        if not 1 / SPREAD <= spread * RATE <= SPREAD:
-            raise ValueError(
-                f"official state: the weights of mapping.fc0 and on are {spread:.3g} large, expected about "
-                f"{1 / RATE:g}, as with the published lr_multiplier of {RATE:g}; add the one that the network has, as "
-                f"a number named {RATE_SETTING} (G/{RATE_SETTING} or D/... in a file)"
-            )
-    factor = 1.0 if rate is None else rate / RATE
-    return {
-        name: value * factor if name in layers and factor != 1 else value
-        for name, value in state.items()
-        if name != RATE_SETTING
-    }
-
-
-def _setting(state: State, name: str) -> float:
-    """Return a setting that stands beside the tensors: one finite number above 0, or a ValueError."""
-    if state[name].numel() != 1 or not 0 < float(state[name]) < float("inf"):
-        raise ValueError(f"official state: {name}: found {state[name].tolist()}, expected one number above 0")
-    return float(state[name])
+def _check_rate(state: State) -> None:
+    """Refuse a mapping network that was not trained with the published learning-rate multiplier, by a ValueError."""
+    weights = [
+        value.flatten().float() for name, value in state.items() if re.fullmatch(r"mapping\.fc\d+\.weight", name)
+    ]
+    spread = float(torch.cat(weights).square().mean().sqrt()) if weights else 1 / RATE
+    if not 1 / SPREAD <= spread * RATE <= SPREAD:
+        raise ValueError(
+            f"official state: the weights of mapping.fc0 and on are {spread:.3g} large, not about {1 / RATE:g} as with "
+            f"the published lr_multiplier of {RATE:g}; multiply these weights and biases by lr_multiplier / {RATE:g}"
+        )
 
 
 def _loaded(network: Network, state: State) -> Network:
@@ -206,12 +176,12 @@ def _loaded(network: Network, state: State) -> Network:
             continue
         own = taps.float().cpu()
         if expected is None or own.shape != expected.shape or not torch.allclose(own, expected, atol=_TAP_TOLERANCE):
-            raise ValueError(f"official state: {name}: found another filter than the published one")
+            raise ValueError(f"official state: {name}: is another filter than the published one")
     try:
         network.load_state_dict(renamed(state))
     except RuntimeError as error:
         problem = " ".join(str(error).partition(":")[2].split())
-        raise ValueError(f"official state: found another structure than the published one: {problem}") from error
+        raise ValueError(f"official state: its structure is not the published one: {problem}") from error
     return network.eval()
 
 
@@ -219,15 +189,14 @@ def _layers(state: State) -> list[tuple[int, int]]:
     """Return side and channels of each layer's result of StyleGAN3, by index."""
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
     if not found:
-        raise ValueError("official state: found no layers L0 and on, expected a StyleGAN3 generator")
+        raise ValueError("official state: without layers L0 and on it is no StyleGAN3 generator")
     return [(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
 
 
 def margin_of(state: State) -> int:
     """Return the margin in samples of the layers of a StyleGAN3, published as `stylegan3.MARGIN`.
 
-    Raises:
-        ValueError: Sides that no margin gives.
+    Sides that no margin gives are a ValueError.
     """
     layers = _layers(state)
     planned = plan_grids(*layers[-1], len(layers) - 1, 1, 1)[1:]
@@ -235,8 +204,8 @@ def margin_of(state: State) -> int:
     for index, ((side, _), grid) in enumerate(zip(layers, planned, strict=True)):
         if side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
             raise ValueError(
-                f"official state: found a side of {side} in layer L{index}, expected {grid.rate} and the margins "
-                "of the first layer; another first_cutoff, first_stopband or num_critical is not known here"
+                f"official state: layer L{index} has a side of {side}, not {grid.rate} and the margins of the first "
+                "layer; another first_cutoff, first_stopband or num_critical is not supported"
             )
     return margin
 
@@ -253,16 +222,3 @@ def _stylegan3(state: State) -> Generator:
     widths = [_length(state, "synthesis.input.weight", 0), *(channels for _, channels in layers)]
     grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
     return Generator(settings, grids)
-
-
-def _at_published_scale(state: State) -> State:
-    """Convert StyleGAN3's last layer, which is linear, to the published output_scale; the images stay the same."""
-    if SCALE_SETTING not in state:
-        return state
-    factor = _setting(state, SCALE_SETTING) / IMAGE_SCALE
-    last = re.compile(rf"synthesis\.L{len(_layers(state)) - 1}_\d+_\d+\.(weight|bias)")
-    return {
-        name: value * factor if last.fullmatch(name) else value
-        for name, value in state.items()
-        if name != SCALE_SETTING
-    }

@@ -64,7 +64,7 @@ def test_the_file_that_was_asked_for_answers(bundle: Path, scan: Path, tmp_path:
 
 
 def test_a_file_that_resizes_and_normalises_itself_gives_the_same_answer(scan: Path, tmp_path: Path) -> None:
-    graphs = pytest.importorskip("sonoforge.export.formats.preprocessing_graph")
+    graphs = pytest.importorskip("sonoforge.export.formats.onnx_graph")
     folder = factory.write_bundle(tmp_path / "b")
     classifier = Classifier(folder)
     own = graphs.with_preprocessing(factory.model_bytes(), classifier.bundle.manifest.preprocessing)

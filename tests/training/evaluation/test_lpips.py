@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 from scans import draw_scan
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation import lpips as module
 from sonoforge.training.evaluation.lpips import VARIANTS, Lpips, distance_matrix, embed, open_lpips

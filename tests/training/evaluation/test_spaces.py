@@ -13,7 +13,7 @@ from PIL import Image
 
 import bundle_factory
 from scans import draw_scan
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.pixels import to_tensor, to_unit

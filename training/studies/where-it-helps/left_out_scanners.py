@@ -41,7 +41,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from sonoforge.models import OUTLINE_BLOCK
-from sonoforge.models.zoomed_pass import resample
+from sonoforge.models.mobilenetv2 import resample
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
 from sonoforge.training.classifier.initial_weights import load_backbone

@@ -24,7 +24,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, OTHER
 from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
