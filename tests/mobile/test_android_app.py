@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from bundle_factory import scan
-from places import CHECKOUT
 from program import refused, succeed
 from sonoforge.mobile import android_app, npm_package
 from sonoforge.mobile.android_app import ANDROID, find_tools
@@ -75,14 +74,6 @@ def test_both_signatures_of_the_whole_file_hold(built: Built) -> None:
     assert len(data) <= 30_000_000
 
 
-@pytest.mark.slow  # starts Java's signer again
-def test_a_changed_byte_breaks_the_signatures(built: Built, tmp_path: Path) -> None:
-    data = bytearray(built.apk.read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / "changed.apk").write_bytes(data)
-    assert subprocess.run(["apksigner", "verify", tmp_path / "changed.apk"], capture_output=True).returncode != 0
-
-
 def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -> None:
     assert printed("aapt2", "dump", "permissions", built.apk) == f"package: {built.about['application']}\n"
     badging = printed("aapt2", "dump", "badging", built.apk)
@@ -116,16 +107,6 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
     key = android_app.debug_key(find_tools())
     assert key.keystore.read_bytes() == before
     assert built.about["key"] == "debug"
-
-
-@pytest.mark.slow  # starts Java's signer again
-def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(android_app, "build_unsigned", lambda *_: built.apk.read_bytes())
-    monkeypatch.setenv(android_app.PASSWORD, "not the password")
-    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", built.keystore)
-    assert "check the password" in line
-    assert not (tmp_path / "app").exists()
-    assert not (tmp_path / "app.apk").exists()
 
 
 def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -162,14 +143,6 @@ def test_apps_of_two_bundles_have_two_names() -> None:
     for app in apps:  # as Android demands: letters, digits and "_", each part begins with a letter
         assert re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", app.application, re.ASCII), app
         assert len(app.application) <= 100
-
-
-def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path: Path) -> None:
-    name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
-    app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
-    linked = android_app._link_resources(app, find_tools(), tmp_path)
-    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
-    assert f':label(0x01010001)="sonoforge {name}"' in tree
 
 
 def test_a_later_bundle_has_a_larger_code() -> None:
@@ -322,7 +295,3 @@ def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPa
     signed = android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, "second"), tools)
     (tmp_path / "own.apk").write_bytes(signed)
     assert "certificate DN: CN=second" in printed("apksigner", "verify", "--print-certs", tmp_path / "own.apk")
-
-
-def test_the_wheel_carries_the_apps_sources() -> None:
-    assert '"mobile/android" = "sonoforge/mobile/android"' in (CHECKOUT / "pyproject.toml").read_text()

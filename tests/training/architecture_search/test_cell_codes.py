@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sonoforge.models.cell_codes import NODES, OPERATIONS, Code, attention_cells, parse
-from sonoforge.models.ga_gan import Cells, Discriminator, Generator
-from sonoforge.models.spectral import draw_weights as initialise
+from sonoforge.models.ga_gan import NODES, OPERATIONS, Cells, Code, Discriminator, Generator, attention_cells, parse
+from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.training.architecture_search.strategies import Space, mutate, random_code, space_of
 
 SPACES = [space_of(network, side) for network in ("generator", "discriminator") for side in (32, 64)]

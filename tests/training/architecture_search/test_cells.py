@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 
-from sonoforge.models.cell_codes import Code, parse
+from sonoforge.models.ga_gan import Code, parse
 from sonoforge.training.architecture_search.strategies import Evolution, Space, random_code, space_of
 from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, PRUNED, Study, Trial, Values
 

@@ -13,7 +13,7 @@ from PIL import Image
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import BUSI_FOLDER, read_dataset
-from sonoforge.training.data.folder_layout import natural_order
+from sonoforge.training.data.layouts import natural_order
 
 PIXELS = draw_scan(0, 32)
 
@@ -124,7 +124,7 @@ def test_a_wrong_groups_csv_is_one_line(tmp_path: Path, text: str, expected: str
 
 
 def test_wrong_paths_are_one_line_with_a_remedy(tmp_path: Path, busi: Path) -> None:
-    file = tmp_path / "set.zip"
+    file = tmp_path / "set.tar"
     file.write_bytes(b"PK")
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -159,14 +159,6 @@ def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:
     message = one_line_error(root)
     assert "lesions: its 2 images are of two levels" in message
     assert "NAME_mask.png" in message
-
-
-def test_groups_of_files_whose_names_are_formulas_are_found_behind_their_apostrophe(tmp_path: Path) -> None:
-    for name in ("=cmd", "+more"):
-        save(tmp_path / name / "a.png", draw_scan(len(name), 32))
-    table = "file,group\n'=cmd/a.png,'-1\n'+more/a.png,p2\n"  # as `crossval` proposes it
-    (tmp_path / "groups.csv").write_text(table, encoding="utf-8")
-    assert {item.path: item.group for item in read_dataset(tmp_path).items} == {"=cmd/a.png": "-1", "+more/a.png": "p2"}
 
 
 def test_a_table_of_excel_on_a_mac_names_the_images_of_a_server(

@@ -49,7 +49,6 @@ def scans(root: Path, image: str = "{name}/{number}.png", mask: str = "", count:
         ("{name}/images/{number}.png", "{name}/masks/{number}.png"),
         ("{name}/{number}.png", "{name}/Ground Truth/{number}.png"),
         ("{name}/Images/{number}.png", "{name}/labels/{number}_mask.png"),
-        ("{name}/{number}.png", "{name}/outlined/{number}.png"),
         ("{name}/{number}.png", "masks/{name}/{number}.png"),
         ("{name}/{number}.png", "{name}_masks/{number}.png"),
         ("images/{name}/{number}.png", "masks/{name}/{number}.png"),

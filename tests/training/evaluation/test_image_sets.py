@@ -137,14 +137,6 @@ def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, P
     assert found_real.class_name == found.class_name == "malignant"
 
 
-def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) -> None:
-    found, _ = read(str(runs["data"]), str(runs["one"]))
-    expected = read_training_set((str(runs["data"]),), GanSettings(class_name="benign", image_size=32))
-    assert np.array_equal(found.pixels, expected.pixels)
-    about = json.loads((next((runs["one"] / "checkpoints").iterdir()) / "checkpoint.json").read_text())
-    assert expected.fingerprint == about["fingerprint"]
-
-
 # Real images, wherever they are.
 
 
@@ -413,19 +405,6 @@ def test_archives_with_changed_bytes_are_read_or_refused_in_one_line(tmp_path: P
         except SonoforgeError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     assert read < 80
-
-
-@pytest.mark.slow  # decodes a class of real scans
-def test_a_class_of_busi_is_grey_as_a_whole_and_holds_repeated_scans(shared: Path, tmp_path: Path) -> None:
-    normal = shared / "data" / "BUSI" / "Dataset_BUSI_with_GT" / "normal"
-    found, _ = read(str(normal), str(_generated(tmp_path / "fakes.npz", _noise(3, 64))))
-    assert found.pixels.shape == (133, 64, 64, 1)  # number 113 is coloured
-    for index in (0, 112, 132):
-        image = Image.open(normal / found.names[index]).convert("RGB")
-        image = image.resize((224, 224), Image.Resampling.BILINEAR).convert("L")
-        expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
-        assert np.array_equal(found.pixels[index, ..., 0], expected)
-    assert 70 < len(np.unique(found.groups)) < 133
 
 
 def test_busi_is_found_in_the_folder_that_its_archive_makes(tmp_path: Path) -> None:

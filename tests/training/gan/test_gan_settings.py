@@ -57,7 +57,7 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
 
 
 def test_a_bad_code_is_refused_in_one_line_before_a_run_folder_is_made(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with operation 9") as error:
+    with pytest.raises(SonoforgeError, match=r"discriminator_cell: '\{3, 19-6\}' has operation 9") as error:
         train(tmp_path / "run", recipe="ga-gan", steps=1, discriminator_cell="{3, 19-6}")
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
@@ -91,7 +91,7 @@ def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"epochs": 1.0}, "epochs cannot be combined with steps"),
         ({"batch": 1}, "batch must be at least 2"),
-        ({"image_size": 33}, "image_size: found 33, expected one of 32, 64"),
+        ({"image_size": 33}, "image_size: 33 is not one of 32, 64"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

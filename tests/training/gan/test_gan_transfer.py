@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from gan_trainings import options_of, write_pictures
 from kept_memory import KeptMemory
 from program import succeed, words
-from sonoforge.models import light
+from sonoforge.models import projected
+from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
 from sonoforge.models.spade import MapSettings as GeneratorSettings
-from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import upsample
 from sonoforge.models.stylegan.stylegan2 import Generator
@@ -239,8 +239,8 @@ class _Frozen(nn.Module):
         return [fine, self.layers[1](fine)]
 
 
-def _light(classes: int, seed: int = 0) -> light.Generator:
-    network = light.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
+def _light(classes: int, seed: int = 0) -> projected.Generator:
+    network = projected.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
     chance = torch.Generator().manual_seed(seed)
     initialise(network, chance)
     for name, value in network.named_buffers():

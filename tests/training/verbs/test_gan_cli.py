@@ -20,7 +20,7 @@ from PIL import Image
 from gan_trainings import measured_pace, write_pictures
 from processes import Written, start
 from program import refused, sonoforge, succeed
-from sonoforge.models.cell_codes import PUBLISHED
+from sonoforge.models.ga_gan import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.gan import minutes

@@ -21,7 +21,7 @@ import pytest
 from gan_trainings import write_pictures
 from processes import Written, descendants, shorten, start
 from program import refused, sonoforge, succeed, words
-from sonoforge.models.cell_codes import parse
+from sonoforge.models.ga_gan import parse
 
 SMALL = words("--class malignant --set gan.conditioning=none --set gan.metric_features=pixels --device cpu")
 SMALL += ["--kimg", "0.02", "--set", "gan.batch=5", "--set", "gan.width=2", "--image-size", "32"]

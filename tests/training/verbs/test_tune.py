@@ -23,7 +23,7 @@ from sonoforge.training.architecture_search import trial
 from sonoforge.training.architecture_search.space import best_settings
 from sonoforge.training.architecture_search.strategies import trial_settings
 from sonoforge.training.architecture_search.trial import Source, open_source, prepare_trial
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.gan.options import GanSettings
 
 TRIALS = 6

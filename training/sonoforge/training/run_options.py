@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import argument, group, option, runs_folder, setting
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.data_option import data_option, groups_option
 
 

@@ -31,7 +31,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.classification import weighted_auc

@@ -33,7 +33,7 @@ from sklearn.model_selection import GroupKFold
 
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.splits import scan_groups

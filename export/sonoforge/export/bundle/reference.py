@@ -37,9 +37,6 @@ def make_reference(
     """Embed a generator's training images, as it saw them, by a classifier.
 
     ``data`` is where to read them; empty for the run's own path.
-
-    Raises:
-        SonoforgeError: The images cannot be read, or are not the training images.
     """
     run = checkpoint.parent.parent
     given: dict[str, Any] = {

@@ -77,16 +77,7 @@ def find_marks(
     box: tuple[int, int, int, int] | None = None,
     levels: NDArray[np.uint8] | None = None,
 ) -> Marks:
-    """Find calipers, dotted lines, text, body marks and other drawings.
-
-    Examples:
-        >>> import numpy as np
-        >>> scan = np.full((300, 400), 90, np.uint8)
-        >>> scan[100, 140:155] = scan[93:108, 147] = 230
-        >>> find_marks(scan).summary
-        '1 caliper'
-
-    Nothing is found in a picture that is all grain, noise without any blur.
+    """Find calipers, dotted lines, text, body marks and other drawings; nothing in grain without any blur.
 
     Args:
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
@@ -158,15 +149,7 @@ class ColouredInk(NamedTuple):
 
 
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
-    """Find what is drawn in colour; a grey picture has none.
-
-    Examples:
-        >>> scan = Image.new("RGB", (200, 150), (90, 90, 90))
-        >>> scan.paste((255, 255, 0), (60, 70, 75, 72))
-        >>> scan.paste((255, 255, 0), (66, 64, 68, 79))
-        >>> find_coloured_ink(scan).marks
-        [('caliper', (60, 64, 75, 79))]
-    """
+    """Find what is drawn in colour; a grey picture has none."""
     if picture.mode != "RGB":
         return ColouredInk([], overlay=False)
     ink = _departure(picture) > _LEAST_SPREAD
@@ -286,12 +269,9 @@ def _sharp_steps(levels: NDArray[np.uint8]) -> Steps:
 
 
 def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[tuple[Kind, _Box]]:
-    """Find text, body marks and dotted lines of a picture (H, W) uint8 from its `_sharp_steps`.
+    """Find text, body marks and dotted lines of (H, W) uint8 from its `_sharp_steps`, with left, top, right, bottom.
 
     A group of steps that reaches into the box of a caliper is neither a body mark nor a line of its own.
-
-    Returns:
-        Kind and box of each: left, top, right, bottom, the last two exclusive.
     """
     rows, columns = steps
     if len(rows) < _FEWEST_STEPS:

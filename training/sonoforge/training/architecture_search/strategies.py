@@ -22,7 +22,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import optuna
 
-from sonoforge.models.cell_codes import NODES, OPERATIONS, Code, attention_cells, parse
+from sonoforge.models.ga_gan import NODES, OPERATIONS, Code, attention_cells, parse
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import Parameter, Value, rounded, with_values
 from sonoforge.training.architecture_search.study import WORST, Trial, Values, best_of, ranked

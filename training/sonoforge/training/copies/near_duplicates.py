@@ -1,11 +1,8 @@
 """Find the pictures that show one scan, within a set or between two, and group a set by them.
 
-Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`: the next frame of
-a clip moves a little everywhere, which changes local features more than the whole).  Each is aligned by the features of
-both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail (`confirmation`).
-
-The score that confirms depends on how alike different pictures of the set are, so it is taken from the set itself
-(`null_limit`): retinas and cells share more than breast scans do.
+Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`).  Each is aligned
+by the features of both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail
+(`confirmation`), at a score that is taken from the set itself (`null_limit`).
 """
 
 import functools
@@ -13,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +32,7 @@ from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
 from sonoforge.training.copies.same_framing import find_same_framing
 from sonoforge.training.copies.shared_features import find_candidates
 from sonoforge.training.progress import as_done, in_threads
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +41,6 @@ LOWEST_LIMIT = 8.0
 
 HIGHEST_LIMIT = 25.0
 """No set needs a higher limit; the highest score seen for unrelated pictures is 13, for two retinas."""
-
-SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
-"""Multiples of the limit at which an audit counts again."""
 
 _SEARCH = "near-duplicates4"  # with a new number, earlier results are not read
 _FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
@@ -73,8 +68,8 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
     Each pair comes once, with its best look, sorted by its indices.  Pairs without an alignment are left out, as are,
-    within a set, those whose pictures certain pairs already join: they change no group at any limit.  The first may be
-    one set of pictures in several ``shapes``, one shape after the other: their framing is the same in all.
+    within a set, those whose pictures certain pairs already join.  The first may be one set of pictures in several
+    ``shapes``, one shape after the other: their framing is the same in all.
     """
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
@@ -100,11 +95,7 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
 def _compare_what_is_apart(
     compare: Callable[[list[int]], Match | None], asked: NDArray[np.int64], count: int, title: str
 ) -> list[Match]:
-    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time.
-
-    Between rounds, pairs whose pictures certain pairs have joined are dropped: of the 561 pairs of 34 versions of one
-    scan, 33 or a few more are compared.
-    """
+    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time."""
     turns = np.arange(len(asked)) - np.searchsorted(asked[:, 0], asked[:, 0])  # they are sorted by their first picture
     groups = np.arange(count)
     rows: list[Match] = []
@@ -176,8 +167,7 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
     """Return the score that divides unrelated pairs from those of one scan; None where all scores are of one kind.
 
     It leaves the least variance within both sides (Otsu, "A threshold selection method from gray-level histograms",
-    1979), which removes 0.64 of the variance of a normal distribution, 0.65 of an exponential one, 0.75 of a uniform
-    one.
+    1979); it removes at most 0.75 of that of a single distribution.
     """
     ordered = np.sort(scores)
     below = np.arange(1, len(ordered))
@@ -192,17 +182,6 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
 
 
 # ---- the groups of one set
-
-
-class RepeatedScans(TypedDict):
-    """Number of near-duplicates at one limit; a cluster is a group of at least two images."""
-
-    threshold: float  # score from which two images count as one scan
-    groups: int  # single images included
-    clusters: int
-    images_in_clusters: int
-    largest_cluster: int
-    mixed_label_clusters: int  # whose images carry different labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,15 +204,10 @@ class NearDuplicates:
 def find_near_duplicates(
     pictures: Sequence[Picture], hashes: Sequence[str] = (), store: Path | None = None
 ) -> NearDuplicates:
-    """Group the images of one set by the scan that they show.
+    """Group N grey (H, W) uint8 pictures of one set by the scan that they show.
 
-    About 30 core-seconds for 780 images and 155 for 2900, the first time; meanwhile 0.2 MB of disk an image.
-
-    Args:
-        pictures: N grey (H, W) uint8 pictures.
-        hashes: Content hash of each image; equal hashes are one group even where there is no detail to compare (blank
-            images).  Empty: appearance alone.
-        store: Folder that keeps results by the content hashes; None: search anew.
+    Equal content hashes, if given, are one group even where there is no detail to compare (blank images).  ``store``:
+    see `matches.find_once`.
     """
 
     def search() -> Found:
@@ -265,26 +239,18 @@ def find_near_duplicates(
     return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
-def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> list[RepeatedScans]:
-    """Count the near-duplicates at each multiple of `SENSITIVITY`; ``labels`` (N,) are class indices."""
-    return [count_repeated(found, labels, factor) for factor in SENSITIVITY]
-
-
-def count_repeated(found: NearDuplicates, labels: NDArray[np.int64], factor: float = 1.0) -> RepeatedScans:
-    """Count the near-duplicates at a multiple of the limit; ``labels`` (N,) are class indices."""
-    threshold = factor * found.threshold
-    pairs = found.measured.confirmed(threshold)
-    groups = join_groups(len(labels), pairs.first, pairs.second)
-    sizes = np.bincount(groups)
-    with_label = np.unique(np.stack((groups, labels)), axis=1)[0]
-    return RepeatedScans(
-        threshold=round(threshold, 1),
-        groups=len(sizes),
-        clusters=int((sizes > 1).sum()),
-        images_in_clusters=int(sizes[sizes > 1].sum()),
-        largest_cluster=int(sizes.max()),
-        mixed_label_clusters=int((np.bincount(with_label) > 1).sum()),
-    )
+def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> Record:
+    """Count the near-duplicates; a cluster is a group of at least two images, ``labels`` (N,) are class indices."""
+    sizes = np.bincount(found.groups)
+    with_label = np.unique(np.stack((found.groups, labels)), axis=1)[0]
+    return {
+        "threshold": round(found.threshold, 1),
+        "groups": len(sizes),  # single images included
+        "clusters": int((sizes > 1).sum()),
+        "images_in_clusters": int(sizes[sizes > 1].sum()),
+        "largest_cluster": int(sizes.max()),
+        "mixed_label_clusters": int((np.bincount(with_label) > 1).sum()),
+    }
 
 
 def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:

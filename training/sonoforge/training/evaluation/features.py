@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import download_weights, mismatches, read_weights

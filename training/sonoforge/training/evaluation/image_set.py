@@ -29,8 +29,7 @@ from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.synthetic import MANIFEST, as_picture
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
-from sonoforge.training.data.cache import ImageCache, content_hash
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, content_hash, default_folder
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import (
     BUSI_FOLDER,
@@ -41,7 +40,7 @@ from sonoforge.training.data.datasets import (
     read_dataset,
     tell_layout,
 )
-from sonoforge.training.data.folder_layout import natural_order, sort_files, subfolders
+from sonoforge.training.data.layouts import natural_order, sort_files, subfolders
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
@@ -181,7 +180,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
     Args:
         path: A folder of images, or of one folder for each class; a ``.zip`` of either; or an ``.npz`` with ``images``.
         choose: Returns which of the given class folders to read, or an empty string for all.
-        store: Where a zip is unpacked; `cache_settings.default_folder` if None.
+        store: Where a zip is unpacked; `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: Nothing there, another kind of file, no pictures, too much data, or too many unreadable files.
@@ -296,7 +295,7 @@ def find_images(root: Path) -> Dataset:
     """
     try:
         found, skipped = find_files(root, recursive=False)
-        files = sort_files(found, lambda file: is_outline(root / file), natural_order)
+        files = sort_files(found, lambda file: is_outline(root / file))
         loose = files.images
         folders = subfolders(root)
         nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]

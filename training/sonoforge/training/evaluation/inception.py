@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from torch import Tensor, nn
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 

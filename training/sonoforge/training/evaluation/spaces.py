@@ -24,7 +24,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, OTHER
 from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -32,7 +32,7 @@ from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.runtime.inference import trust
 from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.copies.nearest_training import area_shares
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import inception

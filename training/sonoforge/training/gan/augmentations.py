@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.training.gan import ada
 
 # (images (N, C, S, S) in [-1, 1], strength: a scalar in [0, 1], image channels, source of random numbers on the

@@ -310,8 +310,7 @@ def _generate(state: TrainingState, own: Batch) -> Tensor:
         images = state.generator(own.latents, own.labels, chance=own.chance, update_average=True)
     elif structures_drawn_into(state.generator):
         # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
-        real, maps = own.real[:, : state.image_channels], own.real[:, state.image_channels :]
-        images = state.generator(own.latents, None, maps, real)
+        images = state.generator(own.latents, None, own.real[:, state.image_channels :])
     else:
         images = state.generator(own.latents, own.labels)
     return images

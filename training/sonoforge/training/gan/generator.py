@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.spectral import fix_weights
+from sonoforge.models.layers import fix_weights
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent

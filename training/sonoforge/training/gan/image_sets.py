@@ -16,8 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
 from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.evaluation.image_set import (
@@ -129,7 +128,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         class_name: The class to take; empty: that of the generated images.
         generated: The class of the generated images; empty if unknown.
         size: Common side S, pixels.
-        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
+        cache_folder: Of decoded images; `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: No such images or class, too many unreadable ones, or generated ones.
@@ -220,7 +219,7 @@ def check_named(inputs: EvaluationInput) -> None:
 def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -> tuple[ImageSet, ImageSet]:
     """Read the real set and the generated one, and bring them to one size and kind.
 
-    Decoded images are cached in ``cache_folder``, `cache_settings.default_folder` if None.
+    Decoded images are cached in ``cache_folder``, `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: A set is missing, cannot be read, or the two cannot be compared.

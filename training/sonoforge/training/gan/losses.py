@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
 
-from sonoforge.models import began
-from sonoforge.models import labels as class_labels
+from sonoforge.models import began, layers
 from sonoforge.training.evaluation.features import Features
 
 State = Mapping[str, Tensor]
@@ -85,7 +84,7 @@ LOSSES: dict[str, Loss] = {
 # Discriminator", ICLR 2018).  ``auxiliary``: the discriminator predicts the class as well (Odena, Olah, Shlens,
 # "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  ``concatenation``: the label is appended to
 # its input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014): BEGAN's autoencoder.
-CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
+CONDITIONINGS = tuple(dict.fromkeys((*layers.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
 
 
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sonoforge import models
-from sonoforge.models.architecture import Architecture
+from sonoforge.models.layers import Architecture
 from sonoforge.models.stylegan.layers import eager_on_cpu
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed

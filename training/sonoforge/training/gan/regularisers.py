@@ -96,17 +96,6 @@ def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
     return torch.stack([own.square().sum() - own.diagonal().square().sum() for own in products]).sum()
 
 
-def kl_divergence(generator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of the encoder's answers on real images from N(0, 1).
-
-    Kingma and Welling, ICLR 2014, appendix B, as in SPADE (Park 2019).
-    """
-    own: Any = generator
-    mean, log_variance = own.encoder(batch.real[:, : batch.image_channels])
-    divergence: Tensor = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-    return divergence
-
-
 # Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2: equal steps in the
 # latent space should change the image equally much.
 DECAY = 0.99  # of the moving average: appendix B
@@ -151,7 +140,6 @@ REGULARISERS: dict[str, Regulariser] = {
     "gradient-penalty": Regulariser("discriminator", penalty=gradient_penalty, weight=10.0),
     "r1": Regulariser("discriminator", penalty=r1, weight=10.0),
     "orthogonal": Regulariser("generator", penalty=orthogonal, weight=1e-4),
-    "kl-divergence": Regulariser("generator", penalty=kl_divergence, weight=0.05, needs=("an encoder",)),
     "path-length": Regulariser(
         "generator", penalty=path_length, start={"path_length": 0.0}, weight=2.0, needs=("latents alone",)
     ),

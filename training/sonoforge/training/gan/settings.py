@@ -215,11 +215,6 @@ NEEDS: dict[str, Need] = {
         "the recipe {settings.recipe}, which draws into label maps",
         "leave it out",
     ),
-    "an encoder": Need(
-        lambda recipe, _: bool(recipe.generator.get("encoder")),
-        "the recipe {settings.recipe}, which has no encoder",
-        "choose spade with --preset encoder",
-    ),
     "feature network": Need(
         lambda _, settings: bool(settings.features),
         "no feature network",

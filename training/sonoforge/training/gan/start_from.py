@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sonoforge.models.spectral import FIRST_STEPS
+from sonoforge.models.layers import FIRST_STEPS
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache

@@ -20,8 +20,7 @@ from torch.nn.functional import grid_sample
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images

@@ -18,7 +18,7 @@ from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.milestones import Milestone
 from sonoforge.training.reports.charts import MARKERS, SERIES
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.reports.texts import fill_in, read_said
+from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, share, times
 

@@ -14,14 +14,14 @@ from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 
 def main(config: DataAuditConfig) -> Outcome:
-    """Audit a data set; the result is an `Audit`."""
+    """Audit a data set; the result is that of `audit`."""
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), fewest_classes=1)
     source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)
     other = load_images(source._replace(data=(config.against,), groups_from="")) if config.against else None
-    result = audit(cache, config.plant, other)
+    result = audit(cache, other)
     log_audit(result)
     if config.html:
         write_audit(Path(config.html), result, cache)

@@ -6,7 +6,7 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
 ``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
 ``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.  With ``--reading-sheet`` and
-``--answers``, see `reading_sheet` and `reading`.
+``--answers``, see `reading`.
 """
 
 import dataclasses

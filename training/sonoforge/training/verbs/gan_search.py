@@ -22,7 +22,7 @@ from typing import Any
 
 import optuna
 
-from sonoforge.models.cell_codes import resolve
+from sonoforge.models.ga_gan import resolve
 from sonoforge.runtime.atomic import remove_folder
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten

@@ -1,4 +1,4 @@
-"""Herlev: single cells of Pap smears, cut out of slide images, in 7 grades or the 4 classes made of them.
+"""Herlev: single cells of Pap smears, cut out of slide images, in the 4 classes made of 7 grades.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
 
 CLASS_OF = {
     **dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar"), "normal"),
@@ -44,11 +43,10 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     planned = []
     for path, parts in _cells(folder):
         grade = _grade(path, parts)
-        name = grade if settings.classes == "7" else CLASS_OF[grade]
         stem = path.stem.removeprefix(f"{grade}_")
         read = functools.partial(_read, path, settings.longest)
         columns = {"grade": grade, "slide_image": parts["slide_image"]}
-        planned.append(PlannedPicture(f"{name}/{grade}-{stem}.png", parts["slide"], columns, read))
+        planned.append(PlannedPicture(f"{CLASS_OF[grade]}/{grade}-{stem}.png", parts["slide"], columns, read))
     return planned
 
 
@@ -74,13 +72,9 @@ def _read(path: Path, longest: int) -> Picture:
 
 
 def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crop flat bands of one colour from the two opposite sides where they are wider.
+    """Crop flat bands of one colour from the two opposite sides of (H, W, 3) pixels where they are wider.
 
-    Args:
-        pixels: (H, W, 3) uint8.
-
-    Returns:
-        (H', W', 3) uint8; at least a quarter of the lines stay.
+    At least a quarter of the lines stay.
     """
     rows, columns = _bands(pixels), _bands(pixels.transpose(1, 0, 2))
     if sum(rows) >= sum(columns):
@@ -108,7 +102,7 @@ def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 READER = Reader(
     holds="cells such as carcinoma_in_situ/149143370-149143378-001.BMP",
-    takes=("longest", "classes"),
+    takes=("longest",),
     plan=plan,
     find_tables=lambda folder: [path for path, _ in _cells(folder)],
 )

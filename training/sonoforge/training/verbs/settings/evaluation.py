@@ -57,7 +57,7 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
         None,
         help="write a blinded reader study instead\n"
         "a page of this many real and as many generated images of each class; FAKE may name several sets, "
-        "comma-separated; with --features, an automatic reader answers it, too",
+        "comma-separated",
         limits=(5, None),
         metavar="N",
     )
