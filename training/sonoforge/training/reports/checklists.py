@@ -20,7 +20,6 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
-from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
@@ -98,7 +97,7 @@ class FinishedRun:
 
     name: str  # of its folder
     results: Record  # of `crossval`, without the keys that `run` adds
-    audit: Audit | None  # only `run` writes one
+    audit: Record | None  # only `run` writes one
     environment: dict[str, Any]  # of the last start
     data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
@@ -127,7 +126,7 @@ def read_run(folder: Path) -> FinishedRun:
         return FinishedRun(
             name=folder.resolve().name,
             results=results,
-            audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
+            audit=cast(Record, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
             environment=json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1],
             data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
