@@ -10,8 +10,8 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan import stylegan2
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
+from sonoforge.models.stylegan.stylegan2 import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]
