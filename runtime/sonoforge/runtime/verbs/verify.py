@@ -7,7 +7,7 @@ can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: byte
 ({format: see `inference.golden`}), ``model``, ``provider``, ``versions``.
 
 The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
-as write files; LiteRT and OpenVINO files are data that nothing checks first.  They are ``not run`` unless ``--trust``
+as write files; OpenVINO files are data that nothing checks first.  They are ``not run`` unless ``--trust``
 says that the maker is trusted; ONNX and ORT files always are.
 
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
