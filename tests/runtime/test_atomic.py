@@ -18,7 +18,7 @@ import pytest
 
 import bundle_factory as factory
 from program import sonoforge
-from sonoforge.runtime import atomic, leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -104,7 +104,7 @@ def test_a_kill_leaves_all_or_nothing_and_the_next_writer_removes_the_rest(
     _killed(target, moment)
     assert list(tmp_path.rglob(".*sonoforge-*")), "the kill left nothing: the test proves nothing"
     for folder in (tmp_path, target):
-        leftovers.remove_leftovers(folder)
+        atomic.remove_leftovers(folder)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert left == {None: set(), "old": {"set", "set/a"}, "new": {"set", "set/a", "set/b"}}[found]
     if found:
@@ -143,7 +143,7 @@ def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == "ready\n"
-        leftovers.remove_leftovers(tmp_path)
+        atomic.remove_leftovers(tmp_path)
         with atomic.replacing_folder(tmp_path / "set") as folder:  # another writer of the same folder
             (folder / "a").write_text("mine")
         process.communicate("\n", timeout=300)

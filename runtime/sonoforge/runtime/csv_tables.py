@@ -74,11 +74,8 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, whole: bool = False) -> Table:
     """Read a table, see the top of this module.
 
-    Args:
-        path: The file; ``.gz`` is unpacked.
-        needed: Headings that it must have, in lower case; it may have others.
-        remedy: The end of an error's message.
-        whole: Whether every row must have a cell for each heading; else missing cells are empty.
+    It must have the ``needed`` headings, in lower case, and may have others; ``remedy`` ends each error's message.  If
+    ``whole``, every row must have a cell for each heading; else missing cells are empty.
     """
     text = _text(path, remedy)
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import planted_marks as plant
 from program import sonoforge, succeed
 from sonoforge.runtime import Classifier, draw_overlay, quality
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.cli.answer_files import IDENTITY
 from sonoforge.runtime.explanations import caption
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
 from sonoforge.runtime.inference import activation_map
@@ -109,13 +107,12 @@ def test_the_table_of_answers_holds_what_was_cropped_and_what_is_burned_in(
     planted[top + 60, left + 53 : left + 68] = planted[top + 53 : top + 68, left + 60] = 230
     Image.fromarray(planted).save(tmp_path / "screen.png")
     screen.crop(BOX).save(tmp_path / "whole.png")
-    answers, lines = tmp_path / "answers.csv", tmp_path / "answers.jsonl"
-    asked = ("classify", tmp_path, "--bundle", cropping, "--csv", answers, "--jsonl", lines)
+    answers = tmp_path / "answers.csv"
+    asked = ("classify", tmp_path, "--bundle", cropping, "--csv", answers)
     done = sonoforge(*asked, "--json")
     with answers.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    for row, line, entry in zip(rows, lines.read_text().splitlines(), done.json["results"], strict=True):
-        assert {**entry, **{name: row[name] for name in IDENTITY}} == json.loads(line)
+    for row, entry in zip(rows, done.json["results"], strict=True):
         assert row["crop_box"] == ("|".join(map(str, entry["crop"]["box"])) if entry["crop"] else "")
         assert row["marks"] == entry["marks"]["summary"]
     assert rows[0]["crop_box"] == "|".join(map(str, BOX)) and "caliper" in rows[0]["marks"]

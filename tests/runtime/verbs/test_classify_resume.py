@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ from PIL import Image
 import bundle_factory as factory
 import processes
 from program import refused, sonoforge
-from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
+from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images import inputs
 from sonoforge.runtime.inference.classifier import Classifier
@@ -72,8 +71,8 @@ cli.main()
 def test_a_killed_command_keeps_its_answers_and_resumes(
     number: signal.Signals, bundle: Path, many: Path, tmp_path: Path
 ) -> None:
-    table, lines = tmp_path / "a.csv", tmp_path / "a.jsonl"
-    command = ["classify", many, "--bundle", bundle, "--csv", table, "--jsonl", lines, "--set", "model.workers=2"]
+    table = tmp_path / "a.csv"
+    command = ["classify", many, "--bundle", bundle, "--csv", table, "--set", "model.workers=2"]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(int(number)), *map(str, command)], capture_output=True, check=False
     )
@@ -86,7 +85,6 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
     assert resumed.code == 0, resumed.err
     expected = [str(many / f"{i:03}.png") for i in range(COUNT)]
     assert [row["file"] for row in rows(table)] == expected
-    assert [json.loads(line)["file"] for line in lines.read_text().splitlines()] == expected
     assert rows(table)[: len(before)] == before
     again = sonoforge(*command, "--resume")
     assert "0 of 0 files answered" in again.out and f"{COUNT} files are answered already" in again.err
@@ -119,31 +117,26 @@ def test_a_changed_file_is_answered_anew_and_once(bundle: Path, few: Path, tmp_p
     assert [after[row["file"]] == row for row in before] == [True, False, True]
 
 
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path, form: str) -> None:
+def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path) -> None:
     (few / "bad.png").write_bytes(b"junk")
     answers = tmp_path / "answers"
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 2
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 2
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 2
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 2
     (few / "bad.png").unlink()  # its row goes with it
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 0
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_a_second_writer_is_refused(
-    bundle: Path, few: Path, tmp_path: Path, form: str, resume: tuple[str, ...]
-) -> None:
+def test_a_second_writer_is_refused(bundle: Path, few: Path, tmp_path: Path, resume: tuple[str, ...]) -> None:
     answers = tmp_path / "answers"
     if resume:
-        assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 0
+        assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 0
     classifier = Classifier(bundle)
     origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
-    own = csv_format(classifier.bundle.manifest) if form == "--csv" else JsonLinesFormat()
-    first = AnswerFile(str(answers), own, origin, bool(resume))
+    first = AnswerFile(str(answers), csv_format(classifier.bundle.manifest), origin, bool(resume))
     before = answers.read_bytes()
-    done = sonoforge("classify", few, "--bundle", bundle, form, answers, *resume)
+    done = sonoforge("classify", few, "--bundle", bundle, "--csv", answers, *resume)
     assert done.code == 2 and "another process is writing it" in done.err
     assert answers.read_bytes() == before
     first.close()
@@ -161,16 +154,12 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
     table.write_text("file,diagnosis\nx.png,benign\n", encoding="utf-8")
     assert "its columns differ (" in refused(*command, "--bundle", bundle, "--resume")
     assert table.read_text(encoding="utf-8") == "file,diagnosis\nx.png,benign\n"
-    lines = tmp_path / "a.jsonl"
-    lines.write_text("a diary\n", encoding="utf-8")
-    assert "line 1 is not an answer" in refused("classify", few, "--bundle", bundle, "--jsonl", lines, "--resume")
-    assert "--resume requires --csv or --jsonl" in refused("classify", few, "--bundle", bundle, "--resume")
+    assert "--resume requires --csv" in refused("classify", few, "--bundle", bundle, "--resume")
 
 
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path, tmp_path: Path) -> None:
+def test_rows_of_other_settings_are_refused_and_left_alone(few: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers"
-    command = ("classify", few, form, table)
+    command = ("classify", few, "--csv", table)
     own = tmp_path / "own"
     factory.write_bundle(own)
     shutil.copy(own / "model.onnx", own / "copy.onnx")
@@ -281,14 +270,14 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
         with table.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    table, lines, log = tmp_path / "a.csv", tmp_path / "a.jsonl", tmp_path / "log"
+    table, log = tmp_path / "a.csv", tmp_path / "log"
     shutil.copy(scan, incoming / "0.png")
-    command = ("classify", "--watch", incoming, "--bundle", bundle, "--csv", table, "--jsonl", lines)
+    command = ("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
     process = processes.start(log, *command)
     processes.wait_until(lambda: table.exists() and len(rows()) == 1, process)
     shutil.copy(scan, incoming / "1.png")
     (incoming / "2.png").write_bytes(b"junk")
-    processes.wait_until(lambda: len(rows()) == lines.read_text().count("\n") == 3, process)
+    processes.wait_until(lambda: len(rows()) == 3, process)
     os.kill(process.pid or 0, number)
     process.join(300)
     assert process.exitcode == 2  # as one file could not be answered
@@ -297,7 +286,6 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
         ("1.png", "true"),
         ("2.png", "false"),
     ]
-    assert len(lines.read_text().splitlines()) == 3
     assert f"watching {incoming}; Ctrl-C ends it\n" in log.read_text()
     assert f"written: {table}\n" in log.read_text()
 

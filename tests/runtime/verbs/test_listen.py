@@ -22,7 +22,7 @@ from dicom_peers import listening, said, storescp, storescu, wait_for, write_sca
 from program import refused, sonoforge
 from sonoforge.runtime.dicom_network.inbox import Inbox
 from sonoforge.runtime.dicom_network.incoming import Archive, Remarks
-from sonoforge.runtime.dicom_network.storage_scu import Sender
+from sonoforge.runtime.dicom_network.storage import Sender
 from sonoforge.runtime.notice import NOTICE
 
 LARGE = 10_000_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.run_folder import package_versions
@@ -60,7 +60,7 @@ def home(tmp_path: Path) -> Home:
     run = tmp_path / "run"
     run.mkdir()
     (run / "numbers").write_bytes(b"12")
-    seen = leftovers.temporary_name(run / "seen")
+    seen = atomic.temporary_name(run / "seen")
     seen.touch()
     return Home(run, seen, Path.cwd(), package_versions())
 

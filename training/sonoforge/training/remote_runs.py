@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.urls import open_url, told
@@ -83,9 +83,9 @@ def shown_in(value: Any) -> Any:
 def _open_remote(url: str) -> Iterator[RemoteRuns]:
     global _active  # noqa: PLW0603 - a process works at one URL
     base = Path(tempfile.gettempdir())
-    leftovers.remove_leftovers(base)  # of killed processes
-    here = leftovers.temporary_name(base / "sonoforge-runs")
-    with leftovers.new_folder(here):
+    atomic.remove_leftovers(base)  # of killed processes
+    here = atomic.temporary_name(base / "sonoforge-runs")
+    with atomic.new_folder(here):
         here.chmod(_OWNER_ALONE)
         try:
             remote = RemoteRuns(url, here)
@@ -249,7 +249,7 @@ def stamps(folder: Path, without: frozenset[str] = NOT_COPIED) -> dict[str, tupl
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if not without & set(name.parts) and not any(map(leftovers.is_unfinished, name.parts)):
+        if not without & set(name.parts) and not any(map(atomic.is_unfinished, name.parts)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 status = path.stat()
                 if path.is_file():

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training import remote_runs
@@ -70,10 +70,10 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        leftovers.remove_leftovers(root)
+        atomic.remove_leftovers(root)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
-        temporary = leftovers.temporary_name(root / name)
-        with leftovers.new_folder(temporary):
+        temporary = atomic.temporary_name(root / name)
+        with atomic.new_folder(temporary):
             write_config(temporary, config)
             while True:
                 folder = root / f"{number:05d}-{name}"
@@ -285,7 +285,7 @@ def working_in(folder: Path) -> Iterator[None]:
     Raises:
         SonoforgeError: Another process works in it.
     """
-    with leftovers.alone_in(folder) as alone:
+    with atomic.alone_in(folder) as alone:
         if not alone:
             raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")
         try:

@@ -67,7 +67,7 @@ class Caller(NamedTuple):
     address: str = ""
 
     def is_it(self, title: str, address: str) -> bool:
-        """Whether this describes a caller with the title and address."""
+        """Whether a caller is meant."""
         return title.strip() == self.title and self.address in ("", address)
 
 
@@ -110,14 +110,9 @@ def read_archive(text: str) -> Archive:
 
 
 def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """Return the TLS settings for a connection.
+    """Return the TLS settings for a connection, ``ssl.PROTOCOL_TLS_SERVER`` or ``..._CLIENT``, from PEM files.
 
-    Args:
-        purpose: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
-        certificate: PEM file of this side's certificate; empty for none.
-        key: PEM file of its key; empty if the same file holds it.
-        authority: PEM file of the authorities that must vouch for the peer; empty to accept callers without
-            certificates.
+    ``key`` is empty if the certificate's file holds it, ``authority`` to accept callers without certificates.
     """
     context = ssl.SSLContext(purpose)
     try:

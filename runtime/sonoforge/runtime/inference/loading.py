@@ -25,12 +25,7 @@ _FROM_PIXELS = "-uint8"  # formats that resize and normalise by themselves end w
 
 
 class LoadingModel:
-    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile.
-
-    Attributes:
-        bundle: The opened bundle.
-        file: Name of the model file.
-    """
+    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile."""
 
     def __init__(self, bundle: Bundle[ClassifierManifest] | Path | str | None, file: str, threads: int) -> None:
         """Open the bundle and begin to load its model; see `Classifier` for the arguments."""

@@ -97,15 +97,7 @@ def run_in_subprocess(
 ) -> list[NDArray[Any]]:
     """Run a file on many inputs in a subprocess: some runners crash with a signal instead of raising an error.
 
-    Args:
-        name: The file's format.
-        path: The file.
-        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch unchanged.
-        batch: Rows at a time.
-        threads: Threads for one inference.
-
-    Returns:
-        Outputs, each (N, ...).
+    Inputs are (N, ...); one with a single row, such as psi, goes into each batch unchanged.  Outputs are (N, ...).
     """
     with temporary_folder() as task_folder:
         for index, values in enumerate(inputs):

@@ -39,7 +39,7 @@ class Source(NamedTuple):
 
 
 def main(config: GanSampleConfig) -> Outcome:
-    """Generate images from a bundle; `sonoforge.training.verbs.gan_sample` does so from a run folder."""
+    """Generate images from a bundle."""
     check(config)
     if config.class_name != ALL:
         return write(config, _open_bundle(config))

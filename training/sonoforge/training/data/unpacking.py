@@ -1,7 +1,6 @@
-"""Unpack zips of images once, into the folder of decoded images, which only its owner can read.
+"""Unpack zips of images once, into the folder of decoded images; nothing is written outside a new folder there.
 
-Nothing is written outside a new folder there: an entry that leads elsewhere, a link, a password, or more data than the
-limits refuses the whole zip.  The folder is named after the zip's hash, and gets its name once it is complete.
+An entry that leads elsewhere, a link, a password, or more data than the limits refuses the whole zip.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from sonoforge.runtime.atomic import new_folder, remove_leftovers, temporary_name
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.runtime.leftovers import new_folder, remove_leftovers, temporary_name
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.layouts import subfolders
 

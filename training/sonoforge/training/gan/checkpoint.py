@@ -20,9 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sonoforge.runtime.atomic import remove_folder, replacing_folder
+from sonoforge.runtime.atomic import remove_folder, remove_leftovers, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.leftovers import remove_leftovers
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 log = logging.getLogger(__name__)

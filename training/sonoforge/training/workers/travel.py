@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sonoforge.runtime.atomic import replacing_folder, write_bytes
+from sonoforge.runtime.atomic import is_unfinished, replacing_folder, write_bytes
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.leftovers import is_unfinished
 from sonoforge.training.data.cache import CacheSettings, chosen_folder
 from sonoforge.training.run_folder import LOG, RESULTS
 

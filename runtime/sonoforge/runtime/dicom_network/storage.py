@@ -1,4 +1,4 @@
-"""Receive objects from machines and archives: a service class provider of DICOM storage (PS3.4, annex B; PS3.8).
+"""Receive objects from machines and archives, and send reports: DICOM storage (PS3.4, annex B; PS3.8).
 
 Senders that are not DICOM, not permitted, too slow, or whose objects are or are announced as too large are refused,
 each in one line that names the caller and nothing about the patient.  An object is on disk before its sender is told
@@ -15,15 +15,22 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
 from pynetdicom.transport import ThreadedAssociationServer
 
-from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.incoming import Budget, Caller, Remarks
+from sonoforge.runtime.dicom_network.inbox import Inbox
+from sonoforge.runtime.dicom_network.incoming import Archive, Budget, Caller, Remarks
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class
@@ -36,8 +43,12 @@ _MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); larger ones are never r
 _UNIT = 1 << 17  # largest PDU that callers are asked to send
 _HELD = 4  # largest objects that are held in memory at a time
 _CONNECTIONS = 4  # for each association: some have not asked for one yet
-_LONGEST_WAIT = 20.0  # seconds by which a sender is slowed down before it is told to come later
 _COMMENT = 64  # letters (PS3.7, annex C)
+
+LOOK_SECONDS = 0.5
+"""Between checks for reports."""
+_LONGEST_PAUSE = 60.0  # before an archive that failed is tried again
+_WARNINGS = range(0xB000, 0xC000)  # PS3.4, B.2.3: stored, with remarks
 
 # PS3.4, B.2.3: status of C-STORE.
 _STORED, _NO_ROOM, _DOES_NOT_MATCH, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
@@ -49,7 +60,6 @@ class Reception(NamedTuple):
     title: str  # AE title of this side
     callers: tuple[Caller, ...]  # empty for everyone
     most_bytes: int  # of an object
-    rate: float  # objects a second, of all callers together
     associations: int  # at a time
     tls: ssl.SSLContext | None = None
 
@@ -125,7 +135,6 @@ class _Provider:
     def __init__(self, reception: Reception, inbox: Inbox, remarks: Remarks) -> None:
         self._reception, self._inbox, self._remarks = reception, inbox, remarks
         self._budget = Budget(_HELD * (reception.most_bytes + _MOST_UNIT))
-        self._next, self._pacing = 0.0, threading.Lock()
         self._reported: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are not DICOM
 
     def handlers(self) -> list[Any]:
@@ -182,7 +191,6 @@ class _Provider:
         """Store an object (PS3.4, B.2.3), or answer why not."""
         asked = event.request
         try:
-            self._keep_pace()
             self._inbox.store(event.encoded_dataset(), (asked.AffectedSOPClassUID, asked.AffectedSOPInstanceUID))
         except ImageError as error:
             return self._failed(event, _DOES_NOT_MATCH if error.code == "untrue" else _NOT_UNDERSTOOD, str(error))
@@ -197,16 +205,6 @@ class _Provider:
         answer = Dataset()
         answer.Status, answer.ErrorComment = status, why[:_COMMENT]
         return answer
-
-    def _keep_pace(self) -> None:
-        """Wait until the next object may come; raise `FullError` if that would take too long."""
-        with self._pacing:
-            now = time.monotonic()
-            wait = max(self._next - now, 0.0)
-            if wait > _LONGEST_WAIT:
-                raise FullError(f"more than {self._reception.rate:g} objects a second")
-            self._next = now + wait + 1 / self._reception.rate
-        time.sleep(wait)
 
 
 @contextlib.contextmanager
@@ -238,3 +236,76 @@ def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, rema
     finally:
         socketserver.BaseServer.shutdown(server)
         server.server_close()
+
+
+class Sender(threading.Thread):
+    """Sends the reports in a folder and removes each once the archive has stored it.
+
+    The others stay and are tried again, also by the next process.
+    """
+
+    def __init__(
+        self, folder: Path, archive: Archive, title: str, tls: ssl.SSLContext | None, remarks: Remarks
+    ) -> None:
+        """Take the folder, the receiver, this side's AE title, and TLS settings if any."""
+        super().__init__(daemon=True)
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what is sent
+        self._folder, self._archive, self._remarks = folder, archive, remarks
+        self._tls = (tls, archive.host) if tls else None
+        self._ending = threading.Event()
+        self._failing = ""
+        self._entity = AE(title)
+        self._entity.connection_timeout = self._entity.acse_timeout = SECONDS
+        self._entity.dimse_timeout = self._entity.network_timeout = SECONDS
+        for kind in (ComprehensiveSRStorage, SecondaryCaptureImageStorage):
+            self._entity.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+
+    def run(self) -> None:
+        """Send until `end`, and then once more."""
+        pause = LOOK_SECONDS
+        while not self._ending.wait(pause):
+            pause = LOOK_SECONDS if self.send() else min(2 * pause, _LONGEST_PAUSE)
+        self.send()
+
+    def end(self) -> None:
+        """Send what is left once more, and stop."""
+        self._ending.set()
+        self.join(2 * SECONDS)
+
+    def send(self) -> bool:
+        """Send all reports; return whether the archive has stored each."""
+        files = sorted(self._folder.glob("*.dcm"))
+        if not files:
+            return True
+        why = self._sent(files)
+        left = sum(file.exists() for file in files)
+        if why and why != self._failing:
+            self._remarks.add(f"{self._archive}: {why}; {left} reports wait to be sent again")
+        elif self._failing and not why:
+            self._remarks.add(f"{self._archive}: accepts reports again")
+        self._failing = why
+        return not why
+
+    def _sent(self, files: list[Path]) -> str:
+        """Send files in one association; return the first failure, or an empty string."""
+        options: dict[str, Any] = {"tls_args": self._tls} if self._tls else {}
+        assoc = self._entity.associate(self._archive.host, self._archive.port, ae_title=self._archive.title, **options)
+        if not assoc.is_established:
+            return "rejects the association" if assoc.is_rejected else "cannot be reached"
+        try:
+            return next(filter(None, [self._stored(assoc, file) for file in files]), "")
+        finally:
+            if assoc.is_established:
+                assoc.release()
+
+    @staticmethod
+    def _stored(assoc: Any, file: Path) -> str:
+        """Send one file and remove it if it is stored; else return why not."""
+        try:
+            status = assoc.send_c_store(dcmread(file)).get("Status")
+        except Exception as error:  # no context for it, no association any more, a damaged file
+            return f"did not take a report ({type(error).__name__})"
+        if status == 0x0000 or status in _WARNINGS:
+            file.unlink(missing_ok=True)
+            return ""
+        return "gave no answer" if status is None else f"did not store a report (status {status:04X}H)"
