@@ -163,4 +163,4 @@ def test_a_program_that_cannot_say_what_is_missing_is_one_line(monkeypatch: pyte
 def test_which_files_run_for_those_who_trust_their_maker_alone() -> None:
     names = ("onnx", "onnx-int8", "ort", "torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
     assert [runners.needs_trust(name) for name in names] == [False, False, False, *[True] * 5]
-    assert runners.needs_trust("openvino-fp16") and runners.needs_trust("litert")  # data, but nothing checks it
+    assert runners.needs_trust("openvino-fp16")  # data, but nothing checks it
