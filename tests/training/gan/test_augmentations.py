@@ -232,17 +232,6 @@ def test_p_moves_towards_the_target_by_hand_computed_steps() -> None:
     assert float(state["strength"]) == 0.0
 
 
-def test_p_stays_where_there_is_no_signal() -> None:
-    for strength in (0.0, 0.3, 1.0):
-        state = _state(strength=strength)
-        assert float(ada.adapt(state, 50_000)["strength"]) == float(state["strength"])
-    # Seen once, then silent: it moves once.
-    state = ada.adapt(ada.observe(_state(), torch.ones(4)), 50_000)
-    for _ in range(3):
-        state = ada.adapt(state, 50_000)
-    assert float(state["strength"]) == pytest.approx(0.1)
-
-
 def test_p_rises_from_zero_to_one_in_500_000_images_and_no_further() -> None:
     state, batch = _state(), 2500
     moves = 500_000 // (batch * ada.INTERVAL)

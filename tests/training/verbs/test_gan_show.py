@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from generator_checkpoints import small_checkpoint
 from program import refused, succeed
 from sonoforge.training.gan import looks
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
-from sonoforge.training.gan.looks import draw_sheet, make_film
 
 COUNT = 3
 RECIPES = ("stylegan2", "stylegan3-t", "dcgan")
@@ -213,27 +211,6 @@ def test_films_loop_and_strips_begin_and_end_with_their_images(
         milliseconds += film.info["duration"]
     assert 1 < frames <= look["film"]["frames"]
     assert milliseconds == 80 * look["film"]["frames"], "a frame that repeats another one lengthens it"
-
-
-def test_a_film_keeps_greys_and_averages_large_images() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
-    content, size = make_film(images, {"synthetic": True})
-    film = Image.open(io.BytesIO(content))
-    film.seek(2)
-    factor = size["width"] // 64
-    found = np.asarray(film.convert("L"))[: 64 * factor : factor, ::factor]
-    assert np.array_equal(found, images[2, ..., 0])
-    large = np.kron(images[..., 0], np.ones((8, 8), np.uint8))[..., None]  # 512 pixels
-    assert make_film(large, {})[1]["width"] == 256
-
-
-def test_a_picture_is_wide_enough_for_its_text() -> None:
-    sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], ("word " * 40, "note"))
-    pixels = np.asarray(sheet.picture)
-    assert pixels.shape == (sheet.layout["height"], sheet.layout["width"], 3)
-    assert (pixels[:, -2:][sheet.layout["top"] + sheet.layout["cell"] :] == 255).all(), "no line runs into the margin"
-    assert (pixels[-6:] == 255).all()
 
 
 def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, Path], tmp_path: Path) -> None:
