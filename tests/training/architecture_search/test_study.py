@@ -16,8 +16,7 @@ from processes import CLEAN
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.architecture_search.settings import SettingsSearch
 from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, FILE, Study, Trial, open_storage, search
-from sonoforge.training.workers.opening import ThisProcess, open_workers
-from sonoforge.training.workers.workers import WorkerSettings
+from sonoforge.training.workers import ThisProcess, WorkerSettings, open_workers
 
 
 def study_of(storage: BaseStorage, trials: int, sampler: str, seed: int) -> Study:

@@ -10,7 +10,9 @@ import torch
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier import training
 from sonoforge.training.classifier.augmentation import augment
+from sonoforge.training.classifier.fine_tuning import TrainingInputs
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.scan_views import (
     SIDES,
@@ -26,7 +28,7 @@ from sonoforge.training.classifier.scan_views import (
     together,
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.training import ClassifierJob, image_frequencies, image_weights
+from sonoforge.training.classifier.training import ClassifierJob
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")
@@ -119,15 +121,6 @@ def test_collections_are_shown_equally_often_and_classes_by_the_root_of_their_si
     assert alone[labels == 0].sum() / alone[labels == 1].sum() == pytest.approx(np.sqrt(5 / 2))
 
 
-def test_added_images_are_shown_once_beside_balanced_real_ones() -> None:
-    job = ClassifierJob(Backbone({}, "", ""), dataclasses.replace(SETTINGS, balance=True), 0, CPU)
-    real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
-    shown = image_frequencies(real, added, job)
-    assert shown is not None and shown[36:].tolist() == [1.0] * 4
-    assert np.array_equal(shown[:36], balanced_frequencies(real.labels, collections_of(real)))
-    assert image_frequencies(real, None, dataclasses.replace(job, settings=SETTINGS)) is None
-
-
 def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
     real = images()
     added = LabelledImages(real.pixels[:5], np.full(5, 2), CLASSES)
@@ -182,17 +175,23 @@ def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
     assert np.array_equal(*same)
 
 
-def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
-    real = images()
-    job = ClassifierJob(Backbone({}, "", ""), SETTINGS, 0, CPU)
-    for heads, expected in (("classes", None), ("hierarchical", 36 / (3 * np.bincount(real.labels)))):
-        settings = dataclasses.replace(SETTINGS, heads=heads, class_weights=True)
-        weights = image_weights(real, None, dataclasses.replace(job, settings=settings))
-        assert weights is None if expected is None else weights == pytest.approx(expected[real.labels])
-    added = LabelledImages(real.pixels[:4], np.full(4, 2), CLASSES)
-    less = dataclasses.replace(job, added_weight=0.25)
-    weights = image_weights(real, added, less)
-    assert weights is not None and weights.tolist() == [1.0] * 36 + [0.25] * 4
+@pytest.mark.parametrize("heads", ["classes", "hierarchical"])
+def test_the_trainer_weighs_classes_and_shows_added_images_once(heads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under both losses, each of which weighs classes once; balanced collections do not change the added images."""
+    found: list[TrainingInputs] = []
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda net, inputs, *a, **k: found.append(inputs) or fit(net, inputs, *a, **k))
+    real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
+    settings = dataclasses.replace(
+        SETTINGS, heads=heads, class_weights=True, balance=True, frozen_blocks=17, epochs=1, least_steps=0
+    )
+    training.train_classifier(real, added, ClassifierJob(Backbone({}, "none", ""), settings, 0, CPU))
+    (inputs,) = found
+    labels = np.concatenate([real.labels, added.labels])
+    expected = (40 / (3 * np.bincount(labels)))[labels]
+    assert inputs.weights is None if heads == "classes" else inputs.weights == pytest.approx(expected)
+    assert inputs.frequencies is not None and inputs.frequencies[36:].tolist() == [1.0] * 4
+    assert np.array_equal(inputs.frequencies[:36], balanced_frequencies(real.labels, collections_of(real)))
 
 
 SIZE = (120, 200)

@@ -35,7 +35,7 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "gan.keep", "jobs", "cluster", "log.tracker"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "gan.keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = (
     "sonoforge",

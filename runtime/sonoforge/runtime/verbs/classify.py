@@ -30,8 +30,7 @@ With ``--watch`` each scan that appears in a folder is answered once, when its s
 ends it as a command that is done.
 
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
-depends on it, but the ``ms`` of a file are longer where the cores are shared.  With ``--cluster`` they are classified
-on the machines of a Ray cluster, see ``sonoforge.training.verbs.classify``; rows and their order are the same.
+depends on it, but the ``ms`` of a file are longer where the cores are shared.
 
 Exit code 0 when every file was answered; 2 when any could not be, or anything of it not be written: its entry says why,
 and the other answers are still printed and written.

@@ -40,7 +40,7 @@ def threads_option() -> Any:
 
 def workers_option() -> Any:
     """Declare how many files are answered at a time."""
-    help = "files to answer in parallel (0: one per core, at most 8; on a cluster as many as fit)"
+    help = "files to answer in parallel (0: one per core, at most 8)"
     return setting(0, "model.workers", help=help, limits=(0, 256))
 
 
@@ -63,7 +63,6 @@ sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --html answers.html
 sonoforge classify scans/ --csv answers.csv --resume
-sonoforge classify scans/ --csv answers.csv --cluster 10.0.0.5:6379    on a Ray cluster
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify - < scan.png
@@ -99,12 +98,9 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     recursive: bool = option(False, help="also search subfolders")
     threads: int = threads_option()
     workers: int = workers_option()
-    cluster: str = option("", help="use a Ray cluster: local or HOST:6379\nlocal: start one here", metavar="ADDRESS")
 
 
-_OF_FILES = (
-    "paths overlay html csv jsonl resume beside sr sc anonymous watch recursive cluster"  # files that exist already
-)
+_OF_FILES = "paths overlay html csv jsonl resume beside sr sc anonymous watch recursive"  # files that exist already
 
 
 @dataclass(frozen=True)

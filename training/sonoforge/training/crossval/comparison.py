@@ -31,7 +31,6 @@ from sonoforge.training.crossval.fold_task import (
 )
 from sonoforge.training.crossval.folds import (
     check_generators,
-    files_read,
     predictions_of,
     prepare_worker,
     run_fold,
@@ -56,9 +55,7 @@ from sonoforge.training.statistics.results import (
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tracking import NONE, Tracker, figures_of
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.workers import Workers, WorkerSettings
+from sonoforge.training.workers import Workers, WorkerSettings, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -74,26 +71,23 @@ class Comparison:
     chosen: Values  # settings of the final model that were chosen on all images
 
 
-def compare_once(
-    folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE
-) -> ComparisonResults:
+def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> ComparisonResults:
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings, cache)
         return cast(ComparisonResults, run_folder.read_results(folder))
-    results = compare(folder, cache, settings, tracker).results
+    results = compare(folder, cache, settings).results
     run_folder.write_results(folder, results)
     return results
 
 
-def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE) -> Comparison:
+def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
-    writes.  Folds finished before an interruption are kept.  The tracker receives the accuracy of each fold, and at
-    the end each arm's figures.
+    writes.  Folds finished before an interruption are kept.
 
     Raises:
         SonoforgeError: The folder holds results made from other images, settings or weights.
@@ -128,7 +122,7 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, track
         environment = run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         run_folder.write_environment(folder, environment)
         second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, nested, workers, tracker)
+        _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)
     maps = read_all_maps(final) if final else None
     remove_features(folder)
@@ -140,8 +134,6 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, track
     choice = final.choice if final else None
     if settings.choosing:
         results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
-    for arm, figures in results["arms"].items():
-        tracker.figures(len(tasks), figures_of(figures, arm))
     first = {arm: made[settings.seeds[0], arm] for arm in settings.arms}
     return Comparison(results, backbone, first, maps, choice["settings"] if choice else {})
 
@@ -191,7 +183,7 @@ def _results(
     return results
 
 
-def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers, tracker: Tracker) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
@@ -205,13 +197,12 @@ def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Worker
     missing = [nested.with_choice(task) for task in missing]
     write_features(missing, workers)
     with progress_bar("folds", len(tasks), done) as advance:
-        for result in workers.run(run_fold, missing, files_read):
+        for result in workers.run(run_fold, missing):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
             count, seconds = len(result.files), result.seconds
             log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
             remote_runs.copy_now()
-            tracker.figures(done, {f"{result.arm}/fold_accuracy": result.accuracy})
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 

@@ -1,15 +1,19 @@
-"""The model to export: trained on all images, calibrated on images that it did not see."""
+"""The model to export, trained on all images, calibrated on images that it did not see; and the run that makes it."""
 
+import contextlib
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -18,7 +22,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.training.classifier.fine_tuning import EpochRow
+from sonoforge.training import run_folder
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,
     ConformalRecord,
@@ -39,16 +43,20 @@ from sonoforge.training.classifier.trust import (
     left_out_distances,
     record_trust,
 )
-from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import GeneratorJob, balance, train_scorer
-from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice
+from sonoforge.training.crossval.arms import Arm, find_arm, settings_of_arm
+from sonoforge.training.crossval.balancing import GeneratorJob, balance
+from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice, of_classifier, with_dose
+from sonoforge.training.crossval.comparison import Comparison, compare
+from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_training
+from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.data.audit import Audit, audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.devices import deterministic_kernels
+from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.evaluation.spaces import kind_of
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
@@ -57,24 +65,27 @@ from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
+from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
+log = logging.getLogger(__name__)
+
+INTENDED_USE = (
+    "Research on computer-aided reading of {data} images: sorting single still images into {classes}. Not for "
+    "diagnosis, triage or any decision about a patient; not cleared by any authority."
+)
+SIMULATED = "simulated breast ultrasound"
+PARITY_IMAGES = 128
+GOLDEN_IMAGES = 6
 _MOST = 256  # images: the 5th percentile then rests on 13, in a few seconds
 _LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
 
 
-class ScanBands(TypedDict):
-    """``quality.scan`` of a manifest: 5th and 95th percentile of each metric, and the number of images."""
+def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return ``quality.scan`` of a manifest: 5th and 95th percentile of each metric that has values.
 
-    count: int
-    bands: dict[str, QualityRange]
-
-
-def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> ScanBands:
-    """Measure up to 256 evenly spaced training images in their own pixels, read again from their files.
-
-    Metrics without any value are left out.
+    Up to 256 evenly spaced training images are measured in their own pixels, read again from their files.
     """
     chosen = indices[evenly_spaced(len(indices), _MOST)]
 
@@ -89,18 +100,7 @@ def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Pre
         if values:
             low, high = np.percentile(values, (5, 95)).tolist()
             bands[name] = QualityRange(low=low, high=high)
-    return ScanBands(count=len(rows), bands=bands)
-
-
-log = logging.getLogger(__name__)
-
-INTENDED_USE = (
-    "Research on computer-aided reading of {data} images: sorting single still images into {classes}. Not for "
-    "diagnosis, triage or any decision about a patient; not cleared by any authority."
-)
-SIMULATED = "simulated breast ultrasound"
-PARITY_IMAGES = 128
-GOLDEN_IMAGES = 6
+    return {"count": len(rows), "bands": bands}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Provenance:
     choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
 
 
-def open_final(run: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
+def open_final(run: Path, made: MadeFrom) -> Path:
     """Return the folder that `train_final` works in, see `fold_task.open_training`.
 
     Raises:
@@ -135,7 +135,7 @@ def open_final(run: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
     note = folder / NOTE
     if (run / "model").exists() and not note.is_file():
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
-    return open_training(folder, made, any_length=any_length)
+    return open_training(folder, made)
 
 
 def train_final(
@@ -147,20 +147,17 @@ def train_final(
     maps: Tensor | None = None,
 ) -> Trained:
     """Train an arm on all the given images, continuing from ``folder`` if it was interrupted."""
-    generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(arm, images, generators, lambda: train_scorer(images, job))
+    added = balance(arm, images, GeneratorJob(generator, job.seed, str(job.device), folder / "gan"))
     epochs = job.settings.for_images(count_learned(images, added, job)).epochs
-    with (
-        deterministic_kernels(job.device),
-        progress_bar("final model", epochs) as advance,
-    ):
-
-        def on_epoch(row: EpochRow) -> None:
-            advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
-
-        features = None if maps is None else maps.to(job.device)
-        checkpoint = folder / "checkpoint.pt"
-        return train_classifier(images, added, job, features=features, checkpoint=checkpoint, on_epoch=on_epoch)
+    with deterministic_kernels(job.device), progress_bar("final model", epochs) as advance:
+        return train_classifier(
+            images,
+            added,
+            job,
+            features=None if maps is None else maps.to(job.device),
+            checkpoint=folder / "checkpoint.pt",
+            on_epoch=lambda row: advance(int(row["epoch"]), f"loss {row['loss']:.3f}"),
+        )
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
@@ -331,3 +328,64 @@ def _evaluate(
         "seed_accuracy": held_out.seed_accuracy,
         "flags": describe_causes(predictions, held_out.trust, by_fold),
     }
+
+
+@contextlib.contextmanager
+def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Log a part of the run, and add its duration to ``seconds``."""
+    log.info("== %s", title)
+    started = time.perf_counter()
+    yield
+    seconds[title] = seconds.get(title, 0.0) + time.perf_counter() - started
+
+
+def train_run(
+    folder: Path,
+    cache: ImageCache,
+    settings: ComparisonSettings,
+    name: str,
+    seconds: dict[str, float],
+) -> tuple[Audit, ComparisonResults]:
+    """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
+
+    What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which
+    `export` turns into a bundle under ``name``.  ``seconds`` gets the duration of each chapter.
+    """
+    with chapter("audit", seconds):
+        audited = audit(cache)
+        atomic.write_json(folder / run_folder.AUDIT, audited)
+    with chapter("cross-validation", seconds):
+        comparison = compare(folder, cache, settings)
+    with chapter("final model", seconds):
+        assert settings.final_arm is not None  # noqa: S101 - see above
+        final = open_final(folder, comparison.made_from[settings.final_arm])
+        if not (folder / "model" / "model.json").is_file():
+            _train_final_model(final, name, settings, cache, comparison)
+    return audited, comparison.results
+
+
+def _train_final_model(
+    final: Path, name: str, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
+) -> None:
+    """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
+    folder, seed = final.parent, settings.seeds[0]
+    everything = np.arange(len(cache.dataset.items))
+    arm = with_dose(find_arm(settings.final_arm or ""), comparison.chosen)
+    own = dataclasses.replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
+    job = ClassifierJob(comparison.backbone, own, seed, find_device(settings.device), real=arm.real)
+    images = LabelledImages.of_set(cache, everything, scan_groups(cache))
+    trained = train_final(final, images, arm, job, settings.generator, comparison.maps)
+    predictions, _ = read_predictions(folder / ANSWERS)
+    figures = comparison.results["arms"][settings.final_arm or ""]
+    seeds, judged = figures["seeds"], figures["trust"]
+    assert judged is not None  # noqa: S101 - only comparators have none, and they cannot be a final arm
+    reads = check_reads(read_folds(folder), read_plans(folder)) if arm.reads_generators else {}
+    held_out = HeldOut(
+        next(part for part in predictions if (part.arm, part.seed) == (settings.final_arm, seed)),
+        near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        trust=HeldOutTrust(**judged),
+        seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
+    )
+    provenance = Provenance(name, settings.budget, job, settings.generator, settings.choosing)
+    record_model(folder / "model", trained, cache, everything, held_out, provenance)

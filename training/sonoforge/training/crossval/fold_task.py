@@ -93,10 +93,8 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 
-def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
+def open_training(folder: Path, made: MadeFrom) -> Path:
     """Return a folder for the checkpoints of a training, after noting there what it is made from.
-
-    With ``any_length``, a training that it already holds may have another number of epochs.
 
     Raises:
         SonoforgeError: It holds a training made from something else or from something unknown.
@@ -107,10 +105,6 @@ def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> 
             before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
-        if any_length:
-            length = {name: made.settings["classifier"][name] for name in ("epochs", "least_steps")}
-            classifier = {**before.settings.get("classifier", {}), **length}
-            before = dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
         check_made_from(folder, before, made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +17,17 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
-from sonoforge.training.classifier.training import train_classifier
+from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import assess_held_out
 from sonoforge.training.comparators.fitting import COMPARATORS, TrainingFold, fit_comparator
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
 from sonoforge.training.crossval.balancing import (
     ALL_CLASSES,
     GeneratorJob,
-    Scorer,
     balance,
-    check_enough_groups,
     duplicate_images,
     generator_name,
-    job_of_arm,
     train_generators,
-    train_scorer,
 )
 from sonoforge.training.crossval.fold_task import (
     CLASSIFIER,
@@ -55,7 +51,7 @@ from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.statistics.predictions import Predictions, pick
-from sonoforge.training.workers.workers import Workers
+from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +68,7 @@ def seen_by_generators(task: FoldTask) -> Indices:
 
 
 def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
-    """Refuse folds with too few groups or images for curation or generators, or without the masks they need."""
-    for task in tasks:
-        if task.own_arm.fill == "curated":
-            groups = np.array(task.plan.groups)[seen_by_generators(task)]
-            check_enough_groups(f"the training part of {task.name}", groups)
+    """Refuse folds with too few images for generators, or without the masks they need."""
     for task, label in needed_generators(tasks):
         labels = np.array(task.plan.labels)[seen_by_generators(task)]
         of_all = generator_name("", task.settings.generator) == ALL_CLASSES
@@ -134,7 +126,7 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
         return sum(_share_done(path) for folder in folders for path in folder.glob("*/stats.jsonl"))
 
     with progress_bar("generators", len(needed), how_far()) as advance, following(how_far, advance):
-        for name in workers.run(_train, needed, lambda work: (generator_job(work[0]).folder,)):
+        for name in workers.run(_train, needed):
             advance(how_far(), name)
 
 
@@ -163,11 +155,6 @@ def _train(work: GeneratorTask) -> str:
 def prepare_worker(source: ImageSource) -> None:
     """Import what `run_fold` needs, and open the images, before there is a fold to run."""
     open_images(source)
-
-
-def files_read(task: FoldTask) -> list[Path]:
-    """Return the files that a fold reads from the run folder: feature maps of its images, and its generators."""
-    return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
 
 
 def run_fold(task: FoldTask) -> FoldResult:
@@ -240,8 +227,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
     with deterministic_kernels(device):
-        job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
-        added, generator_reads = _added_images(task, cache, lambda: train_scorer(images, job))
+        added, generator_reads = _added_images(task, cache)
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
@@ -252,7 +238,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
         trained = train_classifier(
             images,
             added,
-            dataclasses.replace(job, watched=watched),
+            ClassifierJob(task.backbone, settings, task.seed, device, real=task.own_arm.real, watched=watched),
             features=read_maps(task, train, device) if settings.cached_blocks else None,
             checkpoint=checkpoint,
         )
@@ -271,9 +257,7 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
     return tuple(cache.hashes[i] for i in indices)
 
 
-def _added_images(
-    task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
-) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
+def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if not arm.fill:
@@ -291,7 +275,7 @@ def _added_images(
             own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
         reads[f"{GENERATOR} {name}"] = _hashes(cache, own)
-    added = balance(arm, images, job, make_scorer)
+    added = balance(arm, images, job)
     if added is not None:
         reads[GENERATED] = added.hashes
         shown = next((name for name in task.settings.arms if find_arm(name).fill == "gan"), None)

@@ -22,11 +22,11 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.arms import at_dose, find_arm
 from sonoforge.training.crossval.choices import DOSE, Choosing, Values, name_values
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, made_from, read_fold
-from sonoforge.training.crossval.folds import files_read, run_fold
+from sonoforge.training.crossval.folds import run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
 from sonoforge.training.statistics.results import ChoiceResult, FoldChoiceResult
-from sonoforge.training.workers.workers import Workers
+from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
         return
     log.info("%d inner folds to choose settings on", len(missing))
     with progress_bar("inner folds", len(missing)) as advance:
-        for done, result in enumerate(workers.run(run_fold, missing, files_read), 1):
+        for done, result in enumerate(workers.run(run_fold, missing), 1):
             advance(done, result.arm)
 
 

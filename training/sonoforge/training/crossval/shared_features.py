@@ -26,7 +26,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import HALF, read_masks
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import deterministic_kernels, find_device
-from sonoforge.training.workers.workers import Workers
+from sonoforge.training.workers import Workers
 
 
 @functools.lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.leftovers import is_unfinished, new_folder, remove_leftovers, temporary_name
+from sonoforge.runtime.leftovers import new_folder, remove_leftovers, temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,6 @@ class CacheSettings:
 def default_folder() -> Path:
     """Return ``$SONOFORGE_CACHE``, or ``~/.cache/sonoforge`` where it is not set."""
     return Path(os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge")
-
-
-def chosen_folder(folder: Path) -> str | None:
-    """Return the ``cache.folder`` by which another machine opens its own such folder; None if the user named it."""
-    if folder == default_folder():
-        return ""
-    return NONE if is_unfinished(folder.name) else None
 
 
 @functools.cache

@@ -36,7 +36,6 @@ from sonoforge.training.gan.updates import (
     update_discriminator,
     update_generator,
 )
-from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,6 @@ def train_gan(
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    tracker: Tracker = NONE,
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
@@ -64,7 +62,6 @@ def train_gan(
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the current tick is closed and saved, and the function
             returns without ``results.json``, as it does at each of the training's milestones.
-        tracker: Receives each tick's figures and samples.
 
     Raises:
         SonoforgeError: ``folder`` holds another training.
@@ -93,7 +90,7 @@ def train_gan(
     real, sampling = prepare_data(state, training)
 
     interrupted = False
-    recorder = Recorder(folder, training, state, newest, show_progress=show_progress, tracker=tracker)
+    recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
     with deterministic_kernels(fabric.device), recorder:
         for step in range(start, plan.steps):
             scalars = train_step(state, training, real, sampling, step)

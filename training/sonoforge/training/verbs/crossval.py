@@ -26,7 +26,6 @@ from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.wording import bracket, is_number, points
-from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.crossval import LEAKAGE, CrossvalConfig
 
 log = logging.getLogger(__name__)
@@ -46,14 +45,13 @@ def main(config: CrossvalConfig) -> Outcome:
         return _print_again(config)
     if config.protocol == LEAKAGE:
         return _measure_leakage(config)
-    tracker = connect(config.log)
     settings = resolve(config)
     cache = load_images(settings.source)
     settings = settings.for_images(cache)
     asked = {key: value for key, value in settings.asked.items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", asked, resume=config.resume)
-    with run_folder.working_in(folder), sending(tracker, folder, "crossval", cache.dataset.name, asked):
-        results = compare_once(folder, cache, settings, tracker)
+    with run_folder.working_in(folder):
+        results = compare_once(folder, cache, settings)
         log_table(results)
     protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")
@@ -88,7 +86,7 @@ def _say_doubt(doubt: str) -> None:
 
 def _measure_leakage(config: CrossvalConfig) -> Outcome:
     """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
-    for name in ("real_shares", "choose", "test_curves", "log"):
+    for name in ("real_shares", "choose"):
         if getattr(config, name):
             raise SonoforgeError(f"{name}: not with --protocol {LEAKAGE}; leave it out")
     settings = {name: resolve(dataclasses.replace(config, protocol=name)) for name in PROTOCOLS}

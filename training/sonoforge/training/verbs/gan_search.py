@@ -33,7 +33,7 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.reports.search import About
 from sonoforge.training.verbs import searching
 from sonoforge.training.verbs.settings.gan import SEARCHES, GanSearchConfig
-from sonoforge.training.workers.ray_cluster import check_cluster
+from sonoforge.training.workers import check_cluster
 
 SETTINGS_METRIC = "kid"
 log = logging.getLogger(__name__)

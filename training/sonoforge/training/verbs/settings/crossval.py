@@ -8,11 +8,11 @@ from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import PROTOCOLS, PROTOCOLS_HELP, ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import phantom_images
-from sonoforge.training.run_options import LogOptions, TrainingOptions
+from sonoforge.training.run_options import TrainingOptions
 
 
 @dataclass(frozen=True)
-class TrainConfig(LogOptions, TrainingOptions):
+class TrainConfig(TrainingOptions):
     """Options of ``train``."""
 
     EXAMPLES: ClassVar[str] = """

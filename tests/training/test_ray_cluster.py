@@ -1,34 +1,28 @@
 """Comparisons and answers on a Ray cluster: as on one machine, whatever is killed; about four minutes on two cores.
 
-Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/workers/test_ray_cluster.py
+Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/test_ray_cluster.py
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-import bundle_factory
 from processes import descendants
 from program import refused, sonoforge, succeed
 from small_run import SMALL
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.workers import WorkerSettings
+from sonoforge.training.workers import WorkerSettings, open_workers
 from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 pytestmark = [
@@ -149,147 +143,7 @@ def test_an_interruption_ends_all_workers_and_keeps_what_is_done(number: signal.
     assert list(tmp_path.glob("runs/*/folds/*.json")) and not list(tmp_path.glob("runs/*/results.json"))
 
 
-@pytest.fixture
-def other_machine(tmp_path: Path) -> Iterator[str]:
-    """A cluster whose only worker sees neither the run folders nor the decoded images; returns its address."""
-    hidden = [tmp_path / "runs", tmp_path / "cache"]
-    for folder in hidden:
-        folder.mkdir()
-    mounts = " && ".join(f"mount -t tmpfs none '{folder}'" for folder in hidden)
-    hide = ["unshare", "--mount", "sh", "-c"]
-    if subprocess.run([*hide, mounts], capture_output=True).returncode:
-        pytest.skip("a machine of its own is simulated by a mount namespace, which is not allowed here")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    ray = str(Path(sys.executable).with_name("ray"))
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    temporary = Path(f"/tmp/sonoforge-{os.getpid()}")  # the names of Ray's sockets may not be long
-    port = address.rpartition(":")[2]
-    head = [ray, "start", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
-    worker = f"exec '{ray}' start --address={address} --num-cpus=2 --block"
-    processes = [
-        subprocess.Popen([*head, "--block", f"--temp-dir={temporary}"], env=environment, stdout=subprocess.DEVNULL)
-    ]
-    try:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                    break
-            time.sleep(0.2)
-        processes.append(subprocess.Popen([*hide, f"{mounts} && {worker}"], env=environment, stdout=subprocess.DEVNULL))
-        time.sleep(10)  # until it has joined
-        yield address
-    finally:
-        for process in processes:
-            own = descendants(process.pid)
-            process.terminate()
-            process.wait(60)
-            for pid in own:
-                if Path(f"/proc/{pid}").exists():
-                    os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def test_a_machine_without_the_run_folder_sends_its_files_back(
-    other_machine: str, serial: Path, tmp_path: Path
-) -> None:
-    """In a process of its own: this one's Ray may be closed to the network."""
-    command = ["crossval", *SMALL, *ARMS, "--cluster", other_machine, "--out", tmp_path / "runs"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "sonoforge.runtime.cli.main",
-            *map(str, command),
-            "--set",
-            f"cache.folder={tmp_path / 'cache'}",
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "machines 2, cores 2" in done.stderr and done.stderr.count("files are sent") == 1
-    (run,) = (tmp_path / "runs").iterdir()
-    assert same_results(run, serial)
-    assert trainings(run) == trainings(serial)
-
-    def files(folder: Path) -> set[str]:
-        found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        return {name for name in found if "tensorboard" not in name}
-
-    assert files(run) == files(serial)
-
-
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
     line = refused("crossval", *SMALL, "--cluster", "127.0.0.1:1", "--out", tmp_path)
     assert "--cluster 127.0.0.1:1: Ray is not available" in line
     assert sonoforge("crossval", "--cluster", "nonsense", "--out", tmp_path, "--quiet").code == 2
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
-def write_scans(folder: Path, count: int) -> Path:
-    """Write twenty scans, again and again, and one that cannot be read; sixteen of them take a worker a second."""
-    folder.mkdir(exist_ok=True)
-    for i in range(count):
-        if i < 20:
-            Image.fromarray(bundle_factory.scan(i, 1600, 1200)).save(folder / f"{i:04}.png")
-        else:
-            os.link(folder / f"{i % 20:04}.png", folder / f"{i:04}.png")
-    (folder / "0002 junk.png").write_bytes(b"junk")
-    return folder
-
-
-def test_answers_survive_kill_9_of_a_worker_and_of_the_driver(bundle: Path, tmp_path: Path) -> None:
-    scans = write_scans(tmp_path / "scans", 500)
-    here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
-    assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
-    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", "local", "--set", "model.workers=2"]
-    victim = begin(*command)
-    wait_until(lambda: table.exists() and table.read_bytes().count(b"\n") > 1, victim)
-    busy = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
-    os.kill(busy[0], signal.SIGKILL)
-    reached = table.read_bytes().count(b"\n") + 200  # more than are given out before the lost task is done again
-    wait_until(lambda: table.read_bytes().count(b"\n") > reached, victim)
-    workers = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
-    victim.kill()
-    _, errors = victim.communicate()
-    assert errors.count("its task is done again") == 1
-    assert_ended(workers)
-    left = list(Path(tempfile.gettempdir()).glob(".sonoforge-classify.*"))
-    assert left
-    kept = table.read_bytes()
-    assert here.read_bytes().startswith(kept[: kept.rindex(b"\n")]) and len(kept) < len(here.read_bytes())
-    resumed = begin(*command, "--resume")
-    _, errors = resumed.communicate(timeout=300)
-    assert resumed.returncode == 2 and "Traceback" not in errors, errors
-    assert not any(path.exists() for path in left)
-    names = [[row.partition(",")[0] for row in path.read_text().splitlines()] for path in (here, table)]
-    assert names[0] == names[1] and len(names[0]) == 502
-
-
-def test_a_machine_that_sees_neither_bundle_nor_images_is_sent_them_without_the_run_folder(
-    other_machine: str, bundle: Path, tmp_path: Path
-) -> None:
-    """Its folder of scans is empty, and so is the temporary folder of the command."""
-    scans = write_scans(tmp_path / "runs", 30)
-    here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
-    assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
-    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", other_machine]
-    done = subprocess.run(
-        [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled", "TMPDIR": str(tmp_path / "cache")},
-        timeout=300,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "machines 2, cores 2" in done.stderr and done.stderr.count("files are sent") == 1
-    assert table.read_bytes() == here.read_bytes()
