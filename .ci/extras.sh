@@ -86,8 +86,6 @@ kill -TERM "$listener" && wait "$listener"
 
 use phone
 phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
-use completion
-"${sonoforge[@]}" --completion bash | bash
 use video
 video/bin/python - <<'PY'
 import pathlib
@@ -105,5 +103,5 @@ use heic
 PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, completion, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
 [ -n "$litert" ] || echo "litert was left out, as it takes 0.9 GB: .ci/extras.sh WHEEL FOLDER litert"

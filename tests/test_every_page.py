@@ -25,7 +25,7 @@ COMMANDS = {
     "data-audit": "data audit --data scans --html page.html",
     "classify": "classify scans/benign --html page.html",
     "quality": "quality scans --recursive --html page.html",
-    "validate": "validate --external Rio:scans --robustness 2",
+    "validate": "validate --external Rio:scans",
     "gan-compare": "gan compare --data scans --class malignant --recipes dcgan,lsgan --size 32 --set gan.width=8 "
     "--set gan.steps=10"
     " --set metrics.repeats=5" + SMALL,

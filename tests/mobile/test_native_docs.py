@@ -1,9 +1,8 @@
-"""The Kotlin of ``mobile/docs/native.md``: compiled, and run on a plain JVM against the bundle's golden images."""
+"""The Kotlin of ``mobile/docs/native``: compiled, and run on a plain JVM against the bundle's golden images."""
 
 from __future__ import annotations
 
 import io
-import re
 import shutil
 import struct
 import subprocess
@@ -35,17 +34,12 @@ class Given(NamedTuple):
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's code with the stand-ins for the engines, compiled."""
+    """The code with the stand-ins for the engines, compiled."""
     platform = find_platform()
     if shutil.which("kotlinc") is None or platform is None or not JSON.is_file():
         pytest.skip("needs Debian's kotlin, libandroid-json-org-java and libandroid-23-java")
     folder = tmp_path_factory.mktemp("kotlin")
-    page = (CHECKOUT / "mobile" / "docs" / "native.md").read_text()
-    blocks = dict(re.findall(r"```kotlin\n// (\w+\.kt)\n(.*?)```", page, re.DOTALL))
-    assert len(blocks) == page.count("```kotlin") == 8
-    for name, text in blocks.items():
-        (folder / name).write_text(text)
-    sources = [*sorted(folder.glob("*.kt")), *sorted(STAND_INS.glob("*.kt"))]
+    sources = [*sorted((CHECKOUT / "mobile" / "docs" / "native").glob("*.kt")), *sorted(STAND_INS.glob("*.kt"))]
     classes = f"{CLOSEABLE}:{JSON}:{platform}"
     done = subprocess.run(
         ["kotlinc", *map(str, sources), "-classpath", classes, "-d", str(folder / "program")],

@@ -16,13 +16,14 @@ from page_scripts import run_script
 from sonoforge.runtime.bundle.classification import Site, TailLimits, read_trust
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.decision import decide, read_clinic
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
+    Evidence,
     NeighbourReference,
     TrustReference,
+    assess,
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.runtime.inference.trust import Evidence, assess
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 

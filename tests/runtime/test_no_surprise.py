@@ -19,7 +19,7 @@ from PIL import Image
 import bundle_factory as factory
 from processes import FORK
 from program import sonoforge
-from sonoforge.runtime import telemetry
+from sonoforge import runtime
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc, or at system calls")
 traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -151,9 +151,9 @@ def test_telemetry_of_an_onnxruntime_that_was_imported_first_is_named(monkeypatc
             monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
         if times:
             with pytest.warns(RuntimeWarning, match="onnxruntime was imported before sonoforge"):
-                telemetry.switch_off_telemetry()
+                runtime.switch_off_telemetry()
         else:
-            telemetry.switch_off_telemetry()
+            runtime.switch_off_telemetry()
         assert called == ["off"] * times and os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
@@ -177,5 +177,5 @@ def test_no_import_order_starts_the_telemetry(imports: str, tmp_path: Path) -> N
 def test_an_onnxruntime_that_is_imported_later_is_silent_and_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    telemetry.switch_off_telemetry()
+    runtime.switch_off_telemetry()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

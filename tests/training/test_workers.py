@@ -83,7 +83,7 @@ def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
+from sonoforge.runtime.cli.main import sigterm_as_ctrl_c
 from sonoforge.training.workers import WorkerSettings, open_workers
 
 def work(name):

@@ -38,7 +38,7 @@ _MEASURING = {
     "images": "burned_in_marks calipers coloured_ink file_checks frame_motion lettering limits plain_image "
     "quality_metrics repeats scan_area scan_checks scan_metrics synthetic",
     "images.dicom": "data_set header reader",
-    "inference": "activation_map clips golden training_distance trust verdict",
+    "inference": "activation_map clips golden trust verdict",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 

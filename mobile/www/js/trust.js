@@ -6,8 +6,7 @@ import { flagInEnglish } from "./quality.js";
 import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND } = constants.trust;
-const { NEIGHBOURS } = constants.training_distance;
+const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND, NEIGHBOURS } = constants.trust;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
 

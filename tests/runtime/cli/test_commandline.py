@@ -19,7 +19,7 @@ import pytest
 
 from processes import FORK
 from program import Finished, sonoforge
-from sonoforge.runtime.cli import help, interruption, options, verbs
+from sonoforge.runtime.cli import help, main, options, verbs
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.options import Outcome, argument, group, option, setting
@@ -419,7 +419,7 @@ def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPat
 
     made_up(monkeypatch, WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
     for seconds, expected in ((60, 1), (0.01, 2)):
-        monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", seconds)
+        monkeypatch.setattr(main, "SAME_WISH_SECONDS", seconds)
         assert exit_code_of(functools.partial(check, expected)) == 0
 
 

@@ -23,8 +23,7 @@ from dicom_files import PLANTED
 from dicom_peers import said, storescu, wait_for, write_scan, write_scans
 from sonoforge.runtime.dicom_network import storage_scp
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.incoming import Remarks
-from sonoforge.runtime.dicom_network.peers import read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.incoming import Remarks, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.limits import ImageError

@@ -1,8 +1,7 @@
-"""--anonymous: no file name in anything printed or written; classify.beside: each answer beside its file."""
+"""--anonymous: no file name in anything printed or written."""
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from program import refused, sonoforge
+from program import sonoforge
 
 NAME = "Zebedee"
 
@@ -50,16 +49,3 @@ def test_no_name_is_printed_or_written(study: Path, tmp_path: Path, caplog: pyte
     (study / f"{NAME}-0.png").rename(tmp_path / "other.png")
     (again,) = sonoforge("classify", tmp_path / "other.png", "--anonymous", "--json").json["results"]
     assert again["file"] == results[0]["file"]  # named by contents
-
-
-def test_answers_are_written_beside_their_files(study: Path) -> None:
-    done = sonoforge("classify", study, "--set", "classify.beside=true", "--json")
-    for result in done.json["results"]:
-        beside = Path(f"{result['file']}.sonoforge.json")
-        assert beside.exists() == result["ok"]
-        if result["ok"]:
-            # Whether another file of the batch shows the same picture is known after it was written.
-            own = {key: value for key, value in result.items() if key not in ("copy_of", "seems_copy_of", "series")}
-            assert json.loads(beside.read_text()) == {**own, "notice": done.json["notice"]}
-    assert len(sonoforge("classify", study, "--json").json["results"]) == 3  # they are no images
-    assert "--anonymous" in refused("classify", study, "--set", "classify.beside=true", "--anonymous")

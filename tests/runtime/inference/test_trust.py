@@ -15,14 +15,17 @@ import bundle_factory as factory
 from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
 from sonoforge.runtime.bundle.reader import BundleError, open_bundle
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
+    Cause,
+    Evidence,
     NeighbourReference,
     TrustReference,
+    assess,
     mahalanobis_distances,
     neighbour_distances,
     read_references,
+    why_abstain,
 )
-from sonoforge.runtime.inference.trust import Cause, Evidence, assess, why_abstain
 
 
 def test_distance_is_mahalanobis_with_the_full_covariance() -> None:

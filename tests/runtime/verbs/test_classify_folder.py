@@ -64,18 +64,7 @@ def test_numbers_of_skipped_files_in_words() -> None:
 
 
 def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> None:
-    command = (
-        "classify",
-        scans,
-        "--bundle",
-        bundle,
-        "--overlay",
-        scans,
-        "--set",
-        "classify.beside=true",
-        "--csv",
-        scans / "a.csv",
-    )
+    command = ("classify", scans, "--bundle", bundle, "--overlay", scans, "--csv", scans / "a.csv")
     assert sonoforge(*command).code == 0
     origin = {"class": "benign", "seed": 0, "step": 1}
     (scans / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), origin))
@@ -84,7 +73,7 @@ def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> N
     Image.fromarray(factory.scan(7)).save(scans / "simulated.png", pnginfo=simulated)
     done = sonoforge("classify", scans, "--bundle", bundle, "--json")
     assert names(done) == ["0.png", "1.png", "2.png", "simulated.png"]
-    skipped = {"answer": 3, "generated image": 1, "picture of sonoforge": 3, "table": 1}
+    skipped = {"generated image": 1, "picture of sonoforge": 3, "table": 1}
     assert done.json["summary"]["skipped"] == skipped
     named = sonoforge("classify", scans / "made.png", scans / "*-overlay.png", "--bundle", bundle, "--json")
     assert len(named.json["results"]) == 4  # whoever names a picture wants an answer for it
@@ -140,14 +129,7 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     monkeypatch.setattr("sonoforge.runtime.images.inputs.MAX_FILE_BYTES", 1000)
     pipe(monkeypatch, bytes(1001))
     assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
-    for flag in (
-        ("--resume", "--csv", tmp_path / "a.csv"),
-        (
-            "--set",
-            "classify.beside=true",
-        ),
-        ("--sr", tmp_path),
-    ):
+    for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--sr", tmp_path)):
         assert "needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
 
 

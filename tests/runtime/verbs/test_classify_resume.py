@@ -163,7 +163,7 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
     lines = tmp_path / "a.jsonl"
     lines.write_text("a diary\n", encoding="utf-8")
     assert "line 1 is not an answer" in refused("classify", few, "--bundle", bundle, "--jsonl", lines, "--resume")
-    assert "expected the file to continue" in refused("classify", few, "--bundle", bundle, "--resume")
+    assert "--resume requires --csv or --jsonl" in refused("classify", few, "--bundle", bundle, "--resume")
 
 
 @pytest.mark.parametrize("form", ["--csv", "--jsonl"])

@@ -22,8 +22,7 @@ from dicom_files import PLANTED
 from dicom_peers import listening, said, storescp, storescu, wait_for, write_scan, write_scans
 from program import refused, sonoforge
 from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.incoming import Remarks
-from sonoforge.runtime.dicom_network.peers import Archive
+from sonoforge.runtime.dicom_network.incoming import Archive, Remarks
 from sonoforge.runtime.dicom_network.storage_scu import Sender
 from sonoforge.runtime.notice import NOTICE
 
@@ -116,7 +115,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     )
     assert "--send-to: 'PACS' is not TITLE@HOST:PORT" in refused("listen", "--send-to", "PACS")
     assert "--callers: 'A@b' is not TITLE or TITLE@ADDRESS" in refused("listen", "--callers", "A@b")
-    assert "--certificate: found none beside --key or --authority" in refused("listen", "--authority", "a.pem")
+    assert "--key and --authority require --certificate" in refused("listen", "--authority", "a.pem")
     assert "--reports: found 'pdf'" in refused("listen", "--reports", "pdf", "--out", tmp_path)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import read_trust
 from sonoforge.runtime.images.scan_checks import ROWS, upright_score
-from sonoforge.runtime.inference.training_distance import NeighbourReference, mahalanobis_distances, neighbour_distances
+from sonoforge.runtime.inference.trust import NeighbourReference, mahalanobis_distances, neighbour_distances
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
     TrainingLooks,

@@ -20,7 +20,6 @@ from sonoforge.training.crossval.nested_choice import NestedFolds, choose, neste
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.statistics.results import FoldChoiceResult
 
 LABELS = (0,) * 12 + (1,) * 20 + (2,) * 16
 EPOCHS = Choosing((("epochs", (3, 5)),), 2)
@@ -146,7 +145,7 @@ def test_a_dose_is_chosen_for_the_arms_that_have_one() -> None:
             assert task.made_from.settings.get("arm", {}).get("dose") == tried.get("dose")
             assert task.classifier.epochs == tried["epochs"]
     outer = nested.outer["gan", 0, 0]
-    choice = FoldChoiceResult(settings=both[2], accuracy=[], cross_entropy=[], seconds=0.0)
+    choice = {"settings": both[2], "accuracy": [], "cross_entropy": [], "seconds": 0.0}
     chosen = replace(outer, choice=choice)
     assert (chosen.own_arm.dose, chosen.classifier.epochs) == (2, 3)
 

@@ -10,8 +10,6 @@ import pytest
 from pages import Page, check_page
 from program import succeed
 from scans import write_set
-from sonoforge.training.validation import robustness
-from sonoforge.training.validation.robustness import DISTURBANCES
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +21,8 @@ def validated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     table = root / "alone" / "labels.csv"
     files = sorted(path.relative_to(alone).as_posix() for path in alone.rglob("*.png"))
     table.write_text("file,label\n" + "".join(f"{file},benign\n" for file in files))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(robustness, "DISTURBANCES", {"jpeg": DISTURBANCES["jpeg"]})
-        external = ("--external", f"Rio <1>:{both}", "--external", f"alone:{table}")
-        return succeed("validate", *external, "--robustness", 6, "--out", root / "runs").json  # type: ignore[no-any-return]
+    external = ("--external", f"Rio <1>:{both}", "--external", f"alone:{table}")
+    return succeed("validate", *external, "--out", root / "runs").json  # type: ignore[no-any-return]
 
 
 def test_tables_are_the_results(validated: dict[str, object]) -> None:
@@ -41,8 +37,6 @@ def test_tables_are_the_results(validated: dict[str, object]) -> None:
         counted = page.table(f"{found['name']}: what the images")
         assert [[int(cell) for cell in row[1:]] for row in counted[1:]] == found["confusion"]
     assert "Rio <1>: AUC, malignant against benign" in page.text
-    disturbed = page.table("Rio <1>: AUC and its change")
-    assert [row[1] for row in disturbed[1:]] == ["40 quality", "20 quality", "8 quality"]
 
 
 def test_the_surest_wrong_answers_are_shown(validated: dict[str, object]) -> None:

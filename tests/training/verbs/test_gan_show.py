@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from torch import Tensor, nn
 
 from generator_checkpoints import small_checkpoint
 from program import refused, succeed
-from sonoforge.models.stylegan import stylegan3
-from sonoforge.training.evaluation.equivariance import render_transformed, valid_after_rotation
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.gan.latent_space import looks
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, measure_path_length
@@ -80,7 +77,7 @@ def test_every_look_that_applies_is_there_and_says_that_it_is_synthetic(
 ) -> None:
     folder = shown[recipe]
     record = _record(folder)
-    expected = {"stylegan2": {"equivariance"}, "stylegan3-t": set(), "dcgan": {"mixing", "equivariance"}}[recipe]
+    expected = {"dcgan": {"mixing"}}.get(recipe, set())
     assert set(record["not_applicable"]) == expected
     assert set(record["looks"]) == looks.LOOKS.keys() - expected
     assert record["synthetic"] is True and record["recipe"] == recipe and record["step"] == 7
@@ -246,40 +243,6 @@ def test_a_picture_is_wide_enough_for_its_text() -> None:
     assert (pixels[-6:] == 255).all()
 
 
-def test_equivariance_comes_with_errors_and_protocol(shown: dict[str, Path]) -> None:
-    folder = shown["stylegan3-t"]
-    record = _record(folder)["looks"]["equivariance"]
-    assert set(record["figures"]) == {"EQ-T", "EQ-T fractional", "EQ-R"}
-    for name, figure in record["figures"].items():
-        assert figure["samples"] == 2 and figure["standard_error"] >= 0
-        assert figure["protocol"].startswith(name.split()[0])
-    assert record["figures"]["EQ-T"]["decibels"] > 30
-    assert json.loads((folder / "equivariance.json").read_text())["figures"] == record["figures"]
-    assert record["layout"]["width"] == record["layout"]["left"] + 7 * record["layout"]["step"] - 2
-
-
-def test_images_move_right_and_down_and_turn_clockwise() -> None:
-    torch.manual_seed(0)
-    generator = stylegan3.Generator(
-        stylegan3.GeneratorSettings(
-            32, 1, 8, config="r", style_size=8, channel_base=512, channel_max=16, layers=4, mapping_layers=1
-        )
-    ).eval()
-    render = render_transformed(generator)
-    latents = torch.randn(1, 8)
-    images = {name: render(latents, looks.inverse_transforms(1, *way))[0, 0] for name, way in looks.TRANSFORMS.items()}
-    still = images["unchanged"]
-    little = 0.05 * (still.max() - still.min())
-    inside = valid_after_rotation(32, math.pi / 2)
-    clockwise, other = ((torch.rot90(still, k) - images["90 degrees"])[inside].abs().max() for k in (-1, 1))
-    assert clockwise < little < other
-    for name, axis in (("1/8 right", 1), ("1/8 down", 0)):
-        moved = images[name]
-        follows = (moved.narrow(axis, 4, 28) - still.narrow(axis, 0, 28)).abs().max()
-        opposite = (moved.narrow(axis, 0, 28) - still.narrow(axis, 4, 28)).abs().max()
-        assert follows < little < opposite
-
-
 class _Lines(nn.Module):
     """Images that are a fixed linear map of uniform latents."""
 
@@ -345,7 +308,6 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, P
     ("recipe", "options", "message"),
     [
         ("dcgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
-        ("stylegan2", ["--what", "equivariance"], "only StyleGAN3 takes transforms"),
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
         ("stylegan2", ["--set", "lpips.heads=x"], "--set lpips.heads: requires --lpips"),
         ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),

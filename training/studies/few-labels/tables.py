@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from kept import ANSWERS, CLASSES, answers, table
 from numpy.typing import NDArray
 
-from sonoforge.runtime.inference import adaptation, prevalence
+from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Asked, Rules
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
@@ -186,6 +187,73 @@ HEADING = (
 )
 
 
+BOOTSTRAPS = 200
+"""Bootstrap draws of whole groups behind an interval of shares that are estimated without labels."""
+
+_STEPS = 2000
+_STILL = 1e-5  # EM has arrived when no share moves by more
+_LEAST_SHARE = 0.001
+_AT_A_TIME = 2_000_000  # size of an array, of draws times scans
+
+
+class Share(NamedTuple):
+    """The estimated share of a class and its 95 % interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+def likeliest_shares(equal: Floats, weights: Floats, start: Floats | None = None) -> Floats:
+    """Return the class shares (R, C) that make R weightings of the scans likeliest, by EM.
+
+    Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural
+    Computation 14(1), 2002, section 3: it holds if each class looks the same in the clinic as it did to the network.
+
+    Args:
+        equal: (N, C) probabilities of equally frequent classes.
+        weights: (R, N) of the scans, none negative; how often a bootstrap has drawn each.
+        start: (C,) shares to begin with, none of them 0; equal ones by default.
+    """
+    count = equal.shape[1]
+    shares = np.tile(np.full(count, 1 / count) if start is None else start, (len(weights), 1))
+    totals = weights.sum(axis=1, keepdims=True)
+    for _ in range(_STEPS):
+        mixture = shares @ equal.T  # in place from here: with many scans, each such array takes 16 MB
+        np.maximum(mixture, np.finfo(float).tiny, out=mixture)
+        moved = shares * (np.divide(weights, mixture, out=mixture) @ equal) / totals
+        moved /= moved.sum(axis=1, keepdims=True)
+        arrived = float(np.abs(moved - shares).max()) < _STILL
+        shares = moved
+        if arrived:
+            break
+    return shares
+
+
+def estimate_shares(equal: Floats, groups: Sequence[object]) -> list[Share]:
+    """Estimate the share of each class with its 95 % bootstrap interval; deterministic.
+
+    Args:
+        equal: (N, C) probabilities of equally frequent classes, N > 0.
+        groups: (N,) patient, or another group of scans that belong together; groups are drawn whole.
+    """
+    found = likeliest_shares(equal, np.ones((1, len(equal))))[0]
+    start = np.maximum(found, _LEAST_SHARE)
+    start /= start.sum()
+    number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    group_of = np.array([number[group] for group in groups])
+    generator = np.random.default_rng(0)
+    even = np.full(len(number), 1 / len(number))
+    at_a_time = max(1, _AT_A_TIME // len(equal))
+    drawn = []
+    for begin in range(0, BOOTSTRAPS, at_a_time):
+        counts = generator.multinomial(len(number), even, size=min(at_a_time, BOOTSTRAPS - begin)).astype(np.int32)
+        drawn.append(likeliest_shares(equal, counts[:, group_of].astype(float), start))
+    low, high = np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
+    rows = np.stack([found, np.minimum(low, found), np.maximum(high, found)], axis=1)
+    return [Share(*map(float, row)) for row in rows]
+
+
 def left_out(path: Path) -> list[LeftOut]:
     """Read the kept answers of networks that had one collection left out."""
     (part,), classes = read_predictions(path)
@@ -198,7 +266,7 @@ def rows_of(own: LeftOut) -> list[list[str]]:
     everything = np.arange(len(own.labels))
     truth = own.rules._replace(prevalence=adaptation.shares_by_counting(own.labels, 3))
     guessed = own.rules._replace(
-        prevalence=np.array([one.share for one in prevalence.estimate_shares(own.equal, own.groups.tolist())])
+        prevalence=np.array([one.share for one in estimate_shares(own.equal, own.groups.tolist())])
     )
     rows = [
         ["0", name, *cells([own.figures(own.equal, rules, everything)])]
@@ -234,7 +302,7 @@ def cells(found: list[dict[str, float]]) -> list[str]:
 
 def estimates(own: LeftOut, classes: tuple[str, ...]) -> list[list[str]]:
     """Compare the shares estimated without labels with the true ones."""
-    found = prevalence.estimate_shares(own.equal, own.groups.tolist())
+    found = estimate_shares(own.equal, own.groups.tolist())
     return [
         [own.name, name, f"{(own.labels == i).mean():.2f}", f"{one.share:.2f} [{one.low:.2f}, {one.high:.2f}]"]
         for i, (name, one) in enumerate(zip(classes, found, strict=True))

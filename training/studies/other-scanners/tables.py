@@ -27,8 +27,8 @@ from kept import (
 )
 from sklearn.linear_model import LogisticRegression
 
+from sonoforge.export.bundle.classifier_card import DISTURBANCES
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.training.validation.robustness import DISTURBANCES
 
 AVERAGED = {
     "the recipe on all three collections, seeds 0, 1, 2": [("sealed-collections.csv.gz", "real")],
@@ -234,8 +234,9 @@ def disturbed() -> str:
     found = open_bundle().manifest.raw["evaluation"]["disturbed"]
     own = (found[name] for name in COLLECTIONS)
     rows = [["as they are", *(f"{interval(one['auc'])}; {one['noticed']['value']:.0%}" for one in own)]]
-    for kind, disturbance in DISTURBANCES.items():
-        row = [f"{disturbance.title}: {', '.join(f'{step:g}' for step in disturbance.strengths)} {disturbance.unit}"]
+    for kind, (title, unit) in DISTURBANCES.items():
+        strengths = [f"{row['strength']:g}" for row in found["BUSI"]["disturbed"] if row["kind"] == kind]
+        row = [f"{title}: {', '.join(strengths)} {unit}"]
         for name in COLLECTIONS:
             levels = [level for level in found[name]["disturbed"] if level["kind"] == kind]
             steps = ", ".join(f"{level['change']['value']:+.3f}" for level in levels)

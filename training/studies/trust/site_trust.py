@@ -29,13 +29,17 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import coloured_share, dark_columns, flatness, upright_score
 from sonoforge.runtime.inference.adaptation import measure_reach
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
+    POOR_FLAGS,
+    Cause,
+    Evidence,
     NeighbourReference,
     TrustReference,
+    assess,
+    how_far,
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.runtime.inference.trust import POOR_FLAGS, Cause, Evidence, assess, how_far
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_reference, tail_limits

@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -13,14 +14,23 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
-from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT, SourceFigures, interval_text, share_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, interval_text, share_text
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
-from sonoforge.training.validation.figures import Robustness
-from sonoforge.training.validation.robustness import DISTURBANCES
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
+DISTURBANCES = {  # title and unit; `training/studies/other-scanners/robustness.py` measures them
+    "shadow": ("shadow", "dB"),
+    "gain-down": ("less gain", "dB"),
+    "gain-up": ("more gain", "dB"),
+    "attenuation": ("gain lost with depth", "dB at the bottom"),
+    "depth": ("more depth in the picture", "times"),
+    "haze": ("haze", "of full white at the skin"),
+    "blur": ("blur", "of the width"),
+    "jpeg": ("JPEG", "quality"),
+    "crop": ("crop", "of height and width"),
+    "speckle": ("coarser speckle", "dB"),
+}
 
 
 def classifier_card(record: ModelRecord) -> str:
@@ -91,7 +101,7 @@ def classifier_card(record: ModelRecord) -> str:
         aims=[
             (
                 f"{' or '.join(question['positive'])}, among {', '.join(question['among'])}",
-                *(f"{point[key]:.{digits}%}" for key, digits in (("aim", 0), ("sensitivity", 1), ("specificity", 1))),  # type: ignore[literal-required]
+                *(f"{point[key]:.{digits}%}" for key, digits in (("aim", 0), ("sensitivity", 1), ("specificity", 1))),
             )
             for question in decision["questions"]
             for point in question["points"]
@@ -157,7 +167,7 @@ def _is_judged_itself(record: ModelRecord) -> bool:
     return record.training["count"] < record.training["data_images"]
 
 
-def _decision_row(where: str, own: DecisionFigures, classes: Sequence[str]) -> tuple[str, ...]:
+def _decision_row(where: str, own: Record, classes: Sequence[str]) -> tuple[str, ...]:
     return (
         where,
         str(own["images"]),
@@ -171,7 +181,7 @@ def _decision_row(where: str, own: DecisionFigures, classes: Sequence[str]) -> t
     )
 
 
-def _by_collection(rows: Sequence[SourceFigures]) -> str:
+def _by_collection(rows: Sequence[Record]) -> str:
     pairs = list(dict.fromkeys(pair for row in rows for pair in row["auc"]))
     heads = ["collection", "images", "accuracy", *(f"AUC {pair}" for pair in pairs), "ECE", "coverage of the sets"]
     cells = []
@@ -183,18 +193,16 @@ def _by_collection(rows: Sequence[SourceFigures]) -> str:
     return table(heads, cells)
 
 
-def _disturbed_rows(by_collection: Mapping[str, Robustness]) -> list[list[str]]:
+def _disturbed_rows(by_collection: Mapping[str, Any]) -> list[list[str]]:
     """Return for each disturbance at its strongest the change of the AUC and the share of scans noticed."""
     rows = []
-    for kind, disturbance in DISTURBANCES.items():
-        cells = []
-        for own in by_collection.values():
-            found = [row for row in own["disturbed"] if row["kind"] == kind]
-            strongest = found[-1] if found else None
-            cells.append(
-                f"{strongest['change']['value']:+.3f}, noticed {strongest['noticed']['value']:.0%}"
-                if strongest
-                else "-"
-            )
-        rows.append([f"{disturbance.title}, {disturbance.strengths[-1]:g} {disturbance.unit}", *cells])
+    for kind, (title, unit) in DISTURBANCES.items():
+        found = [[row for row in own["disturbed"] if row["kind"] == kind][-1:] for own in by_collection.values()]
+        strength = next((row["strength"] for own in found for row in own), None)
+        if strength is not None:
+            cells = [
+                "".join(f"{row['change']['value']:+.3f}, noticed {row['noticed']['value']:.0%}" for row in own) or "-"
+                for own in found
+            ]
+            rows.append([f"{title}, {strength:g} {unit}", *cells])
     return rows

@@ -23,8 +23,8 @@ _FREE = ("test_curves", "teachers")  # may differ: the first changes no network,
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
-    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
-    --robustness`` with a bundle whose network was trained without the collection.
+    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate``,
+    with disturbed scans, with a bundle whose network was trained without the collection.
 
     Raises:
         SonoforgeError: A run of another kind, or of networks trained differently from the bundle's; only the number of
@@ -41,9 +41,11 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
             kind, settings = "sealed" if protocol == "sealed" else "left_out", results["classifier"]
             elsewhere[kind] = _by_collection(folder, results, record)  # type: ignore[literal-required]
         elif "collections" in results:
-            disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
+            disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own.get("robustness")}
             if not disturbed:
-                raise SonoforgeError(f"{folder}: has no disturbed images; give a run of validate --robustness")
+                raise SonoforgeError(
+                    f"{folder}: has no disturbed images; training/studies/other-scanners/robustness.py adds them"
+                )
             kind, trained = "disturbed", results["training"]
             settings = trained["settings"]
             _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, settings, record)
@@ -51,7 +53,7 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         else:
             raise SonoforgeError(
                 f"{folder}: has no sealed folds, left-out collections or disturbed images; give a run of crossval "
-                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
+                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate with disturbed scans"
             )
         if teachers.setdefault(kind, settings["teachers"]) != settings["teachers"]:
             raise SonoforgeError(

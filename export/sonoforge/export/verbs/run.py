@@ -4,7 +4,6 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.export.verbs.settings import RunConfig
@@ -25,7 +24,6 @@ from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.page import REPORT, write_report
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
-from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import judge_guessing
 
 
@@ -47,7 +45,7 @@ def main(config: RunConfig) -> Outcome:
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings, cache)
-            results = cast(RunResults, run_folder.read_results(folder))
+            results = run_folder.read_results(folder)
             run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
             name = config.name or f"mobilenetv2-{data.lower()}"
@@ -83,7 +81,7 @@ def _work(
         verified = verify.main(VerifyConfig(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
-    results = RunResults(
+    results = dict(
         **comparison,
         parity=manifest["parity"]["formats"]["onnx"],
         verify=verified,

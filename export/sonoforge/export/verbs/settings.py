@@ -64,7 +64,7 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
         (),
         help="another run to quote in the model card; repeatable\n"
         "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
-        "leave-one-collection-out, or validate --robustness on networks trained without the collection; "
+        "leave-one-collection-out, or validate, with disturbed scans, of networks trained without the collection; "
         "for a generator, its run of evaluate",
         metavar="RUN",
     )

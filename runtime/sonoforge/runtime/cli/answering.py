@@ -1,44 +1,36 @@
-"""Answer one file after another, with all that is written for each."""
+"""Answer one file after another, several at a time, with all that is written for each."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sonoforge.runtime.atomic import prepare_folder, write_json
+from sonoforge.runtime.atomic import prepare_folder
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin
+from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin, silent_libraries
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats, Sweeps
 from sonoforge.runtime.inference.clips import Answer, answer_file
-from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from sonoforge.runtime.explanations import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
 
+_MOST_WORKERS = 8  # default limit on decoded images in memory, on however many cores
+_BLOCK = 16  # files per worker whose lines are printed together: few enough to watch, enough to keep all cores busy
+
 
 class Extras(NamedTuple):
-    """What is written with each answer; empty for nothing.
+    """What is written with each answer; empty for nothing."""
 
-    Attributes:
-        overlay: Folder of pictures.
-        sr: Folder of DICOM structured reports.
-        sc: Folder of DICOM secondary captures.
-        page: The page of answers.
-        beside: Also write each answer beside its file.
-        anonymous: Name files by their contents.
-    """
-
-    overlay: str = ""
-    sr: str = ""
-    sc: str = ""
+    overlay: str = ""  # folder of pictures
+    sr: str = ""  # folder of DICOM structured reports
+    sc: str = ""  # folder of DICOM secondary captures
     page: AnswerPage | None = None
-    beside: bool = False
-    anonymous: bool = False
+    anonymous: bool = False  # name files by their contents
 
 
 class Answering:
@@ -51,13 +43,7 @@ class Answering:
     def __init__(
         self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
     ) -> None:
-        """Check that what goes with answers can be written.
-
-        Args:
-            classifier: The bundle that answers.
-            failures: Entries of files that are known to fail.
-            extras: What goes with each answer.
-            alone: Whether there is one file only, which repeats no other.
+        """Check that what goes with answers can be written; ``alone``: there is one file only, which repeats no other.
 
         Raises:
             SonoforgeError: A folder cannot be written.
@@ -97,15 +83,7 @@ class Answering:
 
     def answer(self, file: str) -> Entry:
         """Return the entry of a file."""
-        return self._named(file, self.failures.get(file) or self._classified(file))
-
-    def take(self, file: str, entry: Entry, fingerprint: Fingerprint | None) -> Entry:
-        """Return the entry of a file that another process has answered, as `answer` does."""
-        if fingerprint:
-            self._fingerprints[self._names[file]] = fingerprint
-        return self._named(file, entry)
-
-    def _named(self, file: str, entry: Entry) -> Entry:
+        entry = self.failures.get(file) or self._classified(file)
         if not self._extras.anonymous:
             return entry
         from sonoforge.runtime.images.inputs import hide  # noqa: PLC0415 - only with --anonymous
@@ -130,46 +108,39 @@ class Answering:
             answered = answer_file(self._classifier, file, data, fingerprint=self._repeats is not None)
             if answered.result.fingerprint:
                 self._fingerprints[self._names[file]] = answered.result.fingerprint
+            if self._extras.page:
+                self._extras.page.picture(self._names[file], self._thumbnails(answered))
             return {**answered.entry, **self._write(file, answered)}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
     def _write(self, file: str, answered: Answer) -> Entry:
         """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
+        writers: dict[str, Callable[[], Path]] = {}
+        if overlays := self._overlays:
+
+            def overlay() -> Path:
+                from sonoforge.runtime.explanations import write  # noqa: PLC0415 - only with --overlay
+
+                write(overlays.target(self._names[file]), answered.picture(), answered.result)
+                return overlays.target(self._names[file])
+
+            writers["overlay"] = overlay
+        if (self._extras.sr or self._extras.sc) and "dicom" in answered.entry:
+            from sonoforge.runtime.explanations import draw  # noqa: PLC0415 - only for DICOM
+            from sonoforge.runtime.images.dicom import derived_objects  # noqa: PLC0415 - only for DICOM
+
+            if folder := self._extras.sr:
+                writers["sr"] = lambda: derived_objects.write_report(Path(folder), file, answered.entry)
+            if pictures := self._extras.sc:
+                writers["sc"] = lambda: derived_objects.write_capture(
+                    Path(pictures), file, answered.entry, lambda: draw(answered.picture(), answered.result)
+                )
         more: dict[str, Any] = {}
         unwritten = []
-        if self._overlays:
-            from sonoforge.runtime.explanations import write  # noqa: PLC0415 - only with --overlay
-
-            picture = self._overlays.target(self._names[file])
+        for key, write in writers.items():
             try:
-                write(picture, answered.picture(), answered.result)
-                more["overlay"] = str(picture)
-            except SonoforgeError as error:
-                unwritten.append(str(error))
-        if self._extras.sr and "dicom" in answered.entry:
-            from sonoforge.runtime.images.dicom.derived_objects import write_report  # noqa: PLC0415 - only with --sr
-
-            try:
-                more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
-            except SonoforgeError as error:
-                unwritten.append(str(error))
-        if self._extras.sc and "dicom" in answered.entry:
-            from sonoforge.runtime.explanations import draw  # noqa: PLC0415 - only with --sc
-            from sonoforge.runtime.images.dicom.derived_objects import write_capture  # noqa: PLC0415 - only with --sc
-
-            try:
-                drawn = write_capture(
-                    Path(self._extras.sc), file, answered.entry, lambda: draw(answered.picture(), answered.result)
-                )
-                more["sc"] = str(drawn)
-            except SonoforgeError as error:
-                unwritten.append(str(error))
-        if self._extras.page:
-            self._extras.page.picture(self._names[file], self._thumbnails(answered))
-        if self._extras.beside:
-            try:
-                write_json(f"{file}.sonoforge.json", {**answered.entry, **more, "notice": NOTICE})
+                more[key] = str(write())
             except SonoforgeError as error:
                 unwritten.append(str(error))
         return {**more, "unwritten": unwritten} if unwritten else more
@@ -180,3 +151,49 @@ class Answering:
         if self._extras.anonymous:
             return map_alone(answered.result)
         return thumbnails(answered.picture(), answered.result)
+
+
+def workers_for(files: int, threads: int) -> int:
+    """Return how many files to answer at a time on this machine, with so many threads for each."""
+    if files < 2:
+        return 1
+    from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it
+
+    return max(1, min(cores() // threads, _MOST_WORKERS))
+
+
+def answers_in_order(
+    answer: Callable[[str], Entry], keep: Callable[[Entry], None], files: Sequence[str], workers: int
+) -> Iterator[Entry]:
+    """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
+
+    Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
+    On Ctrl-C, the finished part of the block is yielded before the interruption is raised again.
+    """
+    if workers == 1:
+        for file in files:
+            with silent_libraries():
+                entry = answer(file)
+            keep(entry)
+            yield entry
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one file does not wait for it
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for begin in range(0, len(files), _BLOCK * workers):
+            futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * workers]]
+            finished, interrupted = [], False
+            with silent_libraries():
+                try:
+                    for future in futures:
+                        entry = future.result()
+                        keep(entry)
+                        finished.append(entry)
+                except KeyboardInterrupt:
+                    interrupted = True
+            yield from finished
+            if interrupted:
+                raise KeyboardInterrupt
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -22,8 +22,7 @@ def overview() -> str:
     lines = ["usage: sonoforge VERB [OPTIONS]", "", "Research use, not a medical device."]
     for title, verbs in SECTIONS.items():
         lines += ["", f"{title}:", *aligned((name, verb.summary) for name, verb in verbs.items())]
-    lines += ["", "sonoforge help VERB shows a verb's options and examples.", "sonoforge --version"]
-    return "\n".join([*lines, "sonoforge --completion bash, zsh or fish prints a completion script."])
+    return "\n".join([*lines, "", "sonoforge help VERB shows a verb's options and examples.", "sonoforge --version"])
 
 
 def of_noun(noun: str) -> str:

@@ -8,15 +8,17 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 from sonoforge.runtime.cli import options, verbs
 from sonoforge.runtime.cli.answer import configure_logging, printable
-from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
 from sonoforge.runtime.cli.verbs import import_for
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -25,6 +27,8 @@ log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" 
 # Of numpy's OpenBLAS.  Left to itself it starts a thread for each core, and each waits busily after every product, for
 # some 20 ms: of small products, as here, that costs a folder half its speed where the cores are shared.
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+# ``timeout`` signals the program and then its whole group, so one wish to end it arrives as two signals.
+SAME_WISH_SECONDS = 1.0
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -38,9 +42,6 @@ def _run(arguments: Sequence[str]) -> int:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
 
         print(f"sonoforge {version('sonoforge')}")
-        return 0
-    if words[:1] == ["--completion"]:
-        print(import_for("--completion", "runtime.cli.completion", "completion").script(words[1:]))
         return 0
     if not words or (len(words) == 1 and verbs.subverbs(words[0])):
         print(_help(words))
@@ -134,6 +135,39 @@ def _unexpected(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
     return f"unexpected {type(error).__name__}{where}: {_one_line(error)}; --debug shows the traceback"
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Give SIGTERM to whatever handles Ctrl-C at that moment, while inside.
+
+    Where Ctrl-C is ignored, as in a background job of a shell script, SIGTERM raises KeyboardInterrupt all the same.
+    Outside the main thread, where no signal can be handled, nothing changes.
+    """
+    last = -SAME_WISH_SECONDS
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        del number
+        now = time.monotonic()
+        if now - last < SAME_WISH_SECONDS:
+            return
+        last = now
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(signal.SIGINT, frame)
+        else:
+            signal.default_int_handler(signal.SIGINT, frame)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,11 +1,18 @@
-"""Limits on what other machines send: bytes in memory, lines about them, and the parts of a web request."""
+"""What other machines send: limits, lines about them, the parts of a web request; and who they are."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+import ssl
 import threading
 from collections.abc import Iterator
 from email.message import Message
+from typing import NamedTuple
 
+from sonoforge.runtime.errors import SonoforgeError, reason
+
+_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5, 6.2: printable ASCII without the backslash
 _MOST = 100  # lines between two calls of `Remarks.take`
 
 
@@ -70,3 +77,81 @@ def parts_of(body: bytes, boundary: str) -> Iterator[bytes]:
         _, blank, content = part.partition(b"\r\n\r\n")
         if blank:
             yield content
+
+
+class Caller(NamedTuple):
+    """A permitted sender: an AE title, which anyone can claim, and an address, empty for any."""
+
+    title: str
+    address: str = ""
+
+    def is_it(self, title: str, address: str) -> bool:
+        """Whether this describes a caller with the title and address."""
+        return title.strip() == self.title and self.address in ("", address)
+
+
+class Archive(NamedTuple):
+    """The receiver of reports."""
+
+    title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.title}@{self.host}:{self.port}"
+
+
+def check_title(text: str, setting: str) -> str:
+    """Return an AE title without the spaces around it; raise `SonoforgeError` if it is not valid."""
+    title = text.strip()
+    if not _TITLE.fullmatch(title):
+        raise SonoforgeError(f"{setting}: {text!r} is not an AE title of 1 to 16 letters, such as SONOFORGE")
+    return title
+
+
+def read_caller(text: str) -> Caller:
+    """Parse ``TITLE`` or ``TITLE@ADDRESS``; raise `SonoforgeError` for anything else."""
+    title, at, address = text.partition("@")
+    try:
+        found = str(ipaddress.ip_address(address)) if at else ""
+    except ValueError:
+        raise SonoforgeError(f"callers: {text!r} is not TITLE or TITLE@ADDRESS, such as US1@192.168.1.7") from None
+    return Caller(check_title(title, "callers"), found)
+
+
+def read_archive(text: str) -> Archive:
+    """Parse ``TITLE@HOST:PORT``, an IPv6 address in brackets; raise `SonoforgeError` for anything else."""
+    title, _, place = text.partition("@")
+    host, _, port = place.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise SonoforgeError(f"send_to: {text!r} is not TITLE@HOST:PORT, such as PACS@192.168.1.5:104")
+    return Archive(check_title(title, "send_to"), host.strip("[]"), int(port))
+
+
+def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    """Return the TLS settings for a connection.
+
+    Args:
+        purpose: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
+        certificate: PEM file of this side's certificate; empty for none.
+        key: PEM file of its key; empty if the same file holds it.
+        authority: PEM file of the authorities that must vouch for the peer; empty to accept callers without
+            certificates.
+
+    Raises:
+        SonoforgeError: A file cannot be used.
+    """
+    context = ssl.SSLContext(purpose)
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key or None, password=lambda: "")
+        if authority:
+            context.load_verify_locations(authority)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        files = ", ".join(filter(None, (certificate, key, authority)))
+        raise SonoforgeError(
+            f"{files}: cannot be used ({reason(error)}); give PEM files of a certificate, its key without a password, "
+            "and authorities"
+        ) from None
+    return context

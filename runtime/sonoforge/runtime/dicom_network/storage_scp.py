@@ -23,8 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.incoming import Budget, Remarks
-from sonoforge.runtime.dicom_network.peers import Caller
+from sonoforge.runtime.dicom_network.incoming import Budget, Caller, Remarks
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class

@@ -16,8 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     SecondaryCaptureImageStorage,
 )
 
-from sonoforge.runtime.dicom_network.incoming import Remarks
-from sonoforge.runtime.dicom_network.peers import Archive
+from sonoforge.runtime.dicom_network.incoming import Archive, Remarks
 
 LOOK_SECONDS = 0.5
 """Between checks for reports."""

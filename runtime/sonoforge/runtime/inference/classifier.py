@@ -27,7 +27,7 @@ from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
 from sonoforge.runtime.inference.loading import LoadingModel, inputs_of
 from sonoforge.runtime.inference.onnx_session import CPU, run_session
 from sonoforge.runtime.inference.result import Result
-from sonoforge.runtime.inference.training_distance import mahalanobis_distances, neighbour_distances, read_references
+from sonoforge.runtime.inference.trust import mahalanobis_distances, neighbour_distances, read_references
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -74,15 +74,6 @@ def check_limit(distribution: str, *, styled: bool) -> None:
         raise SonoforgeError("truncation: this generator has uniform latents, which cannot be truncated")
 
 
-def interpolate(
-    first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str
-) -> NDArray[np.float32]:
-    """Return latents (steps, Z) from one (Z,) to another, both ends included; see `between`."""
-    if steps < 2:
-        raise SonoforgeError(f"steps: {steps} is too few; both ends make 2")
-    return between(first, last, np.linspace(0, 1, steps), distribution).astype(np.float32)
-
-
 def between(
     first: NDArray[np.floating], last: NDArray[np.floating], shares: NDArray[np.floating], distribution: str
 ) -> NDArray[np.float64]:

@@ -26,15 +26,23 @@ there was nothing to fit on.
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sonoforge.runtime.atomic import plain, replacing_folder, write_json
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.manifest import with_digest
+from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
 from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
@@ -44,24 +52,16 @@ from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import Fingerprint, Repeats
 from sonoforge.runtime.inference import adaptation
-from sonoforge.runtime.inference.adaptation import Floats, Whole
+from sonoforge.runtime.inference.adaptation import Compared, Decided, Floats, Reach, Rules, Whole
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.decision import AtClinic
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
-from sonoforge.runtime.inference.site_bundle import (
-    Fitted,
-    in_rows,
-    reach_in_words,
-    record_of,
-    site_manifest,
-    write_site_bundle,
-)
 from sonoforge.runtime.inference.trust import Cause, how_far
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import AdaptConfig
 
 LEAST_SCANS, LEAST_GROUPS = 10, 5
+CARD = "MODEL_CARD.md"
 _UNLABELLED = "unlabelled"
 _NOT_MEASURED = {Cause.OTHER_KIND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
 """Of a scan that does not show how far out the clinic's scans lie."""
@@ -272,7 +272,7 @@ def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str) -> No
         )
 
 
-def _points(start: adaptation.Rules, rules: adaptation.Rules, aim: float) -> dict[str, list[float]]:
+def _points(start: Rules, rules: Rules, aim: float) -> dict[str, list[float]]:
     found = {}
     for one, other in zip(start.questions, rules.questions, strict=True):
         at = int(np.argmin(np.abs(one.aims - aim)))
@@ -299,3 +299,140 @@ def _print(result: dict[str, Any], fitted: Fitted) -> None:
         say("Right labels: between %+.0f and %+.0f points, so no gain is shown%s.", low, high, wanted)
     else:
         say("Right labels: between %+.0f and %+.0f points: %s.", low, high, result["verdict"])
+
+
+# ---- the site bundle
+
+
+class Fitted(NamedTuple):
+    """What was fitted to a clinic."""
+
+    rules: Rules  # of its bundle
+    crossed: Decided  # answers to the labelled scans by rules fitted on the other patients
+    compared: Mapping[str, Compared]  # what that changed on these scans
+    aim: float  # sensitivity at which the questions were asked
+    reach: Reach  # how far out its scans lie, labelled or not
+
+
+def site_manifest(bundle: Bundle[ClassifierManifest], fitted: Fitted, labels: Whole, groups: Whole) -> dict[str, Any]:
+    """Return the manifest of a site bundle, without the card's hash.
+
+    Args:
+        bundle: The original.
+        fitted: What was fitted.
+        labels: (N,) classes of the labelled scans.
+        groups: (N,) patient of each.
+    """
+    rules, classes = fitted.rules, bundle.classes
+    raw: dict[str, Any] = json.loads(json.dumps(bundle.manifest.raw))
+    original = {"thresholds": raw["conformal"]["thresholds"], "questions": raw["decision"]["questions"]}
+    raw["conformal"]["thresholds"] = dict(zip(classes, rules.thresholds.tolist(), strict=True))
+    moved = [question.name for question in rules.questions if adaptation.can_move(labels, question)]
+    raw["decision"]["questions"] = []
+    for record, question, beyond in zip(original["questions"], rules.questions, fitted.crossed.beyond, strict=True):
+        if question.name in moved:  # its points were moved, and measured on the site's scans
+            about, positive = question.among[labels], question.positive[labels]
+            called, spared = beyond[about & positive].mean(axis=0), 1 - beyond[about & ~positive].mean(axis=0)
+            points = [
+                {"aim": point["aim"], "threshold": float(t), "sensitivity": float(yes), "specificity": float(no)}
+                for point, t, yes, no in zip(record["points"], question.thresholds, called, spared, strict=True)
+            ]
+            record = {**record, "points": points}  # noqa: PLW2901
+        raw["decision"]["questions"].append(record)
+    reference = np.array([bundle.manifest.reference[name] for name in classes])
+    golden = bundle.golden()["probabilities"] / reference
+    here, before = (
+        [classes[label] for label in (golden * shares).argmax(axis=1)]
+        for shares in (rules.prevalence, np.full(len(classes), 1 / len(classes)))
+    )
+    raw["site"] = {
+        "prevalence": dict(zip(classes, rules.prevalence.tolist(), strict=True)),
+        "scans": {name: int((labels == i).sum()) for i, name in enumerate(classes)},
+        "groups": len(np.unique(groups)),
+        "moved": moved,
+        "golden": here,
+        "golden_before": before,
+        "reach": fitted.reach.limit,
+        "trust": fitted.reach._asdict(),
+        "created": datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds"),
+        "manifest_sha256": bundle.manifest_sha256,
+        "original": original,
+        "figures": record_of(fitted.compared),
+    }
+    return raw
+
+
+def record_of(compared: Mapping[str, Compared]) -> dict[str, Any]:
+    """Return figures as JSON: ``{figure: {"before", "after", "change": [value, low, high]}}``, null for NaN."""
+    return {
+        name: {key: [None if np.isnan(x) else round(x, 4) for x in one] for key, one in row._asdict().items()}
+        for name, row in compared.items()
+    }
+
+
+def write_site_bundle(
+    bundle: Bundle[ClassifierManifest], manifest: Mapping[str, Any], fitted: Fitted, folder: Path
+) -> None:
+    """Write a copy of a bundle with another manifest and a matching card, whole or not at all.
+
+    Raises:
+        SonoforgeError: The manifest is not valid, a file of the bundle is damaged, or the folder exists or cannot be
+            written.
+    """
+    card = site_card(bundle.read(CARD).decode("utf-8", "replace"), manifest["site"], fitted).encode()
+    about = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card)}
+    manifest = {**manifest, "files": {**manifest["files"], CARD: about}}
+    manifest = with_digest(plain(manifest))
+    parse_manifest(json.dumps(manifest).encode())
+    with replacing_folder(folder, new=True) as target:
+        for name in bundle.manifest.files:
+            (target / name).write_bytes(card if name == CARD else bundle.read(name))
+        write_json(target / "manifest.json", manifest)
+
+
+def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
+    """Return a model's card with a section about the site before its first section."""
+    scans = ", ".join(f"{count} {name}" for name, count in site["scans"].items())
+    shares = ", ".join(f"{name} {share:.3g}" for name, share in site["prevalence"].items())
+    heading, *rows = in_rows(fitted.compared)
+    lines = [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
+    section = [
+        "## Adapted to one site",
+        f"**Answers are for scans of this site.** Class shares, prediction sets and operating points were fitted by "
+        f"`sonoforge adapt` on {sum(site['scans'].values())} labelled scans ({scans}) of {site['groups']} patients "
+        f"there, {site['created'][:10]}. The network's file is that of the original, whose manifest has the SHA-256 "
+        f"{site['manifest_sha256'][:16]}; the sections below are about the original and its images.",
+        f"- Class shares, unless `--prevalence` names others: {shares}.\n"
+        f"- Operating points moved: {', '.join(site['moved']) or 'none, for want of scans'}.\n"
+        f"- {reach_in_words(fitted.reach)}",
+        "\n".join(lines),
+        "Each patient's scans were answered by rules fitted on all other patients, with questions asked at a "
+        f"sensitivity of {fitted.aim:.0%}. Research use, not a medical device.",
+    ]
+    before, mark, after = card.partition("\n## ")
+    return "\n\n".join([before.strip(), *section]) + f"\n{mark}{after}"
+
+
+def reach_in_words(reach: Reach) -> str:
+    """Return a sentence on how many of a site's scans are called unlike the training scans, before and after."""
+    if not reach.scans:
+        return "No scan was suitable for measuring how far the site's scans lie from the training scans."
+    said = f"{reach.before:.0%} of {reach.scans} scans are unlike the training scans"
+    if reach.limit == 1:
+        return f"{said}: the limits of trust stay."
+    return (
+        f"{said}, {reach.after:.0%} also unlike the other patients' scans: a scan counts as like the site's up to "
+        f"{reach.limit:.2f} times the training's limits."
+    )
+
+
+def in_rows(compared: Mapping[str, Compared]) -> list[Sequence[str]]:
+    """Return a table of before and after, its heading first."""
+    rows: list[Sequence[str]] = [("", "before", "after", "change, 95 % by patient")]
+    for name, one in compared.items():
+        if np.isnan(one.before.value):
+            rows.append((name, "-", "-", "no such scans"))
+            continue
+        change = f"{one.change.value:+.2f} [{one.change.low:+.2f}, {one.change.high:+.2f}]"
+        rows.append((name, f"{one.before.value:.2f}", f"{one.after.value:.2f}", change))
+    return rows

@@ -2,165 +2,256 @@
 
 Every file that can run here is measured in processes of its own, in short rounds that take turns, so that other work
 on the machine slows all alike.  Its answers to the golden images are checked first: a float32 file that answers wrongly
-is refused; for the others the difference is reported.
+is refused; for the others the difference is reported.  Files other than ONNX and ORT are ``not run`` unless ``--trust``
+says that their author is trusted, see `inference.runners`.
 
-The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their author wrote, such
-as write files; LiteRT and OpenVINO files are data that nothing checks first.  They are ``not run`` unless ``--trust``
-says that the author is trusted; ONNX and ORT files always are.
-
-JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "instructions", "cores", "platform", "python"}), ``threads``,
-``batches``, ``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``,
-``precision``, ``bytes``, ``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the
-``reason`` or the figures of `sonoforge.runtime.bench.measure.Figures`; ``energy`` (``read`` or ``not readable``); with
-``--against``, ``against`` ({"bundle", "model", "files"}) and ``ratios`` ({format: {"latency", "throughput", "memory",
-"bytes"}}): how many times better this bundle is than the other, in the formats measured in both; ``written`` (paths).
+JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "cores", "platform", "python"}), ``threads``, ``batches``,
+``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``, ``precision``, ``bytes``,
+``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the ``reason`` or its figures, see
+`summarise`.
 
 Exit code 0; 1 when a file failed, or none could be measured; 2 when there is no bundle.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.runtime import machine
 from sonoforge.runtime.atomic import temporary_folder
-from sonoforge.runtime.bench import report as bench_report
-from sonoforge.runtime.bench.measure import Figures, Inputs, ModelFile, Plan, Ratios, Report, Row, joules, measure
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missing, needs_trust, run_module
+from sonoforge.runtime.inference.timing import Task
 from sonoforge.runtime.verbs.settings import BenchConfig
+
+TOLERANCE = 1e-3
+"""Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""
+_LONGEST = 600  # seconds that one process may take, so that a hanging one does not block the others
+_COLUMNS = (
+    *("format", "size MB", "load ms", "first ms", "p50 ms", "p95 ms", "p99 ms", "images/s (batch)", "memory MB"),
+    *("logits off by", "labels"),
+)
+
+Record = dict[str, Any]
+Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
 
+class Trial(NamedTuple):
+    """One file, and the findings about it so far."""
+
+    row: Row
+    path: Path
+    records: list[Record]
+
+
 def main(config: BenchConfig) -> Outcome:
-    """Measure the files of one or two bundles; see the top of this module for the result and the exit code."""
-    sides = {"": open_bundle(config.bundle or None)}
-    if config.against:
-        sides["against"] = open_bundle(config.against)
-    plan = Plan(config.threads, tuple(sorted(set(config.batches))), config.seconds, config.rounds)
-    _check_formats(sides[""], config.formats)
-    report: Report = {
-        "bundle": config.bundle or "shipped",
-        "model": sides[""].manifest.identity,
-        "machine": machine.describe(),
-        "threads": plan.threads,
-        "batches": plan.batches,
-        "seconds": plan.seconds,
-        "rounds": plan.rounds,
-    }
-    bench_report.print_head(report)
-    inputs = {side: _inputs(bundle, config.image) for side, bundle in sides.items()}
-    rows = _measure(sides, inputs, config, plan)
-    report["golden_images"] = len(inputs[""].logits)
-    report["files"] = rows[""]
-    report["energy"] = "read" if any(joules(row) is not None for row in rows[""]) else "not readable"
-    if config.against:
-        model = sides["against"].manifest.identity
-        report["against"] = {"bundle": config.against, "model": model, "files": rows["against"]}
-        report["ratios"] = _ratios(rows[""], rows["against"])
-    bench_report.print_figures(report)
-    written = _write(report, config.out)
-    statuses = [row["status"] for side in rows.values() for row in side]
-    bad = "failed" in statuses or "measured" not in statuses
-    again = f"sonoforge bench{f' {config.bundle!r}' if config.bundle else ''} --out speed/"
-    next_command = "sonoforge doctor" if bad else "" if config.out else again
-    return Outcome({**report, "written": written}, next_command, 1 if bad else 0)
-
-
-def _check_formats(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...]) -> None:
-    known = [entry.format for entry in bundle.manifest.files.values() if entry.format]
-    for name in formats:
+    """Measure the files of a bundle; see the top of this module for the result and the exit code."""
+    bundle = open_bundle(config.bundle or None)
+    manifest = bundle.manifest
+    known = [entry.format for entry in manifest.files.values() if entry.format]
+    for name in config.formats:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise SonoforgeError(f"{bundle.path}: found no format {name!r}, expected one of {', '.join(known)}{hint}")
-
-
-def _measure(
-    sides: Mapping[str, Bundle[ClassifierManifest]], inputs: Mapping[str, Inputs], config: BenchConfig, plan: Plan
-) -> dict[str, list[Row]]:
-    """Return a row for each model file of each side."""
-    rows = {side: _rows(bundle, config.formats, config.trust) for side, bundle in sides.items()}
+            raise SonoforgeError(f"{bundle.path}: has no format {name!r}; choose one of {', '.join(known)}{hint}")
+    about, golden = machine.describe(), bundle.golden()
+    report: dict[str, Any] = {
+        "bundle": config.bundle or "shipped",
+        "model": manifest.identity,
+        "machine": about,
+        "threads": config.threads,
+        "batches": sorted(set(config.batches)),
+        "seconds": config.seconds,
+        "rounds": config.rounds,
+        "golden_images": len(golden["logits"]),
+        "files": [*_rows(bundle, config)],
+    }
+    say("bundle    %s: %s %s", report["bundle"], manifest.name, manifest.version)
+    say("machine   %s, %d cores", about["cpu"], about["cores"])
+    sizes = ", ".join(map(str, report["batches"]))
+    say(
+        "timing    threads %d, batches %s, %g s per file, %d rounds",
+        config.threads,
+        sizes,
+        config.seconds,
+        config.rounds,
+    )
     with temporary_folder() as folder:
-        files = []
-        for side, bundle in sides.items():
-            (folder / f"{side}files").mkdir()
-            for row in rows[side]:
-                if row["status"] == "measured":
-                    path = bundle.extract(row["file"], folder / f"{side}files")
-                    files.append(ModelFile(side, row["format"], row["precision"], path))
-        results = iter(measure(files, inputs, plan, folder, lambda line: log.info("%s", line)) if files else [])
+        np.save(folder / "pixels.npy", golden["pixels"])
+        np.save(folder / "tensors.npy", manifest.preprocessing.normalise(golden["pixels"]))
+        _measure([row for row in report["files"] if row["status"] == "measured"], bundle, report, folder)
+    _print(report)
+    statuses = [row["status"] for row in report["files"]]
+    bad = "failed" in statuses or "measured" not in statuses
+    return Outcome(report, "sonoforge doctor" if bad else "", 1 if bad else 0)
+
+
+def _rows(bundle: Bundle[ClassifierManifest], config: BenchConfig) -> Iterator[Row]:
+    """Yield a row without figures for each model file: whether it may and can run on this machine."""
+    files = bundle.manifest.files
+    for name, entry in files.items():
+        if not entry.format or (config.formats and entry.format not in config.formats):
+            continue
+        size = sum(files[file].bytes for file in (name, *companions(name)) if file in files)
+        row: Row = {"format": entry.format, "file": name, "precision": entry.precision, "bytes": size}
+        if needs_trust(entry.format) and not config.trust:
+            yield {**row, "status": "not run", "reason": NOT_TRUSTED}
+        elif why := missing(entry.format).removeprefix(f"{entry.format}: "):
+            yield {**row, "status": "cannot run here", "reason": why}
+        else:
+            yield {**row, "status": "measured"}
+
+
+def _measure(rows: Sequence[Row], bundle: Bundle[ClassifierManifest], plan: Row, folder: Path) -> None:
+    """Fill in the figures of each row, or why it failed; every file is measured in each round."""
+    (folder / "files").mkdir()
+    floor = None
+    if rows:
+        baseline, _ = _turn("", Path(), plan["batches"], plan, folder)
+        floor = baseline[-1]["memory_bytes"] if baseline else None
+    golden = bundle.golden()["logits"]
+    trials = [Trial(row, bundle.extract(row["file"], folder / "files"), []) for row in rows]
+    for number in range(plan["rounds"]):
+        running = [trial for trial in trials if trial.row["status"] == "measured"]
+        log.info("round %d of %d: %d files", number + 1, plan["rounds"], len(running))
+        for trial in running:
+            if why := _take_turn(trial, golden, plan, folder):
+                trial.row.update(status="failed", reason=why)
+    for row, _, records in trials:
+        if row["status"] == "measured":
+            row.update(summarise(records, golden, floor))
+
+
+def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Path) -> str:
+    """Measure a file once more, at the batch sizes at which it has run so far; return why that failed."""
+    broken = {record["batch"] for record in trial.records if "error" in record}
+    batches = [batch for batch in plan["batches"] if batch not in broken]
+    found, ended = _turn(trial.row["format"], trial.path, batches, plan, folder)
+    trial.records.extend(found)
+    timed = [record["batch"] for record in found if "batch" in record]
+    if ended and timed and len(timed) < len(batches):  # a larger batch crashed the process
+        trial.records.append({"batch": batches[len(timed)], "error": ended})
+        ended = ""
+    if ended:
+        return ended
+    logits = _logits(found)
+    if logits.shape != golden.shape:
+        return f"its first output has the shape {logits.shape}, not {golden.shape}; export it again"
+    difference = float(np.abs(logits - golden).max())
+    if not np.isfinite(difference) or (trial.row["precision"] == "fp32" and difference > TOLERANCE):
+        return f"its logits differ by {difference:.2g} from the golden ones, more than {TOLERANCE:g}; export it again"
+    if not any("ms" in record for record in found):
+        return f"it ran at no batch size: {next(record['error'] for record in found if 'error' in record)}"
+    return ""
+
+
+def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) -> tuple[list[Record], str]:
+    """Run one process; return its records and, if it failed, how."""
+    target = folder / "records.jsonl"
+    target.write_text("", encoding="utf-8")
+    task: Task = {
+        "format": form,
+        "path": str(path),
+        "threads": plan["threads"],
+        "batches": batches,
+        "seconds": plan["seconds"] / plan["rounds"],
+        "golden": str(folder / ("pixels.npy" if form.endswith("-uint8") else "tensors.npy")),
+        "records": str(target),
+    }
+    (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    try:
+        done = run_module("sonoforge.runtime.inference.timing", folder / "task.json", folder, _LONGEST)
+    except subprocess.TimeoutExpired:
+        ended = f"its runner did not end within {_LONGEST} seconds"
+    else:
+        how = how_it_ended(done).replace(f"{path.parent}{os.sep}", "")  # without the temporary folder's name
+        ended = f"its runner ended with {how[:220]}" if how else ""
+    return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
+
+
+def _logits(records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array(next(record["logits"] for record in records if "logits" in record))
+
+
+def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int | None) -> Row:
+    """Summarise all rounds of a file with golden logits (N, n); ``floor``: bytes of a process without a model.
+
+    Returns:
+        ``load_ms``: from the runner's import until the file can answer, and ``first_ms``: the first answer, both the
+        smallest of the rounds; ``latency_ms``: ``p50``, ``p95``, ``p99`` at batch 1, or None; ``throughput``: highest
+        ``images_per_s`` and its ``batch``; ``memory_bytes`` at batch 1, beyond a process without a model;
+        ``max_abs_logits``: largest difference from the golden logits; ``labels_equal``: golden images with the golden
+        label; ``batches``: by size ``p50_ms`` (smallest of the rounds' medians), ``p95_ms``, ``p99_ms``, ``calls``,
+        ``images_per_s``, or its ``error``.
+    """
+    starts, logits = [record for record in records if "load_ms" in record], _logits(records)
+    batches: dict[str, Row] = {}
+    for batch in dict.fromkeys(record["batch"] for record in records if "batch" in record):
+        turns = [record for record in records if record.get("batch") == batch]
+        errors = [record["error"] for record in turns if "error" in record]
+        batches[str(batch)] = {"error": errors[0]} if errors else _summarise_batch(batch, turns)
+    ran = {batch: values for batch, values in batches.items() if "error" not in values}
+    best, one = max(ran, key=lambda batch: ran[batch]["images_per_s"]), ran.get("1")
+    chosen = min(map(int, ran))
+    peaks = [record["memory_bytes"] for record in records if record.get("batch") == chosen and record["memory_bytes"]]
     return {
-        side: [_with_result(row, next(results)) if row["status"] == "measured" else row for row in rows[side]]
-        for side in sides
+        "load_ms": min(record["load_ms"] for record in starts),
+        "first_ms": min(record["first_ms"] for record in starts),
+        "latency_ms": {"p50": one["p50_ms"], "p95": one["p95_ms"], "p99": one["p99_ms"]} if one else None,
+        "throughput": {"images_per_s": ran[best]["images_per_s"], "batch": int(best)},
+        "memory_bytes": min(peaks) - floor if peaks and floor else None,
+        "max_abs_logits": float(np.abs(logits - golden).max()),
+        "labels_equal": int((logits.argmax(1) == golden.argmax(1)).sum()),
+        "batches": batches,
     }
 
 
-def _with_result(row: Row, result: Figures | str) -> Row:
-    if isinstance(result, str):
-        return {**row, "status": "failed", "reason": result}
-    return {**row, **result}
+def _summarise_batch(batch: int, turns: Sequence[Record]) -> Row:
+    calls, median = np.concatenate([turn["ms"] for turn in turns]), min(float(np.median(turn["ms"])) for turn in turns)
+    p95, p99 = map(float, np.percentile(calls, (95, 99)))
+    return {"p50_ms": median, "p95_ms": p95, "p99_ms": p99, "calls": len(calls), "images_per_s": 1e3 * batch / median}
 
 
-def _rows(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...], trust: bool) -> list[Row]:
-    """Return a row without figures for each model file: whether it may and can run on this machine."""
-    rows: list[Row] = []
-    for name, entry in bundle.manifest.files.items():
-        if not entry.format or (formats and entry.format not in formats):
-            continue
-        size = sum(
-            bundle.manifest.files[file].bytes for file in (name, *companions(name)) if file in bundle.manifest.files
-        )
-        row = Row(format=entry.format, file=name, precision=entry.precision, bytes=size, status="measured")
-        if needs_trust(entry.format) and not trust:
-            row |= {"status": "not run", "reason": NOT_TRUSTED}
-        elif reason := missing(entry.format).removeprefix(f"{entry.format}: "):
-            row |= {"status": "cannot run here", "reason": reason}
-        rows.append(row)
-    return rows
+def _print(report: Row) -> None:
+    measured = [row for row in report["files"] if row["status"] == "measured"]
+    table = [_COLUMNS, *(_cells(row, report["golden_images"]) for row in measured)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table if measured else ():
+        say("%s", f"{cells[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, cells[1:], widths[1:])))
+    for row in report["files"]:
+        if row["status"] != "measured":
+            say("%s: %s: %s", row["format"], row["status"], row["reason"])
+        for batch, values in row.get("batches", {}).items():
+            if "error" in values:
+                say("%s: does not run at batch %s: %s", row["format"], batch, values["error"])
+    say("load      from the import of the runner until the file can answer; the smallest of the rounds")
+    say("memory    of the process with the runner and the file, beyond a process without")
 
 
-def _inputs(bundle: Bundle[ClassifierManifest], image: str) -> Inputs:
-    golden, prepare = bundle.golden(), bundle.manifest.preprocessing
-    pixels = prepare.resize(read_image(image))[None] if image else golden["pixels"]
-    tensors = (prepare.normalise(golden["pixels"]), prepare.normalise(pixels))
-    return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
-
-
-def _ratios(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, Ratios]:
-    """Return how many times better each format is here than in the other bundle; above 1 is better."""
-    others = {row["format"]: row for row in theirs if row["status"] == "measured"}
-    ratios: dict[str, Ratios] = {}
-    for row in ours:
-        other = others.get(row["format"])
-        if row["status"] != "measured" or other is None:
-            continue
-        latency, other_latency = row["latency_ms"], other["latency_ms"]
-        memory, other_memory = row["memory_bytes"], other["memory_bytes"]
-        ratios[row["format"]] = {
-            "latency": other_latency["p50"] / latency["p50"] if latency and other_latency else None,
-            "throughput": row["throughput"]["images_per_s"] / other["throughput"]["images_per_s"],
-            "memory": other_memory / memory if memory and other_memory else None,
-            "bytes": other["bytes"] / row["bytes"],
-        }
-    return ratios
-
-
-def _write(report: Report, folder: str) -> list[str]:
-    """Write the figures and their chart, if a folder was given."""
-    if not folder:
-        log.info("nothing was written; --out FOLDER keeps bench.json and bench.png")
-        return []
-    from sonoforge.runtime.atomic import write_bytes, write_json  # noqa: PLC0415 - only with --out
-
-    paths = [Path(folder) / "bench.json", Path(folder) / "bench.png"]
-    write_json(paths[0], report)
-    write_bytes(paths[1], bench_report.draw(report))
-    log.info("written: %s", ", ".join(map(str, paths)))
-    return [str(path) for path in paths]
+def _cells(row: Row, images: int) -> tuple[str, ...]:
+    latency, memory = row["latency_ms"] or dict.fromkeys(("p50", "p95", "p99"), np.nan), row["memory_bytes"]
+    return (
+        row["format"],
+        f"{row['bytes'] / 1e6:.2f}",
+        f"{row['load_ms']:.0f}",
+        f"{row['first_ms']:.1f}",
+        *(f"{latency[key]:.2f}" for key in ("p50", "p95", "p99")),
+        f"{row['throughput']['images_per_s']:.0f} ({row['throughput']['batch']})",
+        "-" if memory is None else f"{memory / 1e6:.0f}",
+        f"{row['max_abs_logits']:.1g}",
+        f"{row['labels_equal']}/{images}",
+    )

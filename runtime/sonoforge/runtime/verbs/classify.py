@@ -14,11 +14,9 @@ JSON (``--json``) is one object:
 * ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "verdicts": {row of `verdict.STATES`: count},
-  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}, "prevalence_estimate"}``.  Marked
+  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}}``.  Marked
   scans carry burned-in marks; repeated ones have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that
   are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated.
-  The estimate is that of the class shares among these scans, without labels, see `prevalence.SharesSeen`: offered from
-  50 scans on, else null; no answer depends on it;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by

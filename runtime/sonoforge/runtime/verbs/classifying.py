@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import logging
 import shlex
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
 from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
-from sonoforge.runtime.cli.answering import Answering, Extras
+from sonoforge.runtime.cli.answering import Answering, Extras, answers_in_order, workers_for
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
-from sonoforge.runtime.inference import prevalence
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import ClassifyConfig
@@ -30,29 +28,29 @@ log = logging.getLogger(__name__)
 
 _FEW_PATHS = 3  # a shell turns a glob into thousands
 
-AnswerAll = Callable[[Answering, Callable[[Entry], None], Sequence[str]], Iterator[Entry]]
-"""Yields the answer for each file, in order; hands each to the second argument as soon as it is known."""
 
+def classify(
+    config: ClassifyConfig,
+    model: LoadingModel,
+    taken: Callable[[Entry], None] | None = None,
+    look: Callable[[], None] | None = None,
+) -> Outcome:
+    """Classify every file with a model that is being loaded.
 
-def open_classifier(config: ClassifyConfig, model: LoadingModel) -> Classifier:
-    """Return what answers by these settings."""
-    crop = None if config.crop == "bundle" else config.crop
-    return Classifier(model, crop=crop, asked=AtClinic(config.prevalence, config.sensitivity, config.abstain))
-
-
-def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll | None = None) -> Outcome:
-    """Classify every file with a model that is being loaded, in this process or ``elsewhere``."""
+    ``taken`` is called with each answer as soon as it is kept, ``look`` before each batch of files of ``--watch``.
+    """
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     found = expand(config.paths, config.recursive, generated=False)
-    classifier = open_classifier(config, model)
+    asked = AtClinic(config.prevalence, config.sensitivity, config.abstain)
+    classifier = Classifier(model, crop=None if config.crop == "bundle" else config.crop, asked=asked)
     page = None
     if config.html:
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
 
         page = AnswerPage(config.html, classifier, config.anonymous)
-    extras = Extras(config.overlay, config.sr, config.sc, page, config.beside, config.anonymous)
+    extras = Extras(config.overlay, config.sr, config.sc, page, config.anonymous)
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, extras, alone)
     kept = _open_files(config, classifier)
@@ -60,13 +58,27 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
     table.skip(found.skipped)
-    seen = prevalence.SharesSeen(classifier.clinic.prevalence)
-    answer_all = elsewhere or functools.partial(answer_here, config)
+
+    def keep(entry: Entry) -> None:
+        answering.mark_repeat(entry)
+        table.count(entry)  # before it is kept: the exit code is that of all that is in the files
+        for own in kept:
+            if not own.holds(entry["file"]):
+                own.add(entry)
+        if taken:
+            taken(entry)
+
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
-            for entry in _answers(config, answering, answer_all, kept, files, table):
+            if look:
+                look()
+            names = answering.name(files)
+            left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
+            if config.resume and files:
+                log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
+            table.begin([names[file] for file in left], more=bool(config.watch))
+            for entry in _answers(config, answering, keep, left):
                 table.show(entry)
-                seen.add(entry)
                 if page:
                     page.add(entry)
                 if all_at_once:
@@ -75,26 +87,13 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
         own.close()
         log.info("written: %s", own.path)
     table.end()
-    del answering  # and with it what repeats are found by: up to 50 MB, and as much is needed here
-    estimate = seen.estimate()
-    if estimate and not config.prevalence:
-        say("%s", prevalence.in_words(estimate))
-    summary = table.summary() | {"prevalence_estimate": estimate}
+    summary = table.summary()
     if page:
         page.write(summary)
         log.info("written: %s", page.path)
     tell(table.in_words() + ".")
     say("%s", NOTICE)
-    if summary["marked"]:
-        from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
-
-        tell(f"{summary['marked']} of {summary['ok']} scans carry burned-in marks. {SENTENCE}", printer=log.warning)
-    if found.skipped:
-        log.info("%s", skipped_in_words(found.skipped))
-    written = (("pictures in", config.overlay), ("reports on DICOM files in", config.sr))
-    for what, folder in (*written, ("pictures of DICOM files in", config.sc)):
-        if folder:
-            log.info("written: %s %s", what, folder)
+    _tell(config, summary, found.skipped)
     result = {
         "results": results,
         "model": classifier.model,
@@ -104,8 +103,26 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
         "summary": summary,
         "notice": NOTICE,
     }
-    failed = summary["failed"] or summary["unwritten"] or _failed_before(kept)
+    failed_before = max((own.failed for own in kept), default=0)
+    if failed_before:
+        words = "%d of the files answered before could not be used; remove their rows to try them again"
+        log.warning(words, failed_before)
+    failed = summary["failed"] or summary["unwritten"] or failed_before
     return Outcome(result, _next(config, summary["ok"]), 2 if failed else 0)
+
+
+def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[str, int]) -> None:
+    """Say on stderr what else there is to know of the answers."""
+    if summary["marked"]:
+        from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
+
+        tell(f"{summary['marked']} of {summary['ok']} scans carry burned-in marks. {SENTENCE}", printer=log.warning)
+    if skipped:
+        log.info("%s", skipped_in_words(skipped))
+    written = {"pictures": config.overlay, "reports on DICOM files": config.sr, "pictures of DICOM files": config.sc}
+    for what, folder in written.items():
+        if folder:
+            log.info("written: %s in %s", what, folder)
 
 
 def _next(config: ClassifyConfig, answered: int) -> str:
@@ -118,32 +135,21 @@ def _next(config: ClassifyConfig, answered: int) -> str:
     return f"sonoforge classify {shlex.join(config.paths)}{bundle} --html answers.html"
 
 
-def _failed_before(kept: Sequence[AnswerFile]) -> bool:
-    """Whether the files hold failures of earlier commands, and say so."""
-    count = max((own.failed for own in kept), default=0)
-    if count:
-        log.warning("%d of the files answered before could not be used; remove their rows to try them again", count)
-    return count > 0
-
-
 def _check(config: ClassifyConfig) -> None:
     """Refuse settings that contradict each other."""
     if not (config.paths or config.watch):
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
-    if config.anonymous and config.beside:
-        raise SonoforgeError("classify.beside names its files after the scans, which --anonymous must not; choose one")
-    for flag in ("sr", "sc"):
-        if config.anonymous and getattr(config, flag):
-            raise SonoforgeError(
-                f"--{flag} writes objects that hold the patient's name, which --anonymous must not; choose one"
-            )
     if config.html and config.resume:
         raise SonoforgeError(
             "--html shows the answers of this run alone, and --resume leaves out the others; choose one"
         )
-    for flag in ("beside", "resume", "sr", "sc"):
+    for flag in ("resume", "sr", "sc"):
         if STDIN in config.paths and getattr(config, flag):
-            raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
+            raise SonoforgeError(f"--{flag} needs a file's name, which standard input (-) does not have; give the file")
+        if config.anonymous and flag != "resume" and getattr(config, flag):
+            raise SonoforgeError(
+                f"--{flag} writes objects that hold the patient's name, which --anonymous must not; choose one"
+            )
 
 
 def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
@@ -156,46 +162,25 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
 
 
 def _answers(
-    config: ClassifyConfig,
-    answering: Answering,
-    answer_all: AnswerAll,
-    kept: Sequence[AnswerFile],
-    files: Sequence[str],
-    table: AnswerTable,
-) -> Iterator[Entry]:
-    """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
-    names = answering.name(files)
-    left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
-    if config.resume and files:
-        log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
-    table.begin([names[file] for file in left], more=bool(config.watch))
-    done = itertools.count(1)
-    with progress_bar("classifying", len(left), silenced=True) as advance:
-
-        def keep(entry: Entry) -> None:
-            answering.mark_repeat(entry)
-            table.count(entry)  # before it is kept: the exit code is that of all that is in the files
-            for own in kept:
-                if not own.holds(entry["file"]):
-                    own.add(entry)
-            advance(next(done), None)
-
-        yield from answer_all(answering, keep, left)
-
-
-def answer_here(
     config: ClassifyConfig, answering: Answering, keep: Callable[[Entry], None], files: Sequence[str]
 ) -> Iterator[Entry]:
-    """Answer files in threads of this process; see `AnswerAll`."""
-    workers = config.workers or workers_for(len(files), config.threads)
-    return answers_in_order(answering.answer, keep, files, workers)
+    """Yield the answer for each file, kept as soon as it is known."""
+    done = itertools.count(1)
+    with progress_bar("classifying", len(files), silenced=True) as advance:
+
+        def kept(entry: Entry) -> None:
+            keep(entry)
+            advance(next(done), None)
+
+        workers = config.workers or workers_for(len(files), config.threads)
+        yield from answers_in_order(answering.answer, kept, files, workers)
 
 
 def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFile]:
     """Open what answers are appended to, before anything is answered."""
+    if config.resume and not (config.csv or config.jsonl):
+        raise SonoforgeError("--resume requires --csv or --jsonl, the file to continue")
     if not (config.csv or config.jsonl):
-        if config.resume:
-            raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
         return []
     origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
     if config.csv:

@@ -1,10 +1,10 @@
 """``sonoforge doctor``: what is installed here, what can run, and what to install for the rest.
 
 JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machine`` ({"python", "platform", "cpu",
-"instructions", "cores", "gpus", "free_disk_bytes"}), ``base`` ({package: version or null}), ``extras`` ({name:
-{"complete", "installed": {package: version}, "missing": [requirements], "install"}}), ``providers`` ({onnxruntime's
-name: {"available", "for", "install"}}), ``programs`` ({first part of a format's name: "" or why its files cannot be
-run here}), ``bundle`` ({"name", "version"}, or null without one).
+"cores", "gpus", "free_disk_bytes"}), ``base`` ({package: version or null}), ``extras`` ({name: {"complete",
+"installed": {package: version}, "missing": [requirements], "install"}}), ``providers`` ({onnxruntime's name:
+{"available", "for", "install"}}), ``programs`` ({first part of a format's name: "" or why its files cannot be run
+here}), ``bundle`` ({"name", "version"}, or null without one).
 
 Nothing is downloaded.  Only the base install is imported, and the packages that run TorchScript and ExecuTorch files,
 such as torch, to find out whether they load; the other extras are only looked up.  Exit code 0; 1 when the base install
@@ -17,10 +17,10 @@ import importlib
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -40,57 +40,28 @@ _MODULES = {"pillow": "PIL"}  # of the base install, where the import has anothe
 _PROVIDERS = Path(__file__).with_name("providers.json")
 
 
-class Extra(TypedDict):
-    """What is installed of one extra."""
-
-    complete: bool
-    installed: dict[str, str]
-    missing: list[str]
-    install: str
-
-
-# Functional form: "for" is a keyword.
-Provider = TypedDict("Provider", {"available": bool, "for": str, "install": str})
-
-
-class Report(TypedDict):
-    """The result, see the top of this module."""
-
-    ok: bool
-    problems: list[str]
-    machine: dict[str, Any]
-    base: dict[str, str | None]
-    extras: dict[str, Extra]
-    providers: dict[str, Provider]
-    programs: dict[str, str]
-    bundle: dict[str, str] | None
-
-
 def main(config: DoctorConfig) -> Outcome:
     """Examine this installation; see the top of this module for the result and the exit code."""
     try:
         lines = metadata.requires("sonoforge") or []
+        names = metadata.metadata("sonoforge").get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:  # run from a folder
-        lines = list(_BASE)
+        lines, names = list(_BASE), []
     requirements = [Requirement(line) for line in lines]
     versions, problems = _import_base([item for item in requirements if _applies(item)])
     bundle, programs = (None, {}) if problems else _own_parts(problems)
-    report: Report = {
+    report: dict[str, Any] = {
         "ok": not problems,
         "problems": problems,
-        "machine": {
-            **machine.describe(),
-            "gpus": _gpus(),
-            "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
-        },
+        "machine": {**machine.describe(), "gpus": _gpus(), "free_disk_bytes": shutil.disk_usage(Path.cwd()).free},
         "base": versions,
-        "extras": _extras(requirements),
+        "extras": {name: examine_extra(name, requirements) for name in names if name not in _UNIONS},
         "providers": _providers(),
         "programs": programs,
         "bundle": bundle,
     }
     _print(report)
-    return Outcome({**report}, "sonoforge verify" if report["ok"] else "", 0 if report["ok"] else 1)
+    return Outcome(report, "sonoforge verify" if report["ok"] else "", 0 if report["ok"] else 1)
 
 
 def _applies(requirement: Requirement, extra: str = "") -> bool:
@@ -98,15 +69,7 @@ def _applies(requirement: Requirement, extra: str = "") -> bool:
     return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
-def _extras(requirements: Sequence[Requirement]) -> dict[str, Extra]:
-    try:
-        names = metadata.metadata("sonoforge").get_all("Provides-Extra") or []
-    except metadata.PackageNotFoundError:
-        names = []
-    return {name: examine_extra(name, requirements) for name in names if name not in _UNIONS}
-
-
-def examine_extra(name: str, requirements: Sequence[Requirement]) -> Extra:
+def examine_extra(name: str, requirements: Sequence[Requirement]) -> dict[str, Any]:
     """Compare what an extra requires on this machine with what is installed."""
     installed, missing = {}, []
     for item in requirements:
@@ -140,7 +103,7 @@ def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], li
             problems.append(f"{item.name}: cannot be imported ({reason(error)}); pip install '{package}'")
             continue
         if not item.specifier.contains(version, prereleases=True):
-            problems.append(f"{item.name}: found {version}, expected {item.specifier}; pip install -U '{package}'")
+            problems.append(f"{item.name}: is {version}, not {item.specifier}; pip install -U '{package}'")
     return versions, problems
 
 
@@ -159,7 +122,7 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
     return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in RUNNERS}
 
 
-def _providers() -> dict[str, Provider]:
+def _providers() -> dict[str, dict[str, Any]]:
     """Return onnxruntime's providers, both the known ones and any others that it names."""
     try:
         available = list(importlib.import_module("onnxruntime").get_available_providers())
@@ -167,12 +130,10 @@ def _providers() -> dict[str, Provider]:
         available = []
     known = json.loads(_PROVIDERS.read_text(encoding="utf-8"))
     unknown = {"for": "never used by sonoforge", "install": ""}
-    found: dict[str, Provider] = {}
-    for name in dict.fromkeys([*available, *known]):
-        about = known.get(name, unknown)
-        here = name in available
-        found[name] = {"available": here, "for": about["for"], "install": "" if here else about["install"]}
-    return found
+    return {
+        name: {"available": name in available, **about, "install": "" if name in available else about["install"]}
+        for name, about in ((name, known.get(name, unknown)) for name in dict.fromkeys([*available, *known]))
+    }
 
 
 def _gpus() -> list[str]:
@@ -188,22 +149,18 @@ def _gpus() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
-def _print(report: Report) -> None:
+def _print(report: Mapping[str, Any]) -> None:
     here = report["machine"]
-    instructions = "not readable" if here["instructions"] is None else ", ".join(here["instructions"]) or "none of note"
     say("machine     %s, %d cores; Python %s, %s", here["cpu"], here["cores"], here["python"], here["platform"])
-    say("            instructions: %s", instructions)
     say("            GPUs: %s", "; ".join(here["gpus"]) or "none that nvidia-smi sees")
     say("            free disk here: %.1f GB", here["free_disk_bytes"] / 1e9)
     say("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
     if report["bundle"]:
         say("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
-    say("\nextras")
+    say("\nextras%s", "" if report["extras"] else ": unknown, as sonoforge runs from a folder and is not installed")
     for name, extra in report["extras"].items():
         state = "complete" if extra["complete"] else f"{extra['install']}  (missing: {', '.join(extra['missing'])})"
         say("  %-10s  %s", name, state)
-    if not report["extras"]:
-        say("  unknown: sonoforge runs from a folder and is not installed")
     say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
     for name, why in report["programs"].items():
         say("  %-12s  %s", name, why or "can run")

@@ -18,9 +18,8 @@ from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.synthetic import open_target, open_url_target, write_picture
+from sonoforge.runtime.images.synthetic import open_target, open_url_target
 from sonoforge.runtime.inference.generator import Generator
-from sonoforge.runtime.inference.latents import interpolate
 from sonoforge.runtime.urls import is_url
 from sonoforge.runtime.verbs.settings import GanSampleConfig
 
@@ -35,11 +34,8 @@ class Source(NamedTuple):
     folder: Path  # default folder of the targets
     origin: dict[str, Any]  # what every file records of its origin
     image_channels: int  # channels that are image; those after them are masks
-    distribution: str  # of latents: ``normal`` or ``uniform``
     # Number of images to those images, in batches: (n, S, S, C) uint8.
     batches: Callable[[int], Iterator[NDArray[np.uint8]]]
-    latent: Callable[[int], NDArray[np.float32]]  # number of an image to its latent (Z,)
-    generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]  # latents (N, Z) to images (N, S, S, C) uint8
 
 
 def main(config: GanSampleConfig) -> Outcome:
@@ -57,8 +53,7 @@ def main(config: GanSampleConfig) -> Outcome:
 def check(config: GanSampleConfig) -> None:
     """Refuse settings that contradict each other: a run folder and a bundle, or neither, or a cut-off without psi."""
     if bool(config.run) == bool(config.bundle):
-        found = "both" if config.run else "neither"
-        raise SonoforgeError(f"gan sample: found {found} of RUN and --bundle, expected one of the two")
+        raise SonoforgeError("gan sample: give either RUN or --bundle")
     if config.psi_cutoff is not None and config.psi is None:
         raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, such as --psi 0.7")
 
@@ -72,9 +67,9 @@ def write_all(
         SonoforgeError: The generator has no classes, or a target holds something else.
     """
     if not classes:
-        raise SonoforgeError("--class: found all, expected a generator of several classes; leave it out")
-    if config.interpolate or config.out.endswith((".zip", ".npz")):
-        raise SonoforgeError("--class: found all, expected images in a folder; leave out --interpolate, .zip and .npz")
+        raise SonoforgeError("--class all needs a generator of several classes; leave it out")
+    if config.out.endswith((".zip", ".npz")):
+        raise SonoforgeError("--class all writes a folder for each class; give --out a folder, not .zip or .npz")
     outcomes = []
     for name in classes:
         own = dataclasses.replace(config, class_name=name)
@@ -88,8 +83,6 @@ def write_all(
 
 def write(config: GanSampleConfig, source: Source) -> Outcome:
     """Generate the images and write them with their manifest."""
-    if config.interpolate:
-        return _write_strips(config, config.interpolate, source)
     name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
     name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
     target = config.out or str(source.folder / name)
@@ -117,9 +110,9 @@ def _path(config: GanSampleConfig) -> Path:
 def _open_bundle(config: GanSampleConfig) -> Source:
     """Set up a bundle; refuse settings that only a run folder takes."""
     if config.checkpoint != "last":
-        raise SonoforgeError("--checkpoint: found with --bundle, which holds only one; leave it out")
+        raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):
-        raise SonoforgeError(f"--device: found {config.device} with --bundle, expected cpu; give RUN for a GPU")
+        raise SonoforgeError(f"--device {config.device} requires RUN; --bundle runs on the CPU")
     if config.psi_cutoff is not None:
         raise SonoforgeError("psi_cutoff: cannot be combined with --bundle, which truncates all styles")
     path = _path(config)
@@ -143,21 +136,5 @@ def _open_bundle(config: GanSampleConfig) -> Source:
         (Path.cwd() if config.bundle == SHIPPED else path.absolute().parent) / "generated",
         origin,
         about.image_channels,
-        about.distribution,
         lambda count: generator.batches(count, config.seed, label, config.psi, config.truncation),
-        lambda index: generator.latent(config.seed, index, config.truncation),
-        lambda latents: generator.pixels(latents, label, config.psi),
     )
-
-
-def _write_strips(config: GanSampleConfig, steps: int, source: Source) -> Outcome:
-    """Write one PNG for each strip: from image i to image i + 1."""
-    folder = Path(config.out) if config.out else source.folder / "interpolations"
-    paths = []
-    for index in range(config.count):
-        latents = interpolate(source.latent(index), source.latent(index + 1), steps, source.distribution)
-        strip = np.concatenate([*source.generate(latents)[..., : source.image_channels]], axis=1)
-        paths.append(folder / f"interpolation-{source.name}-{config.seed}-{index:05d}.png")
-        write_picture(paths[-1], strip, {**source.origin, "index": index})
-    say("%d strips of %d synthetic images in %s", config.count, steps, folder)
-    return Outcome({"target": str(folder), "count": config.count, "strips": [str(p) for p in paths], **source.origin})

@@ -16,26 +16,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.answering import Answering
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.incoming import Remarks
-from sonoforge.runtime.dicom_network.peers import check_title, read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.incoming import Remarks, check_title, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
 from sonoforge.runtime.dicom_network.storage_scu import Sender
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.verbs.classifying import answer_here, classify
-from sonoforge.runtime.verbs.settings import ClassifyConfig, ListenConfig
+from sonoforge.runtime.verbs.classifying import classify
+from sonoforge.runtime.verbs.settings import ListenConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +57,29 @@ def main(config: ListenConfig) -> Outcome:
     reception = Reception(title, callers, config.most * 1_000_000, config.rate, config.associations, server_tls)
     with contextlib.ExitStack() as stack:
         stack.enter_context(inbox.alone())
+        stack.callback(_tell, remarks)
         if archive:
             sender = Sender(inbox.outgoing, archive, title, client_tls, remarks)
             sender.start()
-            stack.callback(_tell, remarks)
             stack.callback(sender.end)
         port = stack.enter_context(receiving((config.host, config.port), reception, inbox, remarks))
         say("listening %s@%s:%d   (%s; Ctrl-C ends)", title, config.host, port, NOTICE[0].lower() + NOTICE[1:-1])
         say("answers   %s", f"{inbox.answers}{f'; reports go to {archive}' if archive else ''}")
         if config.host not in _HERE:
             _warn(config)
+
+        def take_out(entry: Entry) -> None:
+            """Take an object out of the inbox as soon as its answers are on the disk."""
+            try:
+                why = "" if inbox.answered(entry) else "its answer says why"
+            except SonoforgeError as error:
+                why = str(error)
+            if why:
+                remarks.add(f"{entry['file']}: stays, to be answered again at the next start; {why}")
+
         outcome = Outcome({})
         with contextlib.suppress(KeyboardInterrupt):  # before the first look
-            outcome = classify(answers, model, functools.partial(_answer, answers, inbox, remarks))
+            outcome = classify(answers, model, take_out, lambda: _tell(remarks))
     return outcome._replace(result={**outcome.result, "port": port})
 
 
@@ -81,12 +87,11 @@ def _tls(config: ListenConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | 
     """Return how callers are spoken to, and the archive; None without TLS."""
     if not config.certificate:
         if config.key or config.authority:
-            raise SonoforgeError("certificate: found none beside --key or --authority; give that of this side")
+            raise SonoforgeError("--key and --authority require --certificate, that of this side")
         return None, None
     files = (config.certificate, config.key, config.authority)
-    return tls_context(ssl.PROTOCOL_TLS_SERVER, *files), tls_context(
-        ssl.PROTOCOL_TLS_CLIENT, *files
-    ) if config.authority else None
+    client = tls_context(ssl.PROTOCOL_TLS_CLIENT, *files) if config.authority else None
+    return tls_context(ssl.PROTOCOL_TLS_SERVER, *files), client
 
 
 def _warn(config: ListenConfig) -> None:
@@ -94,30 +99,6 @@ def _warn(config: ListenConfig) -> None:
     how = "UNENCRYPTED" if not config.certificate else "encrypted"
     if not config.authority:
         log.warning("listening on %s: %s can send scans, %s and without a password", config.host, who, how)
-
-
-def _answer(
-    answers: ClassifyConfig,
-    inbox: Inbox,
-    remarks: Remarks,
-    answering: Answering,
-    keep: Callable[[Entry], None],
-    files: Sequence[str],
-) -> Iterator[Entry]:
-    """Answer objects as files are, and take each out of the inbox as soon as its answers are on the disk."""
-
-    def keep_and_take_out(entry: Entry) -> None:
-        keep(entry)
-        try:
-            taken = inbox.answered(entry)
-            if not taken:
-                remarks.add(f"{entry['file']}: stays, to be answered again at the next start; its answer says why")
-        except SonoforgeError as error:
-            remarks.add(f"{entry['file']}: stays, to be answered again at the next start; {error}")
-
-    _tell(remarks)
-    yield from answer_here(answers, answering, keep_and_take_out, files)
-    _tell(remarks)
 
 
 def _tell(remarks: Remarks) -> None:

@@ -137,7 +137,7 @@ def main(config: QualityConfig) -> Outcome:
         "notice": NOTICE,
     }
     if config.html:
-        from sonoforge.runtime.pages.quality_page import quality_page  # noqa: PLC0415 - only with --html
+        from sonoforge.runtime.pages.cards import quality_page  # noqa: PLC0415 - only with --html
 
         model = f"{bundle.manifest.name} {bundle.manifest.version}"
         write_text(config.html, quality_page(results, pictures, model, bands.limits))

@@ -88,9 +88,6 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
     jsonl: str = option("", help="also append each answer here, one JSON object a line", metavar="FILE")
     resume: bool = option(False, help="skip files that are already in --csv or --jsonl")
-    beside: bool = setting(
-        False, "classify.beside", help="also write each answer next to its image: NAME.sonoforge.json"
-    )
     sr: str = option("", help="also write DICOM structured reports here", metavar="FOLDER")
     sc: str = option("", help="also write DICOM secondary captures here", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all output")
@@ -100,7 +97,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     workers: int = workers_option()
 
 
-_OF_FILES = "paths overlay html csv jsonl resume beside sr sc anonymous watch recursive"  # files that exist already
+_OF_FILES = "paths overlay html csv jsonl resume sr sc anonymous watch recursive"  # files that exist already
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,6 @@ sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint bes
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
 sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
 The shipped generator draws breast scans of 64 x 64 pixels.
@@ -235,7 +231,7 @@ structures, NAME_mask_STRUCTURE.png.
         help="instead of RUN, without torch: a generator's bundle\nfolder, .zip, or shipped",
         metavar="PATH",
     )
-    count: int = option(64, help="images to generate\nwith --interpolate, strips", limits=(1, None))
+    count: int = option(64, help="images to generate", limits=(1, None))
     class_name: str = option(
         "",
         help="class to generate, if there are several\nall: --count images of each, in a folder per class",
@@ -252,7 +248,6 @@ structures, NAME_mask_STRUCTURE.png.
         help="other generators: truncation of the latents\nfewer artefacts and less variety",
         limits=(0.01, None),
     )
-    interpolate: int | None = option(None, help="write strips of this many interpolated images", limits=(2, 100))
     out: str = option(
         "",
         help="folder, .zip or .npz, or s3://bucket/folder\ndefault: generated/ in the run folder",
@@ -295,8 +290,7 @@ class BenchConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge bench
-sonoforge bench bundle.zip --formats onnx,onnx-int8 --out speed/
-sonoforge bench new.zip --against old.zip --set bench.seconds=10
+sonoforge bench bundle.zip --formats onnx,onnx-int8 --set bench.seconds=10
 sonoforge bench bundle.zip --set model.threads=4 --batches 1,16,64 --json
 
 exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
@@ -309,9 +303,6 @@ exit code: 0 success; 1 a file failed or none could be measured; 2 there is no b
     batches: tuple[int, ...] = option((1, 8, 32), help="batch sizes", limits=(1, 1024), metavar="N,...")
     seconds: float = setting(3.0, "bench.seconds", help="seconds of timing per file", limits=(0.01, 3600))
     rounds: int = setting(3, "bench.rounds", help="rounds that the timing of a file is spread over", limits=(1, 100))
-    against: str = option("", help="another bundle to compare with", metavar="PATH")
-    image: str = option("", help="image to time, instead of the golden ones", metavar="FILE")
-    out: str = option("", help="also write bench.json and bench.png to this folder", metavar="FOLDER")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,7 @@ from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.training.statistics.decision import DecisionFigures, DecisionRecord
-from sonoforge.training.statistics.results import ArmFigures, SourceFigures
-
-if TYPE_CHECKING:
-    from sonoforge.training.validation.figures import Robustness
+from sonoforge.training.statistics.results import ArmFigures, Record
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16
@@ -92,7 +88,7 @@ class CollectionsRecord(TypedDict):
     """Figures of another run of the same recipe, by collection."""
 
     seed: int
-    collections: list[SourceFigures]
+    collections: list[Record]
 
 
 class ElsewhereRecord(TypedDict, total=False):
@@ -100,7 +96,7 @@ class ElsewhereRecord(TypedDict, total=False):
 
     left_out: CollectionsRecord  # each answered by networks trained on the others alone
     sealed: CollectionsRecord
-    disturbed: dict[str, Robustness]  # by collection, of networks trained without it
+    disturbed: dict[str, Any]  # by collection, of networks trained without it
     teachers: dict[str, int]  # behind each of the above, where the number is not the bundle's
 
 
@@ -115,7 +111,7 @@ class EvaluationRecord(ArmFigures):
     budget: str
     arm: str
     train_accuracy: float
-    decision: dict[str, DecisionFigures]
+    decision: dict[str, Record]
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class ModelRecord:
     shared_blocks: int  # leading blocks that all members share
     mirror: bool  # whether it answers on the mean of the image and its mirror image
     temperature: float  # calibration temperature, fitted on out-of-fold predictions
-    decision: DecisionRecord  # reference shares and operating points
+    decision: Record  # reference shares and operating points
     conformal: ConformalRecord  # prediction sets
     trust: TrustRecord  # distances of held-out images
     quality: dict[str, Any]  # a `QualityRange` for each metric of the network's view; ``scan``: `ScanBands`

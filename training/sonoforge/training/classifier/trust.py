@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
-from sonoforge.runtime.inference.training_distance import (
+from sonoforge.runtime.inference.trust import (
     AXES,
     NEIGHBOURS,
     NeighbourReference,
@@ -25,7 +25,7 @@ from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA
 
 _RIDGE = 1.0
@@ -38,8 +38,8 @@ _ROUNDING = 2e-3
 class HeldOutTrust:
     """Trust measures of each image (N,), by a network that had not seen it."""
 
-    distances: list[float]  # `training_distance.mahalanobis_distances`
-    neighbours: list[float]  # `training_distance.neighbour_distances`
+    distances: list[float]  # `trust.mahalanobis_distances`
+    neighbours: list[float]  # `trust.neighbour_distances`
     upright: list[float]  # `scan_checks.upright_score`
     dark: list[float]  # `scan_checks.dark_columns`
 
@@ -159,7 +159,7 @@ class TrainingLooks(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[FlagResult]:
+def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[Record]:
     """Count the errors of held-out images by cause of distrust, see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),

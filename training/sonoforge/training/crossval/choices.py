@@ -14,7 +14,7 @@ from sonoforge.training.classifier.settings import BUDGETS, CHOOSABLE, Classifie
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.crossval.arms import MOST, Arm, find_arm, read_number
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.statistics.results import ComparisonResults
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed
 
 Values = dict[str, Any]
@@ -82,7 +82,7 @@ def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:
         raise SonoforgeError(f"{OPTION}: {DOSE} cannot be chosen, as the arm {named[0]} names one")
 
 
-def choosing_of(results: ComparisonResults) -> Choosing | None:
+def choosing_of(results: Record) -> Choosing | None:
     """Return the grid that the run of these results chose from; None without one."""
     choice = results.get("choice")
     if choice is None:

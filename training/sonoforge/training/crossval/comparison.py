@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -47,14 +46,7 @@ from sonoforge.training.data.splits import count_folds, leaked_images, make_plan
 from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
-from sonoforge.training.statistics.results import (
-    SEALED,
-    ArmResult,
-    ComparisonResults,
-    EvaluatedArm,
-    SecondOpinion,
-    SplitResult,
-)
+from sonoforge.training.statistics.results import SEALED, Record
 from sonoforge.training.workers import Workers, WorkerSettings, open_workers
 
 log = logging.getLogger(__name__)
@@ -64,19 +56,19 @@ log = logging.getLogger(__name__)
 class Comparison:
     """A finished comparison."""
 
-    results: ComparisonResults  # for `results.json`
+    results: Record  # for `results.json`
     backbone: Backbone  # its initial weights
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
     chosen: Values  # settings of the final model that were chosen on all images
 
 
-def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> ComparisonResults:
+def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Record:
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings, cache)
-        return cast(ComparisonResults, run_folder.read_results(folder))
+        return run_folder.read_results(folder)
     results = compare(folder, cache, settings).results
     run_folder.write_results(folder, results)
     return results
@@ -151,8 +143,8 @@ def _results(
     predictions: Sequence[Predictions],
     folds: Sequence[FoldResult],
     weights: str,
-    split: SplitResult,
-) -> ComparisonResults:
+    split: Record,
+) -> Record:
     """Compute everything that follows from the predictions and the folds."""
     classes = cache.dataset.classes
     evaluation = tables.evaluate(predictions, classes)
@@ -160,26 +152,24 @@ def _results(
         arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]
         for arm in settings.arms
     }
-    results = ComparisonResults(
-        data=cache.dataset.name,
-        classes=list(classes),
-        class_counts=cache.class_counts,
-        protocol=settings.protocol,
-        budget=settings.budget,
-        classifier=dataclasses.asdict(settings.classifier),
-        gan=dict(settings.generator_record),
-        weights=weights,
-        arms={
+    results = {
+        "data": cache.dataset.name,
+        "classes": list(classes),
+        "class_counts": cache.class_counts,
+        "protocol": settings.protocol,
+        "budget": settings.budget,
+        "classifier": dataclasses.asdict(settings.classifier),
+        "gan": dict(settings.generator_record),
+        "weights": weights,
+        "arms": {
             own.arm: _arm_result(evaluation["arms"][own.arm], own, by_seed[own.arm])
             for own in predictions
             if own.seed == settings.seeds[0]
         },
-        comparisons=evaluation["comparisons"],
-        never_right=evaluation["never_right"],
-        split=split,
-    )
-    if "learning_curves" in evaluation:
-        results["learning_curves"] = evaluation["learning_curves"]
+        "comparisons": evaluation["comparisons"],
+        "never_right": evaluation["never_right"],
+        "split": split,
+    }
     return results
 
 
@@ -215,7 +205,7 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
     return predictions_of(arm, plan, plan.tested, probabilities[plan.tested], dataset)
 
 
-def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> ArmResult:
+def _arm_result(figures: Record, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> Record:
     """Put together an arm's figures; ``part``, and all figures that are not by seed, are of its first seed."""
     folds = by_seed[0]
     trust = [vars(fold.trust) for fold in folds if fold.trust is not None]
@@ -225,7 +215,7 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequ
         judged = HeldOutTrust(
             **{name: np.concatenate([own[name] for own in trust])[order].tolist() for name in trust[0]}
         )
-    result = ArmResult(
+    result = dict(
         **figures,
         title=find_arm(folds[0].arm).title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
@@ -240,17 +230,17 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequ
     return result
 
 
-def _describe_split(budget: str, plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:
-    return SplitResult(
-        protocol=plan.protocol,
-        folds=plan.folds,
-        images=len(plan.files),
-        groups=len(set(plan.groups)),
-        fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
-        test_images_with_near_duplicate_in_training=[
+def _describe_split(budget: str, plan: SplitPlan, cache: ImageCache, second_opinion: Record) -> Record:
+    return {
+        "protocol": plan.protocol,
+        "folds": plan.folds,
+        "images": len(plan.files),
+        "groups": len(set(plan.groups)),
+        "fold_sizes": [len(plan.test(fold)) for fold in range(plan.folds)],
+        "test_images_with_near_duplicate_in_training": [
             len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)
         ],
-        second_opinion=second_opinion,
-        chosen_on=count_chosen_on(budget, cache),
-        fingerprint=plan.fingerprint,
-    )
+        "second_opinion": second_opinion,
+        "chosen_on": count_chosen_on(budget, cache),
+        "fingerprint": plan.fingerprint,
+    }

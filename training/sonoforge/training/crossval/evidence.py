@@ -24,7 +24,7 @@ from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, 
 from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
-from sonoforge.training.statistics.results import SEALED, ArmResult
+from sonoforge.training.statistics.results import SEALED, Record
 
 
 class Check(NamedTuple):
@@ -160,7 +160,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], nea
 # ---- the predictions
 
 
-def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult], images: int) -> list[Check]:
+def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], images: int) -> list[Check]:
     """Recount from ``predictions.csv`` and compare with what the tables print."""
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
     checks = [Check("each test image predicted once by each arm and seed", "yes" if once else "no", once)]

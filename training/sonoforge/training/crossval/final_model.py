@@ -63,10 +63,9 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
-from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
-from sonoforge.training.statistics.results import ComparisonResults
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 log = logging.getLogger(__name__)
@@ -246,7 +245,7 @@ def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSe
 
 
 def prediction_sets(
-    held_out: Predictions, equal: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
+    held_out: Predictions, equal: Floats, measured: Mapping[str, Record], classes: Sequence[str]
 ) -> ConformalRecord:
     """Set thresholds on all held-out images; coverage and size are measured with those of the other folds.
 
@@ -345,7 +344,7 @@ def train_run(
     settings: ComparisonSettings,
     name: str,
     seconds: dict[str, float],
-) -> tuple[Audit, ComparisonResults]:
+) -> tuple[Audit, Record]:
     """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
 
     What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which

@@ -37,7 +37,7 @@ from sonoforge.training.data.split_plan import (
     read_plan,
     save_plan,
 )
-from sonoforge.training.statistics.results import FoldChoiceResult
+from sonoforge.training.statistics.results import Record
 
 NOTE = "made_from.json"
 REMEDY = "restore what changed, or leave out --resume to start again"
@@ -135,7 +135,7 @@ class FoldResult:
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)  # learning curve, see `fine_tuning.fit`
     added: int = 0  # number of images that the arm added
     inner_of: int | None = None  # of an inner fold: the outer one, see `Inside`
-    choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
+    choice: Record | None = None  # where settings were chosen inside the fold, see `nested_choice`
 
 
 def read_fold(path: Path) -> FoldResult:
@@ -180,7 +180,7 @@ class FoldTask:
     backbone: Backbone  # initial weights
     made_from: MadeFrom
     inside: Inside | None = None  # inner folds only
-    choice: FoldChoiceResult | None = None  # outer folds whose settings were chosen
+    choice: Record | None = None  # outer folds whose settings were chosen
 
     @property
     def path(self) -> Path:

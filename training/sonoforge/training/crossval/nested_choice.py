@@ -25,7 +25,7 @@ from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, 
 from sonoforge.training.crossval.folds import run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
-from sonoforge.training.statistics.results import ChoiceResult, FoldChoiceResult
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -176,15 +176,18 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
     chosen = candidates[scores.best]
     said = "; ".join(f"{name_values(own)}: {share:.3f}" for own, share in zip(candidates, scores.accuracy, strict=True))
     log.info("%s: chosen %s (accuracy on inner folds: %s)", _name(task), name_values(chosen), said)
-    choice = FoldChoiceResult(
-        settings=chosen, accuracy=scores.accuracy, cross_entropy=scores.cross_entropy, seconds=seconds
-    )
+    choice = {
+        "settings": chosen,
+        "accuracy": scores.accuracy,
+        "cross_entropy": scores.cross_entropy,
+        "seconds": seconds,
+    }
     return dataclasses.replace(task, choice=choice)
 
 
 def collect_choices(
-    choosing: Choosing, settings: ComparisonSettings, folds: Sequence[FoldResult], final: FoldChoiceResult | None
-) -> ChoiceResult:
+    choosing: Choosing, settings: ComparisonSettings, folds: Sequence[FoldResult], final: Record | None
+) -> Record:
     """Collect for ``results.json`` what was chosen in each fold, and for the final model, if any."""
     candidates = {arm: own for arm in settings.arms if (own := choosing.candidates(find_arm(arm)))}
     found = {
@@ -195,14 +198,14 @@ def collect_choices(
         for arm in candidates
     }
     every = [choice for seeds in found.values() for choices in seeds for choice in choices] + ([final] if final else [])
-    result = ChoiceResult(
-        grid={name: list(values) for name, values in choosing.grid},
-        candidates=candidates,
-        inner_folds=choosing.inner_folds,
-        folds=found,
-        trainings=sum(len(choice["accuracy"]) for choice in every) * choosing.inner_folds,
-        seconds=sum(choice["seconds"] for choice in every),
-    )
+    result = {
+        "grid": {name: list(values) for name, values in choosing.grid},
+        "candidates": candidates,
+        "inner_folds": choosing.inner_folds,
+        "folds": found,
+        "trainings": sum(len(choice["accuracy"]) for choice in every) * choosing.inner_folds,
+        "seconds": sum(choice["seconds"] for choice in every),
+    }
     if final:
         result["final"] = final
     return result

@@ -22,7 +22,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.statistics.results import SEALED, SecondOpinion, SecondOpinionPair
+from sonoforge.training.statistics.results import SEALED, Record
 
 log = logging.getLogger(__name__)
 
@@ -73,20 +73,20 @@ class Finding(NamedTuple):
         relation = "show one scan" if self.is_one_scan else "may be second views of one scan"
         return f"{first} (fold {one}) and {second} (fold {other}) {relation}"
 
-    def record(self) -> SecondOpinionPair:
+    def record(self) -> Record:
         """Return the entry of ``second-opinion.json``."""
-        return SecondOpinionPair(
-            file=self.files[0],
-            other=self.files[1],
-            folds=list(self.folds),
-            seed=self.seed,
-            correlation=self.match.correlation,
-            overlap=self.match.overlap,
-            zoom=self.match.scale,
-            mirrored=self.match.mirrored,
-            upside_down=self.match.upside_down,
-            inverted=self.match.inverted,
-        )
+        return {
+            "file": self.files[0],
+            "other": self.files[1],
+            "folds": list(self.folds),
+            "seed": self.seed,
+            "correlation": self.match.correlation,
+            "overlap": self.match.overlap,
+            "zoom": self.match.scale,
+            "mirrored": self.match.mirrored,
+            "upside_down": self.match.upside_down,
+            "inverted": self.match.inverted,
+        }
 
 
 def find_second_views(cache: ImageCache) -> list[Match]:
@@ -106,7 +106,7 @@ def find_second_views(cache: ImageCache) -> list[Match]:
     ]
 
 
-def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> SecondOpinion:
+def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> Record:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
     Pairs in ``distinct.csv`` pass; they and the possible second views are recorded.  Under ``thesis`` and ``single``
@@ -131,13 +131,13 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
     seen_twice = [_find(match, plans[0]) for match in views]
-    record = SecondOpinion(
-        compared=found.compared,
-        threshold=found.threshold,
-        leaks=[finding.record() for finding in leaks],
-        possible_second_views=[finding.record() for finding in seen_twice],
-        distinct_by_hand=[finding.record() for finding in declared],
-    )
+    record = {
+        "compared": found.compared,
+        "threshold": found.threshold,
+        "leaks": [finding.record() for finding in leaks],
+        "possible_second_views": [finding.record() for finding in seen_twice],
+        "distinct_by_hand": [finding.record() for finding in declared],
+    }
     atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)

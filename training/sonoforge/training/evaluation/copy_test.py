@@ -14,7 +14,7 @@ from sonoforge.training.copies.nearest_training import (
     nearest_training,
 )
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet
-from sonoforge.training.evaluation.results import CopyResult
+from sonoforge.training.statistics.results import Record
 
 SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
 
@@ -22,7 +22,7 @@ SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images besi
 class TestedCopies(NamedTuple):
     """The result, and what its pictures show."""
 
-    result: CopyResult
+    result: Record
     scores: tuple[NDArray[np.floating], NDArray[np.floating]]  # best match of generated and of calibrating images
     distances: tuple[NDArray[np.floating], NDArray[np.floating]]  # of both to the closest training image
     shown: NDArray[np.intp]  # generated images: copies first, then those nearest to a training image
@@ -58,7 +58,7 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
             few.training_index[row] = [matched, *few.training_index[row, kept]]
             few.mirrored[row] = [found.best.mirrored[index], *few.mirrored[row, kept]]
             few.distance[row] = [0.0, *few.distance[row, kept]]
-    result: CopyResult = {
+    result: Record = {
         **found.test,
         "data_copying_z": data_copying(distance, compared),
         "flagged": [fake.names[index] for index in flagged],

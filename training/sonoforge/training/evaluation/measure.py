@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,9 @@ from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips
 from sonoforge.training.evaluation.metrics import EmbeddedSets, Figure, Task, Value, list_tasks, metric_settings
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
-from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.spaces import Embedded, Space, embed_cached
 from sonoforge.training.progress import as_done
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int)
 
 def measure_sets(
     evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
-) -> tuple[list[MetricRow], list[Unmeasured], list[EmbeddedSets]]:
+) -> tuple[list[Record], list[Record], list[EmbeddedSets]]:
     """Embed both sets in every space and measure every figure with its floor, showing progress.
 
     Returns:
@@ -83,10 +82,10 @@ def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> 
         return first, embed_cached(space, fake, cache, lambda done, state: advance(len(real) + done, state))
 
 
-def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[MetricRow], list[Unmeasured]]:
+def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Record], list[Record]]:
     """Measure all tasks, with a progress bar; list those for which the images do not suffice."""
-    rows: list[MetricRow] = []
-    left_out: list[Unmeasured] = []
+    rows: list[Record] = []
+    left_out: list[Record] = []
     done = 0
     count = sum(rounds(task, repeats) for task in tasks)
     # The halves are shared out among threads: sharing out small products as well would take ten times as long.
@@ -111,7 +110,7 @@ def rounds(task: Task, repeats: int) -> int:
     return max(FEWEST_REPEATS, repeats // SLOW) if task.slow else repeats
 
 
-def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = lambda title: None) -> list[MetricRow]:
+def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = lambda title: None) -> list[Record]:
     """Measure one task on the full sets, then on halves; call ``tick`` with a title after each pair.
 
     Raises:
@@ -137,7 +136,7 @@ def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = l
     return rows
 
 
-def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float], floor: list[float]) -> MetricRow:
+def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float], floor: list[float]) -> Record:
     measured = summarise(full.value, matched, floor, more_is_better=figure.better == "high")
     ratios = [measured.ratio]
     if figure.better == "near":
@@ -152,4 +151,4 @@ def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float
         "repeats": len(matched),
         "note": full.note,
     }
-    return cast(MetricRow, row)
+    return row

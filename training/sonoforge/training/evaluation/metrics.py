@@ -23,8 +23,8 @@ from sonoforge.training.evaluation.inception import inception_score, recommended
 from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.lpips import Lpips, distance_matrix
 from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim, scale_weights
-from sonoforge.training.evaluation.results import Unmeasured
 from sonoforge.training.evaluation.spaces import Embedded
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -212,11 +212,11 @@ def list_tasks(
     embedded: Sequence[EmbeddedSets],
     lpips: Lpips | None,
     seed: int,
-) -> tuple[list[Task], list[Unmeasured]]:
+) -> tuple[list[Task], list[Record]]:
     """List what to measure (``metrics`` as in ``evaluate --metrics``), and what cannot be measured."""
     groups = -1 - np.arange(len(fake))  # one for each image, and none of the real ones'
     tasks: list[Task] = []
-    left_out: list[Unmeasured] = []
+    left_out: list[Record] = []
     for space, reals, fakes in embedded:
         own = embedding_tasks(space, Part(fakes.features, groups), Part(reals.features, real.groups), seed)
         tasks += [task for name, task in own.items() if name in metrics]

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.copies.planting import STANDS
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
-from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.statistics.intervals import LEVEL
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import MISSING, bracket, counted, figure, listed, p_value, share, times
 
 QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}
@@ -38,7 +38,7 @@ _SIMILARITY = "ms_ssim"  # larger means more alike; of the other pairwise figure
 _NO_BREAK = "\u00a0"
 
 
-def stands(row: MetricRow) -> str:
+def stands(row: Record) -> str:
     """Return how a metric stands to real images: ``within``, ``unclear``, ``outside``, or ``""`` without a floor."""
     value, floor = (row["matched"], row["matched_low"], row["matched_high"]), (row["floor_low"], row["floor_high"])
     if not all(number is not None and math.isfinite(number) for number in (*value, *floor)):
@@ -54,7 +54,7 @@ def _exceeds(first: float | None, second: float | None) -> bool:
     return first is not None and second is not None and first > second
 
 
-def meaning(row: MetricRow) -> str:
+def meaning(row: Record) -> str:
     """Say in one clause what a metric's value means."""
     state = stands(row)
     if not state:
@@ -72,14 +72,12 @@ def meaning(row: MetricRow) -> str:
     return f"{clause}, clearly" if state == "outside" else f"{clause} on average; the intervals overlap"
 
 
-def judge(metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None) -> dict[str, Answer]:
+def judge(metrics: Sequence[Record], copies: Record | None, n: int | None) -> dict[str, Record]:
     """Answer `QUESTIONS` by the rules above; ``n`` is the number of images per set."""
     return {"realistic": _realistic(metrics, n), "diverse": _diverse(metrics, n), "copied": _copied(copies)}
 
 
-def warnings(
-    metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None, given: Sequence[str] = ()
-) -> list[str]:
+def warnings(metrics: Sequence[Record], copies: Record | None, n: int | None, given: Sequence[str] = ()) -> list[str]:
     """List the bad news that a reader must see first: the given warnings, collapse, copies, few images."""
     found = list(given)
     for row in metrics:
@@ -104,7 +102,7 @@ def warnings(
     return found
 
 
-def _voices(metrics: Sequence[MetricRow], names: tuple[str, ...]) -> list[MetricRow]:
+def _voices(metrics: Sequence[Record], names: tuple[str, ...]) -> list[Record]:
     return [row for row in metrics if row["name"] in names and stands(row)]
 
 
@@ -118,29 +116,29 @@ def _answer(deciding: Sequence[str], second: Sequence[str], n: int | None) -> st
     return "yes" if n is not None and n >= FEW else "unknown"
 
 
-def _worst(rows: Sequence[MetricRow]) -> MetricRow:
+def _worst(rows: Sequence[Record]) -> Record:
     """Return the metric that is furthest on the bad side of its floor."""
     order = ("within", "unclear", "outside")
     return max(rows, key=lambda row: (order.index(stands(row)), row["ratio"] if row["ratio"] is not None else math.inf))
 
 
-def full_name(row: MetricRow) -> str:
+def full_name(row: Record) -> str:
     """Return a metric's title and feature space."""
     return f"{row['title']}, {row['space']}" if row["space"] else row["title"]
 
 
-def _unmeasured(what: str) -> Answer:
-    return Answer(
-        answer="unknown",
-        headline="Not measured",
-        text=f"{what} was not measured, or there were too few real images to split into halves.",
-        figure=what,
-        value=MISSING,
-        detail="",
-    )
+def _unmeasured(what: str) -> Record:
+    return {
+        "answer": "unknown",
+        "headline": "Not measured",
+        "text": f"{what} was not measured, or there were too few real images to split into halves.",
+        "figure": what,
+        "value": MISSING,
+        "detail": "",
+    }
 
 
-def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
+def _realistic(metrics: Sequence[Record], n: int | None) -> Record:
     kids, probes = (_voices(metrics, names["realistic"]) for names in (DECIDING, SECOND))
     if not kids:
         return _unmeasured("KID against real images")
@@ -173,18 +171,18 @@ def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
             "image makes medical sense."
         )
     row = _worst(kids)
-    return Answer(
-        answer=answer,
-        headline=headline,
-        text=" ".join(sentences),
-        figure=f"{full_name(row)}: the limit of real against real",
-        value=f"{times(row['ratio'])} times" if row["ratio"] is not None else figure(row["matched"]),
-        detail=f"up to 1 cannot be told apart; {row['title']} {figure(row['matched'])} against "
+    return {
+        "answer": answer,
+        "headline": headline,
+        "text": " ".join(sentences),
+        "figure": f"{full_name(row)}: the limit of real against real",
+        "value": f"{times(row['ratio'])} times" if row["ratio"] is not None else figure(row["matched"]),
+        "detail": f"up to 1 cannot be told apart; {row['title']} {figure(row['matched'])} against "
         f"{figure(row['floor_high'])}",
-    )
+    }
 
 
-def _diverse(metrics: Sequence[MetricRow], n: int | None) -> Answer:
+def _diverse(metrics: Sequence[Record], n: int | None) -> Record:
     deciding, pairwise = (_voices(metrics, names["diverse"]) for names in (DECIDING, SECOND))
     if not deciding:
         return _unmeasured("Recall or coverage of the real images")
@@ -210,23 +208,23 @@ def _diverse(metrics: Sequence[MetricRow], n: int | None) -> Answer:
             "than repeat each other."
         )
     row = _worst(deciding)
-    return Answer(
-        answer=answer,
-        headline=headline,
-        text=" ".join(sentences),
-        figure=f"{full_name(row)}: share of real images that have a generated one nearby",
-        value=share(row["matched"], 0),
-        detail=f"95{_NO_BREAK}% interval {share(row['matched_low'], 0)} to {share(row['matched_high'], 0)}; among real "
-        f"images {share(row['floor_low'], 0)} to {share(row['floor_high'], 0)}",
-    )
+    return {
+        "answer": answer,
+        "headline": headline,
+        "text": " ".join(sentences),
+        "figure": f"{full_name(row)}: share of real images that have a generated one nearby",
+        "value": share(row["matched"], 0),
+        "detail": f"95{_NO_BREAK}% interval {share(row['matched_low'], 0)} to {share(row['matched_high'], 0)}; among "
+        f"real images {share(row['floor_low'], 0)} to {share(row['floor_high'], 0)}",
+    }
 
 
-def _more_alike(row: MetricRow) -> bool:
+def _more_alike(row: Record) -> bool:
     """Whether generated images differ less than real ones, where this pairwise figure is outside its floor."""
-    return _exceeds(row["matched"], row["floor_high"]) == (row["name"] == _SIMILARITY)
+    return _exceeds(row["matched"], row["floor_high"]) is (row["name"] == _SIMILARITY)
 
 
-def _copied(copies: CopyResult | None) -> Answer:
+def _copied(copies: Record | None) -> Record:
     if copies is None:
         return _unmeasured("Whether training images were copied")
     images, flagged, z = copies["images"], copies["copies"], copies["data_copying_z"]
@@ -259,18 +257,18 @@ def _copied(copies: CopyResult | None) -> Answer:
     if missed:
         failed = [f"{row['kind']} ({row['found']} of {row['planted']})" for row in copies["recall"] if not row["holds"]]
         sentences.append(f"Other copies may go unnoticed: {listed(failed, len(failed))} were found.")
-    return Answer(
-        answer=answer,
-        headline=headline,
-        text=" ".join(sentences),
-        figure="Generated images that match a training image above the threshold",
-        value=share(copies["share"]),
-        detail=f"{flagged} of {images}; 95{_NO_BREAK}% interval {share(copies['low'])} to {share(copies['high'])}; "
+    return {
+        "answer": answer,
+        "headline": headline,
+        "text": " ".join(sentences),
+        "figure": "Generated images that match a training image above the threshold",
+        "value": share(copies["share"]),
+        "detail": f"{flagged} of {images}; 95{_NO_BREAK}% interval {share(copies['low'])} to {share(copies['high'])}; "
         f"real images: at most about {share(copies['false_alarm'])}",
-    )
+    }
 
 
-def _copy_headline(copies: CopyResult, held: list[str], missed: list[str], *, in_bulk: bool) -> tuple[str, str]:
+def _copy_headline(copies: Record, held: list[str], missed: list[str], *, in_bulk: bool) -> tuple[str, str]:
     images, flagged = copies["images"], copies["copies"]
     if copies["p_value"] < LEVEL:
         return "yes", f"Yes: {flagged} of {images} generated images match a training image"

@@ -21,7 +21,6 @@ from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.pictures import check_class
 from sonoforge.training.evaluation.projections import pca_projection
 from sonoforge.training.evaluation.protocol import Protocol, protocol_id
-from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import find_generator, without_repeats
@@ -29,6 +28,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, expanded
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import CONFIG, read_config
+from sonoforge.training.statistics.results import Record
 
 
 def real_set(training: Training) -> ImageSet:
@@ -170,8 +170,8 @@ class Milestone(TypedDict):
 
     protocol: Protocol
     protocol_id: str
-    metrics: list[MetricRow]
-    not_measured: list[Unmeasured]
+    metrics: list[Record]
+    not_measured: list[Record]
     pca: dict[str, Any]  # `real` and `fake`, (N, 2) points each; `explained`, (2,) shares; `protocol`, in words
 
 

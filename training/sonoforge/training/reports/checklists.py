@@ -25,7 +25,7 @@ from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.reports.texts import WORDING, Said, fill_in, read_said
-from sonoforge.training.statistics.results import SEALED, ArmResult, Interval, RunResults, interval_text
+from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 PAGE, TEXT = "checklists.html", "checklists.md"
@@ -97,16 +97,17 @@ class FinishedRun:
     """The figures of a run and its settings."""
 
     name: str  # of its folder
-    results: RunResults  # of `crossval`, without the keys that `run` adds
+    results: Record  # of `crossval`, without the keys that `run` adds
     audit: Audit | None  # only `run` writes one
     environment: dict[str, Any]  # of the last start
     data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
 
     @property
-    def arms(self) -> dict[str, ArmResult]:
+    def arms(self) -> dict[str, Record]:
         """Every arm with its figures; the first is the baseline."""
-        return self.results["arms"]
+        arms: dict[str, Record] = self.results["arms"]
+        return arms
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -125,7 +126,7 @@ def read_run(folder: Path) -> FinishedRun:
         audit = folder / run_folder.AUDIT
         return FinishedRun(
             name=folder.resolve().name,
-            results=cast(RunResults, results),
+            results=results,
             audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
             environment=json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1],
             data=recorded_data(run_folder.read_config(folder)),
@@ -252,7 +253,7 @@ def _audited(audit: Audit) -> dict[str, object]:
     }
 
 
-def _of_arm(own: ArmResult, classes: list[str]) -> dict[str, str]:
+def _of_arm(own: Record, classes: list[str]) -> dict[str, str]:
     folds, seeds = own["fold_accuracy"], own["seeds"]
     deviation = "" if folds["sd"] is None else f" (standard deviation {100 * folds['sd']:.1f})"
     by_class = [

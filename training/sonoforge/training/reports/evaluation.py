@@ -19,13 +19,13 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.copies.planting import PlantedRow
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.evaluation.verdict import warnings
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import png_bytes, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.texts import read_texts, read_yaml
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
@@ -53,7 +53,7 @@ _COLOURS = {"outside": "bad", "within": "ok"}
 Pictures = Mapping[str, Markup]
 
 
-def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
+def write_evaluation(folder: Path, results: Record, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
     """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
 
     Raises:
@@ -73,7 +73,7 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
     return _page(results, pictures).write(folder / REPORT)
 
 
-def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
+def _page(results: Record, pictures: Pictures) -> blocks.Page:
     fake = results["fake"]
     of_class = f" of class {fake['class']}" if fake["class"] else ""
     sections = [
@@ -104,7 +104,7 @@ def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
         yield blocks.Figure("", PICTURES[name]["caption"], pictures[name], "plot")
 
 
-def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
+def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     real, fake, n, groups = results["real"], results["fake"], results["n"], results["real"]["groups"]
     of_groups = ""
     if groups is not None and groups != real["images"]:
@@ -133,7 +133,7 @@ def _level(question: str, answer: str) -> str:
     return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
 
 
-def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
+def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     yield blocks.Text(TEXTS["floor"])
     yield from _picture("ratios", pictures)
     at = f" at {counted(results['n'], 'image')} per set" if results["n"] else ""
@@ -157,7 +157,7 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.
         yield blocks.Bullets([blocks.bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
 
 
-def _metric(row: MetricRow) -> tuple[object, ...]:
+def _metric(row: Record) -> tuple[object, ...]:
     state = verdict.stands(row)
     meaning = _with_note(
         Markup('<span class="{}">{}</span>'), row["note"], _COLOURS.get(state, ""), verdict.meaning(row)
@@ -182,7 +182,7 @@ def _with_ends(value: float | None, low: float | None, high: float | None) -> ob
     return figure(value) if low is None else blocks.soft(figure(value), bracket(figure(low), figure(high)))
 
 
-def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Block]:
+def _copies(copies: Record | None, pictures: Pictures) -> Iterator[blocks.Block]:
     if copies is None:
         yield blocks.Text(TEXTS["not_tested"])
         return
@@ -214,11 +214,11 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Bl
         yield blocks.Text(Markup(", ").join(map(blocks.code, flagged[:_NAMES])) + more, "meta")
 
 
-def _interval(row: CopyResult | PlantedRow) -> str:
+def _interval(row: Record | PlantedRow) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 
-def _of_test(copies: CopyResult) -> list[tuple[str, str, str]]:
+def _of_test(copies: Record) -> list[tuple[str, str, str]]:
     threshold = TEXTS["threshold"].format(calibration=copies["calibration"])
     return [
         ("threshold", figure(copies["threshold"]), threshold),
@@ -250,7 +250,7 @@ def _of_hull(name: str, value: Any) -> str:
     return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
 
 
-def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
+def _protocol(results: Record) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
     yield blocks.Text(TEXTS["protocol"].format(protocol=results["protocol_id"]))
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
@@ -277,7 +277,7 @@ def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
 _SIDES = 3  # evaluations side by side
 
 
-def log_evaluation(results: EvaluationResults) -> None:
+def log_evaluation(results: Record) -> None:
     """Print the figures as a table, and the answers."""
     for space, rows in itertools.groupby(results["metrics"], key=lambda row: row["space"]):
         cells = []

@@ -20,12 +20,12 @@ from sonoforge.training.data.pixels import grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.copy_test import TestedCopies
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_of
-from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.reports.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import share
 
 Figures = dict[str, Figure]
@@ -47,7 +47,7 @@ def draw_maps(maps: Mapping[str, tuple[Projection, HullOverlap | None]]) -> Figu
     return {method: draw_projection(*found) for method, found in maps.items()}
 
 
-def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[MetricRow], run: Path) -> Figures:
+def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[Record], run: Path) -> Figures:
     """Draw ``samples``, ``ratios``, ``spectrum`` if it was measured, and ``curves`` of a run of ``gan train``."""
     figures = {"samples": sample_sheet(*pixels)}
     if rows:
@@ -138,7 +138,7 @@ def draw_spectrum(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figure:
 
 
 @styled
-def draw_ratios(rows: Sequence[MetricRow]) -> Figure:
+def draw_ratios(rows: Sequence[Record]) -> Figure:
     """Draw every metric's matched value with its interval beside real-against-real, on one axis: 1 is the limit.
 
     If less is better, values are divided by the upper end of the floor; if more is better, the lower end of the
@@ -172,16 +172,16 @@ def draw_ratios(rows: Sequence[MetricRow]) -> Figure:
     return figure
 
 
-def _limit_is_low(row: MetricRow) -> bool:
+def _limit_is_low(row: Record) -> bool:
     """Whether the floor's lower end is the limit: more is better, or the value should be near and lies below."""
     return row["better"] == "high" or (row["better"] == "near" and _known(row["matched"]) < _known(row["floor_low"]))
 
 
-def _limit(row: MetricRow) -> float:
+def _limit(row: Record) -> float:
     return _known(row["floor_low"] if _limit_is_low(row) else row["floor_high"])
 
 
-def _times(row: MetricRow, value: float | None) -> float:
+def _times(row: Record, value: float | None) -> float:
     """Return how many times the limit of the floor a value lies out, at most `_FURTHEST`."""
     value = _known(value)
     if not _limit_is_low(row):

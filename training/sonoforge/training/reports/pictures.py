@@ -14,7 +14,7 @@ from sonoforge.training.data.audit import Cluster
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.results import WrongCluster
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed, number
 
 _QUALITY = 82
@@ -75,7 +75,7 @@ def _facts(cluster: Cluster) -> str:
     return " · ".join(facts)
 
 
-def wrong_cards(clusters: Sequence[WrongCluster], cache: ImageCache) -> Clusters:
+def wrong_cards(clusters: Sequence[Record], cache: ImageCache) -> Clusters:
     """Show groups that were never answered rightly."""
     index = _places(cache)
     cards = []

@@ -18,7 +18,8 @@ from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
-from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM, ArmResult, GeneratorResult, SetResults
+from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
 
 REPORT = "report.html"
@@ -34,7 +35,7 @@ _DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
 
 
 def write_report(
-    folder: Path, results: Sequence[SetResults], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[SetResults]]
+    folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[Record]]
 ) -> Path:
     """Write ``FOLDER/report.html`` and return its path.
 
@@ -63,7 +64,7 @@ def write_report(
     return page.write(folder / REPORT)
 
 
-def _blocks(folder: Path, own: SetResults, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
+def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
     yield blocks.Text(_describe(own, facts))
     yield arm_table(own)
     if own["claims"]:
@@ -84,7 +85,7 @@ def _blocks(folder: Path, own: SetResults, facts: PlannedSet) -> Iterator[blocks
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
 
 
-def _describe(own: SetResults, facts: PlannedSet) -> str:
+def _describe(own: Record, facts: PlannedSet) -> str:
     images, plan, experiment = facts.images, facts.tasks[0].plan, facts.tasks[0].experiment
     folds, seeds = {task.fold for task in facts.tasks}, {task.seed for task in facts.tasks}
     tested = f": {counted(len(folds), 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
@@ -105,7 +106,7 @@ def _describe(own: SetResults, facts: PlannedSet) -> str:
     )
 
 
-def arm_table(own: SetResults) -> blocks.Table:
+def arm_table(own: Record) -> blocks.Table:
     """Show the Dice of each arm with each generator, the paper's rows below."""
     rows = []
     for row in own["rows"]:
@@ -127,11 +128,11 @@ def arm_table(own: SetResults) -> blocks.Table:
     return blocks.Table(f"Dice on {own['name']}", head, [*rows, *claimed], caption, words=(1,))
 
 
-def _row(row: ArmResult, *cells: object) -> blocks.Row:
+def _row(row: Record, *cells: object) -> blocks.Row:
     return blocks.Row("" if row["recipe"] else "ours", (row["arm"], row["recipe"] or "none", *cells))
 
 
-def structure_table(own: SetResults) -> blocks.Table:
+def structure_table(own: Record) -> blocks.Table:
     """Show how well each structure is found."""
     rows = [
         _row(
@@ -151,7 +152,7 @@ def structure_table(own: SetResults) -> blocks.Table:
     return blocks.Table(f"Structures of {own['name']}", head, rows, caption, words=(1, 2))
 
 
-def generator_table(own: SetResults) -> blocks.Table:
+def generator_table(own: Record) -> blocks.Table:
     """Show what each generator took, and how like real images its own are."""
     first = own["generators"][0]
     structures = list(first["structures"])
@@ -170,7 +171,7 @@ def generator_table(own: SetResults) -> blocks.Table:
     return blocks.Table(f"Generators of {own['name']}", head, rows, caption)
 
 
-def _generator(own: GeneratorResult) -> tuple[str, ...]:
+def _generator(own: Record) -> tuple[str, ...]:
     found = [own["metrics"].get(name) for name in ("fid", "kid")]
     memory = own["memory_gib"]
     return (
@@ -188,7 +189,7 @@ def _generator(own: GeneratorResult) -> tuple[str, ...]:
     )
 
 
-def _correlations(own: SetResults) -> Iterator[blocks.Table]:
+def _correlations(own: Record) -> Iterator[blocks.Table]:
     claimed = own["claimed_correlation"]
     named = [(found["metric"].upper(), found) for found in own["correlations"]]
     named += [("FID, of the claimed figures *", claimed)] if claimed else []
@@ -201,7 +202,7 @@ def _correlations(own: SetResults) -> Iterator[blocks.Table]:
         yield blocks.Table(f"Metric and usefulness on {own['name']}", head, rows, caption)
 
 
-def _charts(own: SetResults) -> Iterator[blocks.Figure]:
+def _charts(own: Record) -> Iterator[blocks.Figure]:
     yield blocks.Figure("Dice on real test patients", TEXTS["dice"], _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
         drawn = _draw_usefulness(own, metric)
@@ -210,7 +211,7 @@ def _charts(own: SetResults) -> Iterator[blocks.Figure]:
 
 
 @styled
-def _draw_dice(rows: Sequence[ArmResult], title: str) -> Markup:
+def _draw_dice(rows: Sequence[Record], title: str) -> Markup:
     """Draw the Dice of each row with its interval, real pairs as a line."""
     names = [f"{row['arm']} {row['recipe'].partition(':')[0]}".rstrip() for row in rows]
     canvas, axes, heights = new_row_chart(names, "Dice on real test patients")
@@ -225,7 +226,7 @@ def _draw_dice(rows: Sequence[ArmResult], title: str) -> Markup:
 
 
 @styled
-def _draw_usefulness(own: SetResults, metric: str) -> Markup:
+def _draw_usefulness(own: Record, metric: str) -> Markup:
     """Draw the Dice of a U-Net trained on each generator's pairs alone against a metric of its images."""
     dice = {row["recipe"]: row["dice"] for row in own["rows"] if row["arm"] == GENERATED_ARM}
     points = [
@@ -247,7 +248,7 @@ def _draw_usefulness(own: SetResults, metric: str) -> Markup:
     return svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
 
 
-def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
+def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
     colours = [
         "#{:02x}{:02x}{:02x}".format(*STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)]) for k in range(len(structures))
     ]
@@ -276,7 +277,7 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
         yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
 
 
-def tell_sets(results: Sequence[SetResults]) -> None:
+def tell_sets(results: Sequence[Record]) -> None:
     """Print tables and verdicts."""
     for own in results:
         tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")

@@ -22,18 +22,15 @@ from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.calibration import reliability
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.results import interval_text, share_text
+from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
-from sonoforge.training.validation import robustness
 from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
+from sonoforge.training.validation.figures import Answers, at_own_shares, collapse
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
-
-_SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
 .wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
@@ -64,7 +61,7 @@ class Answered:
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
 
 
-def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
+def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
     """Write ``FOLDER/report.html`` and return its path.
 
     Args:
@@ -88,7 +85,7 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     return page.write(folder / REPORT)
 
 
-def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
+def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing where there is one label alone."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
@@ -98,14 +95,14 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
         yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
 
 
-def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
-    name, labels = figures["name"], figures["labels"]
+def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
+    labels = figures["labels"]
     counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
     images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
     accuracy = blocks.interval(figures["accuracy"])
     yield blocks.Text(TEXTS["images"].format(images=images, counts=counts, groups=groups, accuracy=accuracy))
     for key, why in _LEFT_OUT.items():
-        files = list(figures[key])  # type: ignore[literal-required]
+        files = list(figures[key])
         if files:
             left = counted(len(files), "image")
             yield blocks.Text(TEXTS["left_out"].format(images=left, why=why, files=listed(files, 4)))
@@ -116,12 +113,10 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     flags: list[blocks.Block] = [*flag_tables(figures)]
     yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
     yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
-    if figures["robustness"]:
-        yield from _disturbed(name, figures["robustness"])
     yield from _wrong_scans(own)
 
 
-def label_tables(figures: Collection) -> Iterator[blocks.Table]:
+def label_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield what the images of each label were called."""
     name, images = figures["name"], figures["images"]
     kinds = ("sensitivity", "specificity", "coverage")
@@ -129,7 +124,7 @@ def label_tables(figures: Collection) -> Iterator[blocks.Table]:
         (
             name_meaning(own, figures["labels"][own]),
             images[own],
-            *(blocks.interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
+            *(blocks.interval(figures[kind][own]) for kind in kinds),
         )
         for own in figures["sensitivity"]
     ]
@@ -140,7 +135,7 @@ def label_tables(figures: Collection) -> Iterator[blocks.Table]:
     yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
 
 
-def area_tables(figures: Collection) -> Iterator[blocks.Table]:
+def area_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
     name = figures["name"]
     pairs = [(pair, blocks.area(found)) for pair, found in figures["auc"].items()]
@@ -172,7 +167,7 @@ def area_tables(figures: Collection) -> Iterator[blocks.Table]:
         )
 
 
-def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
+def flag_tables(figures: Record) -> Iterator[blocks.Table]:
     """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
     name = figures["name"]
     rows = [
@@ -191,7 +186,7 @@ def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
         yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
 
 
-def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
+def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
     curves, areas = [], []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
@@ -209,46 +204,6 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
         TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),
         charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
     )
-
-
-def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
-    yield blocks.Heading("Disturbed scans")
-    images, auc, noticed = (
-        counted(found["images"], "image"),
-        blocks.area(found["auc"]),
-        blocks.interval(found["noticed"]),
-    )
-    yield blocks.Text(TEXTS["disturbed"].format(images=images, pair=found["pair"], auc=auc, noticed=noticed))
-    yield blocks.Grid([blocks.Figure("How far the AUC falls", TEXTS["falls"], _draw_robustness(found, name))])
-    yield disturbed_table(name, found)
-
-
-def disturbed_table(name: str, found: Robustness) -> blocks.Table:
-    """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
-    rows = []
-    for row in found["disturbed"]:
-        kind = robustness.DISTURBANCES[row["kind"]]
-        change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
-        rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
-    head = ("disturbance", "strength", "AUC", "change", "noticed")
-    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name), words=(1,))
-
-
-@charts.styled
-def _draw_robustness(found: Robustness, title: str) -> Markup:
-    """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
-    kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    titles = {kind: robustness.DISTURBANCES[kind].title for kind in kinds}
-    figure, axes, heights = charts.new_row_chart(list(titles.values()), "change of the AUC")
-    for kind, height in zip(kinds, heights, strict=True):
-        changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
-        axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
-        for change, size in zip(changes, _SIZES, strict=False):
-            axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
-    axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
-    worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
-    said = f"the largest fall is {number(worst['change']['value'])}, under {titles[worst['kind']]}"
-    return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
 
 
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
@@ -277,20 +232,20 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
-_IMAGES, _AUC = 1, 2  # columns that the report alone has
+_IMAGES = 1  # column that the report alone has
 _NAMED = 3  # files that a line names
 _LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
 
 
-def log_collection(figures: Collection) -> None:
-    """Print the figures of one collection, what of it was left out, and how far it falls when disturbed."""
+def log_collection(figures: Record) -> None:
+    """Print the figures of one collection and what of it was left out."""
     say("")
     counts = ", ".join(
         f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
     )
     tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
-        left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
+        left_out: dict[str, str] = figures[key]
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
@@ -300,12 +255,3 @@ def log_collection(figures: Collection) -> None:
     say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
     for table in (*others, *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
-    found = figures["robustness"]
-    if found:
-        clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
-        tell(
-            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
-            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
-            "AUC):"
-        )
-        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

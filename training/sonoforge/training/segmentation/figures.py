@@ -9,24 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from sonoforge.training.segmentation.generating import METRICS, GeneratorFigures
-from sonoforge.training.segmentation.tables import (
-    AUGMENTED_ARM,
-    GENERATED_ARM,
-    REAL_ARM,
-    SCORES,
-    ArmResult,
-    CaseScore,
-    Claim,
-    GeneratorResult,
-    MetricMean,
-    RankCorrelation,
-    SetResults,
-    StructureResult,
-)
+from sonoforge.training.segmentation.generating import METRICS
+from sonoforge.training.segmentation.tables import AUGMENTED_ARM, GENERATED_ARM, REAL_ARM, SCORES, CaseScore
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.published import published_for
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, Record
 
 SURE = 0.05  # level of a test
 FEWEST_RANKED = 4  # generators whose order is compared; fewer prove nothing
@@ -37,7 +24,7 @@ Table = Mapping[str, Floats]
 """The `SCORES` of one row and ``invented``, (cases, structures) each, in the same order for all rows of a set."""
 
 
-def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
+def compute_rows(scores: Sequence[CaseScore]) -> list[Record]:
     """Compute the table of one set from the scores of all its U-Nets."""
     structures = list(dict.fromkeys(score.structure for score in scores))
     units = {score.structure: score.unit for score in scores}
@@ -51,16 +38,16 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
     for key, table in tables.items():
         others = {name: tables.get((name, "")) for name in (REAL_ARM, AUGMENTED_ARM)}
         rows.append(
-            ArmResult(
-                arm=key[0],
-                recipe=key[1],
-                dice=_estimate(table, "dice", weights),
-                structures={
+            {
+                "arm": key[0],
+                "recipe": key[1],
+                "dice": _estimate(table, "dice", weights),
+                "structures": {
                     name: _structure(table, place, weights, units[name]) for place, name in enumerate(structures)
                 },
-                against_real=_difference(table, others[REAL_ARM], weights, key[0] == REAL_ARM),
-                against_augmented=_difference(table, others[AUGMENTED_ARM], weights, key[0] == AUGMENTED_ARM),
-            )
+                "against_real": _difference(table, others[REAL_ARM], weights, key[0] == REAL_ARM),
+                "against_augmented": _difference(table, others[AUGMENTED_ARM], weights, key[0] == AUGMENTED_ARM),
+            }
         )
     return rows
 
@@ -105,22 +92,22 @@ def _difference(table: Table, other: Table | None, weights: Floats, same: bool) 
     return percentile_interval(np.concatenate(changes))
 
 
-def _structure(table: Table, place: int, weights: Floats, unit: str) -> StructureResult:
+def _structure(table: Table, place: int, weights: Floats, unit: str) -> Record:
     dice, hd95, invented = (table[name][:, place] for name in ("dice", "hd95", "invented"))
     there = ~np.isnan(dice)
-    return StructureResult(
-        dice=_estimate(table, "dice", weights, place),
-        iou=_estimate(table, "iou", weights, place),
-        hd95=_estimate(table, "hd95", weights, place),
-        unit=unit,
-        cases=int(there.sum()),
-        missed=float((there & np.isnan(hd95)).sum()),
-        without=int((~there).sum()),
-        invented=float(invented[~there].sum()),
-    )
+    return {
+        "dice": _estimate(table, "dice", weights, place),
+        "iou": _estimate(table, "iou", weights, place),
+        "hd95": _estimate(table, "hd95", weights, place),
+        "unit": unit,
+        "cases": int(there.sum()),
+        "missed": float((there & np.isnan(hd95)).sum()),
+        "without": int((~there).sum()),
+        "invented": float(invented[~there].sum()),
+    }
 
 
-def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> RankCorrelation | None:
+def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Record | None:
     """Compare the order of generators by a metric and by Dice; None for fewer than four, or if all are equal.
 
     Args:
@@ -138,12 +125,16 @@ def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Ra
         rng=np.random.default_rng(0),
     )
     exact = len(found.null_distribution) < _PERMUTATIONS
-    return RankCorrelation(
-        metric=metric, generators=len(values), rho=float(found.statistic), p_value=float(found.pvalue), exact=exact
-    )
+    return {
+        "metric": metric,
+        "generators": len(values),
+        "rho": float(found.statistic),
+        "p_value": float(found.pvalue),
+        "exact": exact,
+    }
 
 
-def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[GeneratorFigures]) -> SetResults:
+def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[Record]) -> Record:
     """Compute everything about one set from the scores of all its U-Nets and, if available, its generators' figures."""
     rows = compute_rows(scores)
     recipes = dict.fromkeys(row["recipe"] for row in figures)
@@ -158,20 +149,20 @@ def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[Genera
     correlations = [own for own in found if own is not None]
     published = published_for(name)
     measured = [(row.fid, row.dice) for row in published if row.fid is not None]
-    return SetResults(
-        name=name,
-        patients=len({score.patient for score in scores}),
-        cases=len({score.case for score in scores}),
-        rows=rows,
-        generators=generators,
-        correlations=correlations,
-        claims=[Claim(recipe=row.recipe, fid=row.fid, dice=row.dice) for row in published],
-        claimed_correlation=correlate("fid", *map(list, zip(*measured, strict=True))) if measured else None,
-        verdict=conclude(rows, correlations),
-    )
+    return {
+        "name": name,
+        "patients": len({score.patient for score in scores}),
+        "cases": len({score.case for score in scores}),
+        "rows": rows,
+        "generators": generators,
+        "correlations": correlations,
+        "claims": [{"recipe": row.recipe, "fid": row.fid, "dice": row.dice} for row in published],
+        "claimed_correlation": correlate("fid", *map(list, zip(*measured, strict=True))) if measured else None,
+        "verdict": conclude(rows, correlations),
+    }
 
 
-def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
+def _average(figures: Sequence[Record]) -> Record:
     def mean(values: Iterable[float]) -> float:
         return float(np.mean(list(values)))
 
@@ -180,26 +171,28 @@ def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
     metrics = {}
     for metric in dict.fromkeys(row["name"] for own in figures for row in own["metrics"] if row["name"] in METRICS):
         own_rows = [row for own in figures for row in own["metrics"] if row["name"] == metric]
-        metrics[metric] = MetricMean(
-            value=mean(row["value"] for row in own_rows),
-            floor=_mean_if_all([row["floor"] for row in own_rows]),
-            ratio=_mean_if_all([row["ratio"] for row in own_rows]),
-            n=own_rows[0]["n"],
-        )
-    return GeneratorResult(
-        recipe=first["recipe"],
-        trainings=len(figures),
-        images=mean(row["images"] for row in figures),
-        steps=mean(row["steps"] for row in figures),
-        kimg=mean(row["kimg"] for row in figures),
-        seconds_per_epoch=mean(row["seconds_per_epoch"] for row in figures),
-        memory_gib=max(memories, default=None),
-        weights=first["weights"],
-        metrics=metrics,
-        space=first["metrics"][0]["space"] if first["metrics"] else "",
-        structures={name: mean(row["structures"][name] for row in figures) for name in first["structures"]},
-        real_structures={name: mean(row["real_structures"][name] for row in figures) for name in first["structures"]},
-    )
+        metrics[metric] = {
+            "value": mean(row["value"] for row in own_rows),
+            "floor": _mean_if_all([row["floor"] for row in own_rows]),
+            "ratio": _mean_if_all([row["ratio"] for row in own_rows]),
+            "n": own_rows[0]["n"],
+        }
+    return {
+        "recipe": first["recipe"],
+        "trainings": len(figures),
+        "images": mean(row["images"] for row in figures),
+        "steps": mean(row["steps"] for row in figures),
+        "kimg": mean(row["kimg"] for row in figures),
+        "seconds_per_epoch": mean(row["seconds_per_epoch"] for row in figures),
+        "memory_gib": max(memories, default=None),
+        "weights": first["weights"],
+        "metrics": metrics,
+        "space": first["metrics"][0]["space"] if first["metrics"] else "",
+        "structures": {name: mean(row["structures"][name] for row in figures) for name in first["structures"]},
+        "real_structures": {
+            name: mean(row["real_structures"][name] for row in figures) for name in first["structures"]
+        },
+    }
 
 
 def _mean_if_all(values: Sequence[float | None]) -> float | None:
@@ -210,17 +203,17 @@ def _mean_if_all(values: Sequence[float | None]) -> float | None:
 # ---- the verdict
 
 
-def conclude(rows: Sequence[ArmResult], correlations: Sequence[RankCorrelation]) -> list[str]:
+def conclude(rows: Sequence[Record], correlations: Sequence[Record]) -> list[str]:
     """Say whether any generator helps on a set, and whether FID or KID predicts which."""
     sentences = [_alone(rows), _added(rows), *map(_ordered, correlations)]
     return [sentence for sentence in sentences if sentence]
 
 
-def _best(rows: Sequence[ArmResult]) -> ArmResult:
+def _best(rows: Sequence[Record]) -> Record:
     return max(rows, key=lambda row: row["dice"]["value"])
 
 
-def _alone(rows: Sequence[ArmResult]) -> str:
+def _alone(rows: Sequence[Record]) -> str:
     real, generated = ([row for row in rows if row["arm"] == arm] for arm in (REAL_ARM, GENERATED_ARM))
     if not generated:
         return ""
@@ -234,17 +227,17 @@ def _alone(rows: Sequence[ArmResult]) -> str:
     )
 
 
-def _added(rows: Sequence[ArmResult]) -> str:
+def _added(rows: Sequence[Record]) -> str:
     """Judge the best arm of real and generated pairs against what costs no generator."""
     both = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM]
     key, placebo = "against_augmented", "augmentation alone"
     if not any(row["arm"] == AUGMENTED_ARM for row in rows):
         key, placebo = "against_real", "the real pairs alone"
-    judged = [row for row in both if row[key] is not None]  # type: ignore[literal-required]
+    judged = [row for row in both if row[key] is not None]
     if not judged:
         return ""
     best = _best(judged)
-    change: Interval = best[key]  # type: ignore[literal-required]
+    change: Interval = best[key]
     figures = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
     what = f"{best['recipe']} ({best['arm']}, Dice {_number(best['dice'])})"
     several = _of_several(len(judged), ", the best of {} such rows and so chosen with luck,")
@@ -255,7 +248,7 @@ def _added(rows: Sequence[ArmResult]) -> str:
     return f"Not shown to help here: {what}{several} differs from {placebo} by {figures}."
 
 
-def _ordered(found: RankCorrelation) -> str:
+def _ordered(found: Record) -> str:
     name, rho = found["metric"].upper(), f"{found['rho']:+.2f}"
     figures = f"rank correlation {rho}, p = {found['p_value']:.2f}, {found['generators']} generators"
     if found["p_value"] > SURE:

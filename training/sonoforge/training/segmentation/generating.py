@@ -10,7 +10,6 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -25,7 +24,6 @@ from sonoforge.training.devices import find_device, measured_memory
 from sonoforge.training.evaluation.image_set import ImageSet, resized, store_arrays
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.protocol import protocol_id
-from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
@@ -61,30 +59,13 @@ from sonoforge.training.segmentation.pairs import (
     to_side,
     write_sheet,
 )
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
 PAIRS, FIGURES, MEMORY = "pairs.npz", "figures.json", "memory.json"
 METRICS = ("kid", "fid")
 MOST_MEASURED = 500  # images of either side for KID and FID
-
-
-class GeneratorFigures(TypedDict):
-    """``figures.json``: what a generator cost, and how far its images are from those that it never saw."""
-
-    recipe: str
-    fold: int
-    seed: int
-    images: int  # trained on
-    steps: int
-    kimg: float  # thousands of real images that it was shown
-    seconds_per_epoch: float
-    memory_gib: float | None  # peak of the training
-    weights: int  # of generator and discriminator
-    metrics: list[MetricRow]
-    protocol_id: str
-    structures: dict[str, float]  # share of the generated pairs that have each structure
-    real_structures: dict[str, float]  # share of the real training pairs that do
 
 
 def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
@@ -124,11 +105,11 @@ def train_generator(task: FoldTask) -> str:
     return task.name
 
 
-def draw_and_measure(task: FoldTask) -> GeneratorFigures:
+def draw_and_measure(task: FoldTask) -> Record:
     """Draw pairs from a trained generator into ``pairs.npz`` and measure its images, once."""
     folder = generator_folder(task)
     if (folder / FIGURES).is_file() and (folder / PAIRS).is_file():
-        kept: GeneratorFigures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        kept: Record = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
         return kept
     images, train = training_part(task, f"pairs of {task.recipe}")
     count = math.ceil(max(task.experiment.doses, default=1.0) * len(train))
@@ -200,7 +181,7 @@ def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) ->
     return np.concatenate(drawn)
 
 
-def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], drawn: Pairs) -> GeneratorFigures:
+def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], drawn: Pairs) -> Record:
     folder, channels = generator_folder(task), drawn.images.shape[3]
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
@@ -211,21 +192,21 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
     cost = training_cost(folder, about.step)
     memory = json.loads((folder / MEMORY).read_text(encoding="utf-8"))["gib"] if (folder / MEMORY).is_file() else None
-    return GeneratorFigures(
-        recipe=task.recipe,
-        fold=task.fold,
-        seed=task.seed,
-        images=len(train),
-        steps=about.step,
-        kimg=read_results(folder)["last_tick"]["kimg"],
-        seconds_per_epoch=(cost["seconds_per_kimg"] or 0) * len(train) / 1000,
-        memory_gib=memory,
-        weights=sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
-        metrics=rows,
-        protocol_id=protocol_id(evaluation.describe(real, len(chosen))),
-        structures=_shares(drawn.maps, images.structures),
-        real_structures=_shares(images.maps[train], images.structures),
-    )
+    return {
+        "recipe": task.recipe,
+        "fold": task.fold,
+        "seed": task.seed,
+        "images": len(train),
+        "steps": about.step,
+        "kimg": read_results(folder)["last_tick"]["kimg"],
+        "seconds_per_epoch": (cost["seconds_per_kimg"] or 0) * len(train) / 1000,
+        "memory_gib": memory,
+        "weights": sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
+        "metrics": rows,
+        "protocol_id": protocol_id(evaluation.describe(real, len(chosen))),
+        "structures": _shares(drawn.maps, images.structures),
+        "real_structures": _shares(images.maps[train], images.structures),
+    }
 
 
 def tested_images(task: FoldTask, images: LabelledSet, channels: int) -> ImageSet:

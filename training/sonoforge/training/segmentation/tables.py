@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.csv_tables import csv_text, defused, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published import SEGMENTATION_SOURCE
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Record
 
 REAL_ARM, AUGMENTED_ARM, GENERATED_ARM = "real", "augmented", "generated"
 
@@ -24,88 +24,6 @@ COLUMNS = (
     *("set", "arm", "recipe", *(f"{name}{end}" for name in _COMPARED for end in _ENDS)),
     *("fid", "fid_ratio", "kid", "kid_ratio", "seconds_per_epoch", "memory_gib", "weights", "source"),
 )
-
-
-class StructureResult(TypedDict):
-    """One structure of one row: means over cases; ``missed`` and ``invented`` count cases, averaged over the seeds."""
-
-    dice: Interval
-    iou: Interval
-    hd95: Interval
-    unit: str  # of hd95
-    cases: int  # that have the structure
-    missed: float  # of these, cases without a slice that has it in both the reference and the prediction
-    without: int  # cases that do not have it
-    invented: float  # of these, cases in which it was predicted
-
-
-class ArmResult(TypedDict):
-    """One arm with one generator: a row of the table."""
-
-    arm: str
-    recipe: str  # empty for arms without generated pairs
-    dice: Interval  # mean over the structures
-    structures: dict[str, StructureResult]
-    against_real: Interval | None  # difference of ``dice``, paired by patient; None without such an arm
-    against_augmented: Interval | None
-
-
-class RankCorrelation(TypedDict):
-    """Whether a metric ranks the generators as the task does."""
-
-    metric: str
-    generators: int
-    rho: float  # Spearman's, of the metric and the Dice of ``generated``; -1: the lowest metric is the most useful
-    p_value: float  # two-sided, by permutation
-    exact: bool  # whether all permutations were tried
-
-
-class MetricMean(TypedDict):
-    """A metric of one recipe's images, averaged over folds and seeds."""
-
-    value: float
-    floor: float | None  # the same between real images, at as many images a side
-    ratio: float | None  # in multiples of the floor's limit; up to 1 is indistinguishable from real images
-    n: int  # images a side
-
-
-class GeneratorResult(TypedDict):
-    """One recipe: what it cost and what it made, averaged over folds and seeds."""
-
-    recipe: str
-    trainings: int
-    images: float  # trained on
-    steps: float
-    kimg: float
-    seconds_per_epoch: float
-    memory_gib: float | None
-    weights: int
-    metrics: dict[str, MetricMean]
-    space: str  # feature space of the metrics
-    structures: dict[str, float]  # share of the pairs that have each structure
-    real_structures: dict[str, float]
-
-
-class Claim(TypedDict):
-    """A row that the paper publishes for this set."""
-
-    recipe: str
-    fid: float | None
-    dice: float
-
-
-class SetResults(TypedDict):
-    """One set of images."""
-
-    name: str
-    patients: int  # tested
-    cases: int
-    rows: list[ArmResult]
-    generators: list[GeneratorResult]
-    correlations: list[RankCorrelation]
-    claims: list[Claim]
-    claimed_correlation: RankCorrelation | None  # of the paper's own FID and Dice
-    verdict: list[str]
 
 
 # ---- files
@@ -167,12 +85,12 @@ def read_cases(path: Path, remedy: str = f"give {CASES} of a run of sonoforge se
     return scores
 
 
-def write_tables(folder: Path, results: Sequence[SetResults]) -> None:
+def write_tables(folder: Path, results: Sequence[Record]) -> None:
     """Write ``table.csv``: for each set a row for each arm and generator, then the paper's."""
     write_table(folder / TABLE, COLUMNS, [row for own in results for row in _rows_of(own)])
 
 
-def _rows_of(own: SetResults) -> Iterator[dict[str, object]]:
+def _rows_of(own: Record) -> Iterator[dict[str, object]]:
     generators = {generator["recipe"]: generator for generator in own["generators"]}
     for row in own["rows"]:
         cells: dict[str, object] = {
@@ -182,7 +100,7 @@ def _rows_of(own: SetResults) -> Iterator[dict[str, object]]:
             "source": "this run",
         }
         for name in _COMPARED:
-            if found := row[name]:  # type: ignore[literal-required]
+            if found := row[name]:
                 cells |= {f"{name}{end}": found[key] for end, key in _ENDS.items()}
         generator = generators.get(row["recipe"])
         if generator is not None:

@@ -7,7 +7,7 @@ effect is a paired difference, by group.  Images alone in their group are a cont
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,8 @@ from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Figure, Floats, Labels, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.tables import ToldApart, told_apart
-
-
-class ComparedFigure(TypedDict):
-    """One figure of a run, and its difference from the first run's; means over the seeds."""
-
-    figure: str  # `accuracy`, `macro-AUC`, or `AUC` of two classes, or of the first class against the rest
-    collection: str  # empty: all images
-    images: int
-    value: Interval
-    change: Interval | None  # None in the first run
-
-
-class OthersChoice(TypedDict):
-    """The run that is best on the other collections, and its figure on this one."""
-
-    figure: str
-    collection: str
-    run: str
-    value: Interval
 
 
 class _Figure(NamedTuple):
@@ -67,7 +48,7 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
 
 def compare_run(
     first: Sequence[Predictions], second: Sequence[Predictions] | None, classes: Sequence[str]
-) -> list[ComparedFigure]:
+) -> list[Record]:
     """Compare a run with the first one, figure by figure, paired by image and seed.
 
     Intervals draw the same whole groups of images for both runs and all seeds, so they hold for these seeds.
@@ -85,18 +66,18 @@ def compare_run(
             for parts in (first, second or first)
         )
         rows.append(
-            ComparedFigure(
-                figure=figure.name,
-                collection=figure.collection,
-                images=weights.shape[1],
-                value=percentile_interval(after.mean(axis=0)),
-                change=None if second is None else percentile_interval((after - before).mean(axis=0)),
-            )
+            {
+                "figure": figure.name,
+                "collection": figure.collection,
+                "images": weights.shape[1],
+                "value": percentile_interval(after.mean(axis=0)),
+                "change": None if second is None else percentile_interval((after - before).mean(axis=0)),
+            }
         )
     return rows
 
 
-def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[OthersChoice]:
+def chosen_by_others(runs: Mapping[str, Sequence[Record]]) -> list[Record]:
     """Choose, for each collection and figure, the run with the best mean over the other collections.
 
     If each collection was left out of training in turn, the choice does not depend on answers to its own images.
@@ -115,7 +96,7 @@ def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[Other
         for own in collections if len(collections) > 1 else ():
             others = [name for name in collections if name != own]
             best = max(names, key=lambda name: float(np.mean([values[name][other]["value"] for other in others])))
-            found.append(OthersChoice(figure=figure, collection=own, run=best, value=values[best][own]))
+            found.append({"figure": figure, "collection": own, "run": best, "value": values[best][own]})
     return found
 
 
@@ -141,43 +122,10 @@ STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
 """Pairs of protocols: near-duplicates in training, generators that saw test images, and both."""
 
 
-class LeakStep(TypedDict):
-    """The gain of an arm's figures from one protocol to another, with 95 % intervals by group."""
-
-    arm: str
-    first: str
-    second: str
-    accuracy: Interval
-    macro_auc: Interval
-    accuracy_of_grouped: Interval  # of images with others in their group
-    accuracy_of_single: Interval  # of images alone in their group
-
-
-class Gain(TypedDict):
-    """Accuracy of an arm less the baseline's, by protocol, and what each protocol adds to the sealed gain."""
-
-    arm: str
-    baseline: str
-    gains: dict[str, Interval]
-    beyond_sealed: dict[str, Interval]
-
-
-class Leakage(TypedDict):
-    """The leaks of all arms; ``accuracy`` by arm and protocol."""
-
-    images: int
-    grouped: int
-    groups: int
-    seeds: list[int]
-    accuracy: dict[str, dict[str, Interval]]
-    steps: list[LeakStep]
-    gains: list[Gain]
-
-
 Answers = Mapping[tuple[str, str], Sequence[Predictions]]  # of each seed, by arm and protocol
 
 
-def measure_leakage(answers: Answers) -> Leakage:
+def measure_leakage(answers: Answers) -> Record:
     """Compare the protocols, in pairs, by group.
 
     Args:
@@ -199,49 +147,53 @@ def measure_leakage(answers: Answers) -> Leakage:
     accuracy = {key: _figure(classification.accuracies, parts, weights) for key, parts in order.items()}
     arms = list(dict.fromkeys(arm for arm, _ in order))
     steps = [
-        LeakStep(
-            arm=arm,
-            first=one,
-            second=other,
-            accuracy=percentile_interval(accuracy[arm, other] - accuracy[arm, one]),
-            macro_auc=_difference(
+        {
+            "arm": arm,
+            "first": one,
+            "second": other,
+            "accuracy": percentile_interval(accuracy[arm, other] - accuracy[arm, one]),
+            "macro_auc": _difference(
                 *(_figure(classification.macro_aucs, order[arm, name], weights) for name in (one, other))
             ),
-            accuracy_of_grouped=_difference(*(_accuracy(order[arm, name], weights, several) for name in (one, other))),
-            accuracy_of_single=_difference(*(_accuracy(order[arm, name], weights, ~several) for name in (one, other))),
-        )
+            "accuracy_of_grouped": _difference(
+                *(_accuracy(order[arm, name], weights, several) for name in (one, other))
+            ),
+            "accuracy_of_single": _difference(
+                *(_accuracy(order[arm, name], weights, ~several) for name in (one, other))
+            ),
+        }
         for arm in arms
         for one, other in STEPS
         if {(arm, one), (arm, other)} <= order.keys()
     ]
-    return Leakage(
-        images=len(first.files),
-        grouped=int(several.sum()),
-        groups=len(sizes),
-        seeds=seeds,
-        accuracy={
+    return {
+        "images": len(first.files),
+        "grouped": int(several.sum()),
+        "groups": len(sizes),
+        "seeds": seeds,
+        "accuracy": {
             arm: {name: percentile_interval(values) for (own, name), values in accuracy.items() if own == arm}
             for arm in arms
         },
-        steps=steps,
-        gains=[_gain(arm, arms[0], accuracy) for arm in arms[1:]],
-    )
+        "steps": steps,
+        "gains": [_gain(arm, arms[0], accuracy) for arm in arms[1:]],
+    }
 
 
-def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -> Gain:
+def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -> Record:
     gains = {
         name: values - accuracy.get((baseline, name), accuracy[baseline, "plain"])
         for (own, name), values in accuracy.items()
         if own == arm
     }
-    return Gain(
-        arm=arm,
-        baseline=baseline,
-        gains={name: percentile_interval(values) for name, values in gains.items()},
-        beyond_sealed={
+    return {
+        "arm": arm,
+        "baseline": baseline,
+        "gains": {name: percentile_interval(values) for name, values in gains.items()},
+        "beyond_sealed": {
             name: percentile_interval(values - gains["sealed"]) for name, values in gains.items() if name != "sealed"
         },
-    )
+    }
 
 
 def _figure(figure: Figure[Labels], parts: Sequence[Predictions], weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ classes equally frequent; from there Bayes' theorem leads to the shares of any c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from sonoforge.training.statistics.calibration import (
 from sonoforge.training.statistics.flagged import risks
 from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions, pick
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Record
 
 AIMS = (0.80, 0.85, 0.90, 0.95, 0.98)
 """Sensitivities of the operating points."""
@@ -41,49 +41,6 @@ ALL_IMAGES = "all images"
 """Name of the one collection of a set that names none."""
 QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
 """Name, positive and negative classes of each question on breast ultrasound."""
-
-
-class PointRecord(TypedDict):
-    """An operating point, see `runtime.bundle.classification.OperatingPoint`."""
-
-    aim: float
-    threshold: float
-    sensitivity: float
-    specificity: float
-
-
-class QuestionRecord(TypedDict):
-    """A question, see `runtime.bundle.classification.Question`."""
-
-    name: str
-    positive: list[str]
-    among: list[str]
-    points: list[PointRecord]
-
-
-class DecisionRecord(TypedDict):
-    """``decision`` of a bundle's manifest."""
-
-    reference: dict[str, float]
-    protocol: str
-    questions: list[QuestionRecord]
-
-
-class DecisionFigures(TypedDict):
-    """How well a bundle decides on held-out images of one collection, by thresholds set without them.
-
-    Labels and sets are those at equally frequent classes, but for the last two figures.
-    """
-
-    images: int
-    balanced_accuracy: float  # mean of the sensitivities
-    sensitivity: dict[str, Interval]
-    called: dict[str, float]  # share of the images with each label, whether the class occurs or not
-    coverage: dict[str, Interval]
-    mean_set_size: float
-    single_class: float  # share of scans whose set is one class
-    accuracy_at_own_shares: Interval  # given the class shares of the collection
-    ece_at_own_shares: float
 
 
 def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) -> Floats:
@@ -207,7 +164,7 @@ def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
 
 def _choose_points(
     asked: Asked, by_fold: Sequence[tuple[NDArray[np.bool_], Floats]], collections: Sequence[str]
-) -> list[PointRecord]:
+) -> list[Record]:
     """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold.
 
     ``by_fold``: the images of each fold, and all scores (N,) as they are without its labels.
@@ -224,19 +181,17 @@ def _choose_points(
             others = positive & ~test
             called[test] = scores[test] >= choose(aim, scores, others if others.any() else positive)
         points.append(
-            PointRecord(
-                aim=aim,
-                threshold=choose(aim, asked.scores, positive),
-                sensitivity=float(called[positive].mean()),
-                specificity=float(1 - called[negative].mean()),
-            )
+            {
+                "aim": aim,
+                "threshold": choose(aim, asked.scores, positive),
+                "sensitivity": float(called[positive].mean()),
+                "specificity": float(1 - called[negative].mean()),
+            }
         )
     return points
 
 
-def fit_decision(
-    part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]
-) -> DecisionRecord:
+def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]) -> Record:
     """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers.
 
     Args:
@@ -252,19 +207,19 @@ def fit_decision(
             each = [(test, ask(part.labels, own, classes, name)) for test, own in by_fold]
             scores = [(test, one.scores) for test, one in each if one]
             questions.append(
-                QuestionRecord(
-                    name=name,
-                    positive=[one for one in classes if one in wanted],
-                    among=[one for one in classes if one in wanted | others],
-                    points=_choose_points(asked, scores, part.collections),
-                )
+                {
+                    "name": name,
+                    "positive": [one for one in classes if one in wanted],
+                    "among": [one for one in classes if one in wanted | others],
+                    "points": _choose_points(asked, scores, part.collections),
+                }
             )
-    return DecisionRecord(
-        reference=dict(zip(classes, reference_shares(part.labels, repeats).tolist(), strict=True)),
-        protocol=f"class shares of the training; operating points chosen on out-of-fold predictions of "
+    return {
+        "reference": dict(zip(classes, reference_shares(part.labels, repeats).tolist(), strict=True)),
+        "protocol": f"class shares of the training; operating points chosen on out-of-fold predictions of "
         f"{len(part.labels)} images, no collection counting more than {MOST_ALIKE} of a class",
-        questions=questions,
-    )
+        "questions": questions,
+    }
 
 
 def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:
@@ -286,7 +241,7 @@ def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], al
 
 def measure_decision(
     part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
-) -> dict[str, DecisionFigures]:
+) -> dict[str, Record]:
     """Measure decisions at equally frequent classes in each collection; one without a name is `ALL_IMAGES`.
 
     ``by_fold``: `equal_by_fold` of the answers.
@@ -306,20 +261,20 @@ def measure_decision(
     }
 
 
-def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: NDArray[np.bool_]) -> DecisionFigures:
+def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: NDArray[np.bool_]) -> Record:
     labels, called = part.labels, equal.argmax(axis=1)
     present = np.unique(labels)
     shares = np.maximum(np.bincount(labels, minlength=len(classes)), 0.5) / len(labels)
     own = reweight(equal, np.ones(len(classes)), shares)
     sensitivity = {classes[i]: wilson_by_group((called == i)[labels == i], part.groups[labels == i]) for i in present}
-    return DecisionFigures(
-        images=len(labels),
-        balanced_accuracy=float(np.mean([one["value"] for one in sensitivity.values()])),
-        sensitivity=sensitivity,
-        called={name: float((called == i).mean()) for i, name in enumerate(classes)},
-        coverage={classes[i]: wilson_by_group(inside[labels == i, i], part.groups[labels == i]) for i in present},
-        mean_set_size=float(inside.sum(axis=1).mean()),
-        single_class=float((inside.sum(axis=1) == 1).mean()),
-        accuracy_at_own_shares=wilson_by_group(own.argmax(axis=1) == labels, part.groups),
-        ece_at_own_shares=expected_calibration_error(labels, own),
-    )
+    return {
+        "images": len(labels),
+        "balanced_accuracy": float(np.mean([one["value"] for one in sensitivity.values()])),
+        "sensitivity": sensitivity,
+        "called": {name: float((called == i).mean()) for i, name in enumerate(classes)},
+        "coverage": {classes[i]: wilson_by_group(inside[labels == i, i], part.groups[labels == i]) for i in present},
+        "mean_set_size": float(inside.sum(axis=1).mean()),
+        "single_class": float((inside.sum(axis=1) == 1).mean()),
+        "accuracy_at_own_shares": wilson_by_group(own.argmax(axis=1) == labels, part.groups),
+        "ece_at_own_shares": expected_calibration_error(labels, own),
+    }

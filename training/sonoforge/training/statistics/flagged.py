@@ -22,7 +22,7 @@ from sonoforge.training.statistics.intervals import (
     wilson_by_group,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Cut, FlagResult, Interval
+from sonoforge.training.statistics.results import Interval, Record
 
 TARGETS = (0.10, 0.05, 0.02)
 """Error rates among the scans that keep their label."""
@@ -54,7 +54,7 @@ def area_under_risk(wrong: NDArray[np.bool_], confidence: Floats) -> float:
     return float(np.average(risk, weights=np.diff(kept, prepend=0)))
 
 
-def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[Cut]:
+def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[Record]:
     """Find the least abstention for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
     weights = group_weights(groups)
     risk, kept, least = risks(wrong, confidence, weights)
@@ -63,11 +63,11 @@ def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[C
         most = np.where(risk <= error, kept, 0.0).max(axis=1)
         allowed = np.flatnonzero(risk[0] <= error)
         found.append(
-            Cut(
-                error=error,
-                least_probability=float(least[allowed[-1]]) if len(allowed) else 1.0,
-                abstained=percentile_interval(1 - most / weights.sum(axis=1)),
-            )
+            {
+                "error": error,
+                "least_probability": float(least[allowed[-1]]) if len(allowed) else 1.0,
+                "abstained": percentile_interval(1 - most / weights.sum(axis=1)),
+            }
         )
     return found
 
@@ -82,7 +82,7 @@ def describe_flags(
     distances: Mapping[str, Floats],
     marked: Mapping[str, NDArray[np.bool_]],
     by_fold: Sequence[Calibrated] = (),
-) -> list[FlagResult]:
+) -> list[Record]:
     """Count errors by flag, without flags of no scan or of all.
 
     Args:
@@ -112,21 +112,19 @@ def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, Inte
     }
 
 
-def compare_flagged(
-    wrong: NDArray[np.bool_], flags: Mapping[str, NDArray[np.bool_]], groups: Labels
-) -> list[FlagResult]:
+def compare_flagged(wrong: NDArray[np.bool_], flags: Mapping[str, NDArray[np.bool_]], groups: Labels) -> list[Record]:
     """Compare the error rates of images (N,) with and without each flag, see `describe_flags`."""
     found = []
     for name, flag in flags.items():
         if flag.any() and not flag.all():
             found.append(
-                FlagResult(
-                    flag=name,
-                    images=int(flag.sum()),
-                    errors=wilson_by_group(wrong[flag], groups[flag]),
-                    errors_of_others=wilson_by_group(wrong[~flag], groups[~flag]),
-                    ratio=error_ratio(wrong, flag, groups),
-                )
+                {
+                    "flag": name,
+                    "images": int(flag.sum()),
+                    "errors": wilson_by_group(wrong[flag], groups[flag]),
+                    "errors_of_others": wilson_by_group(wrong[~flag], groups[~flag]),
+                    "ratio": error_ratio(wrong, flag, groups),
+                }
             )
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from sonoforge.training.statistics.results import Interval, SignFlipTest
+from sonoforge.training.statistics.results import Interval, Record
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -134,7 +134,7 @@ def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second:
     return percentile_interval(figure(truth, second, weights) - figure(truth, first, weights))
 
 
-def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels) -> SignFlipTest:
+def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels) -> Record:
     """Test whether two arms are right equally often on the same images (N,), which come in groups (N,).
 
     If the arms were alike, each group's difference in correct images would be as likely to have the other sign (Fisher,
@@ -150,11 +150,11 @@ def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.
     for step in np.abs(differences):
         law = (np.roll(law, step) + np.roll(law, -step)) / 2  # never over the ends, as reach is the sum of the steps
     sums = np.abs(np.arange(-reach, reach + 1))
-    return SignFlipTest(
-        first_only=int(np.sum(first_correct & ~second_correct)),
-        second_only=int(np.sum(~first_correct & second_correct)),
-        p_value=min(1.0, float(law[sums >= abs(int(differences.sum()))].sum())),
-    )
+    return {
+        "first_only": int(np.sum(first_correct & ~second_correct)),
+        "second_only": int(np.sum(~first_correct & second_correct)),
+        "p_value": min(1.0, float(law[sums >= abs(int(differences.sum()))].sum())),
+    }
 
 
 def minimum_detectable_difference(

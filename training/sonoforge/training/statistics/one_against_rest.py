@@ -26,14 +26,7 @@ from sonoforge.training.statistics.intervals import (
     percentile_interval,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import (
-    ClassDifference,
-    DecisionCurve,
-    Interval,
-    OneAgainstRest,
-    SensitivityAt,
-    SensitivityDifference,
-)
+from sonoforge.training.statistics.results import Interval, Record
 
 
 def classes_of_interest(classes: Sequence[str]) -> list[str]:
@@ -41,7 +34,7 @@ def classes_of_interest(classes: Sequence[str]) -> list[str]:
     return [name for name in classes if name == "malignant"] or list(classes)
 
 
-def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> OneAgainstRest:
+def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> Record:
     """Compute the figures of one class.
 
     Args:
@@ -50,33 +43,32 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
         label: Number of the class.
     """
     positive, scores = part.labels == label, part.probabilities[:, label]
-    return OneAgainstRest(
-        auc=group_bootstrap(weighted_auc, positive, scores, part.groups),
-        sensitivity_at=sensitivity_at(part, label),
-        decision_curve=decision_curve(positive, calibrated[:, label], part.groups),
-    )
+    return {
+        "auc": group_bootstrap(weighted_auc, positive, scores, part.groups),
+        "sensitivity_at": sensitivity_at(part, label),
+        "decision_curve": decision_curve(positive, calibrated[:, label], part.groups),
+    }
 
 
-def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[SensitivityAt]:
+def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[Record]:
     """Measure the sensitivity to a class at fixed specificities, see `operating_points`."""
     positive, scores = part.labels == label, part.probabilities[:, label]
     return operating_points(positive, scores, part.parts, part.groups, counted)
 
 
-def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> ClassDifference:
+def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> Record:
     """Compare two arms on one class; their images must be in the same order."""
     positive = first.labels == label
     scores = first.probabilities[:, label], second.probabilities[:, label]
     area = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups=first.groups)
     changes = sensitivity_differences(positive, scores, (first.parts, second.parts), first.groups)
-    return ClassDifference(
-        auc=area,
-        p_value=delong_test(positive, scores[0], scores[1], first.groups).p_value,
-        sensitivity_at=[
-            SensitivityDifference(aim=aim, difference=change)
-            for aim, change in zip(SPECIFICITIES, changes, strict=True)
+    return {
+        "auc": area,
+        "p_value": delong_test(positive, scores[0], scores[1], first.groups).p_value,
+        "sensitivity_at": [
+            {"aim": aim, "difference": change} for aim, change in zip(SPECIFICITIES, changes, strict=True)
         ],
-    )
+    }
 
 
 SPECIFICITIES = (0.90, 0.95)
@@ -135,7 +127,7 @@ def called(
 
 def operating_points(
     positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels, counted: NDArray[np.bool_] | None = None
-) -> list[SensitivityAt]:
+) -> list[Record]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 
     Each draw of groups sets its own thresholds, so the intervals include their uncertainty.  With ``counted`` (N,),
@@ -143,11 +135,11 @@ def operating_points(
     """
     found = called(positive, scores, folds, group_weights(groups), counted)
     return [
-        SensitivityAt(
-            aim=aim,
-            sensitivity=percentile_interval(found.sensitivity[:, i]),
-            specificity=percentile_interval(found.specificity[:, i]),
-        )
+        {
+            "aim": aim,
+            "sensitivity": percentile_interval(found.sensitivity[:, i]),
+            "specificity": percentile_interval(found.specificity[:, i]),
+        }
         for i, aim in enumerate(SPECIFICITIES)
     ]
 
@@ -182,7 +174,7 @@ def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Flo
     return benefit
 
 
-def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> DecisionCurve:
+def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> Record:
     """Compute the curve of one arm, with intervals by resampling groups (N,); probabilities must be calibrated."""
     everybody, weights = np.ones(len(positive)), group_weights(groups)
     drawn, drawn_all = (net_benefit(positive, own, weights[1:]) for own in (probabilities, everybody))
@@ -191,11 +183,11 @@ def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: L
     )
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     gain_low = np.percentile(drawn - np.maximum(drawn_all, 0), PERCENTILES[0], axis=0)
-    return DecisionCurve(
-        thresholds=THRESHOLDS.tolist(),
-        net_benefit=value.tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
-        treat_all=all_value.tolist(),
-        gain_low=gain_low.tolist(),
-    )
+    return {
+        "thresholds": THRESHOLDS.tolist(),
+        "net_benefit": value.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "treat_all": all_value.tolist(),
+        "gain_low": gain_low.tolist(),
+    }

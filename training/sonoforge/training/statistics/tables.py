@@ -14,29 +14,14 @@ from sonoforge.training.statistics import calibration, classification, flagged, 
 from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
 from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
-from sonoforge.training.statistics.learning_curve import learning_curves, split_share
 from sonoforge.training.statistics.one_against_rest import (
     classes_of_interest,
     compare_one_against_rest,
     describe_one_against_rest,
     sensitivity_at,
 )
-from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import (
-    ArmFigures,
-    ComparisonRow,
-    ConformalResult,
-    EvaluatedArm,
-    Evaluation,
-    FoldAccuracy,
-    Guessing,
-    Interval,
-    NeverRight,
-    RiskCoverage,
-    SeedFigures,
-    SourceFigures,
-    WrongCluster,
-)
+from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
+from sonoforge.training.statistics.results import ArmFigures, ComparisonRow, Interval, Record
 
 MACRO = "each class against the rest, mean"
 """Name of the macro-AUC among the areas; only images of all classes have it."""
@@ -44,7 +29,7 @@ MACRO = "each class against the rest, mean"
 
 def describe_sources(
     part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
-) -> list[SourceFigures]:
+) -> list[Record]:
     """Compute the figures of each known collection, then of each known device.
 
     Collections need not have all classes, so they are compared by the AUC of two classes: on the images of these two,
@@ -71,7 +56,7 @@ def describe_source(
     own: NDArray[np.bool_],
     classes: Sequence[str],
     judged: tuple[Floats, NDArray[np.bool_]],
-) -> SourceFigures:
+) -> Record:
     """Compute the figures of some of the images (N,), named by kind and name.
 
     ``judged`` are calibrated probabilities (N, C), and whether the prediction set holds the true class (N,).
@@ -80,21 +65,21 @@ def describe_source(
     calibrated, covered = judged
     part = whole.reordered(np.flatnonzero(own))
     counts = np.bincount(part.labels, minlength=len(classes))
-    return SourceFigures(
-        kind=kind,
-        name=name,
-        images={own: int(count) for own, count in zip(classes, counts, strict=True)},
-        groups=len(np.unique(part.groups)),
-        accuracy=wilson_by_group(part.predicted == part.labels, part.groups),
-        auc=pair_areas(part, classes),
-        sensitivity_at={
+    return {
+        "kind": kind,
+        "name": name,
+        "images": {own: int(count) for own, count in zip(classes, counts, strict=True)},
+        "groups": len(np.unique(part.groups)),
+        "accuracy": wilson_by_group(part.predicted == part.labels, part.groups),
+        "auc": pair_areas(part, classes),
+        "sensitivity_at": {
             each: sensitivity_at(whole, classes.index(each), own)
             for each in classes_of_interest(classes)
             if 0 < counts[classes.index(each)] < len(part.labels)
         },
-        ece=group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups),
-        coverage=wilson_by_group(covered[own], part.groups),
-    )
+        "ece": group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups),
+        "coverage": wilson_by_group(covered[own], part.groups),
+    }
 
 
 def second_of_two(pair: Floats) -> Floats:
@@ -173,19 +158,21 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         macro_auc=macro_auc,
-        fold_accuracy=FoldAccuracy(
-            mean=float(np.mean(by_fold)),
-            sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
-            values=by_fold,
-        ),
+        fold_accuracy={
+            "mean": float(np.mean(by_fold)),
+            "sd": float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+            "values": by_fold,
+        },
         ece=calibration.expected_calibration_error(labels, raw),
         ece_calibrated=calibration.expected_calibration_error(labels, calibrated),
         brier=calibration.brier_score(labels, raw),
         brier_calibrated=calibration.brier_score(labels, calibrated),
         temperature=calibration.fit_temperature(labels, raw),
-        conformal=ConformalResult(
-            alpha=ALPHA, coverage=dict(zip(classes, coverage.tolist(), strict=True)), mean_set_size=set_size
-        ),
+        conformal={
+            "alpha": ALPHA,
+            "coverage": dict(zip(classes, coverage.tolist(), strict=True)),
+            "mean_set_size": set_size,
+        },
         risk_coverage=_risk_coverage(part, calibrated),
         one_against_rest={
             name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
@@ -198,28 +185,28 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     return figures
 
 
-def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Interval) -> Guessing:
+def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Interval) -> Record:
     counts = np.bincount(part.labels, minlength=len(classes))
     most = int(counts.argmax())
     always = np.tile(np.eye(len(classes))[most], (len(part.labels), 1))
     gain = intervals.paired_bootstrap(classification.accuracies, part.labels, always, part.probabilities, part.groups)
-    return Guessing(
-        label=classes[most],
-        share=float(counts[most] / len(part.labels)),
-        gain=gain,
-        better=gain["low"] > 0 and macro_auc["low"] > 1 / 2,
-    )
+    return {
+        "label": classes[most],
+        "share": float(counts[most] / len(part.labels)),
+        "gain": gain,
+        "better": gain["low"] > 0 and macro_auc["low"] > 1 / 2,
+    }
 
 
-def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
+def _risk_coverage(part: Predictions, calibrated: Floats) -> Record:
     wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
     (risk,), (kept,), _ = flagged.risks(wrong, sure, np.ones((1, len(wrong))))
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
-    return RiskCoverage(
-        targets=flagged.cuts(wrong, sure, part.groups),
-        area=flagged.area_under_risk(wrong, sure),
-        curve=[(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
-    )
+    return {
+        "targets": flagged.cuts(wrong, sure, part.groups),
+        "area": flagged.area_under_risk(wrong, sure),
+        "curve": [(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
+    }
 
 
 def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]) -> ComparisonRow:
@@ -246,38 +233,33 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
     )
 
 
-def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Evaluation:
+def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
     """Compute the figures of every arm, and compare each arm with the first one that has as many real images."""
     arms = {}
     for name in dict.fromkeys(part.arm for part in predictions):
         own = [part for part in predictions if part.arm == name]
         accuracies = [classification.accuracy(part.labels, part.probabilities) for part in own]
-        seeds = SeedFigures(
-            seeds=[part.seed for part in own],
-            accuracy=accuracies,
-            macro_auc=[classification.macro_auc(part.labels, part.probabilities) for part in own],
-            accuracy_sd=float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
-        )
-        arms[name] = EvaluatedArm(**describe_arm(own[0], classes), seeds=seeds)
-    baselines: dict[float, Predictions] = {}
+        seeds = {
+            "seeds": [part.seed for part in own],
+            "accuracy": accuracies,
+            "macro_auc": [classification.macro_auc(part.labels, part.probabilities) for part in own],
+            "accuracy_sd": float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
+        }
+        arms[name] = dict(**describe_arm(own[0], classes), seeds=seeds)
+    baselines: dict[str, Predictions] = {}
     comparisons = []
     for part in (part for part in predictions if part.seed == predictions[0].seed):
-        _, share = split_share(part.arm)
-        baseline = baselines.setdefault(share, part)
+        baseline = baselines.setdefault(part.arm.partition(SHARE_MARK)[2], part)
         if part is not baseline:
             comparisons.append(compare_arms(baseline, part, classes))
-    evaluation = Evaluation(arms=arms, comparisons=comparisons, never_right=never_right(predictions, classes))
-    curves = learning_curves(predictions)
-    if curves:
-        evaluation["learning_curves"] = curves
-    return evaluation
+    return {"arms": arms, "comparisons": comparisons, "never_right": never_right(predictions, classes)}
 
 
 WORST = 12
 """Groups described, at most."""
 
 
-def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> NeverRight:
+def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
     """Find the groups in which every image was answered wrongly by every arm with every seed.
 
     The worst come first: the largest groups (near-duplicates that all fail are no accident), then those whose true
@@ -300,19 +282,19 @@ def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> N
     found = np.flatnonzero(np.bincount(group, weights=wrong) == sizes)
     mean = np.bincount(group, weights=probability) / sizes
     worst = sorted(found.tolist(), key=lambda own: (-sizes[own], mean[own]))[:WORST]
-    return NeverRight(
-        groups=len(found),
-        images=int(sizes[found].sum()),
-        of_groups=len(sizes),
-        of_images=len(kept),
-        worst=[
-            WrongCluster(
-                files=[first.files[i] for i in members],
-                labels=[classes[first.labels[i]] for i in members],
-                answers=[classes[int(np.bincount(answers[:, i]).argmax())] for i in members],
-                probability=float(mean[own]),
-            )
+    return {
+        "groups": len(found),
+        "images": int(sizes[found].sum()),
+        "of_groups": len(sizes),
+        "of_images": len(kept),
+        "worst": [
+            {
+                "files": [first.files[i] for i in members],
+                "labels": [classes[first.labels[i]] for i in members],
+                "answers": [classes[int(np.bincount(answers[:, i]).argmax())] for i in members],
+                "probability": float(mean[own]),
+            }
             for own in worst
             for members in [np.flatnonzero(group == own)]
         ],
-    )
+    }

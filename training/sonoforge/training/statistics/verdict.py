@@ -2,18 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from sonoforge.training.statistics.decision import ALL_IMAGES, DecisionFigures
+from sonoforge.training.statistics.decision import ALL_IMAGES
 from sonoforge.training.statistics.intervals import LEVEL
-from sonoforge.training.statistics.results import (
-    ArmFigures,
-    ArmResult,
-    ComparisonRow,
-    Interval,
-    interval_text,
-    share_text,
-)
+from sonoforge.training.statistics.results import ComparisonRow, Interval, Record, interval_text, share_text
 from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share, spread, why_not_detectable
 
 
@@ -41,7 +34,7 @@ def judge(comparison: ComparisonRow) -> str:
     return "worse" if change["high"] < 0 and p < LEVEL else "undecided"
 
 
-def judge_guessing(figures: ArmFigures) -> Verdict | None:
+def judge_guessing(figures: Mapping[str, Any]) -> Verdict | None:
     """Say that a classifier is not shown to be better than guessing; None if it is, or if that was not computed."""
     guessing = figures.get("guessing")
     if guessing is None or guessing["better"]:
@@ -59,7 +52,7 @@ def judge_guessing(figures: ArmFigures) -> Verdict | None:
     )
 
 
-def judge_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> Verdict | None:
+def judge_coverage(decision: Mapping[str, Record], alpha: float) -> Verdict | None:
     """Say which classes prediction sets hold less often than promised, by more than chance explains; None for none.
 
     Args:
@@ -96,8 +89,7 @@ def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Ve
         alpha: See `judge_coverage`.
         weights: Where its initial weights come from.
     """
-    figures = cast(ArmFigures, evaluation)
-    found = (judge_weights(weights), judge_guessing(figures), judge_coverage(evaluation["decision"], alpha))
+    found = (judge_weights(weights), judge_guessing(evaluation), judge_coverage(evaluation["decision"], alpha))
     return [verdict for verdict in found if verdict is not None]
 
 
@@ -134,7 +126,7 @@ def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None
 
 
 def judge_gan(
-    comparison: ComparisonRow, placebo: ComparisonRow | None, arms: Mapping[str, ArmResult], leaks: str
+    comparison: ComparisonRow, placebo: ComparisonRow | None, arms: Mapping[str, Record], leaks: str
 ) -> Verdict:
     """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 
@@ -179,7 +171,7 @@ def judge_gan(
     return Verdict(level, headline, tuple(grounds))
 
 
-def in_plain_words(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> str:
+def in_plain_words(comparison: ComparisonRow, arms: Mapping[str, Record]) -> str:
     """Say a comparison of two arms without statistics."""
     first, second = (arms[comparison[end]] for end in ("first", "second"))
     right = [round(own["accuracy"]["value"] * own["images"]) for own in (first, second)]
@@ -194,7 +186,7 @@ def in_plain_words(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> 
     )
 
 
-def judge_arm(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> Verdict:
+def judge_arm(comparison: ComparisonRow, arms: Mapping[str, Record]) -> Verdict:
     """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
     outcome = judge(comparison)
     first, second = arms[comparison["first"]], arms[comparison["second"]]
@@ -212,7 +204,7 @@ def _difference(comparison: ComparisonRow) -> str:
     )
 
 
-def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> str:
+def _grounds(comparison: ComparisonRow, first: Record, second: Record) -> str:
     change, test = comparison["accuracy_difference"], comparison["sign_flip_test"]
     sentence = (
         f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "

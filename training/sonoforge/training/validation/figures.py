@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from sonoforge.training.statistics.flagged import compare_flagged
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt, SourceFigures
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import describe_source, pair_areas
 from sonoforge.training.validation.collections import Meanings
 
@@ -40,74 +40,8 @@ class Answers(Predictions):
         return replace(super().reordered(order), sets=self.sets[order], causes=causes)
 
 
-class ExternalFigures(TypedDict):
-    """Figures of one collection.
-
-    ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
-    ``coverage`` is that of the bundle's prediction sets.  The thresholds of ``sensitivity_at`` were chosen on the other
-    half of these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images, as with
-    ``--prevalence``.
-    """
-
-    name: str
-    labels: dict[str, list[str]]
-    images: dict[str, int]
-    groups: int
-    answers: list[str]
-    confusion: list[list[int]]
-    accuracy: Interval
-    sensitivity: dict[str, Interval]
-    specificity: dict[str, Interval]
-    auc: dict[str, Interval]
-    sensitivity_at: dict[str, list[SensitivityAt]]
-    ece: Interval
-    brier: float
-    coverage: dict[str, Interval]
-    mean_set_size: float
-    flags: list[FlagResult]
-    devices: list[SourceFigures]
-
-
-class DisturbedFigures(TypedDict):
-    """The same images disturbed in one way at one strength; ``change`` of the AUC is paired by image."""
-
-    kind: str
-    strength: float
-    auc: Interval
-    change: Interval
-    noticed: Interval
-
-
-class Robustness(TypedDict):
-    """All disturbances of one collection: the two labels of the AUC, and the figures of the untouched images."""
-
-    pair: str
-    images: int
-    auc: Interval
-    noticed: Interval
-    disturbed: list[DisturbedFigures]
-
-
 RECIPE = ("data", "arm", "weights", "settings")
 """What a validation records of a bundle's training."""
-
-
-class Collection(ExternalFigures):
-    """The figures of a collection, and the images left out."""
-
-    unreadable: dict[str, str]  # message by file
-    trained_on: dict[str, str]  # the training image that each file shows
-    robustness: Robustness | None  # None: not measured
-
-
-class Validation(TypedDict):
-    """``results.json``."""
-
-    model: dict[str, str]
-    training: dict[str, Any]  # what the bundle records of it: data, arm, weights, settings
-    classes: list[str]
-    collections: list[Collection]
-    notice: str
 
 
 def at_own_shares(given: Answers, columns: Floats) -> Floats:
@@ -122,7 +56,7 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
     return reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
 
 
-def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> ExternalFigures:
+def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Record:
     """Compute the figures of one collection.
 
     Args:
@@ -140,32 +74,32 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
     shown = [i for i in range(len(meanings)) if counts[i]]
     flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
     flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
-    return ExternalFigures(
-        name=given.name,
-        labels={label: list(meaning) for label, meaning in meanings.items()},
-        images=dict(zip(meanings, counts.tolist(), strict=True)),
-        groups=len(np.unique(groups)),
-        answers=names,
-        confusion=confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
-        accuracy=wilson_by_group(right, groups),
-        sensitivity={names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
-        specificity={names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
-        auc=pair_areas(part, names),
-        sensitivity_at={
+    return {
+        "name": given.name,
+        "labels": {label: list(meaning) for label, meaning in meanings.items()},
+        "images": dict(zip(meanings, counts.tolist(), strict=True)),
+        "groups": len(np.unique(groups)),
+        "answers": names,
+        "confusion": confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
+        "accuracy": wilson_by_group(right, groups),
+        "sensitivity": {names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
+        "specificity": {names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
+        "auc": pair_areas(part, names),
+        "sensitivity_at": {
             name: sensitivity_at(part, names.index(name))
             for name in classes_of_interest(names[: len(meanings)])
             if 0 < counts[names.index(name)] < len(labels)
         },
-        ece=group_bootstrap(expected_calibration_errors, labels, own, groups),
-        brier=brier_score(labels, own),
-        coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
-        mean_set_size=float(given.sets.sum(axis=1).mean()),
-        flags=compare_flagged(~right, flags, groups),
-        devices=[
+        "ece": group_bootstrap(expected_calibration_errors, labels, own, groups),
+        "brier": brier_score(labels, own),
+        "coverage": {names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
+        "mean_set_size": float(given.sets.sum(axis=1).mean()),
+        "flags": compare_flagged(~right, flags, groups),
+        "devices": [
             describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
             for name in sorted(set(given.devices) - {""})
         ],
-    )
+    }
 
 
 def collapse(meanings: Meanings, classes: Sequence[str]) -> tuple[Floats, list[str]]:

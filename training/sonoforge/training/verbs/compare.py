@@ -16,15 +16,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.statistics.between_runs import (
-    ComparedFigure,
-    OthersChoice,
-    chosen_by_others,
-    compare_run,
-    in_order_of,
-)
+from sonoforge.training.statistics.between_runs import chosen_by_others, compare_run, in_order_of
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT, change_text, interval_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, change_text, interval_text
 from sonoforge.training.verbs.settings.crossval import CompareConfig
 
 _UNKNOWN = "-"  # a setting that only one of the two verbs has
@@ -52,7 +46,7 @@ class _ComparedRun(TypedDict):
     protocol: str
     seeds: list[int]
     settings: dict[str, list[object]]  # those that differ from the first run's, as ``[there, here]``
-    figures: list[ComparedFigure]
+    figures: list[Record]
 
 
 def main(config: CompareConfig) -> Outcome:
@@ -169,7 +163,7 @@ def _log(rows: Sequence[_ComparedRun]) -> None:
     tell("intervals at 95 % by group of images; they hold for these seeds")
 
 
-def _log_choices(choices: Sequence[OthersChoice]) -> None:
+def _log_choices(choices: Sequence[Record]) -> None:
     say("")
     tell("chosen for each collection by the figures of the others, which never saw its answers:")
     for choice in choices:

@@ -21,9 +21,9 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
+from sonoforge.training.statistics.between_runs import measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.wording import bracket, is_number, points
 from sonoforge.training.verbs.settings.crossval import LEAKAGE, CrossvalConfig
@@ -125,7 +125,7 @@ def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Pre
     return found
 
 
-def _log_leakage(found: Leakage) -> None:
+def _log_leakage(found: Record) -> None:
     """Print the accuracy under each protocol, what each leak adds, and what is left of the gain."""
     seeds = ", ".join(map(str, found["seeds"]))
     tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")

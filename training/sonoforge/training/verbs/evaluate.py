@@ -33,13 +33,13 @@ from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
-from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.reports import evaluation_pictures as pictures
 from sonoforge.training.reports.evaluation import log_evaluation, log_side_by_side, write_evaluation
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def main(config: EvaluateConfig) -> Outcome:
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
         log.info("each comparison, and each of real against real, takes %d images per set", matched)
 
-        copies: CopyResult | None = None
+        copies: Record | None = None
         figures: pictures.Figures = {}
         pixels = (real.pixels, fake.pixels)
         aside = ThreadPoolExecutor(1)  # several figures take one core, and leave another to the copy test
@@ -104,7 +104,7 @@ def main(config: EvaluateConfig) -> Outcome:
             raise SonoforgeError(f"{fake.source}: nothing that was asked for can be measured; {not_measured[0]['why']}")
         figures = {**figures, **pictures.draw_maps(maps), **pictures.draw_sets(pixels, rows, Path(fake.source))}
 
-        results: EvaluationResults = {
+        results: Record = {
             "real": {"source": real.source, "class": real.class_name, "images": len(real), "groups": groups},
             "fake": {
                 "source": fake.source,

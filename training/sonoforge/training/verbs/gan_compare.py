@@ -23,7 +23,6 @@ from sonoforge.training.devices import find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol
-from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.spaces import open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
@@ -39,6 +38,7 @@ from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published import Paper, find_paper
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 
@@ -293,7 +293,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
     own, setup, protocol = checkpoint.parent.parent, training.setup, measured["protocol"]
     about = gan_checkpoint.describe(checkpoint)
     tick = read_stats(own, about.step)[-1]
-    first: dict[str, MetricRow] = {}
+    first: dict[str, Record] = {}
     for metric in measured["metrics"]:
         # Of several feature spaces, the first; but a score of other classes than Inception's is no Inception Score.
         if metric["name"] != "inception_score" or metric["space"].startswith("inception"):

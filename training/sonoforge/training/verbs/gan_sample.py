@@ -2,27 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.runtime.verbs.gan_sample import ALL, Source, check, settings_of_origin, write, write_all
 from sonoforge.runtime.verbs.settings import GanSampleConfig
-from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import (
-    CPU_BATCH,
     Truncation,
     check_truncation,
-    generate_pixels,
-    label_batch,
-    latent_distribution,
     load_generator,
     sample_batches,
-    sample_latent,
 )
 
 
@@ -45,19 +35,10 @@ def _open_run(config: GanSampleConfig) -> Source:
     truncation = Truncation(config.psi, config.psi_cutoff, config.truncation)
     check_truncation(generator, truncation)
 
-    def generate(latents: NDArray[np.float32]) -> Pixels:
-        parts = torch.from_numpy(latents).split(CPU_BATCH)
-        return np.concatenate(
-            [generate_pixels(generator, part, label_batch(generator, label, len(part)), truncation) for part in parts]
-        )
-
     return Source(
         checkpoint.name,
         checkpoint.parent.parent / "generated",
         origin | settings_of_origin(config),
         about.image_channels,
-        latent_distribution(generator),
         lambda count: sample_batches(generator, count, config.seed, label, truncation, config.batch),
-        lambda index: sample_latent(generator, config.seed, index, config.truncation)[0].numpy(),
-        generate,
     )

@@ -200,7 +200,7 @@ def _fit(
 def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C only be noted while inside, and hand out the function that tells; the second one stops.
 
-    The command line answers SIGTERM likewise, see `cli.interruption`.
+    The command line answers SIGTERM likewise, see `cli.main`.
     """
     noted = False
 

@@ -40,7 +40,6 @@ from sonoforge.training.segmentation.experiment import (
 )
 from sonoforge.training.segmentation.figures import compute_set
 from sonoforge.training.segmentation.generating import (
-    GeneratorFigures,
     check_measurable,
     draw_and_measure,
     train_generator,
@@ -52,13 +51,13 @@ from sonoforge.training.segmentation.scoring import run_fold
 from sonoforge.training.segmentation.tables import (
     CASES,
     CaseScore,
-    SetResults,
     read_cases,
     tested_elsewhere,
     write_cases,
     write_tables,
 )
 from sonoforge.training.segmentation.unet import check_installed
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.evaluation import SegmentConfig
@@ -244,7 +243,7 @@ def _all_tasks(sets: Sequence[PlannedSet]) -> list[FoldTask]:
     return [task for own in sets for task in own.tasks]
 
 
-def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[SetResults]:
+def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[Record]:
     """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
     for images, (first, *_) in sets:
         pairs = take_pairs(images, first.plan.train(0), 3)
@@ -275,7 +274,7 @@ def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> lis
     return results
 
 
-def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]) -> list[SetResults]:
+def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]) -> list[Record]:
     """Compute the figures of one set's U-Nets on the other sets."""
     tested = [open_labelled_set(source).name for source in own.tasks[0].elsewhere]
     names = [tested_elsewhere(own.images.name, name) for name in tested]
@@ -293,7 +292,7 @@ def _unet_tasks(task: FoldTask) -> Iterator[FoldTask]:
             yield dataclasses.replace(task, arm=arm, recipe=recipe)
 
 
-def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, GeneratorFigures]]:
+def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, Record]]:
     for done, figures in enumerate(workers.run(draw_and_measure, tasks), 1):
         log.info("pairs of %s drawn and measured: %d of %d", figures["recipe"], done, len(tasks))
     return [(task.folder, draw_and_measure(task)) for task in tasks]

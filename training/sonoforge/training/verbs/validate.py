@@ -13,24 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.reports.validation import Answered, log_collection, write_report
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.validation.collections import Meanings, read_external, read_meanings
-from sonoforge.training.validation.figures import RECIPE, Answers, Collection, Robustness, Validation, describe
-from sonoforge.training.validation.robustness import measure_robustness
+from sonoforge.training.validation.figures import RECIPE, Answers, describe
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 TABLE = "answers.csv"
@@ -51,7 +50,7 @@ def main(config: ValidateConfig) -> Outcome:
     with run_folder.working_in(folder):
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
         run_folder.write_environment(folder, environment)
-        found: list[Collection] = []
+        found: list[Record] = []
         answered: list[Answered] = []
         for dataset, meaning in zip(datasets, meanings, strict=True):
             cache = open_cache(_in_order(dataset, meaning), folder=cache_folder)
@@ -59,13 +58,11 @@ def main(config: ValidateConfig) -> Outcome:
             answers = _answer(
                 classifier, cache, np.setdiff1d(np.arange(len(cache.hashes)), [row.image for row in seen])
             )
-            disturbed = _disturb(classifier, cache.dataset, answers, meaning, config.robustness)
             found.append(
-                Collection(
+                dict(
                     **describe(answers, meaning, bundle.classes),
                     unreadable=cache.unreadable,
                     trained_on={cache.dataset.items[row.image].path: row.why for row in seen},
-                    robustness=disturbed,
                 )
             )
             answered.append(Answered(cache.dataset, answers, meaning, bundle.classes))
@@ -74,13 +71,13 @@ def main(config: ValidateConfig) -> Outcome:
         rows = [row for own in answered for row in _rows(own, bundle.classes)]
         run_folder.write_table(folder / TABLE, columns, rows)
         training = {name: bundle.manifest.raw["training"].get(name) for name in RECIPE}
-        results = Validation(
-            model=classifier.model,
-            training=training,
-            classes=list(bundle.classes),
-            collections=found,
-            notice=NOTICE,
-        )
+        results = {
+            "model": classifier.model,
+            "training": training,
+            "classes": list(bundle.classes),
+            "collections": found,
+            "notice": NOTICE,
+        }
         report = write_report(folder, results, answered)
         run_folder.write_results(folder, results)
         say("")
@@ -134,17 +131,6 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
         causes=tuple(row.trust.causes for row in rows),
         prevalence=tuple(classifier.clinic.prevalence[name] for name in classes),
     )
-
-
-def _disturb(
-    classifier: Classifier, dataset: Dataset, answers: Answers, meanings: Meanings, images: int
-) -> Robustness | None:
-    """Measure the robustness on some of the images, or not at all."""
-    if not images or len(np.unique(answers.labels)) == 1:
-        return None
-    some = answers.reordered(evenly_spaced(len(answers.files), images))
-    with progress_bar(f"disturbing {dataset.name}", len(some.files)) as advance:
-        return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 
 def _rows(own: Answered, classes: Sequence[str]) -> Iterator[dict[str, str]]:

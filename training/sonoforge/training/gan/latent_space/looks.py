@@ -3,11 +3,9 @@
 A new view is one function and one row of `LOOKS`.
 """
 
-import json
 import logging
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan.generator import has_styles
-from sonoforge.runtime.atomic import plain
-from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.training.data.pixels import Pixels, to_pixels
-from sonoforge.training.evaluation.equivariance import (
-    SMALLEST,
-    render_transformed,
-    rotation_equivariance,
-    translation_equivariance,
-)
 from sonoforge.training.gan.generator import (
     Truncation,
-    draw_latents,
     latent_distribution,
     map_latents,
     mix_bands,
@@ -47,17 +36,7 @@ GUTTER = 8  # pixels between them and the mixed images
 STRIP = 8  # images of a strip, both ends included
 FRAMES = 12  # of the film from one image to the next
 POINTS = 33  # on a path whose steps are measured
-TRANSFORMED = 3  # images that are shown transformed, at most
 # Of the image: to the right and down, in sides; and about its centre, from right to down, in degrees.
-TRANSFORMS: dict[str, tuple[float, float, float]] = {
-    "unchanged": (0, 0, 0),
-    "1/16 right": (1 / 16, 0, 0),
-    "1/8 right": (1 / 8, 0, 0),
-    "1/8 down": (0, 1 / 8, 0),
-    "15 degrees": (0, 0, 15),
-    "45 degrees": (0, 0, 45),
-    "90 degrees": (0, 0, 90),
-}
 
 
 @dataclass(frozen=True)
@@ -198,46 +177,11 @@ def path(subject: Subject) -> Look:
     )
 
 
-def equivariance(subject: Subject) -> Look:
-    """Measure EQ-T, EQ-T of fractions and EQ-R, and show images whose input was translated and rotated."""
-    render = render_transformed(subject.generator, subject.label)
-    device = next(subject.generator.parameters()).device
-
-    def image_part(latents: Tensor, matrices: Tensor) -> Tensor:
-        return render(latents.to(device), matrices)[:, : subject.image_channels].cpu()
-
-    latents = draw_latents(subject.generator, subject.samples, subject.seed, "equivariance")
-    shown = subject.latents(min(subject.count, TRANSFORMED))
-    columns = [to_pixels(image_part(shown, inverse_transforms(len(shown), *own))) for own in TRANSFORMS.values()]
-    measured = {
-        "EQ-T": translation_equivariance(image_part, latents, subject.seed),
-        "EQ-T fractional": translation_equivariance(image_part, latents, subject.seed, fractional=True),
-    }
-    if columns[0].shape[1] >= SMALLEST:
-        measured["EQ-R"] = rotation_equivariance(image_part, latents, subject.seed)
-    figures = {name: asdict(figure) for name, figure in measured.items()}
-    summary = ", ".join(f"{name} {one.decibels:.1f} dB (+- {one.standard_error:.1f})" for name, one in measured.items())
-    log.info("%s, on %d images", summary, subject.samples)
-    caption = (
-        f"The generator's input translated and rotated; the image should follow. {summary}; {subject.samples} images."
-    )
-    sheet = draw_sheet([*zip(*columns, strict=True)], list(TRANSFORMS), subject.titles(len(shown)), (caption, NOTE))
-    content = {**subject.origin, "notice": NOTICE, "use": NOTE, "figures": figures}
-    return Look(
-        {
-            "equivariance.png": sheet.png(subject.origin),
-            "equivariance.json": (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode(),
-        },
-        {"figures": figures, "transforms": list(TRANSFORMS), "layout": sheet.layout},
-    )
-
-
 LOOKS: dict[str, Callable[[Subject], Look]] = {
     "truncation": truncation,
     "mixing": mixing,
     "interpolation": interpolation,
     "path": path,
-    "equivariance": equivariance,
 }
 
 
@@ -248,14 +192,4 @@ def not_applicable(generator: nn.Module) -> dict[str, str]:
         if latent_distribution(generator) != "normal":
             reasons["truncation"] = "not applicable: its latents are uniform"
         reasons["mixing"] = "not applicable: only StyleGAN 1 to 3 have styles to mix"
-    if not hasattr(getattr(getattr(generator, "synthesis", None), "input", None), "transform"):
-        reasons["equivariance"] = "not applicable: only StyleGAN3 takes transforms of its input"
     return reasons
-
-
-def inverse_transforms(count: int, right: float, down: float, degrees: float) -> Tensor:
-    """Return matrices from the translated and rotated image to the generator's input: (count, 3, 3)."""
-    angle = math.radians(-degrees)
-    cosine, sine = math.cos(angle), math.sin(angle)
-    matrix = torch.tensor([[cosine, -sine, -right], [sine, cosine, -down], [0, 0, 1]], dtype=torch.float64)
-    return matrix.expand(count, 3, 3)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -34,15 +34,12 @@ from sonoforge.training.reports.charts import (
     svg,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.wording import is_number, points, share
-
-_APART = 1.012
-"""Factor between the numbers of images that two arms are drawn at, so that neither hides the other."""
 
 
 @styled
-def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
+def fold_strip(arms: Mapping[str, Record]) -> Markup:
     """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
@@ -91,7 +88,7 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
 
 
 @styled
-def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
+def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
     """Draw the net benefit of acting on the probability of one class, with that of acting on all and on nobody."""
     figure, axes = new_chart(370)
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
@@ -138,7 +135,7 @@ def precision_recall_curves(parts: Mapping[str, Predictions], name: str, label: 
 
 
 @styled
-def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> Markup:
+def learning_curves(arms: Mapping[str, Record], name: str, y_label: str) -> Markup:
     """Draw one statistic of the classifiers' training by epoch: thin lines are folds, thick ones their mean.
 
     Empty where no arm was trained by epochs, as comparators are not.
@@ -160,7 +157,7 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
 
 
 @styled
-def train_and_test(figures: ArmResult, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
+def train_and_test(figures: Record, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
     """Draw one statistic of an arm by epoch, of its training images and of the held-out folds; empty if not measured.
 
     Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
@@ -193,7 +190,7 @@ def _label_epochs(axes: Axes, name: str, y_label: str) -> None:
 
 
 @styled
-def risk_coverage(arms: Mapping[str, ArmResult]) -> Markup:
+def risk_coverage(arms: Mapping[str, Record]) -> Markup:
     """Draw the error rate of the scans that keep their label against their share."""
     figure, axes = new_chart(370)
     for series, figures in enumerate(arms.values()):
@@ -266,37 +263,3 @@ def column_means(rows: Iterable[Sequence[float | None]]) -> NDArray[np.float64]:
     columns = list(itertools.zip_longest(*rows))
     table = np.ma.masked_invalid(np.array(columns, np.float64).reshape(len(columns), -1 if columns else 1))
     return np.ma.filled(table.mean(axis=1), np.nan)
-
-
-@styled
-def images_curve(curve: LearningCurve, what: str, titles: Mapping[str, str]) -> Markup:
-    """Draw a figure by the number of real images in training, with its extrapolation."""
-    figure, axes = new_chart(300 + 18 * len(curve["points"]))
-    for series, (name, measured) in enumerate(curve["points"].items()):
-        place = np.array([point["images"] for point in measured]) * _APART**series
-        errors = [point["error"] for point in measured]
-        axes.vlines(
-            place, [1 - own["high"] for own in errors], [1 - own["low"] for own in errors], colour(series), alpha=0.5
-        )
-        values = [1 - point["error"]["value"] for point in measured]
-        axes.plot(place, values, marker(series), color=colour(series), label=titles[name])
-    beyond = curve["extrapolated"]
-    known = np.geomspace(curve["points"][curve["baseline"]][0]["images"], curve["images"], 40)
-    fitted = 1 - beyond[0]["error"]["value"] * (known / curve["images"]) ** -curve["exponent"]["value"]
-    axes.plot(known, fitted, color=SERIES[0], linewidth=1.4)
-    further = [point["images"] for point in beyond]
-    axes.plot(further, [1 - point["error"]["value"] for point in beyond], "--", color=SERIES[0], linewidth=1.4)
-    ends: list[Interval] = [point["error"] for point in beyond]
-    low, high = (1 - np.array([end["high"] for end in ends]), 1 - np.array([end["low"] for end in ends]))
-    axes.fill_between(further, low, high, color=SERIES[0], alpha=0.13, linewidth=0)
-    axes.set_xscale("log")
-    ticks = [point["images"] for point in curve["points"][curve["baseline"]]] + [further[-1]]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off()
-    if curve["figure"] == "accuracy":
-        axes.yaxis.set_major_formatter(percent_axis())
-    axes.set(xlabel="real images in training", ylabel=what)
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"{what} by the number of real images in training, with its extrapolation")

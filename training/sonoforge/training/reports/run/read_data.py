@@ -12,7 +12,7 @@ from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.results import SecondOpinionPair
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, number, share
 
 TEXTS = read_texts("run")
@@ -157,7 +157,7 @@ def _divided(run: WholeRun) -> list[blocks.Text]:
     ]
 
 
-def _named(pairs: Sequence[SecondOpinionPair]) -> str:
+def _named(pairs: Sequence[Record]) -> str:
     return ", ".join(f"{pair['file']} and {pair['other']} (r = {number(pair['correlation'], 2)})" for pair in pairs)
 
 

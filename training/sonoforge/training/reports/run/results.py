@@ -1,10 +1,9 @@
 """The part of a run's report on its figures: what the arms reach, how they differ, and what that cannot say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.choices import choosing_of, chosen_seeds, describe_choice, name_grid, name_values
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.pictures import wrong_cards
@@ -12,9 +11,8 @@ from sonoforge.training.reports.run import charts, statements, tables
 from sonoforge.training.reports.run.training import folds_figure, sampled
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.results import ONE_SPLIT, ArmResult, LearningCurve
+from sonoforge.training.statistics.results import ONE_SPLIT, Record
 from sonoforge.training.statistics.wording import counted, is_number, share
 
 TEXTS = read_texts("run")
@@ -41,7 +39,6 @@ def results_section(run: WholeRun) -> blocks.Section:
         _origin(run),
         tables.arm_table(run.titles, run.arms),
         *_compared(run),
-        *_learning_curves(run),
         tables.spread_table(
             run.titles, run.arms, run.arms, chosen_seeds(run.results["budget"], run.results["split"]["chosen_on"])
         ),
@@ -85,7 +82,7 @@ def _classes(run: WholeRun) -> blocks.Table:
     caption = f"{title}, one against the rest. Intervals by group: Wilson's with the effective number of images."
     arms, tall = list(run.arms.values()), len(run.classes) * len(run.arms) > _CELLS
 
-    def both(own: ArmResult, name: str) -> list[Markup]:
+    def both(own: Record, name: str) -> list[Markup]:
         return [blocks.interval(own[figure][name]) for figure in ("sensitivity", "specificity")]
 
     if len(arms) <= 2:
@@ -159,25 +156,6 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
     )
     table = tables.comparison_table(run.titles, run.comparisons)
     return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([*folds, forest])]
-
-
-def _learning_curves(run: WholeRun) -> list[blocks.Block]:
-    curves = run.results.get("learning_curves", [])
-    if not curves:
-        return []
-    titles = run.titles | {name: title_of(name) for name in (split_share(arm)[0] for arm in run.arms)}
-    title = blocks.Heading("The same number of real images instead")
-    figures = [figure_of(curve, titles) for curve in curves]
-    return [title, blocks.Text(TEXTS["learning_curves"]), blocks.Grid(figures)]
-
-
-def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> blocks.Figure:
-    """Draw a learning curve, and say what the images that each arm adds are worth."""
-    what = tables.FIGURE_WORDS[curve["figure"]]
-    worth = [f" {titles[row['arm']]}: {tables.describe_worth(row, what)}." for row in curve["worth"]]
-    text = TEXTS["learning_curve"] + "".join(worth)
-    title = f"{what[0].upper()}{what[1:]} by the number of real images"
-    return blocks.Figure(title, text, charts.images_curve(curve, what, titles))
 
 
 def _chosen(run: WholeRun) -> list[blocks.Block]:

@@ -20,24 +20,13 @@ from sonoforge.training.reports.blocks import (
 )
 from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
-from sonoforge.training.statistics.results import (
-    ArmResult,
-    ChoiceResult,
-    ComparisonRow,
-    DecisionCurve,
-    EvaluatedArm,
-    FlagResult,
-    RealWorth,
-    SourceFigures,
-)
+from sonoforge.training.statistics.results import ComparisonRow, Record
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share
 
 TEXTS = read_texts("run")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
-FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
 _READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
 _THRESHOLDS = (0.02, 0.05, 0.10, 0.20, 0.30, 0.50)  # of the table of net benefit
 
@@ -47,7 +36,7 @@ def name_difference(row: ComparisonRow, titles: Titles) -> str:
     return f"{titles[row['second']]} \u2212 {titles[row['first']]}"
 
 
-def arm_table(titles: Titles, arms: Mapping[str, EvaluatedArm]) -> Table:
+def arm_table(titles: Titles, arms: Mapping[str, Record]) -> Table:
     """Show the figures of each arm over all classes."""
     rows = []
     for arm, own in arms.items():
@@ -85,8 +74,8 @@ def comparison_table(titles: Titles, comparisons: Sequence[ComparisonRow]) -> Ta
 
 def spread_table(
     titles: Titles,
-    arms: Mapping[str, EvaluatedArm],
-    trained: Mapping[str, ArmResult] | None = None,
+    arms: Mapping[str, Record],
+    trained: Mapping[str, Record] | None = None,
     chosen: Collection[int] = (),
 ) -> Table:
     """Show how accuracy varies over folds and seeds.
@@ -128,7 +117,7 @@ def _with_deviation(mean: float, deviation: float | None) -> str:
     return soft(share(mean), f"± {points(deviation, sign='')}") if is_number(deviation) else share(mean)
 
 
-def source_table(title: str, sources: Sequence[SourceFigures]) -> Table:
+def source_table(title: str, sources: Sequence[Record]) -> Table:
     """Show an arm's figures on each collection and device."""
     named = list(sources[0]["sensitivity_at"])
     rows = []
@@ -160,7 +149,7 @@ def source_table(title: str, sources: Sequence[SourceFigures]) -> Table:
     return Table(f"{title}, by collection and device", head, rows, caption, words=words)
 
 
-def flag_table(title: str, flags: Sequence[FlagResult]) -> Table:
+def flag_table(title: str, flags: Sequence[Record]) -> Table:
     """Show how often an arm's answers to images with each flag are wrong."""
     rows = []
     for row in flags:
@@ -179,7 +168,7 @@ def flag_table(title: str, flags: Sequence[FlagResult]) -> Table:
 
 
 def class_tables(
-    titles: Titles, arms: Mapping[str, EvaluatedArm], comparisons: Sequence[ComparisonRow], name: str
+    titles: Titles, arms: Mapping[str, Record], comparisons: Sequence[ComparisonRow], name: str
 ) -> Iterator[Table]:
     """Yield one class against the rest: each arm's figures, and the differences where there are any."""
     each = {titles[arm]: own["one_against_rest"][name] for arm, own in arms.items()}
@@ -204,7 +193,7 @@ def class_tables(
         yield Table(f"Differences for {name}", head, differences, caption, kind="long")
 
 
-def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -> Table:
+def benefit_table(titles: Titles, arms: Mapping[str, Record], name: str) -> Table:
     """Show the net benefit of acting on the probability of one class."""
     curves = {titles[arm]: own["one_against_rest"][name]["decision_curve"] for arm, own in arms.items()}
     first = next(iter(curves.values()))
@@ -217,12 +206,12 @@ def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -
     return Table(f"Net benefit for {name}", ("acting from", "on all", *curves), rows, caption)
 
 
-def _benefit(curve: DecisionCurve, i: int) -> Markup:
+def _benefit(curve: Record, i: int) -> Markup:
     value, low, high = (points(curve[end][i], sign="") for end in ("net_benefit", "low", "high"))
     return soft(bold(value) if curve["gain_low"][i] > 0 else value, bracket(low, high))
 
 
-def chosen_table(titles: Titles, choice: ChoiceResult) -> Table:
+def chosen_table(titles: Titles, choice: Record) -> Table:
     """Show how many folds of each arm chose each candidate, and its mean accuracy on their inner folds."""
     groups = []
     for arm, seeds in choice["folds"].items():
@@ -237,20 +226,9 @@ def chosen_table(titles: Titles, choice: ChoiceResult) -> Table:
     return Table("Settings chosen inside each fold", head, groups, TEXTS["chosen"], words=(1,))
 
 
-def describe_cost(choice: ChoiceResult) -> str:
+def describe_cost(choice: Record) -> str:
     """Say how many inner folds were trained, and how long that took without their generators."""
     return (
         f"{choice['trainings']} trainings on {choice['inner_folds']} inner folds of each training fold, "
         f"{choice['seconds']:.0f} s of training classifiers"
     )
-
-
-def describe_worth(row: RealWorth, what: str) -> str:
-    """Say how many real images an arm's images are worth; results read back from a file have None for no number."""
-    images, times = row["images"], row["ratio"]
-    said = "cannot be told, as more real images hardly helped"
-    if is_number(images["value"]):
-        said = f"{images['value']:+.0f} (real images times {times['value']:.2f})"
-    low = f"{images['low']:+.0f}" if is_number(times["low"]) and times["low"] > 0 else "no end"
-    high = f"{images['high']:+.0f}" if is_number(times["high"]) else f"no end (beyond {LARGEST_RATIO:.0f} times)"
-    return f"by {what}, the added images are worth so many real ones: {said}; 95 % interval {low} to {high}"

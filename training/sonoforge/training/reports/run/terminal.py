@@ -16,14 +16,7 @@ from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.terminal import plain_table, table_text
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PublishedRow, validated_like
-from sonoforge.training.statistics.results import (
-    ArmResult,
-    ChoiceResult,
-    ComparisonResults,
-    EvaluatedArm,
-    Evaluation,
-    LearningCurve,
-)
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
 
@@ -31,7 +24,7 @@ _COLUMNS = 10  # classes of a confusion matrix that is printed
 _SYSTEMS = 3  # side by side
 
 
-def log_table(results: ComparisonResults) -> None:
+def log_table(results: Record) -> None:
     """Print the tables, and why their figures come out too good where they do."""
     log_figures(results["classes"], results, results["arms"])
     if "choice" in results:
@@ -64,8 +57,8 @@ def _doubted(name: str, doubt: str) -> str:
 
 def log_figures(
     classes: Sequence[str],
-    results: ComparisonResults | Evaluation,
-    trained: Mapping[str, ArmResult] | None = None,
+    results: Record,
+    trained: Mapping[str, Record] | None = None,
     *,
     doubt: str = "",
 ) -> None:
@@ -96,8 +89,6 @@ def log_figures(
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
     _log_never_right(results)
-    for curve in results.get("learning_curves", []):
-        _log_curve(curve)
 
 
 def _log(table: Table) -> None:
@@ -106,7 +97,7 @@ def _log(table: Table) -> None:
     say("%s", table_text(table))
 
 
-def _log_never_right(results: ComparisonResults | Evaluation) -> None:
+def _log_never_right(results: Record) -> None:
     found = results["never_right"]
     if not found["worst"]:
         return
@@ -121,8 +112,8 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
 
 def log_systems(
     classes: Sequence[str],
-    arms: Mapping[str, EvaluatedArm],
-    trained: Mapping[str, ArmResult] | None = None,
+    arms: Mapping[str, Record],
+    trained: Mapping[str, Record] | None = None,
     published: Sequence[PublishedRow] = (),
     *,
     doubt: str = "",
@@ -160,7 +151,7 @@ def log_systems(
         say("%s", plain_table(["", *(title for title, _ in some)], rows, range(1, len(some) + 1)))
 
 
-def _own_lines(own: EvaluatedArm, trained: ArmResult | None) -> list[str]:
+def _own_lines(own: Record, trained: Record | None) -> list[str]:
     figures = itertools.chain(own["sensitivity"].values(), own["specificity"].values())
     trained_accuracy = share(trained["train_accuracy"]) if trained else "-"
     return [*(share(figure["value"]) for figure in figures), trained_accuracy, share(own["accuracy"]["value"]), "same"]
@@ -178,7 +169,7 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
     return [*("-" if figure is None else f"{100 * figure:.7g} %" for figure in figures), said]
 
 
-def _warnings(results: ComparisonResults) -> Iterator[str]:
+def _warnings(results: Record) -> Iterator[str]:
     """Say why the figures come out too good, where they do."""
     split, weights = results["split"], judge_weights(results["weights"])
     if weights:
@@ -210,29 +201,7 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
         )
 
 
-def _log_curve(curve: LearningCurve) -> None:
-    """Print a figure by the number of real images, what more of them promise, and the worth of each arm's images."""
-    what, points = tables.FIGURE_WORDS[curve["figure"]], curve["points"]
-    head = [f"{what} by real images in training", *(f"{point['images']:.0f}" for point in points[curve["baseline"]])]
-    rows = [[title_of(arm), *(f"{1 - point['error']['value']:.3f}" for point in own)] for arm, own in points.items()]
-    say("")
-    say("%s", plain_table(head, rows, range(1, len(head))))
-    exponent, last = curve["exponent"], curve["extrapolated"][-1]
-    power = _bracketed(-exponent["value"], -exponent["high"], -exponent["low"])
-    promised = _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"])
-    tell(
-        f"the error falls with the number of real images to the power {power}; at {last['images']:.0f} of them, by "
-        f"extrapolation, {what} {promised}"
-    )
-    for row in curve["worth"]:
-        tell(f"{title_of(row['arm'])}: {tables.describe_worth(row, what)}")
-
-
-def _bracketed(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _log_choices(choice: ChoiceResult) -> None:
+def _log_choices(choice: Record) -> None:
     """Print what was chosen in how many folds of each arm, and what it cost."""
     _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
     if "final" in choice:

@@ -87,7 +87,7 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
         drawn = reliability_diagram(dict(zip(("after temperature scaling", "as trained"), bins, strict=True)), title)
         diagrams.append(blocks.Figure(title, TEXTS["diagram"], drawn))
     figures = ("ece", "ece_calibrated", "brier", "brier_calibrated", "temperature")
-    rows = [(own["title"], *(number(own[name]) for name in figures)) for own in arms]  # type: ignore[literal-required]
+    rows = [(own["title"], *(number(own[name]) for name in figures)) for own in arms]
     head = ("arm", "ECE before", "after", "Brier before", "after", "temperature (all folds)")
     covered: list[blocks.Cells] = [
         (name, *(share(own["conformal"]["coverage"][name]) for own in arms)) for name in run.classes

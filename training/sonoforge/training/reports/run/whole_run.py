@@ -27,7 +27,7 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.reports.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
-from sonoforge.training.statistics.results import ArmResult, ComparisonRow, RunResults
+from sonoforge.training.statistics.results import ComparisonRow, Record
 from sonoforge.training.statistics.verdict import GAN, PLACEBO
 
 
@@ -38,7 +38,7 @@ class WholeRun:
     folder: Path
     cache: ImageCache
     audit: Audit
-    results: RunResults
+    results: Record
     classes: Sequence[str]
     parts: Sequence[Predictions]
     comparisons: Sequence[ComparisonRow]
@@ -55,9 +55,10 @@ class WholeRun:
         return self.folder.resolve().name
 
     @property
-    def arms(self) -> Mapping[str, ArmResult]:
+    def arms(self) -> Mapping[str, Record]:
         """Figures by arm."""
-        return self.results["arms"]
+        arms: Mapping[str, Record] = self.results["arms"]
+        return arms
 
     @property
     def titles(self) -> dict[str, str]:
@@ -86,7 +87,7 @@ class WholeRun:
         return found
 
 
-def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResults) -> WholeRun:
+def read_run(folder: Path, cache: ImageCache, audited: Audit, results: Record) -> WholeRun:
     """Read a run folder, and check its results against it."""
     parts, classes = read_predictions(folder / ANSWERS)
     plans = read_plans(folder)

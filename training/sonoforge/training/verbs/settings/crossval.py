@@ -88,7 +88,6 @@ sonoforge validate --external Rio:BUS-BRA/          one folder for each label
 sonoforge validate --external clinic:labels.csv     columns file and label
 sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/
 sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/ --external Poland:BrEaST/
-sonoforge validate --external Rio:BUS-BRA/ --robustness 300    also under shadow, haze, other gain, depth, blur, ...
 sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
 
 A table has columns file, label and, if known, patient and device.
@@ -105,12 +104,6 @@ A table has columns file, label and, if known, patient and device.
         (),
         help="the bundle's class for other labels\none label may cover several classes, joined by +",
         metavar="LABEL=CLASS,...",
-    )
-    robustness: int = option(
-        0,
-        help="also test robustness on this many images each\n"
-        "ten corruptions at three strengths, the drop in AUC and whether trust notices",
-        limits=(0, None),
     )
     storage: CacheSettings = group(CacheSettings(), key="cache", title="the cache of decoded images")
     out: str = runs_folder()

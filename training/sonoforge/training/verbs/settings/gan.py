@@ -302,7 +302,7 @@ finished by then.
 
 
 # Of `looks.LOOKS`, which needs torch.
-LOOK_NAMES = ("truncation", "mixing", "interpolation", "path", "equivariance")
+LOOK_NAMES = ("truncation", "mixing", "interpolation", "path")
 
 
 @dataclass(frozen=True)
@@ -316,11 +316,10 @@ sonoforge gan show RUN --project scan.png --lpips squeezenet1_1
 sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1
-sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --what equivariance --set show.samples=500
 
 Writes truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
-equivariance.png and .json, and looks.json with every figure and how it was measured.  Paths are measured by LPIPS, or
-in pixels without --lpips.  Style mixing needs StyleGAN 1 to 3, equivariance StyleGAN3; truncation is by psi in
+and looks.json with every figure and how it was measured.  Paths are measured by LPIPS, or
+in pixels without --lpips.  Style mixing needs StyleGAN 1 to 3; truncation is by psi in
 StyleGAN, else by the largest number in a latent.
 --project only writes projection.png, drawing.png and results.json, to projections/SCAN in the run folder.
 """
@@ -348,7 +347,7 @@ StyleGAN, else by the largest number in a latent.
     samples: int = setting(
         64,
         "show.samples",
-        help="number of images, or pairs, to measure path length and equivariance on, or of held-out scans to project",
+        help="number of images, or pairs, to measure path length on, or of held-out scans to project",
         limits=(2, None),
     )
     seed: int = option(0, help="random seed, as of gan sample", limits=(0, None))

@@ -1,5 +1,9 @@
 """How the error falls with the number of real images, and how many of them the generated images are worth.
 
+    python training/studies/where-it-helps/learning_curve.py RUN/predictions.csv
+
+RUN is of ``crossval`` with at least three ``crossval.real_shares``.
+
 The error falls about as a power of the number n of training images, e(n) = a n^-b (Figueroa et al., "Predicting sample
 size required for classification performance", BMC Med. Inform. Decis. Mak. 12:8, 2012; without their floor, which a
 handful of shares cannot separate from the exponent, so extrapolations are optimistic).  An arm that adds images is
@@ -12,9 +16,14 @@ the set of all k for which the interval of d + b log k contains 0 (Fieller, JRSS
 covers the choice of test images, not of training images.
 """
 
+from __future__ import annotations
+
+import json
 import math
+import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +36,8 @@ from sonoforge.training.statistics.intervals import (
     group_weights,
     percentile_interval,
 )
-from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
-from sonoforge.training.statistics.results import CurvePoint, Interval, LearningCurve, RealWorth
+from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions, read_predictions
+from sonoforge.training.statistics.results import Interval
 
 LEAST_SHARES = 3
 """Two points always lie on a line."""
@@ -91,7 +100,7 @@ def split_share(arm: str) -> tuple[str, float]:
     return name, float(share or 1)
 
 
-def learning_curves(predictions: Sequence[Predictions]) -> list[LearningCurve]:
+def learning_curves(predictions: Sequence[Predictions]) -> list[dict[str, Any]]:
     """Describe the curves of every figure; empty if the first arm has fewer than `LEAST_SHARES` shares."""
     baseline, _ = split_share(predictions[0].arm)
     shares = sorted({share for name, share in (split_share(part.arm) for part in predictions) if name == baseline})
@@ -100,7 +109,7 @@ def learning_curves(predictions: Sequence[Predictions]) -> list[LearningCurve]:
     return [_describe(figure, predictions, baseline, shares) for figure in FIGURES]
 
 
-def _describe(figure: str, predictions: Sequence[Predictions], baseline: str, shares: list[float]) -> LearningCurve:
+def _describe(figure: str, predictions: Sequence[Predictions], baseline: str, shares: list[float]) -> dict[str, Any]:
     first = predictions[0]
     whole = len(first.files) * (1 - 1 / len(np.unique(first.folds)))
     names = list(dict.fromkeys(split_share(part.arm)[0] for part in predictions))
@@ -116,41 +125,41 @@ def _describe(figure: str, predictions: Sequence[Predictions], baseline: str, sh
     alone = fit_lines(images, real, real)
     middle = np.log(real).mean(axis=0) + alone.slope * np.log(images).mean()
     beyond = np.linspace(1.0, FURTHEST, 5)
-    return LearningCurve(
-        figure=figure,
-        images=whole,
-        baseline=baseline,
-        points={
+    return {
+        "figure": figure,
+        "images": whole,
+        "baseline": baseline,
+        "points": {
             name: [
-                CurvePoint(images=whole * share, error=percentile_interval(errors[name, share]))
+                {"images": whole * share, "error": percentile_interval(errors[name, share])}
                 for share in sorted(share for own, share in errors if own == name)
             ]
             for name in names
         },
-        exponent=percentile_interval(alone.slope),
-        extrapolated=[
-            CurvePoint(
-                images=float(whole * times),
-                error=percentile_interval(np.exp(middle - alone.slope * math.log(whole * times))),
-            )
+        "exponent": percentile_interval(alone.slope),
+        "extrapolated": [
+            {
+                "images": float(whole * times),
+                "error": percentile_interval(np.exp(middle - alone.slope * math.log(whole * times))),
+            }
             for times in beyond
         ],
-        worth=[
+        "worth": [
             _worth(name, whole, images, errors, (baseline, shares))
             for name in names
             if name != baseline and all((name, share) in errors for share in shares)
         ],
-    )
+    }
 
 
 def _worth(
     name: str, whole: float, images: Floats, errors: dict[tuple[str, float], Floats], real: tuple[str, list[float]]
-) -> RealWorth:
+) -> dict[str, Any]:
     baseline, shares = real
     lines = fit_lines(images, *(np.stack([errors[own, share] for share in shares]) for own in (baseline, name)))
     ratio = real_ratio(lines)
     value, low, high = (whole * (ratio[end] - 1) for end in ("value", "low", "high"))
-    return RealWorth(arm=name, ratio=ratio, images=Interval(value=value, low=low, high=high))
+    return {"arm": name, "ratio": ratio, "images": Interval(value=value, low=low, high=high)}
 
 
 def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Floats:
@@ -161,3 +170,7 @@ def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Float
         found.append((error * len(part.files) + 0.5) / (len(part.files) + 1))
     mean: Floats = np.mean(found, axis=0)
     return mean
+
+
+if __name__ == "__main__":
+    print(json.dumps(learning_curves(read_predictions(Path(sys.argv[1]))[0]), indent=2))

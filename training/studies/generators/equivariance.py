@@ -10,6 +10,8 @@ with the mean over images, channels and those pixels that no border has influenc
 networks for unaligned faces of 256 pixels have EQ-T 63.0 (T) and 66.7 (R), and EQ-R 13.1 (T) and 40.5 (R); StyleGAN2
 with such an input and no noise has 15.8 and 10.8.
 
+    python training/studies/generators/equivariance.py RUN [--samples 64] [--label 0]
+
 The transforms, drawn anew for each image:
 
 * EQ-T: translations by whole pixels, at most an eighth of the side along each axis; nothing is resampled.
@@ -20,9 +22,13 @@ The transforms, drawn anew for each image:
   resampled, the other one without rotating it ("pseudo-rotation").
 """
 
+from __future__ import annotations
+
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,6 +38,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.gan.generator import draw_latents, load_generator
 
 PEAK = 2.0
 LARGEST_SHIFT = 1 / 8  # of the side
@@ -230,3 +237,26 @@ def _summarise(errors: list[float], protocol: str) -> Equivariance:
         return Equivariance(math.inf, 0.0, len(values), protocol)
     spread = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Equivariance(10 * math.log10(PEAK**2 / mean), 10 / math.log(10) * spread / mean, len(values), protocol)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run", type=Path, help="run folder of gan train")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--label", type=int, help="of a class-conditional generator")
+    asked = parser.parse_args()
+    generator = load_generator(asked.run)
+    render, latents = (
+        render_transformed(generator, asked.label),
+        draw_latents(generator, asked.samples, 0, "equivariance"),
+    )
+    for found in (
+        translation_equivariance(render, latents, 0),
+        translation_equivariance(render, latents, 0, fractional=True),
+        rotation_equivariance(render, latents, 0),
+    ):
+        print(f"{found.protocol}: {found.decibels:.1f} dB (+- {found.standard_error:.1f}), {found.samples} images")
+
+
+if __name__ == "__main__":
+    main()

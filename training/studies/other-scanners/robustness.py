@@ -1,31 +1,44 @@
 """How far a bundle's AUC falls on scans disturbed as by another scanner, setting or hand, and whether trust notices.
 
+    python training/studies/other-scanners/robustness.py RUN --external NAME:PATH [--bundle RUN/bundle] [--images 300]
+
+RUN is of ``sonoforge validate`` with the same images; ``robustness`` of each collection is written into its
+``results.json``, from where ``sonoforge export --evidence RUN`` takes it into the model card.
+
 Grey levels of B-mode scans are logarithms: with the usual dynamic range of 60 dB over 255 levels, a decibel is 4.25
 levels, and gain, attenuation and shadow are sums.  Lengths are shares of the picture, so strengths do not depend on its
 size.  Seeds depend on the file alone, so two bundles see the same disturbances.
 """
 
+from __future__ import annotations
+
+import argparse
+import csv
 import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
+from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.trust import Cause
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
 from sonoforge.training.statistics.tables import second_of_two
-from sonoforge.training.validation.collections import Meanings
-from sonoforge.training.validation.figures import Answers, DisturbedFigures, Robustness, collapse
+from sonoforge.training.validation.collections import read_external
+from sonoforge.training.validation.figures import collapse
 
 Levels = NDArray[np.float64]
 """(H, W) grey levels, 0..255."""
@@ -37,8 +50,6 @@ DECIBEL = 255 / 60
 class Disturbance(NamedTuple):
     """One kind of disturbance."""
 
-    title: str
-    unit: str
     strengths: tuple[float, float, float]
     apply: Callable[[Levels, float, np.random.Generator], Levels]
 
@@ -109,16 +120,16 @@ def _speckle(levels: Levels, decibels: float, rng: np.random.Generator) -> Level
 
 
 DISTURBANCES = {
-    "shadow": Disturbance("shadow", "dB", (6, 12, 24), _shadow),
-    "gain-down": Disturbance("less gain", "dB", (-6, -12, -24), _gain),
-    "gain-up": Disturbance("more gain", "dB", (6, 12, 24), _gain),
-    "attenuation": Disturbance("gain lost with depth", "dB at the bottom", (10, 20, 40), _attenuation),
-    "depth": Disturbance("more depth in the picture", "times", (1.2, 1.5, 2.0), _deeper),
-    "haze": Disturbance("haze", "of full white at the skin", (0.2, 0.4, 0.7), _haze),
-    "blur": Disturbance("blur", "of the width", (0.004, 0.008, 0.016), _blur),
-    "jpeg": Disturbance("JPEG", "quality", (40, 20, 8), _jpeg),
-    "crop": Disturbance("crop", "of height and width", (0.1, 0.2, 0.35), _crop),
-    "speckle": Disturbance("coarser speckle", "dB", (1, 2, 4), _speckle),
+    "shadow": Disturbance((6, 12, 24), _shadow),
+    "gain-down": Disturbance((-6, -12, -24), _gain),
+    "gain-up": Disturbance((6, 12, 24), _gain),
+    "attenuation": Disturbance((10, 20, 40), _attenuation),
+    "depth": Disturbance((1.2, 1.5, 2.0), _deeper),
+    "haze": Disturbance((0.2, 0.4, 0.7), _haze),
+    "blur": Disturbance((0.004, 0.008, 0.016), _blur),
+    "jpeg": Disturbance((40, 20, 8), _jpeg),
+    "crop": Disturbance((0.1, 0.2, 0.35), _crop),
+    "speckle": Disturbance((1, 2, 4), _speckle),
 }
 
 
@@ -137,48 +148,52 @@ FOREIGN = (Cause.OTHER_KIND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
 
 
 def measure_robustness(
-    classifier: Classifier, dataset: Dataset, clean: Answers, meanings: Meanings, advance: Callable[[int], None]
-) -> Robustness:
-    """Answer for the images again under every disturbance.
+    classifier: Classifier, dataset: Dataset, figures: dict[str, Any], rows: Sequence[dict[str, str]], images: int
+) -> dict[str, Any] | None:
+    """Answer again for some images of a collection under every disturbance; None for one label alone.
 
     Args:
         classifier: The bundle's.
-        dataset: The files of ``clean``.
-        clean: Answers to the untouched images.
-        meanings: The AUC is of the last two of these labels that occur: the worst against the next.
-        advance: Called with the number of files so far.
-
-    Raises:
-        SonoforgeError: A file cannot be read any more.
+        dataset: The files.
+        figures: Of the collection, in ``results.json``; the AUC is of the last two of its labels that occur.
+        rows: Of the collection, in ``answers.csv``.
+        images: Number of images, evenly spaced.
     """
-    present = np.unique(clean.labels)[-2:]
-    chosen = np.flatnonzero(np.isin(clean.labels, present))
-    names, files = list(meanings), [clean.files[i] for i in chosen]
-    columns = collapse(meanings, classifier.bundle.classes)[0][:, present]
-    worse, groups = clean.labels[chosen] == present[1], clean.groups[chosen]
-    before = second_of_two(clean.probabilities[chosen] @ columns)
-    noticed = np.array([bool(set(clean.causes[i]) & set(FOREIGN)) for i in chosen])
+    names, classes = list(figures["labels"]), classifier.bundle.classes
+    rows = [rows[i] for i in evenly_spaced(len(rows), images)]
+    present = sorted({names.index(row["label"]) for row in rows})[-2:]
+    if len(present) < 2:
+        return None
+    rows = [row for row in rows if names.index(row["label"]) in present]
+    files = [row["file"] for row in rows]
+    columns = collapse({name: tuple(own) for name, own in figures["labels"].items()}, classes)[0][:, present]
+    worse = np.array([names.index(row["label"]) == present[1] for row in rows])
+    groups = np.array([int(row["group"]) for row in rows])
+    clean = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
+    before = second_of_two(clean @ columns)
+    foreign_causes = {cause.value for cause in FOREIGN}
+    noticed = np.array([bool(set(row["causes"].split("; ")) & foreign_causes) for row in rows])
     hows = [(kind, strength) for kind, own in DISTURBANCES.items() for strength in own.strengths]
-    probabilities, foreign = _answer(classifier, dataset, files, hows, advance)
+    probabilities, foreign = _answer(classifier, dataset, files, hows)
     found = []
     for place, (kind, strength) in enumerate(hows):
         scores = second_of_two(probabilities[:, place] @ columns)
         found.append(
-            DisturbedFigures(
-                kind=kind,
-                strength=strength,
-                auc=group_bootstrap(weighted_auc, worse, scores, groups),
-                change=paired_bootstrap(weighted_auc, worse, before, scores, groups),
-                noticed=wilson_by_group(foreign[:, place], groups),
-            )
+            {
+                "kind": kind,
+                "strength": strength,
+                "auc": group_bootstrap(weighted_auc, worse, scores, groups),
+                "change": paired_bootstrap(weighted_auc, worse, before, scores, groups),
+                "noticed": wilson_by_group(foreign[:, place], groups),
+            }
         )
-    return Robustness(
-        pair=f"{names[present[1]]} against {names[present[0]]}",
-        images=len(files),
-        auc=group_bootstrap(weighted_auc, worse, before, groups),
-        noticed=wilson_by_group(noticed, groups),
-        disturbed=found,
-    )
+    return {
+        "pair": f"{names[present[1]]} against {names[present[0]]}",
+        "images": len(files),
+        "auc": group_bootstrap(weighted_auc, worse, before, groups),
+        "noticed": wilson_by_group(noticed, groups),
+        "disturbed": found,
+    }
 
 
 def seed_of(file: str) -> int:
@@ -191,7 +206,6 @@ def _answer(
     dataset: Dataset,
     files: Sequence[str],
     hows: Sequence[tuple[str, float]],
-    advance: Callable[[int], None],
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return probabilities (N, K, C) of N files under K disturbances, and whether they are foreign or poor (N, K)."""
     classes = classifier.bundle.classes
@@ -208,6 +222,28 @@ def _answer(
 
     answered = answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1))
     for done, _ in enumerate(answered, start=1):
-        advance(done)
+        print(f"{done} of {len(files)} images", end="\r")
     probabilities = np.array([[values for values, _ in kept[file]] for file in files])
     return probabilities, np.array([[foreign for _, foreign in kept[file]] for file in files])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--external", action="append", required=True, metavar="NAME:PATH")
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--images", type=int, default=300)
+    asked = parser.parse_args()
+    classifier = Classifier(asked.bundle)
+    results = json.loads((asked.run / "results.json").read_text())
+    with (asked.run / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    datasets = {own.name: own for own in (read_external(text, default_folder()) for text in asked.external)}
+    for figures in results["collections"]:
+        own = [row for row in rows if row["collection"] == figures["name"]]
+        figures["robustness"] = measure_robustness(classifier, datasets[figures["name"]], figures, own, asked.images)
+    (asked.run / "results.json").write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
