@@ -11,7 +11,6 @@ import torch
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import training
-from sonoforge.training.classifier.augmentation import augment
 from sonoforge.training.classifier.fine_tuning import TrainingInputs
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.scan_views import (
@@ -77,7 +76,7 @@ def test_windows_show_what_their_labels_say() -> None:
 
 
 def test_outlines_follow_what_happens_to_their_views() -> None:
-    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5, outlines=1.0, augmentation="geometry")
+    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5, outlines=1.0, augmentation="classical")
     inputs, rng = scan_inputs(images(), settings, NOTHING_FROZEN, CPU), np.random.default_rng(0)
     for _ in range(4):
         served = inputs.batch(np.arange(36), rng)
@@ -162,17 +161,6 @@ def test_windows_are_cut_from_larger_images_where_there_are_files() -> None:
     assert (grey[whole] == real.pixels[whole, :, :, 0]).all()
     added = together(filed, LabelledImages(real.pixels[:2], np.full(2, 2), CLASSES))
     assert added.larger is not None and added.larger(256).shape == (38, 256, 256, 3)
-
-
-def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
-    spot = np.zeros((SIDE, SIDE, 3), np.uint8)
-    spot[10:16, 28:36] = 200
-    for seed in range(60):
-        moved = augment(spot, "geometry", np.random.default_rng(seed))[..., 0].astype(float)
-        rows, columns = (moved.sum(axis=axis) @ np.arange(SIDE) / moved.sum() for axis in (1, 0))
-        assert rows < 32 and 10 < columns < 54
-    same = [augment(spot, "geometry", np.random.default_rng(7)) for _ in range(2)]
-    assert np.array_equal(*same)
 
 
 @pytest.mark.parametrize("heads", ["classes", "hierarchical"])

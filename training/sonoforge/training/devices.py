@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
 
 def find_device(device: str) -> torch.device:
-    """Return the device of this process: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N.
-
-    Raises:
-        SonoforgeError: An unknown name, or a device that this machine does not have.
-    """
+    """Return the device of this process: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N."""
     name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,11 +50,7 @@ def _under_torchrun() -> bool:
 
 
 def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
-    """Open the device with Lightning Fabric, in each of the processes that ``torchrun`` started or in this one alone.
-
-    Raises:
-        SonoforgeError: See `find_device`; or a precision that the device does not have.
-    """
+    """Open the device with Lightning Fabric, in each process that ``torchrun`` started or in this one alone."""
     from lightning_fabric import Fabric  # noqa: PLC0415 - the export does without it
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment  # noqa: PLC0415
 
@@ -152,19 +145,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class PeakMemory:
-    """The result of `measured_memory`."""
-
-    gib: float | None = None  # set at the end; None where it cannot be measured
-
-
 @contextlib.contextmanager
-def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
+def measured_memory(device: torch.device) -> Iterator[SimpleNamespace]:
     """Measure the peak of the memory in use inside, beyond what was in use before.
 
     On a GPU torch's allocations; on a CPU the pages of this process (on Linux only), including other work beside it.
+    The result has ``gib`` at the end; None where it cannot be measured.
     """
-    found = PeakMemory()
+    found = SimpleNamespace(gib=None)
     started = reset_peak(device)
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -178,10 +166,9 @@ def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
 
 
 def reset_peak(device: torch.device) -> int | None:
-    """Return freed memory to the system, and restart the measurement of the peak.
+    """Return freed memory to the system, restart the measurement of the peak, and return the bytes in use.
 
-    Returns:
-        The bytes in use by this process; None on a GPU, or where they cannot be measured.
+    None on a GPU, or where they cannot be measured.
     """
     gc.collect()  # networks and optimisers refer to each other
     if device.type == "cuda":

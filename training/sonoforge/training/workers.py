@@ -55,10 +55,6 @@ class Workers(Protocol):
     slots: int  # parallel tasks
     device: str  # of a task, see `devices.find_device`
 
-    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Let each worker process call a module-level function, before there is a task."""
-        del function, argument  # no use in this process, nor on a cluster, which starts its workers later
-
     def run(self, function: Callable[[Task], Result], tasks: Iterable[Task | None]) -> Iterator[Result]:
         """Do the tasks and yield their results as they come, in any order.
 
@@ -168,11 +164,6 @@ class Processes(Workers):
     def __init__(self, jobs: int, device: str) -> None:
         self.slots, self.device = jobs, device
         self._pools = [_pool() for _ in range(jobs)]
-
-    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Start all processes, see `Workers`."""
-        for pool in self._pools:
-            pool.submit(function, argument)
 
     def run(self, function: Callable[[Task], Result], tasks: Iterable[Task | None]) -> Iterator[Result]:
         """Do the tasks side by side, see `Workers`."""

@@ -67,11 +67,7 @@ def main(config: RunConfig) -> Outcome:
 
 
 def _work(
-    folder: Path,
-    cache: ImageCache,
-    settings: ComparisonSettings,
-    name: str,
-    seconds: dict[str, float],
+    folder: Path, cache: ImageCache, settings: ComparisonSettings, name: str, seconds: dict[str, float]
 ) -> WholeRun:
     """Train, export and verify, and write the report."""
     audited, comparison = train_run(folder, cache, settings, name, seconds)

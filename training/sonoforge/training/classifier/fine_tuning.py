@@ -43,10 +43,7 @@ log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 EpochRow = dict[str, float]
-
-
 _BIAS = "classifier.1.bias"  # of the classes
-
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
@@ -134,14 +131,8 @@ def fit(
     Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``, which is
     written every epoch, ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).
 
-    ``inputs`` serve the input of block ``settings.frozen_blocks``.
-
-    Returns:
-        One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
-        what ``inputs.measure`` adds.
-
-    Raises:
-        GateError: The loss is no longer a finite number.
+    ``inputs`` serve the input of block ``settings.frozen_blocks``.  Returns one row an epoch: ``epoch``, ``loss``,
+    ``accuracy`` (on augmented training images), ``learning_rate``, and what ``inputs.measure`` adds.
     """
     training = _Training(net, inputs, settings, seed)
     history: list[EpochRow] = []
@@ -185,14 +176,12 @@ class _Training:
         self.optimizer = OPTIMISERS[settings.optimiser](
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if settings.schedule == "constant":
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
-        else:
-            steps = max(2, self.steps * settings.epochs)
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, settings.learning_rate, total_steps=steps
-            )
+        rate, steps = settings.learning_rate, max(2, self.steps * settings.epochs)
+        self.schedule = (
+            torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+            if settings.schedule == "constant"
+            else torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps)
+        )
         self.average = {key: value.clone() for key, value in _trained_state(net, self.start_block).items()}
         self.target = torch.from_numpy(labels).to(device)
         self.class_weights = None

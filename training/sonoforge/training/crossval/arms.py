@@ -73,11 +73,7 @@ ARMS: dict[str, Arm] = {
 
 
 def find_arm(name: str, option: str = "--arms") -> Arm:
-    """Return the arm of a name; its title says dose and share.
-
-    Raises:
-        SonoforgeError: An unknown name; the message begins with the command-line ``option``.
-    """
+    """Return the arm of a name; its title says dose and share, and messages begin with ``option``."""
     rest, marked, share = name.partition(SHARE_MARK)
     stem, dosed, dose = rest.partition(_DOSE)
     base = stem.removesuffix(_ALL)
@@ -111,11 +107,7 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
 
 
 def final_name(name: str, option: str) -> str:
-    """Return the shortest name of an arm for a final model, which trains on all images.
-
-    Raises:
-        SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
-    """
+    """Return the shortest name of an arm for a final model, which trains on all images."""
     arm = find_arm(name, option)
     if arm.comparator:
         raise SonoforgeError(
@@ -148,11 +140,7 @@ def file_stem(name: str) -> str:
 
 
 def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
-    """Return the names of every arm at every share of the real images, the largest first; without shares, of every arm.
-
-    Raises:
-        SonoforgeError: An unknown name, one that has a share already, or a share outside (0, 1] or given twice.
-    """
+    """Return the names of every arm at every share of the real images, the largest first; without shares, of each."""
     if not shares:
         return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
@@ -207,11 +195,7 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
 
 
 def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
-    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them.
-
-    Raises:
-        SonoforgeError: An arm that weights classes of equal size, which changes nothing, or two arms that are the same.
-    """
+    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them."""
     if len(set(counts)) > 1:
         return tuple(arms)
     found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,13 +100,6 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: 
     return prepare(settings, training_set, job.device, pretrained)
 
 
-class _Source(NamedTuple):
-    """A generator, and how many of its channels are image; one more is the mask."""
-
-    generator: nn.Module
-    image_channels: int
-
-
 def draw_trained(
     checkpoints: Mapping[int, Path], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
@@ -116,7 +109,7 @@ def draw_trained(
     trained with masks draw each image with its own.  Only size and classes of the real images are read.
     """
     sources = {
-        label: _Source(load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)
+        label: (load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)
         for label in counts
     }
     return _draw(sources, counts, images, seed)
@@ -128,19 +121,20 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
     from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
 
     pretrained = open_pretrained(job.settings, job.device)
-    sources: dict[int, _Source] = {}
+    sources: dict[int, tuple[nn.Module, int]] = {}
     for label in counts:
         training = _prepare(images, label, job, pretrained)
         networks = build_networks(training.recipe, training.options, training.settings.seed, training.seen)
         if training.pretrained.start_from is not None:
             transfer_weights(training.pretrained.start_from, networks[0], networks[1])
-        sources[label] = _Source(networks[0].eval().requires_grad_(False), training.originals.image_channels)
+        sources[label] = networks[0].eval().requires_grad_(False), training.originals.image_channels
     return _draw(sources, counts, images, job.seed)
 
 
 def _draw(
-    sources: Mapping[int, _Source], counts: Mapping[int, int], images: LabelledImages, seed: int
+    sources: Mapping[int, tuple[nn.Module, int]], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
+    """Draw from each class's generator, of which so many channels are image; one more is the mask."""
     side, labels = images.pixels.shape[1], _labels(counts, images)
     pixels = np.empty((len(labels), side, side, 3), np.uint8)
     masks: list[Pixels] = []

@@ -2,12 +2,12 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
@@ -22,7 +22,6 @@ from sonoforge.training.crossval.fold_task import (
     check_finished,
     check_images,
     check_made_from,
-    digests_of_arms,
     fold_path,
     keep_plan,
     origins,
@@ -31,13 +30,12 @@ from sonoforge.training.crossval.fold_task import (
 from sonoforge.training.crossval.folds import (
     check_generators,
     predictions_of,
-    prepare_worker,
     run_fold,
     train_needed_generators,
+    write_features,
 )
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
@@ -59,7 +57,6 @@ class Comparison:
     results: Record  # for `results.json`
     backbone: Backbone  # its initial weights
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
-    maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
     chosen: Values  # settings of the final model that were chosen on all images
 
 
@@ -80,26 +77,21 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
     writes.  Folds finished before an interruption are kept.
-
-    Raises:
-        SonoforgeError: The folder holds results made from other images, settings or weights.
     """
     if settings.protocol in SEALED:
         refuse_seen_by_start(settings.generator.start_from, cache, settings.source.cache)
     trainings = _count_missing(folder, cache, settings)
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
-        workers.prepare(prepare_worker, settings.source)  # while this process loads the weights and deals the folds
         settings = dataclasses.replace(settings, device=workers.device)
         nothing = Backbone({}, "none: nothing is fine-tuned", "")
         backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
         log.info("initial weights: %s", backbone.source)
-        digests = digests_of_arms(settings, backbone.digest)
         views = find_second_views(cache)
         together = [(view.first, view.second) for view in views]
         plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
         for plan in plans:
             keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
-        made = origins(plans, settings, digests)
+        made = origins(plans, settings, backbone.digest)
         tasks = [
             FoldTask(folder, plan, fold, arm, settings, backbone, made[plan.seed, arm])
             for plan in plans
@@ -116,8 +108,7 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
         second_opinion = check_plans(folder, cache, plans, views)
         _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)
-    maps = read_all_maps(final) if final else None
-    remove_features(folder)
+    shutil.rmtree(folder / "features", ignore_errors=True)
     folds = [read_fold(task.path) for task in tasks]
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
     write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
@@ -127,7 +118,7 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
     if settings.choosing:
         results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
     first = {arm: made[settings.seeds[0], arm] for arm in settings.arms}
-    return Comparison(results, backbone, first, maps, choice["settings"] if choice else {})
+    return Comparison(results, backbone, first, choice["settings"] if choice else {})
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:

@@ -1,6 +1,8 @@
 """One fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import logging
 import shutil
@@ -9,17 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.atomic import replacing, write_json
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.images.synthetic import cut_masks
-from sonoforge.training.classifier.network import Watched, answer, pixel_views
+from sonoforge.training.classifier.augmentation import VARIANTS
+from sonoforge.training.classifier.network import Watched, answer, build_network, frozen_features, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.comparators.fitting import COMPARATORS, TrainingFold, fit_comparator
+from sonoforge.training.comparators.fitting import COMPARATORS, Comparator, TrainingFold, fit_comparator
+from sonoforge.training.comparators.networks import extract_features, load_networks
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
 from sonoforge.training.crossval.balancing import (
     ALL_CLASSES,
@@ -39,11 +45,10 @@ from sonoforge.training.crossval.fold_task import (
     Indices,
     open_training,
 )
-from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.labelled_images import LabelledImages, read_masks
-from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.labelled_images import HALF, LabelledImages, read_masks
+from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed
@@ -55,11 +60,8 @@ from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
 
-
-LEAST_IMAGES = 2
-"""Fewest images for a generator: batch normalisation cannot take a single one."""
-GeneratorTask = tuple[FoldTask, int]
-"""One generator, to train in this process or another: a fold that draws from it, and its class."""
+LEAST_IMAGES = 2  # for a generator: batch normalisation cannot take a single one
+GeneratorTask = tuple[FoldTask, int]  # one generator: a fold that draws from it, and its class
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
@@ -152,17 +154,83 @@ def _train(work: GeneratorTask) -> str:
     return name
 
 
-def prepare_worker(source: ImageSource) -> None:
-    """Import what `run_fold` needs, and open the images, before there is a fold to run."""
-    open_images(source)
+# ---- outputs of frozen networks for every image, computed once and shared by all folds through files
+
+
+@functools.lru_cache(maxsize=2)
+def open_images(source: ImageSource) -> ImageCache:
+    """Open a data set once a process, see `load_images`."""
+    return load_images(source)
+
+
+def feature_files(task: FoldTask) -> list[Path]:
+    """Return the files that a fold reads; their names depend on the images and weights."""
+    comparator, classifier, made = task.own_arm.comparator, task.classifier, task.made_from
+    if comparator:
+        own = COMPARATORS[comparator]
+        inputs = hashlib.sha256(f"{made.plan} {made.weights}".encode()).hexdigest()[:16]
+        names = [f"{network}{'-masked' * own.masked}-{inputs}" for network in own.networks]
+    elif classifier.cached_blocks:
+        inputs = hashlib.sha256(f"{task.plan.fingerprint} {made.weights}".encode()).hexdigest()[:16]
+        kind = f"{classifier.augmentation}-{classifier.frozen_blocks}-{classifier.precision}"
+        variants = range(VARIANTS[classifier.augmentation])
+        names = [f"{kind}-seed{task.plan.seed}-{inputs}-{variant}" for variant in variants]
+    else:
+        names = []
+    return [task.folder / "features" / f"{name}.npy" for name in names]
+
+
+def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
+    """Run the frozen networks over all images for every file that is missing."""
+    missing = {
+        path: (task, place) for task in tasks for place, path in enumerate(feature_files(task)) if not path.is_file()
+    }
+    list(workers.run(_write, list(missing.values())))
+
+
+def _write(work: tuple[FoldTask, int]) -> None:
+    task, place = work
+    cache, device = open_images(task.settings.source), find_device(task.settings.device)
+    with deterministic_kernels(device):
+        if task.own_arm.comparator:
+            comparator = COMPARATORS[task.own_arm.comparator]
+            network = comparator.networks[place]
+            weights = load_networks((network,), task.settings.comparator_weights)[network]
+            features = extract_features(network, weights, _seen_pixels(comparator, cache, task.settings.source), device)
+        else:
+            net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
+            maps = frozen_features(net, cache.images, task.classifier, place, task.plan.seed, device)
+            features = maps.cpu().numpy()
+    path = feature_files(task)[place]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=False) as file:
+        np.save(file, features)
+
+
+def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource) -> NDArray[np.uint8]:
+    """Return the images (N, S, S, 3) at the comparators' size, black outside the lesions for those that see no more."""
+    cache = cache.at(IMAGENET.size)
+    if not comparator.masked:
+        return np.asarray(cache.images)
+    masks = read_masks(cache, np.arange(len(cache.dataset.items)), source.cache)
+    seen: NDArray[np.uint8] = np.where(masks[..., None] >= HALF, cache.images, 0).astype(np.uint8)
+    return seen
+
+
+def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Read the maps (V, N, C, H, W) of the images at these indices."""
+    files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in feature_files(task)]
+    maps = torch.empty((len(files), len(indices), *files[0].shape[1:]))
+    for variant, file in enumerate(files):  # one at a time: they are gigabytes at 224 pixels with few frozen blocks
+        maps[variant] = torch.from_numpy(file[indices])
+    return maps.to(device)
+
+
+# ---- one fold
 
 
 def run_fold(task: FoldTask) -> FoldResult:
-    """Train one arm without one fold, predict that fold, write and return the result.
-
-    Raises:
-        GateError: Under ``sealed``, a stage would read an image that gives away a test image.
-    """
+    """Train one arm without one fold, predict that fold, write and return the result; see `check_sealed`."""
     started = time.perf_counter()
     cache = open_images(task.settings.source)
     check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
@@ -170,7 +238,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
     result = dataclasses.replace(result, seconds=time.perf_counter() - started)
     write_json(task.path, result)
-    shutil.rmtree(task.training_folder, ignore_errors=True)
+    shutil.rmtree(task.path.with_suffix(""), ignore_errors=True)  # its checkpoints
     return result
 
 
@@ -187,7 +255,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
         accuracy=float((probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
         train_accuracy=train_accuracy,
         seconds=0.0,
-        reads={CLASSIFIER: _hashes(cache, task.training)},
+        reads={CLASSIFIER: tuple(cache.hashes[i] for i in task.training)},
         made_from=task.made_from,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
@@ -233,7 +301,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
             views = list(read_maps(task, test, device)[: len(views)])
         checkpoint = None  # a training on cached maps takes seconds
         if not settings.cached_blocks:
-            checkpoint = open_training(task.training_folder, task.made_from) / "checkpoint.pt"
+            checkpoint = open_training(task.path.with_suffix(""), task.made_from) / "checkpoint.pt"
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_classifier(
             images,
@@ -253,10 +321,6 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     )
 
 
-def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
-    return tuple(cache.hashes[i] for i in indices)
-
-
 def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
@@ -274,7 +338,7 @@ def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | N
         if name == ALL_CLASSES:
             own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        reads[f"{GENERATOR} {name}"] = _hashes(cache, own)
+        reads[f"{GENERATOR} {name}"] = tuple(cache.hashes[i] for i in own)
     added = balance(arm, images, job)
     if added is not None:
         reads[GENERATED] = added.hashes

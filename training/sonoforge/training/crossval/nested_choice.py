@@ -81,11 +81,7 @@ class NestedFolds:
 
 
 def nested_folds(tasks: Sequence[FoldTask]) -> NestedFolds:
-    """Divide the training part of every unfinished outer fold, and all images for the final model, into inner folds.
-
-    Raises:
-        SonoforgeError: A class has fewer groups than there are inner folds, also in a finished fold.
-    """
+    """Divide the training part of every unfinished outer fold, and all images for the final model, into inner folds."""
     choosing, final_arm = tasks[0].settings.choosing, tasks[0].settings.final_arm
     outer: dict[_Key, FoldTask] = {}
     inner: dict[_Key, list[list[FoldTask]]] = {}
@@ -131,10 +127,6 @@ def _key(task: FoldTask) -> _Key:
     return task.arm, task.plan.seed, None if _is_final(task) else task.fold
 
 
-def _name(task: FoldTask) -> str:
-    return f"{task.arm}: all images" if _is_final(task) else task.name
-
-
 def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
     plan, train = task.plan, task.training
     labels, groups = np.array(plan.labels)[train], np.array(plan.groups)[train]
@@ -143,7 +135,7 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
         if found < folds:
             example = plan.files[train[np.flatnonzero(labels == label)[0]]]
             raise SonoforgeError(
-                f"--set crossval.choose: {_name(task)}: the class of {example} has {found} groups in its training "
+                f"--set crossval.choose: {task.name}: the class of {example} has {found} groups in its training "
                 "images, fewer "
                 f"than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
             )
@@ -175,7 +167,7 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
     seconds = sum(fold.seconds for folds in results for fold in folds)
     chosen = candidates[scores.best]
     said = "; ".join(f"{name_values(own)}: {share:.3f}" for own, share in zip(candidates, scores.accuracy, strict=True))
-    log.info("%s: chosen %s (accuracy on inner folds: %s)", _name(task), name_values(chosen), said)
+    log.info("%s: chosen %s (accuracy on inner folds: %s)", task.name, name_values(chosen), said)
     choice = {
         "settings": chosen,
         "accuracy": scores.accuracy,

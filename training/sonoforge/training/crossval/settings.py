@@ -85,12 +85,7 @@ class ComparisonSettings:
 
 
 def resolve(config: ComparisonConfig) -> ComparisonSettings:
-    """Resolve the options of a comparison; everything that can be refused without images is refused here.
-
-    Raises:
-        SonoforgeError: An unknown arm, no arm, a setting both given and to be chosen, a missing device, or settings
-            that contradict each other.
-    """
+    """Resolve the options of a comparison; everything that can be refused without images is refused here."""
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
@@ -132,12 +127,9 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
 
 def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     choosing = read_choosing(config.choose, config.inner_folds)
-    if choosing is None:
-        if config.inner_folds != ComparisonConfig().inner_folds:
-            raise SonoforgeError(f"inner_folds: {config.inner_folds} requires --set crossval.choose")
-        return None
-    check_not_given(choosing, config.classifier)
-    if config.protocol != "sealed":
+    if choosing:
+        check_not_given(choosing, config.classifier)
+    if choosing and config.protocol != "sealed":
         raise SonoforgeError(
             f"choose: requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
         )
