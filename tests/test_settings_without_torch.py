@@ -55,7 +55,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.models.layers import ACTIVATIONS, NORMS
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS
-    from sonoforge.training.gan.latent_space.looks import LOOKS
+    from sonoforge.training.gan.looks import LOOKS
     from sonoforge.training.gan.losses import CONDITIONINGS, LOSSES
     from sonoforge.training.verbs.settings import gan
 

@@ -25,6 +25,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 import foreign_images
@@ -33,8 +34,7 @@ from browser import needs_archive, needs_browser
 from places import CHECKOUT, SUPPORT
 from program import sonoforge, succeed
 from scans import draw_scan, save
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.training.data.splits import FOLDS
@@ -483,3 +483,24 @@ def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
         **{"foreign.COUNT": 1},
     )
     assert printed.count("reach") == 3
+
+
+def test_automatic(run: Run, tmp_path: Path) -> None:
+    """A blur is told from scans, at matched sharpness no more."""
+    for number in range(48):
+        pixels = generate_phantom(number % len(CLASSES), number, 0, 64)[0].pixels
+        blurred = np.rint(ndimage.gaussian_filter(pixels.astype(float), 1.5)).astype(np.uint8)
+        kind, shown = ("real", pixels) if number % 2 else ("fake", blurred)
+        save(tmp_path / kind / f"{number}.png", shown)
+    lines = run("reader-study/automatic", tmp_path / "real", tmp_path / "fake", 20, "--features", "pixels").splitlines()
+    right = [int(line.split(": ")[1].split()[0]) for line in lines]
+    assert [line.split(":")[0] for line in lines] == ["as is", "matched sharpness"] and all(0 <= n <= 40 for n in right)
+
+
+def test_match_sharpness_undoes_a_blur_and_sharpens_nothing(load: Callable[[str], ModuleType]) -> None:
+    module = load("reader-study/automatic")
+    sharp = np.stack([generate_phantom(i % len(CLASSES), i, 0, 64)[0].pixels for i in range(24)])[..., None]
+    blurred = np.rint(ndimage.gaussian_filter(sharp.astype(float), (0, 1, 1, 0))).astype(np.uint8)
+    was = np.abs(sharp.astype(int) - blurred).mean()
+    for images in module.match_sharpness(sharp, blurred):
+        assert np.abs(images.astype(int) - blurred).mean() < 0.1 * was

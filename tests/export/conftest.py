@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import to_onnx
 from sonoforge.export.formats.quantisation import to_int8
+from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.table import FORMATS
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.preprocessing import IMAGENET
 
@@ -41,6 +44,31 @@ def shipped_int8(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         (folder / "model.onnx").write_bytes(to_int8(bundle.read("model.onnx"), inputs).data)
 
     return (made_once(tmp_path_factory, "shipped-int8", quantise) / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def source() -> Source:
+    """The shipped network, as format writers take it."""
+    bundle = open_bundle()
+    metadata = {"sonoforge.classes": json.dumps(bundle.classes), "sonoforge.use": "research use, not a medical device"}
+    pixels = bundle.golden()["pixels"]
+    return Source(read_network(bundle), bundle.read("model.onnx"), pixels, bundle.manifest.preprocessing, metadata)
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Callable[[str], Path]:
+    """Write the shipped network in a format, once, and return the path of the file; for reading only."""
+
+    def write(name: str) -> Path:
+        def fill(folder: Path) -> None:
+            made = FORMATS[name].write(source)
+            files = made if isinstance(made, dict) else {f"model{FORMATS[name].suffix}": made}
+            for file, data in files.items():
+                (folder / file).write_bytes(data)
+
+        return made_once(tmp_path_factory, f"written-{name}", fill) / f"model{FORMATS[name].suffix}"
+
+    return write
 
 
 @pytest.fixture(scope="session")

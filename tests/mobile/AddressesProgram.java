@@ -5,7 +5,7 @@ final class AddressesProgram {
     public static void main(String[] addresses) {
         for (String address : addresses) {
             String file = Addresses.file(address);
-            System.out.println(file == null ? "-" : file + " " + Addresses.type(file) + " " + Addresses.sharedPicture(file));
+            System.out.println(file == null ? "-" : file + " " + Addresses.type(file));
         }
     }
 }

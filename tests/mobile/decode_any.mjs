@@ -2,8 +2,7 @@
 // SHA-256, or how it was refused.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { decodeImage, readFile } from "./js/decode.js";
-import { isDicom } from "./js/inputs.js";
+import { decodeImage, isDicom, readFile } from "./js/decode.js";
 import { openDicom } from "./js/dicom/reader.js";
 
 const sha = (data) => createHash("sha256").update(data).digest("hex");

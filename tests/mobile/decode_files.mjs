@@ -2,8 +2,9 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { decodePng, isPng } from "./js/png.js";
-import { findOrientation, upright } from "./js/orientation.js";
-import { normalise, squeeze } from "./js/preprocess.js";
+import { findOrientation } from "./js/decode.js";
+import { normalise, squeeze } from "./js/pixels.js";
+import { upright } from "./js/raster.js";
 
 const sha = (data) => createHash("sha256").update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest("hex");
 const recipe = JSON.parse(process.argv[3] ?? "null");

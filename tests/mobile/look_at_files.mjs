@@ -1,12 +1,12 @@
 // node look_at_files.mjs LIST.json: what the page finds in each PNG file besides the network's answer.
 import { readFileSync } from "node:fs";
 import { brightestTenth, mapContrast } from "./js/activation_map.js";
-import { findMarks } from "./js/burned_in_marks.js";
-import { greyLevels } from "./js/grey.js";
+import { findMarks } from "./js/marks.js";
+import { greyLevels } from "./js/pixels.js";
 import { decodePng } from "./js/png.js";
-import { networkView } from "./js/preprocess.js";
 import { findRepeat, fingerprint } from "./js/repeats.js";
-import { nameKind } from "./js/scan_kind.js";
+import { networkView } from "./js/scan_area.js";
+import { nameKind } from "./js/scan_checks.js";
 
 const recipe = { size: 224, resample: "bilinear" };
 const activation = { rows: 7, columns: 7, values: Float32Array.from({ length: 49 }, (_, i) => ((i * 31) % 49) / 49 - 0.2) };

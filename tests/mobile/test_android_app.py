@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from browser import served
 from bundle_factory import scan
-from places import CHECKOUT
 from program import refused, succeed
 from sonoforge.mobile import android_app, npm_package
 from sonoforge.mobile.android_app import ANDROID, find_tools
@@ -76,14 +74,6 @@ def test_both_signatures_of_the_whole_file_hold(built: Built) -> None:
     assert len(data) <= 30_000_000
 
 
-@pytest.mark.slow  # starts Java's signer again
-def test_a_changed_byte_breaks_the_signatures(built: Built, tmp_path: Path) -> None:
-    data = bytearray(built.apk.read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / "changed.apk").write_bytes(data)
-    assert subprocess.run(["apksigner", "verify", tmp_path / "changed.apk"], capture_output=True).returncode != 0
-
-
 def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -> None:
     assert printed("aapt2", "dump", "permissions", built.apk) == f"package: {built.about['application']}\n"
     badging = printed("aapt2", "dump", "badging", built.apk)
@@ -93,9 +83,7 @@ def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -
     tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", built.apk)
     for name in ("allowBackup", "usesCleartextTraffic", "debuggable"):
         assert re.search(rf":{name}\(0x[0-9a-f]+\)=false", tree), name
-    assert set(re.findall(r'"(android\.intent\.action\.\w+)"', tree)) == {
-        f"android.intent.action.{name}" for name in ("MAIN", "SEND", "SEND_MULTIPLE")
-    }
+    assert set(re.findall(r'"(android\.intent\.action\.\w+)"', tree)) == {"android.intent.action.MAIN"}
 
 
 def test_every_asset_is_the_web_apps_file_and_the_bundles(built: Built) -> None:
@@ -108,8 +96,7 @@ def test_every_asset_is_the_web_apps_file_and_the_bundles(built: Built) -> None:
     manifest = json.loads((SHIPPED / "manifest.json").read_text())
     for name in ("model.onnx", "reference.npz", "golden.npz"):
         assert hashlib.sha256(assets[f"bundle/{name}"]).hexdigest() == manifest["files"][name]["sha256"]
-    for name in ("PageActivity", "AppFiles", "CaptureProvider"):
-        assert f"Lsonoforge/android/{name};".encode() in dex
+    assert b"Lsonoforge/android/PageActivity;" in dex
     assert "resources.arsc" in stored  # Android 11 and later refuse it otherwise
 
 
@@ -122,16 +109,6 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
     assert built.about["key"] == "debug"
 
 
-@pytest.mark.slow  # starts Java's signer again
-def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(android_app, "build_unsigned", lambda *_: built.apk.read_bytes())
-    monkeypatch.setenv(android_app.PASSWORD, "not the password")
-    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", built.keystore)
-    assert "check the password" in line
-    assert not (tmp_path / "app").exists()
-    assert not (tmp_path / "app.apk").exists()
-
-
 def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(android_app.PASSWORD, raising=False)
     monkeypatch.setattr("sys.stdin", (tmp_path / "nobody").open("w+"))
@@ -141,7 +118,7 @@ def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tm
     assert f"set {android_app.PASSWORD}" in line
     assert not (tmp_path / "app").exists()
     assert "cannot be read" in refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "no")
-    assert "add --apk" in refused("mobile", "build", "--out", tmp_path / "app", "--key", tmp_path / "own.p12")
+    assert "requires --apk" in refused("mobile", "build", "--out", tmp_path / "app", "--key", tmp_path / "own.p12")
 
 
 def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -201,13 +178,12 @@ def test_an_address_names_a_plain_file_of_the_app_or_none(tmp_path: Path) -> Non
     ]
     printed("javac", "-J-XX:TieredStopAtLevel=1", "-d", tmp_path, *sources)
     expected = {
-        "": "index.html text/html -1",
-        "?a=../b#/../c": "index.html text/html -1",
-        "index.html": "index.html text/html -1",
-        "js/app.js?v=1": "js/app.js text/javascript -1",
-        "vendor/ort.wasm.bundle.min.mjs": "vendor/ort.wasm.bundle.min.mjs text/javascript -1",
-        "shared/12": "shared/12 application/octet-stream 12",
-        "shared/1234567890": "shared/1234567890 application/octet-stream -1",
+        "": "index.html text/html",
+        "?a=../b#/../c": "index.html text/html",
+        "index.html": "index.html text/html",
+        "js/app.js?v=1": "js/app.js text/javascript",
+        "vendor/ort.wasm.bundle.min.mjs": "vendor/ort.wasm.bundle.min.mjs text/javascript",
+        "model": "model application/octet-stream",
         "../etc/hosts": "-",
         "js/../../x": "-",
         "js/..": "-",
@@ -250,35 +226,37 @@ def test_what_java_and_the_page_call_of_each_other_exists() -> None:
 
 BRIDGE = """
 window.saved = [];
-window.waiting = [["shared/0", "first.png"], ["shared/1", "gone.png"]];
 window.textOf = (base64) => new TextDecoder().decode(Uint8Array.from(atob(base64), (one) => one.charCodeAt(0)));
-window.sonoforgeAndroid = {
-  save: (name, type, base64) => window.saved.push([name, type, window.textOf(base64)]),
-  shared: () => JSON.stringify(window.waiting.splice(0)),
-};
+window.sonoforgeAndroid = { save: (name, type, base64) => window.saved.push([name, type, window.textOf(base64)]) };
 """
 
 
-@pytest.mark.parametrize("at_home", [False, True])
 @pytest.mark.slow
-def test_the_page_answers_shared_pictures_and_saves_through_the_app(
-    app: Path, browser: Browser, tmp_path: Path, at_home: bool
-) -> None:
-    """In Chromium, with a stand-in for `PageActivity.Bridge`; then at the Android app's own address."""
-    for i in (0, 2):
-        Image.fromarray(scan(i, 200, 150)).save(tmp_path / f"{i}.png")
+def test_the_page_answers_and_saves_through_the_app(app: Path, browser: Browser, tmp_path: Path) -> None:
+    """In Chromium at the Android app's own address, with a stand-in for `PageActivity.Bridge`."""
+    Image.fromarray(scan(0, 200, 150)).save(tmp_path / "0.png")
     elsewhere: list[str] = []
-    with served(app) as server, browser.new_context() as context:
-        if at_home:
-            context.route("**/*", lambda route: elsewhere.extend(_answer(route, app, tmp_path)))
+
+    def answer(route: Any) -> None:
+        address = urlsplit(route.request.url)
+        file = app / (address.path.removeprefix("/") or "index.html")
+        if address.hostname != urlsplit(ORIGIN).hostname:
+            elsewhere.append(route.request.url)
+            route.abort()
+        elif file.is_file():
+            kind = _types().get(file.suffix, "application/octet-stream")
+            route.fulfill(body=file.read_bytes(), content_type=kind, headers={"X-Content-Type-Options": "nosniff"})
         else:
-            context.route("**/shared/*", lambda route: _answer(route, app, tmp_path))
+            route.fulfill(status=404, body="")
+
+    with browser.new_context() as context:
+        context.route("**/*", answer)
         page = context.new_page()
         page.add_init_script(BRIDGE)
-        page.goto(ORIGIN if at_home else f"{server}/")
-        page.wait_for_selector(".card:nth-child(2)", timeout=300_000)
-        page.evaluate("waiting.push(['shared/2', 'later.png']); sonoforgeTakeShared()")
-        page.wait_for_selector(".card:nth-child(3)", timeout=300_000)
+        page.goto(ORIGIN)
+        page.set_input_files("#files", str(tmp_path / "0.png"))
+        page.wait_for_selector(".card", timeout=300_000)
+        assert page.is_hidden("label:has(#camera)")
         page.click("#save-json")
         page.click("#save-csv")
         while page.evaluate("saved.length") < 2:  # the page's policy lets no waiting expression be evaluated in it
@@ -293,34 +271,15 @@ def test_the_page_answers_shared_pictures_and_saves_through_the_app(
     assert elsewhere == []
     assert re.fullmatch(r"sonoforge-[\dT-]+\.json", name)
     assert kind == "application/json"
-    results = {result["file"]: result for result in json.loads(text)["results"]}
-    assert results["gone.png"]["error"]["code"] == "empty"
-    classifier = Classifier()
-    for name, picture in (("first.png", "0.png"), ("later.png", "2.png")):
-        expected = classifier.classify(tmp_path / picture).probabilities
-        assert results[name]["probabilities"] == pytest.approx(expected, abs=1e-4)
-        assert name in table
+    (result,) = json.loads(text)["results"]
+    expected = Classifier().classify(tmp_path / "0.png").probabilities
+    assert result["probabilities"] == pytest.approx(expected, abs=1e-4)
+    assert "0.png" in table
 
 
 def _types() -> dict[str, str]:
     text = (ANDROID / "java" / "sonoforge" / "android" / "Addresses.java").read_text()
     return dict(re.findall(r'\{"(\.\w+)", "([^"]+)"\}', text))
-
-
-def _answer(route: Any, app: Path, pictures: Path) -> list[str]:
-    """Answer as `AppFiles.java` does; returns the address where it is none of the app's."""
-    address = urlsplit(route.request.url)
-    path = address.path.removeprefix("/") or "index.html"
-    file = pictures / f"{path.removeprefix('shared/')}.png" if path.startswith("shared/") else app / path
-    if address.hostname not in (urlsplit(ORIGIN).hostname, "127.0.0.1"):
-        route.abort()
-        return [route.request.url]
-    if file.is_file():
-        kind = _types().get(Path(path).suffix, "application/octet-stream")
-        route.fulfill(body=file.read_bytes(), content_type=kind, headers={"X-Content-Type-Options": "nosniff"})
-    else:
-        route.fulfill(status=404, body="")
-    return []
 
 
 @pytest.mark.slow  # compiles twice
@@ -344,7 +303,3 @@ def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPa
     signed = android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, "second"), tools)
     (tmp_path / "own.apk").write_bytes(signed)
     assert "certificate DN: CN=second" in printed("apksigner", "verify", "--print-certs", tmp_path / "own.apk")
-
-
-def test_the_wheel_carries_the_apps_sources() -> None:
-    assert '"mobile/android" = "sonoforge/mobile/android"' in (CHECKOUT / "pyproject.toml").read_text()

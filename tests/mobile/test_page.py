@@ -30,7 +30,6 @@ from page import (
 )
 from program import succeed
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.verdict import verdict_of
 from sonoforge.runtime.notice import GUESSES
 
@@ -62,30 +61,6 @@ def test_the_page_answers_as_python_does(
     assert any(result["copy_of"] for result in results)
     assert any(result["seems_copy_of"] for result in results)
     assert {url.split("/", 3)[2] for url in requests if not url.startswith(("blob:", "data:"))} == {address[7:]}
-
-
-def test_the_page_reads_and_refuses_cut_jpegs_as_python_does(app: Path, browser: Browser, tmp_path: Path) -> None:
-    files = []
-    for kind, options in (
-        ("plain", {}),
-        ("progressive", {"progressive": True}),
-        ("restarts", {"restart_marker_rows": 1}),
-    ):
-        Image.fromarray(scan(5, 200, 160)).save(tmp_path / f"{kind}.jpg", quality=90, **options)
-        whole = (tmp_path / f"{kind}.jpg").read_bytes()
-        for name, data in (("whole", whole), ("space", b"\r\n" + whole), ("end", whole[:-2]), ("cut", whole[:-60])):
-            files.append(tmp_path / f"{kind}-{name}.jpg")
-            files[-1].write_bytes(data)
-    with served(app) as address, browser.new_context() as context:
-        results = answered(opened(context.new_page(), address), files)
-    for file, found in zip(files, results, strict=True):
-        expected = Classifier().classify(file).to_dict() if not file.stem.endswith("cut") else None
-        assert found["ok"] == (expected is not None), file.name
-        if expected:
-            assert found["remarks"] == expected["remarks"]
-            assert bool(found["remarks"]) == (not file.stem.endswith("whole"))
-        else:
-            assert found["error"]["code"] == "truncated"
 
 
 def limited_bundle(folder: Path) -> Path:
@@ -309,22 +284,3 @@ def test_a_changed_file_of_the_bundle_is_refused(app: Path, browser: Browser, tm
         page.goto(address + "/")
         page.wait_for_selector('body[data-state="blocked"]', timeout=300_000)
         assert "reference.npz: is not the file" in (page.text_content("#blocked") or "")
-
-
-@pytest.mark.slow
-def test_pictures_turned_by_exif_and_saved_as_jpeg_answer_nearly_alike(
-    app: Path, browser: Browser, files: list[Path], tmp_path: Path
-) -> None:
-    turned = []
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[274] = orientation
-        with Image.open(files[0]) as scan:
-            scan.convert("RGB").save(tmp_path / f"{orientation}.jpg", quality=90, exif=exif)
-        turned.append(tmp_path / f"{orientation}.jpg")
-    with served(app) as address, browser.new_context() as context:
-        results = answered(opened(context.new_page(), address), turned)
-    classifier = Classifier()
-    for file, found in zip(turned, results, strict=True):
-        expected = classifier.classify(file).probabilities
-        assert found["probabilities"] == pytest.approx(expected, abs=1e-2), file.name

@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from page import MOST_APART, Expected, compare_csv, compare_json, write_pictures
-from png_writer import write_png
 from sonoforge.mobile.server import Server, Site
 from sonoforge.mobile.web_app import app_files
 from sonoforge.runtime.inference.classifier import Classifier
@@ -69,7 +66,7 @@ def saved(window: WebKit, button: str) -> str:
 def test_the_other_engine_answers_as_python_does_and_again_offline(
     window: WebKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = write_pictures(tmp_path, 9) + kinds_of_png(tmp_path)
+    files = write_pictures(tmp_path, 9)
     with serving() as address:
         opened(window, address)
         check = json.loads(saved(window, "#save-check"))
@@ -86,44 +83,3 @@ def test_the_other_engine_answers_as_python_does_and_again_offline(
     window.reload()  # the server is gone
     window.wait_for("document.body.dataset.state === 'ready'")
     answered(window, files[:1])
-
-
-def kinds_of_png(folder: Path) -> list[Path]:
-    """Scans with a palette, with alpha, of 16 bits, turned by EXIF."""
-    with Image.open(write_pictures(folder, 1)[0]) as first:
-        scan = first.convert("RGB")
-    alpha = scan.convert("RGBA")
-    levels = np.linspace(0, 255, scan.width * scan.height).reshape(scan.height, -1)
-    alpha.putalpha(Image.fromarray(levels.astype(np.uint8)))
-    alpha.save(folder / "alpha.png")
-    scan.convert("P").save(folder / "palette.png")
-    wide = np.asarray(scan.convert("L"), np.uint16)[:, :, None] * 257 + 3
-    (folder / "wide.png").write_bytes(write_png(wide, 0, 16))
-    made = [folder / name for name in ("alpha.png", "palette.png", "wide.png")]
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[274] = orientation
-        made.append(folder / f"turned-{orientation}.png")
-        scan.save(made[-1], exif=exif)
-    return made
-
-
-def test_jpeg_turned_by_exif_answers_nearly_as_in_python(window: WebKit, tmp_path: Path) -> None:
-    with Image.open(write_pictures(tmp_path, 1)[0]) as first:
-        scan = first.convert("RGB")
-    files = []
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[274] = orientation
-        files.append(tmp_path / f"{orientation}.jpg")
-        scan.save(files[-1], quality=90, exif=exif)
-    with serving() as address:
-        opened(window, address)
-        answered(window, files)
-        results = json.loads(saved(window, "#save-json"))["results"]
-    classifier, apart = Classifier(), []
-    for file, found in zip(files, results, strict=True):
-        expected = classifier.classify(file).probabilities
-        apart.append(max(abs(found["probabilities"][name] - p) for name, p in expected.items()))
-    print(f"WebKit {window.version}, JPEG: probabilities differ by at most {max(apart):.1e}")
-    assert max(apart) <= 1e-2

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from program import refused, sonoforge
-from sonoforge.mobile import network, npm_package, uploads, web_app
+from sonoforge.mobile import HERE, npm_package, web_app
+from sonoforge.mobile import server as network
 from sonoforge.mobile.server import AUTHORITY, Server, Site
 from sonoforge.mobile.verbs import serve
 from sonoforge.runtime.errors import SonoforgeError
@@ -58,7 +59,7 @@ def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def https() -> Iterator[tuple[int, Any]]:
     """Port of a server, and its certificate."""
-    site = Site({"index.html": PAGE}, Classifier(), frozenset(network.HERE), 2_000_000)
+    site = Site({"index.html": PAGE}, Classifier(), frozenset(HERE), 2_000_000)
     server, certificate = Server(("127.0.0.1", 0), site), certificates.certificate_for("127.0.0.1")
     server.encrypt(certificate)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -98,23 +99,6 @@ def test_who_trusts_the_certificate_is_answered_and_nobody_else(https: tuple[int
         context.wrap_socket(plain, server_hostname="example.org")
 
 
-def test_a_client_that_never_greets_keeps_nobody_waiting(
-    https: tuple[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "SECONDS", 1.0)
-    port, certificate = https
-    context = trusting(certificate.authority, tmp_path)
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
-        assert asked(port, "/", context)[0] == 200
-        assert silent.recv(1) == b""  # its time is over
-    unencrypted = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    unencrypted.request("GET", "/")
-    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
-        unencrypted.getresponse()
-    unencrypted.close()
-    assert asked(port, "/", context)[0] == 200
-
-
 def test_the_certificate_is_kept_for_its_owner_and_made_anew_when_needed(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,14 +136,6 @@ def test_the_qr_code_in_the_terminal_is_the_address(monkeypatch: pytest.MonkeyPa
     assert pixels.shape[1] <= 80
     assert cv2.QRCodeDetector().detectAndDecode(np.kron(pixels, np.ones((8, 8), np.uint8)))[0] == address
     assert FINGERPRINT in text.replace("\n          ", "")
-
-
-@pytest.mark.parametrize(("encoding", "is_terminal"), [("ascii", True), ("cp1252", True), ("utf-8", False)])
-def test_there_is_no_qr_code_where_it_cannot_be_seen(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, is_terminal: bool
-) -> None:
-    text = told(monkeypatch, "https://192.168.1.20:8765/", encoding, is_terminal)
-    assert text.isascii() and f"https://192.168.1.20:8765/{AUTHORITY}" in text and "Add to Home screen" in text
 
 
 @pytest.mark.usefixtures("ends_at_once")

@@ -23,7 +23,7 @@ from gan_pairs import (
     small_pair,
 )
 from sonoforge.models import IMAGE_SIZES
-from sonoforge.models.labels import ScoreHead
+from sonoforge.models.layers import ScoreHead
 from sonoforge.training.gan.networks import ARCHITECTURES
 
 GROWING = ("progan", "stylegan1")
@@ -61,7 +61,7 @@ def test_other_sizes_are_refused(name: str, size: int) -> None:
             build()
         except ValueError as error:
             refusals.append(str(error))
-    assert all(f"image_size: found {size}" in refusal for refusal in refusals)
+    assert all(f"image_size: {size}" in refusal for refusal in refusals)
     # Any multiple of 8 is a size of the thesis's networks, any of 16 one of StyleGAN3's generator.
     free = {"dcgan-thesis": 8, "stylegan3-t": 16, "stylegan3-r": 16}.get(name)
     assert len(refusals) == (2 if not free or size % free else 0 if name == "dcgan-thesis" else 1)
@@ -172,7 +172,7 @@ def test_a_conditional_generator_listens_to_its_labels(name: str, conditioning: 
     images = generator(same, torch.arange(CLASSES))
     for first, second in itertools.combinations(images, 2):
         assert float((first - second).abs().max()) > 1e-3
-    with pytest.raises(ValueError, match="labels: found None"):
+    with pytest.raises(ValueError, match="labels: "):
         generator(same)
 
 
@@ -194,7 +194,7 @@ def test_projection_adds_the_inner_product_of_embedding_and_features(name: str) 
     expected = ((embedding[second] - embedding[first]) * features[0]).sum(1)
     assert float(expected[:3].abs().min()) > 1e-5 and float(expected[3]) == 0
     torch.testing.assert_close(difference, expected, rtol=1e-3, atol=1e-5)
-    with pytest.raises(ValueError, match="labels: found None"):
+    with pytest.raises(ValueError, match="labels: "):
         discriminator(images)
 
 
@@ -211,19 +211,19 @@ def test_auxiliary_logits_do_not_see_the_labels(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "classes", "conditioning", "message"),
     [
-        ("dcgan", 3, "project", "conditioning: found 'project'"),
-        ("dcgan", 0, "auxiliary", "classes: found 0"),
-        ("began", 3, "projection", "conditioning: found 'projection'"),
-        ("began", 0, "concatenation", "classes: found 0"),
-        ("spade", 3, "projection", "conditioning: found 'projection'"),
-        ("projected", 2, "auxiliary", "conditioning: found 'auxiliary'"),
-        ("stylegan2", 2, "auxiliary", "conditioning: found 'auxiliary'"),
+        ("dcgan", 3, "project", "conditioning: 'project'"),
+        ("dcgan", 0, "auxiliary", "classes: "),
+        ("began", 3, "projection", "conditioning: 'projection'"),
+        ("began", 0, "concatenation", "classes: "),
+        ("spade", 3, "projection", "conditioning: 'projection'"),
+        ("projected", 2, "auxiliary", "conditioning: 'auxiliary'"),
+        ("stylegan2", 2, "auxiliary", "conditioning: 'auxiliary'"),
     ],
 )
 def test_conditioning_that_makes_no_sense_is_refused(name: str, classes: int, conditioning: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_discriminator(name, 32, classes, conditioning)
-    with pytest.raises(ValueError, match="classes: found 0"):
+    with pytest.raises(ValueError, match="classes: "):
         ScoreHead(4, 0, "auxiliary")
 
 

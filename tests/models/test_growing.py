@@ -59,26 +59,6 @@ def test_the_discriminator_fades_maps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_layers_of_later_stages_get_no_gradient(name: str) -> None:
-    generator, discriminator = small_pair(name)
-    used = []
-    for side in (8, 16, 32):
-        for network in (generator, discriminator):
-            network.set_stage(side, 1.0)
-            network.zero_grad()
-        discriminator(generator(draw_latents(4)))[0].sum().backward()
-        used.append([
-            {key for key, value in network.named_parameters() if value.grad is not None and bool(value.grad.any())}
-            for network in (generator, discriminator)
-        ])  # fmt: skip
-    for place in (0, 1):
-        own = [{key for key in stage[place] if "_image" not in key} for stage in used]
-        images = [{key for key in stage[place] if "_image" in key} for stage in used]
-        assert own[0] < own[1] < own[2]
-        assert not images[0] & images[1] and not images[1] & images[2], "an image enters or leaves at one side"
-
-
-@pytest.mark.parametrize("name", GROWING)
 def test_real_images_fade_as_generated_ones_do(name: str) -> None:
     discriminator, images = small_pair(name)[1], draw_images(2)
     half, quarter = avg_pool2d(images, 2), avg_pool2d(images, 4)
@@ -103,7 +83,7 @@ def test_the_stage_travels_with_the_state_dict(name: str) -> None:
     assert (other.resolution, other.alpha) == (16, alpha)
     assert torch.equal(other(draw_latents(2)), generator(draw_latents(2)))
     for resolution, share in ((2, 1.0), (64, 1.0), (16, 1.5)):
-        with pytest.raises(ValueError, match=f"found {share if share > 1 else resolution}, expected"):
+        with pytest.raises(ValueError, match=f"{share if share > 1 else resolution} is not"):
             generator.set_stage(resolution, share)
 
 
@@ -176,15 +156,6 @@ def test_equalised_layers_scale_normal_weights_by_hes_constant() -> None:
     assert float(dense(torch.randn(500, 300, generator=chance)).detach().var()) == pytest.approx(1, rel=0.1)
 
 
-def test_pixel_norm_gives_every_pixel_a_mean_square_of_1() -> None:
-    maps = 7 * torch.randn(2, 16, 3, 3)
-    normalised = progan.pixel_norm(maps)
-    torch.testing.assert_close(normalised.square().mean(1), torch.ones(2, 3, 3))
-    torch.testing.assert_close(normalised / normalised[:, :1], maps / maps[:, :1], rtol=1e-3, atol=1e-3)
-    assert not progan.pixel_norm(torch.zeros(1, 4, 1, 1, dtype=torch.float16)).isnan().any()
-    assert bool(progan.pixel_norm(torch.full((1, 4, 1, 1), 1000.0, dtype=torch.float16)).eq(1).all())
-
-
 def test_progan_activates_every_convolution_and_normalises_those_of_the_generator() -> None:
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -208,37 +179,6 @@ def test_progan_activates_every_convolution_and_normalises_those_of_the_generato
         if index < in_generator:
             leaky = leaky / leaky.square().mean(1, keepdim=True).sqrt()
         torch.testing.assert_close(after, leaky, rtol=1e-3, atol=1e-3)
-
-
-def test_progan_latents_lie_on_a_sphere() -> None:
-    generator, _ = small_pair("progan")
-    nn.init.ones_(generator.first[0].bias)  # without a bias, the layers' own normalisation would take out any scale
-    with torch.no_grad():
-        torch.testing.assert_close(generator(4 * draw_latents(3)), generator(draw_latents(3)), rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("group", "expected"),
-    [
-        (2, [1.0, 1.0, 3.0, 3.0]),  # standard deviations of (0, 2) and (10, 16)
-        (4, [6.403124] * 4),  # of (0, 2, 10, 16): mean 7, variance (49 + 25 + 9 + 81) / 4 = 41
-        (64, [6.403124] * 4),
-        (3, [1.0, 1.0, 3.0, 3.0]),  # four images in groups of at most three: two and two
-        (1, [1e-4] * 4),  # the root of epsilon
-    ],
-)
-def test_minibatch_std_of_a_toy_batch(group: int, expected: list[float]) -> None:
-    maps = torch.tensor([0.0, 2.0, 10.0, 16.0])[:, None, None, None].expand(4, 3, 2, 2)
-    appended = progan.append_minibatch_std(maps, group)
-    assert torch.equal(appended[:, :3], maps)
-    assert appended.shape == (4, 4, 2, 2)
-    torch.testing.assert_close(appended[:, 3], torch.tensor(expected)[:, None, None].expand(4, 2, 2))
-
-
-def test_minibatch_std_averages_over_features_and_places() -> None:
-    maps = torch.zeros(2, 2, 1, 2)
-    maps[1, 0, 0] = torch.tensor([2.0, 6.0])  # standard deviations 1 and 3; 0 in the other feature
-    assert float(progan.append_minibatch_std(maps, 4)[0, 2, 0, 0]) == pytest.approx((1 + 3) / 4, abs=1e-3)
 
 
 def test_minibatch_std_of_equal_images_has_a_finite_gradient() -> None:

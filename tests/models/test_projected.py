@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, interpolate
 
 from gan_pairs import Pools
 from sonoforge.models import projected
-from sonoforge.models.spectral import fix_weights
+from sonoforge.models.layers import fix_weights
 
 SIZE = 32
 
@@ -68,7 +68,7 @@ def test_a_class_adds_the_product_of_its_row() -> None:
         rows = scale.class_rows.weight  # type: ignore[union-attr]
         apart.append(conv2d(scale.layers(maps), rows[2:3] - rows[:1]).flatten(1))  # type: ignore[index, operator]
     torch.testing.assert_close(second - first, torch.cat(apart, 1))
-    with pytest.raises(ValueError, match="labels: found None"):
+    with pytest.raises(ValueError, match="labels: "):
         discriminator(images)
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
 from sonoforge.models import began, biggan, dcgan
-from sonoforge.models.layers import BatchRenorm2d, SelfAttention
-from sonoforge.models.spectral import draw_weights, stored_weight
+from sonoforge.models.layers import BatchRenorm2d, SelfAttention, draw_weights, stored_weight
 from sonoforge.training.gan.networks import ARCHITECTURES
 
 DCGANS = ["dcgan", "dcgan-thesis"]
@@ -69,23 +68,6 @@ def test_dcgan_widths_halve_from_1024_at_most_to_128(size: int, expected: list[t
     assert [(height, maps) for height, _, maps in shapes] == expected
 
 
-def test_dcgan_normalises_all_but_output_and_input() -> None:
-    kinds = [type(module) for module in dcgan.Generator(64, 1, 8, width=2).layers]
-    block = [nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU]
-    assert kinds == [nn.BatchNorm2d, nn.ReLU, *block, *block, *block, nn.ConvTranspose2d, nn.Tanh]
-    kinds = [type(module) for module in dcgan.Discriminator(64, 1, width=2).layers]
-    block = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
-    assert kinds == [nn.Conv2d, nn.LeakyReLU, *block, *block, *block, nn.Flatten]
-
-
-def test_the_thesis_normalises_all_but_the_last_layer_of_each_network() -> None:
-    """Figure 10 of the thesis."""
-    generator = [type(module) for module in dcgan.ThesisGenerator(32).layers]
-    assert generator[-2:] == [nn.ConvTranspose2d, nn.Tanh] and generator.count(nn.BatchNorm2d) == 4
-    discriminator = [type(module) for module in dcgan.ThesisDiscriminator(32).layers]
-    assert discriminator == [*[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3, nn.Flatten]
-
-
 @pytest.mark.parametrize("name", DCGANS)
 def test_leaky_relus_have_the_papers_slope(name: str) -> None:
     layers = list(small_pair(name)[1].modules())
@@ -101,7 +83,7 @@ def test_a_critic_judges_each_image_alone() -> None:
     torch.testing.assert_close(
         discriminator(draw_images(4)[:1])[0], discriminator(draw_images(4))[0][:1], rtol=1e-4, atol=1e-6
     )
-    with pytest.raises(ValueError, match="norm: found 'layer'"):
+    with pytest.raises(ValueError, match="norm: 'layer'"):
         dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
 
 
@@ -121,7 +103,7 @@ def test_another_activation_takes_the_place_of_each_hidden_one(name: str) -> Non
         )
         assert len(before) == len(after) >= 3 and set(after) == {nn.Tanh}
         assert before.count(nn.Tanh) == (own and name in DCGANS), "a DCGAN's generator ends in a tanh of its own"
-    with pytest.raises(ValueError, match="activation: found 'swish'"):
+    with pytest.raises(ValueError, match="activation: 'swish'"):
         _build(name, activation="swish")
 
 
@@ -148,13 +130,6 @@ def test_initial_weights_of_dcgans_are_those_of_the_paper(network: nn.Module) ->
     scales = torch.cat([layer.weight for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]).detach()
     assert float(scales.mean()) == pytest.approx(1.0, abs=0.01) and 0.01 < float(scales.std()) < 0.03
     assert not any(values.any() for name, values in network.named_parameters() if name.endswith("bias"))
-
-
-@pytest.mark.parametrize(("size", "channels"), [(16, 4), (40, 3)])
-def test_the_thesis_takes_any_multiple_of_eight_and_any_number_of_channels(size: int, channels: int) -> None:
-    images = dcgan.ThesisGenerator(size, channels, 7)(torch.randn(3, 7))
-    assert images.shape == (3, channels, size, size)
-    assert dcgan.ThesisDiscriminator(size, channels)(images)[0].shape == (3,)
 
 
 # BEGAN.
@@ -203,21 +178,6 @@ def test_began_scores_an_image_by_the_error_of_its_reconstruction() -> None:
         assert discriminator(images)[0].tolist() == pytest.approx(images.abs().mean((1, 2, 3)).tolist(), rel=1e-5)
 
 
-def test_began_labels_reach_encoder_and_decoder() -> None:
-    _, discriminator = small_pair("began", "concatenation")
-    images, labels = draw_images(1), torch.tensor([1])
-    inputs: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
-        for layer in (discriminator.encoder, discriminator.decoder.dense)
-    ]
-    discriminator(images, labels)
-    assert len(hooks) == 2
-    assert torch.equal(inputs[0][:, :2], images)
-    assert inputs[0][0, 2:].mean((1, 2)).tolist() == [0, 1, 0]
-    assert inputs[1][0, -3:].tolist() == [0, 1, 0]
-
-
 def test_initial_weights_of_began_are_glorots() -> None:
     discriminator = began.Discriminator(32, 1, width=32)
     began.initialise(discriminator, torch.Generator().manual_seed(0))
@@ -227,12 +187,6 @@ def test_initial_weights_of_began_are_glorots() -> None:
     assert 0.99 * limit < float(weights.abs().max()) <= limit
     assert float(weights.std()) == pytest.approx(limit / math.sqrt(3), rel=0.02)
     assert not layer.bias.any()
-
-
-def test_latents_of_began_alone_are_uniform() -> None:
-    assert {name for name in ("began", "dcgan", "progan") if small_pair(name)[0].latent_distribution == "uniform"} == {
-        "began"
-    }
 
 
 # BigGAN.
@@ -346,5 +300,5 @@ def test_an_outline_has_all_tensors_and_none_is_iterated_on(monkeypatch: pytest.
 
 
 def test_fewer_numbers_than_blocks_are_refused() -> None:
-    with pytest.raises(ValueError, match="latent_size: found 5"):
+    with pytest.raises(ValueError, match="latent_size: 5 is below 6"):
         biggan.Generator(128, 1, 5)

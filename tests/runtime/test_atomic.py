@@ -18,17 +18,8 @@ import pytest
 
 import bundle_factory as factory
 from program import sonoforge
-from sonoforge.runtime import atomic, leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-
-
-def test_round_trip_and_parents(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "deep" / "a.bin"
-    atomic.write_bytes(target, b"\x00\xff")
-    assert target.read_bytes() == b"\x00\xff"
-    atomic.write_text(str(target), "é\n")
-    assert target.read_bytes() == b"\xc3\xa9\n"
-    assert [item.name for item in target.parent.iterdir()] == ["a.bin"]
 
 
 def test_a_folder_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
@@ -113,7 +104,7 @@ def test_a_kill_leaves_all_or_nothing_and_the_next_writer_removes_the_rest(
     _killed(target, moment)
     assert list(tmp_path.rglob(".*sonoforge-*")), "the kill left nothing: the test proves nothing"
     for folder in (tmp_path, target):
-        leftovers.remove_leftovers(folder)
+        atomic.remove_leftovers(folder)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert left == {None: set(), "old": {"set", "set/a"}, "new": {"set", "set/a", "set/b"}}[found]
     if found:
@@ -152,7 +143,7 @@ def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == "ready\n"
-        leftovers.remove_leftovers(tmp_path)
+        atomic.remove_leftovers(tmp_path)
         with atomic.replacing_folder(tmp_path / "set") as folder:  # another writer of the same folder
             (folder / "a").write_text("mine")
         process.communicate("\n", timeout=300)
@@ -210,11 +201,6 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match="cannot be written"):
-        atomic.write_text(tmp_path, "x")
 
 
 @dataclass(frozen=True)
@@ -291,13 +277,6 @@ def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
         len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
         and len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
     )
-
-
-def test_a_temporary_folder_is_there_and_then_gone_and_other_errors_pass() -> None:
-    with pytest.raises(FileNotFoundError), atomic.temporary_folder() as folder:
-        (folder / "a").write_text("a")
-        (folder / "absent").read_bytes()
-    assert not folder.exists()
 
 
 def test_no_place_for_temporary_folders_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

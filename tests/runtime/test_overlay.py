@@ -19,11 +19,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import heat
 
 
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier(factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b"))
-
-
 def answer(classifier: Classifier, pixels: np.ndarray, hot: tuple[int, int] | None = (1, 2)) -> Result:
     """The answer with a map of 8 x 8 cells of which one is positive, or none."""
     values = np.full((8, 8), -1, np.float32)

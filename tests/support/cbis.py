@@ -24,12 +24,6 @@ def draw_film(seed: int = 0, *, right: bool = False) -> np.ndarray:
     return film[:, ::-1] if right else film
 
 
-def lesion_mask(*, right: bool = False) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[LESION] = 255
-    return mask[:, ::-1] if right else mask
-
-
 def save_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROME2", bits: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = pydicom.dataset.FileMetaDataset()
@@ -54,11 +48,11 @@ HEADER = (
 )
 
 
-def table_row(case: str, number: int, pathology: str, *, swapped: bool = False) -> str:
+def table_row(case: str, number: int, pathology: str) -> str:
     kind, rest = case.split("-")
     _, patient, side, view = rest.split("_", 1)[0], *rest.split("_", 1)[1].rsplit("_", 2)
     film = f"{case}/1.3.6.1/1.3.6.2/000000.dcm"
-    cut, mask = (f"{case}_{number}/1.3.6.3/1.3.6.4/00000{index}.dcm" for index in ((1, 0) if swapped else (0, 1)))
+    cut, mask = (f"{case}_{number}/1.3.6.3/1.3.6.4/00000{index}.dcm" for index in (0, 1))
     # The published files end some paths with a line break within quotes.
     kind = "mass" if kind == "Mass" else "calcification"
     return f'{patient},3,{side},{view},{number},{kind},OVAL,ILL,4,{pathology},4,{film},"{cut}\n","{mask}\n"\n'
@@ -70,11 +64,11 @@ def write_collection(root: Path) -> None:
         "mass_case_description_train_set.csv": [
             table_row("Mass-Training_P_00001_LEFT_CC", 1, "BENIGN"),
             table_row("Mass-Training_P_00001_LEFT_CC", 2, "MALIGNANT"),
-            table_row("Mass-Training_P_00001_LEFT_MLO", 1, "MALIGNANT", swapped=True),
+            table_row("Mass-Training_P_00001_LEFT_MLO", 1, "MALIGNANT"),
         ],
         "mass_case_description_test_set.csv": [
             table_row("Mass-Test_P_00003_RIGHT_CC", 1, "BENIGN"),  # not downloaded
-            table_row("Mass-Test_P_00004_RIGHT_CC", 1, "BENIGN"),  # a mask of another size
+            table_row("Mass-Test_P_00004_RIGHT_CC", 1, "BENIGN"),
         ],
         "calc_case_description_train_set.csv": [table_row("Calc-Training_P_00001_LEFT_CC", 1, "BENIGN")],
         "calc_case_description_test_set.csv": [
@@ -88,24 +82,16 @@ def write_collection(root: Path) -> None:
         (root / name).write_text(header + "".join(rows))
     images = root / "CBIS-DDSM"
     dated = "07-20-2016-DDSM-NA-74994"
-    film, cut = draw_film(), draw_film()[150:250, 20:120]
+    film = draw_film()
     save_dicom(images / "Mass-Training_P_00001_LEFT_CC" / dated / "1.000000-full mammogram images-1" / "1-1.dcm", film)
-    for number in (1, 2):
+    for number in (1, 2):  # what is cut from a film is not read
         case = images / f"Mass-Training_P_00001_LEFT_CC_{number}" / dated
-        save_dicom(case / "1.000000-cropped images-1" / "1-1.dcm", cut)
-        save_dicom(case / "1.000000-ROI mask images-2" / "1-1.dcm", lesion_mask())
-    # Stored with white as 0; cut and mask in one series, against the table's order.
+        save_dicom(case / "1.000000-cropped images-1" / "1-1.dcm", film[150:250, 20:120])
+    # Stored with white as 0.
     case = images / "Mass-Training_P_00001_LEFT_MLO"
     save_dicom(case / "1.3.6.1" / "1.3.6.2" / "000000.dcm", 65535 - film, "MONOCHROME1")
-    case = images / "Mass-Training_P_00001_LEFT_MLO_1"
-    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000000.dcm", lesion_mask())
-    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000001.dcm", cut)
-    # Twelve bits, the right breast; the mask has levels 0 and 1.
+    # Twelve bits, the right breast.
     case = images / "Calc-Test_P_00002_RIGHT_CC"
     save_dicom(case / "1.3.6.1" / "1.3.6.2" / "000000.dcm", draw_film(2, right=True) >> 4, bits=12)
-    case = images / "Calc-Test_P_00002_RIGHT_CC_1"
-    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000001.dcm", lesion_mask(right=True) // 255)
     save_dicom(images / "Calc-Training_P_00001_LEFT_CC" / "1.3" / "1.4" / "000000.dcm", film)
-    save_dicom(images / "Calc-Training_P_00001_LEFT_CC_1" / "1.3" / "1.4" / "000000.dcm", lesion_mask())
     save_dicom(images / "Mass-Test_P_00004_RIGHT_CC" / "1.3" / "1.4" / "000000.dcm", draw_film(4, right=True))
-    save_dicom(images / "Mass-Test_P_00004_RIGHT_CC_1" / "1.3" / "1.4" / "000000.dcm", lesion_mask()[2:])

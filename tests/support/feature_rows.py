@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scans import draw_scan
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 
 Rows = NDArray[np.float64]
 

@@ -15,15 +15,15 @@ from torch import Tensor, equal
 
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.settings import Plan
+from sonoforge.training.gan.training import options_of_generator, prepare
 from sonoforge.training.gan.training_set import TrainingSet, join_masks, make_training_set
 
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5
 )
-MEASURED = dataclasses.replace(
-    SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), metric_features="pixels", every=2
-)
+MEASURED = dataclasses.replace(SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), metric_features="pixels")
 
 
 def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
@@ -103,7 +103,7 @@ def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
 
 
 def train_measured(folder: Path, images: TrainingSet | None = None, **changes: Any) -> Path:
-    """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every second tick, and these changes."""
+    """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every tick, and these changes."""
     options = {key: changes.pop(key) for key in ("resume", "stop") if key in changes}
     settings = dataclasses.replace(MEASURED, **changes)
     return train_gan(prepare(settings, draw_scans() if images is None else images, "cpu"), folder, **options)
@@ -147,3 +147,9 @@ class StopAt:
     def __call__(self) -> bool:
         self.left -= 1
         return self.left <= 0
+
+
+def options_of(recipe: Recipe, size: int, channels: int = 1, structures: int = 0) -> dict[str, Any]:
+    """Return the arguments that build the recipe's generator for images of a size, unconditional, in batches of 4."""
+    images = TrainingSet(np.zeros((4, size, size, channels + structures), np.uint8), None, ("a",), channels)
+    return dict(options_of_generator(images, recipe, Plan(1, 4, size, 1)))

@@ -158,23 +158,6 @@ def zenodo(root: Path) -> None:
             save(root / "data" / modality / name / f"{number}b.png", cell(50, 40, number))
 
 
-def mini_mias(root: Path) -> None:
-    """Three films of 512 pixels a side, half of the published side."""
-    root.mkdir(parents=True)
-    y, x = np.mgrid[:512, :512]
-    film = np.where(((y - 256) / 200) ** 2 + ((x - 120) / 200) ** 2 < 1, 110, 0) * (x >= 120)
-    film[96:112, 200:216] = 230  # centre at x = 208, 104 from the top
-    for number in (1, 2, 3):
-        Image.fromarray(film.astype(np.uint8)).save(root / f"mdb{number:03d}.pgm")
-    (root / "Info.txt").write_text(
-        "INFORMATION:\n the list\n\n"
-        "mdb001 G CIRC B 416 816 16\n"  # 1024 - 2 * 104 = 816 from the bottom
-        "mdb001 G CIRC M 600 500 50\n"
-        "mdb002 D NORM \n"
-        "mdb003 F CALC M *NOTE 3*\n"
-    )
-
-
 def cbis_ddsm(root: Path) -> None:
     pytest.importorskip("pydicom")
     from cbis import write_collection
@@ -202,7 +185,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "frames": frames,
     "herlev": herlev,
     "idrid": idrid,
-    "mini-mias": mini_mias,
     "sliver07": sliver07,
     "yolo": yolo,
     "yolo of roboflow": lambda root: roboflow(root, "yolo"),

@@ -13,7 +13,7 @@ import numpy as np
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, ImageSet
 from sonoforge.training.reader_study.sheet import KEY, Entry, Key, Pair, Sheet, commitment, make_sheet
-from sonoforge.training.reports.reading_sheet import PAGE, write_sheet
+from sonoforge.training.reports.reading import PAGE, write_sheet
 
 NONCE = bytes(range(32))
 

@@ -28,7 +28,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import read_run
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.flagged import describe_flags
+from sonoforge.training.statistics.calibration import describe_flags
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 
 EPOCHS = 3

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, leaky_relu, linear, pad
 
-from sonoforge.models.stylegan.discriminator import Discriminator
 from sonoforge.models.stylegan.generator import MappingLayers
 from sonoforge.models.stylegan.layers import EqualisedConv2d, EqualisedLinear
-from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer, ToImage
+from sonoforge.models.stylegan.stylegan2 import Discriminator, Generator, SynthesisLayer, ToImage
 
 
 def insert_zeros(maps: Tensor, factor: int) -> Tensor:

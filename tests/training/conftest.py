@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from once import made_once
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 

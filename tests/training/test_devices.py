@@ -5,30 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sonoforge.training.devices import measured_memory, open_fabric
+from sonoforge.training.devices import measured_memory
 from sonoforge.training.progress import in_threads
-
-
-def test_a_job_of_slurm_is_not_taken_for_one_training_of_its_tasks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-) -> None:
-    """As the second of three tasks that ``srun`` started has it."""
-    (tmp_path / "srun").touch(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    open_fabric("cpu")
-    for name, value in {"NTASKS": "3", "PROCID": "1", "LOCALID": "0", "NODEID": "1", "JOB_NAME": "crossval"}.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    fabric = open_fabric("cpu")
-    fabric.launch()
-    assert (fabric.world_size, fabric.global_rank, fabric.is_global_zero) == (1, 0, True)
-    assert not [warning for warning in recwarn if "srun" in str(warning.message)]
-
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.devices import find_device, open_fabric
+from sonoforge.training.devices import find_device
 from tiny_recipes import tiny_recipes
 
 pytestmark = [
@@ -88,7 +88,7 @@ def test_the_same_network_answers_alike_on_both(phantoms: LabelledImages) -> Non
     np.testing.assert_allclose(there, here, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("recipe", ["dcgan", "stylegan2", "stylegan3-t"])
 def test_a_generator_trains_in_every_precision(tmp_path: Path, recipe: str, precision: str) -> None:
     with tiny_recipes():
@@ -96,25 +96,6 @@ def test_a_generator_trains_in_every_precision(tmp_path: Path, recipe: str, prec
     rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert all(np.isfinite(row[name]) for row in rows for name in row if name.startswith("loss"))
     assert rows[-1]["memory_gib"] > 0
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_compiled_networks_train_too(tmp_path: Path, precision: str) -> None:
-    train(tmp_path, device="cuda", precision=precision, compile=True)
-    rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    assert all(np.isfinite(row[name]) for row in rows for name in row if name.startswith("loss"))
-
-
-def test_a_step_that_overflows_float16_is_skipped_and_the_scale_falls() -> None:
-    fabric = open_fabric("cuda", "16-mixed")
-    layer = torch.nn.Linear(4, 1)
-    layer, optimiser = fabric.setup(layer, torch.optim.SGD(layer.parameters(), 0.1))
-    before = layer.weight.detach().clone()
-    scale = fabric.strategy.precision.state_dict()["scale"]
-    fabric.backward(layer(torch.full((2, 4), 6e4, device="cuda")).square().mean() * 1e4)
-    optimiser.step()
-    assert torch.equal(layer.weight, before)
-    assert fabric.strategy.precision.state_dict()["scale"] < scale
 
 
 def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sonoforge.mobile.network import HERE
+from sonoforge.mobile import HERE
 from sonoforge.runtime import atomic
 
 _VALID = datetime.timedelta(days=365)  # iOS takes at most 825

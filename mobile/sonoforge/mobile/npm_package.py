@@ -42,11 +42,6 @@ ONNXRUNTIME_WEB = NpmPackage(
 )
 """MIT licence.  Its single-threaded WebAssembly build runs in every browser since 2021 (iOS 16.4)."""
 
-ONNXRUNTIME_WEBGPU = ONNXRUNTIME_WEB._replace(
-    files=("dist/ort.webgpu.bundle.min.mjs", "dist/ort-wasm-simd-threaded.asyncify.wasm")
-)
-"""The same package's build for graphics processors: 27 MB more."""
-
 DICOM_PARSER = NpmPackage(
     "dicom-parser",
     "1.8.21",

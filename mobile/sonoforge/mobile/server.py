@@ -17,14 +17,14 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sonoforge.mobile.uploads import SECONDS, TimedInput, Upload, UploadError
 from sonoforge.runtime.atomic import plain
-from sonoforge.runtime.dicom_network.incoming import Budget, boundary_of
+from sonoforge.runtime.dicom_network.incoming import Budget
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError
@@ -33,7 +33,6 @@ from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from sonoforge.mobile.certificate import Certificate
-    from sonoforge.mobile.studies import Studies
     from sonoforge.runtime.inference.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,83 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
+EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
+_ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
+SECONDS = 30.0
+"""Time for a request, plus one second for each `SLOWEST` bytes of its body."""
+SLOWEST = 200_000
+_PIECE = 1 << 16
 _AT_ONCE = 128  # connections; above that, the slowest is closed
 _BUSY = 2  # images decoded at once: each may take some hundred megabytes
 _HELD = 4  # largest uploads held at once
+
+
+def reachable_name(host: str) -> str:
+    """Return the name or address by which other machines reach a host; nothing is sent.
+
+    Raises:
+        SonoforgeError: The host stands for every address, and this machine has no network.
+    """
+    if host not in EVERY_ADDRESS:
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((_ELSEWHERE[family], 9))
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise SonoforgeError(
+            f"host: {host} needs a network, but this machine is in none; join one, or give an address"
+        ) from error
+
+
+class UploadError(Exception):
+    """A body that is refused, with the response's ``status`` and its error's ``code``."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class TimedInput(io.RawIOBase):
+    """A client's bytes up to a deadline, which a slow trickle does not extend."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.since = self._until = time.monotonic()
+        self.received = 0  # bytes of this request
+
+    def begin(self) -> None:
+        """Start a request's time."""
+        self.since, self.received = time.monotonic(), 0
+        self._until = self.since + SECONDS
+
+    def allow(self, seconds: float) -> None:
+        """Allow more time for this request."""
+        self._until = self.since + SECONDS + seconds
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second of this request."""
+        return self.received / (time.monotonic() - self.since + 1e-3)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read what there is, waiting no longer than the time left.
+
+        Raises:
+            TimeoutError: The time is up.
+        """
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(buffer)
+        self.received += count
+        return count
 
 
 class Site(NamedTuple):
@@ -68,7 +141,6 @@ class Site(NamedTuple):
     classifier: Classifier  # for ``POST /classify``
     hosts: frozenset[str]  # this server's names, in lower case, without port
     most_bytes: int  # of an upload
-    studies: Studies | None = None  # for ``POST /studies``
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -164,22 +236,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "late", "the request did not arrive in time; send it again")
 
     def do_POST(self) -> None:
-        path = urlsplit(self.path).path
-        studies = self.server.site.studies if path == "/studies" else None
-        if path != "/classify" and not studies:
+        if urlsplit(self.path).path != "/classify":
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "no such address; POST an image to /classify")
         elif self._is_called_rightly():
-            with Upload(self.headers, self._input, self._timed, self.server.budget) as upload:
+            with contextlib.ExitStack() as held:
                 try:
-                    data = upload.read(self.server.site.most_bytes)
+                    data = self._body(held)
                 except UploadError as error:
                     self._refuse(error.status, error.code, str(error))
                     return
                 self.server.receives(self.connection, None)
-                if studies:
-                    self._take(studies, data)
-                else:
-                    self._classify(data)
+                self._classify(data)
 
     do_PUT = do_POST  # noqa: N815 - as the base class calls it; curl -T
 
@@ -217,16 +284,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return False
         return True
 
-    def _take(self, studies: Studies, data: bytes) -> None:
-        """Respond to a STOW-RS request by the standard (PS3.18, 10.5.3), which returns no answer on a scan."""
-        boundary = boundary_of(self.headers)
-        if not boundary:
-            expected = 'send DICOM objects as multipart/related; type="application/dicom"'
-            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", expected)
-            return
-        with self.server.decoding:
-            taken = studies.take(data, boundary)
-        self._send(taken.status, "application/dicom+json", json.dumps(taken.content).encode())
+    def _body(self, held: contextlib.ExitStack) -> bytes:
+        """Read the image's bytes, within the request's time and the server's budget, which ``held`` gives back.
+
+        Raises:
+            UploadError: Late, too large, malformed, or no budget left.
+        """
+        stated, most = self.headers.get("Content-Length", ""), self.server.site.most_bytes
+        if not (stated.isascii() and stated.isdigit() and len(stated) < 16) or "Transfer-Encoding" in self.headers:
+            raise UploadError(
+                HTTPStatus.LENGTH_REQUIRED, "length", "Content-Length is missing; send the image's bytes as the body"
+            )
+        length = int(stated)
+        if length > most:
+            raise UploadError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "too_large",
+                f"{length / 1e6:.0f} MB exceed the limit of {most / 1e6:.0f} MB; save it smaller",
+            )
+        parts, left = [], length
+        while left:
+            try:
+                piece = self._input.read1(min(_PIECE, left))
+            except TimeoutError:
+                found = f"only {length - left} bytes arrived in time; send it again"
+                raise UploadError(HTTPStatus.REQUEST_TIMEOUT, "late", found) from None
+            if not piece:
+                raise UploadError(HTTPStatus.BAD_REQUEST, "truncated", f"{length - left} bytes arrived, not {length}")
+            if not self.server.budget.take(len(piece)):
+                raise UploadError(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many uploads at once; send it again later"
+                )
+            held.callback(self.server.budget.give, len(piece))
+            left -= len(piece)
+            parts.append(piece)
+            self._timed.allow((length - left) / SLOWEST)
+        return b"".join(parts)
 
     def _classify(self, data: bytes) -> None:
         if not data:

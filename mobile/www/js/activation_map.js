@@ -5,13 +5,11 @@
  */
 
 import constants from "./constants.js";
-import { boundsOf, greyLevels } from "./grey.js";
+import { boundsOf, greyLevels } from "./pixels.js";
 
 const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
 const { BINS, FEWEST } = constants.scan_metrics;
 const MOST_OPAQUE = 0.55; // of the drawn map
-
-/** @typedef {{values: Float32Array, rows: number, columns: number}} ActivationMap */
 
 /** Enlarge a map bilinearly to (height, width); constant beyond the outermost cells' centres. */
 export function atSize({ values, rows, columns }, width, height) {
@@ -88,11 +86,8 @@ export function mapContrast(map, limit, view) {
 }
 
 /**
- * Draw a scan and, over it, its heat map, as `sonoforge.runtime.explanations` does.
- *
- * @param {{map: ActivationMap, box: number[]}} evidence - The map and its left, top, right and bottom as shares of the picture.
- * @param {number[][]} colours - (256, 3), from little to much.
- * @param {number} opacity - 0 (the scan alone) to 1.
+ * Draw a scan under its heat map, as `sonoforge.runtime.explanations` does, at an opacity of 0 to 1; `box` are left, top, right and
+ * bottom of the map as shares of the picture, `colours` are (256, 3).
  */
 export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {
   canvas.width = picture.width;

@@ -5,20 +5,11 @@
  */
 
 import { drawHeatMap } from "./activation_map.js";
-import { sum } from "./numbers.js";
-import { inWords } from "./quality.js";
+import { isUsable, verdictInWords } from "./decision.js";
+import { sum } from "./pixels.js";
 import { findRepeat } from "./repeats.js";
-import { inWords as verdictInWords, isUsable } from "./verdict.js";
+import { flagsInWords } from "./scan_checks.js";
 import { $, className, element, percent, questionName, say, terms } from "./words.js";
-
-/**
- * @typedef {object} Around - What cards need.
- * @property {number[][]} colours - Of the heat map.
- * @property {import("./decision.js").Question[]} questions - Of the bundle, in order.
- * @property {boolean} guesses - Whether the bundle's own evaluation does not show it to be better than guessing.
- * @property {Function} remove
- * @property {Function} enlarge
- */
 
 /** Answers of this page, oldest first. */
 export class Answers {
@@ -35,7 +26,7 @@ export class Answers {
   /** Whether there are answers that no file holds yet. */
   unsaved = false;
 
-  /** @param {() => Pick<Around, "colours" | "questions" | "guesses" | "enlarge">} around - What cards need. */
+  /** `around()` returns what cards need: `colours`, `questions`, whether the bundle `guesses`, and `enlarge`. */
   constructor(around) {
     this.#around = around;
   }
@@ -109,7 +100,7 @@ export class Answers {
   }
 }
 
-/** @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`. */
+/** Make the card of an answer: `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`. */
 function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   const template = document.getElementById("card-template");
   const card = template.content.cloneNode(true).querySelector("li");
@@ -219,12 +210,12 @@ function probabilityRows({ probabilities }) {
 /** Further sentences that a reader must know. */
 function notes({ result, clip, copy_of: copy, seems_copy_of: alike }, causes, guesses) {
   const { abstained, best, crop, least, marks, probabilities, quality, trust } = result;
-  const flags = inWords(quality.flags);
+  const flags = flagsInWords(quality.flags);
   const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
   const improbable = abstained && !trust.causes.length;
   return [
     ...(guesses ? [say("guesses")] : []),
-    ...(clip ? [say("clip", clip), ...clip.motion.flags.map((flag) => say(flag))] : []),
+    ...(clip ? [say("clip", clip)] : []),
     ...causes,
     ...(improbable ? [say("improbable", { share: percent(probabilities[best]), least: percent(least) })] : []),
     ...(flags ? [`${say("quality")}: ${flags}.`] : []),
@@ -244,7 +235,7 @@ function figures(result) {
     [say("ruled out"), set.map(className).join(", ")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
     ...[...trust.reasons, ...remarks].map((reason) => [say("reason"), reason]),
-    [say("quality"), inWords(quality.flags) || say("no flags")],
+    [say("quality"), flagsInWords(quality.flags) || say("no flags")],
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
   ];

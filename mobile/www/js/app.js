@@ -1,17 +1,15 @@
 /** The page: takes scans, shows answers, and keeps them in memory only. */
 
+import { drawHeatMap } from "./activation_map.js";
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
 import { operatingPoint } from "./decision.js";
-import { sum } from "./numbers.js";
-import { installed, largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
-import { connectPrinting } from "./print.js";
-import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
-import { $, className, element, percent, questionName, say, terms } from "./words.js";
-import { connectZoom, openZoom } from "./zoom.js";
+import { sum } from "./pixels.js";
+import { connectAndroidApp, download, inAndroidApp, toCsv, toJson } from "./save.js";
+import { $, button, className, element, loadWords, offerLanguages, percent, questionName, rendered, say, terms } from "./words.js";
 
 /** The engine, which starts once the app's files are on this device; questions wait for it. */
-const engine = openPage("bundle", inOtherWords).then(installed).then(() => connect("engine.js"));
+const engine = openPage().then(installed).then(() => connect("engine.js"));
 const ask = async (...question) => (await engine)(...question);
 
 /** `starting`, `ready` or `blocked`: no answer is given before the device has passed its self-test. */
@@ -30,6 +28,17 @@ let total = 0;
 let done = 0;
 let answered = 0; // of those done; the others could not be read
 
+async function openPage() {
+  $("open-model").addEventListener("click", async () => {
+    $("card").replaceChildren(rendered(await (await fetch("bundle/MODEL_CARD.md")).text()));
+    $("model").showModal();
+  });
+  $("open-check").addEventListener("click", () => $("check").showModal());
+  offerLanguages($("language"), inOtherWords);
+  await loadWords($("language").value);
+  $("state").textContent = say("starting");
+}
+
 async function start() {
   await engine; // a network that starts earlier would load the app's files a second time
   try {
@@ -43,9 +52,10 @@ async function start() {
 
 async function check() {
   checked = await ask("selfTest");
-  showCheck(checked, settings.model);
+  showCheck();
   if (!checked.passed) {
-    block(say("blocked", { reason: say("blocked differs", largestDifference(checked)) }));
+    const difference = Math.max(...Object.values(checked.differences)).toExponential(1);
+    block(say("blocked", { reason: say("blocked differs", { difference, tolerance: checked.tolerance }) }));
     return;
   }
   state = "ready";
@@ -54,47 +64,41 @@ async function check() {
   work();
 }
 
-/** Use the graphics processor if it passes the self-test; else say so and answer as before. */
-async function useGpu() {
-  const tell = (word, values) => {
-    for (const id of ["gpu-state", "gpu-notice"]) $(id).textContent = say(word, values);
-  };
-  $("use-gpu").disabled = true;
-  $("gpu-notice").hidden = false;
-  tell("gpu testing");
-  try {
-    const found = await ask("useGpu", { network: startNetwork() });
-    tell(found.passed ? "gpu used" : "gpu differs", largestDifference(found));
-    if (!found.passed) return;
-    checked = found;
-    showCheck(checked, settings.model);
-  } catch (error) {
-    tell(error.code === "no gpu" ? "gpu missing" : "gpu failed", { reason: error.message });
-  }
-}
-
 function block(text) {
   state = "blocked";
-  showBlocked(text, [$("files"), $("camera")]);
+  document.body.dataset.state = state;
+  $("state").textContent = "";
+  $("blocked").textContent = text;
+  $("blocked").hidden = false;
+  $("files").disabled = $("camera").disabled = true;
+}
+
+function showCheck() {
+  const { passed, differences, tolerance, images, milliseconds, browser, model } = checked;
+  const facts = [
+    ["result", say(passed ? "passed" : "failed")],
+    ...Object.entries(differences).map(([name, value]) => [name, say("allowed", { value: value.toExponential(1), tolerance })]),
+    ["images", images],
+    ["time an image", say("milliseconds", { ms: Math.round(milliseconds) })],
+    ["browser", browser],
+    ["model file", `${settings.model}, SHA-256 ${model}`],
+  ];
+  $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
 }
 
 function describe() {
+  const { name, version, files, conformal, decision } = manifest;
   const classes = manifest.classes.map(className);
   const key = classes.length === 3 && manifest.classes.includes("malignant") ? "lead" : "lead any";
   $("lead").textContent = say(key, { classes: listed(classes) });
-  showModel(manifest, settings.model);
-  $("draw-link").hidden = !settings.generator;
-  $("gpu").hidden = !settings.webgpu;
+  $("about-model").textContent = say("about", { name, version, hash: files[settings.model].sha256.slice(0, 16) });
   $("clinic").replaceChildren(...aboutClinic().map((sentence) => element("li", sentence)));
   sayOrder();
-  const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
-  const parts = ["heading", ...(manifest.decision.questions.length ? ["questions"] : []), "set", "trust", "map"];
-  $("how-list").replaceChildren(
-    ...terms(parts.map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])),
-  );
+  const coverage = Math.round(100 * (1 - conformal.alpha));
+  const parts = ["heading", ...(decision.questions.length ? ["questions"] : []), "set", "trust", "map"];
+  $("how-list").replaceChildren(...terms(parts.map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])));
 }
 
-/** Say in which order the answers stand. */
 function sayOrder() {
   const { suspicious } = answers;
   $("suspicious").hidden = !manifest.decision.questions.length;
@@ -160,7 +164,7 @@ async function work() {
   working = false;
   if (answers.suspicious.length) answers.arrange();
   showProgress();
-  $("state").textContent = done < total ? say("stopped", { answered, total }) : say("finished", { answered, total });
+  $("state").textContent = say(done < total ? "stopped" : "finished", { answered, total });
   total = done;
 }
 
@@ -180,23 +184,95 @@ function showProgress() {
   $("progress-text").textContent = say("working", { done: Math.min(done + 1, total), total });
 }
 
+/** Show a scan at its own size, under its heat map at an opacity of 0..100. */
 async function enlarge({ file, source, picture, result, clip }, opacity) {
   // A file that was moved or changed since cannot be read again: then the small picture is shown.
   const asked = ask("picture", { file: source, frame: clip?.best_frame ?? 1 });
-  const whole = await asked.catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
+  const { bitmap } = await asked.catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
   const evidence = { map: result.activation, box: result.seen };
-  openZoom({ picture: whole.bitmap, evidence, colours: settings.colours, title: file }, opacity);
+  const draw = () => drawHeatMap($("zoom-canvas"), bitmap, evidence, settings.colours, $("zoom-heat").value / 100);
+  $("zoom-heat").value = opacity;
+  $("zoom-heat").oninput = draw;
+  $("zoom-title").textContent = file;
+  draw();
+  $("zoom").showModal();
+  await new Promise((resolve) => $("zoom").addEventListener("close", resolve, { once: true }));
+  bitmap.close();
+  $("zoom-canvas").width = $("zoom-canvas").height = 0;
 }
 
 function inOtherWords() {
   if (manifest) describe();
-  if (checked) showCheck(checked, settings.model);
+  if (checked) showCheck();
   answers.redraw();
 }
 
-const origin = () => ({ model: manifest.files[settings.model].sha256, settings: settings.settings });
+const canInstall = !inAndroidApp && "serviceWorker" in navigator && window.isSecureContext; // the Android app has the files
+
+/** On a first visit, wait until the service worker has loaded the app's files, so that nothing is loaded twice. */
+async function installed() {
+  if (!canInstall || navigator.serviceWorker.controller) return;
+  $("state").textContent = say("loading");
+  try {
+    const { installing, waiting, active } = await navigator.serviceWorker.register("service-worker.js");
+    const worker = installing ?? waiting ?? active;
+    await new Promise((resolve) => {
+      const look = () => {
+        if (["activated", "redundant"].includes(worker.state)) resolve();
+      };
+      worker.addEventListener("statechange", look);
+      look();
+    });
+  } catch {
+    // a web view or a private window may have none
+  }
+  $("state").textContent = say("starting");
+}
+
+/** Install the service worker, and offer newer versions: nothing reloads and no answer is lost without asking. */
+async function offerUpdates() {
+  window.addEventListener("beforeunload", (event) => {
+    if (answers.unsaved) event.preventDefault();
+  });
+  if (!canInstall) return;
+  const { serviceWorker } = navigator;
+  const installation = await serviceWorker.register("service-worker.js").catch(() => null);
+  if (!installation) return; // the page works as long as its files are there
+  let wanted = false;
+  const controlled = Boolean(serviceWorker.controller);
+  const offer = (text, worker) => {
+    document.querySelector(".update")?.remove();
+    const bar = element("div", say(text), { className: "update" });
+    bar.setAttribute("role", "status");
+    const load = () => {
+      if (answers.unsaved && !confirm(say("leave text", { total: answers.answered }))) return;
+      answers.unsaved = false;
+      wanted = true;
+      if (worker) worker.postMessage("activate");
+      else location.reload();
+    };
+    bar.append(button(say("update now"), load), button(say("update later"), () => bar.remove()));
+    document.body.append(bar);
+  };
+  if (installation.waiting) offer("update", installation.waiting);
+  installation.addEventListener("updatefound", () => {
+    const worker = installation.installing;
+    worker.addEventListener("statechange", () => {
+      if (worker.state === "installed" && serviceWorker.controller) offer("update", worker);
+    });
+  });
+  serviceWorker.addEventListener("controllerchange", () => {
+    if (wanted) location.reload();
+    else if (controlled) offer("update elsewhere", null);
+  });
+}
 
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "");
+
+function save(ending, type, text) {
+  download(`sonoforge-${stamp()}.${ending}`, type, text);
+  answers.unsaved = false;
+}
 
 for (const id of ["files", "camera"]) {
   $(id).addEventListener("change", () => {
@@ -204,27 +280,24 @@ for (const id of ["files", "camera"]) {
     $(id).value = "";
   });
 }
-function save(ending, type, text) {
-  download(`sonoforge-${stamp()}.${ending}`, type, text);
-  answers.unsaved = false;
-}
-
-const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, settings.columns, origin()));
-
-$("suspicious").addEventListener("click", changeOrder);
-$("save-csv").addEventListener("click", saveCsv);
-$("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, settings.clinic, say("notice"))));
-$("clear").addEventListener("click", () => {
-  answers.clear();
-  $("state").textContent = "";
-  $("add").focus();
-});
-$("stop").addEventListener("click", () => queue.splice(0));
-$("run-check").addEventListener("click", check);
-$("use-gpu").addEventListener("click", useGpu);
-$("save-check").addEventListener("click", () =>
-  download(`sonoforge-self-test-${stamp()}.json`, "application/json", JSON.stringify(checked, null, 2) + "\n"),
-);
+const clicked = {
+  suspicious: changeOrder,
+  "save-csv": () => {
+    const origin = { model: manifest.files[settings.model].sha256, settings: settings.settings };
+    save("csv", "text/csv", toCsv(answers.all, settings.columns, origin));
+  },
+  "save-json": () => save("json", "application/json", toJson(answers.all, settings.clinic, say("notice"))),
+  clear: () => {
+    answers.clear();
+    $("state").textContent = "";
+    $("add").focus();
+  },
+  stop: () => queue.splice(0),
+  "run-check": check,
+  "save-check": () =>
+    download(`sonoforge-self-test-${stamp()}.json`, "application/json", JSON.stringify(checked, null, 2) + "\n"),
+};
+for (const [id, act] of Object.entries(clicked)) $(id).addEventListener("click", act);
 let depth = 0;
 document.addEventListener("dragenter", (event) => {
   event.preventDefault();
@@ -244,8 +317,6 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
-connectPrinting(answers);
-connectZoom();
-offerUpdates(answers, saveCsv);
-connectAndroidApp(add);
+offerUpdates();
+connectAndroidApp();
 start();

@@ -1,23 +1,18 @@
 /**
  * Ask a worker, or the other end of a port.
  *
- * Messages out: `{id, action, ...given}`.  Messages in: `{id, ok: true, value}` or `{id, ok: false, code, message}`; during long
- * work also `{id, progress}`.
+ * Messages out: `{id, action, ...given}`.  Messages in: `{id, ok: true, value}` or `{id, ok: false, code, message}`.
  */
 
-/** @param {string} script - Name of the worker's module in this folder. */
+/** Connect to a worker's module in this folder. */
 export const connect = (script) => asking(new Worker(new URL(script, import.meta.url), { type: "module" }));
 
-/** Return a function `(action, given, onProgress)` that resolves to the answer; arrays and ports in `given` are transferred. */
+/** Return a function `(action, given)` that resolves to the answer; arrays and ports in `given` are transferred. */
 export function asking(other) {
   const waiting = new Map();
   let lastId = 0;
-  other.onmessage = ({ data: { id, ok, value, code, message, progress } }) => {
-    const { resolve, reject, onProgress } = waiting.get(id);
-    if (progress !== undefined) {
-      onProgress?.(progress);
-      return;
-    }
+  other.onmessage = ({ data: { id, ok, value, code, message } }) => {
+    const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
     if (ok) resolve(value);
     else reject(Object.assign(new Error(message), { code }));
@@ -26,9 +21,9 @@ export function asking(other) {
     for (const { reject } of waiting.values()) reject(new Error(event.message || "the worker stopped"));
     waiting.clear();
   };
-  return (action, given = {}, onProgress = undefined) =>
+  return (action, given = {}) =>
     new Promise((resolve, reject) => {
-      waiting.set(++lastId, { resolve, reject, onProgress });
+      waiting.set(++lastId, { resolve, reject });
       const arrays = Object.values(given).filter((value) => value instanceof Float32Array);
       const ports = Object.values(given).filter((value) => value instanceof MessagePort);
       other.postMessage({ id: lastId, action, ...given }, [...arrays.map(({ buffer }) => buffer), ...ports]);
@@ -39,7 +34,7 @@ export function asking(other) {
 export function answerQuestions(actions, asker = self) {
   asker.onmessage = async ({ data: { id, action, ...given } }) => {
     try {
-      const value = await actions[action](given, (progress) => asker.postMessage({ id, progress }));
+      const value = await actions[action](given);
       asker.postMessage({ id, ok: true, value }, value?.bitmap ? [value.bitmap] : []);
     } catch (error) {
       asker.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
@@ -53,14 +48,4 @@ export function startNetwork() {
   const { port1, port2 } = new MessageChannel();
   worker.postMessage({ port: port1 }, [port1]);
   return port2;
-}
-
-/** Return an `OnnxNetwork` behind a port of `startNetwork`; it cannot be used once closed. */
-export function remoteNetwork(port) {
-  const ask = asking(port);
-  return {
-    load: (model, provider) => ask("load", { model, provider }),
-    run: (values, shape) => ask("run", { values, shape }),
-    close: () => ask("close"),
-  };
 }

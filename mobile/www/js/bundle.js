@@ -4,38 +4,18 @@
  * Sources: APPNOTE.TXT 6.3 (zip), sections 4.3.12 and 4.3.16; numpy.lib.format, version 1.0 to 3.0.
  */
 
-import { inflate, viewOf } from "./bytes.js";
-import { BundleError } from "./errors.js";
+import { BundleError, inflate, viewOf } from "./bytes.js";
 
-/**
- * @typedef {object} Bundle
- * @property {any} manifest
- * @property {Record<string, Matrix>} reference - `reference.npz`.
- * @property {Record<string, Matrix>} golden - `golden.npz`.
- * @property {Uint8Array} model - The model file that answers.
- * @property {string} file - Its name.
- * @property {any} own - `golden` of `app.json`: whose answers `golden` holds, where they are not the bundle's.
- */
-
-/** Fetch a bundle's files, as `app.json` says, and compare each with the manifest; `app` is the folder's address with a slash. */
-export async function openBundle(app, { model: file, golden: own }) {
-  const { manifest, checked } = await openFolder(`${app}bundle/`, "classification");
-  const arrays = async (name) => readNpz(await checked(name), name);
-  const [model, reference, golden] = await Promise.all([
-    checked(file),
-    arrays("reference.npz"),
-    own ? loadChecked(app + own.file, own.file, own).then((content) => readNpz(content, own.file)) : arrays("golden.npz"),
-  ]);
-  return { manifest, model, file, reference, golden, own };
-}
-
-/** Return a bundle's manifest and a function that loads one of its files; `folder` is an address with a slash. */
-export async function openFolder(folder, task) {
+/** Fetch a bundle's files from a folder, an address with a slash, and compare each with the manifest; `file` is the model's. */
+export async function openBundle(folder, file) {
   const manifest = JSON.parse(new TextDecoder().decode(await load(`${folder}manifest.json`)));
-  if (manifest.format_version !== 1 || manifest.task !== task) {
-    throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected ${task} 1`);
+  if (manifest.format_version !== 1 || manifest.task !== "classification") {
+    throw new BundleError(`manifest.json: holds ${manifest.task} ${manifest.format_version}, not classification 1`);
   }
-  return { manifest, checked: (name) => loadChecked(folder + name, name, manifest.files[name]) };
+  const checked = (name) => loadChecked(folder + name, name, manifest.files[name]);
+  const arrays = async (name) => readNpz(await checked(name), name);
+  const [model, reference, golden] = await Promise.all([checked(file), arrays("reference.npz"), arrays("golden.npz")]);
+  return { manifest, model, file, reference, golden };
 }
 
 /** Load a file and compare it with its entry in the manifest. */
@@ -53,19 +33,17 @@ async function load(address) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-/** @returns {Promise<string>} In hexadecimal digits. */
+/** Return a hash in hexadecimal digits. */
 export async function sha256(content) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** @typedef {{shape: number[], data: Float32Array | Float64Array | Uint8Array | BigInt64Array}} Matrix */
-
-/** Read a file that `loadChecked` returned as arrays by name; float16 becomes float32. */
-export async function readNpz(data, name) {
+/** Read a file as arrays `{shape, data}` by name; float16 becomes float32. */
+async function readNpz(data, name) {
   const arrays = {};
   for (const [file, content] of await readZip(data, name)) {
-    if (!file.endsWith(".npy")) throw new BundleError(`${name}: found ${file}, expected arrays alone`);
+    if (!file.endsWith(".npy")) throw new BundleError(`${name}: ${file} is no array`);
     arrays[file.slice(0, -4)] = readNpy(content, `${name}: ${file}`);
   }
   return arrays;
@@ -108,7 +86,7 @@ function readNpy(data, name) {
   const bytes = data.slice(start + length).buffer; // a copy, so that it is aligned
   const stored = KINDS[kind]?.(bytes, size);
   if (!stored || (columnsFirst && shape.length > 2)) {
-    throw new BundleError(`${name}: found numbers of type ${kind}, expected <f2, <f4, <f8, <i8 or |u1`);
+    throw new BundleError(`${name}: numbers of type ${kind} are not <f2, <f4, <f8, <i8 or |u1`);
   }
   return { shape, data: columnsFirst && shape.length === 2 ? transposed(stored, shape) : stored };
 }

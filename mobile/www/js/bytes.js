@@ -1,12 +1,40 @@
-/** Bytes of files: text, checksums, compression. */
+/** Bytes of files: text, checksums, compression; and the errors of files that cannot be read. */
 
-/** @param {Uint8Array} data */
+import constants from "./constants.js";
+
+export const LIMITS = constants.limits;
+
+/** A file that cannot be answered, with the `code` of Python's `ImageError`. */
+export class ImageError extends Error {
+  /** `code` is not_an_image, truncated, incomplete, too_large, too_small, too_slow, animated, unsupported or empty. */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** A bundle whose files do not match its manifest. */
+export class BundleError extends Error {}
+
+/** Refuse a size as Python does; `most` is in pixels. */
+export function checkSize(width, height, most = LIMITS.MAX_PIXELS) {
+  const found = `${width}x${height} pixels`;
+  if (width * height > most) {
+    throw new ImageError("too_large", `${found}, more than ${most / 1e6} million; scale it down`);
+  }
+  if (Math.min(width, height) < LIMITS.MIN_SIDE) {
+    throw new ImageError("too_small", `${found}, but each side needs at least ${LIMITS.MIN_SIDE}`);
+  }
+  if (Math.max(width, height) > LIMITS.MAX_ASPECT * Math.min(width, height)) {
+    throw new ImageError("unsupported", `${found}: one side is more than ${LIMITS.MAX_ASPECT} times the other; crop it`);
+  }
+}
+
 export const viewOf = ({ buffer, byteOffset, byteLength }) => new DataView(buffer, byteOffset, byteLength);
 
-/** @returns {string} One character a byte. */
+/** One character a byte. */
 export const ascii = (data, at, length) => String.fromCharCode(...data.subarray(at, at + length));
 
-/** @returns {Uint8Array} One after the other. */
 export function joined(parts) {
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let position = 0;

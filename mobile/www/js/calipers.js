@@ -8,9 +8,7 @@ import constants from "./constants.js";
 const { SHORTEST, LONGEST, MARGIN, CLEAR, FAINT, END, EVEN, ARMS_AGREE, INK_AGREES } = constants.calipers;
 const [STRAIGHT, DIAGONAL] = constants.calipers.STEPS;
 
-/** @typedef {{x: number, y: number, shape: string, arm: number, ink: number, contrast: number}} Cross */
-
-/** @returns {import("./grey.js").Box[]} Of the crosses, the clearest first. */
+/** Return the boxes of the crosses, the clearest first. */
 export function findCrosses(levels) {
   const padded = withMargin(levels);
   const { plus, cross } = candidates(padded);

@@ -1,85 +1,55 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
 import { brightestTenth, mapContrast, peak } from "./activation_map.js";
-import { NO_MARKS, findMarks } from "./burned_in_marks.js";
-import { decide } from "./decision.js";
-import { BundleError } from "./errors.js";
-import { greyLevels } from "./grey.js";
-import { sum } from "./numbers.js";
-import { networkView, normalise } from "./preprocess.js";
-import { measureQuality, qualityFlags } from "./quality.js";
+import { BundleError } from "./bytes.js";
+import constants from "./constants.js";
+import { decide, decideEqual, equalShares, reweighted, stateOf } from "./decision.js";
+import { findMarks, NO_MARKS } from "./marks.js";
+import { greyLevels, normalise, resized, sum } from "./pixels.js";
 import { byPixels, fingerprint } from "./repeats.js";
-import { nameKind } from "./scan_kind.js";
+import { networkView } from "./scan_area.js";
+import { measureQuality, nameKind, qualityFlags } from "./scan_checks.js";
 import { assess, isBreastUltrasound, whyAbstain } from "./trust.js";
-import { stateOf } from "./verdict.js";
 
 /** The label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
 
 /**
- * @typedef {object} Settings - Of `app.json`.
- * @property {string} model - The model file that answers.
- * @property {"none" | "auto"} crop - Whether the network sees the scan that is found in each image.
- * @property {boolean} abstain - Whether to abstain by the bundle's policy.
- * @property {import("./decision.js").Clinic} clinic - Where the answers are for.
+ * A bundle with its model loaded.
+ *
+ * A result has the fields of Python's `Result.to_dict()`, and what the page draws and compares by: `best`, the most probable class;
+ * `mapped`, the class of the `activation` map; `seen`, what the network saw as shares of the picture; `print`, its fingerprint.
  */
-
-/**
- * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by:
- * @property {string} best - The most probable class; `label` is `uncertain` where the classifier abstains.
- * @property {string} mapped - The class of the activation map; of a clip, that of its best frame.
- * @property {number[]} seen - What the network saw: left, top, right and bottom as shares of the picture.
- * @property {import("./activation_map.js").ActivationMap} activation - Of `mapped`.
- * @property {import("./repeats.js").Fingerprint} print
- * @property {Record<string, number>} ms
- */
-
-/** @typedef {Pick<import("./onnx_network.js").OnnxNetwork, "load" | "run">} Network - Here, or in another worker. */
-
-/** A bundle with its model loaded. */
 export class Classifier {
-  #network;
+  #run;
 
-  /** See `load`. */
-  constructor(bundle, network, settings) {
+  /** `run(values, shape)` resolves to the network's `outputs` by name and its `ms`; `settings` are those of `app.json`. */
+  constructor(bundle, run, settings) {
     this.bundle = bundle;
     this.settings = settings;
-    this.#network = network;
+    this.#run = run;
   }
 
-  /** @param {Network} network - Without a model yet. */
-  static async load(bundle, network, settings, provider = "wasm") {
-    await network.load(bundle.model, provider);
-    return new Classifier(bundle, network, settings);
-  }
-
-  /**
-   * Run the network on pixels (N, S, S, 3).
-   *
-   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n), `embedding` (N, D),
-   *   `cam` (N, n, h, w).
-   * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
-   */
+  /** Run the network on pixels (N, S, S, 3): `logits`, `probabilities` (N, n), `embedding` (N, D), `cam` (N, n, h, w). */
   async predict(pixels) {
-    const { preprocessing, outputs, classes, calibration } = this.bundle.manifest;
+    const { preprocessing, outputs } = this.bundle.manifest;
     const { size } = preprocessing;
     const count = pixels.length / (3 * size * size);
     const values = normalise(pixels, preprocessing);
-    const { outputs: answers, ms } = await this.#network.run(values, [count, 3, size, size]);
+    const { outputs: answers, ms } = await this.#run(values, [count, 3, size, size]);
     const found = {};
     for (const [name, shape] of Object.entries(outputs)) {
       const expected = [count, ...shape];
       const { dims, data } = answers[name];
       if (dims.join() !== expected.join() || !data.every(Number.isFinite)) {
-        throw new BundleError(`${name}: found ${dims}, expected finite numbers ${expected}; install the app again`);
+        throw new BundleError(`${name}: has ${dims}, not finite numbers ${expected}; install the app again`);
       }
       found[name] = data;
     }
-    for (let i = 0; i < count; i++) checkSoftmax(found, i, classes.length, calibration.temperature);
     return { outputs: found, ms };
   }
 
-  /** @param {import("./samples.js").Raster} raster - Upright. */
+  /** Answer an upright raster. */
   async classify(raster) {
     const started = performance.now();
     const { manifest } = this.bundle;
@@ -146,7 +116,7 @@ export class Classifier {
 }
 
 /** Return the answer for a decision on one scan or a clip. */
-export function answerOf({ probabilities, label, set, findings }, trust, { bundle: { manifest }, settings }) {
+function answerOf({ probabilities, label, set, findings }, trust, { bundle: { manifest }, settings }) {
   const abstained = settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";
   return {
     verdict: stateOf(abstained, trust.causes, set, manifest.classes.length),
@@ -159,14 +129,65 @@ export function answerOf({ probabilities, label, set, findings }, trust, { bundl
   };
 }
 
-function checkSoftmax({ logits, probabilities }, image, classes, temperature) {
-  const scaled = Array.from(logits.subarray(image * classes, (image + 1) * classes), (value) => value / temperature);
-  const largest = Math.max(...scaled);
-  const powers = scaled.map((value) => Math.exp(value - largest));
-  const total = sum(powers);
-  powers.forEach((power, i) => {
-    if (!(Math.abs(power / total - probabilities[image * classes + i]) <= 1e-3)) {
-      throw new BundleError("the model's probabilities are not softmax(logits / temperature); install the app again");
-    }
-  });
+const { NEAR_EQUAL, VIEW } = constants.clips;
+
+/**
+ * Answer a clip as a whole, as `sonoforge.runtime.inference.clips`: pool its distinct frames, one in memory at a time; trust,
+ * quality and map are the best frame's.  Its motion is not measured here.
+ */
+export async function classifyClip(classifier, image) {
+  const { manifest } = classifier.bundle;
+  const { prevalence } = classifier.settings.clinic;
+  const answers = [];
+  let kept = null;
+  const ms = { decode: 0, total: 0 };
+  for (let number = 1; number <= image.frameCount; number++) {
+    const began = performance.now();
+    const frame = await image.frame(number);
+    ms.decode += performance.now() - began;
+    const view = resized(greyLevels(frame), ...VIEW, "box");
+    if (kept && !differs(view, kept)) continue;
+    kept = view;
+    const result = await classifier.classify(frame);
+    ms.total += result.ms.total;
+    answers.push({ number, result });
+  }
+  const equal = equalShares(manifest.classes);
+  const said = answers.map(({ result }) => reweighted(result.probabilities, prevalence, equal));
+  const mean = manifest.classes.map((name) => [name, sum(said.map((frame) => frame[name])) / said.length]);
+  const decided = decideEqual(Object.fromEntries(mean), manifest, classifier.settings.clinic);
+  const agreeing = answers.filter(({ result }) => result.best === decided.label);
+  const best = bestOf(agreeing.length ? agreeing : answers, decided.label);
+  return {
+    result: {
+      ...best.result,
+      ...answerOf(decided, best.result.trust, classifier),
+      ms: { ...best.result.ms, decode: ms.decode, total: ms.decode + ms.total },
+    },
+    clip: {
+      frames: image.frameCount,
+      distinct: answers.length,
+      agreeing: agreeing.length,
+      best_frame: best.number,
+    },
+  };
+}
+
+function differs(view, kept) {
+  const apart = view.reduce((total, value, i) => total + Math.abs(value - kept[i]), 0);
+  return apart / view.length >= NEAR_EQUAL;
+}
+
+/** Prefer answers like the training images, then with fewest flags, then the surest, then the first. */
+function bestOf(answers, label) {
+  const rank = ({ result }) => [
+    result.trust.in_distribution ? 0 : 1,
+    result.quality.flags.length,
+    -result.probabilities[label],
+  ];
+  const isBefore = (one, other) => {
+    const place = one.findIndex((value, i) => value !== other[i]);
+    return place >= 0 && one[place] < other[place];
+  };
+  return answers.reduce((best, one) => (isBefore(rank(one), rank(best)) ? one : best));
 }

@@ -1,22 +1,9 @@
-/** From the network's probabilities to an answer, as `sonoforge.runtime.inference.decision` does. */
+/** From the network's probabilities to an answer and how to take it: `sonoforge.runtime.inference.decision` and `verdict`. */
 
-import { sum } from "./numbers.js";
-
-/**
- * @typedef {object} Clinic - Of `app.json`: where answers are for.
- * @property {Record<string, number>} prevalence - Share of each class among the clinic's scans; 1 in sum.
- * @property {number} sensitivity - That each question is asked at.
- */
-
-/** @typedef {{probability: number, positive: boolean}} Finding - The answer to one question. */
-
-/**
- * @typedef {object} Question - Of the manifest's `decision`.
- * @property {string} name - Of what is looked for.
- * @property {string[]} positive - Classes that have it.
- * @property {string[]} among - Classes that the question is about.
- * @property {{aim: number, threshold: number, sensitivity: number, specificity: number}[]} points
- */
+import constants from "./constants.js";
+import { sum } from "./pixels.js";
+import { CAUSES } from "./trust.js";
+import { className, say } from "./words.js";
 
 /** Return probabilities for other class shares, by Bayes' theorem; `found` are the shares they were computed for. */
 export function reweighted(probabilities, found, to) {
@@ -26,22 +13,16 @@ export function reweighted(probabilities, found, to) {
   return Object.fromEntries(names.map((name, i) => [name, weighted[i] / total]));
 }
 
-/**
- * Decide on the network's probabilities (n,) of one scan.
- *
- * @returns {{probabilities: Record<string, number>, label: string, set: string[], findings: Record<string, Finding>}} At the
- *   clinic's prevalence; `set` holds the label and the classes that cannot be ruled out.
- */
+/** Decide on the network's probabilities (n,) of one scan: all at the clinic's prevalence, see `decideEqual`. */
 export function decide(probabilities, manifest, clinic) {
   const { classes, decision } = manifest;
   const said = Object.fromEntries(classes.map((name, i) => [name, probabilities[i]]));
   return decideEqual(reweighted(said, decision.reference, equalShares(classes)), manifest, clinic);
 }
 
-/** @returns {Record<string, number>} */
 export const equalShares = (classes) => Object.fromEntries(classes.map((name) => [name, 1]));
 
-/** Decide, as `decide` does, on probabilities of equally frequent classes. */
+/** Decide on probabilities of equally frequent classes; `set` holds the label and the classes that cannot be ruled out. */
 export function decideEqual(equal, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
   const alike = equalShares(classes);
   const here = reweighted(equal, alike, prevalence);
@@ -59,7 +40,7 @@ export function decideEqual(equal, { classes, decision, conformal, site }, { pre
   };
 }
 
-/** @returns {Question["points"][number]} The point that was chosen for a sensitivity. */
+/** The point that was chosen for a sensitivity. */
 export const operatingPoint = ({ points }, sensitivity) => points.find(({ aim }) => aim === sensitivity);
 
 /** The probability of the positive classes among those that the question is about; 0 where none fits. */
@@ -67,4 +48,32 @@ function among(probabilities, question) {
   const share = (names) => sum(names.map((name) => probabilities[name]));
   const whole = share(question.among);
   return whole > 0 ? share(question.positive) / whole : 0;
+}
+
+const { ADVICE, UNUSABLE } = constants.verdict;
+
+/** Return the state: `left` are the classes that cannot be ruled out, of `count` in all. */
+export function stateOf(abstained, causes, left, count) {
+  if (abstained) return "uncertain";
+  if (advised(causes)) return "do not use";
+  if (left.length > 1) return left.length === count ? "cannot tell" : "undecided";
+  return causes.includes(CAUSES.POOR_SCAN) ? "poor image" : "clear";
+}
+
+/** The cause whose advice applies to an answer that must not be used. */
+const advised = (causes) => Object.keys(ADVICE).find((cause) => causes.includes(cause));
+
+/** Whether a result, undefined of a file that could not be read, may be used. */
+export const isUsable = (result) => result !== undefined && !UNUSABLE.includes(result.verdict);
+
+/** Return look, heading and advice in the reader's language, and the `causes` that the advice does not cover. */
+export function verdictInWords({ verdict, set, trust }) {
+  const classes = set.map(className).join(` ${say("or")} `);
+  const covered = { "do not use": advised(trust.causes), "poor image": CAUSES.POOR_SCAN }[verdict];
+  return {
+    look: UNUSABLE.includes(verdict) ? "no" : verdict === "clear" ? "clear" : "open",
+    heading: verdict === "clear" ? classes : say(verdict, { classes }),
+    advice: say(verdict === "do not use" ? `advice ${covered}` : `${verdict} advice`),
+    causes: trust.causes.filter((cause) => cause !== covered).map((cause) => say(`cause ${cause}`)),
+  };
 }

@@ -1,10 +1,25 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { decodeJpeg, jpegSize, pixelsOf } from "./browser_decoder.js";
-import { ascii, viewOf } from "./bytes.js";
-import { checkSize, ImageError, LIMITS } from "./errors.js";
-import { findOrientation, markedUpright, upright } from "./orientation.js";
+import { ascii, checkSize, ImageError, LIMITS, viewOf } from "./bytes.js";
 import { decodePng, isPng } from "./png.js";
+import { upright } from "./raster.js";
+
+const REPRESENTATION =
+  "(?:AE|AS|AT|CS|DA|DS|DT|FD|FL|IS|LO|LT|OB|OF|OW|PN|SH|SL|SQ|SS|ST|TM|UC|UI|UL|UN|UR|US|UT)";
+// Without a preamble: an element of group 0002 or 0008, in either order of bytes.
+const BARE = new RegExp(
+  `^(?:(?:[\\x02\\x08]\\0[^]\\0|\\0[\\x02\\x08]\\0[^])${REPRESENTATION}|[\\x02\\x08]\\0[^]\\0[^][^]\\0\\0)`,
+);
+
+/** Whether a file, or its beginning, is DICOM; as `sonoforge.runtime.images.file_kinds` decides. */
+export const isDicom = (data) => ascii(data, 128, 4) === "DICM" || BARE.test(ascii(data, 0, 8));
+
+/** Open a file as one picture or the frames of a clip, see `dicom/reader.js`; without `toDict` unless it is DICOM. */
+export async function openInput(file) {
+  const data = await readFile(file);
+  if (isDicom(data)) return (await import("./dicom/reader.js")).openDicom(data);
+  return { frameCount: 1, frame: () => decodeImage(data) };
+}
 
 const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
 
@@ -13,40 +28,20 @@ export async function readFile(file) {
   if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
   if (file.size > LIMITS.MAX_FILE_BYTES) {
     const [found, most] = [file.size, LIMITS.MAX_FILE_BYTES].map((bytes) => Math.round(bytes / 1e6));
-    throw new ImageError("too_large", `found ${found} MB, expected at most ${most} MB; save it smaller`);
+    throw new ImageError("too_large", `${found} MB, more than ${most} MB; save it smaller`);
   }
   return new Uint8Array(await file.arrayBuffer());
 }
 
 /**
- * Decode a file of any kind but DICOM to an upright raster.  PNG and TIFF give Python's bytes; JPEG and WebP decoders differ by a
- * few grey levels.
- *
- * @throws {ImageError} And nothing else, whatever the file holds.
+ * Decode a file of any kind but DICOM to an upright raster, or throw an `ImageError` and nothing else.  PNG and TIFF give Python's
+ * bytes; JPEG and WebP decoders differ by a few grey levels.
  */
-export async function decodeImage(whole) {
-  const space = spaceBefore(whole);
-  const data = whole.subarray(space);
-  const raster = await decodeKnown(data);
-  if (space) raster.remarks.unshift(`${space} bytes of white space before the file`);
-  return raster;
-}
-
-async function decodeKnown(data) {
+export async function decodeImage(data) {
   if (isTiff(data)) return (await import("./tiff.js")).decodeTiff(data);
   const orientation = findOrientation(data);
   const raster = isPng(data) ? await decodePng(data) : await decodeByBrowser(data, orientation);
   return upright(raster, orientation?.value ?? 1);
-}
-
-const SPACE = [0x20, 0x09, 0x0d, 0x0a, 0xef, 0xbb, 0xbf];
-const MOST_SPACE = 16;
-
-/** The number of bytes before a picture that went through a program for text; 0 where something else follows. */
-function spaceBefore(data) {
-  const space = data.findIndex((byte) => !SPACE.includes(byte));
-  const rest = data.subarray(space);
-  return space > 0 && space <= MOST_SPACE && (isPng(rest) || isTiff(rest) || kindOf(rest)) ? space : 0;
 }
 
 async function decodeByBrowser(data, orientation) {
@@ -76,7 +71,7 @@ function whyNot(data) {
   const opening = ascii(data, 0, 300).trimStart();
   if (opening.startsWith("<") && opening.includes("<svg")) return "SVG, a drawing and no scan; save the scan as PNG";
   if (opening.startsWith("%PDF")) return "PDF, which this page does not read; save the picture in it as PNG";
-  return "not an image; expected PNG, JPEG, TIFF, DICOM, WebP, GIF or BMP content";
+  return "not an image; its content is not PNG, JPEG, TIFF, DICOM, WebP, GIF or BMP";
 }
 
 /** The number of pictures in a GIF (counted up to two) or WebP file, else 1. */
@@ -136,3 +131,122 @@ const READERS = {
     return { width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff };
   },
 };
+
+// ---- pictures that the browser decodes
+
+export const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
+
+/** Decode a file without EXIF orientation to RGB; `type` is such as `image/jpeg`. */
+async function pixelsOf(bytes, type) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
+  } catch {
+    throw cutOff();
+  }
+  try {
+    checkSize(bitmap.width, bitmap.height);
+    const { width, height } = bitmap;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true }); // alpha on black
+    context.drawImage(bitmap, 0, 0);
+    const { data: rgba } = context.getImageData(0, 0, width, height);
+    const colours = new Uint8Array(3 * width * height);
+    for (let i = 0, from = 0; i < colours.length; i += 3, from += 4) {
+      colours[i] = rgba[from];
+      colours[i + 1] = rgba[from + 1];
+      colours[i + 2] = rgba[from + 2];
+    }
+    return { width, height, channels: 3, data: colours, remarks: [] };
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Decode a JPEG without EXIF orientation to RGB; browsers would show what is left of one that lacks its end mark. */
+export async function decodeJpeg(data) {
+  const last = (marker) => data.findLastIndex((byte, i) => byte === 0xff && data[i + 1] === marker);
+  if (last(0xd9) < last(0xda)) throw cutOff();
+  return pixelsOf(data, "image/jpeg");
+}
+
+/** Read width, height and samples from the frame header (B.2.2); null where it is damaged, RangeError where it is missing. */
+export function jpegSize(view) {
+  for (let at = 2; ; ) {
+    if (view.getUint8(at) !== 0xff) return null;
+    const marker = view.getUint8(at + 1);
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), samples: view.getUint8(at + 9) };
+    at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2);
+  }
+}
+
+// ---- EXIF orientation (EXIF 2.32, tag 274), set to "upright" in a copy before a browser, which may ignore it or not, decodes
+
+const TAG = 0x0112;
+
+/** Find the orientation in a JPEG, PNG or WebP file: value, offset, byte order; null without one or if damaged. */
+export function findOrientation(data) {
+  const view = viewOf(data);
+  const start = exifStart(data, view);
+  if (start < 0 || start + 8 > data.length) return null;
+  const little = data[start] === 0x49 && data[start + 1] === 0x49;
+  if (!little && !(data[start] === 0x4d && data[start + 1] === 0x4d)) return null;
+  const directory = start + view.getUint32(start + 4, little);
+  if (directory + 2 > data.length) return null;
+  const count = view.getUint16(directory, little);
+  for (let i = 0; i < count; i++) {
+    const entry = directory + 2 + 12 * i;
+    if (entry + 12 > data.length) return null;
+    if (view.getUint16(entry, little) !== TAG) continue;
+    const kind = view.getUint16(entry + 2, little);
+    if (kind !== 3 || view.getUint32(entry + 4, little) !== 1) return null;
+    return { value: view.getUint16(entry + 8, little), offset: entry + 8, little };
+  }
+  return null;
+}
+
+function exifStart(data, view) {
+  if (data[0] === 0xff && data[1] === 0xd8) return inJpeg(data, view);
+  if (data[0] === 0x89 && data[1] === 0x50) return inChunks(data, view, 8, 8, "eXIf", false);
+  if (data[0] === 0x52 && data[8] === 0x57) return inChunks(data, view, 12, 8, "EXIF", true);
+  return -1;
+}
+
+function inJpeg(data, view) {
+  let position = 2;
+  while (position + 4 <= data.length && data[position] === 0xff) {
+    const marker = data[position + 1];
+    if (marker === 0xff) {
+      position += 1;
+      continue;
+    }
+    if (marker === 0xda || marker === 0xd9) return -1;
+    const length = view.getUint16(position + 2);
+    const isExif = marker === 0xe1 && ascii(data, position + 4, 4) === "Exif" && data[position + 8] === 0;
+    if (isExif) return position + 10;
+    position += 2 + length;
+  }
+  return -1;
+}
+
+function inChunks(data, view, first, head, wanted, riff) {
+  let position = first;
+  while (position + head <= data.length) {
+    const kind = ascii(data, riff ? position : position + 4, 4);
+    const length = view.getUint32(riff ? position + 4 : position, riff);
+    if (kind === wanted) {
+      const content = position + 8;
+      return ascii(data, content, 4) === "Exif" ? content + 6 : content;
+    }
+    position += 8 + length + (riff ? length & 1 : 4);
+  }
+  return -1;
+}
+
+/** Return a copy of the file whose record says "upright". */
+export function markedUpright(data, record) {
+  const copy = data.slice();
+  new DataView(copy.buffer).setUint16(record.offset, 1, record.little);
+  return copy;
+}

@@ -6,13 +6,10 @@
  * Source: PNG specification, third edition, sections 5.3 (chunks), 8.1 (interlacing), 9 (filters) and 11.3.1 (tRNS).
  */
 
-import { ascii, crc32, inflate, joined, viewOf } from "./bytes.js";
-import { checkSize, ImageError } from "./errors.js";
-import { onBlack, toRaster, unpacked } from "./samples.js";
+import { ascii, checkSize, crc32, ImageError, inflate, joined, viewOf } from "./bytes.js";
+import { onBlack, toRaster, unpacked } from "./raster.js";
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const ANCILLARY = 0x20; // in a chunk's first letter: the picture can be shown without it
-const OF_PIXELS = ["tRNS", "eXIf", "acTL", "fcTL", "fdAT"]; // ancillary chunks that change the picture
 const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
 // For each pass of Adam7, x and y of the first pixel and the steps between pixels.
@@ -22,11 +19,7 @@ const ADAM7 = [
 
 export const isPng = (data) => SIGNATURE.every((byte, i) => data[i] === byte);
 
-/**
- * @param {Uint8Array} data - The whole file.
- * @returns {Promise<import("./samples.js").Raster>} Not yet upright.
- * @throws {ImageError}
- */
+/** Decode a whole file to a raster that is not yet upright, or throw an `ImageError`. */
 export async function decodePng(data) {
   const chunks = readChunks(data);
   const header = readHeader(chunks);
@@ -44,8 +37,7 @@ export async function decodePng(data) {
   });
   if (raw.length < expected) throw damaged("pixels are missing");
   const layout = { width, height, samples, bits: depth, ...coloursOf(colour, depth, chunks) };
-  const raster = toRaster(layout, readSamples(header, passes, raw));
-  return { ...raster, remarks: [...raster.remarks, ...chunks.remarks] };
+  return toRaster(layout, readSamples(header, passes, raw));
 }
 
 const damaged = (why) =>
@@ -56,7 +48,6 @@ function readChunks(data) {
   const view = viewOf(data);
   const found = { IHDR: null, PLTE: null, tRNS: null, frames: 1 };
   const parts = [];
-  const broken = [];
   for (let position = 8, kind = ""; kind !== "IEND"; ) {
     if (position + 12 > data.length) throw damaged("the end of the PNG is missing");
     const length = view.getUint32(position);
@@ -65,16 +56,14 @@ function readChunks(data) {
     kind = ascii(data, position + 4, 4);
     const content = data.subarray(position + 8, end - 4);
     if (crc32(data.subarray(position + 4, end - 4)) !== view.getUint32(end - 4)) {
-      const needed = !(data[position + 4] & ANCILLARY) || OF_PIXELS.includes(kind) || !/^[A-Za-z]{4}$/.test(kind);
-      if (needed) throw damaged(`wrong checksum in PNG chunk ${kind}`);
-      broken.push(kind);
-    } else if (kind === "IDAT") parts.push(content);
+      throw damaged(`wrong checksum in PNG chunk ${kind}`);
+    }
+    if (kind === "IDAT") parts.push(content);
     else if (kind === "acTL" && length >= 4) found.frames = view.getUint32(position + 8);
     else if (["IHDR", "PLTE", "tRNS"].includes(kind)) found[kind] = content;
     position = end;
   }
-  const remarks = broken.length ? [`damaged ${broken.join(", ")}, which no pixel depends on`] : [];
-  return { ...found, pixels: joined(parts), remarks };
+  return { ...found, pixels: joined(parts) };
 }
 
 function readHeader({ IHDR: header, PLTE: palette }) {

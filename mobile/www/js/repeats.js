@@ -2,15 +2,11 @@
 
 import { sha256 } from "./bundle.js";
 import constants from "./constants.js";
-import { greyLevels } from "./grey.js";
-import { mean } from "./numbers.js";
-import { squeeze } from "./preprocess.js";
+import { greyLevels, mean, squeeze } from "./pixels.js";
 
 const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 
-/** @typedef {{digest: string, detail: Float32Array}} Fingerprint - The detail has length 1, or 0 for an empty picture. */
-
-/** Fingerprint a picture by all of its grey levels and by the network's view (S, S, 3). */
+/** Fingerprint a picture by all of its grey levels, and by the detail (length 1 or 0) of the network's view (S, S, 3). */
 export async function fingerprint({ width, height, data }, view) {
   const size = new TextEncoder().encode(`(${width}, ${height})`);
   const whole = new Uint8Array(size.length + data.length);

@@ -11,21 +11,7 @@ export const inAndroidApp = app !== undefined;
 // What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_tables`.
 const FORMULA = /^'*[=+\-@\t\r]/;
 
-/**
- * @typedef {object} Answer
- * @property {string} file
- * @property {number} bytes
- * @property {number} modified - Milliseconds since 1970; WebKit knows whole seconds alone.
- * @property {import("./classifier.js").Result} [result]
- * @property {import("./clips.js").Clip} [clip]
- * @property {any} [dicom] - See `toDict` of `dicom/reader.js`.
- * @property {string | null} copy_of
- * @property {string | null} seems_copy_of
- * @property {string} [error]
- * @property {string} [code]
- */
-
-/** Return CSV with `columns` of `app.json`, of which `series` stays empty; `origin` is the model's SHA-256 and its settings. */
+/** Return CSV with `columns` of `app.json`, of which `series` and motion stay empty; `origin` is the model's SHA-256 and its settings. */
 export function toCsv(answers, header, origin) {
   const rows = answers.map((answer) => {
     const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
@@ -34,7 +20,7 @@ export function toCsv(answers, header, origin) {
   return [header, ...rows].map((row) => row.join(",") + "\n").join("");
 }
 
-function cellsOf({ file, result, clip, dicom, copy_of, seems_copy_of }) {
+function cellsOf({ file, result, dicom, copy_of, seems_copy_of }) {
   const { trust, quality } = result;
   return {
     file,
@@ -54,8 +40,6 @@ function cellsOf({ file, result, clip, dicom, copy_of, seems_copy_of }) {
     remarks: result.remarks.join("|"),
     dicom_region: dicom?.region?.join("|"),
     crop_box: result.crop?.box.join("|"),
-    motion_per_frame: clip?.motion.per_frame,
-    motion_flags: clip?.motion.flags.join("|"),
     copy_of,
     seems_copy_of,
   };
@@ -89,7 +73,6 @@ const FIELDS = [
   ...["model", "map", "crop", "ms"],
 ];
 
-/** @param {import("./decision.js").Clinic} clinic - Where they are for. */
 export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, clip, dicom, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
@@ -118,23 +101,13 @@ export async function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button. */
-export function connectAndroidApp(add) {
+/** Hide what the Android app cannot do, and let the phone's back button close dialogs. */
+export function connectAndroidApp() {
   if (!inAndroidApp) return;
-  globalThis.sonoforgeTakeShared = async () => add(await Promise.all(JSON.parse(app.shared()).map(read)));
-  globalThis.sonoforgeBack = closeDialog;
-  globalThis.sonoforgeTakeShared();
-}
-
-/** An unreadable picture becomes an empty file, which is answered as such. */
-async function read([address, name]) {
-  const answer = await fetch(address);
-  return new File(answer.ok ? [await answer.blob()] : [], name);
-}
-
-/** @returns {boolean} Whether there was an open one. */
-function closeDialog() {
-  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
-  dialog?.close();
-  return dialog !== undefined;
+  document.getElementById("camera").closest("label").hidden = true;
+  globalThis.sonoforgeBack = () => {
+    const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+    dialog?.close();
+    return dialog !== undefined;
+  };
 }

@@ -1,25 +1,22 @@
 /** Where the scan lies in an exported screen: the five steps and constants of `sonoforge.runtime.images.scan_area`. */
 
 import constants from "./constants.js";
-import { boundsOf, connectedParts, greyLevels, reducedTo } from "./grey.js";
-import { mean, median, toEven, variance } from "./numbers.js";
+import { boundsOf, connectedParts, cropped, greyLevels, mean, median, reducedTo, squeeze, toEven, variance } from "./pixels.js";
 
 const {
   LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
   STEP, COLUMNS_INSIDE, ROWS_INSIDE, SAME, REACH, MOST_BEYOND, SECTOR_CORNER, STRIP, SMOOTH, ALIVE, ALIKE, AS_BRIGHT,
 } = constants.scan_area;
 
-/**
- * @typedef {object} ScanArea - As in Python.
- * @property {import("./grey.js").Box} box
- * @property {"rectangle" | "sector" | "unknown"} outline
- * @property {number} kept - The box's share of the picture, 0..1.
- * @property {string} reason
- */
+/** Return the view (S, S, 3), the crop if there is one, and the box of the picture that is seen. */
+export function networkView(raster, recipe, crop) {
+  const area = crop === "auto" ? findScanArea(raster) : null;
+  const seen = area ? cropped(raster, area.box) : raster;
+  const box = area?.box ?? [0, 0, raster.width, raster.height];
+  return { pixels: squeeze(seen, recipe.size, recipe.resample), crop: area, box };
+}
 
-/** @typedef {{across: number, down: number, on: Uint8Array}} Cells - (down, across). */
-
-export function findScanArea(raster) {
+function findScanArea(raster) {
   const { width, height } = raster;
   const levels = reducedTo(greyLevels(raster), LONGEST);
   const side = Math.max(levels.width, levels.height) >= SMALL ? CELL : SMALL_CELL;

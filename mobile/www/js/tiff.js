@@ -2,14 +2,12 @@
  * Decode TIFF to the same pixels as Python's runtime, under the rules of `sonoforge.runtime.images.decoding`.
  *
  * Sources: TIFF 6.0, sections 2 to 9 (layout, palettes, PackBits), 13 (LZW), 14 (predictor), 15 (tiles), 18 (alpha);
- * Adobe's TIFF technical note 2 (deflate); for 64 bits, the BigTIFF file format of libtiff.
+ * Adobe's TIFF technical note 2 (deflate).
  */
 
-import { inflate, unPackBits, viewOf } from "./bytes.js";
+import { checkSize, ImageError, inflate, unPackBits, viewOf } from "./bytes.js";
 import constants from "./constants.js";
-import { checkSize, ImageError } from "./errors.js";
-import { upright } from "./orientation.js";
-import { toRaster, unpacked } from "./samples.js";
+import { toRaster, unpacked, upright } from "./raster.js";
 
 const { MOST_VALUES, MOST_PADDING, MOST_AGAIN, TIFF_EXPANSIONS } = constants.file_checks;
 
@@ -19,17 +17,13 @@ const TAGS = {
   tileHeight: 323, tiles: 324, tileBytes: 325, extra: 338, format: 339,
 };
 const NAMES = Object.fromEntries(Object.entries(TAGS).map(([name, tag]) => [tag, name]));
-const BYTES = { 1: 1, 3: 2, 4: 4, 16: 8 }; // of a value, by its type: BYTE, SHORT, LONG, LONG8
+const BYTES = { 1: 1, 3: 2, 4: 4 }; // of a value, by its type: BYTE, SHORT, LONG
 const [NONE, LZW, PACK_BITS] = [1, 5, 32773];
 const DEFLATE = [8, 32946];
 const [WHITE_IS_ZERO, GREY, RGB, PALETTE] = [0, 1, 2, 3];
 const [UNUSED, ASSOCIATED] = [0, 1]; // an extra sample without a meaning; alpha that colours are multiplied by
 
-/**
- * @param {Uint8Array} data - The whole file.
- * @returns {Promise<import("./samples.js").Raster>} Upright.
- * @throws {ImageError}
- */
+/** Decode a whole file to an upright raster, or throw an `ImageError`. */
 export async function decodeTiff(data) {
   try {
     const tags = readTags(data);
@@ -45,36 +39,33 @@ const damaged = (why) =>
   new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
 
 const unsupported = (found, expected) =>
-  new ImageError("unsupported", `found ${found} in a TIFF, expected ${expected}; save it as 8- or 16-bit PNG`);
+  new ImageError("unsupported", `${found} in a TIFF are not supported, only ${expected}; save it as 8- or 16-bit PNG`);
 
 /** Read the tags named above, of the one page. */
 function readTags(data) {
   const view = viewOf(data);
   const little = data[0] === 0x49;
-  const big = data[2] === 43 || data[3] === 43;
-  const word = (at) => (big ? Number(view.getBigUint64(at, little)) : view.getUint32(at, little));
+  if (data[2] === 43 || data[3] === 43) throw unsupported("64-bit addresses", "32-bit ones");
+  const word = (at) => view.getUint32(at, little);
   const readers = {
     1: (at) => view.getUint8(at),
     3: (at) => view.getUint16(at, little),
-    4: (at) => view.getUint32(at, little),
-    16: (at) => Number(view.getBigUint64(at, little)),
+    4: word,
   };
-  const start = word(big ? 8 : 4);
-  const [size, entry] = big ? [8, 20] : [2, 12];
-  const count = big ? word(start) : view.getUint16(start, little);
+  const start = word(4);
+  const count = view.getUint16(start, little);
   const tags = { little };
-  for (let i = 0, at = start + size; i < count; i++, at += entry) {
+  for (let i = 0, at = start + 2; i < count; i++, at += 12) {
     const name = NAMES[view.getUint16(at, little)];
     const type = view.getUint16(at + 2, little);
     if (!name || !BYTES[type]) continue;
     const values = word(at + 4);
     const length = values * BYTES[type];
-    const inside = at + (big ? 12 : 8);
-    const from = length <= (big ? 8 : 4) ? inside : word(inside);
+    const from = length <= 4 ? at + 8 : word(at + 8);
     if (values > MOST_VALUES || from + length > data.length) throw damaged(`${values} values of tag ${TAGS[name]}`);
     tags[name] = Array.from({ length: values }, (_, k) => readers[type](from + k * BYTES[type]));
   }
-  if (word(start + size + count * entry)) {
+  if (word(start + 2 + 12 * count)) {
     throw new ImageError("animated", "several pages: save the one picture to use as PNG");
   }
   return tags;
@@ -111,12 +102,11 @@ function layoutOf(tags, data) {
   if (compression !== NONE && there > data.length + MOST_AGAIN) {
     throw new ImageError("too_slow", "decoding it takes minutes; save the picture anew as PNG");
   }
+  if (first("fillOrder", 1) === 2) throw unsupported("bytes with their bits reversed", "bits in order");
   const predicts = compression !== NONE && compression !== PACK_BITS && first("predictor", 1) === 2;
   if (predicts && kind.bits < 8) throw damaged(`a predictor of ${kind.bits} bits`);
-  const isReversed = first("fillOrder", 1) === 2;
   return {
-    ...kind, width, height, compression, blockWidth, blockHeight, across, planes, parts, predicts, isReversed,
-    little: tags.little,
+    ...kind, width, height, compression, blockWidth, blockHeight, across, planes, parts, predicts, little: tags.little,
   };
 }
 
@@ -168,10 +158,10 @@ async function readSamples(layout) {
 }
 
 /** Read one strip or tile: `rows` lines of `line` values each, pixels `step` values apart. */
-async function readBlock({ compression, bits, predicts, isReversed, little }, part, rows, line, step) {
+async function readBlock({ compression, bits, predicts, little }, part, rows, line, step) {
   const lineBytes = Math.ceil((line * bits) / 8);
   const size = rows * lineBytes;
-  const bytes = await decompress(isReversed ? part.map((byte) => REVERSED[byte]) : part, compression, size);
+  const bytes = await decompress(part, compression, size);
   if (bytes.length < size) throw damaged("pixels are missing");
   if (bits < 8) {
     const out = new Uint8Array(rows * line);
@@ -192,12 +182,6 @@ async function decompress(stored, compression, size) {
   if (compression === PACK_BITS) return unPackBits(stored, size);
   return DEFLATE.includes(compression) ? inflate(stored, "deflate", size + 1_000_000) : stored;
 }
-
-const REVERSED = Uint8Array.from({ length: 256 }, (_, byte) => {
-  let out = 0;
-  for (let bit = 0; bit < 8; bit++) out |= ((byte >> bit) & 1) << (7 - bit);
-  return out;
-});
 
 /** Undo LZW; codes grow to 12 bits, one value early, and each stands for an earlier string and one more byte. */
 function unLzw(stored, size) {

@@ -1,14 +1,11 @@
 /** May this answer be used?  As `sonoforge.runtime.inference.trust` decides from what the bundle records. */
 
 import constants from "./constants.js";
-import { mean, toEven } from "./numbers.js";
-import { flagInEnglish } from "./quality.js";
-import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
+import { mean, toEven } from "./pixels.js";
+import { colouredShare, darkColumns, flagInEnglish, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
 const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND, NEIGHBOURS } = constants.trust;
-
-/** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
 
 /** Mahalanobis distance of an embedding (D,) under the reference's probabilistic PCA (Tipping & Bishop 1999). */
 export function mahalanobis(embedding, reference) {

@@ -1,11 +1,10 @@
-/** The pages' words in the reader's language, from `words/LANGUAGE.json` (what one lacks is English), and their pieces. */
+/** The page's words in the reader's language, from `words/LANGUAGE.json` (English where one lacks a word), and small elements. */
 
 const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
 
 let words = {};
 let english = {};
 
-/** @param {string} language */
 export async function loadWords(language) {
   const read = async (name) => (await fetch(new URL(`../words/${name}.json`, import.meta.url))).json();
   english = await read("en");
@@ -35,10 +34,8 @@ export function say(key, values = {}, otherwise = key) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-/** A class of the bundle in the reader's language, if it has a word for it. */
+/** A class or a question of the bundle in the reader's language, if it has words for it. */
 export const className = (name) => say(`class ${name}`, {}, name);
-
-/** A question of the bundle in the reader's language, if it has words for it. */
 export const questionName = (name) => say(`question ${name}`, {}, name);
 
 /** A share (0..1) in whole percent, never rounded to 0 or 100. */
@@ -49,14 +46,52 @@ export function percent(share) {
   return `${whole} %`;
 }
 
-/** @param {string} id */
 export const $ = (id) => document.getElementById(id);
 
 export const element = (name, text, properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 
-/* */
 export const button = (text, onClick) => element("button", text, { type: "button", onclick: onClick });
 
 /** Terms and descriptions as elements for a `<dl>`. */
 export const terms = (pairs) => pairs.flatMap(([term, text]) => [element("dt", term), element("dd", String(text))]);
+
+/** Render the Markdown of model cards, of elements and text alone: headings, paragraphs, lists, tables, bold, code. */
+export function rendered(text) {
+  const page = document.createDocumentFragment();
+  for (const block of text.trim().split(/\n{2,}/)) {
+    const lines = block.split("\n");
+    const heading = /^(#+) (.*)$/.exec(lines[0]);
+    // The card stands in a dialog that has a heading of the second level.
+    if (heading) page.append(withInline(`h${Math.min(6, heading[1].length + 2)}`, heading[2]));
+    const rest = heading ? lines.slice(1) : lines;
+    if (!rest.length) continue;
+    if (rest.every((line) => line.startsWith("|"))) page.append(table(rest));
+    else if (rest[0].startsWith("- ")) page.append(list(rest));
+    else page.append(withInline("p", rest.join(" ")));
+  }
+  return page;
+}
+
+function list(lines) {
+  const made = element("ul", "");
+  const items = lines.join("\n").slice(2).split("\n- ");
+  made.append(...items.map((item) => withInline("li", item.replaceAll("\n", " "))));
+  return made;
+}
+
+function table(lines) {
+  const made = element("table", "");
+  const rows = lines.filter((line) => !/^[|\s:-]+$/.test(line)).map((line) => line.replace(/^\||\|$/g, "").split("|"));
+  rows.forEach((cells, i) => made.insertRow().append(...cells.map((cell) => withInline(i ? "td" : "th", cell.trim()))));
+  return made;
+}
+
+function withInline(name, text) {
+  const made = element(name, "");
+  for (const part of text.split(/(\*\*[^*]+\*\*|`[^`]+`)/)) {
+    const inline = /^(\*\*|`)(.+)\1$/.exec(part);
+    made.append(inline ? element(inline[1] === "`" ? "code" : "strong", inline[2]) : part);
+  }
+  return made;
+}

@@ -1,18 +1,14 @@
 """The networks, without training, and the image sizes of the convolutional GANs.
 
-Arguments common to many of them:
-
-* ``image_size``: side S of the square image in pixels: one of `IMAGE_SIZES`, or a ValueError;
-* ``channels``: channels C of the image;
-* ``latent_size``: length Z of the latent vector;
-* ``classes``: number K of classes, 0 for an unconditional network;
-* ``conditioning``: how a discriminator uses them, see `labels`; an unknown one, or one without classes, is a
-ValueError.
+Arguments common to many of them: ``image_size``, side S of the square image in pixels, one of `IMAGE_SIZES`;
+``channels`` C of the image; ``latent_size``, length Z of the latent vector; ``classes``, their number K, 0 for an
+unconditional network; ``conditioning``, how a discriminator uses them, see `layers`.  A wrong value is a ValueError.
 """
 
 from __future__ import annotations
 
 IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
+OUTLINE_BLOCK = 14  # MobileNetV2's first block after the map from which a lesion's outline is read, see `mobilenetv2`
 
 
 def smallest_side(image_size: int) -> int:
@@ -21,13 +17,10 @@ def smallest_side(image_size: int) -> int:
     It is 4, the published side, for a power of two, and 7 for 224 = 7 * 2^5; other sizes are a ValueError.
     """
     if image_size not in IMAGE_SIZES:
-        raise ValueError(f"image_size: found {image_size}, expected one of {', '.join(map(str, IMAGE_SIZES))}")
+        raise ValueError(f"image_size: {image_size} is not one of {', '.join(map(str, IMAGE_SIZES))}")
     return 7 if image_size == 224 else 4
 
 
 def doublings(image_size: int, side: int) -> int:
     """Return how often ``side`` is doubled to reach ``image_size``, a power of two times it."""
     return (image_size // side).bit_length() - 1
-
-
-OUTLINE_BLOCK = 14  # MobileNetV2's first block after the map from which a lesion's outline is read, see `zoomed_pass`

@@ -9,23 +9,18 @@ batch normalisation, no dropout.  The generator is a decoder, too.
 The text leaves open, and here: the first convolution at a new side has the stride and keeps the filters, the second
 adds n.  With n = 128 and 128x128 images both networks have 17.27 million weights; the paper counts 17.3 million.
 Initial weights are those of the paper's framework: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio,
-"Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010), biases 0.  The optional skip
-connections and vanishing residuals are left out.
-
-The class-conditional form is not in the paper: the class as constant channels of the discriminator's input (Mirza and
-Osindero, "Conditional Generative Adversarial Nets", 2014), and one-hot beside its embedding and the latent vector.
+AISTATS 2010), biases 0.  Skip connections and vanishing residuals are left out.  Classes, which are not in the paper,
+are constant channels of the discriminator's input, and one-hot beside its embedding and the latent vector.
 """
 
 import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.architecture import Architecture
 from sonoforge.models.dcgan import DenseGenerator
-from sonoforge.models.labels import check_conditioning, one_hot
-from sonoforge.models.spectral import draw_weights
+from sonoforge.models.layers import Architecture, check_conditioning, draw_weights, one_hot
 
-WIDTH = 128  # n of the paper's largest model, for 128x128 images
+WIDTH = 128  # filters n of the paper's largest model, for 128x128 images
 EMBEDDING = 64  # length of embedding and latent vector in most of the paper's experiments
 CONDITIONINGS = ("none", "concatenation")  # its error has no last features to project or classify
 
@@ -41,11 +36,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 class Generator(DenseGenerator):
-    """Latent vector to image, unbounded as in the paper; also the discriminator's decoder.
-
-    Args in addition to `sonoforge.models` (the paper's latents have length 64):
-        width: Filters n of each convolution.
-    """
+    """Latent vector to image, unbounded as in the paper; also the discriminator's decoder."""
 
     latent_distribution = "uniform"
     """Latents are drawn uniformly from [-1, 1], as in the paper."""
@@ -59,22 +50,10 @@ class Generator(DenseGenerator):
 
 
 class Discriminator(nn.Module):
-    """Image to the error of its reconstruction: small where the image looks real.
-
-    Args in addition to `sonoforge.models`:
-        conditioning: ``"none"``, or ``"concatenation"``: the class is an input of encoder and decoder.
-        width: Filters n of the first convolutions.
-        embedding: Length of the vector between encoder and decoder.
-    """
+    """Image to the error of its reconstruction: small where the image looks real."""
 
     def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        classes: int = 0,
-        conditioning: str = "none",
-        width: int = WIDTH,
-        embedding: int = EMBEDDING,
+        self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
     ) -> None:
         super().__init__()
         check_conditioning(conditioning, classes, CONDITIONINGS)
@@ -86,8 +65,8 @@ class Discriminator(nn.Module):
         for level in range(1, levels):
             layers += _convolution(level * width, level * width, stride=2)
             layers += _convolution(level * width, (level + 1) * width)
-        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * levels * width, embedding))
-        self.decoder = Generator(image_size, channels, embedding, self.classes, width)
+        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * levels * width, EMBEDDING))
+        self.decoder = Generator(image_size, channels, EMBEDDING, self.classes, width)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Encode and decode images (N, C, S, S); ``"concatenation"`` needs their labels (N,) int64."""

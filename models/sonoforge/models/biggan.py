@@ -11,7 +11,6 @@ side.  Without classes only the latent chunks steer the normalisation.
 """
 
 import functools
-import itertools
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,15 +19,19 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.architecture import Architecture
-from sonoforge.models.labels import ScoredLayers, ScoreHead
-from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
-from sonoforge.models.spectral import convolution as spectral_convolution
-from sonoforge.models.spectral import normalised
+from sonoforge.models.layers import (
+    EPSILON,
+    Architecture,
+    ConditionalBatchNorm,
+    ScoredLayers,
+    ScoreHead,
+    SelfAttention,
+    normalised,
+)
+from sonoforge.models.layers import convolution as spectral_convolution
 
 WIDTH = 96  # base of the paper's channel multipliers (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
-EPSILON = 1e-4  # of spectral and batch normalisation (the authors' code)
 _ATTENTION_SIDE = 64  # of the maps, at most
 
 
@@ -89,9 +92,7 @@ class _UpBlock(nn.Module):
 class Generator(nn.Module):
     """Latent vector and class to image.
 
-    Args in addition to `sonoforge.models`:
-        latent_size: At least 1 number for the first layer and each block; the paper has 20 each, 120 at 128 pixels.
-        width: Base of the multipliers of tables 4 to 6.
+    A latent has at least 1 number for the first layer and each block; the paper has 20 each, 120 at 128 pixels.
     """
 
     latent_distribution = "normal"
@@ -100,18 +101,17 @@ class Generator(nn.Module):
         super().__init__()
         widths = [width * multiple for multiple in _widths(image_size).generator]
         if latent_size < len(widths):
-            raise ValueError(f"latent_size: found {latent_size}, expected at least {len(widths)}, one for each block")
+            raise ValueError(f"latent_size: {latent_size} is below {len(widths)}, one for each block")
         self.base = smallest_side(image_size)
         self.latent_size = latent_size
         self.classes = classes
-        chunks = [len(part) for part in torch.arange(latent_size).tensor_split(len(widths))]
-        self.chunks = tuple(chunks)
+        self.chunks = tuple(len(part) for part in torch.arange(latent_size).tensor_split(len(widths)))
         embedding = EMBEDDING if classes else 0
         self.embedding = nn.Embedding(classes, EMBEDDING) if classes else None
-        self.first = _linear(chunks[0], widths[0] * self.base**2)
+        self.first = _linear(self.chunks[0], widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
             _UpBlock(inputs, outputs, chunk + embedding)
-            for (inputs, outputs), chunk in zip(pairwise(widths), chunks[1:], strict=True)
+            for (inputs, outputs), chunk in zip(pairwise(widths), self.chunks[1:], strict=True)
         ])  # fmt: skip
         # The attention's place: the number of blocks before it.
         self.attended = doublings(_attention_side(image_size), self.base)
@@ -121,25 +121,19 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        starts = itertools.accumulate(self.chunks, initial=0)
-        chunks = [latents[:, start : start + size] for start, size in zip(starts, self.chunks, strict=False)]
-        conditions = [self._condition(chunk, labels) for chunk in chunks[1:]]
-        maps: Tensor = self.first(chunks[0]).unflatten(1, (-1, self.base, self.base))
+        first, *conditions = latents.split(self.chunks, 1)
+        if self.embedding is not None:
+            if labels is None:
+                raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")
+            embedded = self.embedding(labels)
+            conditions = [torch.cat([embedded, chunk], 1) for chunk in conditions]
+        maps: Tensor = self.first(first).unflatten(1, (-1, self.base, self.base))
         for number, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True), start=1):
             maps = block(maps, condition)
             if number == self.attended:
                 maps = self.attention(maps)
         images: Tensor = self.last(relu(self.norm(maps))).tanh()
         return images
-
-    def _condition(self, chunk: Tensor, labels: Tensor | None) -> Tensor:
-        if self.embedding is None:
-            return chunk
-        if labels is None:
-            raise ValueError(
-                f"labels: found None, expected (N,) int64 below {self.classes}: the network is conditional"
-            )
-        return torch.cat([self.embedding(labels), chunk], 1)
 
 
 class _DownBlock(nn.Module):

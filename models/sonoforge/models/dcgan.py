@@ -22,9 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.architecture import Architecture
-from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
-from sonoforge.models.layers import make_activation, make_norm
+from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, append_labels, make_activation, make_norm
 
 KERNEL = 5
 INITIAL_STD = 0.02
@@ -101,11 +99,9 @@ class DenseGenerator(nn.Module):
 
 
 class Generator(DenseGenerator):
-    """Latent vector to image.
+    """Latent vector, of length 100 in the paper, to image.
 
-    Args in addition to `sonoforge.models` (the paper's latents have length 100):
-        width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        hidden: The paper: batch normalisation and ReLU.
+    ``width`` is the channels at the largest hidden side, doubled at each halving, up to 1024.
     """
 
     def __init__(
@@ -125,10 +121,7 @@ class Generator(DenseGenerator):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one logit: large where the image looks real.
-
-    The arguments are the generator's, and ``conditioning``.
-    """
+    """Image to one logit: large where the image looks real."""
 
     def __init__(
         self,
@@ -175,17 +168,12 @@ DOWNSCALE = 8  # three layers of stride 2
 
 def _base_size(image_size: int) -> int:
     if image_size < DOWNSCALE or image_size % DOWNSCALE:
-        raise ValueError(f"image_size: found {image_size}, expected a multiple of {DOWNSCALE}")
+        raise ValueError(f"image_size: {image_size} is not a multiple of {DOWNSCALE}")
     return image_size // DOWNSCALE
 
 
 class ThesisGenerator(DenseGenerator):
-    """Latent vector to image.
-
-    Args in addition to `sonoforge.models`, with any multiple of 8 as image size:
-        activation: Of the hidden layers, see `layers.ACTIVATIONS`.
-        norm: Of the hidden layers, see `layers.NORMS`.
-    """
+    """Latent vector to image; activation and norm are those of the hidden layers."""
 
     def __init__(
         self,
@@ -204,8 +192,7 @@ class ThesisGenerator(DenseGenerator):
 class ThesisDiscriminator(ScoredLayers):
     """Image to one logit: large where the image looks real.
 
-    The thesis ends in a sigmoid; here it is part of the loss, without loss of precision near 0 and 1.  The arguments
-    are the generator's, and ``conditioning``.
+    The thesis ends in a sigmoid; here it is part of the loss, without loss of precision near 0 and 1.
     """
 
     def __init__(

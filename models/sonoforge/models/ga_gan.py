@@ -11,10 +11,16 @@ image from at most 16 times the width, as at 64 pixels.  Decided here: the insid
 begins at 0, pooled keys and values, widths: Zhang et al. 2019); tanh at the output; spectral normalisation of the class
 embedding (Miyato and Koyama 2018); that the 3x3 convolution of the down-sampling block, separable in section 3 but not
 in table 4, is of all channels; and, without classes, plain batch normalisation in the generator.
+
+A cell is written ``{N, C, [ATTN]}``: N nodes; C, one digit for each edge, those from the first node before those from
+the second, and so on, with a dash between; and the cells that self-attention follows.  ``{4, 235-66-7, [4]}`` has edges
+2, 3 and 5 from node 1 to nodes 2, 3 and 4.  A node sums its incoming edges; the first one is the cell's input, the last
+its output.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -22,11 +28,121 @@ from torch import Tensor, nn
 from torch.nn.functional import glu, interpolate, pixel_unshuffle
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.architecture import Architecture
-from sonoforge.models.cell_codes import OPERATIONS, Code, attention_cells, resolve
-from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
-from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention, make_activation
-from sonoforge.models.spectral import convolution, normalised
+from sonoforge.models.layers import (
+    Architecture,
+    ConditionalBatchNorm,
+    ScoredLayers,
+    ScoreHead,
+    SelfAttention,
+    convolution,
+    make_activation,
+    normalised,
+    one_hot,
+)
+
+NODES = (3, 5)  # least and most nodes of a cell
+_COMMON = {1: "convolution 1x1", 2: "convolution 3x3", 3: "convolution 5x5", 4: "separable convolution 3x3"}
+_COMMON |= {5: "zero", 6: "skip"}
+# The operation of each digit, by network; section 3 explains 1, 2, 3, 5, 6 and 7 by example, and 4 and 8 follow.
+OPERATIONS: Mapping[str, Mapping[int, str]] = {
+    "generator": _COMMON,
+    "discriminator": {**_COMMON, 7: "max-pool 3x3", 8: "average-pool 3x3"},
+}
+
+# Nodes, edges and cells, in a text without spaces.
+_FORM = re.compile(r"\{([0-9]+),([0-9]+(?:-[0-9]+)*)(?:,\[((?:[1-9][0-9]*(?:,[1-9][0-9]*)*)?)\])?\}")
+_PUBLISHED_SIZE = 64  # pixels
+_LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
+
+
+@dataclass(frozen=True)
+class Code:
+    """A cell, and the numbers of a network's cells that self-attention follows."""
+
+    nodes: int
+    edges: tuple[tuple[int, ...], ...]  # for each node but the last, the digits of its edges to all later nodes
+    attention: tuple[int, ...] = ()  # numbers of cells, from 1, in ascending order
+
+    def __str__(self) -> str:
+        """Return the code as the paper writes it, without the last part where there is no attention."""
+        edges = "-".join("".join(map(str, group)) for group in self.edges)
+        attention = f", [{', '.join(map(str, self.attention))}]" if self.attention else ""
+        return f"{{{self.nodes}, {edges}{attention}}}"
+
+
+def parse(text: str, network: str) -> Code:
+    """Read a code of a ``generator`` or ``discriminator``, whose operations differ; spaces do not matter.
+
+    Raises:
+        ValueError: Another form than ``{4, 235-66-7, [4]}`` or ``{3, 12-6}``, or a number out of range.
+    """
+    form = _FORM.fullmatch("".join(text.split()))
+    if form is None:
+        raise ValueError(f"{text!r} is not a code such as {{4, 235-66-7, [4]}}")
+    nodes, groups, cells = int(form[1]), form[2].split("-"), sorted(map(int, re.findall("[0-9]+", form[3] or "")))
+    if not NODES[0] <= nodes <= NODES[1]:
+        raise ValueError(f"{text!r} has {nodes} nodes, not {NODES[0]} to {NODES[1]}")
+    wanted = list(range(nodes - 1, 0, -1))
+    if [len(group) for group in groups] != wanted:
+        edges = "-".join(map(str, wanted))
+        raise ValueError(f"{text!r} needs groups of {edges} edges: one from each node to each later node")
+    if unknown := set(map(int, form[2].replace("-", ""))) - set(OPERATIONS[network]):
+        digits = ", ".join(f"{digit} ({name})" for digit, name in OPERATIONS[network].items())
+        raise ValueError(f"{text!r} has operation {min(unknown)}; those of a {network} are {digits}")
+    if len(set(cells)) < len(cells):
+        raise ValueError(f"{text!r} has self-attention twice after a cell")
+    return Code(nodes, tuple(tuple(map(int, group)) for group in groups), tuple(cells))
+
+
+def cell_sides(network: str, image_size: int) -> tuple[int, ...]:
+    """Return the side of the maps of each cell of a network: one cell before each doubling, or halving."""
+    least = smallest_side(image_size)
+    sides = tuple(least * 2**number for number in range(doublings(image_size, least)))
+    return sides if network == "generator" else tuple(2 * side for side in reversed(sides))
+
+
+def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
+    """Return the numbers of the cells that self-attention may follow: those of maps of at most 64x64."""
+    sides = enumerate(cell_sides(network, image_size), start=1)
+    return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
+
+
+# The codes of the paper by name, for its 64x64 pixels: section 3, and its tables of the two cells that were found.
+#
+# The tables print sums of layers (L0 is node 1), each of which is an edge; missing edges are zero.  The generator
+# (table 2): L1 = 3x3(L0), L2 = L1 + separable(L0), L3 = L2 + 3x3(L1) + 3x3(L0).  The discriminator (table 4): L1 =
+# 3x3(L0), L2 = L1 + separable(L0), L3 = average-pool(L2), L4 = L0 + L3 + average-pool(L2); so three edges are zero,
+# where section 5 speaks of one.  The input of the separable convolution is not printed: L1 has its edge, so it is
+# L0.  The paper's example of a code to mutate, 107590 (section 3), has unknown digits.
+PUBLISHED: Mapping[str, Mapping[str, Code]] = {
+    "generator": {"found": parse("{4, 242-62-6, [3, 4]}", "generator")},
+    "discriminator": {
+        "fixed": parse("{4, 235-66-7, [4]}", "discriminator"),
+        "found": parse("{5, 2456-655-88-6, [1, 2]}", "discriminator"),
+    },
+}
+
+
+def resolve(text: str, network: str, image_size: int) -> Code:
+    """Return a code, or one of the paper's by name, for a network of this size.
+
+    A named code keeps its self-attention at maps of the same side, where they exist.
+
+    Raises:
+        ValueError: It is neither, or there is no network of this size.
+    """
+    named = PUBLISHED[network].get(text.strip())
+    if named is None:
+        names = ", or the name " + " or ".join(PUBLISHED[network])
+        try:
+            return parse(text, network)
+        except ValueError as error:
+            raise ValueError(f"{network}_cell: {error}{names}") from None
+    published = cell_sides(network, _PUBLISHED_SIZE)
+    kept = {published[cell - 1] for cell in named.attention}
+    sides = cell_sides(network, image_size)
+    return replace(named, attention=tuple(cell for cell, side in enumerate(sides, start=1) if side in kept))
+
 
 WIDTH = 64  # channels of the discriminator's first layer; the generator's last maps have twice as many
 ACTIVATION = "elu"
@@ -46,7 +162,7 @@ def _activated(layer: nn.Module, width: int, activation: str) -> nn.Module:
     return nn.Sequential(layer, make_activation(activation), nn.BatchNorm2d(width))
 
 
-# By the names of `cell_codes.OPERATIONS`; a zero edge has no layer.
+# By the names of `OPERATIONS`; a zero edge has no layer.
 _LAYERS: dict[str, Callable[[int, str], nn.Module]] = {
     "convolution 1x1": _activated_convolution(1),
     "convolution 3x3": _activated_convolution(3),
@@ -63,14 +179,7 @@ class Cell(nn.Module):
 
     Self-attention, where it follows, adds a third summand (table 1, L11 = L8 + L10 + L9).  Each convolution is followed
     by activation and batch normalisation.  Layers are named by their edge and operation, so that networks of different
-    codes share the names of common layers.
-
-    Args:
-        code: Of the cell.
-        network: The code's, ``generator`` or ``discriminator``.
-        width: Channels.
-        attends: Whether self-attention follows.
-        activation: See `layers.ACTIVATIONS`.
+    codes share the names of common layers.  ``network`` is the code's, ``generator`` or ``discriminator``.
     """
 
     def __init__(self, code: Code, network: str, width: int, *, attends: bool, activation: str = ACTIVATION) -> None:
@@ -122,8 +231,8 @@ def _build(cells: Cells, network: str, image_size: int, widths: list[int]) -> nn
     allowed = attention_cells(network, image_size)
     if wrong := [number for number in code.attention if number not in allowed]:
         raise ValueError(
-            f"{network}_cell: found {code} with self-attention after cell {wrong[0]}, expected some of "
-            f"{', '.join(map(str, allowed))}: those there are at {image_size} pixels with maps of at most 64x64"
+            f"{network}_cell: {code} has self-attention after cell {wrong[0]}, not some of "
+            f"{', '.join(map(str, allowed))}: those with maps of at most 64x64 at {image_size} pixels"
         )
     return nn.ModuleList([
         Cell(code, network, width, attends=number in code.attention, activation=cells.activation)
@@ -149,12 +258,7 @@ class _UpSampling(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent vector and class to image.
-
-    Args in addition to `sonoforge.models` (the paper's latents have length 128):
-        width: Half the channels of the maps at the image's side.
-        cells: A wrong code, or one for another size, is a ValueError.
-    """
+    """Latent vector, of length 128 in the paper, and class to image; its last maps have twice ``width`` channels."""
 
     latent_distribution = "normal"
 
@@ -202,10 +306,7 @@ class _DownSampling(nn.Module):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one score: large where the image looks real.  The paper's conditioning is projection.
-
-    The arguments are the generator's, but ``width`` is the channels of the first layer.
-    """
+    """Image to one score: large where the image looks real.  The paper's conditioning is projection."""
 
     def __init__(
         self,

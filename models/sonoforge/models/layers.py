@@ -1,17 +1,196 @@
-"""Layers shared by several networks: activations and normalisations by name, conditional norm, self-attention."""
+"""What several networks share: pairs by name, class labels, spectral norm, activations and norms, attention."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import max_pool2d
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 
-from sonoforge.models.spectral import convolution, normalised
+# Spectral normalisation: Miyato, Kataoka, Koyama, Yoshida, ICLR 2018.  Each weight is divided by its largest singular
+# value, estimated by one step of power iteration at each pass in training mode.
+_TORCH_EPSILON = 1e-12  # torch's own
+FIRST_STEPS = 15  # of power iteration, where it starts: torch's own
 
-# Each activation is one ONNX operator, and has the second derivative that gradient penalties need.
+
+class _Outline(_SpectralNorm):
+    """Has no values to iterate on, and torch's iteration on the meta device is slow: seconds for a network."""
+
+    def _power_method(self, weight_mat: torch.Tensor, n_power_iterations: int) -> None:
+        pass
+
+
+def normalised(layer: Any, epsilon: float = _TORCH_EPSILON) -> nn.Module:
+    """Normalise the weight of a linear layer or convolution, in place; on the meta device at no cost."""
+    if not layer.weight.is_meta:
+        spectral_norm(layer, eps=epsilon)
+    else:
+        dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # of the outputs, as torch has it
+        parametrize.register_parametrization(layer, "weight", _Outline(layer.weight, dim=dim, eps=epsilon))
+    own: nn.Module = layer
+    return own
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True, epsilon: float = _TORCH_EPSILON
+) -> nn.Module:
+    """Make a normalised convolution; at stride 1 a kernel of odd side keeps the side of the maps."""
+    return normalised(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias), epsilon)
+
+
+def stored_weight(layer: Any) -> nn.Parameter:
+    """Return the weight that is learned: of a normalised layer the one before its normalisation."""
+    weight: nn.Parameter = layer.weight
+    if hasattr(layer, "parametrizations"):
+        weight = layer.parametrizations.weight.original
+    return weight
+
+
+@torch.no_grad()
+def draw_weights(
+    network: nn.Module, generator: torch.Generator, draw: Callable[[nn.Parameter], object] | None = None
+) -> None:
+    """Draw the weights of convolutions, linear layers and embeddings, normalised or not; biases 0.
+
+    ``draw`` fills one weight; without it weights are orthogonal (Saxe, McClelland, Ganguli, ICLR 2014).
+    """
+    for module in network.modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+            continue
+        weight: Any = stored_weight(module)
+        if draw is None:
+            nn.init.orthogonal_(weight, generator=generator)
+        else:
+            draw(weight)
+        if hasattr(module, "parametrizations"):  # find the largest singular value anew
+            norm: Any = module.parametrizations.weight[0]  # type: ignore[union-attr, index]
+            matrix = norm._reshape_weight_to_matrix(weight)  # one row an output
+            left = torch.empty(len(matrix), device=matrix.device).normal_(generator=generator)
+            for _ in range(FIRST_STEPS):
+                right = F.normalize(matrix.T @ left, dim=0)
+                left = F.normalize(matrix @ right, dim=0)
+            norm._u.copy_(left)
+            norm._v.copy_(right)
+        if not isinstance(module, nn.Embedding) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def fix_weights(network: nn.Module) -> None:
+    """Replace each normalised weight by its value, in place, in a network that is trained no further."""
+    network.eval()  # without another step of power iteration
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+class Architecture(NamedTuple):
+    """A pair of networks; a file declares its own by name in a dict ``ARCHITECTURES``.
+
+    Generators take ``image_size``, ``channels``, ``latent_size``, ``classes`` and their own options; discriminators
+    ``conditioning`` in place of ``latent_size``.
+    """
+
+    generator: Callable[..., nn.Module]
+    discriminator: Callable[..., nn.Module]
+    initialise: Callable[[Any, torch.Generator], None] = draw_weights  # draws the initial weights of either network
+    # From a number of channels, of the widest or the base layer, to the options of either network.
+    width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
+    # From the images in one forward pass to the options of the generator that depend on them.
+    batch_options: Callable[[int], dict[str, float]] = lambda images: {}
+    free_hidden: tuple[str, ...] = ()  # which of `activation` and `norm` both networks let a user change
+    reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
+    cells: bool = False  # whether either network has a `cell`, which is a code
+    projected: bool = False  # whether the discriminator sees images through a frozen feature network
+    needs: tuple[str, ...] = ()  # of the discriminator: names in `settings.NEEDS` of the training
+
+
+def from_settings(network: Callable[..., nn.Module], settings: Callable[..., object]) -> Callable[..., nn.Module]:
+    """Return a function of keyword options for a network that is built from an object of settings."""
+    return lambda **options: network(settings(**options))
+
+
+# Class labels.  A generator gets them one-hot beside the latent vector (Mirza and Osindero, "Conditional Generative
+# Adversarial Nets", 2014; Odena, Olah, Shlens, ICML 2017): the first layer is linear, so its columns are an embedding.
+# A discriminator scores its last features without the class ("none"); plus their inner product with an embedding of it
+# ("projection": Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018, equation 11); or also predicts it
+# by linear logits ("auxiliary": Odena 2017, section 3).
+CONDITIONINGS = ("none", "projection", "auxiliary")
+
+
+def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
+    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); missing labels are a ValueError."""
+    if labels is None:
+        raise ValueError(f"labels: the network is conditional; give (N,) int64 below {classes}")
+    return F.one_hot(labels, classes).to(dtype)
+
+
+def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """Return latents (N, Z) with their one-hot labels: (N, Z + K); latents alone without classes."""
+    return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1) if classes else latents
+
+
+def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] = CONDITIONINGS) -> None:
+    """Refuse an unknown conditioning, or one on classes without any, by a ValueError."""
+    if conditioning not in known:
+        raise ValueError(f"conditioning: {conditioning!r} is not one of {', '.join(known)}")
+    if conditioning != "none" and classes == 0:
+        raise ValueError(f"classes: conditioning {conditioning!r} requires at least 1, not 0")
+
+
+class ScoreHead(nn.Module):
+    """The last layer of a discriminator: features to score and class logits.
+
+    ``linear`` makes a linear layer from inputs, outputs and ``bias``.
+    """
+
+    def __init__(
+        self, features: int, classes: int, conditioning: str, linear: Callable[..., nn.Module] = nn.Linear
+    ) -> None:
+        super().__init__()
+        check_conditioning(conditioning, classes)
+        self.conditioning = conditioning
+        self.classes = classes
+        self.score = linear(features, 1)
+        if conditioning != "none":
+            # One row a class: its embedding, or the weights of its logit.
+            self.class_rows = linear(features, classes, bias=conditioning == "auxiliary")
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features (N, F) to scores (N,), and class logits (N, K), only for ``"auxiliary"``; see `ScoredLayers`."""
+        score: Tensor = self.score(features).squeeze(1)
+        if self.conditioning == "none":
+            return score, None
+        products: Tensor = self.class_rows(features)
+        if self.conditioning == "auxiliary":
+            return score, products
+        return score + (products * one_hot(labels, self.classes, products.dtype)).sum(1), None
+
+
+class ScoredLayers(nn.Module):
+    """A discriminator: image to features, then by ``head`` to one score, large where the image looks real."""
+
+    layers: nn.Sequential
+    head: ScoreHead
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        features: Tensor = self.layers(images)
+        return features
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+
+        Labels (N,) int64 are needed only by ``"projection"``.
+        """
+        answer: tuple[Tensor, Tensor | None] = self.head(self.features(images), labels)
+        return answer
+
+
 SLOPE = 0.2  # of leaky ReLU: Radford, Metz, Chintala, ICLR 2016, section 4
-
+# Each activation is one ONNX operator, and has the second derivative that gradient penalties need.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky-relu": lambda: nn.LeakyReLU(SLOPE),
@@ -21,38 +200,31 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_activation(name: str) -> nn.Module:
-    """Make one layer.
-
-    Raises:
-        ValueError: An unknown name.
-    """
+    """Make a layer of `ACTIVATIONS`; another name is a ValueError."""
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation: found {name!r}, expected one of {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation: {name!r} is not one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
 
 # The normalisations that networks of DCGAN's kind take between a convolution and its activation.
-# Batch renormalisation: Ioffe, "Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized
-# Models", NeurIPS 2017.
-
 NORMS = ("batch", "batch-renorm", "none")
-MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # r_max and d_max once they are fully relaxed: section 4
-# Passes of plain batch normalisation, and until r_max and d_max are fully relaxed: a fiftieth of section 4's 5000, 40
-# 000 and 25 000 training steps, as a GAN of a few hundred images takes hundreds to thousands.
+MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # r_max and d_max once they are fully relaxed: Ioffe 2017, section 4
+# Passes of plain batch normalisation, and until r_max and d_max are fully relaxed: a fiftieth of section 4's 5000,
+# 40 000 and 25 000 training steps, as a GAN of a few hundred images takes hundreds to thousands.
 PLAIN_PASSES, SCALE_PASSES, SHIFT_PASSES = 100, 800, 500
 
 
 class BatchRenorm2d(nn.BatchNorm2d):
     """Batch normalisation that is corrected, in training, towards the moving statistics used afterwards.
 
-    Algorithm 1: with mean m_B and standard deviation s_B of the batch, and their moving averages m and s,
+    Ioffe, "Batch Renormalization", NeurIPS 2017, algorithm 1: with mean m_B and standard deviation s_B of the batch,
+    and their moving averages m and s,
 
         y = ((x - m_B) / s_B * r + d) * weight + bias,  r = s_B / s in [1 / r_max, r_max],  d = (m_B - m) / s in
         [-d_max, d_max],
 
-    where no gradient flows through r and d.  r_max rises from 1 to `MOST_SCALE`, d_max from 0 to `MOST_SHIFT`, so that
-    it begins as batch normalisation.  The state is that of `torch.nn.BatchNorm2d`, and so is the answer in evaluation
-    mode: ``running_var`` + ``eps`` is the square of the moving average s.
+    where no gradient flows through r and d.  r_max rises from 1 to `MOST_SCALE`, d_max from 0 to `MOST_SHIFT`.  State
+    and evaluation mode are those of `torch.nn.BatchNorm2d`: ``running_var`` + ``eps`` is the square of s.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -81,19 +253,13 @@ def _relaxed(passes: Tensor, full: int) -> Tensor:
 
 
 def make_norm(name: str, channels: int) -> list[nn.Module]:
-    """Return the normalisation of this name as layers: one, or none for ``"none"``.
-
-    Raises:
-        ValueError: Another name.
-    """
+    """Return a normalisation of `NORMS` as layers: one, or none for ``"none"``; another name is a ValueError."""
     if name not in NORMS:
-        raise ValueError(f"norm: found {name!r}, expected one of {', '.join(NORMS)}")
-    if name == "none":
-        return []
-    return [(BatchRenorm2d if name == "batch-renorm" else nn.BatchNorm2d)(channels)]
+        raise ValueError(f"norm: {name!r} is not one of {', '.join(NORMS)}")
+    return [] if name == "none" else [(BatchRenorm2d if name == "batch-renorm" else nn.BatchNorm2d)(channels)]
 
 
-_EPSILON = 1e-4  # of spectral and batch normalisation, as in BigGAN
+EPSILON = 1e-4  # of spectral and batch normalisation: BigGAN's authors' code
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -101,19 +267,19 @@ class ConditionalBatchNorm(nn.Module):
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width, _EPSILON, affine=False)
-        self.scale = normalised(nn.Linear(condition, width, bias=False), _EPSILON)
-        self.shift = normalised(nn.Linear(condition, width, bias=False), _EPSILON)
+        self.norm = nn.BatchNorm2d(width, EPSILON, affine=False)
+        self.scale = normalised(nn.Linear(condition, width, bias=False), EPSILON)
+        self.shift = normalised(nn.Linear(condition, width, bias=False), EPSILON)
 
     def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
         """Maps (N, width, H, W) and condition (N, condition) to (N, width, H, W)."""
         scale, shift = self.scale(condition), self.shift(condition)
-        normalised: Tensor = self.norm(maps) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
-        return normalised
+        result: Tensor = self.norm(maps) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        return result
 
 
 class SelfAttention(nn.Module):
-    """Add to each pixel of the maps a mean over the image, weighted by attention.
+    """Add to each pixel of the maps (N, width, H, W), H and W even, a mean over the image, weighted by attention.
 
     Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019, section 3: values
     have half the channels, and keys and values are pooled.
@@ -122,14 +288,14 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         few, half = max(1, width // 8), max(1, width // 2)
-        self.queries = convolution(width, few, 1, bias=False, epsilon=_EPSILON)
-        self.keys = convolution(width, few, 1, bias=False, epsilon=_EPSILON)
-        self.values = convolution(width, half, 1, bias=False, epsilon=_EPSILON)
-        self.output = convolution(half, width, 1, bias=False, epsilon=_EPSILON)
+        self.queries = convolution(width, few, 1, bias=False, epsilon=EPSILON)
+        self.keys = convolution(width, few, 1, bias=False, epsilon=EPSILON)
+        self.values = convolution(width, half, 1, bias=False, epsilon=EPSILON)
+        self.output = convolution(half, width, 1, bias=False, epsilon=EPSILON)
         self.strength = nn.Parameter(torch.zeros(()))  # gamma: nothing is attended to at first
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, width, H, W) to the same, H and W even."""
+        """Return maps of the same shape."""
         queries = self.queries(maps).flatten(2)
         keys = max_pool2d(self.keys(maps), 2).flatten(2)
         values = max_pool2d(self.values(maps), 2).flatten(2)

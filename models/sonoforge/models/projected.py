@@ -1,30 +1,125 @@
-"""A discriminator that sees images through the feature maps of a frozen network.
+"""Projected GAN: a light generator, judged through the feature maps of a frozen network.
 
-Sauer, Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021.  Section 3.1: maps of four scales of a
-network trained on other images, mixed across channels (fixed random 1x1 convolutions) and across scales (fixed random
-3x3 convolutions, coarse maps added to finer ones), so that no discriminator can dwell on a few features; one small
-discriminator for each scale.  Section 4.3: spectral normalisation, and strided 4x4 convolutions down to one map of
-scores.
+The generator: Liu, Zhu, Song, Elgammal, "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image
+Synthesis" (FastGAN), ICLR 2021, section 3.1 and figure 3: gated linear units, batch and spectral normalisation, and
+skip-layer excitation, in which maps gate the channels of others 16 times as large.  One convolution at each side:
+Sauer, Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021 (appendix, FastGAN-lite).  Here no noise
+is added to the maps, so that a seed draws the same image in every exported format; classes enter by conditional batch
+normalisation; and it may draw into label maps, with SPADE's normalisation (CVPR 2019) in place of the batch's.
 
-Decided here: masks, which the frozen network does not know, reach every scale beside its features, rearranged so that
-each place of a map has all mask pixels that it covers; classes enter by projection (Miyato and Koyama, ICLR 2018) at
-each place of the last maps.
+The discriminator: Sauer 2021.  Section 3.1: maps of four scales of a network trained on other images, mixed across
+channels (fixed random 1x1 convolutions) and across scales (fixed random 3x3 convolutions, coarse maps added to finer
+ones), so that no discriminator can dwell on a few features; one small discriminator for each scale.  Section 4.3:
+spectral normalisation, and strided 4x4 convolutions down to one map of scores.  Decided here: masks, which the frozen
+network does not know, reach every scale beside its features, rearranged so that each place of a map has all mask pixels
+that it covers; classes enter by projection (Miyato and Koyama, ICLR 2018) at each place of the last maps.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
 
-from sonoforge.models import light, smallest_side
-from sonoforge.models.architecture import Architecture, from_settings
-from sonoforge.models.labels import check_conditioning, one_hot
-from sonoforge.models.spade import MapSettings
-from sonoforge.models.spectral import convolution, draw_weights, normalised
+from sonoforge.models import doublings, smallest_side
+from sonoforge.models.layers import (
+    SLOPE,
+    Architecture,
+    ConditionalBatchNorm,
+    check_conditioning,
+    convolution,
+    draw_weights,
+    from_settings,
+    normalised,
+    one_hot,
+)
+from sonoforge.models.spade import KeptMaps, MapSettings, SpatiallyAdaptiveNorm
+
+CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
+REACH = 4  # doublings from gating maps to gated ones (section 3.1)
+MAP_FEATURES = 32  # channels between a label map and its scales and shifts
+
+
+class _Up(nn.Module):
+    """Twice the side: nearest neighbour, convolution, normalisation, gated linear unit."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int, structures: int) -> None:
+        super().__init__()
+        self.convolution = convolution(inputs, 2 * outputs, 3, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(2 * outputs)
+        self.by_class, self.by_map = classes > 0, structures > 0
+        if classes:
+            self.norm = ConditionalBatchNorm(2 * outputs, classes)
+        if structures:
+            self.norm = SpatiallyAdaptiveNorm(2 * outputs, structures, MAP_FEATURES)
+
+    def forward(self, maps: Tensor, condition: Tensor | None, inside: Tensor | None) -> Tensor:
+        wide = self.convolution(interpolate(maps, scale_factor=2))
+        if self.by_map:
+            return glu(self.norm(wide, inside), 1)
+        return glu(self.norm(wide, condition) if self.by_class else self.norm(wide), 1)
+
+
+class _SkipLayerExcitation(nn.Module):
+    """Coarse maps gate the channels of fine ones (section 3.1, equation 1)."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.gather = normalised(nn.Conv2d(coarse, fine, 4, bias=False))
+        self.gate = normalised(nn.Conv2d(fine, fine, 1, bias=False))
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        pooled = coarse if coarse.shape[2] == 4 else adaptive_avg_pool2d(coarse, 4)
+        gated: Tensor = fine * self.gate(silu(self.gather(pooled))).sigmoid()
+        return gated
+
+
+class Generator(KeptMaps):
+    """Latent vector, and class or label map, to image; channels are `CHANNELS` times the width."""
+
+    def __init__(self, settings: MapSettings) -> None:
+        super().__init__(settings)
+        image_size, structures = settings.image_size, settings.structures
+        base = smallest_side(image_size)
+        widths = [max(1, round(settings.width * share)) for share in CHANNELS[: doublings(image_size, base) + 1]]
+        # The class enters with the latents, too.
+        self.first = nn.Sequential(
+            normalised(nn.ConvTranspose2d(settings.latent_size + settings.classes, 2 * widths[0], base, bias=False)),
+            nn.BatchNorm2d(2 * widths[0]),
+            nn.GLU(1),
+        )
+        self.blocks = nn.ModuleList([
+            _Up(inputs, outputs, settings.classes, structures) for inputs, outputs in pairwise(widths)
+        ])  # fmt: skip
+        self.skips = nn.ModuleList([
+            _SkipLayerExcitation(coarse, fine) for coarse, fine in zip(widths, widths[REACH:], strict=False)
+        ])  # fmt: skip
+        self.to_image = convolution(widths[-1], settings.channels - structures, 3)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        """Draw images (N, C, S, S) in [-1, 1], whose last K channels are the given label maps.
+
+        See `spade.Generator.forward`; labels (N,) int64 are for a network with classes.
+        """
+        condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
+        if self.structures and maps is None:
+            maps = self.choose_maps(latents)
+        inside = None if maps is None else (maps + 1) / 2
+        # On the sphere, as in the authors' code: only the direction of a latent vector matters.
+        vectors = latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        vectors = vectors if condition is None else torch.cat([vectors, condition], 1)
+        levels: list[Tensor] = [self.first(vectors[:, :, None, None])]
+        for number, block in enumerate(self.blocks, start=1):
+            hidden = block(levels[-1], condition, inside)
+            if number >= REACH:
+                hidden = self.skips[number - REACH](levels[number - REACH], hidden)
+            levels.append(hidden)
+        drawn = self.to_image(levels[-1]).tanh()
+        return drawn if maps is None else torch.cat([drawn, maps], 1)
+
 
 WIDTH = 32  # half the channels of each mixed map: 64, as in the paper
-SLOPE = 0.2
 LAST_SIDE = 4  # maps are halved until they are this large or smaller
 MASK_SIDE = 4  # mask pixels along each place of a map
 CONDITIONINGS = ("none", "projection")
@@ -32,12 +127,12 @@ CONDITIONINGS = ("none", "projection")
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """Size of a discriminator."""
+    """Size of a discriminator; see `sonoforge.models`."""
 
-    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
+    image_size: int
     channels: int  # channels of the image and of its masks together
     image_channels: int  # channels of the image: 1 or 3
-    classes: int = 0  # number K of classes, 0 for none
+    classes: int = 0
     conditioning: str = "none"  # "none" or "projection"
     width: int = WIDTH  # half the channels of each scale's maps
     view: int = 0  # side that images are enlarged to, where they are smaller; 0: none
@@ -70,9 +165,7 @@ class _Scale(nn.Module):
 class Discriminator(nn.Module):
     """Image, and masks, to scores of every place at every scale.
 
-    Args:
-        settings: Its size.
-        frozen: Images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; without trainable parameters.
+    ``frozen`` maps images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; it has nothing to train.
     """
 
     def __init__(self, settings: DiscriminatorSettings, frozen: nn.Module) -> None:
@@ -142,7 +235,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 ARCHITECTURES = {
     "projected": Architecture(
-        from_settings(light.Generator, MapSettings),
+        from_settings(Generator, MapSettings),
         lambda frozen, **options: Discriminator(DiscriminatorSettings(**options), frozen),
         initialise,
         projected=True,

@@ -3,9 +3,9 @@
 Park, Liu, Wang, Zhu, "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR 2019.  Section 3 and
 figures 2 to 4: the normalisation, its residual block, and a generator that starts from a random vector.  Appendix A:
 layers and widths of the generator (a residual block at each side, 64 channels at the image's, doubled at each halving
-up to 1024), of the discriminator (Isola, Zhu, Zhou, Efros, CVPR 2017: patches; Wang et al., CVPR 2018: at two scales)
-and of the encoder, an option here.  All weights are spectrally normalised (Miyato, Kataoka, Koyama, Yoshida, ICLR 2018)
-but those that make scale and shift, as in the authors' code.
+up to 1024) and of the discriminator (Isola, Zhu, Zhou, Efros, CVPR 2017: patches; Wang et al., CVPR 2018: at two
+scales).  The encoder of appendix A is left out.  All weights are spectrally normalised (Miyato, Kataoka, Koyama,
+Yoshida, ICLR 2018) but those that make scale and shift, as in the authors' code.
 
 The generator returns image and map as channels of one sample, like a generator of images and masks, so that the same
 training and discriminator serve both.  Without a given label map, it draws into one of those that it keeps.
@@ -23,15 +23,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.architecture import Architecture, from_settings
-from sonoforge.models.labels import check_conditioning
-from sonoforge.models.spectral import convolution, draw_weights
+from sonoforge.models.layers import SLOPE, Architecture, check_conditioning, convolution, draw_weights, from_settings
 
 WIDTH = 64  # channels at the image's side (appendix A)
 WIDEST = 16  # times the width
 HIDDEN = 128  # channels between the map and scale and shift
-ENCODER_WIDEST = 8  # times the width
-SLOPE = 0.2
 SCALES = 2
 INITIAL_GAIN = 0.02  # of Xavier's normal weights: the authors' code
 
@@ -87,40 +83,14 @@ def _generator_widths(image_size: int, width: int) -> list[int]:
     return [width * min(WIDEST, 1 << level) for level in reversed(range(levels + 1))]
 
 
-class Encoder(nn.Module):
-    """Image to the mean and the log variance of its latent vector (appendix A, figure 14).
-
-    Args in addition to `sonoforge.models`:
-        width: Channels after the first layer.
-    """
-
-    def __init__(self, image_size: int, channels: int, latent_size: int, width: int = WIDTH) -> None:
-        super().__init__()
-        base = smallest_side(image_size)
-        levels = doublings(image_size, base)
-        widths = [channels, *(width * min(ENCODER_WIDEST, 1 << level) for level in range(levels))]
-        self.layers = nn.Sequential()
-        for inputs, outputs in pairwise(widths):
-            self.layers.extend([
-                convolution(inputs, outputs, 3, stride=2, bias=False), nn.InstanceNorm2d(outputs), nn.LeakyReLU(SLOPE),
-            ])  # fmt: skip
-        self.mean = nn.Linear(widths[-1] * base**2, latent_size)
-        self.log_variance = nn.Linear(widths[-1] * base**2, latent_size)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (N, C, S, S) in [-1, 1] to mean and log variance, (N, Z) each."""
-        features = self.layers(images).flatten(1)
-        return self.mean(features), self.log_variance(features)
-
-
 @dataclass(frozen=True)
 class MapSettings:
-    """Size of a generator that may draw into label maps."""
+    """Size of a generator that may draw into label maps; see `sonoforge.models`."""
 
-    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
+    image_size: int
     channels: int  # channels of the image and of the label map together, C + K
-    latent_size: int  # length Z of the latent vector
-    classes: int = 0  # number of classes, 0 for none, as where the label map is the condition
+    latent_size: int
+    classes: int = 0  # none where the label map is the condition
     structures: int = 0  # channels K of the label map, 0 for none
     maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
     width: int = WIDTH  # channels are multiples of it
@@ -131,8 +101,6 @@ class GeneratorSettings(MapSettings):
     """Size of SPADE's generator; the paper's latents have length 256."""
 
     structures: int = 1
-    # Whether an encoder learns the latent vectors of real images (section 3, multi-modal synthesis).
-    encoder: bool = False
 
 
 class KeptMaps(nn.Module):
@@ -152,9 +120,9 @@ class KeptMaps(nn.Module):
         self.structures, self.side = settings.structures, settings.image_size
         self.latent_size, self.classes = settings.latent_size, settings.classes
         if self.structures and self.classes:
-            raise ValueError(f"classes: found {self.classes}, expected 0: the label map is the condition")
+            raise ValueError(f"classes: the label map is the condition, so there are none, not {self.classes}")
         if self.structures >= settings.channels:
-            raise ValueError(f"structures: found {self.structures} of {settings.channels} channels, expected fewer")
+            raise ValueError(f"structures: {self.structures} of {settings.channels} channels leave none to the image")
         kept = torch.zeros(settings.maps, self.structures, self.side**2 // 8, dtype=torch.uint8)
         self.register_buffer("kept", kept)
         self.register_buffer("bits", 2 ** torch.arange(8.0), persistent=False)
@@ -165,16 +133,10 @@ class KeptMaps(nn.Module):
         self.kept.copy_((bits * self.bits).sum(3).to(torch.uint8))
 
     def choose_maps(self, latents: Tensor) -> Tensor:
-        """Return a kept label map (N, K, S, S), -1 or 1, for each latent (N, Z), by the quantile of its first number.
-
-        Raises:
-            ValueError: None are kept.
-        """
+        """Return a kept label map (N, K, S, S), -1 or 1, for each latent, by the quantile of its first number."""
         count = len(self.kept)
         if not count:
-            raise ValueError(
-                f"maps: found None, expected (N, {self.structures}, S, S): the network draws into label maps"
-            )
+            raise ValueError(f"maps: the network draws into label maps; give (N, {self.structures}, S, S)")
         quantiles = (1 + torch.erf(latents[:, 0] / math.sqrt(2))) / 2
         chosen = self.kept.index_select(0, (quantiles * count).long().clamp(0, count - 1))
         bits = torch.remainder(torch.floor(chosen.float()[..., None] / self.bits), 2)
@@ -188,44 +150,24 @@ class Generator(KeptMaps):
     def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__(settings)
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
-        image_channels = settings.channels - structures
         self.base = smallest_side(image_size)
         widths = _generator_widths(image_size, settings.width)
         self.first = nn.Linear(latent_size, widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
             _Block(inputs, outputs, structures) for inputs, outputs in pairwise([widths[0], *widths])
         ])  # fmt: skip
-        self.last = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
-        self.encoder = None
-        if settings.encoder:
-            self.encoder = Encoder(image_size, image_channels, latent_size, settings.width)
+        self.last = nn.Conv2d(widths[-1], settings.channels - structures, 3, padding=1)
 
-    def forward(
-        self,
-        latents: Tensor,
-        labels: Tensor | None = None,
-        maps: Tensor | None = None,
-        images: Tensor | None = None,
-    ) -> Tensor:
-        """Draw an image into each label map.
+    def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        """Draw an image into each label map (N, K, S, S) float, by default into kept ones, see `choose_maps`.
 
-        Args:
-            latents: (N, Z) float, normal.
-            labels: None: there are no classes.
-            maps: (N, K, S, S) float; None: kept ones, see `choose_maps`.
-            images: (N, C, S, S) real images in [-1, 1] of these maps, whose encoding moves and scales the latents; or
-                None.
-
-        Returns:
-            (N, C + K, S, S): the images in [-1, 1], then the given label maps.
+        Latents are (N, Z) float, normal; there are no classes.  Returns (N, C + K, S, S): the images in [-1, 1], then
+        the label maps.
         """
         del labels
         if maps is None:
             maps = self.choose_maps(latents)
         inside = (maps + 1) / 2
-        if images is not None and self.encoder is not None:
-            mean, log_variance = self.encoder(images)
-            latents = mean + latents * torch.exp(0.5 * log_variance)
         hidden: Tensor = self.first(latents).unflatten(1, (-1, self.base, self.base))
         for number, block in enumerate(self.blocks):
             hidden = block(interpolate(hidden, scale_factor=2) if number else hidden, inside)
@@ -255,12 +197,7 @@ class _Patches(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image and label map to scores: large where a patch looks real and fits the map.
-
-    Args in addition to `sonoforge.models`, without classes:
-        channels: Channels of image and label map together.
-        width: Channels after the first layer.
-    """
+    """Image and label map, as channels of one sample, to scores: large where a patch looks real and fits the map."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH

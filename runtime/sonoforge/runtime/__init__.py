@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 def switch_off_telemetry() -> None:
     """Keep onnxruntime from reporting this machine to its maker; called when the package is imported.
 
-    Measured with the Linux wheels of 1.31.1: on import, unless the switch is "1", it opens a database in the user's
-    cache folder, records the machine (system, processor, memory, an identifier), and sends that from a thread within
-    seconds.  ``disable_telemetry_events`` does not undo this.  With the switch it opens no socket, writes no file and
-    starts no thread.
+    Measured with 1.31.1 on Linux: on import, unless the switch is "1", it records the machine in the user's cache
+    folder and sends that from a thread within seconds; ``disable_telemetry_events`` does not undo this.
     """
     switched_on = os.environ.get("ORT_DISABLE_TELEMETRY") != "1"
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"

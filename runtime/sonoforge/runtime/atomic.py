@@ -1,4 +1,9 @@
-"""Write files and folders whole or not at all, even when the process is killed; temporary folders; strict JSON."""
+"""Write files and folders whole or not at all, even when the process is killed; temporary folders; strict JSON.
+
+A file or folder is named ``.NAME.HEX.sonoforge-tmp`` while it is written; one that is about to be replaced is set aside
+as ``.NAME.HEX.sonoforge-old``.  Its process holds a lock on it (flock), which the system releases when the process
+ends.  So a file with such a name and no lock is a leftover.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,34 +22,33 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sonoforge.runtime import leftovers
 from sonoforge.runtime.errors import SonoforgeError
+
+if sys.platform != "win32":
+    import fcntl
 
 _TRIAL_BYTES = 65536  # of a small picture
 _WIDTH = 120  # of a line of JSON
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
+_TEMPORARY, _SET_ASIDE = "sonoforge-tmp", "sonoforge-old"
+_LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
+_LONGEST_NAME = 100  # characters of the target's name in a temporary name; most file systems allow 255 bytes
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the target's name when it is complete.
+    """Open a temporary file that takes the target's name when it is complete; missing folders are created.
 
-    A reader sees the old content or the new, never a part.  Missing parent folders are created.
-
-    Args:
-        path: The target; an existing file is replaced.
-        durable: Whether to fsync, so that the file also survives a power cut.
-
-    Raises:
-        SonoforgeError: The file cannot be written (no permission, disk full, a folder of that name).
+    A reader sees the old content or the new, never a part.  If ``durable``, it also survives a power cut.
     """
     target = Path(path)
-    temporary = leftovers.temporary_name(target)
+    temporary = temporary_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _tidy_once(target.parent)
         try:
-            with leftovers.open_new(temporary) as file:
+            with open_new(temporary) as file:
                 yield file
                 file.flush()
                 if durable:
@@ -63,7 +68,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
 @functools.cache
 def _tidy_once(folder: Path) -> None:
     """Remove leftovers when this process first writes into a folder; it may hold thousands of files."""
-    leftovers.remove_leftovers(folder)
+    remove_leftovers(folder)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -74,28 +79,18 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) -> Iterator[Path]:
-    """Make a temporary folder that takes the target's name when it is complete.
+    """Make an empty folder to fill, which takes the target's name when it is complete.
 
-    A reader sees the old folder, the new one or, for an instant, none, but never a part.  If a process is killed in
-    that instant, the next one that writes there gives the old folder its name back; see `leftovers`.
-
-    Args:
-        path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
-        durable: Whether to fsync every file, so that the folder also survives a power cut.
-        new: Whether to fail if the folder exists and is not empty.
-
-    Yields:
-        The empty folder to fill.
-
-    Raises:
-        SonoforgeError: The folder cannot be written (no permission, disk full), or is not ``new``.
+    A reader sees the old folder, the new one or, for an instant, none, but never a part; if a process is killed in that
+    instant, the next one that writes there gives the old folder its name back, see `remove_leftovers`.  If ``durable``,
+    it also survives a power cut; if ``new``, it is an error that the folder exists and is not empty.
     """
     target = Path(path)
-    temporary = leftovers.temporary_name(target)
+    temporary = temporary_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        leftovers.remove_leftovers(target.parent)
-        with leftovers.new_folder(temporary):
+        remove_leftovers(target.parent)
+        with new_folder(temporary):
             try:
                 yield temporary
                 if durable:
@@ -106,8 +101,8 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
                 if new or not target.exists():
                     temporary.rename(target)  # over nothing but an empty folder
                 else:
-                    old = leftovers.set_aside_name(target)
-                    with leftovers.locked(target):
+                    old = set_aside_name(target)
+                    with locked(target):
                         target.rename(old)
                         try:
                             temporary.rename(target)
@@ -126,11 +121,11 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
 
 def prepare_folder(folder: Path) -> None:
     """Make a folder and check that it can be written; raise `SonoforgeError` otherwise, such as on a full disk."""
-    trial = leftovers.temporary_name(folder / "trial")
+    trial = temporary_name(folder / "trial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with leftovers.open_new(trial) as file:
+            with open_new(trial) as file:
                 file.write(bytes(_TRIAL_BYTES))
         finally:
             trial.unlink(missing_ok=True)
@@ -142,7 +137,7 @@ def prepare_folder(folder: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder; a reader sees all of it or nothing, even if the process is killed meanwhile."""
-    removed = leftovers.temporary_name(path)
+    removed = temporary_name(path)
     try:
         path.rename(removed)
     except OSError as error:
@@ -198,10 +193,7 @@ def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
 def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
     """Return strict JSON of a `plain` value, with each inner value on one line if it fits, else indented by two.
 
-    Args:
-        value: The value.
-        indent: Spaces before the lines of the enclosing value; 0 for the document, which is never on one line.
-        room: Characters left for it on its line.
+    ``indent`` is that of the enclosing value, 0 for the document, which is never on one line.
     """
     line = json.dumps(value, allow_nan=False)
     if not isinstance(value, dict | list) or not value or (indent and len(line) <= room):
@@ -239,3 +231,117 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# ---- leftovers of killed processes
+
+
+def temporary_name(target: Path) -> Path:
+    """Return a new name beside a target, for an unfinished file or one about to be removed."""
+    return target.with_name(f".{target.name[:_LONGEST_NAME]}.{os.urandom(6).hex()}.{_TEMPORARY}")
+
+
+def set_aside_name(target: Path) -> Path:
+    """Return a new name beside a target, for the old file until the new one has its name."""
+    return target.with_name(f".{target.name}.{os.urandom(6).hex()}.{_SET_ASIDE}")
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file or folder of this name is being written or a leftover."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a new file, locked as long as it is open."""
+    while True:
+        # Not tempfile, whose files only their owner can read, whatever the umask.
+        file = open(path, "xb")  # noqa: PTH123, SIM115 - the caller closes it
+        _lock(file.fileno())
+        # Another process may have removed it before it was locked.
+        if path.exists():
+            return file
+        file.close()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """Make a new folder, locked while inside."""
+    while True:
+        path.mkdir()
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):
+                stack.enter_context(locked(path))
+            if path.exists():  # see `open_new`
+                yield
+                return
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lock a file or folder while inside, so that it is not taken for a leftover."""
+    if sys.platform == "win32":
+        yield
+        return
+    with _opened(path) as descriptor:
+        _lock(descriptor)
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Lock a folder while inside; yield whether no other process had it locked, True where locks do not exist."""
+    if sys.platform == "win32":  # which cannot open folders
+        yield True
+        return
+    with _opened(folder) as descriptor:
+        yield try_lock(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file; return whether no other process had it locked, True where locks do not exist."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a file system without locks
+    return True
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):  # a file system without locks, where `remove_leftovers` removes nothing
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the leftovers in a folder; a file that was set aside and not replaced gets its name back.
+
+    Nothing is removed where there are no locks: on Windows, and on some file systems.
+    """
+    if sys.platform == "win32" or not folder.is_dir():
+        return
+    for path in [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith((_TEMPORARY, _SET_ASIDE))]:
+        found = _LEFTOVER.fullmatch(path.name)
+        if not found:
+            continue
+        # Another process was faster, it is in use, or it belongs to another user.
+        with contextlib.suppress(OSError), _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            target = path.with_name(found["target"])
+            if found["kind"] == _SET_ASIDE and not target.exists():
+                path.rename(target)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

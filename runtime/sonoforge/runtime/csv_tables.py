@@ -74,14 +74,8 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, whole: bool = False) -> Table:
     """Read a table, see the top of this module.
 
-    Args:
-        path: The file; ``.gz`` is unpacked.
-        needed: Headings that it must have, in lower case; it may have others.
-        remedy: The end of an error's message.
-        whole: Whether every row must have a cell for each heading; else missing cells are empty.
-
-    Raises:
-        SonoforgeError: It cannot be read, is not a table, lacks a heading, or a row has too many or too few cells.
+    It must have the ``needed`` headings, in lower case, and may have others; ``remedy`` ends each error's message.  If
+    ``whole``, every row must have a cell for each heading; else missing cells are empty.
     """
     text = _text(path, remedy)
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)
@@ -192,11 +186,7 @@ def number(cell: str) -> float:
 
 
 def column_file(folder: Path, name: str) -> Path | None:
-    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format.
-
-    Raises:
-        SonoforgeError: Two files' names differ only in case.
-    """
+    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format."""
     files = sorted(file for file in folder.iterdir() if file.name.lower().startswith(f"{name}."))
     found = [file for file in files if file.name.lower() == f"{name}.csv"]
     if len(found) > 1:

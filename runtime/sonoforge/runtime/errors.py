@@ -1,6 +1,8 @@
 """The errors shown to users.
 
-Each message is one line: which file, what is wrong, what to do about it.
+Each message is one line: which file, what is wrong, what to do about it.  Whatever reads a file, a setting or a name,
+or writes a file, raises `SonoforgeError` or one of its kinds where that cannot be done; docstrings say so only for the
+public interface.
 """
 
 from __future__ import annotations

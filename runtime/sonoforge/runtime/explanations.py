@@ -248,10 +248,5 @@ class OverlayFolder:
 
 
 def write(target: Path, scan: str | Image.Image, result: Result) -> None:
-    """Draw the picture of an answer for a file or a frame and write it, whole or not at all.
-
-    Raises:
-        ImageError: The file can no longer be read.
-        SonoforgeError: The picture cannot be written.
-    """
+    """Draw the picture of an answer for a file or a frame and write it, whole or not at all."""
     atomic.write_bytes(target, png(draw(scan, result), result))

@@ -10,13 +10,9 @@ import hashlib
 
 
 def derive_seed(seed: int, purpose: str, step: int = 0, bits: int = 63) -> int:
-    """Return a seed in [0, 2**bits) that depends only on its arguments.
+    """Return a seed in [0, 2**bits) that depends only on its arguments; different purposes are independent.
 
-    Args:
-        seed: The run's seed, as the user gave it.
-        purpose: Name of the quantity drawn, such as ``"latent"``; different purposes are independent.
-        step: Number of the draw.
-        bits: At most 63; fewer for consumers of smaller seeds, such as scikit-learn (32).
+    ``bits`` is 63 at most, fewer for consumers of smaller seeds, such as scikit-learn (32).
     """
     digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 1) & ((1 << bits) - 1)

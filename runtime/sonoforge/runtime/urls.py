@@ -21,13 +21,7 @@ def is_url(text: str) -> bool:
 
 
 def open_url(what: str, url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, such as ``s3://bucket/folder``, and the path in it.
-
-    ``what`` names the source of the URL in messages, such as ``--out``.
-
-    Raises:
-        SonoforgeError: The URL holds a password or is of an unknown kind, or a package is not installed.
-    """
+    """Return the file system of a URL and the path in it; ``what`` names its source in messages, such as ``--out``."""
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise SonoforgeError(

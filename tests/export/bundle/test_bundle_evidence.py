@@ -85,19 +85,6 @@ def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path
 
 
 @pytest.mark.usefixtures("as_summarised")
-def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp_path: Path) -> None:
-    evaluation = {**record.evaluation, "protocol": "leave-one-collection-out", "by_source": [SOURCE]}
-    own = dataclasses.replace(record, evaluation=evaluation)
-    sealed = write(tmp_path / "sealed", {**left_out(record), "protocol": "sealed"})
-    (text,) = (
-        part for part in classifier_card(with_evidence(own, [sealed])).split("## ") if part.startswith("Other scanners")
-    )
-    assert "on the other collections alone" in text
-    assert "in sealed folds (seed 3)" in text and text.count("| Rio | 7 benign, 5 malignant |") == 2
-    assert "How the recipe does on collections" not in text
-
-
-@pytest.mark.usefixtures("as_summarised")
 def test_the_card_says_where_those_networks_were_not_distilled(record: ModelRecord, tmp_path: Path) -> None:
     own = dataclasses.replace(
         record, training={**record.training, "settings": {**record.training["settings"], "teachers": 2}}

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from card_facts import CardFacts, read_facts
 from program import succeed, words
 from scans import draw_scan, save, write_set
-from small_run import CLASSIFIER, GENERATOR, SIDE, SmallRun
-from sonoforge.export.bundle import gate
+from small_run import CLASSIFIER, SIDE, SmallRun
 from sonoforge.export.bundle.classifier_card import classifier_card
-from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import initial_weights
 from sonoforge.training.classifier.model_folder import load_model
@@ -140,23 +136,6 @@ def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:
     for figure in ("7 of 60 test images", "33 of the 60 test images", "50.0% with seed 0, 62.5% with seed 1"):
         assert figure in card
     assert "Its figures come out too good" in card and "had seen neither" not in card
-
-
-@pytest.mark.slow  # half a minute: a whole run, with its export
-def test_run_thesis_on_own_data_with_generated_images_and_two_seeds(
-    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate, "FEWEST", 20)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_file(mobilenet_v2(1).state_dict(), tmp_path / "backbone.safetensors")
-    done = succeed("run", "--data", cells, "--protocol", "thesis", "--arms", "gan", "--final-arm", "gan",
-                   "--folds", "2", "--seeds", "2", "--jobs", "1", *small(tmp_path / "backbone.safetensors"), *GENERATOR,
-                   "--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}")  # fmt: skip
-    run = Path(done.json["run"])
-    facts = read_facts(run, cells, "gan", done.json)
-    assert facts.generator_reads == 10  # all images of the smaller class
-    check_card((run / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8"), facts)
 
 
 @pytest.mark.slow

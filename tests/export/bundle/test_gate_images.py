@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoforge.export.bundle.gate import FEWEST, GAIN, PHANTOMS, SHIFT, GateImages, JudgedModel, list_variants, vary
+from sonoforge.export.bundle.gate import FEWEST, PHANTOMS, GateImages, JudgedModel
 from sonoforge.export.bundle.gate import find_images as choose_images
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
@@ -59,7 +59,7 @@ def settings(cache: Path, **values: object) -> dict[str, object]:
 
 def test_a_run_is_judged_on_its_own_images_with_their_classes(cache: Path, scans: Path) -> None:
     images = find_images("", None, settings(cache, data=str(scans)), CLASSES, "real")
-    assert len(images.pixels) == len(images.originals) == images.distinct == 105
+    assert len(images.pixels) == len(images.originals) == 105
     assert images.labels is not None
     assert [CLASSES[label] for label in images.labels] == [name.split("/")[0] for name in images.names]
     assert images.sealed is None
@@ -91,52 +91,6 @@ def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scan
     )  # rows are missing
 
 
-def test_few_images_are_judged_in_mild_variants_of_themselves(cache: Path, cells: Path) -> None:
-    images = find_images("", None, settings(cache, data=str(cells)), CELLS, "real")
-    assert images.source == "40 images of cells, 120 variants"
-    assert images.distinct == 40
-    assert len(images.pixels) == len(images.originals) == len(images.names) == 120
-    assert len(set(images.names)) == 40
-    assert images.labels is not None
-    assert [CELLS[label] for label in images.labels] == [name.split("/")[0] for name in images.names]
-    stored = load_images(ImageSource((str(cells),), 0, 0, cache)).images
-    assert (images.pixels[::3] == stored).all()  # the first variant is the image itself
-    for index in (1, 2, 61, 119):
-        with Image.open(cells / images.names[index]) as image:
-            varied = vary(np.asarray(image), list_variants(3)[index % 3])
-        assert (images.originals[index]() == varied).all()
-        assert (images.pixels[index] == IMAGENET.resize(Image.fromarray(varied))).all()
-        assert (images.pixels[index] != stored[index // 3]).mean() > 0.5
-    again = find_images("", None, settings(cache, data=str(cells)), CELLS, "real")
-    assert (again.pixels == images.pixels).all()
-
-
-def test_a_variant_moves_an_image_by_what_it_says() -> None:
-    pixels = np.random.default_rng(1).integers(0, 200, (100, 50, 3), dtype=np.uint8)
-    first, *others = list_variants(30)
-    assert (vary(pixels, first) == pixels).all()
-    assert len({*others}) == 29
-    assert {variant.mirrored for variant in others} == {False, True}
-    for variant in others:
-        assert abs(variant.right) <= SHIFT and abs(variant.down) <= SHIFT and abs(variant.gain - 1) <= GAIN
-        down, right = round(100 * variant.down), round(50 * variant.right)
-        source = pixels[:, ::-1] if variant.mirrored else pixels
-        inner = np.roll(source, (down, right), (0, 1))[3:-3, 3:-3]
-        assert (vary(pixels, variant)[3:-3, 3:-3] == np.round(inner * variant.gain)).all()
-    assert vary(pixels[..., 0], others[0]).shape == (100, 50)
-
-
-def test_the_sealed_answer_of_a_variant_is_that_of_its_image(cache: Path, cells: Path, tmp_path: Path) -> None:
-    names = [item.path for item in load_images(ImageSource((str(cells),), 0, 0, cache)).dataset.items]
-    table = np.random.default_rng(0).dirichlet(np.ones(2), len(names))
-    numbers, truth = np.arange(len(names)), np.array([CELLS.index(name.split("/")[0]) for name in names])
-    part = Predictions("real", "sealed", 0, tuple(names), numbers, numbers % 2, truth, table)
-    write_predictions(tmp_path / "predictions.csv", [part], CELLS)
-    images = find_images("", tmp_path, settings(cache, data=str(cells)), CELLS, "real")
-    assert images.sealed is not None
-    np.testing.assert_allclose(images.sealed, np.repeat(table, 3, axis=0), atol=1e-6)
-
-
 @pytest.mark.parametrize("own", ["gone", ""])
 def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
     cache: Path, cells: Path, own: str, caplog: pytest.LogCaptureFixture
@@ -144,8 +98,8 @@ def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
     kept = np.asarray(load_images(ImageSource((str(cells),), 0, 0, cache)).images)
     model = JudgedModel(CELLS, {"data": "cells"}, kept)
     images = choose_images("", None, settings(cache, data=own), model)
-    assert images.source == "40 training images of cells, kept with the model, 120 variants"
-    assert (images.pixels[::3] == kept).all()
+    assert images.source == "40 training images of cells, kept with the model"
+    assert (images.pixels == kept).all()
     assert images.labels is None
 
 
@@ -170,12 +124,14 @@ def test_phantom_by_name_is_taken_whatever_the_run_had(cache: Path) -> None:
     images = find_images("phantom", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
     assert len(images.pixels) == PHANTOMS
     own = find_images("", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
-    assert own.source == "30 simulated breast scans (phantom), 120 variants"
+    assert own.source == "30 simulated breast scans (phantom)"
 
 
-def test_few_images_given_by_name_are_enough(cache: Path, scans: Path, tmp_path: Path) -> None:
+def test_few_images_given_by_name_are_taken_with_a_warning(
+    cache: Path, scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in CLASSES[:2]:
         (tmp_path / "few" / name).mkdir(parents=True)
         shutil.copy(next((scans / name).glob("*).png")), tmp_path / "few" / name)
     images = find_images(str(tmp_path / "few"), None, settings(cache), CLASSES, "real")
-    assert images.source == "2 images of few, 100 variants"
+    assert images.source == "2 images of few" and "fewer than 100" in caplog.text

@@ -25,14 +25,12 @@ from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.source import generator_inputs, load_contiguous, trace_generator
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.formats.tensorrt import check_engine
 from sonoforge.export.formats.torchscript import trace_file, write_torchscript
 from sonoforge.runtime.bundle.generation import GeneratorManifest
-from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
+from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference import runners
-from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
 
@@ -107,28 +105,6 @@ def test_the_manifest_says_all_that_a_reader_needs(made: ExportedGenerator) -> N
         assert str(folder.parent).encode() not in content and b"site-packages" not in content
 
 
-def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None:
-    checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
-    (tmp_path / "config.yaml").write_text("data: /home/somebody/scans/BUSI/\n")
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle")
-    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    assert manifest["training"]["data"] == "BUSI" and manifest["name"] == "sonoforge-dcgan-busi-lesion"
-    assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
-
-
-def test_golden_images_are_drawn_from_their_seeds(made: ExportedGenerator) -> None:
-    checkpoint, folder, manifest = made
-    golden = open_bundle(folder, GeneratorManifest).golden()
-    network: Any = load_generator(checkpoint)
-    for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
-        truncation = Truncation(float(psi) if manifest["psi"]["accepted"] else None)
-        own = int(label) if manifest["classes"] else None
-        (expected,) = next(sample_batches(network, 1, int(seed), own, truncation=truncation))
-        pixels = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
-        assert np.abs(pixels - expected).max() <= 1
-    assert len(golden["images"]) == 4
-
-
 @pytest.fixture(
     scope="module",
     params=[pytest.param(name, marks=pytest.mark.slow) for name in ("stylegan3-t", "progan", "stylegan1")],
@@ -171,34 +147,6 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGen
         assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
 
 
-@pytest.mark.skipif("tensorrt" not in ALL, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
-def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: ExportedGenerator) -> None:
-    import tensorrt_rtx
-
-    about = open_bundle(everything.bundle, GeneratorManifest).manifest
-    for name in ("tensorrt", "tensorrt-fp16"):
-        file = "generator" + FORMATS[name].suffix
-        _, record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
-        assert record["precision"] == about.files[file].precision
-        assert record["source_sha256"] == about.files["generator.onnx"].sha256
-        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
-        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
-        if about.accepts_psi:
-            assert record["inputs"]["psi"] == [[1], [1], [1]]
-
-
-def test_verify_runs_what_it_can_and_says_what_not(everything: ExportedGenerator) -> None:
-    folder, rows = everything.bundle, everything.rows
-    result = _verified(folder, "--trust")
-    passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
-    unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
-    assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
-    checks = result["formats"].values()
-    assert {check["file"]: check["reason"] for check in checks if check["status"] == "not run"} == unchecked
-    half = Generator(folder, file="generator.fp16.onnx").generate(5, 2, "b").astype(int)
-    assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
-
-
 @pytest.mark.slow
 def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, generators: Any) -> None:
     name = "generator.torchscript.pt"
@@ -221,7 +169,7 @@ def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, gen
         ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
         ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
         ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
-        ("dcgan", "tensorrt-int8", "'tensorrt-int8' .*did you mean tensor"),
+        ("dcgan", "tensorrt-fp61", "'tensorrt-fp61' .*did you mean tensor"),
     ],
 )
 def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
@@ -237,7 +185,7 @@ def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
 
 def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
     run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
-    with pytest.raises(SonoforgeError, match="--data: found phantom"):
+    with pytest.raises(SonoforgeError, match=r"--data: .* is a generator"):
         cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
     assert not (run / "bundle").exists()
 
@@ -458,16 +406,6 @@ def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
         replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
         with pytest.raises(BundleError, match=message):
             open_bundle(bundle, GeneratorManifest).golden()
-
-
-def test_each_kind_of_bundle_is_refused_where_the_other_is_wanted(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="a generator's bundle") as error:
-        Classifier(bundle)
-    assert "\n" not in str(error.value)
-    with pytest.raises(SonoforgeError, match="a classifier's bundle"):
-        Generator(SHIPPED)
-    with pytest.raises(BundleError, match="no such bundle"):
-        Generator(bundle / "nowhere")
 
 
 def test_settings_that_a_generator_does_not_have_are_refused(made: ExportedGenerator) -> None:

@@ -47,7 +47,7 @@ def run(name: str, *changes: tuple[str, str]) -> dict[str, Any]:
 def test_the_page_builds_an_engine_that_passes_its_check(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bundle / "model.rtx.engine").unlink()
     run("check", ("1.7.1.116", run("build")["record"]["version"]))
-    assert capsys.readouterr().out == "fp32 ['portable']\n"
+    assert capsys.readouterr().out == "fp32 model.onnx\n"
 
 
 def test_the_page_runs_an_engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

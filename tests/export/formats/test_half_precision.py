@@ -12,7 +12,6 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from bundle_factory import model_bytes
 from sonoforge.export.formats.half_precision import SMALLEST, round_to_half, store_in_half, to_half
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.export.formats.table import HALF
@@ -56,15 +55,6 @@ def test_real_images_keep_their_labels_and_probabilities(model: bytes, tmp_path:
     rounded = open_file(tmp_path / "half.onnx")([inputs])[1]
     assert np.abs(exact - rounded).max() <= HALF.of_passes(True).probability
     assert (exact.argmax(1) == rounded.argmax(1)).all()
-
-
-def test_another_network_is_converted_too(tmp_path: Path) -> None:
-    for name, data in (("a.onnx", model_bytes()), ("b.onnx", to_half(model_bytes()))):
-        (tmp_path / name).write_bytes(data)
-    inputs = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
-    exact, rounded = (open_file(tmp_path / name)([inputs]) for name in ("a.onnx", "b.onnx"))
-    for one, other in zip(exact, rounded, strict=True):
-        assert one.shape == other.shape and 0 < np.abs(one - other).max() < 0.05
 
 
 def answer(model: bytes, images: torch.Tensor) -> np.ndarray:

@@ -6,38 +6,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import tensorrt_stand_in
+from bundle_factory import SIZE, forward
 from sonoforge.export.formats import tensorrt as tensorrt_engine
 from sonoforge.export.formats.tensorrt import (
     check_engine,
-    covers,
+    missing,
     parse_record,
     read_record,
     record_path,
+    supports,
     to_json,
 )
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from tensorrt_stand_in import VERSION, record_of, written
 
 
 def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
     path = written(tmp_path)
-    assert check_engine(path, "tensorrt_rtx", VERSION, (8, 9))[1] == record_of(path.read_bytes())
-    assert check_engine(path, "tensorrt_rtx", VERSION)[1]["precision"] == "fp32"
+    assert check_engine(path, VERSION, (8, 9))[1] == record_of(path.read_bytes())
     (tmp_path / "model.onnx").unlink()  # the fallback may live elsewhere
-    assert check_engine(path, "tensorrt_rtx", VERSION)[1]["precision"] == "fp32"
+    assert check_engine(path, VERSION)[1]["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(
     ("changes", "arguments", "words"),
     [
-        ({"module": "tensorrt"}, (), r"tensorrt, not of tensorrt_rtx"),
         ({"version": "1.7.1.117"}, (), r"1\.7\.1\.117.*1\.7\.1\.116"),
-        ({}, ("tensorrt_rtx", "1.7.1.1160"), r"1\.7\.1\.116.*1\.7\.1\.1160"),
-        ({"capabilities": ["SM86", "SM120"]}, (), r"SM86, SM120.* 8\.9"),
-        ({}, ("tensorrt_rtx", VERSION, (9, 0)), r"portable.* 9\.0"),
+        ({}, ("1.7.1.1160",), r"1\.7\.1\.116.*1\.7\.1\.1160"),
+        ({}, (VERSION, (9, 0)), r"not for this GPU.* 9\.0"),
         ({"source_sha256": "a" * 64}, (), r"model\.onnx: .*model\.rtx\.engine"),
         ({"engine_sha256": "b" * 64}, (), r"engine: .*SHA-256"),
         ({"engine_bytes": 201}, (), r"200 .*201"),
@@ -51,9 +53,9 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = written(tmp_path, **changes)
-    name, version, capability = (*arguments, *("tensorrt_rtx", VERSION, (8, 9))[len(arguments) :])
+    version, capability = (*arguments, *(VERSION, (8, 9))[len(arguments) :])
     with pytest.raises(SonoforgeError, match=words) as caught:
-        check_engine(path, name, version, capability)
+        check_engine(path, version, capability)
     assert "\n" not in str(caught.value)
     assert "onnxruntime runs meanwhile" in str(caught.value)
     deserialised = tensorrt_stand_in.install(
@@ -70,44 +72,26 @@ def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     data[100] ^= 1
     path.write_bytes(data)
     with pytest.raises(SonoforgeError, match="SHA-256"):
-        check_engine(path, "tensorrt_rtx", VERSION, (8, 9))
+        check_engine(path, VERSION, (8, 9))
 
 
-def test_plain_engines_are_of_their_system_and_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_engine.platform, "system", lambda: "Linux")
-    path = written(tmp_path, module="tensorrt", capabilities=["SM90"], system="Windows")
-    with pytest.raises(SonoforgeError, match="Windows"):
-        check_engine(path, "tensorrt", VERSION, (9, 0))
-    check_engine(written(tmp_path, system="Windows"), "tensorrt_rtx", VERSION, (8, 9))  # these are not
-    path = written(tmp_path, module="tensorrt", capabilities=["SM90"])
-    check_engine(path, "tensorrt", VERSION, (9, 0))
-    with pytest.raises(SonoforgeError, match=r"compute capability 8\.9"):
-        check_engine(path, "tensorrt", VERSION, (8, 9))
-
-
-def test_portable_engines_cover_the_vendors_list() -> None:
+def test_engines_run_on_the_gpus_of_the_vendors_list() -> None:
     runs = {(8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}
-    for capability in (*runs, (7, 5), (8, 7), (9, 0), (10, 0), (11, 0)):
-        assert covers(["portable"], capability) == (capability in runs)
-    assert covers(["SM75", "SM121"], (12, 1))
-    assert not covers(["SM75", "SM121"], (12, 0))
+    assert {own for own in (*runs, (7, 5), (8, 7), (9, 0), (10, 0), (11, 0)) if supports(own)} == runs
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda record: record.pop("tf32"), "tf32 is missing"),
+        (lambda record: record.pop("version"), "version is missing"),
         (lambda record: record.update(extra=1), "unknown key 'extra'"),
-        (lambda record: record.update(tf32=0), "tf32: "),
         (lambda record: record.update(format_version=2), "format_version: "),
         (lambda record: record.update(source="../model.onnx"), r"record.source: "),
         (lambda record: record.update(engine_sha256="A" * 64), "engine_sha256: expected 64 lower-case hex"),
         (lambda record: record.update(precision="bf16"), "precision: .*fp16.*bf16"),
-        (lambda record: record.update(capabilities=["portable", "SM86"]), "capabilities: found"),
-        (lambda record: record.update(capabilities=[]), "capabilities: found"),
-        (lambda record: record.update(inputs={"input": [[1, 3], [2, 3], [1, 3]]}), "inputs: found"),
-        (lambda record: record.update(inputs={"input": [[1, 3], [1, 3]]}), "inputs: found"),
-        (lambda record: record.update(outputs=["logits", "logits"]), "outputs: found"),
+        (lambda record: record.update(inputs={"input": [[1, 3], [2, 3], [1, 3]]}), "inputs: expected"),
+        (lambda record: record.update(inputs={"input": [[1, 3], [1, 3]]}), "inputs: expected"),
+        (lambda record: record.update(outputs=["logits", "logits"]), "outputs: expected"),
     ],
 )
 def test_records_are_read_strictly(change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path) -> None:
@@ -116,7 +100,7 @@ def test_records_are_read_strictly(change: Callable[[dict[str, Any]], object], w
     change(record)
     record_path(path).write_bytes(to_json(record))
     with pytest.raises(SonoforgeError, match=words) as caught:
-        check_engine(path, "tensorrt_rtx", VERSION, (8, 9))
+        check_engine(path, VERSION, (8, 9))
     assert str(caught.value).startswith(str(record_path(path)))
 
 
@@ -130,4 +114,71 @@ def test_an_engine_without_its_record_is_not_loaded(tmp_path: Path) -> None:
     path = written(tmp_path)
     record_path(path).unlink()
     with pytest.raises(SonoforgeError, match="without its record"):
-        check_engine(path, "tensorrt_rtx", VERSION)
+        check_engine(path, VERSION)
+
+
+# Running, on a stand-in for the package, for want of a GPU.
+
+
+@pytest.mark.parametrize(
+    "names", [("logits", "probabilities", "embedding", "cam"), ("cam", "embedding", "logits", "probabilities")]
+)
+def test_answers_come_by_name_in_the_records_order(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, outputs=list(names))
+    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
+    answer = open_file("tensorrt", path)
+    assert deserialised == [path.read_bytes()]
+    pixels = np.random.default_rng(0).integers(0, 255, (3, SIZE, SIZE, 3)).astype(np.uint8)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    inputs = (((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)).astype(np.float32)  # not contiguous
+    expected = forward(pixels)
+    for rows in (slice(0, 3), slice(1, 2)):
+        found = answer([inputs[rows]])
+        for name, values in zip(names, found, strict=True):
+            np.testing.assert_allclose(values, expected[name][rows], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros((5, 3, SIZE, SIZE), np.float32), r"input: float32 \(5, 3, 64, 64\) is not float32 \(1, 3"),
+        (np.zeros((1, 3, SIZE, SIZE)), r"input: float64"),
+        (np.zeros((3, SIZE, SIZE), np.float32), r"input: float32 \(3, 64, 64\)"),
+    ],
+)
+def test_inputs_outside_the_profile_are_refused(
+    values: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
+    with pytest.raises(SonoforgeError, match=words):
+        open_file("tensorrt", path)([values])
+
+
+def test_what_the_package_does_not_load_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", valid=False)
+    with pytest.raises(SonoforgeError, match=r"calls it invalid here \(diagnostics 32\)"):
+        open_file("tensorrt", path)
+    assert deserialised == []
+    tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", loads=False)
+    with pytest.raises(SonoforgeError, match="does not load it"):
+        open_file("tensorrt", path)
+
+
+def test_without_a_gpu_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert missing() == "needs an NVIDIA GPU with its driver, and a torch with CUDA"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(GateError, match="needs an NVIDIA GPU"):
+        run_in_subprocess("tensorrt-fp16", written(tmp_path), [np.zeros((1, 3, SIZE, SIZE), np.float32)])
+
+
+def test_with_a_gpu_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: None)
+    for capability, words in (((8, 9), "pip install 'sonoforge[tensorrt]'"), ((9, 0), "not compute capability 9.0")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        assert words in missing()

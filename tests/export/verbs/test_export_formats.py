@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +20,9 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, Tolerance
 from sonoforge.export.verbs.export import ExportConfig, main
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.runners import open_file
 from sonoforge.runtime.verbs import verify
 
 PASSING = ("onnx", "onnx-fp16", "ort")
@@ -85,16 +80,6 @@ def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[O
     assert rows["onnx-fp16"]["bytes"] < 0.65 * rows["onnx"]["bytes"]
 
 
-def test_the_figures_can_be_counted_again(exported: tuple[Outcome, Path]) -> None:
-    outcome, folder = exported
-    bundle = open_bundle(folder)
-    row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-fp16")
-    inputs = bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"])
-    half = open_file("onnx-fp16", folder / "model.fp16.onnx")([inputs])[1]
-    difference = np.abs(half - bundle.golden()["probabilities"]).max()
-    assert 1e-7 < difference <= 4 * row["max_abs"]  # fewer and other phantoms, the same order
-
-
 def test_a_file_that_does_not_agree_is_left_out_with_the_reason(exported: tuple[Outcome, Path]) -> None:
     outcome, folder = exported
     assert outcome.exit_code == 1
@@ -136,31 +121,6 @@ def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) 
     assert verified.exit_code == 1
     (problem,) = verified.result["problems"]
     assert "model.fp16.onnx: a probability of a golden image differs by" in problem
-
-
-def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:
-    outcome, folder = exported
-    packed = open_bundle(outcome.result["zip"])
-    assert packed.manifest.raw == open_bundle(folder).manifest.raw
-    assert packed.read("model.ort") == (folder / "model.ort").read_bytes()
-
-
-PROGRAM = """
-import hashlib, torch
-from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
-from sonoforge.models.torchvision_import import import_torchvision
-torch.manual_seed(0)
-net = import_torchvision().models.MobileNetV2(num_classes=3, inverted_residual_setting=[[6, 16, 2, 2]])
-digest = hashlib.sha256(to_onnx(BundleGraph([net], 1.7), 64, {"sonoforge.use": "test"})).hexdigest()
-"""
-
-
-@pytest.mark.slow
-def test_the_same_network_makes_the_same_bytes_in_another_process() -> None:
-    here: dict[str, Any] = {}
-    exec(PROGRAM, here)
-    done = subprocess.run([sys.executable, "-c", PROGRAM + "print(digest)"], capture_output=True, check=True, text=True)
-    assert done.stdout.strip() == here["digest"]
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +228,3 @@ def test_a_format_whose_packages_are_missing_names_the_extra(tmp_path: Path, mon
     )
     with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; pip install 'sonoforge\[mobile\]'"):
         main(ExportConfig(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))
-
-
-def test_the_shipped_bundle_is_not_changed(exported: tuple[Outcome, Path]) -> None:
-    manifest = json.loads((SHIPPED / "manifest.json").read_text())
-    for name, entry in manifest["files"].items():
-        assert hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() == entry["sha256"]

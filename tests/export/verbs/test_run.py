@@ -10,9 +10,7 @@ import pytest
 
 from program import sonoforge, words
 from small_run import CLASSIFIER, SMALL, SmallRun
-from sonoforge.export.verbs import run
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.training.crossval.settings import resolve
 
 
 def test_the_run_folder_describes_itself(small_run: SmallRun) -> None:
@@ -90,14 +88,6 @@ def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
     assert done.code == 0 and "already finished" in done.err
     assert done.json == small_run.result
     assert (small_run.folder / "results.json").stat().st_mtime_ns == before
-
-
-def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol() -> None:
-    demonstration = resolve(run.RunConfig())
-    assert (demonstration.folds, demonstration.weights, demonstration.generator.steps) == (5, "shipped", 60)
-    real = resolve(run.RunConfig(data=("BUSI",)))
-    assert (real.folds, real.weights) == (10, None)
-    assert (real.asked["classifier.epochs"], real.asked["gan.steps"]) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,10 @@ from sonoforge.runtime.cli.answer_files import csv_format
 from sonoforge.runtime.errors import SonoforgeError
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "pristine")
-
-
 @pytest.fixture
-def bundle(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "bundle"))
+def bundle(bundle: Path, tmp_path: Path) -> Path:
+    """One to change."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
 def question(manifest: dict[str, Any], **changes: object) -> None:
@@ -81,12 +77,6 @@ def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> Non
     (bundle / name).unlink()
     assert f"{name} is missing" in refused(bundle)
     assert f"{name} is missing" in refused(factory.zip_bundle(bundle, tmp_path / "b.zip"))
-
-
-def test_a_file_of_another_size_is_refused(bundle: Path) -> None:
-    with (bundle / "golden.npz").open("ab") as file:
-        file.write(b"x")
-    assert "golden.npz: " in refused(bundle)
 
 
 def test_files_that_the_manifest_does_not_list_are_not_read(bundle: Path) -> None:
@@ -160,6 +150,23 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["quality"].update(scan={"count": 2, "bands": {"coverage": {"low": 2, "high": 1}}}),
         "quality.scan.bands.coverage: low 2.0 is above high 1.0",
     ),
+    "checks, unknown": (lambda m: m["trust"]["checks"].update(mood=1), "trust.checks: unknown key 'mood'"),
+    "checks, missing": (lambda m: m["trust"]["checks"].pop("contact"), "trust.checks: contact is missing"),
+    "checks, no grain": (lambda m: m["trust"]["checks"].pop("grain"), "trust.checks: grain is missing"),
+    "checks, grain": (lambda m: m["trust"]["checks"].update(grain=0), "trust.checks.grain: "),
+    "checks, colour": (lambda m: m["trust"]["checks"].update(colour=None), "trust.checks.colour: "),
+    "checks, order": (lambda m: m["trust"]["checks"]["neighbours"].update(median=9.0), "trust.checks.neighbours: "),
+    "checks, foreign": (lambda m: m["trust"]["checks"].update(foreign=0.1), "expected trust.threshold"),
+    "checks, weights": (lambda m: m["trust"]["checks"].update(upright=[1.0]), "expected 28 numbers"),
+    "checks, a weight": (lambda m: m["trust"]["checks"].update(upright=[1e9] * 28), "no number beyond"),
+    "checks, share": (lambda m: m["trust"]["checks"].update(contact=2), "trust.checks.contact: "),
+    "checks, always": (lambda m: m["trust"]["checks"]["policy"].update(always=1), "policy.always: "),
+    "checks, probability": (
+        lambda m: m["trust"]["checks"]["policy"].update(least_probability=7),
+        "least_probability: ",
+    ),
+    "checks, source": (lambda m: m["trust"]["checks"].update(source=""), "trust.checks.source"),
+    "no checks": (lambda m: m["trust"].pop("checks"), "trust: checks is missing"),
 }
 
 
@@ -188,12 +195,6 @@ def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, case: str) -
 def test_a_manifest_that_is_not_json_is_refused(bundle: Path, data: bytes, expected: str) -> None:
     (bundle / "manifest.json").write_bytes(data)
     assert expected in refused(bundle)
-
-
-def test_records_of_the_making_may_hold_anything(bundle: Path) -> None:
-    factory.edit_manifest(bundle, lambda m: m["training"].update(epochs=20, notes=["a", {"b": None}]))
-    factory.edit_manifest(bundle, lambda m: m["conformal"].update(measured_coverage={"benign": 0.91}))
-    assert open_bundle(bundle).manifest.raw["training"]["epochs"] == 20
 
 
 @pytest.mark.parametrize(
@@ -400,8 +401,8 @@ def test_a_model_without_the_temperature_is_refused_when_it_answers(bundle: Path
         classifier.predict(classifier.bundle.golden()["pixels"])
 
 
-def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
-    raw = json.loads((pristine / "manifest.json").read_text(encoding="utf-8"))
+def test_parse_manifest_reads_what_the_file_says(bundle: Path) -> None:
+    raw = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     manifest = parse_manifest(json.dumps(raw).encode())
     assert isinstance(manifest, ClassifierManifest)
     assert manifest.raw == raw
@@ -453,10 +454,3 @@ def test_a_manifest_that_was_changed_is_refused(bundle: Path, lie: str) -> None:
 def test_classes_in_another_order_than_the_networks_are_refused_whatever_the_digest_says(bundle: Path) -> None:
     factory.edit_manifest(bundle, exchanged)
     assert "its metadata key sonoforge.classes holds" in refused(bundle, Classifier)
-
-
-def test_a_manifest_in_another_layout_is_the_same_manifest(bundle: Path) -> None:
-    path = bundle / "manifest.json"
-    keys = sorted(json.loads(path.read_text(encoding="utf-8")).items(), reverse=True)
-    path.write_text(json.dumps(dict(keys), indent=7), encoding="utf-8")
-    open_bundle(bundle)

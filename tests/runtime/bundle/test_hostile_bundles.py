@@ -33,11 +33,6 @@ def commands() -> Iterator[Commands]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("hostile") / "b")
-
-
-@pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.png"
     Image.fromarray(factory.scan(0)).save(path)
@@ -201,10 +196,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_it_is_refused_in_one_line_in_seconds_within_little_memory(
-    kind: str, whole: Path, picture: Path, tmp_path: Path, commands: Commands
+    kind: str, bundle: Path, picture: Path, tmp_path: Path, commands: Commands
 ) -> None:
     make, said = HOSTILE[kind]
-    path = make(Path(shutil.copytree(whole, tmp_path / "b")))
+    path = make(Path(shutil.copytree(bundle, tmp_path / "b")))
     for arguments in (("classify", picture, "--bundle", path), ("verify", path)):
         found = commands.run(*arguments, "--quiet")
         lines = [*found.err.splitlines(), *(line for line in found.out.splitlines() if line.startswith("problem"))]

@@ -19,7 +19,7 @@ import pytest
 
 from processes import FORK
 from program import Finished, sonoforge
-from sonoforge.runtime.cli import help, main, options, verbs
+from sonoforge.runtime.cli import main, options, verbs
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.options import Outcome, argument, group, option, setting
@@ -159,10 +159,6 @@ def test_an_option_that_a_config_file_gives_twice_is_refused(tmp_path: Path, nam
     assert "twice" in refused("a", file=tmp_path / name)
 
 
-def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "cannot be read as a config file" in refused("a", file=tmp_path / "absent.json")
-
-
 @dataclass(frozen=True)
 class Training:
     """Settings of a made-up group."""
@@ -221,15 +217,6 @@ def test_a_mistaken_setting_is_answered_with_the_right_one(arguments: list[str],
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("columns", "widest"), [(60, 60), (80, 80), (200, 80)])
-def test_help_is_as_wide_as_the_terminal_up_to_a_screen(
-    monkeypatch: pytest.MonkeyPatch, columns: int, widest: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    lines = help.aligned([("--epochs N", "word " * 40)])
-    assert widest - 15 < max(map(len, lines)) <= widest
-
-
 def test_help_is_asked_for_in_many_ways() -> None:
     assert sonoforge("help") == sonoforge("--help") == sonoforge("-h") == sonoforge()
     assert sonoforge("help", "gan", "train") == sonoforge("gan", "train", "-h") == sonoforge("gan", "train", "--help")
@@ -271,13 +258,6 @@ def test_other_names_of_verbs_are_none_and_each_means_one() -> None:
     assert not set(others) & set(verbs.VERBS)
 
 
-def test_overview_names_every_verb() -> None:
-    done = sonoforge("--help")
-    assert done.code == 0
-    assert all(f"  {name}" in done.out for name in verbs.VERBS)
-    assert "not a medical device" in done.out
-
-
 def test_the_program_exits_with_the_code_of_its_verb() -> None:
     command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", "absent.png"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
@@ -288,22 +268,6 @@ def test_the_program_exits_with_the_code_of_its_verb() -> None:
     assert "absent.png" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("clasify", "x.png"), "unknown verb 'clasify' (did you mean classify?)"),
-        (("data", "audt"), "expected one of list, import, audit (did you mean audit?)"),
-        (("classify", "x.png", "--bundel", "b"), "did you mean --bundle?"),
-        (("classify",), "PATHS is missing"),
-        (("classify", "x.png", "--set", "model.threads=0"), "--set model.threads: found 0, expected at least 1"),
-    ],
-)
-def test_wrong_usage_exits_with_2_and_one_line(arguments: tuple[str, ...], expected: str) -> None:
-    done = sonoforge(*arguments)
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert expected in done.err
-
-
 def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_text('{"recursive": true, "csv": "from-file.csv"}', encoding="utf-8")
@@ -312,12 +276,6 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     assert list(done.json) == list(options.options(verbs.config_class("classify")))
     found = {name: done.json[name] for name in ("paths", "csv", "recursive", "model.threads")}
     assert found == {"paths": ["x.png"], "csv": "from-flag.csv", "recursive": True, "model.threads": 1}
-
-
-def test_options_may_stand_between_the_arguments() -> None:
-    found = sonoforge("evaluate", "scans/", "--seed", "7", "generated/", "--dry-run").json
-    assert (found["real"], found["fake"], found["seed"]) == ("scans/", "generated/", 7)
-    assert sonoforge("classify", "a.png", "--recursive", "b.png", "--dry-run").json["paths"] == ["a.png", "b.png"]
 
 
 class MadeUpVerb:
@@ -470,14 +428,6 @@ def test_outcome_gives_exit_code_json_and_next_command(monkeypatch: pytest.Monke
     assert err == "next: sonoforge verify\n"
     code, out, err, _ = call(monkeypatch, outcome, "--quiet")
     assert (code, out, err) == (1, "", "")
-
-
-@pytest.mark.parametrize("verb", ["gan train", "gan compare", "gan sample"])
-def test_class_and_size_are_short_for_class_name_and_image_size(verb: str) -> None:
-    sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
-    found = sonoforge(*verb.split(), "--class", "malignant", *sizes, "--dry-run").json
-    assert found.get("gan.class_name", found.get("class_name")) == "malignant"
-    assert found.get("gan.image_size", 512) == 512
 
 
 def test_names_in_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

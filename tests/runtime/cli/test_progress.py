@@ -6,99 +6,12 @@ import io
 import logging
 import os
 import re
-import struct
-import subprocess
 import sys
 
 import pytest
 
 from sonoforge.runtime.cli import progress
 from sonoforge.runtime.cli.progress import time_left
-
-PROGRAM = """
-import logging, sys, time
-from sonoforge.runtime.cli import progress
-from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.answer import configure_logging
-from sonoforge.runtime.images.inputs import silent_libraries
-now = [0.0]
-progress.time.monotonic = lambda: now[0]
-configure_logging(quiet="--quiet" in sys.argv)
-with progress.progress_bar("classifying", 400, silenced=True) as advance:
-    for done in range(1, 401):
-        now[0] += 1.0
-        with silent_libraries():
-            advance(done, None)
-        if done == 200:
-            say("half")
-            logging.getLogger("sonoforge").error("trouble")
-"""
-
-
-def run(*flags: str, columns: int = 0) -> tuple[str, str]:
-    """Run the program with stderr on a terminal of so many columns, or on a pipe for 0; return stdout and stderr."""
-    command = [sys.executable, "-c", PROGRAM, *flags]
-    if not columns:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-        return done.stdout, done.stderr
-    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                data = os.read(ours, 65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not data:
-                break
-            seen += data
-        out = process.stdout.read() if process.stdout else ""
-    os.close(ours)
-    assert process.returncode == 0
-    return out, seen.decode()
-
-
-def shown(text: str, columns: int) -> list[str]:
-    """Return the lines that a terminal shows in the end."""
-    lines = []
-    for line in text.replace("\r\n", "\n").split("\n"):
-        cells = [" "] * columns
-        for part in line.split("\r"):
-            assert len(part) < columns, "it would wrap"
-            cells[: len(part)] = part
-        lines.append("".join(cells).rstrip())
-    return lines
-
-
-@pytest.mark.skipif(os.name != "posix", reason="opens a terminal")
-@pytest.mark.parametrize("columns", [80, 40, 24])
-def test_a_bar_with_time_left_fits_and_leaves_nothing_behind(columns: int) -> None:
-    out, err = run(columns=columns)
-    assert out == "half\n"
-    assert shown(err, columns) == ["trouble", ""]
-    bars = [part for part in err.split("\r") if part.startswith("classifying")]
-    assert len(bars) == 400
-    assert ("[" in bars[99]) == (columns > 40)
-    if columns > 24:
-        assert "100/400  25 %  5 min left" in bars[99]
-        assert "399/400  99 %  1 s left" in bars[398]
-
-
-def test_elsewhere_a_line_every_half_minute() -> None:
-    out, err = run()
-    assert out == "half\n"
-    lines = [line for line in err.splitlines() if line != "trouble"]
-    done = [int(re.fullmatch(r"classifying: (\d+) of 400, about .+ left", line)[1]) for line in lines]  # type: ignore[index]
-    assert done == list(range(30, 400, 30))
-
-
-@pytest.mark.parametrize("columns", [0, 80])
-def test_quiet_silences_it_and_not_the_answer(columns: int) -> None:
-    out, err = run("--quiet", columns=columns)
-    assert (out, err.replace("\r\n", "\n")) == ("half\n", "trouble\n")
 
 
 @pytest.mark.parametrize(
@@ -163,3 +76,45 @@ def test_elsewhere_a_line_is_a_message(monkeypatch: pytest.MonkeyPatch, now: lis
         "comparing: 1 of 1000",
         "comparing: 500 of 1000, about 2 min left",
     ]
+
+
+@pytest.mark.parametrize("columns", [80, 40, 24])
+def test_a_bar_with_time_left_fits_makes_way_and_leaves_nothing_behind(
+    columns: int, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    monkeypatch.setattr(terminal, "fileno", lambda: 2, raising=False)
+    monkeypatch.setattr(progress, "_own_stderr", lambda: (terminal, False))
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.getLogger("sonoforge"), "handlers", [handler])
+    with progress.progress_bar("classifying", 400, silenced=True) as advance:
+        for done in range(1, 401):
+            now[0] += 1.0
+            advance(done, None)
+            if done == 200:
+                logging.getLogger("sonoforge").error("trouble")
+    cells, lines = [" "] * columns, []
+    for part in re.split("([\r\n])", terminal.getvalue()):
+        if part == "\n":
+            lines.append("".join(cells).rstrip())
+            cells = [" "] * columns
+        elif part != "\r":
+            assert len(part) < columns, "it would wrap"
+            cells[: len(part)] = part
+    assert [*lines, "".join(cells).strip()] == ["trouble", ""]
+    bars = [part for part in terminal.getvalue().split("\r") if part.startswith("classifying")]
+    assert len(bars) == 400 and ("[" in bars[99]) == (columns > 40)
+    if columns > 24:
+        assert "100/400  25 %  5 min left" in bars[99] and "399/400  99 %  1 s left" in bars[398]
+
+
+def test_quiet_silences_it(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logging.getLogger("sonoforge").handlers[0].setLevel(logging.ERROR)
+    with progress.progress_bar("classifying", 400) as advance:
+        now[0] += 100
+        advance(200, None)
+    assert terminal.getvalue() == ""

@@ -39,11 +39,3 @@ def test_an_object_stays_until_all_of_its_answer_is_written(tmp_path: Path) -> N
     with pytest.raises(SonoforgeError, match="cannot be written"):
         inbox.answered({"file": str(file), "ok": True})
     assert inbox.waiting() == [file]
-
-
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path / "inbox", ROOM)
-    half = inbox.received / ".a.dcm.0123456789ab.sonoforge-tmp"
-    half.write_bytes(b"half")
-    assert Inbox(tmp_path / "inbox", ROOM).waiting() == []
-    assert not half.exists()

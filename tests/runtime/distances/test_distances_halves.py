@@ -92,17 +92,6 @@ def test_spread_of_a_mean_difference_over_halves_is_its_standard_error() -> None
     assert 0.88 <= intervals_hold / 200 <= 0.99
 
 
-def test_spread_of_kid_over_halves_is_its_spread_over_new_images() -> None:
-    widths, values = [], []
-    for case in range(60):
-        x, y = 1 + rows(40, 3, 2 * case), rows(40, 3, 2 * case + 1)
-        drawn = draw_halves(np.arange(40), 40, 40, case)
-        widths.append(np.var([_kid(x[made], y[first]) for first, _, made in drawn], ddof=1))
-        values.append(_kid(x, y))
-    # Standard error of a standard deviation over 60 cases: 9 %, more with the tails of a cubic.
-    assert np.sqrt(np.mean(widths)) == pytest.approx(np.std(values, ddof=1), rel=0.35)
-
-
 def test_equal_distributions_have_a_kid_floor_at_zero_and_a_ratio_up_to_one_and_a_shift_has_not() -> None:
     same = [_measured(rows(40, 6, 2 * case), rows(40, 6, 2 * case + 1)) for case in range(60)]
     floors = np.array([found.floor for found in same])

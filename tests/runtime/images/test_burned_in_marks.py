@@ -11,13 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import planted_marks as plant
 from places import SHARED
-from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.images.burned_in_marks import find_coloured_ink, find_marks
 from sonoforge.runtime.images.calipers import find_crosses
-from sonoforge.runtime.images.coloured_ink import find_coloured_ink
-from sonoforge.runtime.images.lettering import sharp_steps
 from sonoforge.runtime.images.scan_checks import meets_in_a_seam
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.trust import Cause
 
 BUSI = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
 
@@ -67,14 +63,6 @@ def test_a_screen_full_of_crosses_is_found_whole(shape: str) -> None:
     found = find_crosses(np.asarray(picture))
     assert sorted((one.x, one.y) for one in found) == sorted(places)
     assert {(one.shape, one.ink, one.contrast) for one in found} == {(shape, 200, 110)}
-
-
-@pytest.mark.parametrize("shape", [(2, 2), (9, 300), (400, 331), (2, 70_000)])
-def test_sharp_steps_are_those_of_the_definition(shape: tuple[int, int]) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    rows, columns = sharp_steps(levels)
-    expected = np.nonzero(np.abs(np.diff(levels.astype(int), axis=1)) >= 50)
-    assert np.array_equal(rows, expected[0]) and np.array_equal(columns, expected[1])
 
 
 def test_most_measurements_are_found_and_few_crosses_invented() -> None:
@@ -131,14 +119,6 @@ def test_a_dotted_line_alone_is_found() -> None:
     assert find_marks(picture).summary == "1 dotted line"
 
 
-def test_the_summary_counts_calipers_and_only_names_text() -> None:
-    picture = scan()
-    for at in ((120, 100), (300, 100)):
-        plant.cross(ImageDraw.Draw(picture), at, 6, 1, 240)
-    plant.text(picture, "LEFT 10:00", np.random.default_rng(3))
-    assert find_marks(picture).summary == "2 calipers, text"
-
-
 def test_a_box_limits_the_search_and_marks_stay_in_the_pixels_of_the_picture() -> None:
     picture = scan()
     draw = ImageDraw.Draw(picture)
@@ -155,20 +135,6 @@ def test_a_large_picture_is_searched_smaller_and_answered_in_its_own_pixels() ->
     large = picture.resize((1500, 1200), Image.Resampling.NEAREST)
     (mark,) = find_marks(large).marks
     assert max(abs(a - b) for a, b in zip(mark.box, (162, 162, 201, 201), strict=True)) <= 9
-
-
-@pytest.mark.skipif(not BUSI.is_dir(), reason="needs BUSI beside the checkout")
-@pytest.mark.parametrize(
-    ("name", "summary"),
-    [
-        ("benign (218)", "4 calipers"),  # looked at: two measurements with dotted lines
-        ("benign (206)", "4 calipers, text"),  # and a corner of the maker's name
-        ("normal (118)", "1 body mark"),
-        ("malignant (3)", ""),
-    ],
-)
-def test_real_scans(name: str, summary: str) -> None:
-    assert find_marks(Image.open(BUSI / name.split(maxsplit=1)[0] / f"{name}.png")).summary == summary
 
 
 # ---- colour, and two scans in one picture
@@ -212,14 +178,6 @@ def test_a_mark_on_a_tinted_scan_is_found() -> None:
     assert mark[0] == "caliper" and mark[1][0] <= 200 < mark[1][2] and mark[1][1] <= 150 < mark[1][3]
 
 
-def test_boxes_stay_in_a_reduced_and_cropped_picture() -> None:
-    picture = Image.fromarray(plant.speckle(1200, 1600, 5)).convert("RGB")
-    ImageDraw.Draw(picture).line((900, 700, 930, 700), (0, 255, 0), 4)
-    ImageDraw.Draw(picture).line((915, 685, 915, 715), (0, 255, 0), 4)
-    mark = find_marks(picture, (300, 200, 1600, 1200)).marks[0]
-    assert np.abs(np.array(mark.box) - (900, 685, 931, 716)).max() <= 5
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_flow_and_an_empty_colour_box_are_an_overlay(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -239,16 +197,3 @@ def test_two_scans_side_by_side_are_told_from_each_of_them(seed: int, gap: int) 
 
     assert meets_in_a_seam(seen(both))
     assert not meets_in_a_seam(seen(one)) and not meets_in_a_seam(seen(other))
-
-
-def test_the_answer_names_the_kind_and_is_not_trusted_for_it() -> None:
-    classifier, rng = Classifier(), np.random.default_rng(0)
-    plain = classifier.classify(rgb(7))
-    assert plain.kind == "B-mode" and Cause.NOT_ONE_SCAN not in plain.trust.causes
-    for picture, kind in (
-        (plant.flow(rgb(7), rng), "colour overlay"),
-        (plant.side_by_side(broad(7), broad(8), 4), "two scans"),
-    ):
-        result = classifier.classify(picture)
-        assert result.kind == result.to_dict()["kind"] == kind
-        assert {Cause.NOT_ONE_SCAN, Cause.OTHER_KIND} & set(result.trust.causes)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference import adaptation
-from sonoforge.runtime.inference.adaptation import Asked, Interval, Rules
+from sonoforge.runtime.inference.adaptation import Asked, Rules
 
 Floats = NDArray[np.float64]
 EQUAL = np.full(3, 1 / 3)
@@ -154,10 +154,3 @@ def test_a_reach_is_told_by_the_other_patients_and_is_never_below_the_training_s
     assert adaptation.measure_reach(np.linspace(0.2, 0.9, 10), groups).limit == 1
     assert adaptation.measure_reach(np.linspace(2, 3, 10), groups) == (1.5, 10, 1, 1)
     assert adaptation.measure_reach(np.array([]), groups[:0]) == (1, 0, 0, 0)
-
-
-def test_scans_needed_grow_with_the_square_of_the_width() -> None:
-    assert adaptation.more_scans(Interval(0.1, -0.1, 0.3), 50) == 150
-    assert adaptation.more_scans(Interval(-0.1, -0.3, 0.1), 50) == 150
-    assert adaptation.more_scans(Interval(0.1, 0.01, 0.2), 50) == 0
-    assert adaptation.more_scans(Interval(0.0, -0.1, 0.1), 50) is None

@@ -13,16 +13,11 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from sonoforge.runtime import Classifier, ImageError, open_bundle
+from sonoforge.runtime import Classifier, ImageError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.trust import Cause
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier(factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b"))
 
 
 def save(path: Path, seed: int) -> Path:
@@ -170,14 +165,6 @@ def test_what_is_no_picture_at_all_is_a_type_error(classifier: Classifier) -> No
         classifier.classify(b"scan.png")  # type: ignore[arg-type]
 
 
-def test_an_opened_bundle_and_more_threads_answer_alike(classifier: Classifier, tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", 3)
-    other = Classifier(open_bundle(classifier.bundle.path), threads=2)
-    assert other.provider == "CPUExecutionProvider"
-    expected = classifier.classify(path).probabilities
-    assert other.classify(path).probabilities == pytest.approx(expected, abs=1e-5)
-
-
 def python(code: str, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
@@ -194,7 +181,7 @@ import sonoforge.runtime.cli.main as cli, sonoforge.runtime.verbs.classify, sono
 bundle, image, table, folder = sys.argv[1:]
 for line in (["classify", image, "--bundle", bundle, "--csv", table, "--json", "--quiet"],
              ["verify", bundle, "--json", "--quiet"],
-             ["quality", folder, "--against", folder, "--bundle", bundle, "--json", "--quiet"]):
+             ["quality", folder, "--bundle", bundle, "--json", "--quiet"]):
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli._run(line) == 0
 new = {name.split(".")[0] for name in set(sys.modules) - before}
@@ -219,7 +206,7 @@ with contextlib.redirect_stdout(io.StringIO()) as out:
             cli._run(line)
         except (SystemExit, SonoforgeError):
             pass
-assert "--against FOLDER" in out.getvalue()
+assert "--html PAGE" in out.getvalue()
 print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
 """
     assert python(code).strip() == "[]"

@@ -27,11 +27,6 @@ SCANS = [factory.scan(number) for number in range(24)]
 Answers = list[tuple[dict[str, float], float, bytes]]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("concurrent") / "b")
-
-
 def answers(classifier: Classifier, scans: list[Any]) -> Answers:
     results = [classifier.classify(scan) for scan in scans]
     return [(result.probabilities, result.trust.score, result.map.tobytes()) for result in results]

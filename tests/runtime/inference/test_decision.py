@@ -1,7 +1,8 @@
-"""From probabilities to an answer: Bayes' theorem, sets, questions; what a clinic may say of itself."""
+"""From probabilities to an answer, and how to take it, in the same words in the terminal, the page and the app."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import bundle_factory as factory
 from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import PRESETS, AtClinic, answers_in_words, decide, read_clinic, reweighted
+from sonoforge.runtime.inference.trust import Cause
+from sonoforge.runtime.inference.verdict import ADVICE, STATES, Verdict, judge, verdict_of
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +25,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> ClassifierManifest:
 
 def network(rng: np.random.Generator) -> dict[str, float]:
     return dict(zip(factory.CLASSES, rng.dirichlet((1, 1, 1)).tolist(), strict=True))
-
-
-def test_at_its_own_reference_a_network_is_taken_at_its_word(manifest: ClassifierManifest) -> None:
-    said = network(np.random.default_rng(0))
-    shares = ",".join(f"{name}={share}" for name, share in factory.REFERENCE.items())
-    found = decide(said, manifest, read_clinic(shares, 0.95, manifest))
-    assert found.probabilities == pytest.approx(said)
-    assert found.label == max(said, key=said.__getitem__)
 
 
 def test_prevalence_gives_what_counting_scans_gives(manifest: ClassifierManifest) -> None:
@@ -134,8 +129,58 @@ def _save(path: Path) -> None:
     Image.fromarray(factory.scan(60)).save(path)
 
 
-def test_the_shipped_bundle_finds_more_of_the_healthy_than_its_network_alone() -> None:
-    """What the default is for: a class of 5 % in training is not called a twentieth as often where all are alike."""
-    manifest = open_bundle(SHIPPED).manifest
-    doubtful = {"normal": 0.2, "benign": 0.5, "malignant": 0.3}
-    assert decide(doubtful, manifest, read_clinic("", 0.95, manifest)).label == "normal"
+ALL = ("normal", "benign", "malignant")
+
+
+WORDS = Path(__file__).parents[3] / "mobile" / "www" / "words"
+
+
+@pytest.mark.parametrize(
+    ("abstained", "causes", "left", "state", "heading"),
+    [
+        (False, [], ALL[:1], "clear", "normal"),
+        (False, [Cause.POOR_SCAN], ALL[2:], "poor image", "malignant, from a poor image"),
+        (False, [Cause.POOR_SCAN], ALL[1:], "undecided", "Undecided: benign or malignant"),
+        (False, [], ALL, "cannot tell", "Cannot tell"),
+        (False, [Cause.UNLIKE_TRAINING], ALL[:1], "do not use", "Do not use this answer"),
+        (False, [Cause.OTHER_KIND, Cause.UNLIKE_TRAINING], ALL[:1], "do not use", "Do not use this answer"),
+        (False, [Cause.NOT_ONE_SCAN, Cause.POOR_SCAN], ALL, "do not use", "Do not use this answer"),
+        (True, [Cause.UNLIKE_TRAINING], ALL[:1], "uncertain", "Uncertain: no answer"),
+        (True, [], ALL[1:], "uncertain", "Uncertain: no answer"),
+    ],
+)
+def test_how_an_answer_is_to_be_taken(
+    abstained: bool, causes: list[Cause], left: tuple[str, ...], state: str, heading: str
+) -> None:
+    phrases = [cause.value for cause in causes]
+    found = judge(abstained, phrases, left, len(ALL))
+    assert (found.state, found.heading) == (state, heading)
+    assert found.advice == (ADVICE[phrases[0]] if state == "do not use" else STATES[state].advice)
+    entry = {"ok": True, "abstained": "why" * abstained, "trust": {"causes": phrases}, "set": [*left]}
+    assert verdict_of({**entry, "probabilities": dict.fromkeys(ALL, 1 / 3)}) == found
+
+
+def test_with_two_classes_both_left_cannot_tell() -> None:
+    assert judge(False, [], ("cyst", "tumour"), 2).state == "cannot tell"
+
+
+def test_a_failure_says_why() -> None:
+    failed = {"file": "a.png", "ok": False, "error": {"code": "empty", "message": "a.png: is empty"}}
+    assert verdict_of(failed) == Verdict("no answer", "No answer", "a.png: is empty")
+
+
+def test_every_cause_but_a_poor_scan_has_its_advice() -> None:
+    assert ADVICE.keys() == {cause.value for cause in Cause} - {Cause.POOR_SCAN.value}
+
+
+def test_the_app_says_the_same_in_english_and_all_of_it_in_its_other_languages() -> None:
+    words = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in WORDS.glob("*.json")}
+    expected = {f"advice {cause}": advice for cause, advice in ADVICE.items()}
+    for name, (heading, advice) in STATES.items():
+        expected |= {} if name in ("clear", "no answer") else {name: heading}
+        expected |= {} if name in ("do not use", "no answer") else {f"{name} advice": advice}
+    assert {key: words["en"].get(key) for key in expected} == expected
+    for language, said in words.items():
+        assert not expected.keys() - said.keys(), language
+        for key, english in expected.items():
+            assert ("{classes}" in said[key]) == ("{classes}" in english)

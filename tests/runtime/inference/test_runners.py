@@ -37,12 +37,6 @@ def test_a_file_answers_in_a_subprocess_as_in_this_process(model: Path) -> None:
         assert np.abs(found - expected[name]).max() < 1e-4
 
 
-def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="'tflite-int8'"):
-        runners.runner("tflite-int8")
-    assert "tflite" in runners.missing("tflite")
-
-
 def test_a_file_that_is_no_model_is_refused_in_one_line_that_names_it_as_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,18 +150,6 @@ def test_a_program_that_hangs_is_ended(model: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(runners, "_LONGEST", 0.5)
     with pytest.raises(GateError, match=r"model\.onnx: .* did not end within 0\.5 seconds"):
         runners.run_in_subprocess("onnx", model, [np.zeros((1, 2), np.float32)])
-
-
-def test_a_broken_torch_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: wrong\\nELF class')\n")
-    code = "from sonoforge.runtime.inference.runners import missing\nprint(missing('torchscript'))"
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("torchscript: its runner cannot be imported (libtorch_cpu.so: wrong ELF class); pip")
 
 
 def test_a_program_that_cannot_say_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,16 +26,11 @@ from sonoforge.runtime.verbs import verify
 posix = pytest.mark.skipif(os.name != "posix", reason="a shell script stands for the interpreter")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("trial") / "b")
-
-
 @pytest.fixture
-def bundle(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundle(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A foreign bundle, untried."""
     monkeypatch.setattr(trial, "_passed", set())
-    return Path(shutil.copytree(whole, tmp_path / "b"))
+    return Path(shutil.copytree(bundle, tmp_path / "b"))
 
 
 @pytest.fixture
@@ -112,12 +107,6 @@ def test_a_busy_machine_condemns_no_model(bundle: Path, tmp_path: Path, monkeypa
     with pytest.raises(BundleError, match=r"could not be tried .*\(no answer") as untried:
         Classifier(bundle)
     assert "do not use" not in str(untried.value)
-
-
-def test_without_an_interpreter_it_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", str(bundle / "absent"))
-    with pytest.raises(BundleError, match="could not be tried"):
-        Classifier(bundle)
 
 
 def doubled(times: int) -> bytes:

@@ -53,11 +53,6 @@ class Page(HTMLParser):
         return [Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) for address in self.addresses]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "scans"

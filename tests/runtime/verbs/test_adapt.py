@@ -25,11 +25,6 @@ SCANS = 90
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-
-
-@pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> dict[str, dict[str, float]]:
     """Scans, and the probabilities of equally frequent classes for each."""
     folder, classifier, found = tmp_path_factory.mktemp("scans"), Classifier(bundle), {}
@@ -209,12 +204,6 @@ def test_scans_with_and_without_a_class_tell_how_far_out_the_clinic_s_lie(
     }
     assert np.mean(unlike[original]) == pytest.approx(said["trust"]["before"])
     assert np.mean(unlike[tmp_path / "site"]) <= 0.05 < 0.2 < said["trust"]["before"]
-
-
-def test_scans_of_one_patient_count_as_one_group(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
-    groups = {file: f"patient {i // 3}" for i, file in enumerate(gained)}
-    data = write_csv(tmp_path / "a.csv", gained, groups)
-    assert succeed("adapt", bundle, "--data", data, "--out", tmp_path / "site").json["groups"] == SCANS // 3
 
 
 def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
-"""What ``sonoforge classify`` has answered is in its file, however it ends, and ``--resume`` answers the rest."""
+"""What ``classify`` has answered is in its file, however it ends; ``--resume`` and ``--watch`` answer the rest."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,14 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
+import processes
 from program import refused, sonoforge
-from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
+from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
+from sonoforge.runtime.cli.answer_table import AnswerTable
+from sonoforge.runtime.images import inputs
 from sonoforge.runtime.inference.classifier import Classifier
 
 COUNT = 120
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ cli.main()
 def test_a_killed_command_keeps_its_answers_and_resumes(
     number: signal.Signals, bundle: Path, many: Path, tmp_path: Path
 ) -> None:
-    table, lines = tmp_path / "a.csv", tmp_path / "a.jsonl"
-    command = ["classify", many, "--bundle", bundle, "--csv", table, "--jsonl", lines, "--set", "model.workers=2"]
+    table = tmp_path / "a.csv"
+    command = ["classify", many, "--bundle", bundle, "--csv", table, "--set", "model.workers=2"]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(int(number)), *map(str, command)], capture_output=True, check=False
     )
@@ -85,7 +85,6 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
     assert resumed.code == 0, resumed.err
     expected = [str(many / f"{i:03}.png") for i in range(COUNT)]
     assert [row["file"] for row in rows(table)] == expected
-    assert [json.loads(line)["file"] for line in lines.read_text().splitlines()] == expected
     assert rows(table)[: len(before)] == before
     again = sonoforge(*command, "--resume")
     assert "0 of 0 files answered" in again.out and f"{COUNT} files are answered already" in again.err
@@ -118,31 +117,26 @@ def test_a_changed_file_is_answered_anew_and_once(bundle: Path, few: Path, tmp_p
     assert [after[row["file"]] == row for row in before] == [True, False, True]
 
 
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path, form: str) -> None:
+def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path) -> None:
     (few / "bad.png").write_bytes(b"junk")
     answers = tmp_path / "answers"
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 2
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 2
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 2
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 2
     (few / "bad.png").unlink()  # its row goes with it
-    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 0
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_a_second_writer_is_refused(
-    bundle: Path, few: Path, tmp_path: Path, form: str, resume: tuple[str, ...]
-) -> None:
+def test_a_second_writer_is_refused(bundle: Path, few: Path, tmp_path: Path, resume: tuple[str, ...]) -> None:
     answers = tmp_path / "answers"
     if resume:
-        assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 0
+        assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 0
     classifier = Classifier(bundle)
     origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
-    own = csv_format(classifier.bundle.manifest) if form == "--csv" else JsonLinesFormat()
-    first = AnswerFile(str(answers), own, origin, bool(resume))
+    first = AnswerFile(str(answers), csv_format(classifier.bundle.manifest), origin, bool(resume))
     before = answers.read_bytes()
-    done = sonoforge("classify", few, "--bundle", bundle, form, answers, *resume)
+    done = sonoforge("classify", few, "--bundle", bundle, "--csv", answers, *resume)
     assert done.code == 2 and "another process is writing it" in done.err
     assert answers.read_bytes() == before
     first.close()
@@ -160,16 +154,12 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
     table.write_text("file,diagnosis\nx.png,benign\n", encoding="utf-8")
     assert "its columns differ (" in refused(*command, "--bundle", bundle, "--resume")
     assert table.read_text(encoding="utf-8") == "file,diagnosis\nx.png,benign\n"
-    lines = tmp_path / "a.jsonl"
-    lines.write_text("a diary\n", encoding="utf-8")
-    assert "line 1 is not an answer" in refused("classify", few, "--bundle", bundle, "--jsonl", lines, "--resume")
-    assert "--resume requires --csv or --jsonl" in refused("classify", few, "--bundle", bundle, "--resume")
+    assert "--resume requires --csv" in refused("classify", few, "--bundle", bundle, "--resume")
 
 
-@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
-def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path, tmp_path: Path) -> None:
+def test_rows_of_other_settings_are_refused_and_left_alone(few: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers"
-    command = ("classify", few, form, table)
+    command = ("classify", few, "--csv", table)
     own = tmp_path / "own"
     factory.write_bundle(own)
     shutil.copy(own / "model.onnx", own / "copy.onnx")
@@ -209,3 +199,170 @@ def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypat
     for row in rows(table):
         assert 0 <= float(row["p_benign"]) <= 1  # a number stays one
     assert "0 of 0 files answered" in sonoforge(*command, "--resume").out
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    Image.fromarray(factory.scan(1)).save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    (tmp_path / "incoming").mkdir()
+    return tmp_path / "incoming"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "LOOK_SECONDS", 0.01)
+
+
+def test_a_file_is_taken_when_it_is_whole_and_once(incoming: Path, scan: Path) -> None:
+    looks = inputs.whole_files(str(incoming), recursive=False)
+    data, target = scan.read_bytes(), incoming / "a.png"
+    assert next(looks) == []
+    target.write_bytes(b"")
+    assert [next(looks), next(looks)] == [[], []]  # empty: its writer has not begun
+    target.write_bytes(data[:50])
+    assert next(looks) == []  # seen for the first time
+    target.write_bytes(data[:100])
+    assert next(looks) == []  # it grew
+    target.write_bytes(data)
+    assert next(looks) == []
+    assert next(looks) == [str(target)]
+    assert [next(looks) for _ in range(3)] == [[]] * 3
+    Image.fromarray(factory.scan(2)).save(target)  # another scan of that name
+    assert [next(looks), next(looks), next(looks)] == [[], [str(target)], []]
+
+
+def test_what_is_no_scan_is_not_taken(incoming: Path, scan: Path) -> None:
+    (incoming / "deeper").mkdir()
+    for name in ("a.png", "a_mask.png", "b.txt", ".c.png", "deeper/d.png"):
+        shutil.copy(scan, incoming / name)
+    looks = inputs.whole_files(str(incoming), recursive=False)
+    assert [next(looks), next(looks)] == [[], [str(incoming / "a.png")]]
+    looks = inputs.whole_files(str(incoming), recursive=True)
+    assert [next(looks), next(looks)] == [[], [str(incoming / "a.png"), str(incoming / "deeper" / "d.png")]]
+
+
+def test_a_folder_that_goes_away_is_waited_for(incoming: Path, scan: Path, caplog: pytest.LogCaptureFixture) -> None:
+    looks = inputs.whole_files(str(incoming), recursive=False)
+    assert next(looks) == []
+    incoming.rmdir()
+    assert [next(looks), next(looks)] == [[], []]
+    incoming.mkdir()
+    shutil.copy(scan, incoming / "a.png")
+    assert [next(looks), next(looks)] == [[], [str(incoming / "a.png")]]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "cannot be read now; waiting for it",
+        "is back",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
+    number: signal.Signals, bundle: Path, incoming: Path, scan: Path, tmp_path: Path
+) -> None:
+    def rows() -> list[dict[str, str]]:
+        with table.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    table, log = tmp_path / "a.csv", tmp_path / "log"
+    shutil.copy(scan, incoming / "0.png")
+    command = ("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
+    process = processes.start(log, *command)
+    processes.wait_until(lambda: table.exists() and len(rows()) == 1, process)
+    shutil.copy(scan, incoming / "1.png")
+    (incoming / "2.png").write_bytes(b"junk")
+    processes.wait_until(lambda: len(rows()) == 3, process)
+    os.kill(process.pid or 0, number)
+    process.join(300)
+    assert process.exitcode == 2  # as one file could not be answered
+    assert [(Path(row["file"]).name, row["ok"]) for row in rows()] == [
+        ("0.png", "true"),
+        ("1.png", "true"),
+        ("2.png", "false"),
+    ]
+    assert f"watching {incoming}; Ctrl-C ends it\n" in log.read_text()
+    assert f"written: {table}\n" in log.read_text()
+
+    shutil.copy(scan, incoming / "3.png")
+    process = processes.start(log, *command, "--resume")
+    processes.wait_until(lambda: len(rows()) == 4, process)
+    os.kill(process.pid or 0, number)
+    process.join(300)
+    assert process.exitcode == 0
+    assert [Path(row["file"]).name for row in rows()] == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_an_end_before_the_last_line_is_printed_still_tells_of_its_failure(
+    bundle: Path, incoming: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: AnswerTable, entry: Mapping[str, Any]) -> None:
+        if entry["ok"]:
+            shown(self, entry)
+        else:
+            raise KeyboardInterrupt
+
+    shown = AnswerTable.show
+    monkeypatch.setattr(AnswerTable, "show", interrupted)
+    shutil.copy(scan, incoming / "0.png")
+    (incoming / "1.png").write_bytes(b"junk")
+    table = tmp_path / "a.csv"
+    done = sonoforge("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["ok"] for row in csv.DictReader(file)] == ["true", "false"]
+    assert done.code == 2
+    assert "1 of 2 files answered" in done.out + done.err
+
+
+SCANS = int(os.environ.get("SONOFORGE_TEST_SCANS", "10000"))
+
+
+MOST_BYTES = 500_000_000
+
+
+def peak_bytes(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> int:
+    """Wait; return the most memory that a process ever held, without what it shared with this one before it began."""
+    most = 0
+    while not until():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        most = max(most, 1024 * int(status.partition("VmHWM:")[2].split()[0])) if "VmHWM:" in status else most
+        time.sleep(0.2)
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="sends signals, and reads /proc")
+def test_ten_thousand_scans_survive_a_kill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans, table = tmp_path / "scans", tmp_path / "a.csv"
+    scans.mkdir()
+    for seed in range(50):
+        Image.fromarray(factory.scan(seed, 500, 400)).save(tmp_path / f"{seed}.png")
+    for number in range(SCANS):
+        os.link(tmp_path / f"{number % 50}.png", scans / f"{number:05}.png")
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", str(scans), "--csv", str(table)]
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_half_done() -> bool:
+        return process.poll() is not None or (table.exists() and table.read_bytes().count(b"\n") > SCANS // 2)
+
+    first = peak_bytes(process, is_half_done)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    process = subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    second = peak_bytes(process, lambda: process.poll() is not None)
+    assert process.returncode == 0
+    with capsys.disabled():
+        print(f"\n{SCANS} scans: {first / 1e6:.0f} MB until killed, {second / 1e6:.0f} MB resumed")
+    assert max(first, second) <= MOST_BYTES
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(row["file"] for row in rows) == Counter(str(scans / f"{number:05}.png") for number in range(SCANS))
+    assert all(row["ok"] == "true" for row in rows)

@@ -35,12 +35,9 @@ def test_it_tells_what_is_installed() -> None:
     assert result["base"] == {name: metadata.version(name) for name in result["base"]}
     assert result["bundle"]["name"] and result["machine"]["free_disk_bytes"] > 0
     assert result["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert result["providers"]["CPUExecutionProvider"]["available"]
-    cuda = result["providers"]["CUDAExecutionProvider"]
-    assert cuda["available"] or "onnxruntime-gpu" in cuda["install"]
     assert result["programs"]["onnx"] == result["programs"]["ort"] == ""
     assert {"train", "export"} <= set(result["extras"]) and not {"all", "dev"} & set(result["extras"])
-    for line in ("base install works", "CUDAExecutionProvider", result["machine"]["cpu"], "next: sonoforge verify"):
+    for line in ("base install works", result["machine"]["cpu"], "next: sonoforge verify"):
         assert line in text
 
 
@@ -83,21 +80,6 @@ def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:
     assert code == 0 and result["ok"]
     assert "libtorch_cpu.so: wrong ELF class" in result["programs"]["torchscript"]
     assert result["programs"]["onnx"] == "" and "base install works" in text
-
-
-def test_nothing_heavy_is_imported() -> None:
-    code = """
-import contextlib, io, sys
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.inference.runners import RUNNERS
-for name in ("torchscript", "executorch", "tensorrt"):  # these may import what they ask about
-    RUNNERS[name] = RUNNERS["onnx"]
-with contextlib.redirect_stdout(io.StringIO()):
-    assert cli._run(["doctor", "--json", "--quiet"]) == 0
-print(sorted({"torch", "onnx", "scipy", "matplotlib", "rich"} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_an_extra_needs_what_its_requirements_ask_of_this_machine() -> None:

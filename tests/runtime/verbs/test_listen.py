@@ -16,22 +16,16 @@ from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
-import bundle_factory as factory
 import dicom_peers
 from dicom_files import PLANTED
 from dicom_peers import listening, said, storescp, storescu, wait_for, write_scan, write_scans
 from program import refused, sonoforge
 from sonoforge.runtime.dicom_network.inbox import Inbox
 from sonoforge.runtime.dicom_network.incoming import Archive, Remarks
-from sonoforge.runtime.dicom_network.storage_scu import Sender
+from sonoforge.runtime.dicom_network.storage import Sender
 from sonoforge.runtime.notice import NOTICE
 
 LARGE = 10_000_000_000
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 def answers(inbox: Path) -> dict[str, dict[str, Any]]:

@@ -16,18 +16,8 @@ from PIL import Image, ImageFilter
 import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier
-from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
-from sonoforge.runtime.distances.neighbours import precision_recall
-from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.images import quality_metrics, scan_metrics
 from sonoforge.runtime.images import quality_metrics as image_quality
-
-NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 def write_scans(folder: Path, seeds: range, blur: float = 0) -> Path:
@@ -38,33 +28,10 @@ def write_scans(folder: Path, seeds: range, blur: float = 0) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scans(tmp_path_factory.mktemp("real") / "r", range(100, 140))
-
-
 def quality(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
     """Return the exit code, the answer of ``--json`` and, beside the errors, the answer as text."""
     done = sonoforge("quality", *arguments, "--bundle", bundle, "--json")
     return done.code, done.json, done.said + done.err
-
-
-def embeddings(bundle: Path, folder: Path) -> np.ndarray:
-    """By the patch network in numpy, not by onnxruntime; in the order that `sonoforge quality` reads."""
-    prepared = Classifier(bundle).bundle.manifest.preprocessing
-    pixels = [prepared.resize(Image.open(path).convert("L")) for path in sorted(folder.glob("*.png"), key=str)]
-    return factory.forward(np.stack(pixels))["embedding"]
-
-
-def test_a_reference_of_another_kind_is_warned_of(bundle: Path, real: Path, tmp_path: Path) -> None:
-    stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 6), (120, 10))
-    (tmp_path / "stripes").mkdir()
-    for index in range(8):
-        Image.fromarray(np.roll(stripes, index, 1)).save(tmp_path / "stripes" / f"{index}.png")
-    for reference, warned in ((tmp_path / "stripes", True), (real, False)):
-        folder = [Classifier(bundle).classify(file).trust.in_distribution for file in reference.glob("*.png")]
-        assert (np.mean(folder) < 0.1) == warned
-        assert ("so it was trained on another kind" in quality(bundle, real, "--against", reference)[2]) == warned
 
 
 def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_path: Path) -> None:
@@ -72,7 +39,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     Image.fromarray(np.full((90, 120), 3, np.uint8)).save(folder / "black.png")
     code, answer, text = quality(bundle, folder)
     assert code == 0
-    assert list(answer) == ["results", "model", "summary", "reference", "against", "notice"]
+    assert list(answer) == ["results", "model", "summary", "reference", "notice"]
     classifier = Classifier(bundle)
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
@@ -80,7 +47,6 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
         found = {"file": result["file"], "ok": True, "remarks": [], "quality": expected["quality"], "scan": closer}
         assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model
-    assert answer["against"] is None
     flags = answer["results"][-1]["quality"]["flags"]
     assert "brightness_low" in flags and "black_high" in flags
     assert answer["summary"]["quality_flagged"] == 1
@@ -168,134 +134,3 @@ def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
             assert [flag for flag in row["quality_flags"].split("|") if flag] == result["quality"]["flags"]
         else:
             assert (row["error_code"], row["sharpness"]) == (result["error"]["code"], "")
-
-
-def test_distances_are_those_of_the_embedding_and_carry_their_protocol(
-    bundle: Path, real: Path, tmp_path: Path
-) -> None:
-    given = write_scans(tmp_path / "given", range(24), blur=0.7)
-    code, answer, text = quality(bundle, given, "--against", real)
-    assert code == 0
-    against = answer["against"]
-    assert {name: against[name] for name in ("folder", "files", "ok", "failed")} == {
-        "folder": str(real), "files": 40, "ok": 40, "failed": []
-    }  # fmt: skip
-    x, y = embeddings(bundle, given), embeddings(bundle, real)
-    kid = kernel_distance(x, y)
-    expected = {
-        "frechet": frechet_distance(x, y),
-        "kid": kid.value,
-        "sliced_wasserstein": sliced_wasserstein(x, y, 512),
-        "precision": precision_recall(x, y).precision,
-        "recall": precision_recall(x, y).recall,
-    }
-    assert list(against["distances"]) == NAMES
-    for name, found in against["distances"].items():
-        assert found["value"] == pytest.approx(expected[name], rel=1e-3), name
-        assert found["matched_low"] <= found["matched"] <= found["matched_high"]
-        assert found["floor_low"] <= found["floor"] <= found["floor_high"]
-    frechet, precision = against["distances"]["frechet"], against["distances"]["precision"]
-    assert frechet["ratio"] == pytest.approx(frechet["matched"] / frechet["floor_high"])
-    assert precision["ratio"] == pytest.approx(precision["floor_low"] / precision["matched"])
-    assert against["distances"]["kid"]["standard_error"] == pytest.approx(kid.standard_error, rel=1e-3)
-    protocol = against["protocol"]
-    assert (protocol["given"], protocol["reference"], protocol["n"], protocol["repeats"]) == (24, 40, 12, 100)
-    assert protocol["model_sha256"] == answer["model"]["sha256"]
-    assert protocol["resize"] == "bilinear (Pillow, antialiased) to 64x64"
-    assert set(protocol["definitions"]) == set(NAMES)
-    last = text.splitlines()[-1]
-    for part in (protocol["model_sha256"][:16], "24 given and 40 reference images", protocol["sonoforge"], "seed 0"):
-        assert part in last
-    assert last.endswith("Research use, not a medical device.")
-    assert against == quality(bundle, given, "--against", real)[1]["against"]  # to the last bit
-
-
-def test_a_folder_is_at_no_distance_from_itself_and_its_blurred_copies_are(
-    bundle: Path, real: Path, tmp_path: Path
-) -> None:
-    blurred = write_scans(tmp_path / "blurred", range(100, 140), blur=8)
-    same, far = (quality(bundle, folder, "--against", real)[1]["against"]["distances"] for folder in (real, blurred))
-    assert same["frechet"]["value"] == pytest.approx(0, abs=1e-6)
-    assert same["sliced_wasserstein"]["value"] == 0
-    assert same["kid"]["value"] <= 0  # unbiased for sets that share no image: these share all
-    assert (same["precision"]["value"], same["recall"]["value"]) == (1, 1)
-    for name in ("frechet", "sliced_wasserstein"):
-        assert same[name]["ratio"] <= 1 < far[name]["ratio"], name
-        assert far[name]["value"] > same[name]["value"]
-
-
-def test_other_scans_of_the_same_kind_cannot_be_told_from_the_reference(
-    bundle: Path, real: Path, tmp_path: Path
-) -> None:
-    given = write_scans(tmp_path / "given", range(40))
-    distances = quality(bundle, given, "--against", real)[1]["against"]["distances"]
-    assert all(distances[name]["ratio"] is None or distances[name]["ratio"] <= 1.1 for name in NAMES)
-    assert abs(distances["kid"]["value"]) < 3 * distances["kid"]["standard_error"]
-    assert distances["kid"]["floor_low"] < 0 < distances["kid"]["floor_high"]
-
-
-@pytest.mark.parametrize(
-    ("count", "without_value", "without_floor"),
-    [(2, {"kid", "precision", "recall"}, set(NAMES)), (3, {"precision", "recall"}, set(NAMES)),
-     (5, set(), {"kid", "precision", "recall"}), (8, set(), set())],
-)  # fmt: skip
-def test_what_few_images_do_not_allow_is_left_out_and_said(
-    bundle: Path, real: Path, tmp_path: Path, count: int, without_value: set[str], without_floor: set[str]
-) -> None:
-    given = write_scans(tmp_path / "given", range(count))
-    code, answer, text = quality(bundle, given, "--against", real)
-    assert code == 0
-    distances = answer["against"]["distances"]
-    assert {name for name in NAMES if distances[name] is None} == without_value
-    assert {name for name in NAMES if distances[name] is None or distances[name]["floor"] is None} == without_floor
-    assert text.count("too few images") == len(without_value)
-    assert text.count("no floor") == len(without_floor - without_value)
-
-
-@pytest.mark.parametrize("which", ["given", "reference"])
-def test_fewer_than_two_usable_images_are_one_clear_line(bundle: Path, real: Path, tmp_path: Path, which: str) -> None:
-    one = write_scans(tmp_path / "one", range(1))
-    (one / "bad.png").write_bytes(b"junk")
-    paths = (one, "--against", real) if which == "given" else (real, "--against", one)
-    done = sonoforge("quality", *paths, "--bundle", bundle, "--quiet")
-    assert done.code == 2
-    bad, message = done.err.splitlines()
-    assert "error (not_an_image)" in bad
-    counts = "1 usable images given and 40" if which == "given" else "40 usable images given and 1"
-    assert f"found {counts} reference images, expected at least 2 of each" in message
-
-
-def test_a_bad_reference_file_is_named_and_counted(bundle: Path, real: Path, tmp_path: Path) -> None:
-    reference = write_scans(tmp_path / "reference", range(8))
-    (reference / "bad.png").write_bytes(b"junk")
-    (reference / "0_mask.png").write_bytes(b"junk")  # a mask is no reference image
-    code, answer, text = quality(bundle, real, "--against", reference, "--quiet")
-    assert code == 2
-    assert answer["summary"]["failed"] == 0
-    assert (answer["against"]["files"], answer["against"]["ok"]) == (9, 8)
-    assert [result["error"]["code"] for result in answer["against"]["failed"]] == ["not_an_image"]
-    assert text.count("error (") == 1
-
-
-def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
-    for name in ("given", "reference"):
-        write_scans(tmp_path / name / "deeper", range(4))
-    code, answer, _ = quality(bundle, tmp_path / "given", "--against", tmp_path / "reference", "--recursive")
-    assert (code, answer["summary"]["ok"], answer["against"]["ok"]) == (0, 4, 4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
-        (["--bundle", "absent"], "absent: no such bundle"),
-        (["--set", "model.threads=0"], "--set model.threads: found 0, expected at least 1"),
-        (["--agains", "x"], "did you mean --against?"),
-    ],
-)
-def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str) -> None:
-    done = sonoforge("quality", real, *arguments)
-    assert done.code == 2
-    assert done.out == ""
-    assert len(done.err.splitlines()) == 1
-    assert message in done.err

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 
-from sonoforge.models.cell_codes import Code, parse
-from sonoforge.training.architecture_search.cells import LOOKAHEAD, Evolution, Space, random_code, space_of
+from sonoforge.models.ga_gan import Code, parse
+from sonoforge.training.architecture_search.strategies import Evolution, Space, random_code, space_of
 from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, PRUNED, Study, Trial, Values
 
 SPACE = space_of("generator", 64)
@@ -148,28 +146,9 @@ def test_as_long_as_no_fitness_is_known_codes_are_random() -> None:
     assert evolution_of("aging", 2, 20, 3, 0.05, heirs=True).suggest(None, trials)["parent"] is None
 
 
-def test_a_deterministic_search_asks_by_those_at_least_eight_before_and_waits_for_them() -> None:
-    evolution = dataclasses.replace(evolution_of("aging", 4, 30, 2, 0.1, heirs=False), deterministic=True)
-    study = Study(InMemoryStorage(), evolution)
-    asked = study.wanted()
-    first = [next(asked) for _ in range(LOOKAHEAD + 1)]
-    assert all(own is not None and own.values["parent"] is None for own in first), "nobody is there to be chosen by"
-    for own in first[:0:-1]:  # the last of them end first: the next waits for the very first, by which it is chosen
-        assert next(asked) is None
-        assert own is not None
-        study.tell(ended(own.values, own.number, 0.5))
-    assert next(asked) is None
-    assert first[0] is not None
-    study.tell(ended(first[0].values, 0, 1.0))
-    following = next(asked)
-    assert following is not None and following.number == LOOKAHEAD + 1
-    assert following.values["parent"] == 0, "though others are better"
-    assert len(study.past(following.number)) == 1, "it is given up by what it was chosen by"
-
-
 def test_checkpoints_that_may_be_inherited_are_told() -> None:
     rng = np.random.default_rng(0)
     trials = [ended({"code": str(random_code(SPACE, rng))}, number, float(number != 3)) for number in range(39)]
     trials.append(Trial("generator", 39, {"code": "{3, 11-1}", "heir_of": 5}))
     inheritable = evolution_of("aging", 2, 60, 2, 0.1, heirs=True).inheritable(trials)
-    assert inheritable == {3, 5, *range(40 - 2 - 2 * LOOKAHEAD, 40)}, "the best, a parent, and all that are young"
+    assert inheritable == {3, 5, 37, 38}, "the best, a parent, and the population"

@@ -17,12 +17,10 @@ from sonoforge.training.architecture_search.space import (
     recipe_space,
     with_values,
 )
-from sonoforge.training.architecture_search.study import RULES
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES, Strength
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.verbs.settings.gan import GanSearchConfig
 
 
 def names(recipe: str, **changes: Any) -> list[str]:
@@ -37,8 +35,6 @@ def test_the_table_names_what_there_is() -> None:
     free = {name for name, architecture in ARCHITECTURES.items() if "norm" in architecture.free_hidden}
     norm = next(parameter for parameter in PARAMETERS if parameter.name == "norm")
     assert {recipe.architecture for recipe in RECIPES.values() if norm.applies(recipe)} == free
-    pruner = next(field for field in dataclasses.fields(GanSearchConfig) if field.name == "pruner")
-    assert set(pruner.metadata["choices"]) == set(RULES)
 
 
 def test_each_recipe_is_searched_for_what_it_has() -> None:

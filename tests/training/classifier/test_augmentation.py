@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.training.classifier.augmentation import IN_WORDS, VARIANTS, augment, draw_change
 from sonoforge.training.crossval.arms import ARMS
 

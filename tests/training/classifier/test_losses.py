@@ -10,8 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.training.classifier.fine_tuning import Batch, TrainingInputs, fit
 from sonoforge.training.classifier.losses import (
     Outlines,

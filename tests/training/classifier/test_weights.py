@@ -15,8 +15,7 @@ from torch import nn
 import bundle_factory as factory
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.initial_weights import apply_backbone, load_backbone, weights_digest

@@ -15,15 +15,13 @@ from sonoforge.training.copies.matches import Matches
 from sonoforge.training.copies.near_duplicates import (
     HIGHEST_LIMIT,
     LOWEST_LIMIT,
-    SENSITIVITY,
     find_near_duplicates,
     join_groups,
     match_pictures,
     null_limit,
     prepare,
-    threshold_sensitivity,
 )
-from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, about_the_middle, measure_recall, plant
+from sonoforge.training.copies.planting import KINDS, about_the_middle, plant
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 
@@ -31,11 +29,11 @@ SCANS = [draw_scan(seed, 200) for seed in range(24)]
 
 
 def test_planted_copies_of_every_kind_are_found() -> None:
-    rows = measure_recall(SCANS, LOWEST_LIMIT, 4)
-    assert [row["kind"] for row in rows] == [*KINDS, TWO_AT_ONCE]
-    missed = {row["kind"] for row in rows if row["found"] < row["planted"]}
-    assert missed <= {"edges only", "speckle anew, turn, zoom"}  # known limits, see the page on near-duplicates
-    assert rows[0]["low"] == pytest.approx(0.51, abs=0.01)  # Wilson's interval of 4 of 4
+    rng = np.random.default_rng(0)
+    copies = [(kind, scan, plant(kind, SCANS[scan], rng)) for kind in KINDS for scan in rng.integers(0, len(SCANS), 2)]
+    found = match_pictures(prepare(SCANS), prepare([copy for *_, copy in copies])).confirmed(LOWEST_LIMIT)
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert [kind for number, (kind, scan, _) in enumerate(copies) if (scan, number) not in pairs] == []
 
 
 def test_nothing_else_is_found() -> None:
@@ -152,7 +150,7 @@ def test_leaving_out_what_is_joined_already_changes_no_group_at_any_limit(monkey
     whole = near_duplicates.match_pictures(prepared)
     monkeypatch.undo()
     assert fewer < (len(compared) - fewer) / 2
-    for factor in SENSITIVITY:
+    for factor in (0.7, 1.0, 1.5, 3.0):
         limit = factor * found.threshold
         groups = [
             join_groups(len(pictures), pairs.first, pairs.second).tolist()
@@ -211,8 +209,8 @@ def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None
         assert together("malignant", *cluster), cluster
     equal = [(a, b) for a, b, *_ in zip(*found.pairs, strict=True) if cache.hashes[a] == cache.hashes[b]]
     assert equal == [both]
-    rows = threshold_sensitivity(found, cache.dataset.labels)
-    used = rows[SENSITIVITY.index(1.0)]
-    assert 575 <= used["groups"] <= 600
-    assert used["largest_cluster"] <= 10
-    assert abs(rows[0]["groups"] - rows[4]["groups"]) <= 15
+    sizes = np.bincount(found.groups)
+    assert 575 <= len(sizes) <= 600 and sizes.max() <= 10
+    for factor in (0.7, 1.5):  # the choice of the limit hardly matters
+        pairs = found.measured.confirmed(factor * found.threshold)
+        assert abs(join_groups(len(names), pairs.first, pairs.second).max() + 1 - len(sizes)) <= 15

@@ -12,8 +12,7 @@ from PIL import Image
 
 from places import SHARED
 from scans import draw_scan
-from sonoforge.training.copies.pose_search import SIDE, shrink
-from sonoforge.training.copies.second_search import find_repeated, threshold_of
+from sonoforge.training.copies.second_search import SIDE, find_repeated, shrink, threshold_of
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.splits import make_plan

@@ -11,8 +11,7 @@ import pytest
 
 from program import refused, succeed
 from scans import write_set
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.cache_settings import CacheSettings, prune
+from sonoforge.training.data.cache import CacheSettings, open_cache, prune
 from sonoforge.training.data.datasets import read_dataset
 
 

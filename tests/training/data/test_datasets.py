@@ -13,7 +13,7 @@ from PIL import Image
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import BUSI_FOLDER, read_dataset
-from sonoforge.training.data.folder_layout import natural_order
+from sonoforge.training.data.layouts import natural_order
 
 PIXELS = draw_scan(0, 32)
 
@@ -124,7 +124,7 @@ def test_a_wrong_groups_csv_is_one_line(tmp_path: Path, text: str, expected: str
 
 
 def test_wrong_paths_are_one_line_with_a_remedy(tmp_path: Path, busi: Path) -> None:
-    file = tmp_path / "set.zip"
+    file = tmp_path / "set.tar"
     file.write_bytes(b"PK")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import unicodedata
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def scans(root: Path, image: str = "{name}/{number}.png", mask: str = "", count:
         ("{name}/images/{number}.png", "{name}/masks/{number}.png"),
         ("{name}/{number}.png", "{name}/Ground Truth/{number}.png"),
         ("{name}/Images/{number}.png", "{name}/labels/{number}_mask.png"),
-        ("{name}/{number}.png", "{name}/outlined/{number}.png"),
         ("{name}/{number}.png", "masks/{name}/{number}.png"),
         ("{name}/{number}.png", "{name}_masks/{number}.png"),
         ("images/{name}/{number}.png", "masks/{name}/{number}.png"),
@@ -251,13 +249,3 @@ def test_outlines_are_told_from_scans(tmp_path: Path, shared: Path) -> None:
         assert is_outline(tmp_path / f"{number}.png")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n")
     assert not is_outline(tmp_path / "bad.png")
-
-
-def test_zipped_sets_are_sorted_like_folders(tmp_path: Path) -> None:
-    from sonoforge.training.evaluation.pictures import read_zip
-
-    root = scans(tmp_path / "set", mask="{name}/masks/{number}.png")
-    save(root / "__MACOSX" / "benign" / "1.png", draw_scan(1, 60))
-    save(root / "benign" / "@eaDir" / "1.png", draw_scan(1, 60))
-    path = Path(shutil.make_archive(str(tmp_path / "set"), "zip", root))
-    assert len(read_zip(path, lambda _: "").images) == 6

@@ -17,8 +17,7 @@ from PIL import Image
 
 import published_sets as sets
 from program import refused, sonoforge, succeed
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import KNOWN_SETS
+from sonoforge.training.data.collections.importing import KNOWN_SETS, ImportSettings
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.readers import open_reader, reader_names
 
@@ -50,8 +49,6 @@ ROWS = [
     Imported("acdc", "", {"heart": 12}, PATIENTS, 12, {"phase": {"ED", "ES"}, "split": {"train"}, **SLICES}),
     Imported("acdc", "--set import.outlined=true", {"heart": 8}, PATIENTS, 8, {"slice": {"1", "2"}}),
     Imported("cbis-ddsm", "--longest 128", {"benign": 2, "malignant": 2}, 3, 0, CBIS, 1),
-    Imported("cbis-ddsm", "--masks", {"benign": 1, "malignant": 2}, {"P_00001", "P_00002"}, 3, {}, 2),
-    Imported("cbis-ddsm", "--mode roi --masks", {"benign": 3, "malignant": 2}, {"P_00001", "P_00002"}, 5, {}, 2),
     Imported("coco", "--masks", {"background": 2, "benign": 2, "malignant": 2}, 6, 4, {"split": {"train", "val"}}),
     Imported("coco of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
     Imported("frames", "", {"benign": 4, "malignant": 8}, {"p1", "p2", "pages", "plain"}, 4),
@@ -61,8 +58,6 @@ ROWS = [
              "normal_columnar", "light_dysplastic", "moderate_dysplastic", "severe_dysplastic",
              "carcinoma_in_situ"), 3), 14, 0),
     Imported("idrid", "", {"fundus": 3}, {"IDRiD_01", "IDRiD_02", "IDRiD_55"}, 3, {"split": {"train", "test"}}),
-    Imported("mini-mias", "", {"malignant": 2, "normal": 1}, {"mias-001", "mias-002"}, 0, {"tissue": {"G", "D", "F"}}),
-    Imported("mini-mias", "--mode roi --masks", {"benign": 1, "malignant": 1}, {"mias-001"}, 2, {}, 1),
     Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
     Imported("yolo", "--mode roi --set import.margin=1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
     Imported("yolo of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
@@ -212,20 +207,13 @@ REFUSED = [
     ("cbis-ddsm", "", edit(TABLE, "MALIGNANT", "MALIGN"), "line 7: the pathology 'MALIGN'"),
     ("cbis-ddsm", "", edit(TABLE, "patient_id", "patient"), "patient_id"),
     ("cbis-ddsm", "", edit(TABLE, "Mass-Training_P", "Mass_P"), "line 4"),
-    (
-        "cbis-ddsm",
-        "--mode roi --set import.framing=film",
-        lambda root: None,
-        "--set import.framing: film cannot be combined with --mode roi",
-    ),
-    ("cbis-ddsm", "--mode roi", lambda root: shutil.rmtree(root / "CBIS-DDSM"), "none of 7 pictures"),
+    ("cbis-ddsm", "", lambda root: shutil.rmtree(root / "CBIS-DDSM"), "none of 5 pictures"),
     (
         "cbis-ddsm",
         "--set import.kinds=calcification --set import.pathologies=malignant",
         lambda root: None,
         "none of the 7 abnormalities",
     ),
-    ("mini-mias", "", edit("Info.txt", "B 416 816 16", "B 416"), "line 4"),
     ("zenodo-7890874", "--set import.modality=immunohistochemistry", lambda root: None, "immunohistochemistry"),
     ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
     ("frames", "--set import.window=5,1", lambda root: None, "--set import.window: 5,1 is not LOW,HIGH"),
@@ -268,13 +256,13 @@ def test_a_damaged_volume_is_left_out_with_one_line(
 def test_the_target_must_be_empty_and_outside_and_names_are_checked(
     written: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = written("mini-mias")
+    source = written("zenodo-7890874")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    assert "is not empty" in refused("data", "import", "mini-mias", source, tmp_path / "full", "--resume")
-    assert "lies inside" in refused("data", "import", "mini-mias", source, source / "out")
-    assert "no such folder" in refused("data", "import", "mini-mias", tmp_path / "none", tmp_path / "out")
-    assert "did you mean mini-mias?" in sonoforge("data", "import", "mini-mais", source, "out").err
+    assert "is not empty" in refused("data", "import", "zenodo-7890874", source, tmp_path / "full", "--resume")
+    assert "lies inside" in refused("data", "import", "zenodo-7890874", source, source / "out")
+    assert "no such folder" in refused("data", "import", "herlev", tmp_path / "none", tmp_path / "out")
+    assert "did you mean herlev?" in sonoforge("data", "import", "herlef", source, "out").err
 
 
 def test_every_known_set_says_where_and_under_which_terms() -> None:
@@ -283,5 +271,5 @@ def test_every_known_set_says_where_and_under_which_terms() -> None:
     assert len(names) == len(set(names))
     assert all("http" in known.obtain and all(known[:6]) for known in KNOWN_SETS)
     text = " ".join(sonoforge("data", "list").out.replace("│", " ").split())
-    for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
+    for wanted in ("data import idrid FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
         assert wanted in text

@@ -6,17 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from scans import draw_scan
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.evaluation.features import MAPS_SIZE, Features, open_features
 
 
@@ -103,26 +99,6 @@ def test_vgg16_is_tapped_where_its_layers_names_say(tmp_path: Path) -> None:
     maps = features.maps(_unit_images(1, 1, 64))
     assert [tuple(found.shape[1:]) for found in maps] == [(64, 64, 64), (128, 32, 32), (256, 16, 16), (512, 8, 8)]
     assert features.embed(_unit_images(1, 1, 32)).shape == (1, 512)
-
-
-def test_embedding_equals_the_pooled_features_of_the_classifiers_preprocessing(shared: Path) -> None:
-    path = _weights(shared, "mobilenet_v2")
-    pixels = np.repeat(np.stack([draw_scan(seed, 224) for seed in range(2)])[..., None], 3, axis=3)
-    with torch.no_grad():
-        expected = _torchvision(path, "mobilenet_v2").features(torch.from_numpy(IMAGENET.normalise(pixels)))
-        found = open_features(str(path)).embed(to_unit(to_tensor(pixels)))
-    assert found.shape == (2, 1280)
-    assert torch.allclose(found, expected.mean((2, 3)), atol=1e-4)
-
-
-def test_grey_is_seen_as_three_equal_channels(squeezenet: Features) -> None:
-    grey = _unit_images(2, 1, 80)
-    colour = grey.repeat(1, 3, 1, 1)
-    assert torch.allclose(squeezenet.embed(grey), squeezenet.embed(colour), atol=1e-5)
-    for first, second in zip(squeezenet.maps(grey), squeezenet.maps(colour), strict=True):
-        assert torch.allclose(first, second, atol=1e-4)
-    with pytest.raises(ValueError, match="found 4 channels"):
-        squeezenet.embed(torch.zeros(1, 4, 64, 64))
 
 
 def test_embedding_averages_what_is_too_fine_to_be_seen(squeezenet: Features) -> None:

@@ -1,8 +1,9 @@
-"""Inception-v3: torch-fidelity's own network with weights that are never unpickled, or a refusal in one line."""
+"""Inception-v3 with weights that are never unpickled, and its score against closed forms and torch-fidelity."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation import inception
-from sonoforge.training.evaluation.inception import blank_extractor, open_inception
+from sonoforge.training.evaluation.inception import blank_extractor, inception_score, open_inception, recommended_splits
 from sonoforge.training.evaluation.spaces import open_space
 
 State = dict[str, torch.Tensor]
@@ -70,14 +71,6 @@ def test_features_and_probabilities_are_those_of_torch_fidelity(pth: Path) -> No
     assert np.ptp(found.features, axis=0).max() > 0  # different images are told apart
 
 
-@pytest.mark.slow
-def test_grey_is_three_equal_channels_and_an_image_needs_no_company(pth: Path) -> None:
-    space, grey = open_space("inception", pth), _images(2, channels=1)
-    together = space.embed(grey)
-    assert np.array_equal(together.features, space.embed(np.repeat(grey, 3, axis=3)).features)
-    assert np.array_equal(together.features[1:], space.embed(grey[1:]).features)
-
-
 def test_both_formats_are_one_network_and_neither_is_called_the_published_one(
     state: State, pth: Path, tmp_path: Path
 ) -> None:
@@ -103,25 +96,10 @@ def test_only_the_published_files_hash_makes_weights_the_published_ones(
     assert open_inception(pth).name.startswith("inception-v3 2015-12-05 (the published weights, sha256 ")
 
 
-def test_the_known_hash_is_the_one_in_the_published_files_name() -> None:
-    import_torchvision()
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-
-    assert URL_INCEPTION_V3.endswith(f"-{inception.STANDARD_SHA256[:8]}.pth")
-
-
 def test_files_without_the_counters_of_batch_norm_are_whole(state: State, pth: Path, tmp_path: Path) -> None:
     path = tmp_path / "inference.safetensors"
     save_file({name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}, path)
     assert open_inception(path).weights == open_inception(pth).weights
-
-
-def test_opening_draws_nothing_at_random(pth: Path) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(3)
-    torch.manual_seed(3)
-    open_inception(pth)
-    assert torch.equal(torch.rand(3), expected)
 
 
 class _Mischief:
@@ -204,3 +182,52 @@ def test_a_download_is_kept_and_read_like_any_file(pth: Path, tmp_path: Path, mo
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     assert open_inception(None).weights == open_inception(None).weights == open_inception(pth).weights
     assert asked == [inception.STANDARD_SHA256]
+
+
+def _logits(count: int, classes: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
+    return scale * torch.randn(count, classes, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("classes", [2, 7, 1000])
+def test_each_class_equally_often_and_without_doubt_scores_their_number(classes: int) -> None:
+    found = inception_score(np.tile(np.eye(classes), (3, 1)), splits=1)
+    assert found == pytest.approx(classes)
+
+
+def test_two_classes_in_known_shares_score_their_entropy() -> None:
+    table = np.eye(2)[np.repeat([0, 1], [30, 10])]
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert inception_score(table, splits=1) == pytest.approx(math.exp(entropy))
+
+
+def test_a_set_cannot_score_more_than_its_number_of_images() -> None:
+    assert [recommended_splits(images) for images in (50, 4999, 5000, 50_000)] == [1, 1, 10, 10]
+    table = np.eye(1000)[:100]
+    assert inception_score(table, splits=1) == pytest.approx(100)
+    assert inception_score(table, splits=10) == pytest.approx(10)
+
+
+def test_agrees_with_torch_fidelity() -> None:
+    """Shuffled as ours, split by split."""
+    import_torchvision()
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    from sonoforge.runtime.seeds import derive_seed
+
+    logits = _logits(95, 12, seed=3)
+    order = np.random.default_rng(derive_seed(7, "inception score splits")).permutation(95)
+    expected = isc_features_to_metric(logits[torch.from_numpy(order)], splits=10, shuffle=False)
+    found = inception_score(logits.double().softmax(1).numpy(), splits=10, seed=7)
+    assert found == pytest.approx(expected["inception_score_mean"], rel=1e-9)
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    table = np.full((19, 4), 0.25)
+    with pytest.raises(SonoforgeError, match="19 images cannot be split into 10"):
+        inception_score(table, splits=10)
+    with pytest.raises(SonoforgeError, match="not finite"):
+        inception_score(np.where(np.arange(4) == 1, np.nan, table), splits=1)
+    with pytest.raises(ValueError, match="not probabilities"):
+        inception_score(table * 2, splits=1)
+    with pytest.raises(ValueError, match=r"\(N, K\)"):
+        inception_score(table[0], splits=1)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 from scans import draw_scan
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation import lpips as module
 from sonoforge.training.evaluation.lpips import VARIANTS, Lpips, distance_matrix, embed, open_lpips
@@ -28,18 +28,16 @@ def random_lpips(squeezenet_file: Path) -> Lpips:
 
 
 @pytest.fixture(scope="module")
-def weights(shared: Path) -> tuple[Path, Path]:
-    folder = shared / "weights"
-    backbone, heads = folder / "squeezenet1_1_imagenet_fp16.safetensors", folder / "lpips_squeeze_v0.1_lin.safetensors"
-    for path in (backbone, heads):
-        if not path.is_file():
-            pytest.skip(f"no weights at {path}: this test needs them")
-    return backbone, heads
+def weights(shared: Path) -> Path:
+    path = shared / "weights" / "squeezenet1_1_imagenet_fp16.safetensors"
+    if not path.is_file():
+        pytest.skip(f"no weights at {path}: this test needs them")
+    return path
 
 
 @pytest.fixture(scope="module")
-def real_lpips(weights: tuple[Path, Path]) -> Lpips:
-    return open_lpips(*map(str, weights))
+def real_lpips(weights: Path) -> Lpips:
+    return open_lpips(str(weights))
 
 
 def _torchmetrics(backbone: Path, name: str = "squeeze") -> Any:
@@ -80,7 +78,7 @@ def test_agrees_with_torchmetrics(which: str, side: int, channels: int, request:
     backbone: Any = request.getfixturevalue("squeezenet_file" if which == "random" else "weights")
     first, second = _scans(5, side, channels), _scans(5, side, channels, seed=20)
     with torch.inference_mode():
-        net = _torchmetrics(backbone if which == "random" else backbone[0])
+        net = _torchmetrics(backbone)
         expected = net(_colours(first), _colours(second)).flatten()
     assert distance(ours, first, second) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
     assert float(expected.min()) > 1e-3
@@ -153,43 +151,18 @@ def test_matrix_is_that_of_the_pairs(random_lpips: Lpips, monkeypatch: pytest.Mo
     assert not np.diag(found).any()
 
 
-def test_vectors_are_those_of_the_documented_size(random_lpips: Lpips) -> None:
-    assert embed(random_lpips, _scans(2, 64)).shape == (2, 118_976)
-    halved = _scans(2, 128).reshape(2, 64, 2, 64, 2, 1).astype(float).mean((2, 4))
-    reduced = distance_matrix(random_lpips, _scans(2, 128))  # averaged down to 64 pixels
-    assert reduced == pytest.approx(distance_matrix(random_lpips, halved.round().astype(np.uint8)), rel=0.05)
+def test_the_name_tells_the_weights_and_the_heads_are_the_published_ones(real_lpips: Lpips, shared: Path) -> None:
+    assert real_lpips.name.startswith("LPIPS 0.1 squeezenet1_1 (sha256 e81902952f0f6937), heads (sha256 ")
+    published = load_file(shared / "weights" / "lpips_squeeze_v0.1_lin.safetensors")
+    for layer, root in enumerate(real_lpips.roots):
+        assert torch.equal(root, published[f"lin{layer}.model.1.weight"].flatten().float().sqrt())
 
 
-def test_the_name_tells_both_files(real_lpips: Lpips, weights: tuple[Path, Path]) -> None:
-    assert real_lpips.name == "LPIPS 0.1 squeezenet1_1 (sha256 e81902952f0f6937), heads (sha256 5a191af54b3b3bd2)"
-    shipped = open_lpips(str(weights[0]))
-    assert shipped.name.startswith("LPIPS 0.1 squeezenet1_1 (sha256 e81902952f0f6937), heads (sha256 ")
-    assert shipped.name != real_lpips.name
-    assert all(torch.equal(a, b) for a, b in zip(shipped.roots, real_lpips.roots, strict=True))
-
-
-def test_other_weights_are_refused(
-    squeezenet_file: Path, random_lpips: Lpips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mobile, alex, heads_file = (tmp_path / f"{name}.safetensors" for name in ("mobile", "alexnet", "heads"))
+def test_other_weights_are_refused(squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mobile = tmp_path / "mobile.safetensors"
     save_file(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), mobile)
-    _random_network("alexnet", tmp_path)
-    heads = {f"lin{i}.model.1.weight": root.square()[None, :, None, None] for i, root in enumerate(random_lpips.roots)}
-    save_file(heads, heads_file)
-    assert open_lpips(str(squeezenet_file), str(heads_file)).roots[6].shape == (512,)
-
-    def refused(backbone: Path, heads: Path | None, message: str) -> None:
-        with pytest.raises(SonoforgeError, match=message):
-            open_lpips(str(backbone), None if heads is None else str(heads))
-
-    refused(mobile, None, r"mobile.safetensors: .*mobilenet_v2")
-    refused(squeezenet_file, tmp_path / "none.safetensors", "no such weights file")
-    refused(alex, heads_file, r"not the heads of LPIPS alex .*; expected lin0.* to lin4\.model")
-    save_file({name: own for name, own in load_file(alex).items() if name != "features.10.bias"}, alex)
-    refused(alex, None, r"nearest alexnet: 1 tensors are missing.* features\.10\.bias")
-    save_file({name: heads[name] for name in list(heads)[:6]}, heads_file)
-    refused(squeezenet_file, heads_file, r"not the heads of LPIPS squeeze \(1 tensors .*lin6.model.1.weight")
-    save_file({**heads, "lin0.model.1.weight": -heads["lin0.model.1.weight"]}, heads_file)
-    refused(squeezenet_file, heads_file, "negative or undefined")
+    with pytest.raises(SonoforgeError, match=r"mobile.safetensors: .*mobilenet_v2"):
+        open_lpips(str(mobile))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    refused(squeezenet_file, None, r"LPIPS: no heads .*\.safetensors file with the heads")
+    with pytest.raises(SonoforgeError, match="LPIPS: no heads"):
+        open_lpips(str(squeezenet_file))

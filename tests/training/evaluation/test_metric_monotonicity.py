@@ -10,7 +10,6 @@ import io
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,19 +21,7 @@ from corners import corners
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd
-from sonoforge.training.copies.generated import (
-    OTHER_GROUPS,
-    Best,
-    copy_test,
-    grey_pictures,
-    match_training,
-    prepare_training,
-)
-from sonoforge.training.copies.near_duplicates import prepare
-from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
 from sonoforge.training.evaluation.linear_probe import linear_probe
-from sonoforge.training.evaluation.lpips import distance_matrix, open_lpips
-from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim
 from sonoforge.training.evaluation.spaces import Space, embed_cached, open_space
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
@@ -159,13 +146,6 @@ def test_damage_to_detail_shows_in_the_pyramid_at_the_finest_level_first(halves:
     assert max(levels[2], key=lambda side: levels[2][side] - levels[0][side]) == 64
 
 
-@pytest.mark.slow
-def test_the_pyramid_does_not_see_contrast(halves: Halves) -> None:
-    """Its patches are normalised channel by channel (Karras 2018), so contrast falls out: other metrics must see it."""
-    means = [np.mean(list(laplacian_swd(images, halves.real).values())) for images in _series(halves, "contrast")]
-    assert max(means) < 1.03 * min(means), means
-
-
 def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) -> None:
     """Why pixels are no space to judge by: blurred images lie nearer to all others, so precision praises them."""
     pixels = open_space("pixels")
@@ -215,63 +195,3 @@ def test_dropped_modes_show_in_recall_and_coverage(
     assert _rises(fid), fid  # its covariance sees it, too
     # What is left is no worse: precision must not be read for variety.
     assert precision_recall(fakes[-1], real).precision >= 0.5 * precision_recall(fakes[0], real).precision
-
-
-@pytest.mark.slow
-def test_dropped_modes_show_in_pairs(collapsing: list[Pixels], squeezenet_file: Path) -> None:
-    similarity = [mean_ms_ssim(images, pairs=300).value for images in collapsing]
-    assert _rises(similarity), similarity
-    lpips = open_lpips(str(squeezenet_file))
-    tables = [distance_matrix(lpips, images) for images in collapsing]
-    distances = [float(table.sum() / (IMAGES * (IMAGES - 1))) for table in tables]
-    assert _falls(distances), distances
-    # Of k phantoms, n / k times each, the share of pairs of different ones is (1 - 1 / k) n / (n - 1).
-    for kept, distance in zip(KEPT[1:], distances[1:], strict=True):
-        different = np.not_equal.outer(*[np.resize(np.arange(kept), IMAGES)] * 2)
-        expected = tables[KEPT.index(kept)][different].mean() * different.mean() * IMAGES / (IMAGES - 1)
-        assert distance == pytest.approx(expected, rel=0.15)
-
-
-@pytest.mark.slow
-def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: Space) -> None:
-    """A generator that repeats its training images beats every distance between sets: hence the copy test."""
-    rng = np.random.default_rng(2)
-    copied = halves.real.astype(np.float64) + 8 + rng.normal(0, 3, halves.real.shape)  # brighter, with noise
-    copied[::2] = copied[::2, :, ::-1]  # and mirrored
-    planted = np.clip(np.rint(copied), 0, 255).astype(np.uint8)
-    real = bundle.embed(halves.real).features
-    wanted = prepare_training(halves.real)
-    themselves = match_training(wanted.square, wanted, np.arange(IMAGES))
-    others = nearest_other_group(halves.real, np.arange(IMAGES))
-    # Each image is looked for on its own, so those of a mixed set are found as in the sets that it is mixed from.
-    matched = [match_training(prepare(grey_pictures(some)), wanted) for some in (planted, halves.other)]
-    pairs = list(zip(*matched, strict=True))
-    shares, scores, probabilities, kid, fid, probe = [], [], [], [], [], []
-    numbers = (0, 7, 25, IMAGES)
-    order = rng.permutation(IMAGES)
-    for number in numbers:
-        images = halves.other.copy()
-        images[order[:number]] = planted[order[:number]]
-        best = Best._make(np.where(np.isin(np.arange(IMAGES), order[:number]), *parts) for parts in pairs)
-        test = copy_test(best.score, themselves.score, np.arange(IMAGES), OTHER_GROUPS)
-        shares.append(test["share"])
-        scores.append(data_copying(nearest_training(images, halves.real).distance, others.distance))
-        probabilities.append(test["p_value"])
-        flagged = np.flatnonzero(best.score > test["threshold"])
-        assert set(order[:number]) <= set(flagged)
-        assert np.array_equal(best.training_index[order[:number]], order[:number])
-        # What is not planted is flagged no more often than chance allows.
-        assert len(flagged) - number <= 0.06 * IMAGES
-        features = bundle.embed(images).features
-        kid.append(kernel_distance(features, real).value)
-        fid.append(frechet_distance(features, real))
-        probe.append(linear_probe(features, real, np.arange(IMAGES))["value"])
-    assert _rises(shares), shares
-    assert _falls(scores), scores
-    assert probabilities[0] > 0.05
-    assert max(probabilities[1:]) < 0.05
-    assert shares[-1] == 1.0
-    # None of the others warns.
-    assert max(kid) < 0.02, kid  # noise of 10 grey levels has as much
-    assert _falls(fid), fid
-    assert max(probe) < 0.75, probe

@@ -76,15 +76,6 @@ def test_five_scales_are_those_of_the_paper() -> None:
     assert scale_weights(64)[1] / scale_weights(64)[0] == pytest.approx(0.2856 / 0.0448)
 
 
-@pytest.mark.parametrize("side", [11, 12, 21, 22, 43, 44, 87, 88, 98, 99, 128, 175, 176, 177, 255])
-def test_the_coarsest_scale_holds_a_window_at_every_size(side: int) -> None:
-    scales = len(scale_weights(side))
-    assert side // 2 ** (scales - 1) >= 11
-    assert scales == 5 or side // 2**scales < 11 or 88 <= side < 99  # torchmetrics' own limit
-    images = _scans(1, side)
-    assert pair_ms_ssim(images, images) == pytest.approx([1.0], abs=1e-5)
-
-
 def test_a_collapsed_set_is_more_alike_than_a_varied_one() -> None:
     varied = mean_ms_ssim(_scans(8, 64))
     alike = mean_ms_ssim(_variant(np.repeat(_scans(1, 64), 8, axis=0), 0, 10.0))
@@ -114,13 +105,6 @@ def test_drawn_pairs_are_different_pairs_of_different_images(count: int, pairs: 
     assert (first >= 0).all() and (first < second).all() and (second < count).all()
     again = draw_pairs(count, pairs, seed=4)
     assert (first == again[0]).all() and (second == again[1]).all()
-
-
-def test_every_pair_is_as_likely_as_any_other() -> None:
-    drawn = [tuple(int(x[0]) for x in draw_pairs(4, 1, seed)) for seed in range(600)]
-    counts = [drawn.count(pair) for pair in itertools.combinations(range(4), 2)]
-    assert sum(counts) == 600
-    assert sum((count - 100) ** 2 / 100 for count in counts) < 20.5  # chi-squared, 5 degrees, p = 0.001
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

@@ -139,16 +139,6 @@ def test_evaluations_of_one_protocol_stand_side_by_side(tmp_path: Path) -> None:
     assert [row["metrics"]["fid"]["value"] for row in rows] == [1.5, 2.5]
 
 
-def test_a_figure_that_one_evaluation_lacks_is_none() -> None:
-    first, second = (_result(_protocol()) | {"run": name} for name in "ab")
-    del second["metrics"][2]
-    assert compare([second, first])[0]["metrics"]["fid"] is None
-
-
-def test_one_evaluation_cannot_be_compared() -> None:
-    assert "at least two evaluations" in _one_line(compare, [_result(_protocol()) | {"run": "a"}])
-
-
 def test_what_no_evaluation_wrote_is_one_line(tmp_path: Path) -> None:
     assert "results.json: no such file; expected a finished run folder" in _one_line(read_result, tmp_path)
     assert "no such file" in _one_line(read_result, tmp_path / "nowhere")

@@ -16,8 +16,8 @@ from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.training.evaluation.spaces import choose_space, known_share
-from sonoforge.training.gan.progress import ticks
-from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
+from sonoforge.training.gan import ticks
+from sonoforge.training.phantom.dataset import generate_phantom_set
 
 DATA = SHARED / "data"
 WEIGHTS = "mobilenet_v2-b0353104.pth"  # torchvision's name of the published file
@@ -55,13 +55,6 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / kind).mkdir(parents=True)
         for index in range(12):
             _cell(index + 100 * (kind == "large")).save(folder / kind / f"{index}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sets") / "scans"
-    write_phantom_set(folder, 24, 0)
     return folder
 
 
@@ -136,19 +129,8 @@ def test_evaluate_asks_for_a_space_where_the_images_are_no_breast_ultrasound(cel
     assert "--set metrics.weights: requires --features" in refused(*command, "--set", "metrics.weights=w.safetensors")
 
 
-@pytest.mark.slow
-def test_evaluate_measures_scans_in_the_bundle_and_says_so(scans: Path, tmp_path: Path) -> None:
-    sizes = ["--image-size", "32", "--set", f"cache.folder={tmp_path / 'cache'}"]
-    command = ["evaluate", scans / "benign", scans / "benign", *FAST, *sizes]
-    done = succeed(*command, "--out", tmp_path / "runs")
-    assert done.json["protocol"]["spaces"][0]["space"] == "bundle"
-    assert "feature space: bundle, the shipped network, which knows" in done.err
-    run = Path(done.json["run"])
-    assert "bundle" in (run / "config.yaml").read_text()  # so the same can be measured again
-
-
 def test_gan_train_measures_other_images_in_a_neutral_space_and_evaluate_does_as_it_did(
-    cells: Path, scans: Path, tmp_path: Path
+    cells: Path, tmp_path: Path
 ) -> None:
     out = ["--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}"]
     neutral = succeed("gan", "train", "--data", cells, "--class", "large", *SMALL, *out)
@@ -156,8 +138,3 @@ def test_gan_train_measures_other_images_in_a_neutral_space_and_evaluate_does_as
     assert "mobilenetv2-imagenet" in neutral.err
     measured = succeed("evaluate", neutral.json["run"], *FAST, *out).json
     assert [space["space"] for space in measured["protocol"]["spaces"]] == ["pixels"]
-    done = succeed("gan", "train", "--data", scans, "--class", "benign", *SMALL, *out)
-    assert "which knows" in done.err
-    assert done.json["settings"]["metric_features"].startswith("bundle ")
-    measured = succeed("evaluate", done.json["run"], *FAST, *out).json
-    assert [space["space"] for space in measured["protocol"]["spaces"]] == ["bundle"]

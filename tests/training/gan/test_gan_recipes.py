@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from corners import corners
 from gan_trainings import StopAt, assert_same_tensors, read_rows
-from sonoforge.runtime.distances.fid_kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import network_space
-from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan import ticks
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
@@ -81,24 +79,15 @@ def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: F
 CHANGED: dict[str, dict[str, Any]] = {
     **{name: {"recipe": name} for name in RECIPES},
     "stylegan2": {"recipe": "stylegan2", "regularisers": "r1=1:2,path-length=2:3"},
-    "ada": {"recipe": "dcgan", "augmentation": "ada-full", "regularisers": "r1=1:2"},
-    "diffaugment": {"recipe": "lsgan", "augmentation": "diffaugment", "mirror": True, "affine": True},
-    "projection": {"recipe": "wgan-gp", "conditioning": "projection", "balanced": True},
+    "ada": {"recipe": "dcgan", "augmentation": "ada", "regularisers": "r1=1:2"},
+    "diffaugment": {"recipe": "lsgan", "augmentation": "diffaugment", "mirror": True},
+    "projection": {"recipe": "wgan-gp", "conditioning": "projection"},
     "spade": {"recipe": "spade", "masks": True, "width": 4},
-    "spade with an encoder": {
-        "recipe": "spade",
-        "masks": True,
-        "width": 4,
-        "preset": "encoder",
-        "accumulate": 2,
-        "mirror": True,
-    },
     "projected onto label maps": {
         "recipe": "projected",
         "preset": "label-maps",
         "masks": True,
         "width": 4,
-        "kept_maps": "training",
     },
     "projected of one class with masks": {"recipe": "projected", "class_name": "benign", "masks": True},
     "stylegan2 judged by features": {"recipe": "stylegan2", "preset": "projected", "class_name": "benign"},
@@ -106,8 +95,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "masks of two structures": {"recipe": "dcgan", "masks": True, "augmentation": "diffaugment"},
     "biggan of one class": {"recipe": "biggan", "class_name": "benign", "preset": "small-data"},
     "auxiliary": {"recipe": "dcgan", "conditioning": "auxiliary", "schedule": "linear-decay"},
-    "spectral norm": {"recipe": "dcgan", "loss": "hinge", "regularisers": "spectral-norm,consistency,path-length=1:2"},
-    "accumulated, expanded": {"recipe": "bgan", "accumulate": 2, "expand": 2, "precision": "bf16"},
+    "path length": {"recipe": "dcgan", "loss": "hinge", "regularisers": "path-length=1:2"},
+    "expanded": {"recipe": "bgan", "expand": 2, "precision": "bf16"},
     "conditional began": {"recipe": "began", "conditioning": "concatenation"},
     "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
     "conditional progan": {"recipe": "progan", "conditioning": "projection"},
@@ -117,7 +106,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 
 RESUMED_ONCE = (
     *("dcgan-thesis", "began", "progan", "biggan", "ga-gan", "projected", "stylegan1", "stylegan2", "stylegan3-t"),
-    *("ada", "spade", "accumulated, expanded"),
+    *("ada", "spade", "expanded"),
 )
 
 
@@ -128,7 +117,6 @@ SLOW = (
         "biggan of one class",
         "stylegan2 judged by features",
         "stylegan3 judged by features",
-        "spade with an encoder",
     ),
 )
 
@@ -181,7 +169,7 @@ def _check(folder: Path, checkpoint: Path, settings: GanSettings) -> None:
     assert all(np.isfinite(value) for value in row.values())
     assert row["generator_gradient"] > 0
     assert row["discriminator_gradient"] > 0
-    measured = [name for name in recipe.regularisers if name in ("gradient-penalty", "orthogonal", "kl-divergence")]
+    measured = [name for name in recipe.regularisers if name in ("gradient-penalty", "orthogonal")]
     assert set(measured) <= row.keys()
     assert ("perceptual" in row) == (recipe.perceptual_weight > 0)
     assert ("convergence" in row) == (recipe.loss == "began")
@@ -222,16 +210,35 @@ def test_a_conditional_generator_obeys_its_label(images: TrainingSet, features: 
         sample(generator, 4, 0, label=3)
 
 
-def test_training_stops_when_kid_no_longer_falls(
-    images: TrainingSet, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = iter([0.5, 0.3, 0.4, 0.35, 0.2, 0.1])
-    monkeypatch.setattr(ticks, "kernel_distance", lambda *_: Kid(next(values), 0.01))
-    monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # of a generator that has not learned yet
-    measured = {"metrics": ("kid",), "metric_features": features.name}
-    settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2, **measured)
-    _train(images, settings, tmp_path, features)
-    assert [row["kid"] for row in read_rows(tmp_path)] == [0.5, 0.3, 0.4, 0.35]
-    assert json.loads((tmp_path / "results.json").read_text())["last_tick"]["step"] == 8
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert "step-00000004" in kept, "the best by KID is kept"
+def draw_discs(count: int) -> TrainingSet:
+    """Discs of random place, size and level on a dark ground, with their masks."""
+    chance = np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    pixels = np.zeros((count, SIDE, SIDE, 2), np.uint8)
+    for image in pixels:
+        row, column = chance.uniform(10, 22, 2)
+        inside = (rows - row) ** 2 + (columns - column) ** 2 < chance.uniform(5, 9) ** 2
+        image[..., 0] = np.where(inside, chance.integers(180, 220), chance.integers(30, 70))
+        image[..., 1] = 255 * inside
+    return TrainingSet(pixels, None, ("disc",), 1, "discs", ("mask",))
+
+
+LEARNING_SPADE = GanSettings("spade", "small-data", width=4, batch=8, steps=36, learning_rate=0.001)
+LEARNING_BIGGAN = GanSettings(
+    "biggan", "small-data", width=4, batch=16, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings", corners([LEARNING_SPADE, LEARNING_BIGGAN], LEARNING_SPADE), ids=lambda settings: settings.recipe
+)
+def test_the_image_shows_what_its_mask_says(settings: GanSettings, tmp_path: Path) -> None:
+    own = dataclasses.replace(settings, class_name="disc", masks=True, image_size=SIDE, tick_steps=1000, seed=1)
+    train_gan(prepare(own, draw_discs(200), "cpu"), tmp_path)
+    made = sample(load_generator(tmp_path), 64, seed=3)
+    bright, masked = made[..., 0] >= 125, made[..., 1] >= 128
+    dice = 2 * (bright & masked).sum((1, 2)) / np.maximum(1, bright.sum((1, 2)) + masked.sum((1, 2)))
+    print(f"{own.recipe}: Dice of a threshold at half the range {dice.mean():.3f}")
+    assert dice.mean() >= 0.9
+    assert masked.mean((1, 2)).std() > 0.02, "discs of one size alone"

@@ -1,4 +1,4 @@
-"""Which images each step draws, how they are flipped and distorted, and what each process gets of them."""
+"""Which images each step draws, how they are flipped, and how a set is expanded by distorted copies."""
 
 from __future__ import annotations
 
@@ -14,105 +14,40 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.sampling import (
+from sonoforge.training.gan.training import Pretrained, prepare
+from sonoforge.training.gan.training_set import (
     AffineRanges,
     DeviceImages,
     Sampling,
-    affine_matrices,
-    balanced_indices,
-    choose_images,
-    draw_affine,
-    draw_real,
-    process_slice,
-    warp,
-)
-from sonoforge.training.gan.training import Pretrained, prepare
-from sonoforge.training.gan.training_set import (
     TrainingSet,
+    affine_matrices,
     check_enough_images,
+    draw_real,
     expand,
     expand_classes,
+    shuffled_epochs,
+    warp,
 )
-
-LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
-
 
 SIZE = 32
 
 
 def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
-    return DeviceImages(to_tensor(images.pixels), images.labels if labelled else None, images.image_channels)
-
-
-def _stream(sampling: Sampling, images: int, labels: np.ndarray | None, steps: int) -> np.ndarray:
-    return np.concatenate([choose_images(sampling, images, labels, step) for step in range(steps)])
+    return DeviceImages(to_tensor(images.pixels), images.labels if labelled else None)
 
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
-def test_a_mirrored_epoch_shows_every_image_both_ways(batch: int) -> None:
-    stream = _stream(Sampling(batch, seed=3, mirror=True), 19, None, 38)
+def test_an_epoch_shows_every_image_once_however_it_is_cut(batch: int) -> None:
+    stream = np.concatenate([shuffled_epochs(38, k * batch, (k + 1) * batch, 3, "order") for k in range(38)])
     epochs = stream.reshape(-1, 38)
     assert all(sorted(epoch) == list(range(38)) for epoch in epochs)
     assert any(list(epochs[0]) != list(epoch) for epoch in epochs[1:])
 
 
-@pytest.mark.parametrize("batch", [2, 6, 7])
-def test_balanced_sampling_is_exact_in_every_window(batch: int) -> None:
-    stream = _stream(Sampling(batch, seed=1, balanced=True), len(LABELS), LABELS, 240)
-    shown = LABELS[stream]
-    for rounds in (1, 2, 11):
-        windows = np.lib.stride_tricks.sliding_window_view(shown, 3 * rounds)
-        counts = np.stack([(windows == label).sum(axis=1) for label in range(3)])
-        assert np.abs(counts - rounds).max() <= 1
-    # Within a class, epochs: every image of it before any image again.
-    for label, size in enumerate(np.bincount(LABELS)):
-        own = stream[shown == label]
-        epochs = own[: len(own) // size * size].reshape(-1, size)
-        assert len(epochs) > 3
-        assert all(set(epoch) == set(np.flatnonzero(label == LABELS)) for epoch in epochs)
-        assert any(list(epochs[0]) != list(epoch) for epoch in epochs[1:])
-
-
-def test_balanced_order_is_not_a_fixed_cycle_of_classes() -> None:
-    """Parts of a batch that are computed together must not always hold the same class."""
-    shown = LABELS[_stream(Sampling(6, seed=1, balanced=True), len(LABELS), LABELS, 50)].reshape(-1, 3)
-    assert {tuple(row) for row in shown} == {(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
-
-
-def test_balanced_and_mirrored_shows_both_ways_equally_often() -> None:
-    stream = _stream(Sampling(6, seed=1, balanced=True, mirror=True), len(LABELS), LABELS, 11 * 22)
-    assert set(np.bincount(np.tile(LABELS, 2)[stream])) == {11 * 22 * 2}
-    small = stream[LABELS[stream % 19] == 0][: 6 * 20]
-    assert set(np.bincount(small)[[0, 1, 2, 19, 20, 21]]) == {20}
-
-
-def test_classes_that_do_not_occur_do_not_count() -> None:
-    drawn = balanced_indices(np.array([4, 4, 9]), 10, 0, 0)
-    assert (drawn == 2).sum() == 5
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 6, 12])
-def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
-    images = draw_masked_discs()
-    device_images = _on_device(images)
-    sampling = Sampling(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
-    whole, labels = draw_real(device_images, sampling, step=7)
-    parts = [draw_real(device_images, sampling, 7, rank, world) for rank in range(world)]
-    assert all(len(part) == 12 // world for part, _ in parts)
-    assert labels is not None
-    assert torch.equal(torch.cat([part for part, _ in parts]), whole)
-    assert torch.equal(torch.cat([own for _, own in parts if own is not None]), labels)
-
-
-def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="found 10 on 4 processes"):
-        process_slice(10, 0, 4)
-
-
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
     images = draw_masked_discs()
     shown, labels = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
-    chosen = choose_images(Sampling(4, seed=2), 6, None, 3)
+    chosen = shuffled_epochs(6, 12, 16, 2, "order")
     assert torch.equal(shown, to_unit(to_tensor(images.pixels[chosen])))
     assert labels is not None
     assert list(labels) == list(chosen % 2)
@@ -124,30 +59,13 @@ def test_flips_double_the_set_and_undo_themselves() -> None:
     sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
     seen = draw_real(_on_device(images, labelled=False), sampling, step=0)[0]
     originals = to_unit(to_tensor(images.pixels))
-    chosen = torch.from_numpy(choose_images(sampling, 6, None, 0))
+    chosen = torch.from_numpy(shuffled_epochs(12, 0, 12, 2, "order"))
     straight, flipped = seen[chosen < 6], seen[chosen >= 6]
     assert len(straight) == len(flipped) == 6
     assert torch.equal(straight, originals[chosen[chosen < 6]])
     again = originals[chosen[chosen >= 6] - 6]
     assert not torch.equal(flipped, again)
     assert torch.equal(flipped.flip(3), again)
-
-
-def test_random_distortion_differs_by_step_and_repeats() -> None:
-    images = draw_masked_discs()
-    sampling = Sampling(6, seed=2, affine=AffineRanges())
-
-    def seen(step: int) -> torch.Tensor:
-        return draw_real(_on_device(images, labelled=False), sampling, step)[0]
-
-    assert torch.equal(seen(1), seen(1))
-    assert not torch.equal(draw_affine(6, AffineRanges(), 2, 1), draw_affine(6, AffineRanges(), 2, 2))
-    assert seen(1).shape == (6, 2, SIZE, SIZE)
-    assert set(seen(1)[:, 1].unique().tolist()) == {-1.0, 1.0}  # masks stay masks
-    none = dataclasses.replace(sampling, affine=AffineRanges(0, 0, 0, 0))
-    plain = dataclasses.replace(sampling, affine=None)
-    still, unmoved = (draw_real(_on_device(images, labelled=False), each, 1)[0] for each in (none, plain))
-    torch.testing.assert_close(still, unmoved, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +110,7 @@ def test_warp_agrees_with_scipy_border_included() -> None:
 
 def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
     images = draw_masked_discs()
-    seven = expand(images, 7, AffineRanges(), seed=1)
+    seven = expand(images, 7, seed=1)
     assert seven.pixels.shape == (42, SIZE, SIZE, 2)
     assert seven.pixels.dtype == np.uint8
     assert np.array_equal(seven.pixels[:6], images.pixels)
@@ -208,29 +126,29 @@ def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
 
 def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
     images = draw_masked_discs()
-    seven = expand(images, 7, AffineRanges(), seed=1)
-    assert np.array_equal(expand(images, 7, AffineRanges(), seed=1).pixels, seven.pixels)
-    assert np.array_equal(expand(images, 3, AffineRanges(), seed=1).pixels, seven.pixels[:18])
+    seven = expand(images, 7, seed=1)
+    assert np.array_equal(expand(images, 7, seed=1).pixels, seven.pixels)
+    assert np.array_equal(expand(images, 3, seed=1).pixels, seven.pixels[:18])
     few = dataclasses.replace(images, pixels=images.pixels[:2], labels=None)
-    assert np.array_equal(expand(few, 2, AffineRanges(), seed=1).pixels[2:], seven.pixels[6:8])
-    assert not np.array_equal(expand(images, 2, AffineRanges(), seed=2).pixels[6:], seven.pixels[6:12])
+    assert np.array_equal(expand(few, 2, seed=1).pixels[2:], seven.pixels[6:8])
+    assert not np.array_equal(expand(images, 2, seed=2).pixels[6:], seven.pixels[6:12])
 
 
 def test_each_class_is_expanded_to_the_same_number_and_copies_stay_with_their_scan() -> None:
     """Of 4 and 2 images, 7 of each class: copies as even as they can be, drawn as in any expansion."""
     images = dataclasses.replace(draw_masked_discs(), labels=np.array([0, 0, 0, 1, 1, 0]), groups=np.arange(6) // 2)
-    seven = expand_classes(images, 7, AffineRanges(), seed=1)
+    seven = expand_classes(images, 7, seed=1)
     assert seven.labels is not None and seven.groups is not None
     assert np.array_equal(seven.pixels[:6], images.pixels)
     assert list(np.bincount(seven.labels)) == [7, 7]
     assert list(seven.labels[6:]) == [0, 0, 0, 1, 1, 1, 1, 1], "first copies of five, since one class lacks but three"
     assert list(seven.groups[6:]) == [0, 0, 1, 1, 2, 1, 2, 1]
-    first = expand(images, 2, AffineRanges(), seed=1).pixels[6:]
+    first = expand(images, 2, seed=1).pixels[6:]
     assert np.array_equal(seven.pixels[6:11], first[:5])
     assert len({image.tobytes() for image in seven.pixels}) == 14
     untold = dataclasses.replace(images, labels=None, untold=images.labels)
-    assert np.array_equal(expand_classes(untold, 7, AffineRanges(), seed=1).pixels, seven.pixels)
-    same = expand_classes(images, 3, AffineRanges(), seed=1)
+    assert np.array_equal(expand_classes(untold, 7, seed=1).pixels, seven.pixels)
+    same = expand_classes(images, 3, seed=1)
     assert same.labels is not None and list(np.bincount(same.labels)) == [4, 3], "a larger class stays as it is"
 
 
@@ -252,7 +170,7 @@ def test_what_is_expanded_before_is_divided_by_scan_and_measured_against() -> No
 
 def test_a_mask_moves_with_its_image() -> None:
     images = draw_masked_discs()
-    seven = expand(images, 7, AffineRanges(), seed=1)
+    seven = expand(images, 7, seed=1)
     pictures, masks = split_masks(seven.pixels, 1)
     assert masks is not None
     assert not np.array_equal(masks[6:12], masks[:6])

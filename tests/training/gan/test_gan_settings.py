@@ -10,11 +10,9 @@ import pytest
 from torch import nn
 
 from gan_trainings import draw_discs, train
-from program import succeed
 from sonoforge.models.layers import BatchRenorm2d
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import describe, load_state
-from sonoforge.training.gan.distributed import share_batch_norm
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
@@ -59,7 +57,7 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
 
 
 def test_a_bad_code_is_refused_in_one_line_before_a_run_folder_is_made(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with operation 9") as error:
+    with pytest.raises(SonoforgeError, match=r"discriminator_cell: '\{3, 19-6\}' has operation 9") as error:
         train(tmp_path / "run", recipe="ga-gan", steps=1, discriminator_cell="{3, 19-6}")
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
@@ -93,7 +91,7 @@ def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"epochs": 1.0}, "epochs and steps, expected one"),
         ({"batch": 1}, "batch 1, expected at least 2"),
-        ({"image_size": 33}, "image_size: found 33, expected one of 32, 64"),
+        ({"image_size": 33}, "image_size: 33 is not one of 32, 64"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -122,11 +120,9 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "dcgan", "loss": "began"}, "reconstruction errors"),
         ({"recipe": "began", "loss": "bce"}, "the loss bce, which does not take reconstruction errors"),
         ({"recipe": "began", "augmentation": "ada"}, "boundary at 0"),
-        ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "boundary at 0"),
+        ({"recipe": "wgan-gp", "augmentation": "ada"}, "boundary at 0"),
         ({"recipe": "dgan-wp-tl-bce"}, "give features"),
-        ({"recipe": "dcgan", "stop_after": 2}, "give metrics kid"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
-        ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
         (
             {"recipe": "dcgan", "optimiser": "rmsprp"},
             "found optimiser 'rmsprp', expected one of adam, rmsprop .did you mean rmsprop",
@@ -191,12 +187,6 @@ def test_a_generator_with_batch_renormalisation_is_built_again_from_its_checkpoi
     assert set(kinds) == {BatchRenorm2d}
 
 
-def test_batch_renormalisation_is_refused_on_several_devices() -> None:
-    """Its moving averages would differ between the processes."""
-    with pytest.raises(SonoforgeError, match="norm: found batch-renorm on several devices"):
-        share_batch_norm(nn.Sequential(BatchRenorm2d(2)))
-
-
 def test_networks_of_one_size_refuse_a_width_before_anything_is_trained() -> None:
     with pytest.raises(SonoforgeError, match="width: found 8, but the dcgan-thesis networks have one size"):
         compose(GanSettings(recipe="dcgan-thesis", width=8))
@@ -235,10 +225,3 @@ def test_r1_follows_the_size_and_the_batch_unless_it_is_given() -> None:
     assert asked.regularisers["r1"].interval == 16
     given = compose(GanSettings(recipe="stylegan3-t", image_size=64, batch=32, regularisers="r1=2:8"))
     assert given.regularisers["r1"] == (2.0, 8)
-
-
-def test_gan_recipes_prints_the_reasons() -> None:
-    text = " ".join(succeed("settings", "--recipes", "stylegan2").said.split())
-    row = RECIPES["stylegan2"]
-    for piece in (row.source, f"--preset small-data: {row.presets['small-data'].why}"):
-        assert " ".join(piece.split()) in text

@@ -1,4 +1,4 @@
-"""A training that starts from the weights of another one, of other sizes or classes, and frozen blocks."""
+"""A training that starts from the weights of another one, of other sizes or classes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gan_trainings import draw_discs, write_pictures
+from gan_trainings import options_of, write_pictures
+from kept_memory import KeptMemory
 from program import succeed, words
-from sonoforge.models import light
+from sonoforge.models import projected
+from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
 from sonoforge.models.spade import MapSettings as GeneratorSettings
-from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import upsample
-from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.features import open_features
+from sonoforge.training.evaluation.features import Features
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import Samples, build_networks, generator_options, outline_networks
+from sonoforge.training.gan.networks import FROZEN_BATCH, FrozenMaps, build_networks, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.gan.start_from import StartingWeights, read_starting_weights
+from sonoforge.training.gan.start_from import (
+    StartingWeights,
+    check_transfer,
+    for_classes,
+    read_starting_weights,
+    transfer_weights,
+)
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.training_set import make_training_set
-from sonoforge.training.gan.transfer import check_transfer, for_classes, freeze, transfer_weights
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
@@ -66,10 +70,10 @@ def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = 
     return train_gan(prepare(settings, images, "cpu", Pretrained(start_from=start)), folder, **options)
 
 
-def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
+def _networks(recipe: str, size: int, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
     """Both networks of a tiny recipe with their weights and, so that nothing agrees by chance, no biases of 0."""
     composed = compose(GanSettings(recipe=recipe, width=width))
-    networks = build_networks(composed, generator_options(composed, Samples(size, channels, 0, 0), 4), seed)
+    networks = build_networks(composed, options_of(composed, size), seed)
     chance = torch.Generator().manual_seed(seed)
     for network in networks:
         for parameter in network.parameters():
@@ -79,7 +83,7 @@ def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: i
 
 def _start(recipe: str, networks: tuple[Any, Any]) -> StartingWeights:
     return StartingWeights(
-        "start", (compose(GanSettings(recipe=recipe)).architecture,), *(own.state_dict() for own in networks)
+        "start", compose(GanSettings(recipe=recipe)).architecture, *(own.state_dict() for own in networks)
     )
 
 
@@ -124,28 +128,6 @@ def test_224_pixels_take_the_levels_of_128(caplog: pytest.LogCaptureFixture) -> 
     assert torch.equal(own[1].blocks[0].first.weight, theirs[1].blocks[0].first.weight)
 
 
-@pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2", "stylegan3-t"])
-@pytest.mark.parametrize(("before", "now"), [(3, 1), (1, 3)])
-def test_grey_stays_grey_with_other_channels(
-    recipe: str, before: int, now: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    theirs, own = _networks(recipe, 32, before), _networks(recipe, 32, now, seed=1)
-    with caplog.at_level(logging.INFO):
-        transfer_weights(_start(recipe, theirs), *own)
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 2
-    assert f"its images have {before} channels and these {now}" in warnings[0]
-    latents = torch.randn(4, theirs[0].latent_size, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        left, right = theirs[0].eval()(latents), own[0].eval()(latents)
-        if before == 3:
-            left = (left * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-        torch.testing.assert_close(right, left.expand_as(right), atol=1e-5, rtol=1e-4)
-        grey = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-        scores = [network(grey.expand(-1, count, -1, -1))[0] for network, count in ((theirs[1], before), (own[1], now))]
-    torch.testing.assert_close(scores[1], scores[0], atol=1e-5, rtol=1e-4)
-
-
 def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
     """At 16 maps the layers' biases differ in shape; the noise, of the side alone, and its strength would agree."""
     theirs, own = _networks("stylegan2", 32, width=16), _networks("stylegan2", 32, seed=1)
@@ -162,52 +144,10 @@ def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
     own = _networks("stylegan2", 32)
     theirs.mapping.average.fill_(3.0)
     before = own[0].mapping.layers[0].weight.clone()
-    transfer_weights(StartingWeights("start", ("stylegan2",), theirs.state_dict(), {}), *own)
+    transfer_weights(StartingWeights("start", "stylegan2", theirs.state_dict(), {}), *own)
     assert torch.equal(own[0].mapping.layers[0].weight, before)
     assert not own[0].mapping.average.any()
     assert torch.equal(own[0].synthesis.constant, theirs.synthesis.constant)
-
-
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
-@pytest.mark.parametrize("name", ["stylegan2_uncond", "stylegan3_t"])
-def test_official_networks_are_read_from_files_of_tensors(shared: Path, tmp_path: Path, suffix: str, name: str) -> None:
-    golden = shared / "golden" / f"{name}.npz"
-    path = golden
-    if suffix == "safetensors":
-        path = tmp_path / "official.safetensors"
-        with np.load(golden) as arrays:
-            tensors = {key: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key[1] == "/"}
-        # A published file has the averaged generator alone, and dots.
-        save_file({re.sub("^G/", "G_ema.", key).replace("D/", "D."): value for key, value in tensors.items()}, path)
-    start = read_starting_weights(path)
-    assert re.fullmatch(rf"{path.name} \(sha256 [0-9a-f]{{16}}\)", start.name)
-    assert start.architectures == (name.partition("_")[0],)
-    with np.load(golden) as arrays:
-        state = {key[2:]: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key.startswith("D/")}
-    expected = discriminator_from_official(state).state_dict()
-    assert start.discriminator.keys() == expected.keys()
-    assert all(torch.equal(value, expected[key]) for key, value in start.discriminator.items())
-
-
-def test_a_training_from_official_weights_begins_with_their_images(shared: Path, tmp_path: Path) -> None:
-    golden = shared / "golden" / "stylegan2_uncond.npz"
-    start = read_starting_weights(golden)
-    with np.load(golden) as arrays:
-        state = {key[2:]: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key.startswith("G/")}
-        expected = torch.from_numpy(arrays["out/img"])
-        latents = torch.from_numpy(arrays["in/z"])
-    recipe = compose(dataclasses.replace(SETTINGS, width=None))
-    recipe = dataclasses.replace(
-        recipe,
-        generator={"channel_base": 512, "channel_max": 32, "style_size": 32, "mapping_layers": 2},
-        discriminator={"channel_base": 512, "channel_max": 32},
-    )
-    options = generator_options(dataclasses.replace(recipe, latent_size=32), Samples(32, 1, 0, 0), 4)
-    networks = build_networks(recipe, options, 0)
-    transfer_weights(start, *networks)
-    with torch.no_grad():
-        assert (networks[0].eval()(latents) - expected).abs().max() < 1e-4
-    assert _equal(networks[0], generator_from_official(state))
 
 
 def test_a_training_goes_on_from_a_run_of_another_size_and_says_so(
@@ -235,7 +175,7 @@ def test_a_training_goes_on_from_a_run_of_another_size_and_says_so(
 def test_a_resumed_training_knows_what_it_started_from(tmp_path: Path) -> None:
     _train(SETTINGS, tmp_path / "first")
     start = read_starting_weights(tmp_path / "first")
-    settings = dataclasses.replace(SETTINGS, seed=1, steps=4, freeze_discriminator=1, regularisers="r1=1:2")
+    settings = dataclasses.replace(SETTINGS, seed=1, steps=4, regularisers="r1=1:2")
     whole = _train(settings, tmp_path / "whole", start)
     steps = iter([False, True])
     _train(settings, tmp_path / "stopped", start, stop=lambda: next(steps))
@@ -248,144 +188,24 @@ def test_a_resumed_training_knows_what_it_started_from(tmp_path: Path) -> None:
         assert all(torch.equal(before[name], after[name]) for name in before), path.name
 
 
-@pytest.mark.parametrize(
-    ("name", "tensors", "message"),
-    [
-        ("network.pkl", None, "pickles"),
-        ("absent.npz", None, "cannot be read as .npz"),
-        ("damaged.npz", b"PK", "cannot be read as .npz"),
-        ("damaged.safetensors", b"no", "cannot be read as .safetensors"),
-        ("other.npz", {"weight": np.zeros(2)}, r"no tensors named G/\.\.\., G_ema/\.\.\. or D/"),
-        ("other.npz", {"G/weight": np.zeros(2)}, "official state"),
-        ("objects.npz", {"G/weight": np.array([{}])}, "cannot be read as .npz .*allow_pickle"),
-    ],
-)
-def test_what_cannot_be_started_from_is_refused_in_one_line(
-    tmp_path: Path, name: str, tensors: Any, message: str
-) -> None:
-    path = tmp_path / name
-    if isinstance(tensors, bytes):
-        path.write_bytes(tensors)
-    elif tensors is not None:
-        np.savez(path, **tensors)
-    with pytest.raises(SonoforgeError, match=message) as error:
-        read_starting_weights(path)
-    assert "\n" not in str(error.value)
-
-
-def _check(start: StartingWeights | None, recipe: str, frozen: int = 0) -> None:
+def _check(start: StartingWeights, recipe: str) -> None:
     composed = compose(GanSettings(recipe=recipe, width=8))
-    outline = outline_networks(composed, generator_options(composed, Samples(32, 1, 0, 0), 4))
-    check_transfer(start, frozen, composed.architecture, outline)
+    outline = outline_networks(composed, options_of(composed, 32))
+    check_transfer(start, composed.architecture, outline)
 
 
 def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
+    with pytest.raises(SonoforgeError, match="not a run folder"):
+        read_starting_weights(tmp_path / "network.pkl")
+    with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, not stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
     wide = Generator(StyledSettings(32, 1, 64, style_size=48, channel_base=512, channel_max=32))
-    with pytest.raises(SonoforgeError, match=r"found no weight .* see width"):
-        _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
+    with pytest.raises(SonoforgeError, match=r"no weight agrees .* see width"):
+        _check(StartingWeights("start", "stylegan2", wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
-    with pytest.raises(SonoforgeError, match="found no weight"):
-        start = StartingWeights("start", ("stylegan2",), wide.state_dict(), {})
+    with pytest.raises(SonoforgeError, match="no weight agrees"):
+        start = StartingWeights("start", "stylegan2", wide.state_dict(), {})
         prepare(SETTINGS, images, "cpu", Pretrained(start_from=start))
-
-
-def test_blocks_that_cannot_be_frozen_are_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found a recipe whose discriminator has no"):
-        _check(None, "dcgan", frozen=1)
-    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found 4"):
-        _check(None, "stylegan2", frozen=4)
-    _check(None, "stylegan2", frozen=3)
-    _check(None, "dcgan")
-
-
-@pytest.mark.parametrize("recipe", STYLED)
-def test_frozen_blocks_are_those_nearest_the_image(recipe: str) -> None:
-    _, discriminator = _networks(recipe, 32)
-    freeze(discriminator, 2)
-    frozen = {name for name, parameter in discriminator.named_parameters() if not parameter.requires_grad}
-    if recipe == "stylegan1":  # counted from 8x8
-        expected = ("blocks.2.", "blocks.1.", "from_image.2.", "from_image.1.")
-    else:
-        expected = ("blocks.0.", "blocks.1.", "from_image.")
-    assert frozen == {name for name, _ in discriminator.named_parameters() if name.startswith(expected)}
-
-
-@pytest.mark.parametrize(("before", "told"), [(32, False), (16, True)])
-def test_frozen_layers_that_are_new_are_told(before: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
-    own = _networks("stylegan2", 32)
-    freeze(own[1], 1)
-    transfer_weights(_start("stylegan2", _networks("stylegan2", before)), *own)
-    assert ("some frozen layers are new" in caplog.text) == told
-
-
-def test_frozen_blocks_of_a_light_generator_stay_and_the_others_learn(
-    tmp_path: Path, squeezenet_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Adapted from a run of its own kind: all is taken, the discriminator's fixed mixing among it."""
-    caplog.set_level(logging.INFO)
-    features = open_features(str(squeezenet_file))
-    settings = dataclasses.replace(
-        SETTINGS,
-        recipe="projected",
-        preset="small-data",
-        width=4,
-        steps=2,
-        image_size=32,
-        features=features.name,
-        conditioning="none",
-    )
-    images = make_training_set(draw_discs(), None, ("malignant",), 32)
-    train_gan(prepare(settings, images, "cpu", Pretrained(features)), tmp_path / "first")
-    start = read_starting_weights(tmp_path / "first")
-    adapting = dataclasses.replace(settings, seed=1, freeze_generator=2)
-    pretrained = Pretrained(features, start_from=start)
-    checkpoint = train_gan(prepare(adapting, images, "cpu", pretrained), tmp_path / "second")
-    assert caplog.text.count(" 0 new") == 2 and "frozen layers are new" not in caplog.text
-    after = load_file(checkpoint / "generator.safetensors")
-    weights = [name for name in after if name.endswith(("original", "bias")) or name.endswith("norm.weight")]
-    same = {name for name in weights if torch.equal(after[name], start.generator[name])}
-    assert same == {name for name in weights if name.startswith(("first.", "blocks.0."))} and len(same) < len(weights)
-    mixing = [name for name in start.discriminator if name.startswith("across")]
-    discriminator = load_file(checkpoint / "discriminator.safetensors")
-    assert mixing and all(torch.equal(discriminator[name], start.discriminator[name]) for name in mixing)
-    for changes, reason in (({"freeze_generator": 9}, "at most 4"), ({"recipe": "dcgan"}, "expected projected")):
-        refused = dataclasses.replace(adapting, **{"preset": "paper", **changes})
-        with pytest.raises(SonoforgeError, match=f"freeze_generator: found .* {reason}"):
-            prepare(refused, images, "cpu", Pretrained(features))
-
-
-@pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2"])
-def test_frozen_blocks_stay_and_the_others_learn_under_r1(
-    recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = dataclasses.replace(
-        SETTINGS, recipe=recipe, freeze_discriminator=2, steps=3, regularisers="r1=10:2", image_size=16
-    )
-    _, before = build_networks(
-        compose(settings), generator_options(compose(settings), Samples(16, 1, 0, 0), 4), settings.seed
-    )
-    checkpoint = _train(settings, tmp_path)
-    assert "frozen at their random initial weights" in caplog.text
-    after = load_file(checkpoint / "discriminator.safetensors")
-    freeze(before, 2)
-    for name, parameter in before.named_parameters():
-        assert torch.equal(after[name], parameter) == (not parameter.requires_grad), name
-    learning = [parameter for parameter in before.parameters() if parameter.requires_grad]
-    state = load_file(checkpoint / "discriminator_optimiser.safetensors")
-    assert {int(name.split(".")[0]) for name in state} == set(range(len(learning)))
-
-
-def test_the_penalty_of_a_frozen_discriminator_is_that_of_a_free_one(tmp_path: Path) -> None:
-    """The gradient with respect to the image still passes the frozen blocks."""
-    rows = []
-    for frozen in (0, 3):
-        settings = dataclasses.replace(SETTINGS, freeze_discriminator=frozen, steps=1, regularisers="r1=10")
-        _train(settings, tmp_path / str(frozen))
-        rows.append(json.loads((tmp_path / str(frozen) / "stats.jsonl").read_text()))
-    assert rows[0]["r1"] == rows[1]["r1"] > 0
-    assert rows[0]["discriminator_gradient"] > rows[1]["discriminator_gradient"] > 0
 
 
 def test_the_averaged_generator_starts_as_the_generator() -> None:
@@ -393,7 +213,7 @@ def test_the_averaged_generator_starts_as_the_generator() -> None:
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     settings = dataclasses.replace(SETTINGS, recipe="stylegan3-t")
     training = prepare(settings, images, "cpu", Pretrained(start_from=start))
-    state = build_state(Fabric(accelerator="cpu", devices=1), training)
+    state = build_state(training)
     for network in (state.generator, state.average):
         own = network.state_dict()
         assert all(torch.equal(own[name], value) for name, value in start.generator.items())
@@ -419,8 +239,8 @@ class _Frozen(nn.Module):
         return [fine, self.layers[1](fine)]
 
 
-def _light(classes: int, seed: int = 0) -> light.Generator:
-    network = light.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
+def _light(classes: int, seed: int = 0) -> projected.Generator:
+    network = projected.Generator(GeneratorSettings(32, 1, CLASS_LATENT, classes, width=4))
     chance = torch.Generator().manual_seed(seed)
     initialise(network, chance)
     for name, value in network.named_buffers():
@@ -490,3 +310,39 @@ def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_
     said = succeed("gan", "train", "--data", pictures, *options, "--set", f"gan.start_from={first}").err
     assert "classes that go on with their weights: malignant; that start with the mean of all: cyst" in said
     assert said.count("parameters taken from") == 2 and said.count(", 0 new") == 2
+
+
+# A frozen feature network, which a CPU asks a few images at a time for their gradient.
+
+MANY = 2 * FROZEN_BATCH + 3
+
+
+@pytest.fixture
+def features() -> Features:
+    """Four scales, of double precision."""
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.BatchNorm2d(3), nn.ReLU6()) for _ in range(4)]
+    module = nn.Sequential(*layers).double().eval().requires_grad_(False)
+    return Features("stub", {f"layer{index}": index for index in range(4)}, module)
+
+
+def _gradient(maps: list[Tensor], images: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(torch.stack([own.square().sum() for own in maps]).sum(), images)
+    return gradient
+
+
+def test_maps_and_gradients_are_those_of_the_whole_batch_at_once(features: Features) -> None:
+    images = torch.randn(MANY, 1, 64, 64, dtype=torch.float64).requires_grad_()
+    found, expected = FrozenMaps(features)(images), features.maps(images)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(_gradient(found, images), _gradient(expected, images))
+
+
+def test_a_large_batch_keeps_what_a_few_images_do(features: Features) -> None:
+    images = torch.randn(8 * FROZEN_BATCH, 1, 64, 64, dtype=torch.float64).requires_grad_()
+    most = []
+    for ask in (FrozenMaps(features), features.maps):
+        with KeptMemory() as memory:
+            _gradient(ask(images), images)
+        most.append(memory.most)
+    assert most[0] < 0.4 * most[1]

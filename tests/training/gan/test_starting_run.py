@@ -104,19 +104,8 @@ def test_a_run_whose_images_are_gone_is_refused(theirs: Path, tmp_path: Path) ->
 def test_crossval_refuses_its_own_images_before_any_training(
     run: str, theirs: Path, ours: Path, tmp_path: Path
 ) -> None:
-    command = [
-        "crossval",
-        "--data",
-        theirs,
-        "--folds",
-        "2",
-        "--set",
-        "classifier.weights=none",
-        "--out",
-        tmp_path,
-        "--set",
-        "gan.steps=2",
-    ]
+    options = words("--folds 2 --set classifier.weights=none --set gan.steps=2")
+    command = ["crossval", "--data", theirs, *options, "--out", tmp_path]
     generator = ["--gan-recipe", *GAN[1:]]
     done = sonoforge(*command, *generator, "--set", f"gan.start_from={run}")
     assert done.code == 1 and "--set gan.start_from" in done.err and "start from a run on other collections" in done.err

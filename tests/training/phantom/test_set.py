@@ -15,7 +15,6 @@ from program import succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.phantom import dataset as phantom
-from sonoforge.training.phantom import dataset as phantom_marks
 
 PIXEL_MM = 40 / 256
 
@@ -86,13 +85,6 @@ def _moved(first: np.ndarray, second: np.ndarray, shift: int) -> bool:
     return bool(np.array_equal(np.roll(first, shift, axis=1)[:, overlap], second[:, overlap]))
 
 
-@pytest.mark.parametrize("size", [64, 100, 128, 320])
-def test_other_sizes_show_the_same_field_of_view(size: int) -> None:
-    frames = phantom.generate_phantom(2, 5, seed=0, size=size)
-    assert all(frame.pixels.shape == (size, size) for frame in frames)
-    assert all(0.002 < frame.mask.mean() < 0.25 for frame in frames)
-
-
 def test_marks_do_not_know_the_class() -> None:
     lesion = np.zeros((256, 256), np.bool_)
     lesion[80:120, 90:150] = True
@@ -102,7 +94,7 @@ def test_marks_do_not_know_the_class() -> None:
         for mask in (lesion, np.zeros_like(lesion)):
             pixels = np.zeros((256, 256), np.uint8)
             rng = np.random.default_rng(seed)
-            phantom_marks.draw_marks(pixels, mask, rng)
+            phantom.draw_marks(pixels, mask, rng)
             burned.append((pixels, rng.random()))
         assert burned[0][1] == burned[1][1]
         calipers = [bool((pixels == 245).any()) for pixels, _ in burned]
@@ -123,9 +115,6 @@ def test_marks_touch_few_pixels_and_can_be_left_out() -> None:
     assert 0 < max(shares) < 0.02
 
 
-# --- files and the verb ------------------------------------------------------------------------------------------
-
-
 def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_path: Path) -> None:
     written = phantom.write_phantom_set(tmp_path / "set", 20, seed=5, size=64)
     expected = list(phantom.generate_phantom_set(20, seed=5, size=64))
@@ -144,17 +133,6 @@ def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_pa
             assert image.text["Description"] == mask.text["Description"] == "synthetic: sonoforge phantom"
     assert sum(1 for path in (tmp_path / "set").rglob("*") if path.is_file()) == 41
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-
-
-def test_written_set_is_read_back_with_its_groups(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("sonoforge.training.data.datasets")
-    phantom.write_phantom_set(tmp_path / "set", 12, seed=5, size=64)
-    dataset = datasets.read_dataset(tmp_path / "set")
-    assert dataset.classes == phantom.CLASSES
-    assert np.bincount(dataset.labels).tolist() == list(phantom.class_counts(12))
-    expected = [picture.group for picture in phantom.generate_phantom_set(12, seed=5, size=64)]
-    assert [item.group for item in dataset.items] == expected
-    assert all(len(item.masks) == 1 for item in dataset.items)
 
 
 def test_writing_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_images_are_told_with_their_marks() -> None:
 
 
 def results(key: Key, *readers: Reader) -> ReadingResults:
-    return {"readers": [score_reader(one, key) for one in readers], "automatic": []}  # type: ignore[typeddict-item]
+    return {"readers": [score_reader(one, key) for one in readers]}  # type: ignore[typeddict-item]
 
 
 def test_the_verdict_says_what_a_negative_answer_leaves_open() -> None:

@@ -19,7 +19,7 @@ from readings import NONCE, image_set, noise, small_sheet, write_answers, write_
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.reader_study.answers import read_readers
 from sonoforge.training.reader_study.sheet import KEY, Pair, Sheet, commitment, make_sheet, read_key
-from sonoforge.training.reports.reading_sheet import PAGE, read_pictures
+from sonoforge.training.reports.reading import PAGE, read_pictures
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:

@@ -52,6 +52,4 @@ def test_names_in_a_chart_are_escaped_and_long_ones_are_broken() -> None:
 
 
 def test_the_mean_curve_bears_folds_of_different_length_and_missing_values() -> None:
-    means = column_means([[1.0, 2.0, None], [3.0, None]])
-    np.testing.assert_array_equal(means, [2.0, 2.0, np.nan])
-    assert len(column_means([])) == 0
+    np.testing.assert_array_equal(column_means([[1.0, 2.0, np.nan], [3.0, np.nan]]), [2.0, 2.0, np.nan])

@@ -30,7 +30,7 @@ from sonoforge.training.reports.checklists import (
     fill,
     read_run,
 )
-from sonoforge.training.reports.texts import Said
+from sonoforge.training.reports.words import Said
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -16,7 +16,7 @@ from pages import Page
 from readings import small_sheet, write_folder
 from sonoforge.training.reader_study.answers import read_readers
 from sonoforge.training.reader_study.sheet import Sheet
-from sonoforge.training.reports.reading_sheet import PAGE
+from sonoforge.training.reports.reading import PAGE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -25,8 +25,8 @@ from sonoforge.training.crossval.evidence import check_reads, read_folds, read_p
 from sonoforge.training.data import datasets
 from sonoforge.training.reports.blocks import class_colour
 from sonoforge.training.reports.run import charts
-from sonoforge.training.reports.run.making import command_line
 from sonoforge.training.reports.run.page import write_report
+from sonoforge.training.reports.run.sections import command_line
 from sonoforge.training.reports.run.whole_run import read_run
 from sonoforge.training.statistics.calibration import expected_calibration_error, reliability
 from sonoforge.training.statistics.wording import share, spread
@@ -205,11 +205,11 @@ def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Writ
         ]
         assert [cell.split(" [")[0] for cell in results[n][1:]] == expected
         for i, name in enumerate(classes):
-            row = next(row for row in by_class if row[0] == name)
-            for column, of, hit in ((1, labels == i, answers == i), (2, labels != i, answers != i)):
+            row = [row for row in by_class if row[0] == name][n]
+            for column, of, hit in ((2, labels == i, answers == i), (3, labels != i, answers != i)):
                 low, high = wilson_ends(hit[of].tolist(), groups[of].tolist())
                 cell = f"{100 * hit[of].mean():.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-                assert row[2 * n + column] == cell
+                assert row[column] == cell
         matrix = page.table(f"{run.results['arms'][arm]['title']}, 96 images")
         counts = metrics.confusion_matrix(labels, answers)
         shares = counts / counts.sum(axis=1, keepdims=True)
@@ -394,8 +394,8 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     check_page(page)
     assert page.table("How often each value was chosen")[1:] == [
         ["real images (System 1)", "learning rate 0.0002", "1", "70.0 %"],
-        ["learning rate 0.001", "1", "80.0 %"],
-        ["learning rate 0.005", "0", "50.0 %"],
+        ["real images (System 1)", "learning rate 0.001", "1", "80.0 %"],
+        ["real images (System 1)", "learning rate 0.005", "0", "50.0 %"],
     ]
     assert (
         "This run chose learning rate (0.0002, 0.001 or 0.005) itself, inside each training fold, on 2 inner"

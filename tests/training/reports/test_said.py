@@ -15,7 +15,7 @@ from sonoforge.training.reports import checklists as answers
 from sonoforge.training.reports.checklists import read_run
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
-from sonoforge.training.reports.texts import Said, fill_in
+from sonoforge.training.reports.words import Said, fill_in
 from sonoforge.training.statistics.results import PROTOCOLS
 
 

@@ -8,7 +8,6 @@ import pytest
 from rich.table import Table
 
 from sonoforge.runtime.cli.answer import SCREEN
-from sonoforge.training.reports.blocks import Group
 from sonoforge.training.reports.blocks import Table as PageTable
 from sonoforge.training.reports.terminal import as_text, plain_table, table_text
 from sonoforge.training.statistics.results import Interval, interval_text, share_text
@@ -39,16 +38,3 @@ def test_of_a_crowded_table_names_are_broken_and_figures_are_not() -> None:
 def test_a_share_of_no_images_is_not_a_number() -> None:
     nothing: Interval = {"value": math.nan, "low": 0.0, "high": 1.0}
     assert interval_text(nothing) == share_text(nothing) == "n/a"
-
-
-def test_rows_of_a_group_and_titles_over_columns_keep_their_places() -> None:
-    groups = [Group("benign", [["real", "1 %"], ["gan", "2 %"]]), Group("malignant", [["real", "3 %"], ["gan", "4 %"]])]
-    lines = table_text(PageTable("t", ("class", "arm", "share"), groups, words=(1,))).splitlines()
-    assert [line.split() for line in lines if "%" in line] == [
-        ["benign", "real", "1", "%"],
-        ["benign", "gan", "2", "%"],
-        ["malignant", "real", "3", "%"],
-        ["malignant", "gan", "4", "%"],
-    ]
-    over = PageTable("t", ("class", "a", "b", "a", "b"), [["benign", 1, 2, 3, 4]], over=("one", "two"))
-    assert table_text(over).splitlines()[1].split() == ["class", "one:", "a", "one:", "b", "two:", "a", "two:", "b"]

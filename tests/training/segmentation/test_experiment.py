@@ -1,18 +1,30 @@
-"""The pieces of work of a segmentation experiment: which pairs a small training set has."""
+"""Sets opened for segmentation: cases, millimetres, splits, small training sets, and what is refused."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import itertools
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from disc_volumes import SIDE, write_volumes
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.segmentation.experiment import FoldTask, training_images
-from sonoforge.training.segmentation.labelled_set import open_labelled_set, plan_folds
+from sonoforge.training.data.split_plan import read_plan, save_plan
+from sonoforge.training.data.splits import check_sealed
+from sonoforge.training.segmentation.experiment import (
+    FoldTask,
+    LabelledSet,
+    open_labelled_set,
+    plan_folds,
+    training_images,
+)
 from sonoforge.training.segmentation.options import Experiment
 
 
@@ -45,3 +57,101 @@ def test_fewer_pairs_are_part_of_more_and_of_whole_patients(task: FoldTask) -> N
 def test_another_seed_draws_other_patients(task: FoldTask) -> None:
     assert chosen(task, 8) == chosen(task, 8)
     assert len({frozenset(chosen(task, 8, seed)) for seed in range(5)}) > 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_volumes(tmp_path_factory.mktemp("volumes") / "volumes", splits=True)
+
+
+def opened(folder: Path, cache: Path, size: int = SIDE) -> LabelledSet:
+    return open_labelled_set(ImageSource((str(folder),), 0, 0, cache, Preprocessing(size=size)))
+
+
+def edited(folder: Path, target: Path, column: str, line: int, value: str) -> Path:
+    """Copy a set and change one cell of its groups.csv."""
+    shutil.copytree(folder, target)
+    with (target / "groups.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[line][column] = value
+    with (target / "groups.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+def test_the_slices_of_a_volume_are_one_case_with_its_millimetres(folder: Path, tmp_path: Path) -> None:
+    images = opened(folder, tmp_path, size=16)
+    assert images.structures == ("disc", "ring") and images.maps.shape == (40, 16, 16)
+    assert [case.name for case in images.cases] == [f"p{patient:02d}" for patient in range(10)]
+    assert images.cases[3].images.tolist() == [12, 13, 14, 15]
+    # 32 pixels of 1.5 mm down and 2 mm across, on 16 pixels.
+    assert images.cases[0].spacing == (3.0, 4.0) and images.cases[0].unit == "mm"
+    assert not images.maps[::4].any() and images.maps[1].any()
+
+
+def test_volumes_may_stand_in_metadata_csv(folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    shutil.move(moved / "groups.csv", moved / "metadata.csv")
+    before, now = opened(folder, tmp_path / "a"), opened(moved, tmp_path / "b")
+    assert [case.name for case in now.cases] == [case.name for case in before.cases]
+    assert [case.images.tolist() for case in now.cases] == [case.images.tolist() for case in before.cases]
+
+
+def test_maps_are_those_of_the_mask_files(folder: Path, tmp_path: Path) -> None:
+    images = opened(folder, tmp_path)
+    disc, ring = (
+        np.asarray(Image.open(folder / f"heart/p02_slice01_mask_{name}.png")) > 0 for name in ("disc", "ring")
+    )
+    assert (images.maps[9] == disc + 2 * ring).all()
+
+
+def test_a_small_structure_survives_being_reduced_and_a_mask_of_numbers_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    small = np.zeros((SIDE, SIDE), np.uint8)
+    small[5, 5] = 255  # a sixteenth of a pixel at a quarter of the side
+    Image.fromarray(small).save(copy / "heart/p00_slice00_mask_disc.png")
+    assert not opened(copy, tmp_path / "cache", size=8).maps[0].any()
+    Image.fromarray(small // 255 * 2).save(copy / "heart/p00_slice00_mask_disc.png")
+    with pytest.raises(SonoforgeError, match=r"p00_slice00_mask_disc.png: its brightest level is 2"):
+        opened(copy, tmp_path / "other")
+
+
+def test_folds_keep_patients_together_and_the_published_split_is_taken_where_there_is_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    images = opened(folder, tmp_path)
+    sealed = plan_folds(images, "sealed", 5, 0)
+    assert sealed.protocol == "sealed" and sealed.folds == 5
+    for fold in range(5):
+        tested = {sealed.files[index][:9] for index in sealed.test(fold)}
+        assert not tested & {sealed.files[index][:9] for index in sealed.train(fold)}
+    official = plan_folds(images, "auto", 5, 0)
+    assert official.protocol == "official" and official.folds == 1
+    assert {sealed.files[index][6:9] for index in official.test(0)} == {"p04", "p09"}
+    assert len(official.train(0)) == 32
+    check_sealed(official, 0, "U-Net", official.train(0), images.cache)
+    save_plan(tmp_path / "splits.json", official)
+    assert read_plan(tmp_path / "splits.json") == official
+
+
+def test_a_published_split_that_divides_a_patient_is_refused(folder: Path, tmp_path: Path) -> None:
+    leaking = edited(folder, tmp_path / "leaking", "split", 1, "test")  # p00 is of the training part
+    images = opened(leaking, tmp_path / "cache")
+    plan = plan_folds(images, "official", 5, 0)
+    with pytest.raises(GateError, match=r"U-Net real would train on its test fold.*p00_slice01.*same given group"):
+        check_sealed(plan, 0, "U-Net real", plan.train(0), images.cache)
+
+
+def test_what_does_not_fit_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    images = opened(edited(folder, tmp_path / "half", "split", 0, ""), tmp_path / "cache")
+    assert plan_folds(images, "auto", 5, 0).protocol == "sealed"
+    with pytest.raises(SonoforgeError, match=r"column split .*nothing, test, train"):
+        plan_folds(images, "official", 5, 0)
+    with pytest.raises(SonoforgeError, match=r"mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
+        opened(edited(folder, tmp_path / "far", "mm_x", 0, "far"), tmp_path / "cache")

@@ -11,10 +11,16 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.segmentation.figures import compute_rows, compute_set, conclude, correlate
+from sonoforge.training.segmentation.figures import (
+    compute_rows,
+    compute_set,
+    conclude,
+    correlate,
+    read_cases,
+    write_cases,
+)
 from sonoforge.training.segmentation.options import find_arm
 from sonoforge.training.segmentation.scoring import CaseScore
-from sonoforge.training.segmentation.tables import read_cases, write_cases
 from sonoforge.training.statistics.published import published_for
 
 

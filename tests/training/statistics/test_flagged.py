@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sonoforge.training.statistics.flagged import (
+from sonoforge.training.statistics.calibration import (
     TARGETS,
     area_under_risk,
     beyond,
@@ -61,13 +61,6 @@ def test_flags_are_counted_in_each_collection() -> None:
     assert found["second"]["low"] < 50 / 300 < found["second"]["high"]
 
 
-def test_unsure_answers_are_between_two_classes_and_more_often_wrong() -> None:
-    part, wrong = answers(0.6)
-    row = describe_flags(part, 0.1, {}, {})[0]
-    assert row["errors"]["low"] > row["errors_of_others"]["high"]
-    assert row["images"] >= wrong.sum() / 2
-
-
 def test_no_limit_comes_from_the_fold_that_it_judges() -> None:
     folds = np.repeat(np.arange(4), 50)
     values = np.random.default_rng(6).random(200)
@@ -119,17 +112,3 @@ def test_the_cut_keeps_as_many_as_the_target_allows() -> None:
         more = [limit for limit in confidence if limit < cut["least_probability"]]
         assert all(wrong[confidence >= limit].mean() > cut["error"] for limit in more)
     assert found[0]["abstained"]["value"] < found[1]["abstained"]["value"] < found[2]["abstained"]["value"]
-
-
-def test_a_network_that_is_never_right_keeps_nothing() -> None:
-    found = cuts(np.ones(20, bool), np.linspace(0.5, 1, 20), np.arange(20))
-    assert [cut["abstained"]["value"] for cut in found] == [1.0, 1.0, 1.0]
-
-
-def test_whole_groups_make_wider_intervals() -> None:
-    rng = np.random.default_rng(1)
-    confidence = np.repeat(rng.uniform(0.4, 1, 100), 6)
-    wrong = np.repeat(rng.uniform(size=100) < (1 - np.unique(confidence)[::-1]) * 0.2 + 0.1, 6)
-    images = np.arange(600)
-    alone, together = (cuts(wrong, confidence, groups)[0]["abstained"] for groups in (images, images // 6))
-    assert together["high"] - together["low"] > alone["high"] - alone["low"]

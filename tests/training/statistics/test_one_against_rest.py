@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clustered_scores import KINDS, coverage, draw_scores, posterior, true_net_benefit, true_sensitivity
+from clustered_scores import draw_scores, posterior, true_net_benefit, true_sensitivity
 from sonoforge.training.statistics.one_against_rest import (
     SPECIFICITIES,
     THRESHOLDS,
@@ -125,19 +125,3 @@ def test_many_images_give_the_net_benefit_of_the_normal_law() -> None:
     drawn = draw_scores((2.0, 2.0), 0.0, np.random.default_rng(1), np.ones(40_000, np.int64))
     found = net_benefit(drawn.positive, posterior(drawn.arms[0], 2.0), once(40_000))[0]
     assert found == pytest.approx([true_net_benefit(2.0, t) for t in THRESHOLDS], abs=0.008)
-
-
-def test_a_good_classifier_is_shown_to_be_better_than_acting_on_all_and_on_nobody() -> None:
-    drawn = draw_scores((2.5, 2.5), 0.5, np.random.default_rng(2))
-    found = decision_curve(drawn.positive, posterior(drawn.arms[0], 2.5), drawn.groups)
-    assert all(np.diff([found["low"], found["net_benefit"], found["high"]], axis=0).ravel() > 0)
-    assert (np.array(found["gain_low"])[THRESHOLDS >= 0.1] > 0).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("correlation", [0.0, 0.6])
-def test_intervals_hold_the_true_figures_as_often_as_they_say(correlation: float) -> None:
-    covered = coverage(300, correlation, np.random.default_rng(3))
-    shares = {kind: float(np.mean(covered[kind])) for kind in KINDS}
-    assert shares.pop("p below 0.05 (no difference)") < 0.09
-    assert all(0.91 <= share <= 0.985 for share in shares.values()), shares  # 0.95, three standard errors

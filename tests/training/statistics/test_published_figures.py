@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
+from gan_trainings import options_of
 from papers import printed
 from places import CHECKOUT
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
-from sonoforge.training.gan.networks import Samples, generator_options, outline_networks
+from sonoforge.training.data.layouts import BUSI_CLASSES
+from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
@@ -157,7 +156,7 @@ def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str)
     recipe, _, preset = name.partition(":")
     composed = compose(GanSettings(recipe=recipe, preset=preset, class_name="one"))
     assert composed.image_size == int(said["side"])
-    options = generator_options(composed, Samples(composed.image_size, 1, 2, 0), 4)
+    options = options_of(composed, composed.image_size, 1, 2)
     count = sum(weights.numel() for weights in outline_networks(composed, options)[0].parameters()) / 1e6
     # 30 million are StyleGAN2's at this size; StyleGAN's generator has 26.2 million (Karras et al. 2019, section 2).
     assert count == pytest.approx({"StyleGAN": 26.2, "BigGAN": float(said["million parameters"])}[network], abs=0.5)
@@ -170,42 +169,6 @@ def test_all_six_gans_are_those_of_table_4() -> None:
             name for name in SIX["4"] if name != "Real data"
         ]
     assert all(RECIPES[name.partition(":")[0]].growing for name in ALL_SIX["full"] if "stylegan" in name), "section 4.3"
-
-
-GENERATED, TRAINED = THESIS["section 3.4"]["generated"], THESIS["section 3.4"]
-APP, AGAIN = THESIS["1"]["Existing app"], THESIS["section 3.3"]["Existing app, made again"]
-BEST, MAMMOGRAMS = LOSSES["abstract"]["WGAN-GP, lambda 5"], STYLEGAN["5"]["DGAN-WP-TL"]
-MADE = (GENERATED["malignant"], GENERATED["normal"])
-BATCHES = tuple(TRAINED[name][what] for name in ("malignant", "normal") for what in ("epochs", "batch"))
-REAL, DCGAN = (float(SIX["4"][network]["dice, IDRiD"]) for network in ("Real data", "DCGAN"))
-LOST = (SIX["section 5.2"]["lag behind real data, at most"]["dice"], f"{REAL - DCGAN:.2f}")
-SIZES = [
-    SIX["section 5.1"][network][what] for network in ("StyleGAN", "BigGAN") for what in ("side", "million parameters")
-]
-GAPS = "../studies/papers/gaps.md"
-SECTIONS, SIX_GANS = "../studies/papers/section-by-section.md", "../studies/segmentation/README.md"
-# Where documents quote a paper: the page, the sentence around its figures, and these figures.
-QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("evidence.md", r"once on all images \((\d+) epochs malignant, (\d+) normal", BATCHES[::2]),
-    ("evidence.md", r"and (\d+) malignant and (\d+) normal images of them", MADE),
-    (GAPS, r"(\d+) epochs, one batch of (\d+) each .*? (\d+) epochs, one batch of (\d+) each", BATCHES),
-    (GAPS, r"\| (\d+) malignant and (\d+) normal, in the training part", MADE),
-    ("papers.md", r"([\d.]+) % are stated; .* it has (\d+) %", (APP["accuracy, test"], AGAIN["accuracy, test"])),
-    (GAPS, r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
-    ("generators.md", r"KID ([\d.]+), FID ([\d.]+), LPIPS ([\d.]+), MS-SSIM ([\d.]+)\.", tuple(BEST.values())),
-    (SIX_GANS, r"losses of at most (\.\d+) \(DCGAN on IDRiD; section 5\.2\), the table (\.\d+)\.", LOST),
-    (SECTIONS, r"StyleGAN (\d+) x 1024, (\d+) M; BigGAN (\d+) x 64, (\d+) M", tuple(SIZES)),
-    ("generators.md", r"KID ([\d.]+) and FID ([\d.]+) on CBIS-DDSM", (MAMMOGRAMS["kid"], MAMMOGRAMS["fid"])),
-)
-
-
-@pytest.mark.parametrize(
-    ("page", "sentence", "figures"), QUOTED, ids=[f"{page}-{n}" for n, (page, *_) in enumerate(QUOTED)]
-)
-def test_documents_quote_what_is_printed(page: str, sentence: str, figures: tuple[str, ...]) -> None:
-    text = " ".join((CHECKOUT / "training" / "docs" / page).read_text(encoding="utf-8").split())
-    found = re.search(sentence, text)
-    assert found and [float(figure) for figure in found.groups()] == [float(figure) for figure in figures]
 
 
 @pytest.mark.parametrize("system", ["System 1", "System 2"])
@@ -239,11 +202,6 @@ def test_each_row_of_ga_gan_has_the_printed_figures_and_no_others() -> None:
     assert told == found
 
 
-def test_the_hours_of_the_parts_are_those_of_the_whole() -> None:
-    hours = {row: float(columns["hours"]) for row, columns in GA_GAN["section 4"].items() if "hours" in columns}
-    assert sum(hours.values()) == pytest.approx(2 * hours["in all"])
-
-
 def test_training_and_search_of_ga_gan_are_as_printed() -> None:
     own, figures = RECIPES["ga-gan"], {name: float(value) for name, value in GA_GAN["section 4"]["search"].items()}
     generator, discriminator = own.generator_optimiser, own.discriminator_optimiser
@@ -257,36 +215,6 @@ def test_training_and_search_of_ga_gan_are_as_printed() -> None:
         assert preset[name] == figures[{"children": "cycles"}.get(name, name)]
     assert GanSearchConfig().mutation == figures["mutation"]
     assert (preset["gan"]["epochs"], preset["gan"]["image_size"]) == (figures["epochs"], figures["image side"])
-
-
-def test_docs_quote_ga_gan_as_printed() -> None:
-    """Every number with a decimal in what the pages say of the paper; 25.9 hours are those of both searches."""
-    pages = [(CHECKOUT / "training" / "docs" / name).read_text("utf-8") for name in (GAPS, "ga-gan.md")]
-    section = pages[0].partition("\n## GA-GAN ")[2].partition("\n## ")[0]
-    hours = re.search(r"Its [\d.]+\s+GPU hours \([^)]+\)", pages[1])
-    assert section and hours is not None
-    quoted = set(re.findall(r"\d+\.\d+", re.sub(r"```.*?```|`[^`]*`", "", section + hours[0], flags=re.DOTALL)))
-    known = {value for rows in GA_GAN.values() for columns in rows.values() for value in columns.values()}
-    assert quoted - known == {"25.9"} and quoted > {"3.39", "3.95", "39.5", "15.6", "10.3", "13.6"}
-    assert pytest.approx(25.9) == 15.6 + 10.3
-
-
-def test_one_sensitivity_for_all_classes_is_the_accuracy() -> None:
-    for counts in ((1, 1, 1), (133, 437, 210), (5, 90)):
-        assert accuracy_by_sensitivity([0.8] * len(counts), counts) == pytest.approx(
-            {"value": 0.8, "low": 0.795, "high": 0.805}
-        )
-
-
-def test_of_two_classes_each_specificity_is_the_other_sensitivity() -> None:
-    by_specificity = accuracy_by_specificity((0.7, 0.9), (40, 60))
-    assert by_specificity == pytest.approx(accuracy_by_sensitivity((0.9, 0.7), (40, 60)))
-
-
-def test_a_perfect_figure_can_only_have_been_rounded_up() -> None:
-    perfect = {"value": 1.0, "low": 0.995, "high": 1.0}
-    assert accuracy_by_sensitivity((1.0, 1.0), (10, 30)) == pytest.approx(perfect)
-    assert accuracy_by_specificity((1.0, 1.0), (10, 30)) == pytest.approx(perfect)
 
 
 @pytest.mark.parametrize("seed", range(40))

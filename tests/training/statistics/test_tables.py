@@ -85,13 +85,6 @@ def test_arms_of_different_images_cannot_be_paired() -> None:
         compare_arms(first, other, CLASSES)
 
 
-def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "predictions.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(SonoforgeError, match=r"predictions\.csv of crossval"):
-        read_predictions(path)
-
-
 def test_a_compressed_table_is_the_same_table(tmp_path: Path) -> None:
     part, packed = predictions("real", 1.5), tmp_path / "predictions.csv.gz"
     write_predictions(tmp_path / "predictions.csv", [part], CLASSES)
@@ -225,8 +218,3 @@ def test_images_are_matched_by_file_and_the_list_is_bounded() -> None:
     turned = wrongly(groups, wrong, "gan").reordered(np.arange(39, -1, -1))
     found = never_right([first, turned], NEVER_RIGHT_CLASSES)
     assert found["images"] == 39 and len(found["worst"]) == WORST
-
-
-def test_where_all_are_right_none_is_listed() -> None:
-    found = never_right([wrongly([0, 1], [0.9, 0.8])], NEVER_RIGHT_CLASSES)
-    assert found == {"groups": 0, "images": 0, "of_groups": 2, "of_images": 2, "worst": []}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sonoforge.training.statistics.verdict import gan_comparison, judge, judge_arm, judge_gan
+from sonoforge.training.statistics.verdict import gan_comparison, judge, judge_gan
 from sonoforge.training.statistics.wording import (
     bracket,
     duration,
@@ -125,11 +125,6 @@ def test_the_comparison_is_turned_round_where_the_gan_is_the_baseline() -> None:
     assert judge(row) == "better"
     assert gan_comparison([comparison("real", "duplicates", 0, 0, 0, 1)]) is None
     assert gan_comparison([comparison("duplicates", "gan", 0, 0, 0, 1)]) is None
-
-
-def test_arms_without_a_gan_are_compared_in_words() -> None:
-    verdict = judge_arm(comparison("real", "duplicates", 0.01, -0.01, 0.03, 0.4), ARMS)
-    assert verdict.headline == "the duplicates arm: not shown to differ from the real arm"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from evaluations import Sets, read_sets, write_sets
 from once import made_once
 from sonoforge.training.copies.generated import find_copies
-from sonoforge.training.evaluation import copy_test
+from sonoforge.training.evaluation import measure
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,7 +19,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SONOFORGE_CACHE", str(made_once(tmp_path_factory, "cache of the verbs", lambda folder: None)))
         patch.chdir(tmp_path_factory.mktemp("work"))
-        patch.setattr(copy_test, "find_copies", partial(find_copies, planted=2))
+        patch.setattr(measure, "find_copies", partial(find_copies, planted=2))
         yield
 
 

@@ -19,7 +19,7 @@ from processes import start, wait_until
 from program import refused, succeed, words
 from scans import write_set
 from small_run import CLASSIFIER, SMALL, SmallRun
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.balancing import ALL_CLASSES

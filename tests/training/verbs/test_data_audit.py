@@ -11,7 +11,6 @@ import pytest
 from program import sonoforge, succeed
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.cli.answer import SCREEN
-from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -45,7 +44,7 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
     assert result["modes"] == {"L": 11, "RGB": 1, "RGB grey": 1}
     assert list(result["unreadable"]) == ["b/broken.png"]
     assert result["given_groups"] is None
-    duplicates = {key: value for key, value in result["duplicates"].items() if key not in ("sensitivity", "threshold")}
+    duplicates = {key: value for key, value in result["duplicates"].items() if key != "threshold"}
     assert duplicates == {
         "groups": 10,
         "clusters": 2,
@@ -62,25 +61,7 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
     assert sorted(alike["files"]) == ["a/copy.png", "a/copy2.png", "a/scan (2).png"]
     assert not alike["mixed"]
     assert sorted(pair["mirrored"] for pair in alike["pairs"]) == [False, True]  # the third pair is joined by these two
-    used = result["duplicates"]["threshold"]
-    row = next(row for row in result["duplicates"]["sensitivity"] if row["threshold"] == used)
-    assert row == {
-        "threshold": used,
-        "groups": 10,
-        "clusters": 2,
-        "images_in_clusters": 5,
-        "largest_cluster": 3,
-        "mixed_label_clusters": 1,
-    }
-    assert (result["planted"], result["against"]) == ([], None)
-
-
-def test_planted_copies_are_counted_by_kind(cache: ImageCache) -> None:
-    rows = audit(cache, plant=2)["planted"]
-    assert [row["kind"] for row in rows] == [*KINDS, TWO_AT_ONCE]
-    assert {row["planted"] for row in rows} == {2}
-    assert all(row["recall"] == row["found"] / 2 for row in rows)
-    assert rows[0]["found"] == 2
+    assert result["against"] is None
 
 
 def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path) -> None:

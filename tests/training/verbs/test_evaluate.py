@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,9 @@ import yaml
 from PIL import Image
 
 import bundle_factory as factory
-from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
+from evaluations import COPIES, FAKES, ONE, REAL, Sets, evaluate
 from program import refused, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
-from sonoforge.training.evaluation import pictures
-from sonoforge.training.phantom.dataset import write_phantom_set
 from sonoforge.training.reports.evaluation import PICTURES
 
 
@@ -114,23 +109,6 @@ def test_planted_copies_are_named_with_their_originals(whole: dict[str, Any], se
     assert whole["verdicts"]["copied"]["answer"] == "yes"
 
 
-@pytest.mark.slow  # half a minute: the same evaluation once more
-def test_held_out_images_set_the_threshold(whole: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
-    """Without them it is set by the training images themselves, of which it takes 39 groups."""
-    write_phantom_set(tmp_path / "more", 120, 7, size=64)
-    for folder in ("benign", "malignant", "normal"):
-        for file in (sets.real / folder).glob("*.png"):
-            shutil.copy(file, tmp_path / "more" / folder / f"first {file.name}")
-    (tmp_path / "more" / "groups.csv").unlink()
-    alone = evaluate(tmp_path / "more", sets.copying, *FAST, "--metrics", "copies", "--set", "metrics.plots=pca")[
-        "copies"
-    ]
-    assert alone["calibration"].startswith("training images of other")
-    assert alone["calibrating"] >= 39
-    assert 19 <= whole["copies"]["calibrating"] <= HELD_OUT  # groups of the held-out images; 19 are the fewest
-    assert set(sets.copied) <= set(alone["flagged"])
-
-
 # Comparisons.
 
 
@@ -158,34 +136,6 @@ def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dic
     assert re.search(r"value \(ratio\) +\(4\)", fourfold.said)
 
 
-def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], sets: Sets) -> None:
-    other = evaluate(sets.real, sets.fake, *ONE, "--seed", "1", "--image-size", "32")
-    assert other["protocol_id"] != plain["protocol_id"]
-    line = refused("evaluate", "--compare", f"{plain['run']},{other['run']}")
-    assert " differ in image size: 64 and 32; evaluate both alike" in line
-
-
-@pytest.mark.slow
-def test_the_same_command_gives_the_same_figures_in_another_process(plain: dict[str, Any], sets: Sets) -> None:
-    command = ["evaluate", str(sets.real), "inner/fake", *ONE, "--json", "--quiet"]
-    program = [sys.executable, "-m", "sonoforge.runtime.cli.main", *command]
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    again = json.loads(done.stdout)
-    assert again["run"] != plain["run"]
-    own = {"run", "report", "seconds", "next"}
-    assert {k: v for k, v in again.items() if k not in own} == {k: v for k, v in plain.items() if k not in own}
-    for name in ("metrics.csv", "pca.png"):
-        assert (Path(again["run"]) / name).read_bytes() == (Path(plain["run"]) / name).read_bytes()
-
-
-def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> None:
-    assert " " in str(sets.real)
-    assert " ".join(plain["next"].split()) == f"next: open {plain['report']} in a browser"
-    assert not (Path(plain["run"]) / "curves.png").exists()  # a folder of images has no training
-
-
 def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
     assert "at least two evaluations" in refused("evaluate", "--compare", plain["run"])
     assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},nowhere")
@@ -196,15 +146,6 @@ def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], set
 
 
 # Where generated images may be.
-
-
-def test_an_npz_gives_the_figures_of_the_folder(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
-    files = [sets.fake / f"{number}.png" for number in range(FAKES)]
-    np.savez(tmp_path / "fakes.npz", images=np.stack([np.asarray(Image.open(file)) for file in files])[..., None])
-    found = evaluate(sets.real, tmp_path / "fakes.npz", *ONE)
-    assert found["metrics"] == plain["metrics"]
-    assert found["protocol_id"] == plain["protocol_id"]
-    assert Path(found["run"]).name.endswith("evaluate-fakes-npz")
 
 
 def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
@@ -224,19 +165,3 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     assert more["fake"]["images"] == 60
     assert (Path(more["run"]) / "curves.png").is_file()
     assert "expected real images; it may be FAKE" in refused("evaluate", trained, sets.fake, *ONE)
-
-
-def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pictures, "PHANTOM_IMAGES", 30)
-    found = evaluate("phantom", sets.fake, *ONE, "--set", f"cache.folder={tmp_path}")
-    assert found["real"] == {"source": "phantom", "class": "", "images": 30, "groups": found["real"]["groups"]}
-    assert found["n"] <= 15
-
-
-def test_a_folder_named_by_a_dot_names_the_run_by_its_first_letters(
-    sets: Sets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long, out = Path("x" * 230), Path("runs").resolve()
-    shutil.copytree(sets.fake, long)
-    monkeypatch.chdir(long)
-    assert Path(evaluate(sets.real, ".", *ONE, "--out", out)["run"]).name.endswith("-evaluate-" + "x" * 80)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,24 +92,6 @@ def test_what_a_run_alone_does_not_take_is_refused(run: Path, pictures: Path, tm
     assert "has held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
     assert "keeps its own" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_automatic_reader_does_not_see_through_the_discriminators_network(
-    run: Path, squeezenet_file: Path, tmp_path: Path
-) -> None:
-    moved = tmp_path / "run"
-    shutil.copytree(run, moved)
-    for path in moved.glob("checkpoints/*/checkpoint.json"):
-        about = json.loads(path.read_text())
-        about["composition"]["discriminator_architecture"] = "projected"
-        about["settings"]["features"] = "squeezenet1_1 (sha256 0123456789abcdef)"
-        path.write_text(json.dumps(about))
-    asked = ("evaluate", moved, "--reading-sheet", "6", "--out", tmp_path / "runs", "--features")
-    line = refused(*asked, "squeezenet-imagenet", "--set", f"metrics.weights={squeezenet_file}")
-    assert "the discriminator of" in line and "another network" in line
-    found = succeed(*asked, "pixels").json
-    assert [own["accuracy"]["of"] for own in found["automatic"]] == [12, 12]
-    assert f"{HELD_OUT} real and {HELD_OUT} generated images" in found["automatic"][0]["experience"]
 
 
 def test_readers_see_what_it_held_out_and_never_what_it_was_trained_on(

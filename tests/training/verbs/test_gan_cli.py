@@ -20,7 +20,7 @@ from PIL import Image
 from gan_trainings import measured_pace, write_pictures
 from processes import Written, start
 from program import refused, sonoforge, succeed
-from sonoforge.models.cell_codes import PUBLISHED
+from sonoforge.models.ga_gan import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.gan import minutes
@@ -103,17 +103,7 @@ def test_minutes_alone_are_the_length_of_a_whole_training(
     """Its pace, measured once, tells the steps, so a schedule reaches its end; fewer minutes are another run."""
     monkeypatch.setattr(minutes, "LEAST_STEPS", 1)
     monkeypatch.setattr(minutes, "LEAST_IMAGES", 1)
-    arguments = [
-        *TRAIN,
-        "--data",
-        pictures,
-        "--set",
-        "gan.schedule=linear-decay",
-        "--set",
-        "gan.metrics=none",
-        "--out",
-        tmp_path,
-    ]
+    arguments = [*TRAIN, "--data", pictures, "--set", "gan.schedule=linear-decay", "--out", tmp_path]
     done = succeed(*arguments, "--minutes", "0.01")
     assert done.json["finished"] is True
     assert "/pace/" not in done.said, "what is too short to learn need not be said to collapse"

@@ -137,7 +137,7 @@ def test_a_bundle_makes_the_images_of_its_run(
 def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "for name in ('torch', 'torchvision', 'onnx', 'scipy', 'safetensors', 'lightning_fabric'):\n"
+        "for name in ('torch', 'torchvision', 'onnx', 'scipy', 'safetensors'):\n"
         "    sys.modules[name] = None\n"
         "from sonoforge.runtime.cli import main as cli\n"
         "sys.exit(cli._run(['gan', 'sample', *sys.argv[1:], '--class', 'benign', '--count', '9', '--out', 'x']))\n"

@@ -18,7 +18,7 @@ from small_run import SIDE, SMALL
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.crossval import folds
 from sonoforge.training.crossval.fold_task import read_fold
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import read_plan

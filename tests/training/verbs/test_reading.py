@@ -15,7 +15,7 @@ from pages import Page, check_page
 from program import refused, sonoforge, succeed
 from readings import small_sheet, write_answers, write_folder
 from sonoforge.training.reader_study.sheet import KEY, Entry, read_key
-from sonoforge.training.reports.reading_sheet import PAGE
+from sonoforge.training.reports.reading import PAGE
 
 
 @pytest.fixture(scope="module")
@@ -38,43 +38,7 @@ def test_the_sheets_folder_is_complete_and_says_what_is_for_whom(folder: Path, s
     assert not [name for name in names if name in (folder / PAGE).read_text()]
 
 
-def test_an_automatic_reader_answers_the_sheet_and_stands_beside_the_readers(sets: Sets, tmp_path: Path) -> None:
-    sheet = succeed("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--features", "pixels", "--quiet").json
-    key, seal = read_key(Path(sheet["run"]) / KEY)
-    names = ["automatic, as is", "automatic, matched sharpness"]
-    assert [own["name"] for own in sheet["automatic"]] == names
-    log = (Path(sheet["run"]) / "log.txt").read_text()
-    assert "automatic reader: logistic regression on pixels, 30 real and 30 generated images in 5 folds" in log
-    right = sheet["automatic"][1]["accuracy"]["right"]
-    assert f"automatic, matched sharpness: {right} of 12 images right" in log
-
-    write_answers(tmp_path / "ann.json", seal, key.entries, lambda entry: {"kind": "real", "seconds": 1})
-    done = sonoforge(
-        "evaluate", sheet["run"], "--answers", tmp_path / "ann.json", "--out", tmp_path / "runs", "--quiet"
-    )
-    assert done.code == 0, done.err
-    assert "The automatic reader, a network that does not count in this verdict" in " ".join(done.out.split())
-    (run,) = (tmp_path / "runs").iterdir()
-    found = json.loads((run / "results.json").read_text())
-    assert found["automatic"] == sheet["automatic"]
-    assert [reader["name"] for reader in found["readers"]] == ["ann"] and found["together"] is None
-    with (run / "answers.csv").open(newline="") as stream:
-        assert [row["reader"] for row in csv.DictReader(stream)] == ["ann"] * 12 + [n for n in names for _ in range(12)]
-    page = Page((run / "report.html").read_text())
-    check_page(page)
-    assert [row[0] for row in page.table("Accuracy, sensitivity")[1:]] == ["1. ann", *names]
-    assert "an upper bound only in the sense of what a network sees" in page.text
-
-    automatic = Path(sheet["run"]) / "automatic-reader" / "automatic-as-is.json"
-    automatic.write_text(automatic.read_text().replace(seal, "0" * 64))
-    assert (
-        sonoforge("evaluate", sheet["run"], "--answers", tmp_path / "ann.json", "--quiet").code == 1
-    )  # of another sheet
-
-
 def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
-    line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--features", "pixels,bundle")
-    assert "--features: found pixels,bundle, expected the one feature space" in line
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--metrics", "kid")
     assert "--metrics: --reading-sheet measures nothing" in line
     assert f"fewer than {FAKES + 1}; ask for at most --reading-sheet" in refused(

@@ -1,7 +1,6 @@
 """Self-checking files for data that can be made again.
 
-Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as JSON.  Nothing is
-fsynced: the CRC finds the damage of a power cut.
+Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as JSON.
 """
 
 import hashlib
@@ -32,11 +31,8 @@ def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) 
     """Write a self-checking file, which appears when it is complete.
 
     ``facts`` (anything that JSON holds) are written last, so that they may grow while the arrays are made.
-
-    Raises:
-        SonoforgeError: It cannot be written.
     """
-    with replacing(path, durable=False) as file:
+    with replacing(path, durable=False) as file:  # the CRC finds the damage of a power cut
         file.write(b" " * _HEAD)
         check = 0
 

@@ -6,25 +6,23 @@ import contextlib
 import ctypes
 import functools
 import gc
-import logging
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.machine import peak_memory
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 
 def find_device(device: str) -> torch.device:
-    """Return the device of this process: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N."""
+    """Return the device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SonoforgeError: An unknown name, or a device that this machine does not have.
+    """
     name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,36 +34,7 @@ def find_device(device: str) -> torch.device:
         raise SonoforgeError(
             f"device: {device} does not exist ({torch.cuda.device_count()} CUDA devices found); use device cpu"
         )
-    if _under_torchrun() and number:
-        raise SonoforgeError(
-            f"device: found {device} under torchrun, expected cuda: each process takes a device of its own"
-        )
-    if name == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"] if _under_torchrun() else number or 0))
-
-
-def _under_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
-    """Open the device with Lightning Fabric, in each process that ``torchrun`` started or in this one alone."""
-    from lightning_fabric import Fabric  # noqa: PLC0415 - the export does without it
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment  # noqa: PLC0415
-
-    # It prints the precision on stderr each time a device is opened.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    found = find_device(device)
-    if precision == "16-mixed" and found.type == "cpu":
-        raise SonoforgeError("precision: float16 needs a GPU; use precision bf16 or device cuda")
-    if not _under_torchrun():
-        devices: Any = 1 if found.type == "cpu" else [found.index]
-        # Else it would take a Slurm or MPI job around this process for a training of several processes.
-        alone = LightningEnvironment()
-        return Fabric(accelerator=found.type, devices=devices, precision=precision, plugins=alone)
-    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    return Fabric(accelerator=found.type, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
+    return torch.device("cpu") if name == "cpu" else torch.device("cuda", int(number or 0))
 
 
 # Parameters of mallopt(3) in glibc's malloc.h.
@@ -145,14 +114,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+class PeakMemory:
+    """The result of `measured_memory`."""
+
+    gib: float | None = None  # set at the end; None where it cannot be measured
+
+
 @contextlib.contextmanager
-def measured_memory(device: torch.device) -> Iterator[SimpleNamespace]:
+def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
     """Measure the peak of the memory in use inside, beyond what was in use before.
 
     On a GPU torch's allocations; on a CPU the pages of this process (on Linux only), including other work beside it.
-    The result has ``gib`` at the end; None where it cannot be measured.
     """
-    found = SimpleNamespace(gib=None)
+    found = PeakMemory()
     started = reset_peak(device)
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -166,9 +140,10 @@ def measured_memory(device: torch.device) -> Iterator[SimpleNamespace]:
 
 
 def reset_peak(device: torch.device) -> int | None:
-    """Return freed memory to the system, restart the measurement of the peak, and return the bytes in use.
+    """Return freed memory to the system, and restart the measurement of the peak.
 
-    None on a GPU, or where they cannot be measured.
+    Returns:
+        The bytes in use by this process; None on a GPU, or where they cannot be measured.
     """
     gc.collect()  # networks and optimisers refer to each other
     if device.type == "cuda":

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.urls import open_url, told
@@ -45,10 +45,10 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
     """
     global _active  # noqa: PLW0603 - a process works at one URL
     base = Path(tempfile.gettempdir())
-    leftovers.remove_leftovers(base)  # of killed processes
-    here = leftovers.temporary_name(base / "sonoforge-runs")
+    atomic.remove_leftovers(base)  # of killed processes
+    here = atomic.temporary_name(base / "sonoforge-runs")
     before = logging.getLogRecordFactory()
-    with leftovers.new_folder(here):
+    with atomic.new_folder(here):
         here.chmod(_OWNER_ALONE)
         try:
             _active = remote = RemoteRuns(url, here)
@@ -223,7 +223,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if NOT_COPIED not in name.parts and not any(map(leftovers.is_unfinished, name.parts)):
+        if NOT_COPIED not in name.parts and not any(map(atomic.is_unfinished, name.parts)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 status = path.stat()
                 if path.is_file():

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training import remote_runs
@@ -35,9 +35,9 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "gan.keep", "jobs", "cluster"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
-_PACKAGES = "sonoforge torch torchvision lightning-fabric numpy pillow onnxruntime pydicom scikit-learn safetensors"
+_PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
 class Length(NamedTuple):
@@ -56,10 +56,10 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """Make the next numbered folder under ``root``, atomically with its ``config.yaml``."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        leftovers.remove_leftovers(root)
+        atomic.remove_leftovers(root)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
-        temporary = leftovers.temporary_name(root / name)
-        with leftovers.new_folder(temporary):
+        temporary = atomic.temporary_name(root / name)
+        with atomic.new_folder(temporary):
             write_config(temporary, config)
             while True:
                 folder = root / f"{number:05d}-{name}"
@@ -257,7 +257,7 @@ def git_revision() -> str | None:
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
     """Lock a run folder and write its log while inside; it is removed if an error occurs before any work is done."""
-    with leftovers.alone_in(folder) as alone:
+    with atomic.alone_in(folder) as alone:
         if not alone:
             raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")
         try:

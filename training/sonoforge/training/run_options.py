@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option, runs_folder, setting
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.runtime.cli.options import argument, group, option, runs_folder, setting
+from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.data_option import data_option, groups_option
 
 
@@ -28,7 +28,6 @@ class LpipsOptions:
         "squeezenet1_1, vgg16 or alexnet to download it, or a .safetensors file of one",
         metavar="NET",
     )
-    lpips_heads: str = setting("", "lpips.heads", help="LPIPS heads, .safetensors (default: torchmetrics' own)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +57,26 @@ class ParallelOptions(TrainingOptions):
         help="run on a Ray cluster: local or HOST:6379\nlocal: start one here",
         metavar="ADDRESS",
     )
+
+
+@dataclass(frozen=True)
+class EvaluationInput(RunOptions):
+    """Where both sets come from, and how they are made comparable."""
+
+    real: str = argument("", help="real images; or a run of gan train, without FAKE")
+    fake: str = argument("", help="generated images, or a run of gan train")
+    class_name: str = option(
+        "",
+        help="class of the real images, or all\ndefault: the class recorded in FAKE",
+        aliases=("class",),
+        renamed=True,
+    )
+    image_size: int | None = option(
+        None, help="side in pixels at which to compare\ndefault: FAKE's", limits=(16, 1024), aliases=("size",)
+    )
+    channels: str = setting("auto", "images.channels", help="1: compare as greyscale", choices=("auto", "1", "3"))
+    count: int | None = option(
+        None, help="number of images to generate from a run\ndefault: as many as REAL has", limits=(2, None)
+    )
+    checkpoint: str = option("last", help="last, best or a step number")
+    seed: int = option(0, help="random seed", limits=(0, None))

@@ -32,7 +32,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from sonoforge.runtime import leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.inputs import silent_libraries
 from sonoforge.training.devices import find_device, one_thread
@@ -271,8 +271,8 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         jobs = settings.jobs or (gpus if device == "cuda" else most)
         machines = len([node for node in ray.nodes() if node["Alive"]])
         log.info("Ray cluster %s: machines %d, cores %d, GPUs %d", settings.cluster, machines, cores, gpus)
-        seen = leftovers.temporary_name(folder.absolute() / "seen")
-        stack.enter_context(contextlib.closing(leftovers.open_new(seen)))
+        seen = atomic.temporary_name(folder.absolute() / "seen")
+        stack.enter_context(contextlib.closing(atomic.open_new(seen)))
         stack.callback(seen.unlink, missing_ok=True)
         home = Home(seen, Path.cwd(), package_versions())
         yield Cluster(home, min(jobs, most, cores), device, _gpu_share(jobs, gpus) if device == "cuda" else 0)
@@ -299,9 +299,9 @@ def _own_sigterm() -> Iterator[None]:
 def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitStack) -> dict[str, Any]:
     device = find_device(settings.device)
     base = Path(tempfile.gettempdir())
-    leftovers.remove_leftovers(base)  # of killed processes
-    folder = leftovers.temporary_name(base / "ray")  # short, for the names of sockets in it
-    stack.enter_context(leftovers.new_folder(folder))
+    atomic.remove_leftovers(base)  # of killed processes
+    folder = atomic.temporary_name(base / "ray")  # short, for the names of sockets in it
+    stack.enter_context(atomic.new_folder(folder))
     folder.chmod(0o700)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.halves import draw_halves
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.evaluation.spaces import embed_cached, open_space
 from sonoforge.training.reports.charts import LINE, SERIES, png_bytes, styled

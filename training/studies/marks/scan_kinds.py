@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.images.coloured_ink import find_coloured_ink
+from sonoforge.runtime.images.burned_in_marks import find_coloured_ink
 from sonoforge.runtime.images.scan_checks import meets_in_a_seam
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))

@@ -31,14 +31,13 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
 from sonoforge.training.statistics.tables import second_of_two
-from sonoforge.training.validation.collections import read_external
-from sonoforge.training.validation.figures import collapse
+from sonoforge.training.validation.figures import collapse, read_external
 
 Levels = NDArray[np.float64]
 """(H, W) grey levels, 0..255."""

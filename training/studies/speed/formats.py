@@ -20,8 +20,7 @@ import numpy as np
 
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.formats.ort import to_ort
-from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.export.formats.onnx_graph import to_ort, with_preprocessing
 from sonoforge.export.formats.quantisation import write_int8
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.bundle.reader import open_bundle

@@ -29,9 +29,8 @@ from torch.nn.functional import softplus
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import stylegan_reference as reference
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
-from sonoforge.models.stylegan.stylegan2 import Generator
+from sonoforge.models.stylegan.stylegan2 import Discriminator, Generator, ResidualSettings
 
 MIB = 1024  # of the kibibytes that Linux counts in
 

@@ -1,6 +1,6 @@
 """TensorRT engines against torch and ONNX Runtime on one GPU: the same answers, and how much faster.
 
-    python training/studies/speed/tensorrt.py BUNDLE [--model RUN/model] [--module tensorrt] [--batch 1] [--rounds 200]
+    python training/studies/speed/tensorrt.py BUNDLE [--model RUN/model] [--batch 1] [--rounds 200]
 
 Builds fp32 and fp16 engines of the bundle's ``model.onnx`` here, and compares their logits and probabilities with the
 bundle's golden ones (made by torch on a CPU): fp32 within 1e-4, fp16 within 5e-3.  Latencies are medians of rounds in
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.formats import tensorrt as tensorrt_engine
-from sonoforge.export.formats.tensorrt import SUFFIXES, record_path, to_json
+from sonoforge.export.formats.tensorrt import record_path, to_json
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import onnx_session
@@ -36,16 +36,16 @@ LIMITS = {"fp32": 1e-4, "fp16": 5e-3}
 Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 
 
-def build(model: bytes, folder: Path, module: str, batch: int) -> dict[str, Answer]:
+def build(model: bytes, folder: Path, batch: int) -> dict[str, Answer]:
     """Build both engines in ``folder`` and open them."""
     from sonoforge.export.formats.half_precision import to_half
-    from sonoforge.export.formats.tensorrt_build import Target, build_engine
+    from sonoforge.export.formats.tensorrt_build import build_engine
 
     answers: dict[str, Answer] = {}
     for precision, onnx in (("fp32", model), ("fp16", to_half(model))):
-        target = Target(module, profile=(1, batch, max(8, batch)))
-        engine, record = build_engine(onnx, "model.onnx", precision, target, source=model)
-        path = folder / f"{precision}{SUFFIXES[record['module']]}"
+        batches = (1, batch, max(8, batch))
+        engine, record = build_engine(onnx, "model.onnx", precision, batches, source=model)
+        path = folder / f"{precision}.rtx.engine"
         path.write_bytes(engine)
         record_path(path).write_bytes(to_json(record))
         answers[precision] = tensorrt_engine.open_file(path)
@@ -89,7 +89,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle")
     parser.add_argument("--model", default="")
-    parser.add_argument("--module", default="")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
@@ -106,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "model.onnx").write_bytes(bundle.read("model.onnx"))
-        answers = build((folder / "model.onnx").read_bytes(), folder, options.module, options.batch)
+        answers = build((folder / "model.onnx").read_bytes(), folder, options.batch)
         for precision, answer in answers.items():
             found = [np.concatenate(rows) for rows in zip(*(answer([row[None]]) for row in inputs), strict=True)]
             worst = max(

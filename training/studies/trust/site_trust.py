@@ -22,8 +22,7 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import foreign_images as foreign
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images import quality_metrics

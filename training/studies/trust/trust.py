@@ -45,7 +45,7 @@ from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.statistics.flagged import area_under_risk, beyond, cuts, error_ratio
+from sonoforge.training.statistics.calibration import area_under_risk, beyond, cuts, error_ratio
 from sonoforge.training.statistics.predictions import Predictions
 
 SETTINGS = dataclasses.replace(BUDGETS["quick"], ensemble_size=1, mirror=False)

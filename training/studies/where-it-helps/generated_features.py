@@ -39,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from torch import nn
 
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation.spaces import open_space

@@ -41,7 +41,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from sonoforge.models import OUTLINE_BLOCK
-from sonoforge.models.zoomed_pass import resample
+from sonoforge.models.mobilenetv2 import resample
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
 from sonoforge.training.classifier.initial_weights import load_backbone
@@ -50,8 +50,7 @@ from sonoforge.training.classifier.scan_views import Box, crop_around, crop_with
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.crossval.folds import predictions_of
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, default_folder
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
@@ -69,7 +68,7 @@ STYLE_SIDE, STYLE_STEPS, STYLE_BATCH = 128, 500, 8
 OUTLINE_SIDE = 64
 MAPS = ("benign", "malignant", "window")
 """What a pixel of the generator's label maps may be of: a lesion of either kind, or tissue in a window."""
-LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "kept-maps": "training", "width": 12}
+LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "width": 12}
 SPADE: dict[str, object] = {"recipe": "spade", "preset": "small-data", "width": 16, "batch": 16}
 
 

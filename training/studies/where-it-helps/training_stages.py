@@ -33,11 +33,12 @@ from sklearn.model_selection import GroupKFold
 
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation.spaces import open_space
+from sonoforge.training.gan import checkpoint
 from sonoforge.training.gan.generator import load_generator, sample
 
 SIDE, BATCH, COMPONENTS, NUMBER, HELD_OUT = 64, 16, 64, 400, 0.2
@@ -98,7 +99,6 @@ def train_generator(asked: Asked) -> Path:
         "batch": BATCH,
         "steps": STAGES[-1],
         "tick-steps": STAGES[0],
-        "keep": 2 * STAGES[-1],  # all, and those of interruptions
         "precision": "bf16",
         "schedule": "constant",
         "held-out": HELD_OUT,
@@ -108,6 +108,7 @@ def train_generator(asked: Asked) -> Path:
     flags = ["--data", str(asked.folder), "--out", str(folder), "--set", f"cache.folder={asked.cache}"]
     for name, value in options.items():
         flags += ["--set", f"gan.{name.replace('-', '_')}={value}"]
+    checkpoint.KEPT = 2 * STAGES[-1]  # all, and those of interruptions
     sonoforge("gan", "train", *flags, "--resume")
     return max(folder.glob("*-gan-*"))
 
@@ -132,9 +133,9 @@ def draw(run: Path, step: int, asked: Asked) -> Lesions:
     """Embed what the generator of a stage draws, `NUMBER` lesions of each class."""
     path = run.parent / f"drawn-{step}.npy"
     if not path.is_file():
-        checkpoint = run / "checkpoints" / f"step-{step:08}"
-        generator = load_generator(checkpoint)
-        classes = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))["classes"]
+        stage = run / "checkpoints" / f"step-{step:08}"
+        generator = load_generator(stage)
+        classes = json.loads((stage / "checkpoint.json").read_text(encoding="utf-8"))["classes"]
         images = [sample(generator, NUMBER, asked.seed, classes.index(kind)) for kind in ("benign", "malignant")]
         with replacing(path) as file:
             np.save(file, embed(np.concatenate(images), asked.weights))

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sonoforge.export.bundle.card import replace_files
 from sonoforge.export.bundle.folder import FormatRow, ManifestJson, file_entry, versions, write_manifest
@@ -21,35 +21,17 @@ log = logging.getLogger(__name__)
 _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
 
 
-class Exported(Protocol):
-    """A classifier or a generator to export."""
-
-    @property
-    def source(self) -> Any:
-        """The argument of the writers in `FORMATS`."""
-
-    def allowed(self, name: str) -> FormatRow:
-        """Return the part of a format's row that is known before the file is judged."""
-
-    def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
-        """Run a format's file; return its figures, and why it does not pass."""
-
-
 def add_formats(
-    folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str], unsuitable: Mapping[str, str] = {}
+    folder: Path, exported: Any, names: Sequence[str], formats: Sequence[str], unsuitable: Mapping[str, str] = {}
 ) -> list[FormatRow]:
     """Write the formats ``names`` into a bundle under its temporary name, leaving out files that fail the gate.
 
-    A format that the user named explicitly, in ``formats``, goes in even if nothing on this machine can check it;
-    ``unsuitable`` says of some formats why this network cannot have them.
+    ``exported``, an `ExportedClassifier` or `ExportedGenerator`, has the ``source`` of the writers, what a format is
+    ``allowed``, and a ``check`` of its file.  A format that the user named explicitly, in ``formats``, goes in even if
+    nothing on this machine can check it; ``unsuitable`` says of some formats why this network cannot have them.
 
-    Returns:
-        A row for each name.  The manifest holds the same without image names and folders, which may tell of a patient
-        or the machine.
-
-    Raises:
-        GateError: The bundle's ONNX file does not answer as the network does.
-        SonoforgeError: A file cannot be written to disk.
+    Returns a row for each name.  The manifest holds the same without image names and folders, which may tell of a
+    patient or the machine.  A `GateError` says that the bundle's ONNX file does not answer as the network does.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["parity"]["formats"] = _known_rows(manifest)
@@ -71,7 +53,7 @@ def add_formats(
     return rows
 
 
-def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool, unsuitable: str) -> FormatRow:
+def _write_and_judge(exported: Any, name: str, folder: Path, by_name: bool, unsuitable: str) -> FormatRow:
     """Write and judge the files of one format; remove them if they fail.
 
     A file that nothing on this machine can run is written only if its format was named explicitly.
@@ -113,11 +95,10 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool,
 def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
     """Return the figures of an earlier export; readers of bundles do not check them, so odd rows are left out here."""
     found = manifest["parity"].get("formats")
-    rows = found.items() if isinstance(found, dict) else ()
     texts, numbers = ("format", "file", "precision", "status", "runs_on"), ("bytes", "max_abs", "mean_abs")
     return {
         name: row
-        for name, row in rows
+        for name, row in (found.items() if isinstance(found, dict) else ())
         if isinstance(row, dict)
         and name == row.get("format")
         and all(isinstance(row.get(key), str) for key in texts)

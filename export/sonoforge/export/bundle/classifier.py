@@ -1,6 +1,5 @@
 """From a run folder or a bundle to a classifier's bundle with files in the chosen formats, each judged by the gate."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -49,10 +48,6 @@ def bundle_from_run(
         formats: Rows of `FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
         evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
-
-    Raises:
-        GateError: The ONNX file does not answer as the network does.
-        SonoforgeError: No model or images there, a format that cannot be written, or ``folder`` holds something else.
     """
     names = choose(formats)
     members, record, arrays = load_model(run / "model")
@@ -72,11 +67,7 @@ def bundle_from_run(
 
 
 def bundle_from_bundle(
-    bundle: Bundle[ClassifierManifest],
-    folder: Path,
-    formats: Sequence[str],
-    data: str = "",
-    evidence: Sequence[Path] = (),
+    bundle: Bundle[ClassifierManifest], folder: Path, formats: Sequence[str], data: str, evidence: Sequence[Path]
 ) -> list[FormatRow]:
     """Copy a bundle, adding formats and evidence; see `bundle_from_run`."""
     names = choose(formats)
@@ -100,10 +91,7 @@ def bundle_from_bundle(
 def fill_bundle(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
-    """Export the model as ONNX and write a bundle's files, with ``files`` as they are, into an empty folder.
-
-    `add_formats` then compares the ONNX file with the network.
-    """
+    """Export the model as ONNX and write a bundle's files, with ``files`` as they are, into an empty folder."""
     preprocessing = record.preprocessing
     metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
     model = to_onnx(graph, preprocessing.size, metadata)
@@ -149,15 +137,11 @@ class ExportedClassifier:
 
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, below fp32, how many images ranges were measured on."""
-        form = FORMATS[name]
         row: FormatRow = {"tolerance": self._tolerance(name)._asdict()}
-        if form.precision != "fp32":
-            judged, calibration = (
-                [hashlib.sha256(pixels.tobytes()).digest() for pixels in images]
-                for images in (self.images.pixels, self.source.calibration)
-            )
-            among = sum(digest in set(judged) for digest in calibration)
-            row["calibration"] = {"images": len(calibration), "among_those_checked": among}
+        if FORMATS[name].precision != "fp32":
+            judged = {pixels.tobytes() for pixels in self.images.pixels}
+            among = sum(pixels.tobytes() in judged for pixels in self.source.calibration)
+            row["calibration"] = {"images": len(self.source.calibration), "among_those_checked": among}
         return row
 
     def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
@@ -180,10 +164,7 @@ class ExportedClassifier:
 def _prepare(
     bundle: Bundle[ClassifierManifest], graph: BundleGraph, images: GateImages, training: NDArray[np.uint8] | None
 ) -> ExportedClassifier:
-    """Normalise the images once for all formats, and compute the network's answers.
-
-    Ranges are measured on the ``training`` images, or on some of ``images`` if those are None or too few.
-    """
+    """Compute the network's answers; ranges are measured on the training images, or on ``images`` if too few."""
     log.info("checking on %s", images.source)
     if training is None or len(training) < FEWEST:
         training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]

@@ -24,11 +24,8 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
     They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate``,
-    with disturbed scans, with a bundle whose network was trained without the collection.
-
-    Raises:
-        SonoforgeError: A run of another kind, or of networks trained differently from the bundle's; only the number of
-            teachers may differ, which the card states.
+    with disturbed scans, with a bundle whose network was trained without the collection.  Runs of another kind, or of
+    networks trained differently from the bundle's, are refused; only the number of teachers may differ.
     """
     elsewhere: Record = {}
     teachers: dict[str, int] = {}
@@ -79,11 +76,7 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
 
 
 def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    """Return an arm's figures from the run's kept answers, not from its summary.
-
-    Raises:
-        SonoforgeError: No answers, or not of these folds, or the folds were not trained as the summary states.
-    """
+    """Return an arm's figures from the run's kept answers, not from its summary, which must be of the same folds."""
     # Imported here, because an export without evidence needs none of cross-validation's packages.
     from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
     from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
@@ -121,11 +114,7 @@ def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, 
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
-    """Return the figures of a run of ``sonoforge evaluate`` for the card of an exported checkpoint.
-
-    Raises:
-        SonoforgeError: No such run, or it evaluated other weights.
-    """
+    """Return the figures of a run of ``sonoforge evaluate`` on these weights, for the card of a checkpoint."""
     try:
         results = read_results(run)
     except (OSError, ValueError) as error:

@@ -6,14 +6,13 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import logging
 import os
 import platform
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,55 +22,27 @@ from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_dig
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 
-log = logging.getLogger(__name__)
-
 ManifestJson = dict[str, Any]
 """A manifest being written: open JSON, which the runtime's reader checks in the end."""
 
 
-class FormatRow(TypedDict, total=False):
-    """What the manifest, the card and the screen say of one format of a bundle, and how its file did in the gate.
+FormatRow = dict[str, Any]
+"""What the manifest, the card and the screen say of one format of a bundle, and how its file did in the gate.
 
-    The first four keys and ``status`` are always there; what was not measured is left out.
-    """
-
-    format: str
-    file: str
-    precision: str
-    runs_on: str
-    status: str  # passed, failed, not checked (nothing on this machine runs it) or not written
-    reason: str
-    bytes: int
-    made_with: dict[str, str]
-    tolerance: dict[str, float] | float  # classifiers: fields of `Tolerance`; generators: largest difference
-    max_abs: float  # largest difference: of a probability; of an image, in [-1, 1]
-    # Classifiers alone, see `gate.compare`.
-    calibration: dict[str, int]
-    images: str
-    count: int
-    distinct: int
-    mean_abs: float
-    max_relative: dict[str, float]
-    max_abs_logits: float
-    labels_equal: int
-    worst: str
-    sensitivity_change: dict[str, float]
-    specificity_change: dict[str, float]
-    judged_on: str
+``format``, ``file``, ``precision``, ``runs_on`` and ``status`` (passed, failed, not checked, as nothing on this machine
+runs it, or not written) are always there; ``reason``, ``bytes``, ``made_with``, ``tolerance`` and ``max_abs`` (largest
+difference of a probability, or of an image in [-1, 1]) where known; for classifiers `gate.compare` adds more.
+"""
 
 
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
-    *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx", "tensorrt"),
+    *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx"),
 )
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
-    """Refuse to replace anything but a bundle of this task, or a bundle with the user's own files in it.
-
-    Raises:
-        SonoforgeError: ``folder`` holds something else.
-    """
+    """Refuse to replace anything but a bundle of this task, or a bundle with the user's own files in it."""
     if not folder.exists():
         return
     try:
@@ -95,23 +66,10 @@ def replacing_bundle(folder: Path, task: str) -> Iterator[Path]:
     """Fill a folder under a temporary name; it becomes the bundle at the end, or not at all.
 
     An existing bundle of the same task is replaced, and stays as it is if an error is raised.
-
-    Raises:
-        SonoforgeError: See `refuse_other_folder`; or the folder cannot be written.
     """
-
-    def formats(path: Path) -> set[str]:
-        if not path.exists():
-            return set()
-        files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
-        return {entry["format"] for entry in files.values() if "format" in entry}
-
     refuse_other_folder(folder, task)
     with atomic.replacing_folder(folder) as fresh:
         yield fresh
-        gone = ", ".join(sorted(formats(folder) - formats(fresh)))
-        if gone:
-            log.warning("%s: the new bundle does without %s, which the old one had", folder, gone)
 
 
 def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
@@ -151,11 +109,7 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def creation_time() -> str:
-    """Return the current time, or SOURCE_DATE_EPOCH (seconds since 1970) for reproducible builds.
-
-    Raises:
-        SonoforgeError: SOURCE_DATE_EPOCH is not a whole number.
-    """
+    """Return the current time, or SOURCE_DATE_EPOCH (whole seconds since 1970) for reproducible builds."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given and not given.isdecimal():
         raise SonoforgeError(f"SOURCE_DATE_EPOCH: {given!r} is not a number of seconds since 1970")
@@ -188,9 +142,6 @@ def write_zip(folder: Path, target: Path) -> int:
 
     The same files give the same bytes anywhere: names are sorted, dates and permissions fixed, and nothing is
     compressed, because weights hardly shrink and compressed bytes depend on the library's version.
-
-    Raises:
-        SonoforgeError: The bundle is damaged, or the target's name does not end in ``.zip``.
     """
     if target.suffix != ".zip":
         raise SonoforgeError(f"{target}: the name must end in .zip")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.export.bundle.folder import FormatRow
 from sonoforge.export.formats.table import Tolerance
@@ -27,8 +25,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.model_folder import HASH_PREFIX
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
@@ -36,15 +33,10 @@ from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 
 log = logging.getLogger(__name__)
 
-FEWEST, MOST = 100, 1000  # images to compare on; fewer are repeated in variants
+FEWEST, MOST = 100, 1000  # images to compare on; with fewer, a warning
 PHANTOMS = 120
 
 _PHANTOM = re.compile(r"phantom-\d+-\d+-[0-9a-f]{8}")  # folder of a simulated set, see `load_images`
-
-# Mild, as between two frames of one examination: a label that such a change turns was a near tie before.
-SHIFT = 0.02  # largest shift, as a share of a side
-GAIN = 0.05  # largest change of brightness
-_GOLDEN = (0.7548776662466927, 0.5698402909980532, 0.618033988749895)  # steps that fill a cube evenly (Roberts 2018)
 
 Answers = Mapping[str, NDArray[np.float32]]
 """``logits`` and ``probabilities`` (N, C), ``embedding`` (N, D) and ``cam`` (N, C, h, w)."""
@@ -68,18 +60,15 @@ class GateImages(NamedTuple):
     originals: tuple[Original, ...]  # each returns an image in its own size, (H, W) or (H, W, 3), cropped as the model
     names: tuple[str, ...]  # class folder and file name
     labels: NDArray[np.int64] | None  # (N,) index of the true class; None where the set has other classes
-    # (N, C) cross-validated probabilities, from models that saw neither the image nor a near-duplicate; variants share
-    # those of their image; None where there are none.
+    # (N, C) cross-validated probabilities, from models that saw neither the image nor a near-duplicate; or None.
     sealed: NDArray[np.float64] | None
     source: str  # description, for the record
-    distinct: int  # number of images before variants
 
 
 def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
     """Choose images from ``data`` or the run's own, never of another kind unless asked for.
 
-    Fewer than `FEWEST` are repeated in variants.  Simulated breast scans stand in only for a bundle trained on them,
-    or mainly on the images of the shipped one.
+    Simulated breast scans stand in only for a bundle trained on them, or mainly on the images of the shipped one.
 
     Args:
         data: A folder of images, ``phantom``, or empty for the run's own.
@@ -90,23 +79,30 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     Raises:
         SonoforgeError: No such folder, or no images and none given.
     """
+    images = _find(data, run, settings, model)
+    if len(images.pixels) < FEWEST:
+        log.warning("%s: files are judged on fewer than %d; give more with --data", images.source, FEWEST)
+    return images
+
+
+def _find(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
     cache_folder = CacheSettings(str(settings.get("cache.folder") or "")).open()
     phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.preprocessing)
     if data:
         source = phantoms._replace(data=(data,))
-        return _enough(_from_cache(load_images(source), run, model), model.preprocessing)
+        return _from_cache(load_images(source), run, model)
     own = recorded_data(settings)
     if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
         number, seed = int(settings.get("phantom.images") or PHANTOMS), int(settings.get("seed") or 0)
         cache = load_images(ImageSource(own, number, seed, cache_folder, model.preprocessing))
         seen = set(model.training.get("images") or ())
         if not seen or any(name[:HASH_PREFIX] in seen for name in cache.hashes):
-            return _enough(_from_cache(cache, run, model), model.preprocessing)
+            return _from_cache(cache, run, model)
         log.warning("%s: holds none of the images that the model was trained on", ", ".join(own))
     elif own:
         log.warning("%s: the run's images are no longer there", ", ".join(own))
     if model.kept is not None:
-        return _enough(_from_kept(model.kept, model.training), model.preprocessing)
+        return _from_kept(model.kept, model.training)
     trained_on = str(model.training.get("data") or "its training")
     if not _trained_on_simulated_scans(model.training):
         raise SonoforgeError(
@@ -143,7 +139,6 @@ def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> Gate
         cache.dataset.labels[chosen] if same_classes else None,
         _sealed(run, names, model, cache) if same_classes and run is not None else None,
         f"{len(chosen)} {kind}",
-        len(chosen),
     )
 
 
@@ -158,33 +153,6 @@ def _from_kept(kept: NDArray[np.uint8], training: Mapping[str, Any]) -> GateImag
         None,
         None,
         f"{count} training images of {training.get('data') or 'the data set'}, kept with the model",
-        count,
-    )
-
-
-def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
-    """Repeat images in variants, each equally often, until there are at least `FEWEST`."""
-    count = len(images.pixels)
-    if count >= FEWEST:
-        return images
-    changes = list_variants(math.ceil(FEWEST / count))
-
-    def varied(original: Original, change: Variant) -> NDArray[np.uint8]:
-        return vary(original(), change)
-
-    originals = [functools.partial(varied, original, change) for original in images.originals for change in changes]
-    repeated = np.repeat(np.arange(count), len(changes))
-    source = f"{images.source}, {len(originals)} variants"
-    changed = f"mirrored, shifted by up to {SHIFT:.0%}, brighter or darker by up to {GAIN:.0%}, and unchanged"
-    log.info("%s: each %s", source, changed)
-    return GateImages(
-        np.stack([preprocessing.resize(Image.fromarray(original())) for original in originals]),
-        tuple(originals),
-        tuple(images.names[index] for index in repeated),
-        None if images.labels is None else images.labels[repeated],
-        None if images.sealed is None else images.sealed[repeated],
-        source,
-        count,
     )
 
 
@@ -205,48 +173,14 @@ def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) 
     return part.probabilities[[rows[name] for name in names]]
 
 
-class Variant(NamedTuple):
-    """A change of an image."""
-
-    mirrored: bool
-    right: float  # shift as a share of the width
-    down: float  # shift as a share of the height
-    gain: float
-
-
-def list_variants(count: int) -> list[Variant]:
-    """Return the first ``count`` changes, always the same ones; the first changes nothing."""
-    found = [Variant(False, 0.0, 0.0, 1.0)]
-    for index in range(1, count):
-        right, down, gain = (2 * ((0.5 + index * step) % 1) - 1 for step in _GOLDEN)
-        found.append(Variant(index % 2 == 1, SHIFT * right, SHIFT * down, 1 + GAIN * gain))
-    return found
-
-
-def vary(pixels: NDArray[np.uint8], variant: Variant) -> NDArray[np.uint8]:
-    """Change an image (H, W) or (H, W, C); a shift repeats the border."""
-    if variant.mirrored:
-        pixels = pixels[:, ::-1]
-    rows, columns = (
-        np.clip(np.arange(side) - round(share * side), 0, side - 1)
-        for side, share in zip(pixels.shape, (variant.down, variant.right), strict=False)
-    )
-    moved = pixels[rows][:, columns]
-    changed: NDArray[np.uint8] = np.clip(np.round(moved * variant.gain), 0, 255).astype(np.uint8)
-    return changed
-
-
 def compare(answers: Answers, reference: Answers, images: GateImages, classes: tuple[str, ...]) -> FormatRow:
     """Compare a file's answers to N images with the network's, the reference.
 
-    Returns:
-        ``images``, ``count`` and ``distinct`` of them; ``max_abs`` and ``mean_abs`` differences of probabilities;
-        ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``, the image with
-        the largest difference; and where true classes are known ``sensitivity_change`` and ``specificity_change`` by
-        class, in points, and ``judged_on``: ``sealed predictions`` or ``own labels``.
-
-    Raises:
-        GateError: Outputs of another shape, or not finite.
+    Returns ``images`` and their ``count``; ``max_abs`` and ``mean_abs`` differences of probabilities;
+    ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``, the image with the
+    largest difference; and where true classes are known ``sensitivity_change`` and ``specificity_change`` by class, in
+    points, and ``judged_on``: ``sealed predictions`` or ``own labels``.  Outputs of another shape, or not finite, are a
+    `GateError`.
     """
     for name, values in reference.items():
         if answers[name].shape != values.shape:
@@ -258,7 +192,6 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     figures: FormatRow = {
         "images": images.source,
         "count": len(found),
-        "distinct": images.distinct,
         "max_abs": float(differences.max()),
         "mean_abs": float(differences.mean()),
         "max_relative": {

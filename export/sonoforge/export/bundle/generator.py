@@ -79,22 +79,11 @@ class Extras:
 def bundle_from_checkpoint(
     checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",), extras: Extras = Extras()
 ) -> list[FormatRow]:
-    """Export a checkpoint's averaged generator, leaving out files that fail the gate.
+    """Export the averaged generator of a checkpoint or run folder, leaving out files that fail the gate.
 
-    Args:
-        checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
-        folder: The bundle's; an existing generator's bundle is replaced.
-        formats: Rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have.  ``onnx``
-            is always written.
-        extras: See `Extras`.
-
-    Returns:
-        See `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
-
-    Raises:
-        GateError: The ONNX file does not answer as torch does; no bundle is written, an older one stays as it was.
-        SonoforgeError: Not a checkpoint, an unknown format, one named explicitly that cannot be written, or ``folder``
-            holds something else.
+    An existing generator's bundle is replaced; it stays as it was where the ONNX file does not answer as torch does.
+    ``formats`` are rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have.  Returns
+    the rows of `add_formats`, whose ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
     """
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
@@ -162,7 +151,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
-    keeps_maps = structures_drawn_into(generator) > 0 and about.composition["kept_maps"] == "training"
+    keeps_maps = structures_drawn_into(generator) > 0
     names = ["sonoforge", about.recipe, data, about.class_name]
     return {
         "name": "-".join(name.lower().replace(" ", "-") for name in names if name),

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded, metadata_of, run_torch
 from sonoforge.export.formats.table import EXACT
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
@@ -29,17 +28,11 @@ def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
 
 
 def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
-    """Rebuild the torch network from which a bundle's ``model.onnx`` was exported.
+    """Rebuild the torch network, on the CPU and in evaluation mode, from which a bundle's ``model.onnx`` was exported.
 
     The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names show how many members
-    there are and which blocks they share.  Batch normalisation is folded into the convolutions.
-
-    Returns:
-        The network on the CPU, in evaluation mode, including the bundle's temperature.
-
-    Raises:
-        SonoforgeError: The file is not a MobileNetV2 that sonoforge exported, or the network does not reproduce the
-            bundle's golden vectors.
+    there are and which blocks they share.  Batch normalisation is folded into the convolutions.  A `SonoforgeError`
+    says that the file is not ours, or that the network does not reproduce the bundle's golden vectors.
     """
     where = f"{bundle.path}: model.onnx"
     data = bundle.read("model.onnx")
@@ -112,7 +105,7 @@ def _weights(graph: onnx.GraphProto, where: str) -> dict[str, Tensor]:
 
 
 def _not_ours(where: str, found: str) -> SonoforgeError:
-    return SonoforgeError(f"{where}: found {found}, expected a MobileNetV2 that sonoforge exported")
+    return SonoforgeError(f"{where}: has {found}, so it is not a MobileNetV2 that sonoforge exported")
 
 
 def figures(record: ModelRecord) -> dict[str, object]:
@@ -121,29 +114,21 @@ def figures(record: ModelRecord) -> dict[str, object]:
 
 
 def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> ModelRecord:
-    """Return the record of a bundle's model from its manifest.
-
-    Raises:
-        SonoforgeError: The manifest lacks something that the card needs.
-    """
+    """Return the record of a bundle's model from its manifest, which must have all that the card needs."""
     manifest = bundle.manifest
-    raw = manifest.raw
+    raw: Any = manifest.raw
+    evaluation = raw["evaluation"]
+    own: Any = {name: value for name, value in evaluation.items() if name not in ELSEWHERE}
+    elsewhere: Any = {name: value for name, value in evaluation.items() if name in ELSEWHERE}
     trust: Any = {name: value for name, value in raw["trust"].items() if name != "method"}
-    own: Any = {name: value for name, value in raw["evaluation"].items() if name not in ELSEWHERE}
-    elsewhere: Any = {name: value for name, value in raw["evaluation"].items() if name in ELSEWHERE}
     try:
         record = ModelRecord(
-            name=manifest.name,
-            version=manifest.version,
+            **{name: raw[name] for name in ("name", "version", "decision", "conformal", "quality", "training")},
             classes=manifest.classes,
             shared_blocks=len(graph.shared),
             mirror=raw["training"]["mirror"],
             temperature=manifest.temperature,
-            decision=raw["decision"],
-            conformal=raw["conformal"],
             trust=trust,
-            quality=raw["quality"],
-            training=raw["training"],
             evaluation=own,
             intended_use=raw["intended_use"],
             crop=manifest.preprocessing.crop,

@@ -18,7 +18,6 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.sampling import AffineRanges
 from sonoforge.training.gan.training_set import expand, hold_out, read_training_set
 from sonoforge.training.run_folder import read_config
 
@@ -38,9 +37,6 @@ def make_reference(
     """Embed a generator's training images, as it saw them, by a classifier.
 
     ``data`` is where to read them; empty for the run's own path.
-
-    Raises:
-        SonoforgeError: The images cannot be read, or are not the training images.
     """
     run = checkpoint.parent.parent
     given: dict[str, Any] = {
@@ -52,7 +48,7 @@ def make_reference(
     source = (data,) if data else recorded_data(read_config(run))
     share = settings.held_out or 0.0
     images, _ = hold_out(read_training_set(source, settings, groups=share > 0), share, settings.seed)
-    found = expand(images, settings.expand, AffineRanges(), settings.seed).fingerprint
+    found = expand(images, settings.expand, settings.seed).fingerprint
     if found != about.fingerprint:
         raise SonoforgeError(
             f"{', '.join(source)}: the images' fingerprint is {found[:16]}, but {run.name} was trained on images of "

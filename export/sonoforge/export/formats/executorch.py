@@ -24,26 +24,19 @@ if TYPE_CHECKING:
     from sonoforge.export.formats.source import GeneratorSource, Source
     from sonoforge.runtime.inference.runners import Answer
 
-# The first five blocks and the last layers stay in float32.  Largest and mean change of probabilities of the shipped
-# model, with 32 calibration images, on 260 BUSI images mirrored and cropped by 4 % so that it was not trained on them:
-# only the stem, the first depthwise convolution and the last layers in float32: 0.172, 0.017 at 2.49 MB and 2.1 ms;
-# blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
-# The outline and operations outside any layer, which choose where to zoom in, stay in float32, too.
+# The first five blocks and the last layers stay in float32: probabilities of the shipped model move by at most 0.089,
+# 0.172 if only the stem does.  So do the outline and operations outside any layer, which choose where to zoom in.
 LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|@|$)|linears|activations|outlines|^$")
 # A network with a second pass needs eight blocks: with five, the worst of 1000 images moved by 0.202, with eight by
 # 0.068, at 2.84 and 2.95 MB.
 _LEFT_TWICE = re.compile(LEFT.pattern.replace("[0-4]", "[0-7]"))
 
-_LAYERS = frozenset(
-    (
-        *("ConvolutionConfig", "HardtanhConfig", "ClampConfig", "AddConfig", "ReLUConfig"),
-        *("QuantizedPerTensorConfig", "DeQuantizedPerTensorConfig", "QuantizeAffineConfig", "DeQuantizeAffineConfig"),
-    )
-)
-"""The layers that XNNPACK runs in a network with a second pass; ExecuTorch's own kernels run the little that remains.
-
-Given all layers, ExecuTorch 1.5.1 puts both passes into one part, which then waits for what lies between them.
-"""
+# The layers that XNNPACK runs in a network with a second pass: given all, ExecuTorch 1.5.1 puts both passes into one
+# part, which then waits for what lies between them.
+_LAYERS = frozenset((
+    *("ConvolutionConfig", "HardtanhConfig", "ClampConfig", "AddConfig", "ReLUConfig"),
+    *("QuantizedPerTensorConfig", "DeQuantizedPerTensorConfig", "QuantizeAffineConfig", "DeQuantizeAffineConfig"),
+))  # fmt: skip
 
 
 def missing() -> str:
@@ -65,9 +58,6 @@ def write_executorch_int8(source: Source) -> bytes:
 
     Weights have one scale for each channel, activations one for each tensor, from histograms over the calibration
     images (Jacob et al., CVPR 2018, on int8 arithmetic).
-
-    Raises:
-        SonoforgeError: There are no calibration images; or see `lower`.
     """
     if not len(source.calibration):
         raise SonoforgeError("executorch-int8: there are no calibration images; use 16 or more of the training set")
@@ -89,16 +79,10 @@ def lower(
     *,
     only: frozenset[str] = frozenset(),
 ) -> bytes:
-    """Lower any network to an ExecuTorch program for XNNPACK and return the file's bytes.
+    """Lower a network, in evaluation mode on the CPU, to an ExecuTorch program for XNNPACK; return the file's bytes.
 
-    Args:
-        module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
-        examples: Inputs; the file takes only their shapes.
-        metadata: The file gets a method of each name that returns the text.
-        only: XNNPACK's names of the layers to run with it; empty for all that it can.
-
-    Raises:
-        GateError: ExecuTorch cannot lower the network.
+    The file takes inputs of the examples' shapes, and has a method of each name in ``metadata`` that returns the text.
+    ``only`` names the layers to run with XNNPACK; empty for all that it can.
     """
     from executorch.backends.xnnpack.partition.config import (  # noqa: PLC0415 - optional, and slow
         ALL_PARTITIONER_CONFIGS,
@@ -125,8 +109,7 @@ def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     """Return a network with its constants folded, such as ProGAN's scaled weights; arguments as of `lower`.
 
     XNNPACK only runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on
-    one x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights
-    would become float32.
+    one x86 core; folded, 0.13 s.  Do not fold a network from `quantise`: its weights would become float32.
     """
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass  # noqa: PLC0415 - optional, and slow
 
@@ -185,11 +168,7 @@ def _unshare_weights(exported: torch.fx.GraphModule) -> None:
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a program ``.pte`` for one row; ``threads`` apply to this whole process.
-
-    Raises:
-        SonoforgeError: ExecuTorch cannot load the file.
-    """
+    """Load a program ``.pte`` for one row, or raise a `SonoforgeError`; ``threads`` apply to this whole process."""
     from executorch.extension.pybindings import portable_lib  # noqa: PLC0415 - optional, and slow
     from executorch.runtime import Runtime  # noqa: PLC0415
 

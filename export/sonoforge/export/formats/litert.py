@@ -30,11 +30,7 @@ def missing() -> str:
 
 
 def write_litert(source: Source) -> bytes:
-    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs.
-
-    Raises:
-        GateError: LiteRT cannot convert the network.
-    """
+    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs."""
     import litert_torch  # noqa: PLC0415 - optional, and slow
 
     from sonoforge.export.formats.onnx_graph import quiet  # noqa: PLC0415 - needs torch, which running a file does not
@@ -49,11 +45,7 @@ def write_litert(source: Source) -> bytes:
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file, which takes one row at a time.
-
-    Raises:
-        SonoforgeError: LiteRT cannot load the file.
-    """
+    """Load a file, which takes one row at a time, or raise a `SonoforgeError`."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - optional
 
     try:

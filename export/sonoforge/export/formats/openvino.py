@@ -38,9 +38,6 @@ def write_openvino(source: Source, precision: str) -> dict[str, bytes]:
 
     OpenVINO's own ``compress_to_fp16`` also rounds the weights that choose the window of a second pass: a probability
     of one of 256 scans of BrEaST moved by 0.019.
-
-    Raises:
-        GateError: OpenVINO cannot read the ONNX file; or see `half_precision.write_half`.
     """
     openvino = _openvino()
     data = source.onnx
@@ -61,11 +58,7 @@ def write_openvino(source: Source, precision: str) -> dict[str, bytes]:
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file, its ``.bin`` beside it, to compute in float32 on the CPU.
-
-    Raises:
-        SonoforgeError: OpenVINO cannot load the file.
-    """
+    """Load a file, its ``.bin`` beside it, to compute in float32 on the CPU, or raise a `SonoforgeError`."""
     openvino = _openvino()
     # By default, OpenVINO computes in bfloat16 where the processor can: a probability of the shipped bundle's golden
     # images then moves by 0.055.

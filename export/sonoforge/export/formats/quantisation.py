@@ -1,7 +1,6 @@
 """A classifier in 8 bits: a third of the size and half the time, with the most sensitive layers kept in float32."""
 
 import contextlib
-import inspect
 import io
 import json
 import tempfile
@@ -18,15 +17,11 @@ from sonoforge.export.formats.onnx_graph import answers_of, finish, metadata_of,
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
+# First convolutions that stay in float32: quantised alone, each of the first six does more harm than any other.  On 400
+# distorted images that the shipped model is unsure of, keeping 0, 2, 5 and 8 moves probabilities by at most 0.31, 0.21,
+# 0.17 and 0.14.
 _FIRST = 5
-"""First convolutions that stay in float32: quantised alone, each of the first six does more harm than any other.
-
-Measured on the shipped model with 400 distorted images that it is unsure of: keeping 0, 2, 5 and 8 moves probabilities
-by at most 0.31, 0.21, 0.17 and 0.14, at 0.56, 0.47, 0.54 and 0.60 of the float32 file's time.
-"""
-
-_RANKING_IMAGES = 8
-"""Images to rank layers on: few are enough."""
+_RANKING_IMAGES = 8  # to rank layers on: few are enough
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Quantised:
     """A quantised ONNX file and its distance from the original on the calibration images; see `Criterion`."""
 
     data: bytes
-    kept_in_float: list[str]  # names of the convolutions in float32
+    kept_in_float: list[str]  # names of convolutions
     probability_shift: float
     mixture_shift: float
     agreement: float
@@ -69,18 +64,10 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Cr
 
     The first five convolutions, the activation maps and everything after the last feature map stay in float32: they
     are small and suffer most.  If that misses the criterion, the other convolutions are ranked by how quantising each
-    alone changes the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met.
+    alone changes the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met, or a `GateError`.
 
-    Args:
-        model: A float32 ONNX file with the outputs ``logits`` and ``probabilities``.
-        inputs: Preprocessed calibration images (N, 3, S, S), about 128 of the training set.
-        criterion: How close the result must be.
-
-    Returns:
-        The same bytes for the same arguments, on one kind of processor.
-
-    Raises:
-        GateError: No choice of layers meets the criterion.
+    ``inputs`` are preprocessed calibration images (N, 3, S, S), about 128 of the training set.  The same arguments give
+    the same bytes on one kind of processor.
     """
     original = named(model)
     features, kept = _feature_convolutions(original), _always_kept(original)
@@ -90,23 +77,20 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Cr
     largest = criterion.size * len(model)
     ranked: list[str] = []
     more = 0
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        while True:
-            result = _attempt(original, {*kept, *ranked[:more]}, exact, logits, Path(folder) / "ranges.json")
-            left = len(set(features).difference(result.kept_in_float))
-            if left and len(result.data) <= largest and result.meets(criterion):
-                return result
-            if not left or len(result.data) > largest:
-                raise GateError(
-                    f"int8: with {left} convolutions in 8 bits, probabilities move by {result.probability_shift:.3f} "
-                    f"(allowed {criterion.probability_shift}), on mixtures by {result.mixture_shift:.3f} "
-                    f"({criterion.mixture_shift}), {result.agreement:.1%} of labels agree ({criterion.agreement:.1%}), "
-                    f"in {len(result.data)} bytes ({largest:.0f}); use fp16, or other calibration images"
-                )
-            ranked = ranked or _ranked(
-                original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept]
+    while True:
+        result = _attempt(original, {*kept, *ranked[:more]}, exact, logits)
+        left = len(set(features).difference(result.kept_in_float))
+        if left and len(result.data) <= largest and result.meets(criterion):
+            return result
+        if not left or len(result.data) > largest:
+            raise GateError(
+                f"int8: with {left} convolutions in 8 bits, probabilities move by {result.probability_shift:.3f} "
+                f"(allowed {criterion.probability_shift}), on mixtures by {result.mixture_shift:.3f} "
+                f"({criterion.mixture_shift}), {result.agreement:.1%} of labels agree ({criterion.agreement:.1%}), "
+                f"in {len(result.data)} bytes ({largest:.0f}); use fp16, or other calibration images"
             )
-            more = max(1, 2 * more)
+        ranked = ranked or _ranked(original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept])
+        more = max(1, 2 * more)
 
 
 def _attempt(
@@ -114,7 +98,6 @@ def _attempt(
     kept: Collection[str],
     exact: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
     logits: NDArray[np.float32],
-    ranges: Path,
 ) -> Quantised:
     """Quantise all but the kept layers, correct the biases and compare.
 
@@ -133,7 +116,7 @@ def _attempt(
         "float32": names,
         "images": len(inputs),
     }
-    quantised = _quantise(original, inputs, kept, ranges)
+    quantised = _quantise(original, inputs, kept)
     change = (answers_of(quantised.SerializeToString(), inputs, "logits") - logits).mean(axis=0)
     biases = {node.input[2] for node in quantised.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
     for tensor in quantised.graph.initializer:
@@ -145,16 +128,6 @@ def _attempt(
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
     agreement = float((found[0].argmax(1) == exact[0][1].argmax(1)).mean())
     return Quantised(data, names, probability_shift=shifts[0], mixture_shift=shifts[1], agreement=agreement)
-
-
-def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
-    """Quantise for TensorRT: int8 with zero points of 0 and float32 biases, keeping `_always_kept` in float32.
-
-    TensorRT refuses the file of `to_int8`; onnxruntime runs this one more slowly, and not at all where weights run
-    twice, see `_shift_shared`.  ``inputs`` are (N, 3, S, S) preprocessed calibration images.
-    """
-    original = named(model)
-    return finish(_quantise(original, inputs, _always_kept(original), symmetric=True), metadata_of(original))
 
 
 def write_int8(source: Source) -> bytes:
@@ -190,10 +163,9 @@ def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str
     exact = answers_of(model.SerializeToString(), inputs, "logits")
     everything = {node.name for node in model.graph.node if node.op_type == "Conv"}
     effects = {}
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        for name in names:
-            alone = _quantise(model, inputs, everything - {name}, Path(folder) / "ranges.json")
-            effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
+    for name in names:
+        alone = _quantise(model, inputs, everything - {name})
+        effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
     return sorted(names, key=lambda name: -effects[name])
 
 
@@ -234,15 +206,8 @@ def _quantise(
     model: onnx.ModelProto,
     inputs: NDArray[np.float32],
     kept: Collection[str],
-    ranges: Path | None = None,
-    *,
-    symmetric: bool = False,
 ) -> onnx.ModelProto:
-    """Insert quantisation and its inverse around all convolutions but the kept ones.
-
-    ``ranges`` caches the activations' ranges for the next choice of layers on the same model and images; older
-    versions of onnxruntime measure them again.
-    """
+    """Insert quantisation and its inverse around all convolutions but the kept ones."""
     # Imported here, because it takes a second.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
@@ -254,7 +219,6 @@ def _quantise(
             image = next(self.rest, None)
             return None if image is None else {model.graph.input[0].name: image[None]}
 
-    keeps = ranges is not None and "calibration_cache_path" in inspect.signature(quantize_static).parameters
     copy = onnx.ModelProto()
     copy.CopyFrom(model)  # the quantiser changes what it gets
     # The quantiser prints advice, and logs to the root logger.
@@ -270,14 +234,12 @@ def _quantise(
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=sorted(kept),
             per_channel=True,
-            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibration_providers=["CPUExecutionProvider"],
-            **({"calibration_cache_path": ranges} if keeps else {}),
-            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric},
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True},
         )
         changed = onnx.load_model(str(target))
-    if not symmetric:
-        _shift_shared(changed)
-        _drop_zero_points(changed)
+    _shift_shared(changed)
+    _drop_zero_points(changed)
     return changed

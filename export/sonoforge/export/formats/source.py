@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import metadata_of, trace
+from sonoforge.export.formats.onnx_graph import metadata_of, to_ort, trace, with_preprocessing
 from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.preprocessing import Preprocessing
@@ -59,7 +59,7 @@ class Source:
 
     @property
     def has_second_pass(self) -> bool:
-        """Whether the network runs its layers twice, see `models.zoomed_pass`."""
+        """Whether the network runs its layers twice, see `models.mobilenetv2`."""
         return bool(getattr(self.graph, "look", None))
 
 
@@ -92,6 +92,16 @@ def write_onnx(source: Source | GeneratorSource) -> bytes:
     return source.onnx
 
 
+def write_uint8(source: Source) -> bytes:
+    """Write ``model.uint8.onnx``; see `with_preprocessing`."""
+    return with_preprocessing(source.onnx, source.preprocessing)
+
+
+def write_ort(source: Source) -> bytes:
+    """Write ``model.ort``; see `to_ort`."""
+    return to_ort(source.onnx)
+
+
 class _Plain(nn.Module):
     """Latents (N, Z) and, for a conditional generator, labels (N,) to images (N, C, S, S)."""
 
@@ -115,9 +125,7 @@ class _Styled(_Plain):
 def trace_generator(generator: nn.Module) -> nn.Module:
     """Wrap a generator so that a tracer can follow it, with the inputs of the exported file.
 
-    Returns:
-        Latents (N, Z) float, psi (1,) float where there are styles, and for a conditional generator labels (N,) int64,
-        to images (N, C, S, S).
+    Latents (N, Z) float, psi (1,) float where there are styles, and for a conditional generator labels (N,) int64.
     """
     return _Styled(generator) if has_styles(generator) else _Plain(generator)
 

@@ -31,10 +31,8 @@ class Tolerance(NamedTuple):
     def of_passes(self, has_second_pass: bool) -> Tolerance:
         """Return the tolerance for a network that may have a second pass, whose window rounding also moves.
 
-        Four times as much, 20 times for a probability in float32, the same in int8.  Between torch and onnxruntime, a
-        probability of one scan in 1000 differed by 5.9e-5 where the network was unsure where to look; with one pass,
-        by less than 1e-6.  The file is not at fault: torch's own float32 and float64 differ by 9.2e-5 on this network,
-        and by 4.0e-4 in logits.
+        Four times as much, 20 times for a probability in float32, the same in int8: torch's own float32 and float64
+        differ by 9.2e-5 where the network is unsure where to look, and by 4.0e-4 in logits; with one pass, by 1e-6.
         """
         if not has_second_pass or self == INT8:
             return self
@@ -59,7 +57,7 @@ _TOLERANCES = {"EXACT": EXACT, "CLOSE": CLOSE, "HALF": HALF, "INT8": INT8, "RESI
 class Format:
     """One row of the table."""
 
-    suffix: str  # of its file's name, after `Source.stem`; a writer may add a second file beside it
+    suffix: str  # of its file's name, after `Source.stem`; a writer may add a second file
     precision: str  # of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``
     runs_on: str  # hardware and runtime
     tolerance: Tolerance  # for classifiers
@@ -79,10 +77,8 @@ class Format:
 def choose(formats: Sequence[str], unsuitable: Mapping[str, str] = {}, *, generators: bool = False) -> list[str]:
     """Return names of formats in the table's order, always including ``onnx``, from names or ``all``.
 
-    ``unsuitable`` says of some formats why this network cannot have them.
-
-    Raises:
-        SonoforgeError: Unknown, not for generators, or named explicitly and unsuitable or not writable here.
+    ``unsuitable`` says of some formats why this network cannot have them.  A `SonoforgeError` names one that is
+    unknown, not for generators, or named explicitly and unsuitable or not writable here.
     """
     known = [name for name, form in FORMATS.items() if form.generators or not generators]
     for name in formats:

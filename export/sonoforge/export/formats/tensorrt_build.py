@@ -1,8 +1,8 @@
-"""Build TensorRT and TensorRT-RTX engines from ONNX files, each in a process of its own.
+"""Build TensorRT-RTX engines from ONNX files, each in a process of its own.
 
-TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Plain TensorRT
-times its kernels on the GPU that it builds for.  Networks are strongly typed: the ONNX file decides the precision,
-never a flag of the builder.  TF32 is off, so that float32 is float32.
+TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Networks are
+strongly typed: the ONNX file decides the precision, never a flag of the builder.  TF32 is off, so that float32 is
+float32.
 
 Each build has its own process because TensorRT uses only the first logger of a process, and because a build after a
 failed one may come out larger.
@@ -14,47 +14,36 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import platform
 import re
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.export.formats.tensorrt import (
     FORMAT_VERSION,
-    PORTABLE,
-    SUFFIXES,
+    PACKAGE,
+    PRECISIONS,
     Record,
-    gpu_capability,
     parse_record,
     to_json,
 )
-from sonoforge.runtime.atomic import write_bytes
-from sonoforge.runtime.errors import GateError, SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
-from sonoforge.training.data.cache_settings import default_folder
 
 if TYPE_CHECKING:
+    import onnx
+
     from sonoforge.export.formats.source import GeneratorSource, Source
 
+BATCHES = (1, 1, 8)  # smallest, typical and largest, for inputs whose batch is free
 _RUN_ONNX = "run the ONNX file with onnxruntime"
-_SYMMETRIC = "quantise with int8 activations and weights, zero points of 0 and float32 biases, as format tensorrt-int8"
 # Part of an operator's name or of the parser's message -> remedy.
 _REMEDIES = {
     "Antialiasing": "export the network without its preprocessing, and resize before it",
-    "DynamicQuantizeLinear": _SYMMETRIC,
-    "ConvInteger": _SYMMETRIC,
-    "MatMulInteger": _SYMMETRIC,
-    "zero point": _SYMMETRIC,
-    "zero_point": _SYMMETRIC,
-    "Int32": _SYMMETRIC,
-    "FP32 GEMM": "build it from an fp16 ONNX file, or for SM80 and later",
-    "capabilities": "other GPUs need plain TensorRT",
 }
-# The cause within an error message, most specific form first, of versions 10 to 11 and RTX 1.7.
+# The cause within an error message, most specific form first.
 _CAUSES = (
     r'"([^"]{8,})"',  # (antialias == 0) && "Antialiasing is not supported currently."
     r"API Usage Error \((.*?)\. In ",  # ITensor::getDimensions: Error Code 4: API Usage Error (... In checkType at ...)
@@ -63,54 +52,35 @@ _CAUSES = (
 )
 
 
-@dataclass(frozen=True)
-class Target:
-    """The package that builds an engine, and the GPUs and batches to build for."""
-
-    module: str = "tensorrt_rtx"  # or ``tensorrt``
-    # GPUs such as ``("SM86", "SM89")``; none: all GPUs of TensorRT-RTX's portable engines, or for plain TensorRT the
-    # GPU of this machine.
-    capabilities: tuple[str, ...] = ()
-    profile: tuple[int, int, int] = (1, 1, 8)  # smallest, typical and largest batch, for inputs whose batch is free
-    timing_cache: Path | None = None  # where plain TensorRT keeps its measurements, for a quicker next build
-
-
 def build_engine(
-    onnx: bytes, name: str, precision: str, target: Target = Target(), source: bytes | None = None
+    onnx_file: bytes,
+    name: str,
+    precision: str,
+    batches: tuple[int, int, int] = BATCHES,
+    source: bytes | None = None,
 ) -> tuple[bytes, Record]:
     """Build an engine and its record in a process of its own; two builds do not give the same bytes.
 
     Args:
-        onnx: The file to build from, in the precision of the engine.
+        onnx_file: The file to build from, in the precision of the engine.
         name: Name of the float32 ONNX file beside the engine, such as ``model.onnx``.
-        precision: ``fp32``, ``fp16`` or ``int8``, of ``onnx``; it is checked.
-        target: The package that builds it, and its GPUs and batches.
-        source: The float32 ONNX file itself, if ``onnx`` was derived from it.
+        precision: ``fp32`` or ``fp16``, of ``onnx_file``; it is checked.
+        batches: See `BATCHES`.
+        source: The float32 ONNX file itself, if ``onnx_file`` was derived from it.
 
     Raises:
         SonoforgeError: TensorRT cannot build it; the message names the cause.
         GateError: The building process ended without an engine or a cause.
     """
-    capabilities = _check_target(name, target)
-    # Imported here, because the building process imports this module too and does not need onnx.
-    from sonoforge.export.formats.tensorrt_source import prepare  # noqa: PLC0415
-
-    network = prepare(onnx, name, precision, target.profile)
-    cache = target.timing_cache
+    if not importlib.util.find_spec(PACKAGE):
+        raise SonoforgeError(f"{name}: {PACKAGE} is not installed; pip install 'sonoforge[tensorrt]'")
+    ready, inputs, outputs = _prepare(onnx_file, name, precision, batches)
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
         folder = Path(temporary)
-        (folder / "network.onnx").write_bytes(network.onnx)
-        if cache is not None and cache.is_file():
-            (folder / "timing.cache").write_bytes(cache.read_bytes())
-        task = {
-            "module": target.module,
-            "inputs": network.inputs,
-            "capabilities": target.capabilities,
-            "timing": cache is not None,
-        }
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        (folder / "network.onnx").write_bytes(ready)
+        (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
         done = run_module("sonoforge.export.formats.tensorrt_build", folder, folder)
-        title = f"{name} ({precision}): {target.module}"
+        title = f"{name} ({precision}): {PACKAGE}"
         if not (folder / "result.json").is_file():
             ended = (how_it_ended(done) or "no result")[:220]
             raise GateError(f"{title}, while it built an engine, ended with {ended}")
@@ -118,96 +88,107 @@ def build_engine(
         if result["error"]:
             remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
             raise SonoforgeError(f"{title} {result['version']}: {result['error']}; {remedy}")
-        if cache is not None:
-            write_bytes(cache, (folder / "timing.cache").read_bytes())
         engine = (folder / "engine").read_bytes()
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
-    record: Record = {
+    record = {
         "format_version": FORMAT_VERSION,
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
         "engine_bytes": len(engine),
         "source": name,
-        "source_sha256": hashlib.sha256(onnx if source is None else source).hexdigest(),
-        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
-        "module": target.module,
+        "source_sha256": hashlib.sha256(onnx_file if source is None else source).hexdigest(),
+        "onnx_sha256": hashlib.sha256(onnx_file).hexdigest(),
         "version": result["version"],
-        "capabilities": capabilities,
         "precision": precision,
-        "tf32": False,
-        "inputs": network.inputs,
-        "outputs": network.outputs,
-        "system": platform.system(),
+        "inputs": inputs,
+        "outputs": outputs,
         "produced_by": f"sonoforge {version('sonoforge')}",
     }
     return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
 
 
-def write_engine(
-    source: Source | GeneratorSource, precision: str = "fp32", module: str = "tensorrt_rtx"
-) -> dict[str, bytes]:
+def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> dict[str, bytes]:
     """Return an engine with float32 inputs and outputs, and its record, by file name.
 
-    fp16 is built from ``write_half``'s file, in which layers that lose too much stay in float32; int8 from symmetric
-    int8.  TensorRT-RTX has int8 only for the weights of matrix products, in a larger file than fp16, which is the
-    better choice on RTX GPUs.  ``tensorrt`` builds on the GPU that will run it.
+    fp16 is built from ``write_half``'s file, in which layers that lose too much stay in float32.
     """
-    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - the building process needs neither
-    from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415
+    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - the building process needs none
 
-    onnx = source.onnx
-    if precision == "fp16":
-        onnx = write_half(source)
-    elif precision == "int8":
-        own = cast("Source", source)  # generators have no such format
-        onnx = to_symmetric_int8(onnx, own.preprocessing.normalise(own.calibration))
-    # Plain TensorRT times every kernel on its GPU, once for all later builds.
-    cache = default_folder() / "tensorrt-timing.cache" if module == "tensorrt" else None
-    target = Target(module=module, timing_cache=cache)
-    engine, record = build_engine(onnx, f"{source.stem}.onnx", precision, target, source=source.onnx)
-    name = source.stem + ("" if precision == "fp32" else f".{precision}") + SUFFIXES[module]
+    onnx_file = write_half(source) if precision == "fp16" else source.onnx
+    engine, record = build_engine(onnx_file, f"{source.stem}.onnx", precision, source=source.onnx)
+    name = source.stem + ("" if precision == "fp32" else f".{precision}") + ".rtx.engine"
     return {name: engine, f"{name}.json": to_json(record)}
 
 
-def _check_target(name: str, target: Target) -> list[str]:
-    """Refuse impossible targets before a process is started; return the capabilities for the record."""
-    module, profile = target.module, target.profile
-    if module not in SUFFIXES:
-        raise SonoforgeError(f"{name}: module: {module!r} is not {' or '.join(SUFFIXES)}")
-    if not importlib.util.find_spec(module):
-        extra = "'sonoforge[tensorrt]'" if module == "tensorrt_rtx" else module
-        raise SonoforgeError(f"{name}: {module} is not installed; pip install {extra}")
-    if not 0 < profile[0] <= profile[1] <= profile[2]:
-        raise SonoforgeError(f"{name}: profile: batches {profile} must be above 0 and not decrease")
-    if module == "tensorrt_rtx":
-        if target.timing_cache is not None:
-            raise SonoforgeError(f"{name}: timing_cache: TensorRT-RTX measures no kernels; leave it out")
-        return list(target.capabilities) or [PORTABLE]
-    if target.capabilities:
-        raise SonoforgeError(f"{name}: capabilities: TensorRT builds for this machine's GPU alone; leave them out")
-    capability = gpu_capability()
-    if capability is None:
-        raise SonoforgeError(
-            f"{name}: tensorrt measures kernels on the GPU that it builds for, but this machine has none; build there, "
-            "or with tensorrt_rtx"
-        )
-    return ["SM{}{}".format(*capability)]
+def _prepare(
+    data: bytes, name: str, precision: str, batches: tuple[int, int, int]
+) -> tuple[bytes, dict[str, list[list[int]]], list[str]]:
+    """Check an ONNX file's precision and shapes; return it for TensorRT's parser, its inputs' shapes and outputs."""
+    # Imported here, because the building process imports this module too and does not need them.
+    import onnx  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
 
-
-def _build_task(folder: Path) -> None:
-    """Build from the files that `build_engine` wrote: the only part that loads TensorRT."""
-    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    trt = importlib.import_module(task["module"])
-    result = {"version": trt.__version__, "error": ""}
     try:
-        (folder / "engine").write_bytes(_build(trt, task, folder))
-    except SonoforgeError as error:
-        result["error"] = str(error)
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise SonoforgeError(f"{name}: not an ONNX file ({error})") from error
+    graph = model.graph
+    found = "fp16" if any(item.data_type == onnx.TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
+    if {node.op_type for node in graph.node} & {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}:
+        found = "int8"
+    if precision not in PRECISIONS or found != precision:
+        raise SonoforgeError(f"{name}: has {found} weights, so precision cannot be {precision!r}")
+    inputs = {}
+    for item in graph.input:
+        sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in item.type.tensor_type.shape.dim]
+        if any(size < 1 for size in sizes[1:]):
+            raise SonoforgeError(f"{name}: {item.name}: shape {sizes} (0: free) must be free in the batch alone")
+        inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in batches]
+    if not inputs:
+        raise SonoforgeError(f"{name}: the ONNX file has no input")
+    return (
+        model.SerializeToString() if fold_indices(model) else data,
+        inputs,
+        [item.name for item in graph.output],
+    )
 
 
-def _build(trt: Any, task: Mapping[str, Any], folder: Path) -> bytes:
-    """Return the serialised engine, by the vendor's Python API, which is the same in versions 10 and 11."""
+def fold_indices(model: onnx.ModelProto) -> int:
+    """Replace integer arithmetic on constants by its result, in place; return the number of nodes removed.
+
+    The exporter writes the axes of a mean as a Reshape of a constant, which TensorRT cannot evaluate.  Floating-point
+    arithmetic is not folded, so answers stay the same to the bit.
+    """
+    import numpy as np  # noqa: PLC0415 - see `_prepare`
+    from onnx import AttributeProto, TensorProto, helper, numpy_helper  # noqa: PLC0415
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415
+
+    graph = model.graph
+    known = {
+        item.name: numpy_helper.to_array(item) for item in graph.initializer if item.data_type == TensorProto.INT64
+    }
+    kept = []
+    for node in graph.node:
+        holds_graph = any(item.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for item in node.attribute)
+        if not node.domain and not holds_graph and all(name in known for name in node.input):
+            given = [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in dict.fromkeys(node.input)]
+            made = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output]
+            alone = helper.make_model(helper.make_graph([node], "alone", given, made), opset_imports=model.opset_import)
+            results = ReferenceEvaluator(alone).run(None, {name: known[name] for name in node.input})
+            values = [np.asarray(result) for result in results]
+            if all(value.dtype == np.int64 for value in values):
+                known |= zip(node.output, values, strict=True)
+                graph.initializer.extend(map(numpy_helper.from_array, values, node.output))
+                continue
+        kept.append(node)
+    folded = len(graph.node) - len(kept)
+    del graph.node[:]
+    graph.node.extend(kept)
+    return folded
+
+
+def _build(trt: Any, inputs: Mapping[str, Any], folder: Path) -> bytes:
+    """Return the serialised engine, by the vendor's Python API."""
     messages: list[str] = []
 
     class Log(trt.ILogger):  # type: ignore[misc]
@@ -232,27 +213,12 @@ def _build(trt: Any, task: Mapping[str, Any], folder: Path) -> bytes:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     shapes = builder.create_optimization_profile()
-    for name, (low, typical, high) in task["inputs"].items():
+    for name, (low, typical, high) in inputs.items():
         shapes.set_shape(name, low, typical, high)
     config.add_optimization_profile(shapes)
-    names = [item for item in dir(trt.ComputeCapability) if item.startswith("SM")]  # CURRENT would need a GPU
-    for capability in task["capabilities"]:
-        if capability not in names:
-            known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
-            hint = did_you_mean(capability, names)
-            raise SonoforgeError(f"capabilities: {capability!r} is not one of {known}{hint}")
-    if task["capabilities"]:
-        config.num_compute_capabilities = len(task["capabilities"])
-        for index, capability in enumerate(task["capabilities"]):
-            config.set_compute_capability(getattr(trt.ComputeCapability, capability), index)
-    cache = folder / "timing.cache"
-    if task["timing"]:
-        config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.is_file() else b""), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise SonoforgeError(_cause((messages or ["no engine and no message"])[0]))
-    if task["timing"]:
-        cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
@@ -263,6 +229,18 @@ def _cause(text: str) -> str:
     return found.rstrip(".")[:240]
 
 
+def _main(folder: Path) -> None:
+    """Build from the files that `build_engine` wrote: the only part that loads TensorRT."""
+    inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    trt = importlib.import_module(PACKAGE)
+    result = {"version": trt.__version__, "error": ""}
+    try:
+        (folder / "engine").write_bytes(_build(trt, inputs, folder))
+    except SonoforgeError as error:
+        result["error"] = str(error)
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
 if __name__ == "__main__":
     leave_with_parent()
-    _build_task(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]))

@@ -64,10 +64,9 @@ def trace_file(
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file with the interpreter that it was written for; ``threads`` apply to this whole process.
+    """Load a file with the interpreter that it was written for, or raise a `SonoforgeError`.
 
-    Raises:
-        SonoforgeError: Torch cannot load the file.
+    ``threads`` apply to this whole process.
     """
     torch.set_num_threads(threads)
     try:

@@ -22,12 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: ExportConfig) -> Outcome:
-    """Export the model of a run folder, a bundle or a generator.
-
-    Raises:
-        GateError: The ONNX file itself does not answer as the network does.
-        SonoforgeError: No such run, format or image folder.
-    """
+    """Export the model of a run folder, a bundle or a generator."""
     keep_freed_memory()
     source = SHIPPED if config.run == "shipped" else Path(config.run)
     if not source.exists():
@@ -35,15 +30,13 @@ def main(config: ExportConfig) -> Outcome:
     is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
     is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
     if is_generator and config.data and not config.reference:
-        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
+        raise SonoforgeError(f"--data: {source} is a generator's run, whose files are checked on latents; leave it out")
     if config.reference and not is_generator:
-        raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
+        raise SonoforgeError(f"--reference: requires a run of gan train; {source} is none")
     if config.half_weights and not is_generator:
-        raise SonoforgeError(f"--half-weights: found it with {source}, expected a run of gan train; use onnx-fp16")
+        raise SonoforgeError(f"--half-weights: requires a run of gan train; {source} is none; use onnx-fp16")
     if is_generator and len(config.evidence) > 1:
-        raise SonoforgeError(
-            f"--evidence: found {', '.join(config.evidence)}, expected one run of evaluate: {source} is a generator's"
-        )
+        raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(config.evidence)}")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"

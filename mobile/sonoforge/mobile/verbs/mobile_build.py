@@ -3,8 +3,7 @@
 The web app is a folder of files for any web server with https, or for ``sonoforge serve``; the Android app is one file,
 which shows the same page without any server.  JSON: ``app`` (the folder), ``model`` ({"name", "version", "sha256"}),
 ``file``, ``clinic`` (as of ``sonoforge classify``), ``files`` (their number), ``bytes``, ``version``; with ``--apk``
-also ``apk`` ({"file", "application", "version_code", "bytes", "sha256", "key" ("debug" or "own")}); with
-``--generator`` also ``generator`` (as ``model``).
+also ``apk`` ({"file", "application", "version_code", "bytes", "sha256", "key" ("debug" or "own")}).
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from typing import Any
 
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
-from sonoforge.mobile.verbs.app import open_app, serve_command
+from sonoforge.mobile.verbs.serve import open_app, serve_command
 from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.answer import say
@@ -27,9 +26,9 @@ def main(config: MobileBuildConfig) -> Outcome:
     """Build the app; see the top of this module for the result."""
     out = Path(config.out)
     if out.exists() and not (out / "service-worker.js").is_file():
-        raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
+        raise SonoforgeError(f"{out}: holds something other than an app; give --out a new folder")
     signer = _signer(config)
-    classifier, generator, files = open_app(config.app, config.bundle)
+    classifier, files = open_app(config.app, config.bundle)
     manifest, about = classifier.bundle.manifest, web_app.summary(files)
     if signer:
         tools, key = signer
@@ -40,15 +39,10 @@ def main(config: MobileBuildConfig) -> Outcome:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
     say(f"app       {out}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
-    say(f"model     {manifest.name} {manifest.version}, {config.app.file}")
-    sha256 = manifest.files[config.app.file].sha256
-    model = {**manifest.identity, "sha256": sha256}
+    say(f"model     {manifest.name} {manifest.version}, {classifier.file}")
+    model = {**manifest.identity, "sha256": manifest.files[classifier.file].sha256}
     clinic = classifier.clinic.to_dict()
-    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.app.file, "clinic": clinic, **about}
-    if generator:
-        drawn = generator.manifest
-        say(f"draws     {drawn.name} {drawn.version} ({web_app.about_distance(generator, sha256)})")
-        result["generator"] = drawn.identity
+    result: dict[str, Any] = {"app": str(out), "model": model, "file": classifier.file, "clinic": clinic, **about}
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
     for sentence in in_words(manifest, classifier.clinic):
@@ -74,9 +68,9 @@ def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None
     """Find what the Android app needs before the long work; None where none is wanted."""
     if not config.apk:
         if config.key or config.key_alias:
-            raise SonoforgeError("key: found without --apk; add --apk, whose file it signs")
+            raise SonoforgeError("key: requires --apk, whose file it signs")
         return None
     if config.key_alias and not config.key:
-        raise SonoforgeError("key_alias: found without --key; give the keystore that holds this key")
+        raise SonoforgeError("key_alias: requires --key, the keystore that holds this key")
     tools = find_tools()
     return tools, own_key(Path(config.key), config.key_alias) if config.key else debug_key(tools)

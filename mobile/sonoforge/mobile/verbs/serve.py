@@ -1,10 +1,8 @@
 """``sonoforge serve``: the page on this machine, for a clinic's laptop, and ``POST /classify`` for its programs.
 
-The body of a POST is an image file, or DICOM where the extra is installed: as it is, in chunks or in a form.  The
-answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error":
-{"code", "message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
-
-With ``--studies`` a body of DICOM objects is taken by ``POST /studies`` (STOW-RS); see `sonoforge.mobile.studies`.
+The body of a POST is an image file, or DICOM where the extra is installed.  The answer is the entry of ``sonoforge
+classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error": {"code", "message"}}``, 4xx.
+``GET /health`` says that it runs, and with which model.
 
 To other machines (``--host``) it speaks https where the extra ``phone`` is installed, and says how a phone gets there.
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
@@ -15,18 +13,21 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import shlex
 import sys
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoforge.mobile.network import HERE, reachable_name
-from sonoforge.mobile.server import AUTHORITY, Server, Site
-from sonoforge.mobile.verbs.app import open_app
-from sonoforge.mobile.verbs.settings import ServeConfig
+from sonoforge.mobile import HERE
+from sonoforge.mobile.server import AUTHORITY, EVERY_ADDRESS, Server, Site, reachable_name
+from sonoforge.mobile.verbs.settings import AppSettings, ServeConfig
+from sonoforge.mobile.web_app import app_files
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.inference.decision import in_words
+from sonoforge.runtime.cli.options import Outcome, options, typed
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic, in_words
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
@@ -35,17 +36,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def open_app(app: AppSettings, path: str) -> tuple[Classifier, dict[str, bytes]]:
+    """Load the classifier that the app answers as, and make its files; an empty path is that of the shipped bundle."""
+    crop = None if app.crop == "bundle" else app.crop
+    asked = AtClinic(app.prevalence, app.sensitivity, app.abstain)
+    classifier = Classifier(open_bundle(path or None), crop=crop, asked=asked)
+    return classifier, app_files(classifier, Path(app.onnxruntime_web) if app.onnxruntime_web else None)
+
+
+def serve_command(app: AppSettings, path: str) -> str:
+    """Return the command that shows the same app to the phones of this network."""
+    words = ["sonoforge", "serve", *[path] * bool(path), "--host", EVERY_ADDRESS[0]]
+    for option in options(ServeConfig).values():
+        if option.path[0] == "app" and (value := getattr(app, option.path[1])) != option.default:
+            words += typed(option, value)
+    return shlex.join(words)
+
+
 def main(config: ServeConfig) -> Outcome:
     """Serve until interrupted."""
-    app = open_app(config.app, config.bundle)
+    classifier, files = open_app(config.app, config.bundle)
     name = reachable_name(config.host).lower()
-    hosts = frozenset((*HERE, config.host.lower(), name))
-    studies = None
-    if config.studies:
-        from sonoforge.mobile.studies import Studies  # noqa: PLC0415 - only with --studies
-
-        studies = Studies(Path(config.studies), app.classifier)
-    site = Site(app.files, app.classifier, hosts, config.most * 1_000_000, studies)
+    site = Site(files, classifier, frozenset((*HERE, config.host.lower(), name)), config.most * 1_000_000)
     with Server((config.host, config.port), site) as server:
         certificate = None if name in HERE else _certificate(name)
         if certificate:
@@ -53,7 +65,7 @@ def main(config: ServeConfig) -> Outcome:
         shown = f"[{name}]" if ":" in name else "localhost" if name in HERE else name
         address = f"{'https' if certificate else 'http'}://{shown}:{server.server_port}/"
         say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
-        for sentence in in_words(app.classifier.bundle.manifest, app.classifier.clinic):
+        for sentence in in_words(classifier.bundle.manifest, classifier.clinic):
             say("%s", sentence)
         if certificate:
             _tell_phones(address, certificate.fingerprint)

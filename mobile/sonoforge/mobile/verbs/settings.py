@@ -7,7 +7,6 @@ from sonoforge.runtime.cli.options import argument, group, option, setting
 from sonoforge.runtime.verbs.settings import (
     abstain_option,
     crop_option,
-    file_option,
     prevalence_option,
     sensitivity_option,
 )
@@ -17,9 +16,6 @@ from sonoforge.runtime.verbs.settings import (
 class AppSettings:
     """How the app answers, and what it carries beside its classifier."""
 
-    file: str = file_option()
-    generator: str = option("", help="generator's bundle: adds a page that draws images", metavar="BUNDLE")
-    webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
@@ -32,7 +28,7 @@ class AppSettings:
     )
 
 
-FLAGS = "generator webgpu prevalence sensitivity abstain"
+FLAGS = "prevalence sensitivity abstain"
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,7 @@ class MobileBuildConfig:
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
 sonoforge mobile build --out app/ --apk   # also app.apk, for Android
-sonoforge mobile build bundle.zip --set model.file=model.int8.onnx --out app/
 sonoforge mobile build --prevalence screening --sensitivity 0.9 --out app/
-sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
 sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
 
 app.apk is for Android 7 or later.
@@ -81,10 +75,5 @@ sonoforge serve --host 0.0.0.0   # also for phones and other machines, without a
         "if the extra phone is installed",
     )
     most: int = setting(100, "serve.most", help="largest upload in MB", limits=(1, 200))
-    studies: str = option(
-        "",
-        help="also take DICOM by STOW-RS, and answer here\nPOST /studies; answers and reports go to this folder",
-        metavar="FOLDER",
-    )
     open: bool = option(False, help="open the page in the browser")
     app: AppSettings = group(AppSettings(), title="the app", flags=FLAGS)

@@ -1,20 +1,111 @@
 /**
- * Read a DICOM file's description of its pixels, and where they lie, as `sonoforge.runtime.images.dicom.data_set` does.
+ * What a DICOM file says about its pixels, and where they lie; as `sonoforge.runtime.images.dicom.data_set` does.
  *
- * The encoding is recognised from the first bytes; the header merely claims it (PS3.5, annex A).  Only the elements in
- * `elements.js` are read.
+ * Only the elements that pixels need are read (PS3.6): none identifies a patient.  Whether value representations are implicit
+ * is seen from the first element; the header merely claims it (PS3.5, annex A).
  */
 
-import { ascii, inflate, viewOf } from "../bytes.js";
+import { ascii, ImageError, viewOf } from "../bytes.js";
 import constants from "../constants.js";
-import { ImageError } from "../errors.js";
-import { drop, has, itemsOf, take, valuesOf } from "./elements.js";
-import { tableOf } from "./levels.js";
 
 const {
-  BIG_ENDIAN, COLOUR, DEFLATED, EXPLICIT, GREY, IMPLICIT, JPEG, JPEG_EXTENDED, MAX_INFLATED_BYTES, MOST_MM, MOST_MS, PADDING,
-  PALETTE, REFUSED, TIMES, SPACINGS, UNKNOWN, WINDOW_FUNCTIONS,
+  COLOUR, EXPLICIT, GREY, IMPLICIT, JPEG, JPEG_EXTENDED, MOST_MM, MOST_MS, PADDING, PALETTE, REFUSED, TIMES, SPACINGS, UNKNOWN,
+  WINDOW_FUNCTIONS,
 } = constants.data_set;
+
+// Tag as dicom-parser writes it, and the value representation where the file does not state it.
+const ELEMENTS = {
+  Rows: ["x00280010", "US"],
+  Columns: ["x00280011", "US"],
+  SamplesPerPixel: ["x00280002", "US"],
+  BitsAllocated: ["x00280100", "US"],
+  BitsStored: ["x00280101", "US"],
+  HighBit: ["x00280102", "US"],
+  PixelRepresentation: ["x00280103", "US"],
+  PlanarConfiguration: ["x00280006", "US"],
+  PhotometricInterpretation: ["x00280004", "CS"],
+  NumberOfFrames: ["x00280008", "IS"],
+  PixelSpacing: ["x00280030", "DS"],
+  ImagerPixelSpacing: ["x00181164", "DS"],
+  FrameTime: ["x00181063", "DS"],
+  CineRate: ["x00180040", "IS"],
+  RecommendedDisplayFrameRate: ["x00082144", "IS"],
+  WindowCenter: ["x00281050", "DS"],
+  WindowWidth: ["x00281051", "DS"],
+  VOILUTFunction: ["x00281056", "CS"],
+  VOILUTSequence: ["x00283010", "SQ"],
+  ModalityLUTSequence: ["x00283000", "SQ"],
+  RescaleSlope: ["x00281053", "DS"],
+  RescaleIntercept: ["x00281052", "DS"],
+  SharedFunctionalGroupsSequence: ["x52009229", "SQ"],
+  SequenceOfUltrasoundRegions: ["x00186011", "SQ"],
+  RegionSpatialFormat: ["x00186012", "US"],
+  RegionDataType: ["x00186014", "US"],
+  RegionLocationMinX0: ["x00186018", "UL"],
+  RegionLocationMinY0: ["x0018601a", "UL"],
+  RegionLocationMaxX1: ["x0018601c", "UL"],
+  RegionLocationMaxY1: ["x0018601e", "UL"],
+  PhysicalUnitsXDirection: ["x00186024", "US"],
+  PhysicalUnitsYDirection: ["x00186026", "US"],
+  PhysicalDeltaX: ["x0018602c", "FD"],
+  PhysicalDeltaY: ["x0018602e", "FD"],
+  RedPaletteColorLookupTableDescriptor: ["x00281101", "US"],
+  RedPaletteColorLookupTableData: ["x00281201", "OW"],
+  GreenPaletteColorLookupTableData: ["x00281202", "OW"],
+  BluePaletteColorLookupTableData: ["x00281203", "OW"],
+  SegmentedRedPaletteColorLookupTableData: ["x00281221", "OW"],
+  TransferSyntaxUID: ["x00020010", "UI"],
+};
+
+const TEXTS = ["CS", "UI", "LO", "SH"];
+const DECIMALS = ["DS", "IS"];
+const MOST_TEXT = 65536; // bytes; more fit no element with a stated representation (PS3.5, 7.1.2)
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+// Bytes of a binary number, and how a DataView reads it; PS3.5, 6.2.
+const BINARY = {
+  US: [2, "getUint16"], SS: [2, "getInt16"], OW: [2, "getUint16"], UL: [4, "getUint32"], SL: [4, "getInt32"],
+  FL: [4, "getFloat32"], FD: [8, "getFloat64"],
+};
+
+export const has = ({ elements }, name) => ELEMENTS[name][0] in elements;
+
+/** Return an element's values, none where it is missing or empty; an error if it holds something else. */
+export function valuesOf({ elements, view }, name) {
+  const [tag, otherwise] = ELEMENTS[name];
+  const element = elements[tag];
+  if (!element?.length) return [];
+  const kind = element.vr in BINARY || TEXTS.includes(element.vr) || DECIMALS.includes(element.vr) ? element.vr : otherwise;
+  if (kind in BINARY) {
+    const [size, read] = BINARY[kind];
+    const count = Math.floor(element.length / size);
+    if (element.dataOffset + count * size > view.byteLength) throw new Error(`${name} is cut off`);
+    return Array.from({ length: count }, (_, i) => Number(view[read](element.dataOffset + i * size, true)));
+  }
+  if (element.length > MOST_TEXT) throw new Error(`${name}: ${element.length} bytes of text`);
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + element.dataOffset, element.length);
+  const texts = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("").split("\\");
+  const parts = texts.map((text) => text.replace(/[\s\0]+$/, "").trimStart());
+  if (TEXTS.includes(kind)) return parts;
+  const filled = parts.filter(Boolean);
+  if (!filled.every((text) => NUMBER.test(text) && Number.isFinite(Number(text)))) throw new Error(`${name}: no number`);
+  return filled.map(Number);
+}
+
+/** @returns {Uint8Array} The bytes of an element. */
+export function bytesOf({ elements, view }, name) {
+  const element = elements[ELEMENTS[name][0]];
+  return element ? new Uint8Array(view.buffer, view.byteOffset + element.dataOffset, element.length) : new Uint8Array();
+}
+
+/** Return a sequence's items, none where it is missing; an error if it is not a sequence. */
+export function itemsOf({ elements, view }, name) {
+  const element = elements[ELEMENTS[name][0]];
+  if (!element?.length) return [];
+  if (!element.items) throw new Error(`${name}: no sequence`);
+  return element.items.map(({ dataSet }) => ({ elements: dataSet.elements, view }));
+}
+
+export const drop = ({ elements }, name) => void delete elements[ELEMENTS[name][0]];
 
 const parser = await load();
 
@@ -31,64 +122,48 @@ async function load() {
 }
 
 export const RLE = "1.2.840.10008.1.2.5";
-const NATIVE = [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED];
 
 /** Whether a transfer syntax stores uncompressed pixels. */
-export const isNative = (syntax) => NATIVE.includes(syntax);
+export const isNative = (syntax) => [IMPLICIT, EXPLICIT].includes(syntax);
 
-const DECODED = [...NATIVE, RLE, `${JPEG}50`, JPEG_EXTENDED];
-// Transfer syntaxes that no browser decodes; PS3.6, table A-1.
-const NAMES = [
-  [/^(57|70)$/, "lossless JPEG"],
-  [/^8[01]$/, "JPEG-LS"],
-  [/^9[0-3]$/, "JPEG 2000"],
-  [/^20[1-3]$/, "High-Throughput JPEG 2000"],
-  [/^10\d/, "a video"],
-];
-
+const DECODED = [IMPLICIT, EXPLICIT, RLE, `${JPEG}50`, JPEG_EXTENDED];
 const PIXELS = "x7fe00010";
 const FLOATS = ["x7fe00008", "x7fe00009"];
 const MOST_HEADER = 16_000_000; // bytes before the pixels; ten times the size of private elements and icons
+// What Python's runtime reads and this page does not.
+const ONLY_PYTHON = [
+  "ModalityLUTSequence", "VOILUTSequence", "SegmentedRedPaletteColorLookupTableData", "SharedFunctionalGroupsSequence",
+];
 
 /**
- * @typedef {object} DataSet
- * @property {import("./elements.js").Items} header - Without its damaged elements.
- * @property {any} needed - `rows`, `columns`, `samples` (of a pixel), `bitsAllocated`, `bitsStored`, `isSigned`,
- *   `isPlanar` (whether each colour has its own plane), `frames` and `photometric`.
- * @property {string} syntax - Transfer syntax UID.
- * @property {Uint8Array} data - The file, inflated.
- * @property {number} offset - Where the pixels begin in it.
- * @property {number} length - Of the pixels in bytes, as stated.
- * @property {boolean} swapped - Whether bytes lie in pairs, the second first.
- * @property {string[]} passedOver - Names of damaged or untrue elements that are not needed.
+ * Read a whole file; errors of any kind if it is damaged.
+ *
+ * Returned are the `header` without its damaged elements, what is `needed` of it (see `neededOf`), the transfer `syntax`, the
+ * file's `data`, where the pixels begin in it (`offset`) and their stated `length`, and names of elements `passedOver`.
  */
-
-/** Read a whole file; errors of any kind if it is damaged. */
-export async function readDataSet(file) {
-  const meta = readMeta(file);
+export function readDataSet(data) {
+  const meta = readMeta(data);
   const [declared = ""] = valuesOf(meta.header, "TransferSyntaxUID");
-  const isDeflated = declared === DEFLATED;
-  const data = isDeflated ? await inflated(file.subarray(meta.end)) : file;
-  const start = isDeflated ? 0 : meta.end;
-  const { isImplicit, little } = encodingOf(data.subarray(start, start + 6), declared);
-  const header = readElements(data, start, isImplicit, little);
-  takeShared(header);
-  const passedOver = dropDamaged(header);
-  const native = isImplicit ? IMPLICIT : little ? EXPLICIT : BIG_ENDIAN;
+  const head = data.subarray(meta.end, meta.end + 6);
+  if (declared && !DECODED.includes(declared)) refuseSyntax(declared);
+  if (head[0] === 0 && head[1] !== 0) {
+    throw new ImageError("truncated", "its elements are big-endian, but its header says little-endian; export it again");
+  }
+  const isImplicit = !/^[A-Z]{2}$/.test(ascii(head, 4, 2));
+  const header = readElements(data, meta.end, isImplicit);
+  const native = isImplicit ? IMPLICIT : EXPLICIT;
   const syntax = declared === "" || isNative(declared) ? native : declared;
-  if ([IMPLICIT, EXPLICIT].includes(declared) && declared !== syntax) passedOver.unshift("TransferSyntaxUID");
+  const passedOver = dropDamaged(header);
+  if (isNative(declared) && declared !== syntax) passedOver.unshift("TransferSyntaxUID");
   const pixels = header.elements[PIXELS];
   if (!pixels && !FLOATS.some((tag) => tag in header.elements)) {
     throw new ImageError("not_an_image", "DICOM without a picture (a report or a directory); leave it out");
   }
   const needed = neededOf(header, isNative(syntax));
   checkKind(header, needed, syntax);
-  if (!pixels) {
-    throw new ImageError("unsupported", "found floating-point pixels, expected integers; export it as PNG");
-  }
-  const swapped = syntax === BIG_ENDIAN && needed.bitsAllocated === 8 && pixels.vr === "OW";
+  if (!pixels) throw new ImageError("unsupported", "floating-point pixels are not supported; export it as PNG");
   const { dataOffset: offset, length } = pixels;
-  return { header, needed, syntax, data, offset, length, swapped, passedOver };
+  return { header, needed, syntax, data, offset, length, passedOver };
 }
 
 /** The file meta (PS3.10, 7.1), which may be missing: its elements, and where it ends. */
@@ -101,54 +176,20 @@ function readMeta(file) {
     const element = parser.readDicomElementExplicit(stream, []);
     elements[element.tag] = element;
   }
-  return { header: { elements, view, little: true }, end: stream.position };
-}
-
-/** Inflate what follows the file meta, without a byte that pads it to an even length. */
-async function inflated(packed) {
-  const read = (bytes) => inflate(bytes, "deflate-raw", MAX_INFLATED_BYTES);
-  return read(packed).catch((error) => (packed.at(-1) === 0 ? read(packed.subarray(0, -1)) : Promise.reject(error)));
-}
-
-/** See from the first element whether value representations are implicit, and bytes little-endian. */
-function encodingOf(head, declared) {
-  const little = head[1] === 0 || head[0] !== 0;
-  if (declared && little === (declared === BIG_ENDIAN)) {
-    const [found, expected] = little ? ["little", "big"] : ["big", "little"];
-    throw new ImageError(
-      "truncated",
-      `found ${found}-endian elements, expected ${expected}-endian ones as its header says; export it again`,
-    );
-  }
-  return { isImplicit: !/^[A-Z]{2}$/.test(ascii(head, 4, 2)), little };
+  return { header: { elements, view }, end: stream.position };
 }
 
 /** The elements up to the pixels. */
-function readElements(data, start, isImplicit, little) {
+function readElements(data, start, isImplicit) {
   const bytes = data.subarray(0, MOST_HEADER);
-  const order = little ? parser.littleEndianByteArrayParser : parser.bigEndianByteArrayParser;
-  const found = new parser.DataSet(order, bytes, {});
+  const found = new parser.DataSet(parser.littleEndianByteArrayParser, bytes, {});
   found.warnings = [];
   if (start < bytes.length) {
     const read = isImplicit ? parser.parseDicomDataSetImplicit : parser.parseDicomDataSetExplicit;
-    read(found, new parser.ByteStream(order, bytes, start), bytes.length, { untilTag: PIXELS });
+    const stream = new parser.ByteStream(parser.littleEndianByteArrayParser, bytes, start);
+    read(found, stream, bytes.length, { untilTag: PIXELS });
   }
-  return { elements: found.elements, view: viewOf(bytes), little };
-}
-
-/** Copy windows and rescaling from the functional groups of enhanced objects. */
-function takeShared(header) {
-  try {
-    const [shared] = itemsOf(header, "SharedFunctionalGroupsSequence");
-    for (const group of shared ? ["FrameVOILUTSequence", "PixelValueTransformationSequence"] : []) {
-      for (const item of itemsOf(shared, group)) {
-        const names = ["WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept"];
-        for (const name of names) take(header, item, name);
-      }
-    }
-  } catch {
-    drop(header, "SharedFunctionalGroupsSequence");
-  }
+  return { elements: found.elements, view: viewOf(bytes) };
 }
 
 /** Remove empty or damaged elements that pixels can do without; return the names of the damaged ones. */
@@ -184,19 +225,10 @@ function dropDamaged(header) {
   for (const pair of [["RescaleSlope", "RescaleIntercept"], ["WindowCenter", "WindowWidth"]]) {
     if (!pair.every((name) => has(header, name))) for (const name of pair) drop(header, name);
   }
-  for (const name of ["ModalityLUTSequence", "VOILUTSequence"]) {
-    try {
-      if (itemsOf(header, name).length) tableOf(header, name, { isSigned: valuesOf(header, "PixelRepresentation")[0] === 1 });
-      else drop(header, name);
-    } catch {
-      damaged.push(name);
-      drop(header, name);
-    }
-  }
   return damaged;
 }
 
-/** @returns {Needed} */
+/** What decoding needs; of a pixel `samples` and bits, `isPlanar`: each colour has its own plane. */
 function neededOf(header, isNative) {
   const [photometric] = has(header, "PhotometricInterpretation") ? valuesOf(header, "PhotometricInterpretation") : [];
   const number = (name, least, most, otherwise = null) => {
@@ -206,15 +238,12 @@ function neededOf(header, isNative) {
       if (otherwise !== null && value === undefined) return otherwise;
       if (Number.isInteger(value)) {
         if (value >= least && value <= most) return value;
-        problem = `${inShort(value)}, expected ${least} to ${inShort(most)}`;
+        problem = `${inShort(value)}, not ${least} to ${inShort(most)}`;
       }
     } catch {
       // damaged
     }
-    throw new ImageError(
-      "incomplete",
-      `its ${name} is ${problem}, and without it the pixels cannot be read; export it again`,
-    );
+    throw new ImageError("incomplete", `its ${name} is ${problem}, so the pixels cannot be read; export it again`);
   };
   if (!photometric) number("PhotometricInterpretation", 0, 0);
   const samples = number("SamplesPerPixel", 1, 65535);
@@ -237,32 +266,34 @@ function neededOf(header, isNative) {
 export const inShort = (number) =>
   Math.abs(number) < 1e12 ? String(number) : `a number of ${BigInt(Math.abs(number)).toString().length} digits`;
 
-/** Refuse pixels that neither this page nor a browser decodes, or that `levels.js` has no rules for. */
+function refuse(text) {
+  throw new ImageError("unsupported", text);
+}
+
+function refuseSyntax(syntax) {
+  const known = /^1\.2\.840\.10008\.1\.2[0-9.]{0,20}$/.test(syntax) ? `transfer syntax ${syntax}` : "an unknown transfer syntax";
+  const named = /\.4\.9[0-3]$/.test(syntax) ? "JPEG 2000" : known;
+  refuse(`stored as ${named}, which this page does not read; export it uncompressed or as PNG, or use sonoforge classify`);
+}
+
+/** Refuse pixels that neither this page nor a browser decodes, or that `reader.js` has no rules for. */
 function checkKind(header, { photometric, samples, bitsStored, bitsAllocated }, syntax) {
-  const refuse = (text) => {
-    throw new ImageError("unsupported", text);
-  };
-  if (!DECODED.includes(syntax)) {
-    const kind = NAMES.find(([ending]) => syntax.startsWith(JPEG) && ending.test(syntax.slice(JPEG.length)));
-    refuse(
-      `stored as ${kind?.[1] ?? "an unknown transfer syntax"}, which this page does not read; export it uncompressed or ` +
-        `as PNG${kind && kind[1] !== "a video" ? ", or use sonoforge classify" : ""}`,
-    );
-  }
   const known = [...GREY, ...COLOUR, PALETTE];
   if (!known.includes(photometric) || samples !== (COLOUR.includes(photometric) ? 3 : 1)) {
     // Only a defined term is quoted (PS3.3, C.7.6.3.1.2): other text could be a name.
     const found = [...known, ...REFUSED].includes(photometric) ? photometric : "other";
-    refuse(`found ${found} pixels of ${samples} samples, expected one of ${known.join(", ")}; export it as PNG`);
+    refuse(`${found} pixels of ${samples} samples are not one of ${known.join(", ")}; export it as PNG`);
   }
   const most = syntax.startsWith(JPEG) ? 8 : 16;
-  if (![1, 8, 16].includes(bitsAllocated) || bitsStored > Math.min(bitsAllocated, most)) {
-    refuse(`found ${bitsStored} of ${bitsAllocated} bits, expected 1, 8 or up to ${most}; export it as 8- or 16-bit PNG`);
+  if (![8, 16].includes(bitsAllocated) || bitsStored > Math.min(bitsAllocated, most)) {
+    refuse(`${bitsStored} of ${bitsAllocated} bits cannot be read, only 8 or up to ${most}; export it as 8- or 16-bit PNG`);
   }
   const [highest] = valuesOf(header, "HighBit");
   if (highest >= bitsStored && highest < bitsAllocated) {
-    refuse(`found HighBit ${highest}, expected ${bitsStored - 1}, one less than BitsStored; export it as PNG`);
+    refuse(`HighBit is ${highest}, not ${bitsStored - 1}, one less than BitsStored; export it as PNG`);
   }
+  const table = ONLY_PYTHON.find((name) => header.elements[ELEMENTS[name][0]]?.length);
+  if (table) refuse(`uses ${table}, which this page does not read; export it as PNG, or use sonoforge classify`);
 }
 
 /** Refuse pixels whose length contradicts the header. */
@@ -271,21 +302,15 @@ export function checkLength({ needed, syntax, data, offset, length }) {
   const isCompressed = !isNative(syntax);
   const hasFragments = ascii(data, offset, 4) === "\xfe\xff\x00\xe0";
   if (isCompressed !== (isCompressed ? hasFragments : length === UNKNOWN)) {
-    const [found, expected] = isCompressed ? ["uncompressed", "compressed"] : ["compressed", "uncompressed"];
-    throw new ImageError(
-      "truncated",
-      `found ${found} pixels, expected ${expected} ones as its header says; export it again`,
-    );
+    const [found, claimed] = isCompressed ? ["uncompressed", "compressed"] : ["compressed", "uncompressed"];
+    throw new ImageError("truncated", `its pixels are ${found}, but its header says ${claimed}; export it again`);
   }
   if (isCompressed) return;
   const stored = photometric === "YBR_FULL_422" ? 2 : samples;
   const expected = Math.ceil((frames * rows * columns * stored * bitsAllocated) / 8);
   const there = Math.min(length, data.length - offset);
   if (there < expected || length > expected + Math.min(PADDING, Math.floor(expected / 4))) {
-    throw new ImageError(
-      "truncated",
-      `found ${there} bytes of pixels, expected ${expected} for ${inShort(frames)} of ${columns}x${rows} pixels as its ` +
-        "header says; obtain it again",
-    );
+    const size = `${inShort(frames)} of ${columns}x${rows} pixels`;
+    throw new ImageError("truncated", `${there} bytes of pixels, not ${expected} for ${size} as its header says; obtain it again`);
   }
 }

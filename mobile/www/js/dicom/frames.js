@@ -1,9 +1,8 @@
 /** The stored values of one frame: uncompressed, in runs, or as a JPEG that the browser decodes. */
 
 import { ascii, joined, unPackBits, viewOf } from "../bytes.js";
-import { cutOff, decodeJpeg, jpegSize } from "../browser_decoder.js";
+import { cutOff, decodeJpeg, jpegSize } from "../decode.js";
 import { isNative, RLE } from "./data_set.js";
-import { valuesOf } from "./elements.js";
 
 const KINDS = { 8: [Uint8Array, Int8Array], 16: [Uint16Array, Int16Array] };
 
@@ -17,13 +16,13 @@ export function framesOf(set) {
 }
 
 /** Return the bytes of a frame as numbers, without unused high bits. */
-function numbers(bytes, little, { bitsAllocated, bitsStored, isSigned }) {
+function numbers(bytes, { bitsAllocated, bitsStored, isSigned }) {
   const kind = KINDS[bitsAllocated][Number(isSigned)];
   const values = new kind((8 * bytes.length) / bitsAllocated);
   const unused = bitsAllocated - bitsStored;
   const read = bitsAllocated === 16 ? viewOf(bytes) : null;
   for (let i = 0; i < values.length; i++) {
-    values[i] = read ? read.getUint16(2 * i, little) : bytes[i];
+    values[i] = read ? read.getUint16(2 * i, true) : bytes[i];
     if (unused) {
       values[i] <<= unused; // the sign, if any, is the highest bit stored
       values[i] >>= unused;
@@ -32,27 +31,17 @@ function numbers(bytes, little, { bitsAllocated, bitsStored, isSigned }) {
   return values;
 }
 
-function nativeFrame({ data, offset, swapped, header, needed }, number) {
+function nativeFrame({ data, offset, needed }, number) {
   const { rows, columns, samples, bitsAllocated, photometric, isPlanar } = needed;
   const pixels = rows * columns;
-  if (bitsAllocated === 1) return bitsOf(data, 8 * offset + number * pixels * samples, pixels * samples);
   const isHalved = photometric === "YBR_FULL_422";
   const length = (pixels * (isHalved ? 2 : samples) * bitsAllocated) / 8;
   const start = offset + number * length;
-  const bytes = swapped ? pairsSwapped(data, offset, number * length, length) : data.subarray(start, start + length);
-  const values = numbers(bytes, header.little, needed);
+  const values = numbers(data.subarray(start, start + length), needed);
   if (isHalved) return toRgb(doubled(values));
   const chunky = isPlanar && samples === 3 ? interleaved(values) : values;
   return photometric === "YBR_FULL" ? toRgb(chunky) : chunky;
 }
-
-/** Bits from the least of each byte on. */
-function bitsOf(data, start, count) {
-  return Uint8Array.from({ length: count }, (_, i) => (data[(start + i) >> 3] >> ((start + i) & 7)) & 1);
-}
-
-const pairsSwapped = (data, offset, from, length) =>
-  Uint8Array.from({ length }, (_, i) => data[offset + ((from + i) ^ 1)]);
 
 /** Two pixels of four bytes, Y Y B R, as six: Y B R Y B R; PS3.3, C.7.6.3.1.2. */
 function doubled(values) {
@@ -82,7 +71,7 @@ function runs(frame, needed) {
   const view = viewOf(frame);
   const bytes = bitsAllocated / 8;
   const segments = samples * bytes;
-  if (bitsAllocated === 1 || view.getUint32(0, true) !== segments) throw cutOff();
+  if (view.getUint32(0, true) !== segments) throw cutOff();
   const starts = Array.from({ length: segments }, (_, i) => view.getUint32(4 + 4 * i, true));
   const out = new Uint8Array(rows * columns * segments);
   starts.forEach((start, i) => {
@@ -92,7 +81,7 @@ function runs(frame, needed) {
     const first = Math.floor(i / bytes) * bytes + bytes - 1 - (i % bytes); // the high byte comes first
     segment.forEach((byte, k) => (out[first + k * segments] = byte));
   });
-  const values = numbers(out, true, needed);
+  const values = numbers(out, needed);
   return photometric.startsWith("YBR_FULL") ? toRgb(values) : values;
 }
 
@@ -102,13 +91,10 @@ async function jpegFrame(frame, needed) {
   if (stated?.width !== columns || stated.height !== rows || stated.samples !== samples) throw cutOff();
   const { data } = await decodeJpeg(samples === 3 && isRgb(frame, photometric) ? markedRgb(frame) : frame);
   const values = samples === 3 ? data : data.filter((_, i) => i % 3 === 0);
-  return numbers(values, true, needed);
+  return numbers(values, needed);
 }
 
-/**
- * Whether a JPEG holds red, green and blue although a browser would assume brightness and two colours, as the standard
- * says of JFIF files.
- */
+/** Whether a JPEG holds red, green and blue although a browser would assume brightness and two colours. */
 function isRgb(frame, photometric) {
   const markers = new Set();
   const view = viewOf(frame);
@@ -129,16 +115,10 @@ const markedRgb = (frame) =>
 const [ITEM, END] = [0xfffee000, 0xfffee0dd];
 
 /** Return the compressed bytes of each frame; PS3.5, A.4. */
-function fragmentsOf({ data, offset, header, needed }) {
+function fragmentsOf({ data, offset, needed }) {
   const [offsets, ...fragments] = items(data, offset);
   const starts = offsetsOf(offsets.bytes);
   const origin = offsets.end;
-  const lengths = valuesOf(header, "ExtendedOffsetTableLengths");
-  if (lengths.length) {
-    return valuesOf(header, "ExtendedOffsetTable").map((start, i) =>
-      data.subarray(origin + start + 8, origin + start + 8 + lengths[i]),
-    );
-  }
   if (starts.length) return groups(fragments, ({ end }, frame) => end - origin >= (starts[frame + 1] ?? Infinity));
   if (fragments.length === needed.frames) return fragments.map(({ bytes }) => bytes);
   if (needed.frames === 1) return [joined(fragments.map(({ bytes }) => bytes))];

@@ -1,33 +1,25 @@
 /**
  * Open a DICOM file as frames of 8-bit grey or RGB, under the rules of `sonoforge.runtime.images.dicom.reader`.
  *
- * Nothing identifies the patient: only the elements in `elements.js` are read, and no message quotes one.
+ * An image is `{frameCount, frame, toDict}`: `frame(number)`, from 1, resolves to a raster cut to the region; `toDict()` is
+ * `dicom` of Python's answers.  Nothing identifies the patient: no message quotes an element.
  */
 
-import { filledBits, inWords } from "../samples.js";
+import { checkSize, ImageError, LIMITS } from "../bytes.js";
 import constants from "../constants.js";
-import { checkSize, ImageError, LIMITS } from "../errors.js";
-import { cropped } from "../grey.js";
-import { checkLength, inShort, readDataSet } from "./data_set.js";
-import { itemsOf, valuesOf } from "./elements.js";
+import { cropped, toEven } from "../pixels.js";
+import { filledBits, spreadRemark } from "../raster.js";
+import { bytesOf, checkLength, has, inShort, itemsOf, readDataSet, valuesOf } from "./data_set.js";
 import { framesOf } from "./frames.js";
-import { isWide, levelsOf } from "./levels.js";
 
 const { MAX_CLIP_PIXELS, MAX_FRAMES } = constants.limits;
-const { GREY, MAX_COLOUR_PIXELS } = constants.data_set;
+const { COLOUR, GREY, MAX_COLOUR_PIXELS, PALETTE } = constants.data_set;
 const { NEARLY_BLACK, WHOLE_WORD } = constants.reader;
 const { CENTIMETRES, FORMAT_2D, MIN_SIDE, MOST_MM, TISSUE } = constants.header;
 
-/**
- * @typedef {object} DicomImage
- * @property {number} frameCount - 1 for a still.
- * @property {(number: number) => Promise<import("../samples.js").Raster>} frame - One frame, from 1, cut to the region.
- * @property {() => any} toDict - `dicom` of Python's answers.
- */
-
 /** Open a whole file, without decoding a frame; only `ImageError`s, whatever it holds. */
 export async function openDicom(file) {
-  return oneLine(async () => describe(await readDataSet(file)));
+  return oneLine(async () => describe(readDataSet(file)));
 }
 
 /** Turn any error into an `ImageError` that quotes nothing of the file. */
@@ -47,7 +39,7 @@ function describe(set) {
   if (frames > MAX_FRAMES || frames * rows * columns > MAX_CLIP_PIXELS) {
     throw new ImageError(
       "too_large",
-      `found ${inShort(frames)} frames of ${columns}x${rows} pixels, expected 1 to ${MAX_FRAMES} frames and at most ` +
+      `${inShort(frames)} frames of ${columns}x${rows} pixels; a clip may have ${MAX_FRAMES} frames and ` +
         `${MAX_CLIP_PIXELS / 1e6} million pixels in all; cut the clip`,
     );
   }
@@ -60,7 +52,7 @@ function describe(set) {
   const prepare = async () => {
     const bits = isWide(header, needed) ? await filledBitsOf(stored, needed) : bitsStored;
     const remarks = [
-      ...(bits < bitsStored ? [inWords(bits, bitsStored)] : []),
+      ...(bits < bitsStored ? [spreadRemark(bits, bitsStored)] : []),
       ...(passedOver.length ? [`passed over as damaged: ${passedOver.join(", ")}`] : []),
     ];
     return { levels: levelsOf(header, needed, bits), remarks };
@@ -106,9 +98,6 @@ function frameTime(header) {
   return rate ? 1000 / rate : null;
 }
 
-/** @typedef {{box: import("../grey.js").Box, count: number}} Region - The largest, and how many there are. */
-/** @typedef {{mm: [number, number], source: string}} Spacing - Vertical and horizontal. */
-
 /** Choose the largest two-dimensional tissue region of an ultrasound picture, of those at least 16 pixels wide and high. */
 function readRegion(header, width, height) {
   let best = null;
@@ -116,7 +105,7 @@ function readRegion(header, width, height) {
   let isDamaged = false;
   const area = ([left, top, right, bottom]) => (right - left) * (bottom - top);
   for (const item of tried(() => itemsOf(header, "SequenceOfUltrasoundRegions")) ?? damaged()) {
-    const box = tried(() => boxOf(item, width, height));
+    const box = tried(() => regionBox(item, width, height));
     if (box === undefined) isDamaged = true;
     if (!box || Math.min(box[2] - box[0], box[3] - box[1]) < MIN_SIDE) continue;
     count += 1;
@@ -141,7 +130,7 @@ function tried(read) {
 }
 
 /** The part of a region that lies in the picture; null of one that holds something else. */
-function boxOf(item, width, height) {
+function regionBox(item, width, height) {
   const one = (name) => {
     const [value] = valuesOf(item, name);
     if (value === undefined) throw new Error(`${name} is missing`);
@@ -165,7 +154,7 @@ function regionSpacing(item) {
   return spacingOf([vertical, horizontal], "region");
 }
 
-/** @returns {Spacing | null} Of the picture, else of the detector. */
+/** The spacing of the picture, else of the detector. */
 function readSpacing(header) {
   for (const name of ["PixelSpacing", "ImagerPixelSpacing"]) {
     const values = valuesOf(header, name);
@@ -175,3 +164,107 @@ function readSpacing(header) {
 }
 
 const spacingOf = (mm, source) => (mm.every((value) => value > 0 && value <= MOST_MM) ? { mm, source } : null);
+
+// ---- from stored values to levels: modality, then values of interest (PS3.4, annex N.2)
+
+/** Return the mapping of a file's values, one table for all frames; `filledBits` are those stored, or see `isWide`. */
+function levelsOf(header, needed, filledBits) {
+  const { photometric, bitsStored } = needed;
+  if (COLOUR.includes(photometric)) {
+    return (values) => {
+      const isPlain = bitsStored === 8 && values instanceof Uint8Array;
+      return { channels: 3, data: isPlain ? values : Uint8Array.from(values, toByte(0, 2 ** bitsStored - 1)) };
+    };
+  }
+  let table = null;
+  return (values) => {
+    table ??= photometric === PALETTE ? paletteTable(header, needed, values) : greyTable(header, needed, values, filledBits);
+    const { channels, levels } = table;
+    const mask = 256 ** values.BYTES_PER_ELEMENT - 1; // a signed value's bit pattern is its place in the table
+    const data = new Uint8Array(channels * values.length);
+    for (let i = 0, to = 0; i < values.length; i++) {
+      const from = channels * (values[i] & mask);
+      for (let k = 0; k < channels; k++) data[to++] = levels[from + k];
+    }
+    return { channels, data };
+  };
+}
+
+/** Whether only the number of stored bits says how to show values, which may fill fewer: grey above 8 bits. */
+function isWide(header, { photometric, bitsStored }) {
+  return GREY.includes(photometric) && bitsStored > 8 && !has(header, "WindowCenter");
+}
+
+/** The least and the greatest value of so many bits. */
+const rangeOf = (bits, { isSigned }) => (isSigned ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1]);
+
+/** Every value that an array of this kind can hold, in the order of their bit patterns. */
+function every(values) {
+  const kind = values.constructor;
+  return Array.from({ length: 256 ** values.BYTES_PER_ELEMENT }, (_, pattern) => kind.of(pattern)[0]);
+}
+
+function greyTable(header, needed, values, filledBits) {
+  const [slope = 1] = valuesOf(header, "RescaleSlope");
+  const [intercept = 0] = valuesOf(header, "RescaleIntercept");
+  const rescaled = (value) => value * slope + intercept;
+  const [low, high] = rangeOf(filledBits, needed).map(rescaled); // PS3.3, C.11.2.1.2
+  const shown = has(header, "WindowCenter")
+    ? windowOf(header, ...rangeOf(needed.bitsStored, needed).map(rescaled))
+    : (value) => value;
+  const byte = toByte(low, high);
+  const isNegative = needed.photometric === "MONOCHROME1";
+  const level = (value) => byte(shown(rescaled(value)));
+  return { channels: 1, levels: Uint8Array.from(every(values), (value) => (isNegative ? 255 - level(value) : level(value))) };
+}
+
+/** Spread low..high over 0..255, rounding halves to even and clipping what lies beyond. */
+function toByte(low, high) {
+  if (!Number.isFinite(low) || !Number.isFinite(high) || low === high) throw new Error("no range of values");
+  const scale = 255 / (high - low);
+  return (value) => toEven(Math.min(255, Math.max(0, (value - low) * scale)));
+}
+
+/** The first window, PS3.3, C.11.2.1.2 and C.11.2.1.3. */
+function windowOf(header, low, high) {
+  const kind = (valuesOf(header, "VOILUTFunction")[0] ?? "LINEAR").toUpperCase();
+  let [centre] = valuesOf(header, "WindowCenter");
+  let [width] = valuesOf(header, "WindowWidth");
+  const range = high - low;
+  if (kind === "SIGMOID") return (value) => range / (1 + Math.exp((-4 * (value - centre)) / width)) + low;
+  if (kind === "LINEAR") {
+    centre -= 0.5;
+    width -= 1;
+  }
+  return (value) => {
+    if (value <= centre - width / 2) return low;
+    return value > centre + width / 2 ? high : ((value - centre) / width + 0.5) * range + low;
+  };
+}
+
+/** PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6; a value outside a table has the colour of its nearest end. */
+function paletteTable(header, needed, values) {
+  const [entries16, first16, bits] = valuesOf(header, "RedPaletteColorLookupTableDescriptor");
+  if (bits === undefined) throw new Error("a damaged palette");
+  const entries = entries16 & 0xffff || 65536;
+  const first = needed.isSigned && first16 > 32767 ? first16 - 65536 : first16;
+  const tables = ["Red", "Green", "Blue"].map((colour) => colourTable(header, `${colour}PaletteColorLookupTableData`, entries));
+  if (tables.some(({ data }) => data.length !== tables[0].data.length || data.length < entries)) {
+    throw new Error("palettes of different length, or too short");
+  }
+  const byte = tables[0].bytes === 1 ? (value) => value : toByte(0, 65535);
+  const levels = new Uint8Array(3 * 256 ** values.BYTES_PER_ELEMENT);
+  every(values).forEach((value, i) => {
+    const place = Math.min(Math.max(0, Math.trunc(value - first)), entries - 1);
+    tables.forEach(({ data }, k) => void (levels[3 * i + k] = byte(data[place])));
+  });
+  return { channels: 3, levels };
+}
+
+/** Bytes of an entry, as the descriptor may say 8 bits where there are 16, and the entries. */
+function colourTable(header, name, entries) {
+  const stored = bytesOf(header, name);
+  const bytes = stored.length / entries;
+  if (bytes !== 1 && bytes !== 2) throw new Error(`${name}: damaged`);
+  return { bytes, data: bytes === 1 ? stored : valuesOf(header, name) };
+}

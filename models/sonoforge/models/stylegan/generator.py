@@ -11,52 +11,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.labels import one_hot
+from sonoforge.models.layers import one_hot
 from sonoforge.models.stylegan.layers import EqualisedLinear, full_precision, normalise
 
 RATE = 0.01  # learning-rate multiplier (2019, appendix C)
 
 
 class MappingLayers(nn.Module):
-    """Latents, labels or both to one vector for each image.
+    """Latents, labels or both to one vector of length ``style_size`` for each image.
 
-    Computed in full precision, also where mixed precision is on.
-
-    Args:
-        latent_size: See `sonoforge.models`; 0 for labels alone.
-        classes: See there; with neither latents nor classes there is a ValueError.
-        style_size: Length W of the result.
-        layers: Number of fully connected layers.
+    Computed in full precision, also where mixed precision is on.  A ``latent_size`` of 0 stands for labels alone.
     """
 
     def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8) -> None:
         super().__init__()
         if latent_size == 0 and classes == 0:
-            raise ValueError("mapping: found neither latents nor classes, expected at least one of them")
+            raise ValueError("mapping: there are neither latents nor classes; give at least one of them")
         self.latent_size = latent_size
         self.classes = classes
         self.embedding = EqualisedLinear(classes, style_size) if classes else None
         first = latent_size + (style_size if classes else 0)
-        self.layers = nn.Sequential(
-            *(
-                EqualisedLinear(style_size if index else first, style_size, activated=True, rate=RATE)
-                for index in range(layers)
-            )
-        )
+        self.layers = nn.Sequential(*(
+            EqualisedLinear(style_size if index else first, style_size, activated=True, rate=RATE)
+            for index in range(layers)
+        ))  # fmt: skip
 
     def forward(self, latents: Tensor | None, labels: Tensor | None = None) -> Tensor:
-        """Map each latent to one vector.
-
-        Args:
-            latents: (N, Z) float; None where Z is 0.
-            labels: (N,) int64, or (N, K) float weights of the classes.
-
-        Returns:
-            (N, W) float32.
-
-        Raises:
-            ValueError: Labels are missing.
-        """
+        """Map latents (N, Z) and labels, (N,) int64 or (N, K) float weights of the classes, to (N, W) float32."""
         own = next(self.parameters())
         with full_precision(own.device):
             parts = [] if latents is None else [normalise(latents.to(own.dtype))]
@@ -69,11 +50,9 @@ class MappingLayers(nn.Module):
 
 
 class MappingNetwork(MappingLayers):
-    """Latents and labels to the styles of all layers of a synthesis network.
+    """Latents and labels to the ``num_styles`` styles of all layers of a synthesis network.
 
-    Args in addition to `MappingLayers`:
-        num_styles: Number L of styles of the synthesis network.
-        average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in StyleGAN1.
+    ``average_decay`` is the weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in 1.
     """
 
     average: Tensor  # (W,) moving average of the mapped vectors, towards which styles are truncated
@@ -100,35 +79,27 @@ class MappingNetwork(MappingLayers):
         truncation_cutoff: int | None = None,
         update_average: bool = False,
     ) -> Tensor:
-        """Map each latent to styles (N, L, W), all the same unless some are truncated.
+        """Map each latent to styles (N, L, W), all the same unless some are truncated (2019, appendix B).
 
-        See `MappingLayers.forward` and `truncate`; ``update_average``: this batch moves ``average`` before truncation.
+        Args:
+            latents: See `MappingLayers.forward`, as for ``labels``.
+            labels: See there.
+            truncation_psi: Share of the distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  As
+                an input of a traced network, a tensor that broadcasts against the styles.
+            truncation_cutoff: Number of styles, coarse ones first, that are truncated; None for all.
+            update_average: Whether this batch moves ``average`` first.
         """
         vectors = super().forward(latents, labels)
         if update_average:
             with torch.no_grad():
                 self.average.lerp_(vectors.mean(0), 1 - self.average_decay)
         styles = vectors[:, None].expand(-1, self.num_styles, -1)
-        return self.truncate(styles, truncation_psi, truncation_cutoff)
-
-    def truncate(self, styles: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
-        """Move styles towards the average (2019, appendix B): images of less variety and fewer artefacts.
-
-        Args:
-            styles: (N, L, W).
-            psi: Share of the distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  As an input of
-                a traced network, a tensor that broadcasts against the styles.
-            cutoff: Number of styles, coarse ones first, that are truncated; None for all.
-
-        Returns:
-            (N, L, W).
-        """
-        if not isinstance(psi, Tensor) and psi == 1:
+        if not isinstance(truncation_psi, Tensor) and truncation_psi == 1:
             return styles
-        truncated: Tensor = self.average.lerp(styles, psi)
-        if cutoff is None:
+        truncated: Tensor = self.average.lerp(styles, truncation_psi)
+        if truncation_cutoff is None:
             return truncated
-        return torch.cat([truncated[:, :cutoff], styles[:, cutoff:]], 1)
+        return torch.cat([truncated[:, :truncation_cutoff], styles[:, truncation_cutoff:]], 1)
 
 
 def has_styles(generator: nn.Module) -> bool:
@@ -139,17 +110,10 @@ def has_styles(generator: nn.Module) -> bool:
 def mix_styles(
     mapping: MappingNetwork, styles: Tensor, labels: Tensor | None, share: float, chance: torch.Generator
 ) -> Tensor:
-    """Give some images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
+    """Give a ``share`` of images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
 
-    Args:
-        mapping: Maps the second latents.
-        styles: (N, L, W) of the first latents.
-        labels: Of the images, or None.
-        share: Probability of an image to be mixed; the first exchanged style is uniform on 1 to L - 1.
-        chance: Source of random numbers, on the styles' device.
-
-    Returns:
-        (N, L, W).
+    Styles are (N, L, W) of the first latents; ``chance`` is on their device.  The first exchanged style is uniform on 1
+    to L - 1.
     """
     if share == 0:
         return styles
@@ -193,13 +157,9 @@ class StyledGenerator(nn.Module):
         self.classes = settings.classes
         self.mixing = settings.mixing
         self.synthesis = synthesis
+        styles: int = synthesis.num_styles  # type: ignore[assignment]
         self.mapping = MappingNetwork(
-            settings.latent_size,
-            settings.classes,
-            settings.style_size,
-            num_styles=int(synthesis.num_styles),  # type: ignore[arg-type]
-            layers=settings.mapping_layers,
-            average_decay=average_decay,
+            self.latent_size, self.classes, settings.style_size, styles, settings.mapping_layers, average_decay
         )
 
     def forward(
@@ -212,19 +172,11 @@ class StyledGenerator(nn.Module):
         truncation_psi: float | Tensor = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Generate one image for each latent vector.
+        """Generate one image for each latent vector (N, Z): (N, C, S, S) in about [-1, 1], which nothing bounds.
 
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64 or (N, K) float, for a conditional generator.
-            chance: Source of random numbers, on the latents' device: with it, as in training, styles are mixed and
-                noise, where the network adds any, is random; without it, each latent has one image.
-            update_average: Whether this batch moves the average style, and in StyleGAN3 the layers' magnitudes.
-            truncation_psi: See `MappingNetwork.truncate`, as for ``truncation_cutoff``.
-            truncation_cutoff: See there.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the papers.
+        ``chance`` is a source of random numbers on the latents' device: with it, as in training, styles are mixed and
+        noise, where the network adds any, is random; without it, each latent has one image.  ``update_average``: this
+        batch moves the average style, and in StyleGAN3 the layers' magnitudes.  See `MappingNetwork.forward`.
         """
         styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
         if chance is not None:

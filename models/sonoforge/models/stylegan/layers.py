@@ -1,11 +1,10 @@
 """Layers that the StyleGAN family shares: equalised learning rates, and an activation that keeps the variance.
 
-Weights are stored as draws from N(0, 1) and scaled at each pass to the variance that He's initialisation
-prescribes, so that an optimiser that normalises gradients moves all of them at the same relative rate
-(Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1).  A learning-rate multiplier m
-below 1 slows a layer down: its parameters are stored divided by m and multiplied with it at each pass
-(Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs", CVPR 2019, appendix C: 0.01 in the
-mapping network).
+Weights are stored as draws from N(0, 1) and scaled at each pass to the variance that He's initialisation prescribes, so
+that an optimiser that normalises gradients moves all of them at the same relative rate (Karras et al., "Progressive
+Growing of GANs", ICLR 2018, section 4.1).  A learning-rate multiplier m below 1 slows a layer down: its parameters are
+stored divided by m and multiplied with it at each pass (Karras, Laine, Aila, "A Style-Based Generator Architecture for
+GANs", CVPR 2019, appendix C: 0.01 in the mapping network).
 """
 
 import contextlib
@@ -25,6 +24,8 @@ CLAMP = 256.0
 # Number of the highest resolutions that mixed precision computes in half precision (the same appendix).
 HALF_LEVELS = 4
 EPSILON = 1e-8
+GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
+LARGEST = 1024  # side of an image
 
 
 class Drawn(nn.Module):
@@ -71,61 +72,58 @@ def eager_on_cpu(values: Tensor) -> bool:
 
 
 def activate(values: Tensor, clamp: float | None = None) -> Tensor:
-    """Apply leaky ReLU; the caller includes `GAIN`, for example in the weights.
-
-    Args:
-        values: Of any shape; changed in place, which saves training a copy.
-        clamp: Largest absolute value of the result, None for no limit.
-    """
+    """Apply leaky ReLU in place, cut off at ``clamp`` if given; the caller includes `GAIN`, as in the weights."""
     if clamp is not None and values.requires_grad and eager_on_cpu(values):
-        result: Tensor = _Clamped.apply(values, clamp)  # type: ignore[no-untyped-call]
-        return result
+        return clamped_leaky_relu(values, clamp)
     values = leaky_relu(values, SLOPE, inplace=True)
     return values if clamp is None else values.clamp(-clamp, clamp)
 
 
-class _Clamped(torch.autograd.Function):
-    """Leaky ReLU and clamp in place, on a CPU; only the result is kept, which the next layer keeps anyway."""
+def clamped_leaky_relu(values: Tensor, limit: float, *, compact: bool = False) -> Tensor:
+    """Apply leaky ReLU and clamp in place.
 
+    For the gradient it keeps the result, which the next layer keeps anyway; or if ``compact``, a byte for each value.
+    """
+    result: Tensor = _ClampedLeakyReLU.apply(values, limit, compact)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _ClampedLeakyReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, limit: float) -> Tensor:
+    def forward(ctx: Any, values: Tensor, limit: float, compact: bool) -> Tensor:
         ctx.mark_dirty(values)
-        result = leaky_relu(values, SLOPE, inplace=True).clamp_(-limit, limit)
-        ctx.save_for_backward(result)
+        kept = result = leaky_relu(values, SLOPE, inplace=True).clamp_(-limit, limit)
+        if compact and ctx.needs_input_grad[0]:  # 1, -1, or 0 where it was cut off
+            kept = (result > 0).to(torch.int8).mul_(2).sub_(1)
+            kept.masked_fill_(result.abs() >= limit, 0)
+        ctx.save_for_backward(kept)
         ctx.limit = limit
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        product: Tensor = _ClampedSlopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit)  # type: ignore[no-untyped-call]
-        return product, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Slopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit), None, None  # type: ignore[no-untyped-call]
 
 
-class _ClampedSlopes(torch.autograd.Function):
-    """Multiplication by the derivative of `_Clamped`, which is constant nearly everywhere."""
+class _Slopes(torch.autograd.Function):
+    """Multiplication by the derivative of `_ClampedLeakyReLU`, which is constant nearly everywhere."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, result: Tensor, limit: float) -> Tensor:
-        ctx.save_for_backward(result)
+    def forward(ctx: Any, gradient: Tensor, kept: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(kept)
         ctx.limit = limit
-        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
-        return product.masked_fill_(result.abs() >= limit, 0)
+        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, kept.to(gradient.dtype), SLOPE, True)
+        return product.masked_fill_(kept == 0 if kept.dtype == torch.int8 else kept.abs() >= limit, 0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _ClampedSlopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit), None, None  # type: ignore[no-untyped-call]
+        return _Slopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit), None, None  # type: ignore[no-untyped-call]
 
 
 class EqualisedLinear(Drawn):
     """A linear layer, optionally followed by leaky ReLU with its gain.
 
-    Args:
-        inputs: Input features.
-        outputs: Output features.
-        activated: Whether the activation follows.
-        bias: Whether to add one, which is ``bias_start`` at first.
-        bias_start: See there.
-        rate: Learning-rate multiplier.
+    ``bias_start`` is the initial bias, ``rate`` the learning-rate multiplier.
     """
 
     def __init__(
@@ -190,30 +188,16 @@ def _kernel(maps: Tensor, taps: Tensor, gain: float) -> Tensor:
 
 
 class EqualisedConv2d(Drawn):
-    """A convolution that keeps the side or halves it, optionally followed by bias and leaky ReLU with its gain.
+    """A convolution with a kernel of odd side, optionally followed by bias and leaky ReLU with its gain, cut off.
 
-    Before the side is halved, feature maps are low-pass filtered (`smooth`).
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        kernel: Side of the kernel, odd.
-        activated: Whether bias and activation follow; the activation is cut off at `CLAMP`.
-        down: 1, or 2 to halve the side.
-        gain: Factor of the result.
+    It keeps the side of the maps, or at ``down`` 2 halves it, after a low-pass filter; ``gain`` is a factor of the
+    result.
     """
 
     taps: Tensor
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        activated: bool = True,
-        down: int = 1,
-        gain: float = 1.0,
+        self, inputs: int, outputs: int, kernel: int, *, activated: bool = True, down: int = 1, gain: float = 1.0
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
@@ -239,6 +223,21 @@ class EqualisedConv2d(Drawn):
         return activate(maps, CLAMP * self.gain) if self.activated else maps
 
 
+def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
+    """Append to (N, F, H, W) one feature map that measures how much the images of a group differ (2018, section 3).
+
+    The standard deviation over the group, of each feature at each pixel, averaged over features and pixels; the same
+    number for all images of the group, everywhere.  Of G groups, of at most ``group`` images, the first takes images
+    0, G, 2 G, ... of the batch.
+    """
+    groups = math.ceil(len(maps) / group)
+    values = at_least_single(maps)
+    # Within the root, epsilon keeps the gradient finite where all images are equal.
+    deviations = [(values[first::groups].var(0, correction=0) + EPSILON).sqrt().mean() for first in range(groups)]
+    of_images = torch.stack(deviations).repeat(group)[: len(maps)].to(maps.dtype)
+    return torch.cat([maps, of_images[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
+
+
 def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) -> Tensor:
     """Return one image of noise, which StyleGAN1 and 2 add to all feature maps of a layer (Karras 2019, section 2).
 
@@ -248,9 +247,6 @@ def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) ->
         return stored
     shape = (maps.shape[0], 1, *maps.shape[2:])
     return torch.randn(shape, generator=chance, device=maps.device, dtype=stored.dtype)
-
-
-LARGEST = 1024
 
 
 def sides(image_size: int) -> list[int]:
@@ -264,8 +260,7 @@ def sides(image_size: int) -> list[int]:
         if image_size in found and image_size <= LARGEST:
             return [smallest, *found[: found.index(image_size) + 1]]
     raise ValueError(
-        f"image_size: found {image_size}, expected 4 or 7 times a power of two, from 8 to {LARGEST}, "
-        "for example 64, 128, 224, 256 or 512"
+        f"image_size: {image_size} is not 4 or 7 times a power of two, from 8 to {LARGEST}, such as 64, 128, 224 or 512"
     )
 
 

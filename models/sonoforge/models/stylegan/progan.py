@@ -21,21 +21,20 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 
 from sonoforge.models import smallest_side
-from sonoforge.models.architecture import Architecture
-from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
+from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, append_labels
 from sonoforge.models.stylegan.layers import (
-    EPSILON,
     GAIN,
+    GROUP,
     SLOPE,
     Drawn,
     EqualisedLinear,
+    append_minibatch_std,
     at_least_single,
     initialise,
     normalise,
 )
 
 WIDTH = 512  # widest layer in table 2
-GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
 
 
 class Growing(nn.Module):
@@ -57,18 +56,15 @@ class Growing(nn.Module):
         return self.base << self.level
 
     def set_stage(self, resolution: int, alpha: float) -> None:
-        """Choose how far the network has grown.
+        """Choose how far the network has grown: a side in pixels, the base doubled up to the image size.
 
-        Args:
-            resolution: Side in pixels: the base doubled, up to the image size.
-            alpha: Weight of the newest layers in [0, 1]: 0 as before they were added, 1 when they are faded in.
-                Without effect at the base.
+        ``alpha`` is the weight of the newest layers: 0 as before they were added, 1 when they are faded in.
         """
         sides = [self.base << level for level in range((self.image_size // self.base).bit_length())]
         if resolution not in sides:
-            raise ValueError(f"resolution: found {resolution}, expected one of {', '.join(map(str, sides))}")
+            raise ValueError(f"resolution: {resolution} is not one of {', '.join(map(str, sides))}")
         if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha: found {alpha}, expected 0 to 1")
+            raise ValueError(f"alpha: {alpha} is not 0 to 1")
         self.level = sides.index(resolution)
         self.alpha = float(alpha)
 
@@ -120,15 +116,8 @@ def _widths(levels: int, width: int) -> list[int]:
 class EqualisedConv2d(Drawn):
     """A convolution whose weights are stored as N(0, 1) and scaled at each pass (section 4.1).
 
-    Adam divides by a weight's own gradient scale, so only weights of equal scale learn at equal relative rates.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        kernel: Side of the kernel.
-        padding: Zeros added on each side.
-        gain: Standard deviation of the output for normal input: He's constant where a rectifier follows (He, Zhang,
-            Ren, Sun, ICCV 2015, section 2.2), 1 where none does.
+    ``gain`` is the standard deviation of the output for normal input: He's constant where a rectifier follows (He,
+    Zhang, Ren, Sun, ICCV 2015, section 2.2), 1 where none does.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = GAIN) -> None:
@@ -150,28 +139,6 @@ def pixel_norm(maps: Tensor) -> Tensor:
     return normalise(at_least_single(maps)).to(maps.dtype)
 
 
-def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
-    """Append one feature map that measures how much the images of a group differ (section 3).
-
-    The standard deviation over the group, of each feature at each pixel, averaged over features and
-    pixels; the same number for all images of the group, everywhere.
-
-    Args:
-        maps: (N, F, H, W) float.
-        group: Largest number of images in a group.  Neighbours in the batch form one; if N is no multiple of
-            it, the groups are smaller and as equal as possible.
-
-    Returns:
-        (N, F + 1, H, W) float.
-    """
-    appended = []
-    for part in torch.tensor_split(at_least_single(maps), math.ceil(len(maps) / group)):
-        # Within the root, epsilon keeps the gradient finite where all images are equal.
-        deviation = (part.var(0, correction=0) + EPSILON).sqrt().mean()
-        appended.append(deviation.expand(len(part), 1, *maps.shape[2:]))
-    return torch.cat([maps, torch.cat(appended).to(maps.dtype)], 1)
-
-
 class _Activation(nn.Module):
     """LeakyReLU; in the generator followed by pixel normalisation."""
 
@@ -185,11 +152,7 @@ class _Activation(nn.Module):
 
 
 class Generator(Growing):
-    """Latent vector to image.
-
-    Args in addition to `sonoforge.models`; the paper's latents have length 512:
-        width: Largest number of channels of a layer.
-    """
+    """Latent vector, of length 512 in the paper, to image; ``width`` is the largest number of channels of a layer."""
 
     latent_distribution = "normal"
 
@@ -233,11 +196,7 @@ class Generator(Growing):
 
 
 class Discriminator(GrowingDiscriminator):
-    """Image to one number: large where the image looks real.
-
-    Args beside the generator's:
-        group: Largest number of images in a group of the minibatch standard deviation.
-    """
+    """Image to one number: large where the image looks real; ``group`` is of the minibatch standard deviation."""
 
     def __init__(
         self,

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from sonoforge.models.architecture import Architecture, from_settings
-from sonoforge.models.labels import ScoreHead
-from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
+from sonoforge.models.layers import Architecture, ScoreHead, from_settings
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     EPSILON,
@@ -26,6 +24,7 @@ from sonoforge.models.stylegan.layers import (
     Drawn,
     EqualisedConv2d,
     EqualisedLinear,
+    append_minibatch_std,
     at_least_single,
     binomial_taps,
     channel_options,
@@ -37,20 +36,15 @@ from sonoforge.models.stylegan.layers import (
     upsample,
 )
 from sonoforge.models.stylegan.progan import Growing, GrowingDiscriminator
+from sonoforge.models.stylegan.stylegan2 import DiscriminatorSettings
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 
 
 def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
-    """Give each map of each image the mean and the standard deviation of a style (2019, equation 1).
+    """Give each map of (N, C, H, W) the mean and the standard deviation (N, C) of a style (2019, equation 1).
 
-    Args:
-        maps: (N, C, H, W) float.
-        scales: (N, C) standard deviations; a negative one mirrors the map around its mean.
-        shifts: (N, C) means.
-
-    Returns:
-        (N, C, H, W), at least float32.
+    A negative deviation mirrors the map around its mean.  The result is at least float32.
     """
     centred = at_least_single(maps)
     centred = centred - centred.mean((2, 3), keepdim=True)
@@ -169,7 +163,7 @@ class Generator(StyledGenerator, Growing):
 
 @dataclass(frozen=True)
 class GrowingSettings(DiscriminatorSettings):
-    """Size of a StyleGAN1 discriminator, whose conditioning is one of `sonoforge.models.labels`."""
+    """Size of a StyleGAN1 discriminator, whose conditioning is one of `models.layers.CONDITIONINGS`."""
 
     channel_base: int = CHANNEL_BASE
 

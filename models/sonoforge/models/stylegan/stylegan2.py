@@ -1,9 +1,10 @@
-"""StyleGAN2's generator: convolutions whose weights the styles scale, and an image summed over resolutions.
+"""StyleGAN2: convolutions whose weights the styles scale, an image summed over resolutions, a residual discriminator.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020: section 2.2 (modulation and
-demodulation), section 4.1 and figure 7b (each resolution adds to the up-sampled image).
-Karras et al., "Training Generative Adversarial Networks with Limited Data" (StyleGAN2-ADA), NeurIPS 2020,
-appendix D: half precision.
+demodulation), section 4.1 and figures 7b (each resolution adds to the up-sampled image) and 7c (residual blocks).
+Karras et al., "Training Generative Adversarial Networks with Limited Data" (StyleGAN2-ADA), NeurIPS 2020, appendix D:
+half precision; the discriminator's class labels: projection (Miyato and Koyama, ICLR 2018) on an embedding that passes
+a mapping network of its own.
 
 A style scales the input channels of a convolution, so that one set of weights serves the whole batch; dividing by the
 expected standard deviation of the result, which the paper writes as a scaling of each image's own weights, then
@@ -12,22 +13,25 @@ is one factor for each output channel.
 
 import contextlib
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from sonoforge.models.architecture import Architecture, from_settings
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
+from sonoforge.models.layers import Architecture, check_conditioning, from_settings
+from sonoforge.models.stylegan.generator import MappingLayers, StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
     GAIN,
+    GROUP,
     HALF_LEVELS,
     Drawn,
+    EqualisedConv2d,
     EqualisedLinear,
     activate,
+    append_minibatch_std,
     at_least_single,
     binomial_taps,
     channel_options,
@@ -39,6 +43,8 @@ from sonoforge.models.stylegan.layers import (
     smooth,
     upsample,
 )
+
+CONDITIONINGS = ("none", "projection")  # of the residual discriminator
 
 
 class SynthesisLayer(Drawn):
@@ -159,6 +165,79 @@ def _largest(values: Tensor) -> Tensor:
     """Largest absolute value of each row, without a gradient, in a shape that divides the rows."""
     largest: Tensor = torch.linalg.vector_norm(values.detach().flatten(1), math.inf, 1).clamp(min=EPSILON)
     return largest.reshape(-1, *[1] * (values.ndim - 1))
+
+
+class Block(nn.Module):
+    """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        half = math.sqrt(0.5)
+        self.first = EqualisedConv2d(inputs, inputs, 3)
+        self.second = EqualisedConv2d(inputs, outputs, 3, down=2, gain=half)
+        self.skip = EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
+        result: Tensor = self.skip(maps) + self.second(self.first(maps))
+        return result
+
+
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """Size of a discriminator; the defaults are those published for StyleGAN2; see `StyledSettings`."""
+
+    image_size: int
+    channels: int
+    classes: int = 0
+    conditioning: str = "none"
+    channel_base: int = 32768
+    channel_max: int = 512
+    group: int = GROUP  # largest number of images in a group of the minibatch standard deviation
+
+
+@dataclass(frozen=True)
+class ResidualSettings(DiscriminatorSettings):
+    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``."""
+
+    mapping_layers: int = 8  # number of layers that map an embedded label
+
+
+class Discriminator(nn.Module):
+    """Image to one number: large where the image looks real."""
+
+    def __init__(self, settings: ResidualSettings) -> None:
+        super().__init__()
+        conditioning, classes = settings.conditioning, settings.classes
+        check_conditioning(conditioning, classes, CONDITIONINGS)
+        self.group = settings.group
+        resolutions = sides(settings.image_size)
+        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        self.from_image = EqualisedConv2d(settings.channels, widths[-1], 1)
+        self.blocks = nn.ModuleList(Block(widths[level], widths[level - 1]) for level in range(len(widths) - 1, 0, -1))
+        self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
+        self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
+        projecting = conditioning == "projection"
+        self.score = EqualisedLinear(widths[0], widths[0] if projecting else 1)
+        self.mapping = MappingLayers(0, classes, widths[0], settings.mapping_layers) if projecting else None
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), at least float32; and None, as it predicts no class.
+
+        Labels, (N,) int64 or (N, K) float, are needed only by ``"projection"``.
+        """
+        maps = self.from_image(images)
+        for index, block in enumerate(self.blocks):
+            half = index < HALF_LEVELS
+            with contextlib.nullcontext() if half else full_precision(images.device):
+                maps = block(maps if half else at_least_single(maps))
+        with full_precision(images.device):
+            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
+            features = self.score(self.last_linear(maps.flatten(1)))
+            if self.mapping is None:
+                return features.squeeze(1), None
+            projected = features * self.mapping(None, labels)
+            return projected.sum(1) / math.sqrt(projected.shape[1]), None
 
 
 ARCHITECTURES = {

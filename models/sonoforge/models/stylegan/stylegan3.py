@@ -4,10 +4,11 @@ Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Genera
 Section 2: layers as operations on continuous signals.  Section 3 and figure 4: the generator, equivariant to
 translation (configuration T), and to rotation as well (R: 1x1 convolutions, radially symmetric filters, twice the
 channels).  Appendix C: filters.  Appendix F: input, initial values, half precision.
-The discriminator is StyleGAN2's (`discriminator`).
+The discriminator is StyleGAN2's.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -16,12 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d
+from torch.utils.checkpoint import checkpoint
 
-from sonoforge.models.architecture import Architecture, from_settings
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
+from sonoforge.models.layers import Architecture, from_settings
+from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
@@ -36,6 +36,7 @@ from sonoforge.models.stylegan.layers import (
     initialise,
     normalise,
 )
+from sonoforge.models.stylegan.stylegan2 import Discriminator, ResidualSettings
 
 CONFIGS = ("t", "r")
 FIRST_CUTOFF = 2.0  # cycles over the image (section 3.2)
@@ -47,8 +48,7 @@ TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
 
-_FINE_VALUES = 1 << 27
-"""Values on all fine grids that a CPU keeps at a time for the gradient, a byte each; with the maps, some 0.5 GB."""
+_FINE_VALUES = 1 << 27  # on all fine grids that a CPU keeps at a time for the gradient, a byte each: some 0.5 GB
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,6 @@ class Grid:
     side: int  # in samples, with margins
     channels: int
 
-    @property
-    def critical(self) -> bool:
-        """Whether the cutoff is as high as the sampling rate allows."""
-        return 2 * self.cutoff >= self.rate
-
 
 def plan_grids(
     image_size: int, channels: int, layers: int, channel_base: int, channel_max: int, margin: int = MARGIN
@@ -76,23 +71,17 @@ def plan_grids(
     often as the stop band allows; the number of channels is inversely proportional to the cutoff.
 
     Args:
-        image_size: Side S of the image.
+        image_size: A multiple of 16, or a ValueError.
         channels: Of the image.
-        layers: Number L of layers before the one that makes the image.
+        layers: Number L of layers before the one that makes the image; the result has L + 2 grids.
         channel_base: Channels of a layer times twice its cutoff.
         channel_max: Largest number of channels of a layer.
         margin: Samples computed beyond each border of the image, but for the last two layers.
-
-    Returns:
-        L + 2 grids: the input's, those of the L layers, the image's.
-
-    Raises:
-        ValueError: A size or a number of layers that is too small.
     """
     if layers <= CRITICAL_LAYERS:
-        raise ValueError(f"layers: found {layers}, expected at least {CRITICAL_LAYERS + 1}")
+        raise ValueError(f"layers: {layers} is below {CRITICAL_LAYERS + 1}")
     if image_size < 16 or image_size % 16:
-        raise ValueError(f"image_size: found {image_size}, expected a multiple of 16")
+        raise ValueError(f"image_size: {image_size} is not a multiple of 16")
     last_cutoff = image_size / 2
     grids = []
     # The first layer keeps the input's grid, and the last one the image's.
@@ -188,13 +177,9 @@ class FourierInput(Drawn):
 class SynthesisLayer(Drawn):
     """Modulated convolution and non-linearity, from one grid to the next (section 3.2, figure 4b).
 
-    Args:
-        source: Grid of the input.
-        target: Grid of the result.
-        style_size: Length W of a style.
-        to_image: Whether the result is the image: a 1x1 convolution without demodulation, non-linearity or filters.
-        radial: Whether to be equivariant to rotation: 1x1 convolution and radial filters on the way down.
-        magnitude_decay: Weight of the old ``magnitude`` when a batch is added.
+    ``to_image``: a 1x1 convolution without demodulation, non-linearity or filters.  ``radial``: equivariant to
+    rotation, by a 1x1 convolution and radial filters on the way down.  ``magnitude_decay`` is the weight of the old
+    ``magnitude`` when a batch is added.
     """
 
     # Moving average of the mean square of the layer's input, by whose root that is divided (section 3, config. D).
@@ -203,14 +188,7 @@ class SynthesisLayer(Drawn):
     down_taps: Tensor
 
     def __init__(
-        self,
-        source: Grid,
-        target: Grid,
-        style_size: int,
-        *,
-        to_image: bool,
-        radial: bool,
-        magnitude_decay: float,
+        self, source: Grid, target: Grid, style_size: int, *, to_image: bool, radial: bool, magnitude_decay: float
     ) -> None:
         super().__init__()
         self.to_image = to_image
@@ -224,9 +202,9 @@ class SynthesisLayer(Drawn):
             rate = HEADROOM * max(source.rate, target.rate)
             self.up = rate // source.rate
             self.down = rate // target.rate
-            down_filter = radial_lowpass if radial and not target.critical else lowpass
             up_taps = lowpass(TAPS * self.up, source.cutoff, source.half_width, rate)
-            down_taps = down_filter(TAPS * self.down, target.cutoff, target.half_width, rate)
+            radial = radial and 2 * target.cutoff < target.rate  # not where the cutoff is as high as the rate allows
+            down_taps = lowpass(TAPS * self.down, target.cutoff, target.half_width, rate, radial=radial)
             self.register_buffer("up_taps", up_taps, persistent=False)
             self.register_buffer("down_taps", down_taps, persistent=False)
             # The convolution pads so far that every result that any input reaches is computed; what the output does
@@ -272,107 +250,48 @@ class Synthesis(nn.Module):
     def __init__(self, grids: list[Grid], style_size: int, *, radial: bool, magnitude_decay: float) -> None:
         super().__init__()
         self.input = FourierInput(grids[0], style_size)
-        last = len(grids) - 2
-        self.layers = nn.ModuleList(
+        pairs = list(itertools.pairwise(grids))
+        self.layers = nn.ModuleList([
             SynthesisLayer(
-                source,
-                target,
-                style_size,
-                to_image=index == last,
-                radial=radial,
-                magnitude_decay=magnitude_decay,
+                *pair, style_size, to_image=pair is pairs[-1], radial=radial, magnitude_decay=magnitude_decay
             )
-            for index, (source, target) in enumerate(itertools.pairwise(grids))
-        )
+            for pair in pairs
+        ])  # fmt: skip
         self.num_styles = len(self.layers) + 1  # the input's, and one for each layer
         self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
-        pairs = itertools.pairwise(grids)
         fine = sum(target.channels * (HEADROOM * max(source.side, target.side)) ** 2 for source, target in pairs)
         self.images_at_once = max(1, _FINE_VALUES // fine)
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
-        ``update_average``: this batch moves the layers' ``magnitude`` first.
+        ``update_average``: this batch moves the layers' ``magnitude`` first.  On a CPU, where keeping all layers of a
+        batch for the gradient would take gigabytes, images are computed again for it, a few at a time.
         """
-        if torch.is_grad_enabled() and eager_on_cpu(styles):
-            images: Tensor = _ComputedAgain.apply(self, update_average, styles, *self.parameters())  # type: ignore[no-untyped-call]
-            return images
-        return self.compute(styles, update_average=update_average)[0]
+        if not eager_on_cpu(styles):
+            return self.compute(styles, update_average=update_average)
+        if update_average:
+            with torch.no_grad():
+                images = self.compute(styles, update_average=True)
+            if not torch.is_grad_enabled():
+                return images
+        again: Any = functools.partial(checkpoint, self.compute, use_reentrant=False)
+        run = again if torch.is_grad_enabled() else self.compute
+        gains = [layer.gain(None) for layer in self.layers]  # type: ignore[operator]
+        size = len(styles) if self.input.transform.ndim == 3 else self.images_at_once
+        return torch.cat([run(part, gains) for part in styles.split(size)])
 
-    def compute(
-        self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to reuse."""
+    def compute(self, styles: Tensor, gains: Sequence[Tensor] = (), *, update_average: bool = False) -> Tensor:
+        """Return the images of `forward`; ``gains`` are the layers', by default of their magnitudes now."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
-        used: list[Tensor] = []
-        # Intermediate results of a whole batch are large; without a gradient nothing else needs them together.
-        in_parts = not torch.is_grad_enabled() and eager_on_cpu(styles)
         layers: Iterable[Any] = self.layers
         known = gains or itertools.repeat(None, len(self.layers))
-        for layer, style, half, gain in zip(layers, others, self.half_precision, known, strict=True):
-            used.append(layer.gain(maps if update_average else None) if gain is None else gain)
+        for layer, style, half, given in zip(layers, others, self.half_precision, known, strict=True):
+            gain = layer.gain(maps if update_average else None) if given is None else given
             with contextlib.nullcontext() if half else full_precision(styles.device):
-                if in_parts:
-                    parts = zip(maps.split(self.images_at_once), style.split(self.images_at_once), strict=True)
-                    maps = _joined((layer(*part, used[-1]) for part in parts), len(maps))
-                else:
-                    maps = layer(maps, style, used[-1])
-        return at_least_single(maps) * IMAGE_SCALE, used
-
-
-def _joined(parts: Iterable[Tensor], count: int) -> Tensor:
-    """Put parts of ``count`` images into one tensor as they come, where `torch.cat` would hold all of them twice."""
-    joined = None
-    first = 0
-    for part in parts:
-        if joined is None:
-            last = part.is_contiguous(memory_format=torch.channels_last)
-            order = torch.channels_last if last else torch.contiguous_format
-            joined = torch.empty((count, *part.shape[1:]), dtype=part.dtype, memory_format=order)
-        joined[first : first + len(part)] = part
-        first += len(part)
-    assert joined is not None  # noqa: S101 - a batch has images
-    return joined
-
-
-class _ComputedAgain(torch.autograd.Function):
-    """A synthesis on a CPU that computes images again for their gradient, a few at a time.
-
-    Keeping all layers of a whole batch would take gigabytes.  The first pass is of the whole batch, and may move the
-    layers' magnitudes.
-    """
-
-    @staticmethod
-    @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, synthesis: Synthesis, update_average: bool, styles: Tensor, *parameters: Tensor) -> Tensor:
-        images, ctx.gains = synthesis.compute(styles, update_average=update_average)
-        ctx.synthesis = synthesis
-        ctx.save_for_backward(styles, *parameters)
-        return images
-
-    @staticmethod
-    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        synthesis, needed = ctx.synthesis, ctx.needs_input_grad[2:]
-        inputs = list(itertools.compress(ctx.saved_tensors, needed))
-        found: Sequence[Tensor]
-        if torch.is_grad_enabled():  # this gradient is to be differentiated, too
-            images, _ = synthesis.compute(ctx.saved_tensors[0], gains=ctx.gains)
-            found = torch.autograd.grad(images, inputs, gradients, create_graph=True)
-        else:
-            # Rows of the styles themselves, so that each part adds to its own rows of their gradient.
-            found = [torch.zeros_like(value) for value in inputs]
-            size = len(gradients[0]) if synthesis.input.transform.ndim == 3 else synthesis.images_at_once
-            rows = ctx.saved_tensors[0]
-            for first in range(0, len(rows), size):
-                part = slice(first, first + size)
-                with torch.enable_grad():
-                    images, _ = synthesis.compute(rows[part], gains=ctx.gains)
-                torch._foreach_add_(found, torch.autograd.grad(images, inputs, gradients[0][part]))
-        left = iter(found)
-        return None, None, *(next(left) if own else None for own in needed)
+                maps = layer(maps, style, gain)
+        return at_least_single(maps) * IMAGE_SCALE
 
 
 @dataclass(frozen=True)
@@ -391,19 +310,14 @@ class GeneratorSettings(StyledSettings):
 
 
 class Generator(StyledGenerator):
-    """Latent vector to image.
-
-    Args:
-        settings: Its size.
-        grids: Instead of those that `plan_grids` gives for these settings.
-    """
+    """Latent vector to image; ``grids`` replace those that `plan_grids` gives for its settings."""
 
     synthesis: Synthesis
 
     def __init__(self, settings: GeneratorSettings, grids: list[Grid] | None = None) -> None:
         super().__init__()
         if settings.config not in CONFIGS:
-            raise ValueError(f"config: found {settings.config!r}, expected one of {', '.join(CONFIGS)}")
+            raise ValueError(f"config: {settings.config!r} is not one of {', '.join(CONFIGS)}")
         rotation = settings.config == "r"
         factor = 2 if rotation else 1
         grids = grids or plan_grids(

@@ -59,8 +59,7 @@ class Policy(NamedTuple):
 
 BREAST_ULTRASOUND, OTHER = "breast ultrasound", "other"
 KINDS = (BREAST_ULTRASOUND, OTHER)
-"""Kinds of training images.  Detection of burned-in marks, of repeated pictures and of pictures that are not one plain
-scan was measured on the first kind only, and runs only on images of that kind."""
+"""Of training images.  Burned-in marks, repeats and other than one plain scan are looked for in the first kind only."""
 
 
 class TrustChecks(NamedTuple):
@@ -222,12 +221,8 @@ IMAGE_COLUMNS = (
     *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series"),
 )
 """Of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after those of the label."""
-_COLUMNS = frozenset(
-    (
-        *("file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS),
-        *("error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings"),
-    )
-)
+_COLUMNS = {"file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS, "error_code", "error_message"}
+_COLUMNS |= {"bytes", "modified_ns", "model_sha256", "settings"}
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
@@ -277,52 +272,41 @@ def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]
 def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...]) -> Site:
     """Read ``site``; its ``original``, ``figures``, ``trust`` and ``golden_before`` do not affect answers."""
     count = partial(whole, low=0, high=_MOST_IMAGES)
-    found = fields(
-        "site",
-        value,
-        {
-            "prevalence": partial(_shares, classes=classes),
-            "scans": partial(fields, readers=dict.fromkeys(classes, count)),
-            "groups": partial(whole, low=1, high=_MOST_IMAGES),
-            "moved": partial(_labels, known=tuple(question.name for question in questions), once=True),
-            "golden": partial(_labels, known=classes),
-            "golden_before": partial(_labels, known=classes),
-            "reach": number,
-            "trust": mapping,
-            "created": text,
-            "manifest_sha256": digest,
-            "original": mapping,
-            "figures": mapping,
-        },
-    )
+    readers: Readers = {
+        "prevalence": partial(_shares, classes=classes),
+        "scans": partial(fields, readers=dict.fromkeys(classes, count)),
+        "groups": partial(whole, low=1, high=_MOST_IMAGES),
+        "moved": partial(_names, known=tuple(question.name for question in questions)),
+        "golden": partial(_names, known=classes, once=False),
+        "golden_before": partial(_names, known=classes, once=False),
+        "reach": number,
+        **dict.fromkeys(("trust", "original", "figures"), mapping),
+        "created": text,
+        "manifest_sha256": digest,
+    }
+    found = fields("site", value, readers)
     if not 1 <= found["reach"] <= FARTHEST:
         raise wrong("site.reach", found["reach"], f"a number from 1 to {FARTHEST}")
     return Site(*(found[name] for name in Site._fields))
 
 
-def _labels(name: str, value: Any, known: tuple[str, ...], once: bool = False) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(item in known for item in value):
-        raise wrong(name, value, f"a list of {', '.join(known)}")
-    if once and len(set(value)) < len(value):
-        raise wrong(name, value, "each name once")
-    return tuple(value)
+def _names(name: str, value: Any, known: tuple[str, ...] = (), once: bool = True) -> tuple[str, ...]:
+    """Return a list of names, of the known ones if there are any."""
+    listed = isinstance(value, list) and all(item in known if known else isinstance(item, str) for item in value)
+    if not listed or (once and len(set(value)) < len(value)):
+        raise wrong(name, value, f"a list of {', '.join(known) or 'names'}{', each once' * once}")
+    return tuple(text(name, item) for item in value)
 
 
 def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:
     question = Question(**fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points}))
     if question.name in _COLUMNS or question.name.startswith(("p_", "q_")):
         raise ManifestError(f"{name}.name: {question.name!r} is a column of classify --csv; choose another name")
-    if not set(question.positive) < set(question.among) <= set(classes):
+    if not question.positive or not set(question.positive) < set(question.among) <= set(classes):
         raise ManifestError(
             f"{name}: {question.positive!r:.80} must be a part of {question.among!r:.80}, and that of {classes!r:.80}"
         )
     return question
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
-        raise wrong(name, value, "names of classes, each once")
-    return tuple(text(name, item) for item in value)
 
 
 def _points(name: str, value: Any) -> tuple[OperatingPoint, ...]:
@@ -353,10 +337,6 @@ def _tail(name: str, value: Any) -> TailLimits:
     return _ordered(name, **fields(name, value, {"median": positive, "threshold": positive}))
 
 
-def _policy(name: str, value: Any) -> Policy:
-    return Policy(**fields(name, value, {"always": boolean, "error": share, "least_probability": share}))
-
-
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != count:
         raise wrong(name, value, f"{count} numbers")
@@ -366,10 +346,6 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
     return numbers
 
 
-def _bands(name: str, value: Any) -> dict[str, Band]:
-    return fields(name, value, {metric: _band for metric in SCAN if metric in mapping(name, value)})
-
-
 def _band(name: str, value: Any) -> Band:
     band = Band(**fields(name, value, {"low": number, "high": number}))
     if band.low > band.high:
@@ -377,6 +353,7 @@ def _band(name: str, value: Any) -> Band:
     return band
 
 
+_POLICY: Readers = {"always": boolean, "error": share, "least_probability": share}
 _PREPROCESSING: Readers = {
     "size": partial(whole, low=16, high=4096),
     "resample": partial(one_of, expected=tuple(FILTERS)),
@@ -390,7 +367,7 @@ _CHECKS: Readers = {
     "foreign": positive,
     "upright": partial(_numbers, count=ROWS),
     "contact": share,
-    "policy": _policy,
+    "policy": lambda name, value: Policy(**fields(name, value, _POLICY)),
     "source": text,
     "white": share,
     "grain": lambda name, value: None if value is None else positive(name, value),
@@ -402,5 +379,8 @@ _TRUST: Readers = {
     "threshold": positive,
     "checks": partial(fields, readers=_CHECKS),
 }
-_SCAN: Readers = {"count": partial(whole, low=1, high=_MOST_IMAGES), "bands": _bands}
+_SCAN: Readers = {
+    "count": partial(whole, low=1, high=_MOST_IMAGES),
+    "bands": lambda name, value: fields(name, value, {m: _band for m in SCAN if m in mapping(name, value)}),
+}
 _QUALITY: Readers = {**dict.fromkeys(METRICS, _band), "scan": partial(fields, readers=_SCAN)}

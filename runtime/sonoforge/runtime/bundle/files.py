@@ -42,11 +42,7 @@ class DamagedBundleError(BundleError):
 
 
 def read_manifest(path: Path) -> bytes:
-    """Read ``manifest.json``.
-
-    Raises:
-        BundleError: There is no bundle at this path, or its manifest is too large.
-    """
+    """Read ``manifest.json``."""
     if not path.exists():
         raise BundleError(f"{path}: no such bundle; give a folder or .zip with manifest.json")
     data = _read_member(path, "manifest.json", _MAX_MANIFEST_BYTES)
@@ -71,11 +67,7 @@ def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:
 
 
 def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
-    """Read one file, checked against its size and SHA-256.
-
-    Raises:
-        DamagedBundleError: The file is missing, of another size or of another content.
-    """
+    """Read one file, checked against its size and SHA-256."""
     data = _read_member(path, name, entry.bytes)
     if len(data) != entry.bytes:
         more = "more" if len(data) > entry.bytes else f"{len(data)}"
@@ -89,11 +81,7 @@ def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
 
 
 def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` file's bytes.
-
-    Raises:
-        BundleError: It is not an ``.npz`` file, or too large; the message begins with ``where``.
-    """
+    """Return the arrays of an ``.npz`` file's bytes."""
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
     try:
@@ -111,11 +99,7 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
 def checked_arrays(
     arrays: Mapping[str, NDArray[Any]], where: str, expected: Mapping[str, ArrayKind]
 ) -> dict[str, NDArray[Any]]:
-    """Return the expected arrays after checking that they are finite and have the right dtypes and shapes.
-
-    Raises:
-        BundleError: One is missing, of another type or shape, or not finite; the message begins with ``where``.
-    """
+    """Return the expected arrays after checking that they are finite and have the right dtypes and shapes."""
     count: int | str = "N"
     result = {}
     for key, kind in expected.items():

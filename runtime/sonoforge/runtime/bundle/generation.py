@@ -56,11 +56,7 @@ DISTRIBUTIONS = ("normal", "uniform")
 
 REFERENCE = "reference.npz"
 
-_LARGEST_SIDE = 4096
-_MOST_MASKS = 64
-_MOST_LABEL_MAPS = 1_000_000
 _STRUCTURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_LARGEST_LATENT = 65536
 
 
 class TrainingReference(NamedTuple):
@@ -154,11 +150,7 @@ class GeneratorManifest(Manifest):
 
     @property
     def golden_arrays(self) -> dict[str, ArrayKind]:
-        """Image number 0 of each seed.
-
-        ``images`` (N, C, S, S) float32, ``seeds`` (N,) int64, ``labels`` (N,) int64, 0 without classes, ``psi`` (N,)
-        float32.
-        """
+        """Image number 0 of each seed; ``labels`` are 0 without classes."""
         return {
             "images": ArrayKind(np.float32, ("N", self.channels, self.image_size, self.image_size)),
             "seeds": ArrayKind(np.int64, ("N",)),
@@ -174,9 +166,10 @@ class GeneratorManifest(Manifest):
 
 
 def _sources(name: str, value: Any) -> list[Any]:
+    readers: Readers = {"name": text, "licence": text, "citation": text}
     if not isinstance(value, list):
         raise wrong(name, value, "a list")
-    return [fields(f"{name}[{index}]", source, _SOURCE) for index, source in enumerate(value)]
+    return [fields(f"{name}[{index}]", source, readers) for index, source in enumerate(value)]
 
 
 def _structures(name: str, value: Any) -> tuple[str, ...]:
@@ -198,8 +191,7 @@ def _read_reference(name: str, value: Any, classes: Sequence[str]) -> TrainingRe
 
 
 _line = partial(text, empty=True)
-_SIZE = partial(whole, low=1, high=_LARGEST_LATENT)
-_SOURCE: Readers = {"name": text, "licence": text, "citation": text}
+_SIZE = partial(whole, low=1, high=65536)
 _MODEL: Readers = {"name": text, "version": text, "sha256": digest}
 _PSI: Readers = {"accepted": boolean, "default": number}
 _LATENTS: Readers = {
@@ -208,9 +200,9 @@ _LATENTS: Readers = {
     "distribution": partial(one_of, expected=DISTRIBUTIONS),
 }
 _IMAGE: Readers = {
-    "size": partial(whole, low=1, high=_LARGEST_SIDE),
+    "size": partial(whole, low=1, high=4096),
     "channels": partial(one_of, expected=(1, 3)),
-    "masks": partial(whole, low=0, high=_MOST_MASKS),
+    "masks": partial(whole, low=0, high=64),
     "structures": _structures,
     "range": partial(one_of, expected=([-1, 1],)),
 }
@@ -219,7 +211,7 @@ _TRAINING: Readers = {
     "data": _line,
     "fingerprint": text,
     "generator_sha256": digest,
-    "label_maps": partial(whole, low=0, high=_MOST_LABEL_MAPS),
+    "label_maps": partial(whole, low=0, high=1_000_000),
     "weights": _line,
     "sources": _sources,
     "measured": mapping,

@@ -80,11 +80,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
-        """Check the values of a document that has exactly this task's keys.
-
-        Raises:
-            ManifestError: One line: which key, what is wrong.
-        """
+        """Check the values of a document that has exactly this task's keys."""
         raise NotImplementedError
 
     @property
@@ -133,12 +129,7 @@ def with_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
-    """Read the file table.
-
-    Args:
-        value: ``files``: name to ``sha256``, ``bytes`` and, for a model file, ``precision`` and ``format``.
-        kind: Defines the required files, the float32 ONNX file among them, and the precisions.
-    """
+    """Read ``files``: name to ``sha256``, ``bytes`` and, for a model file, ``precision`` and ``format``."""
     files = mapping("files", value)
     missing = [name for name in kind.required if name not in files]
     if missing:

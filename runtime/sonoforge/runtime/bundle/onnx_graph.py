@@ -78,12 +78,7 @@ def operators(content: bytes) -> frozenset[str]:
 
 
 def check_graph(content: bytes, where: str) -> None:
-    """Refuse an ONNX file unless it is of the kind that sonoforge writes.
-
-    Raises:
-        BundleError: It is not an ONNX file; or has other operators than ours, graphs within operators, functions,
-            weights in other files, or constants that request sizes beyond ours.  The message begins with ``where``.
-    """
+    """Refuse an ONNX file unless it is of the kind that sonoforge writes."""
     try:
         graph = _read(content)
         if unknown := sorted(graph.operators - OPERATORS):

@@ -26,16 +26,7 @@ from sonoforge.runtime.bundle.manifest import (
 )
 from sonoforge.runtime.errors import SonoforgeError
 
-__all__ = [
-    "SHIPPED",
-    "SHIPPED_GENERATOR",
-    "Bundle",
-    "BundleError",
-    "DamagedBundleError",
-    "companions",
-    "open_bundle",
-    "parse_manifest",
-]
+__all__ = ["Bundle", "BundleError", "DamagedBundleError", "open_bundle"]
 
 SHIPPED = Path(__file__).parent / "shipped" / "breast-ultrasound"
 SHIPPED_GENERATOR = Path(__file__).parent / "shipped" / "breast-ultrasound-generator"
@@ -168,20 +159,16 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
 
 
 def manifest_kind(task: str) -> type[Manifest]:
-    """Return the manifest class of one of `TASKS`; raise `KeyError` for others."""
+    """Return the manifest class of one of `TASKS`."""
     if task == ClassifierManifest.task:
         return ClassifierManifest
     from sonoforge.runtime.bundle.generation import GeneratorManifest  # noqa: PLC0415 - not for classifiers
 
-    return {GeneratorManifest.task: GeneratorManifest}[task]
+    return GeneratorManifest
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read and check the content of a ``manifest.json``.
-
-    Raises:
-        SonoforgeError: One line: which key, what is wrong.
-    """
+    """Read and check the content of a ``manifest.json``."""
     raw = load_json(data)
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1

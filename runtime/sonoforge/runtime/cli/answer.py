@@ -70,9 +70,7 @@ class _Printable(logging.Formatter):
 def configure_logging(quiet: bool, answers: bool = True) -> None:
     """Send the ``sonoforge`` loggers' messages to stderr and the answers among them to stdout, as plain lines.
 
-    Args:
-        quiet: Leave out what is neither an answer nor an error.
-        answers: Print answers; not with ``--json``.
+    If ``quiet``, only answers and errors are shown; ``answers`` are not printed with ``--json``.
     """
     logger = logging.getLogger("sonoforge")
     logger.handlers[:] = []

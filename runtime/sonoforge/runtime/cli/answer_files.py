@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sonoforge.runtime import leftovers
-from sonoforge.runtime.atomic import plain, replacing
+from sonoforge.runtime import atomic
+from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.bundle.classification import IMAGE_COLUMNS, LABEL_COLUMNS, TRUST_COLUMNS
 from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.errors import SonoforgeError
@@ -29,15 +28,10 @@ IDENTITY = ("bytes", "modified_ns", "model_sha256", "settings")
 
 
 class Origin(NamedTuple):
-    """What answers.
+    """What answers."""
 
-    Attributes:
-        model_sha256: Of the model file.
-        settings: What else an answer depends on, as ``name=value`` with semicolons between; see `settings_in_words`.
-    """
-
-    model_sha256: str
-    settings: str
+    model_sha256: str  # of the model file
+    settings: str  # what else an answer depends on, see `settings_in_words`
 
 
 def settings_in_words(classifier: Classifier) -> str:
@@ -105,10 +99,6 @@ class CsvFormat:
             own = dict(zip(self.columns, row, strict=True))
             yield Row(own["file"], {name: own[name] for name in IDENTITY}, self._text(row), own["ok"] != "true")
 
-    def name(self, file: str) -> str:
-        """Return a file's name as `read` yields it."""
-        return defused(file)
-
     @staticmethod
     def whole(data: bytes) -> int:
         """Return the length of the whole rows: up to the last line end that is not inside a quoted cell."""
@@ -124,37 +114,6 @@ class CsvFormat:
         return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
-class JsonLinesFormat:
-    """One JSON object for each file, as in ``results`` of ``--json``, with the values of `IDENTITY`."""
-
-    head = ""
-
-    def line(self, entry: Entry, about: Mapping[str, str]) -> str:
-        """Return the line of one answer."""
-        return json.dumps(plain({**entry, **about}), allow_nan=False) + "\n"
-
-    def read(self, text: str, path: Path) -> Iterator[Row]:
-        """Yield each line; SonoforgeError for one that is no answer."""
-        for number, line in enumerate(text.split("\n")[:-1], start=1):
-            try:
-                own = json.loads(line)
-                failed = not own["ok"] or bool(own.get("unwritten"))
-                yield Row(own["file"], {name: own[name] for name in IDENTITY}, line + "\n", failed)
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise SonoforgeError(
-                    f"{path}: line {number} is not an answer of this command; choose another file"
-                ) from error
-
-    def name(self, file: str) -> str:
-        """Return a file's name as `read` yields it."""
-        return file
-
-    @staticmethod
-    def whole(data: bytes) -> int:
-        """Return the length of the whole lines."""
-        return data.rfind(b"\n") + 1
-
-
 class AnswerFile:
     """One growing file of answers.
 
@@ -163,20 +122,11 @@ class AnswerFile:
         failed: How many of these answers, of earlier commands, are failures.
     """
 
-    def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, origin: Origin, resume: bool) -> None:
-        """Open the file, before anything is answered.
+    def __init__(self, path: str, form: CsvFormat, origin: Origin, resume: bool) -> None:
+        """Open the file, in folders that are made if missing, before anything is answered.
 
-        A row that was half written is removed, and so are rows of files that have changed since.
-
-        Args:
-            path: The file; missing parent folders are created.
-            form: How an answer is written.
-            origin: What answers.
-            resume: Continue an existing file.
-
-        Raises:
-            SonoforgeError: The file cannot be written; another process writes it; it exists and ``resume`` is False; or
-                it was made with another model, other settings or other columns.
+        If an existing file is to ``resume``, a row that was half written is removed, and so are rows of files that have
+        changed since.
         """
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
@@ -198,7 +148,7 @@ class AnswerFile:
         """Open the file to append to it, unless another process has; two would write each row twice."""
         while True:
             stream = FileIO(self.path, "ab")
-            if not leftovers.try_lock(stream.fileno()):
+            if not atomic.try_lock(stream.fileno()):
                 stream.close()
                 raise SonoforgeError(f"{self.path}: another process is writing it; wait for it or choose another file")
             if os.name != "posix" or os.path.samestat(os.fstat(stream.fileno()), self.path.stat()):
@@ -234,7 +184,7 @@ class AnswerFile:
                     f"{self.path}: cannot be continued, it was made with {self._difference(about)}; give the same "
                     "settings or choose another file"
                 )
-            file = name[1:] if name.startswith("'") and self._form.name(name[1:]) == name else name
+            file = name[1:] if name.startswith("'") and defused(name[1:]) == name else name
             if name not in self.answered and about == identity(file, self._origin):
                 self.answered.add(name)
                 self.failed += failed
@@ -252,14 +202,10 @@ class AnswerFile:
 
     def holds(self, file: str) -> bool:
         """Whether a file is answered in it."""
-        return self._form.name(file) in self.answered
+        return defused(file) in self.answered
 
     def add(self, entry: Entry) -> None:
-        """Append one answer, handed to the operating system at once.
-
-        Raises:
-            SonoforgeError: It cannot be written, such as on a full disk.
-        """
+        """Append one answer, handed to the operating system at once."""
         line = self._form.line(entry, identity(entry["file"], self._origin)).encode(errors="surrogateescape")
         try:
             self._stream.write(line)
@@ -275,12 +221,10 @@ class AnswerFile:
 
 
 def csv_format(manifest: ClassifierManifest) -> CsvFormat:
-    """Return the columns of ``sonoforge classify --csv``: how an answer of a bundle is written as a row.
+    """Return the columns of ``sonoforge classify --csv``.
 
-    ``q_NAME`` is the probability of a question's yes, at the clinic's prevalence, ``NAME`` its answer.
-
-    ``crop_box`` is what the network saw of the picture, or, of DICOM, of the ``dicom_region`` that the machine
-    recorded: left, top, right and bottom in pixels, the last two exclusive.
+    ``q_NAME`` is the probability of a question's yes, ``NAME`` its answer; ``crop_box`` what the network saw of the
+    picture, or, of DICOM, of the ``dicom_region``: left, top, right and bottom in pixels, the last two exclusive.
     """
     asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
     probabilities = [f"p_{name}" for name in manifest.classes]

@@ -36,15 +36,8 @@ class AnswerTable:
         self._advice: dict[str, str] = {}
         self._skipped = Counter[str]()
         self._begun, self._folder = False, ""
-        longest = max(
-            (f"{one} or {other}" for one in self._classes for other in self._classes if one != other), key=len
-        )
-        self._widths = [
-            _NAME,
-            min(len("undecided: ") + len(longest), 48),
-            4,
-            *(max(len(name), 8) for name in self._asked),
-        ]
+        longest = sum(sorted(map(len, self._classes))[-2:]) + len("undecided:  or ")
+        self._widths = [_NAME, min(longest, 48), 4, *(max(len(name), 8) for name in self._asked)]
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
         """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
@@ -81,13 +74,9 @@ class AnswerTable:
             return
         state, heading, advice = verdict_of(entry)
         short = {"do not use": state, "uncertain": state, "poor image": f"{entry['label']}, poor image"}
-        answer = short.get(
-            state, heading[0].lower() + heading[1:] if state in ("undecided", "cannot tell") else heading
-        )
-        figures = [
-            f"{max(entry['probabilities'].values()):.0%}",
-            *decision.answers_in_words(entry["findings"]).values(),
-        ]
+        lowered = heading[0].lower() + heading[1:] if state in ("undecided", "cannot tell") else heading
+        answer, said = short.get(state, lowered), decision.answers_in_words(entry["findings"]).values()
+        figures = [f"{max(entry['probabilities'].values()):.0%}", *said]
         # Percentages of an answer that must not be used invite its use.
         say("%s", self._row(name, answer, *(["-"] * len(figures) if state in UNUSABLE else figures)))
         self._advice.setdefault(advice, state)

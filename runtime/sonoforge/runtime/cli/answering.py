@@ -43,11 +43,7 @@ class Answering:
     def __init__(
         self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
     ) -> None:
-        """Check that what goes with answers can be written; ``alone``: there is one file only, which repeats no other.
-
-        Raises:
-            SonoforgeError: A folder cannot be written.
-        """
+        """Check that what goes with answers can be written; ``alone``: one file repeats none."""
         self.failures = failures
         self._classifier, self._extras = classifier, extras
         self._names: dict[str, str] = {}

@@ -97,7 +97,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
 
 def _continued(name: str, rest: Sequence[str], config: Any) -> str:
     """Return the command that goes on where this one was stopped; empty where there is none."""
-    keeps = config.csv or config.jsonl if name == "classify" else True
+    keeps = config.csv if name == "classify" else True
     if not (hasattr(config, "resume") and keeps):
         return ""
     return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])
@@ -205,9 +205,8 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    ``classify`` of one image spends more time on starting and ending Python than on the image.  So garbage collection
-    pauses until the verb starts, as it would find nothing; and the process ends without unloading numpy and
-    onnxruntime; torch and training have threads and files of their own to close.
+    ``classify`` of one image spends more time on starting and ending Python than on the image: so garbage collection
+    pauses until the verb starts, and the process ends without unloading numpy and onnxruntime.
     """
     gc.disable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does

@@ -51,30 +51,28 @@ def option(
     help: str,
     choices: Sequence[str] | None = None,
     limits: tuple[float | None, float | None] = (None, None),
-    metavar: str | None = None,
     aliases: Sequence[str] = (),
     **traits: Any,
 ) -> Any:
-    """Declare an option with a flag.
+    """Declare an option with a flag; a required one has no default.
 
     Args:
-        default: The value when neither flag nor config file gives one; absent for a required option.
+        default: The value when neither flag nor config file gives one.
         help: One line for ``--help``, with the unit if any; after a line break, what ``sonoforge settings`` adds.
         choices: The only values allowed; the closest is suggested for a mistyped one.
         limits: Smallest and largest value allowed; None where there is no limit.
-        metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the key, such as ``size`` for ``image_size``.
-        traits: ``key``: its key, if that is not the field's name; ``takes_url``: it may be at a URL that the verb opens
-            itself; ``renamed``: its flag is the first alias alone, for a word that cannot name a Python field
-            (``class``); see also `setting`, `repeated_option`, `runs_folder` and `argument`.
+        traits: ``metavar``: the placeholder in ``--help``; ``key``: its key, if that is not the field's name;
+            ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its flag is the first alias
+            alone, for a word that cannot name a Python field (``class``); and those of the functions below.
     """
-    metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
+    about = {"help": help, "choices": choices, "limits": limits, "aliases": tuple(aliases), "metavar": None}
     defaults = {"key": "", "flagged": True, "positional": False, "repeated": False, "renamed": False}
-    return dataclasses.field(default=default, metadata={**metadata, **defaults, **traits})
+    return dataclasses.field(default=default, metadata={**about, **defaults, **traits})
 
 
 def setting(default: Any, key: str, *, help: str, **about: Any) -> Any:
-    """Declare an option without a flag: ``--set KEY=VALUE``, or ``KEY: VALUE`` in a config file.  See `option`."""
+    """Declare an option without a flag: ``--set KEY=VALUE``, or ``KEY: VALUE`` in a config file."""
     return option(default, help=help, key=key, flagged=False, **about)
 
 
@@ -84,12 +82,12 @@ def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
 
 
 def runs_folder() -> Any:
-    """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL.  See `option`."""
+    """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL."""
     return option("runs", help="folder for run folders, or s3://bucket/runs", metavar="FOLDER", of_runs=True)
 
 
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
-    """Declare one argument that is given without a flag; a ``tuple`` field takes several.  See `option`."""
+    """Declare one argument that is given without a flag; a ``tuple`` field takes several."""
     return option(default, help=help, choices=choices, positional=True)
 
 
@@ -99,15 +97,8 @@ def group(
     """Declare a field that holds settings shared between verbs: a frozen dataclass of options.
 
     ``gan: GanSettings = group(GanSettings(), key="gan", title="the generator", flags="recipe", prefix="gan-")`` gives
-    the keys ``gan.recipe``, ``gan.learning_rate``, ... and the flag ``--gan-recipe``.
-
-    Args:
-        default: The settings where nothing changes them.
-        key: Put before their keys; empty for keys as if they were the verb's own.
-        title: What they are settings of.
-        flags: Names of those that have a flag in this verb; the others are settings.
-        prefix: Put before the flags' names, to distinguish them from the verb's own.
-        without: Options that the verb sets itself.
+    the keys ``gan.recipe``, ``gan.learning_rate``, ... and the flag ``--gan-recipe``; without a key, they are as if the
+    verb's own.  ``flags`` names those that have a flag in this verb, ``without`` those that the verb sets itself.
     """
     metadata = {"title": title, "group": key, "flags": flags.split(), "prefix": prefix, "without": tuple(without)}
     return dataclasses.field(default=default, metadata=metadata)
@@ -139,21 +130,13 @@ def _either(keys: Sequence[str]) -> str:
     return " or ".join(f"--set {key}=VALUE" for key in keys)
 
 
-class _AnyWidth(argparse.HelpFormatter):
-    """Checks arguments as they are added, each by a formatter of its own, without asking the terminal's width."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
-
-
 def _element_type(annotation: Any) -> tuple[type, bool]:
     """Return the element type of a field annotation and whether it takes several values."""
-    origin = typing.get_origin(annotation)
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
-        return typing.get_args(annotation)[0], True
+        return inner[0], True
     if origin in (typing.Union, types.UnionType):
-        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
-        return _element_type(inner[0])
+        return _element_type(next(one for one in inner if one is not type(None)))
     return annotation, False
 
 
@@ -202,12 +185,9 @@ def options(config_class: Any) -> Mapping[str, Option]:
 
 
 def _found(settings: Any, about: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Option]]:
-    """Yield the options of a verb's settings, or of a group inside them, by key.
+    """Yield the options of a class, or of an instance with other defaults, by key.
 
-    Args:
-        settings: A class, or an instance with other defaults.
-        about: What `group` says of them; empty for the verb's own.
-        path: Fields that lead to them.
+    ``about`` is what `group` says of them, empty for the verb's own; ``path`` the fields that lead to them.
     """
     own = settings if isinstance(settings, type) else type(settings)
     annotations = typing.get_type_hints(own)
@@ -224,15 +204,10 @@ def _found(settings: Any, about: Mapping[str, Any], path: tuple[str, ...] = ()) 
             flags = tuple(dict.fromkeys(flag(about.get("prefix", "") + name) for name in names)) if flagged else ()
             kind, several = _element_type(annotations[field.name])
             aliases = tuple(before + alias for alias in metadata["aliases"])
-            title, module = about["title"] if before else "", _declared_in(own, field.name)
-            yield (
-                key,
-                Option(inner_path, key, flags, title, kind, several, default, module, {**metadata, "aliases": aliases}),
-            )
-
-
-def _declared_in(own: type, field: str) -> str:
-    return next(base.__module__ for base in own.__mro__ if field in vars(base).get("__annotations__", {}))
+            title = about["title"] if before else ""
+            module = next(c.__module__ for c in own.__mro__ if field.name in vars(c).get("__annotations__", {}))
+            about_it = {**metadata, "aliases": aliases}
+            yield key, Option(inner_path, key, flags, title, kind, several, default, module, about_it)
 
 
 def flag(name: str) -> str:
@@ -257,10 +232,9 @@ def typed(option: Option, value: object) -> list[str]:
 
 
 def with_flag(message: str, config_class: Any) -> str:
-    """Return an error with the flag, or ``--set KEY``, in place of the argument's name that it begins with.
+    """Return an error with ``--psi`` in place of ``psi``, where it begins with the field name of one option.
 
-    Library functions name their arguments (``psi: found 3``); a user typed ``--psi``.  Messages that begin with
-    anything but the field name of exactly one option are unchanged.
+    Library functions name their arguments; a user typed a flag or ``--set KEY``.
     """
     name, colon, rest = message.partition(": ")
     names = [option.name for option in options(config_class).values() if option.path[-1] == name]
@@ -274,13 +248,7 @@ def flatten(config: Any) -> dict[str, object]:
 
 
 def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
-    """Return the URL at which a verb is to make its run folders, and what gives the config another folder instead.
-
-    None where it makes none, or in a folder.
-
-    Raises:
-        SonoforgeError: A URL for anything else.
-    """
+    """Return the URL for a verb's run folders, and what gives the config another folder; None where there is none."""
     config_class: Any = type(config)
     found = options(config_class).get("out")
     value = found.value(config) if found else None
@@ -313,7 +281,7 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
         usage="",  # it would be composed for every command, which takes milliseconds
-        formatter_class=_AnyWidth,
+        formatter_class=functools.partial(argparse.HelpFormatter, width=100),  # without asking the terminal
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
@@ -365,11 +333,7 @@ _MOST_CONFIG_BYTES = 10_000_000
 
 
 def read_config_file(path: Path) -> Mapping[str, object]:
-    """Read the settings of a YAML or JSON file.
-
-    Raises:
-        SonoforgeError: It cannot be read, or holds anything but a mapping.
-    """
+    """Read the settings of a YAML or JSON file."""
     try:
         if path.exists() and not path.is_file():
             raise SonoforgeError(f"{path}: a folder, a pipe or a device, not a config file")
@@ -383,20 +347,24 @@ def read_config_file(path: Path) -> Mapping[str, object]:
         values = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
     except RecursionError as error:
         raise SonoforgeError(f"{path}: values are nested too deep to read; write KEY: VALUE") from error
+    except ValueError as error:
+        form = "JSON" if path.suffix == ".json" else "YAML"
+        raise SonoforgeError(f"{path}: not valid {form} ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise SonoforgeError(f"{path}: holds a {type(values).__name__}, not KEY: VALUE")
     return values
 
 
-def _parse_json(path: Path, text: str) -> object:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        _refuse_twice(path, [key for key, _ in pairs])
-        return dict(pairs)
+def _once(path: Path, pairs: Sequence[tuple[Any, object]]) -> dict[Any, object]:
+    keys = [key for key, _ in pairs]
+    twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+    if twice:
+        raise SonoforgeError(f"{path}: gives {str(twice[0])[:80]!r} twice; remove one line")
+    return dict(pairs)
 
-    try:
-        return json.loads(text, object_pairs_hook=once)
-    except ValueError as error:
-        raise SonoforgeError(f"{path}: not valid JSON ({error})") from error
+
+def _parse_json(path: Path, text: str) -> object:
+    return json.loads(text, object_pairs_hook=functools.partial(_once, path))
 
 
 def _parse_yaml(path: Path, text: str) -> object:
@@ -407,19 +375,13 @@ def _parse_yaml(path: Path, text: str) -> object:
 
     class Once(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            _refuse_twice(path, [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            _once(path, [(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
             return dict(super().construct_mapping(node, deep))
 
     try:
         return yaml.load(text, Once)  # noqa: S506 - of SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise SonoforgeError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-
-
-def _refuse_twice(path: Path, keys: Sequence[Any]) -> None:
-    twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-    if twice:
-        raise SonoforgeError(f"{path}: gives {str(twice[0])[:80]!r} twice; remove one line")
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
 
 
 def _convert(option: Option, raw: Any) -> Any:
@@ -470,19 +432,12 @@ def resolve_config(
 ) -> Any:
     """Merge defaults, config file, ``--set`` and flags (later wins) into a checked settings class.
 
-    Args:
-        config_class: The verb's.
-        given: Values of flags and arguments, by key.
-        file: A config file, whose keys may be dotted or nested.
-        settings: ``KEY=VALUE`` of each ``--set``.
-
-    Raises:
-        SonoforgeError: An unknown key, a wrong type, a value out of range or a missing required option.
+    ``given`` are values of flags and arguments by key, ``settings`` the ``KEY=VALUE`` of each ``--set``; the keys of
+    the file may be dotted or nested.
     """
     known = options(config_class)
-    merged = (
-        {} if file is None else {_known(known, key, str(file)): value for key, value in _flat(read_config_file(file))}
-    )
+    from_file = _flat(read_config_file(file)) if file else ()
+    merged = {_known(known, key, str(file)): value for key, value in from_file}
     merged |= _read_settings(known, settings) | dict(given)
     values = {key: _convert(known[key], raw) for key, raw in merged.items()}
     for key, option in known.items():
@@ -518,10 +473,7 @@ def _read_settings(known: Mapping[str, Option], texts: Sequence[str]) -> dict[st
         key = _known(known, given.strip(), "--set")
         if not equals:
             raise SonoforgeError(f"--set {text}: expected KEY=VALUE")
-        if known[key].metadata["repeated"]:
-            found[key] = [*found.get(key, ()), value]
-        else:
-            found[key] = value
+        found[key] = [*found.get(key, ()), value] if known[key].metadata["repeated"] else value
     return found
 
 

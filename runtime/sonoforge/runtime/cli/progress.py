@@ -41,17 +41,10 @@ def quiet() -> bool:
 def progress_bar(
     title: str, total: int, done: float = 0, *, show: bool = True, silenced: bool = False
 ) -> Iterator[Advance]:
-    """Hand out the function that tells how many of ``total`` are done.
+    """Hand out the function that tells how many of ``total`` are done, of which ``done`` were before.
 
-    The bar makes way for every message and answer that is printed meanwhile.
-
-    Args:
-        title: A word or two.
-        total: Steps in all.
-        done: Steps that were done before.
-        show: False for nothing.
-        silenced: Whether stderr is closed to messages at times, see `inputs.silent_libraries`.  If not, lines are
-            messages, which a run's ``log.txt`` holds, too.
+    The bar makes way for every message and answer that is printed meanwhile.  ``silenced`` says that stderr is closed
+    to messages at times, see `inputs.silent_libraries`; if not, lines are messages, which ``log.txt`` holds, too.
     """
     if quiet() or total < 2 or not show:
         yield lambda done, state: None

@@ -72,11 +72,7 @@ def subverbs(noun: str) -> dict[str, Verb]:
 
 
 def find(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the verb that a command line begins with, and the rest of it.
-
-    Raises:
-        SonoforgeError: There is no such verb; the message names the one that was probably meant.
-    """
+    """Return the verb that a command line begins with, and the rest of it."""
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in VERBS:

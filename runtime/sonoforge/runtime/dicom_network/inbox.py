@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sonoforge.runtime import atomic, leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.derived_objects import Identity, identify
 from sonoforge.runtime.images.file_kinds import is_non_image_class
@@ -38,55 +38,34 @@ class FullError(SonoforgeError):
 
 
 class Inbox:
-    """The folder.
-
-    Attributes:
-        received: Its folder of objects to answer.
-        answers: Its folder of answers.
-        outgoing: Its folder of reports to send.
-    """
+    """The folder, with its folders of objects to answer, of answers, and of reports to send."""
 
     def __init__(self, folder: Path, room: int, keep: bool = False) -> None:
         """Make the folder if necessary, and remove half-written files of killed processes.
 
-        Args:
-            folder: The folder.
-            room: Largest number of bytes of unanswered objects.
-            keep: Whether answered objects are kept.
-
-        Raises:
-            SonoforgeError: It cannot be written.
+        ``room`` is the largest number of bytes of unanswered objects; answered ones are kept if ``keep``.
         """
         self.received, self.answers, self.outgoing = folder / "received", folder / "answers", folder / "outgoing"
         self._folder, self._scans, self._room, self._keep = folder, folder / "scans", room, keep
         self._instances: dict[str, str] = {}  # by file
         for each in (self.received, self.answers, self.outgoing):
             atomic.prepare_folder(each)
-            leftovers.remove_leftovers(each)
+            atomic.remove_leftovers(each)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from answering here while inside.
-
-        Raises:
-            SonoforgeError: Another process answers here.
-        """
-        with leftovers.alone_in(self._folder) as alone:
+        """Keep other processes from answering here while inside."""
+        with atomic.alone_in(self._folder) as alone:
             if not alone:
                 raise SonoforgeError(f"{self._folder}: another process answers here; stop it, or choose another folder")
             yield
 
     def store(self, data: bytes, announced: tuple[str, str] | None = None) -> tuple[Path, Identity]:
-        """Write an object to disk; return its file and its UIDs.
-
-        Args:
-            data: The whole file.
-            announced: The UIDs of its class and of itself that its sender gave.
+        """Write an object to disk; return its file and its UIDs; those of class and instance must be as ``announced``.
 
         Raises:
             ImageError: It is not a DICOM object that an archive could file, or (``untrue``) not the one announced.
             FullError: There is no room for it.
-            SonoforgeError: It cannot be written.
         """
         identity = identify(data, THE_OBJECT)
         if announced and announced != (identity.sop_class, identity.instance):
@@ -111,9 +90,6 @@ class Inbox:
         """Write the answer for an object, take it out of ``received/``, and return its UIDs.
 
         If a report on it could not be written it stays, to be answered again at the next start; then return None.
-
-        Raises:
-            SonoforgeError: The answer cannot be written; the object stays.
         """
         path = Path(entry["file"])
         try:

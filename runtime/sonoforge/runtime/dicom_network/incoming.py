@@ -1,4 +1,4 @@
-"""What other machines send: limits, lines about them, the parts of a web request; and who they are."""
+"""What other machines send: limits, lines about them, and who they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ipaddress
 import re
 import ssl
 import threading
-from collections.abc import Iterator
-from email.message import Message
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, reason
@@ -62,23 +60,6 @@ class Remarks:
             return lines
 
 
-def boundary_of(headers: Message) -> str:
-    """Return the boundary of a body of several DICOM objects (PS3.18, 8.6; RFC 2387); empty for other bodies."""
-    kind, boundary = headers.get_param("type"), headers.get_param("boundary")
-    is_dicom = headers.get_content_type() == "multipart/related" and kind == "application/dicom"
-    return boundary if is_dicom and isinstance(boundary, str) else ""
-
-
-def parts_of(body: bytes, boundary: str) -> Iterator[bytes]:
-    """Yield the content of each part (RFC 2046, 5.1.1)."""
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"))[1:]:
-        if part.startswith(b"--"):
-            return
-        _, blank, content = part.partition(b"\r\n\r\n")
-        if blank:
-            yield content
-
-
 class Caller(NamedTuple):
     """A permitted sender: an AE title, which anyone can claim, and an address, empty for any."""
 
@@ -86,7 +67,7 @@ class Caller(NamedTuple):
     address: str = ""
 
     def is_it(self, title: str, address: str) -> bool:
-        """Whether this describes a caller with the title and address."""
+        """Whether a caller is meant."""
         return title.strip() == self.title and self.address in ("", address)
 
 
@@ -129,17 +110,9 @@ def read_archive(text: str) -> Archive:
 
 
 def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """Return the TLS settings for a connection.
+    """Return the TLS settings for a connection, ``ssl.PROTOCOL_TLS_SERVER`` or ``..._CLIENT``, from PEM files.
 
-    Args:
-        purpose: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
-        certificate: PEM file of this side's certificate; empty for none.
-        key: PEM file of its key; empty if the same file holds it.
-        authority: PEM file of the authorities that must vouch for the peer; empty to accept callers without
-            certificates.
-
-    Raises:
-        SonoforgeError: A file cannot be used.
+    ``key`` is empty if the certificate's file holds it, ``authority`` to accept callers without certificates.
     """
     context = ssl.SSLContext(purpose)
     try:

@@ -1,24 +1,13 @@
 """FID and KID: how far two sets of feature vectors are apart.
 
-*FID*, the Frechet distance of two Gaussians: Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two
-Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017, equation 6.
+*FID*, the Frechet distance of two Gaussians: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a
+Local Nash Equilibrium", NeurIPS 2017, equation 6.  For few images it is biased, by a term that also depends on the
+generator (Chong, Forsyth, "Effectively Unbiased FID and Inception Score", CVPR 2020): on a few hundred medical images
+report KID, and FID beside it only between sets of equal counts.
 
-WARNING: FID of few images is badly biased.  Its expectation exceeds the true distance by a term that depends on the
-number of images *and on the generator* (Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find
-Them", CVPR 2020), so that even at equal numbers the better of two generators may get the worse figure.  Published
-protocols take 50 000 images.  With fewer images than features (D = 512 to 2048) the covariances do not have full rank,
-and two halves of the same data set are far apart.  On a few hundred medical images report KID; give FID beside it only
-for comparison with tables that have nothing else, with the counts, and only between sets of equal counts.
-
-*KID*: Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018.  The squared maximum mean discrepancy
-between two sets under the kernel k(x, y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4): for two
-sets from the same distribution its expectation is 0 at any number of images, and single values may be negative.
-
-Published KIDs average over random subsets, most often 100 of 1000 images, because the kernel's cost grows with the
-square of their number.  The mean over all possible subsets *is* the estimate from the whole sets, and any choice of
-subsets only adds noise.  So where the whole sets can be afforded, as with the few hundred images of a medical data set,
-they are the better choice: no seed, least variance.  The jackknife gives the uncertainty, since at the size of the
-whole sets all subsets are equal.
+*KID*: Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the squared maximum mean discrepancy under the kernel
+k(x, y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4), so values may be negative.  The mean over
+all possible subsets, as published figures have it, *is* the estimate from the whole sets.
 """
 
 from __future__ import annotations
@@ -34,7 +23,6 @@ from sonoforge.runtime.seeds import derive_seed
 
 DEGREE = 3  # of the kernel (Binkowski 2018, section 4): the lowest that also compares skewness
 _BLOCK = 1024  # rows of the kernel matrix at a time
-_MOST_ENTRIES = 25_000_000  # of a kernel matrix kept whole for the subsets: 200 MB
 
 Embeddings = NDArray[np.float64]
 """(N, D): one feature vector for each image."""
@@ -43,17 +31,11 @@ Embeddings = NDArray[np.float64]
 def check_pair(
     metric: str, generated: NDArray[Any], real: NDArray[Any], minimum: int = 2
 ) -> tuple[Embeddings, Embeddings]:
-    """Check two sets and return them in double precision: distances are small differences of large sums.
-
-    Args:
-        metric: Name of the distance, for messages.
-        generated: (N, D) numbers.
-        real: (M, D) numbers.
-        minimum: Fewest images in each set.
+    """Check two sets (N, D) and (M, D) of finite numbers, and return them in double precision.
 
     Raises:
         ValueError: The sets are not two tables of one width.
-        SonoforgeError: A set has too few images, or a feature is not a finite number.
+        SonoforgeError: A set has fewer images than ``minimum``, or a feature is not a finite number.
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
         raise ValueError(f"{metric}: shapes {generated.shape} and {real.shape} are not (N, D) and (M, D)")
@@ -69,19 +51,9 @@ def check_pair(
 
 
 def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
-    """Measure FID: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), means m and unbiased covariances S.
+    """Measure FID of (N, D) and (M, D), N and M at least 2: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    Biased for few images, with an expectation above 0 even for equal distributions; see the top of this file.
-
-    Args:
-        generated: (N, D), N >= 2.
-        real: (M, D), M >= 2.
-
-    Returns:
-        0 or more, in squared units of the features.
-
-    Raises:
-        SonoforgeError: A set has fewer than two images, or a feature is not a finite number.
+    m are means and S unbiased covariances; in squared units of the features, 0 or more.
     """
 
     def covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
@@ -160,20 +132,11 @@ def subset_kernel_distance(
 ) -> Kid:
     """Measure KID as published figures do, as the mean over random subsets; prefer `kernel_distance` for small sets.
 
-    Args:
-        generated: (N, D).
-        real: (M, D).
-        subsets: How many, at least 2; usually 100.
-        subset_size: Images of each kind in a subset, drawn without replacement; usually 1000.
-        seed: Of the subsets.
-
-    Returns:
-        Mean and its standard error: the standard deviation over subsets divided by the root of their number.  All
-        subsets are of the same images, so it does not say how far other images would move the mean.
+    ``subset_size`` images of each kind are drawn without replacement.  All subsets are of the same images, so the
+    standard error does not say how far other images would move the mean.
 
     Raises:
-        SonoforgeError: There are too few images for such subsets, fewer than two subsets, or a feature is not a finite
-            number.
+        SonoforgeError: There are too few images for such subsets, or fewer than two subsets.
     """
     x, y = check_pair("KID", generated, real)
     if subsets < 2 or not 2 <= subset_size <= min(len(x), len(y)):
@@ -181,39 +144,14 @@ def subset_kernel_distance(
             f"KID: cannot draw {subsets} subsets of {subset_size} from {len(x)} generated and {len(y)} real images; "
             f"give at least 2 subsets of 2 to {min(len(x), len(y))}, or measure on the whole sets"
         )
-    chosen = []
+    values = []
     for subset in range(subsets):
         rng = np.random.default_rng(derive_seed(seed, "KID subset", subset))
-        chosen.append([rng.choice(count, subset_size, replace=False) for count in (len(x), len(y))])
-    largest, work = max(len(x), len(y)) ** 2, subsets * subset_size**2
-    # One kernel of all images serves every subset, unless it does not fit or takes more work than the subsets.
-    measure = _subsets_of_one_kernel if largest <= min(_MOST_ENTRIES, 4 * work) else _subsets_one_by_one
-    values = measure(x, y, chosen)
-    error = float(np.std(values, ddof=1)) / math.sqrt(subsets)
-    return Kid(float(np.mean(values)), error)
-
-
-def _subsets_one_by_one(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
-    """Return the estimate (subsets,) from each pair of subsets, given by their rows in x and in y."""
-    values = []
-    for in_x, in_y in chosen:
-        some_x, some_y = x[in_x], y[in_y]
+        some_x, some_y = (rows[rng.choice(len(rows), subset_size, replace=False)] for rows in (x, y))
         x_to_x = (_sums(some_x, some_x)[0] - _self_kernel(some_x)).sum()
         y_to_y = (_sums(some_y, some_y)[0] - _self_kernel(some_y)).sum()
-        values.append(_estimate(x_to_x, y_to_y, _sums(some_x, some_y)[0].sum(), len(in_x), len(in_y)))
-    return np.array(values)
-
-
-def _subsets_of_one_kernel(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
-    """Do the same from the three kernel matrices of all images: with indicator w, a subset's kernel sum is w'Kw."""
-    in_x, in_y = np.zeros((len(chosen), len(x))), np.zeros((len(chosen), len(y)))
-    for subset, (rows_x, rows_y) in enumerate(chosen):
-        in_x[subset, rows_x] = 1.0
-        in_y[subset, rows_y] = 1.0
-    x_to_x = (in_x @ polynomial_kernel(x, x) * in_x).sum(1) - in_x @ _self_kernel(x)
-    y_to_y = (in_y @ polynomial_kernel(y, y) * in_y).sum(1) - in_y @ _self_kernel(y)
-    x_to_y = (in_x @ polynomial_kernel(x, y) * in_y).sum(1)
-    return np.asarray(_estimate(x_to_x, y_to_y, x_to_y, len(chosen[0][0]), len(chosen[0][1])))
+        values.append(_estimate(x_to_x, y_to_y, _sums(some_x, some_y)[0].sum(), subset_size, subset_size))
+    return Kid(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(subsets))
 
 
 def _estimate(x_to_x: Any, y_to_y: Any, x_to_y: Any, n: int, m: int) -> Any:

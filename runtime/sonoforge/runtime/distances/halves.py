@@ -1,58 +1,23 @@
 """How far real images are from real images: the floor under every distance, and its uncertainty.
 
-A distance between few images is above 0 even where nothing differs, by an amount that only the real images themselves
-can tell.  So these are split at random into two halves A and B of n images, repeatedly, each time with a draw of n
-generated images F: d(F, A) is the *matched* value and d(B, A) its *floor*, at the same number of images and against the
-same ones.
-
-Half of the images without replacement is the balanced half-sample bootstrap, or delete-half jackknife (Efron, "The
-Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist. 17, 1989).  Where both
-sets have 2n images, the spread estimates the standard error of the value on the full sets; a larger set is drawn almost
-afresh each time, so that the spread is that of a set of n.  Drawing with replacement would put an image into a set
-twice, which biases FID and KID upwards.
+Real images are split at random into halves A and B of n images, repeatedly, each time with a draw of n generated images
+F: d(F, A) is the *matched* value and d(B, A) its *floor*.  Half of the images without replacement is the delete-half
+jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist.
+17, 1989); drawing with replacement would put an image into a set twice, which biases FID and KID upwards.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
-from sonoforge.runtime.distances.neighbours import precision_recall
-from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
 Indices = NDArray[np.intp]
-
-# Of ``sonoforge quality --against``.
-SEED = 0
-REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
-PROJECTIONS = 512
-NEIGHBOURS = 3  # Kynkaanniemi 2019
-
-# Each distance's name in the table, the number of images that it needs in each set, and whether more is better.
-DISTANCES: dict[str, tuple[str, int, bool]] = {
-    "frechet": ("Frechet distance", 2, False),
-    "kid": ("KID", 3, False),
-    "sliced_wasserstein": ("sliced Wasserstein", 2, False),
-    "precision": ("precision", NEIGHBOURS + 1, True),
-    "recall": ("recall", NEIGHBOURS + 1, True),
-}
-DEFINITIONS = {
-    "frechet": "squared Frechet distance of two Gaussians (Heusel 2017), biased upwards for few images",
-    "kid": "unbiased squared MMD, kernel (x.y / D + 1)^3 (Binkowski 2018), whole sets, jackknife standard error",
-    "sliced_wasserstein": f"mean Wasserstein-1 distance along {PROJECTIONS} random unit directions (Rabin 2011)",
-    "precision": f"share of the given images in the ball of a reference image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-    "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-}
-
-Distances = dict[str, dict[str, float | None] | None]
-"""Figures by distance and name."""
 
 
 class Measured(NamedTuple):
@@ -76,23 +41,19 @@ def draw_halves(
     """Draw two disjoint halves of the real images with no group in both, and as many generated images, repeatedly.
 
     Groups are dealt out from the largest to the smallest, equal ones in random order, each to the side with fewer
-    images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the size of
-    the smaller one: with one image a group, or enough of them, that is n, or n - 1 where a pair is left over.  A group
-    of more than half of all images fills one side alone and leaves the other to the rest.
+    images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the smaller.
 
     Args:
-        groups: (M,) group of each real image, whole numbers; a group (near-duplicates, one patient) stays on one side.
-            `np.arange(M)` where nothing is known.
-        fakes: N, number of generated images.
-        repeats: How many draws.
-        seed: Of all draws.
+        groups: (M,) group of each real image (near-duplicates, one patient), whole numbers.
+        fakes: Number N of generated images.
+        repeats: Number of draws.
+        seed: Of the draws.
 
     Yields:
-        Indices of A and B among the real images and of F among the generated ones: three arrays without repetition,
-        of one length, the same for each draw.
+        (n,) indices of the first half, of the second and of generated images; n may differ between draws.
 
     Raises:
-        SonoforgeError: A half has fewer than two images.
+        SonoforgeError: A half would have fewer than two images.
     """
     sides = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(sides)
@@ -138,48 +99,3 @@ def summarise(full: float, matched: Sequence[float], floor: Sequence[float], mor
     return Measured(
         float(full), mean, float(low), float(high), float(np.mean(floor)), float(floor_low), float(floor_high), ratio
     )
-
-
-def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Distances, int]:
-    """Measure how far embeddings (N, D) are from a reference set (M, D), with the floor; N and M are at least 2.
-
-    Returns:
-        For each of `DISTANCES` the fields of `Measured`, for ``kid`` also ``standard_error``: None where the sets are
-        too small, and all but ``value`` None where the halves are.  And the number n of images of a half.
-    """
-    full, standard_error = _figures(given, reference)
-    matched: dict[str, list[float]] = defaultdict(list)
-    floor: dict[str, list[float]] = defaultdict(list)
-    size = min(len(given), len(reference)) // 2
-    draws = draw_halves(np.arange(len(reference)), len(given), REPEATS, SEED) if size >= 2 else ()
-    for first, second, made in draws:
-        for (figures, _), store in ((_figures(given[made], reference[first]), matched),
-                                    (_figures(reference[second], reference[first]), floor)):  # fmt: skip
-            for name, value in figures.items():
-                store[name].append(value)
-    found: Distances = {}
-    for name, (_, _, more_is_better) in DISTANCES.items():
-        if name not in full:
-            found[name] = None
-        elif not matched[name]:
-            found[name] = {**dict.fromkeys(Measured._fields), "value": full[name]}
-        else:
-            found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
-    if found["kid"] is not None:
-        found["kid"]["standard_error"] = standard_error
-    return found, size
-
-
-def _figures(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, float], float | None]:
-    """Return each distance between (N, D) and (M, D) for which there are enough images, and KID's standard error."""
-    standard_error = None
-    figures = {
-        "frechet": frechet_distance(given, reference),
-        "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
-    }
-    fewest = min(len(given), len(reference))
-    if fewest >= DISTANCES["kid"][1]:
-        figures["kid"], standard_error = kernel_distance(given, reference)
-    if fewest >= DISTANCES["precision"][1]:
-        figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
-    return figures, standard_error

@@ -1,19 +1,11 @@
 """How real images are, and how varied: four figures from balls that reach to the nearest neighbours.
 
 *Precision* is the share of generated images within the ball of any real one; *recall* the share of real images within
-the ball of any generated one.  A ball reaches as far as its image's k-th neighbour in its own set (Kynkaanniemi,
-Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019,
-section 2, k = 3).
-
-*Density* is the mean number of real images' balls around a generated image, divided by k; above 1 where generated
-images crowd where real ones are dense.  *Coverage* is the share of real images whose ball holds any generated one
-(Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, section 3,
-k = 5).  Both use only balls around real images: an outlier among the generated ones, with its huge ball, lifts recall
-but neither of these.
-
-For equal distributions density is 1 on average, and coverage 1 - (M-1)...(M-k) / ((M+N-1)...(M+N-k)) with M real
-and N generated images (section 3), near 1 - 2^-k at equal numbers.  Precision and recall have no such value, and
-all four depend on the numbers of images: compare them with figures for real against real images.
+the ball of any generated one (Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative
+Models", NeurIPS 2019, section 2, k = 3).  *Density* is the mean number of real images' balls around a generated image,
+by k; *coverage* the share of real images whose ball holds a generated one (Naeem et al., "Reliable Fidelity and
+Diversity Metrics for Generative Models", ICML 2020, section 3, k = 5).  A ball reaches as far as its image's k-th
+neighbour in its own set, rim included.  All depend on the numbers of images: compare them with real against real.
 """
 
 from __future__ import annotations
@@ -47,16 +39,10 @@ class DensityCoverage(NamedTuple):
 
 
 def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 3) -> PrecisionRecall:
-    """Measure improved precision and recall (Kynkaanniemi 2019, equations 1 and 2).
-
-    Args:
-        generated: (N, D), N > neighbours.
-        real: (M, D), M > neighbours.
-        neighbours: k: a ball reaches as far as its image's k-th neighbour in its own set, rim included.
+    """Measure improved precision and recall of (N, D) and (M, D) (Kynkaanniemi 2019, equations 1 and 2).
 
     Raises:
-        SonoforgeError: There are too few images for k neighbours, or a feature is not a finite number.
-        ValueError: The sets are not two tables of one width, or k is below 1.
+        SonoforgeError: There are too few images for k ``neighbours``, or a feature is not a finite number.
     """
     x, y = _centred("precision and recall", generated, real, neighbours)
     around_x, around_y = (_squared_radii(rows, neighbours) for rows in (x, y))
@@ -69,16 +55,10 @@ def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: in
 
 
 def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 5) -> DensityCoverage:
-    """Measure density and coverage (Naeem 2020, section 3).
-
-    Args:
-        generated: (N, D), N > neighbours.
-        real: (M, D), M > neighbours.
-        neighbours: k: a ball reaches as far as its real image's k-th neighbour among the real ones, rim included.
+    """Measure density and coverage of (N, D) and (M, D) (Naeem 2020, section 3).
 
     Raises:
-        SonoforgeError: There are too few images for k neighbours, or a feature is not a finite number.
-        ValueError: The sets are not two tables of one width, or k is below 1.
+        SonoforgeError: There are too few images for k ``neighbours``, or a feature is not a finite number.
     """
     x, y = _centred("density and coverage", generated, real, neighbours)
     around_y = _squared_radii(y, neighbours)

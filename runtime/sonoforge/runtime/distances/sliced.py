@@ -1,18 +1,10 @@
 """Sliced Wasserstein distance: how far two sets are apart along random directions, on average.
 
 Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011; here with the
-Wasserstein-1 distance and directions of length 1.  Without covariance, kernel or neighbours it needs no more images
-than dimensions, but like FID it is above 0 on average for equal distributions.
-
-`laplacian_swd` applies it to patches on each level of a Laplacian pyramid ("SWD" of progressive growing): Karras, Aila,
-Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", ICLR 2018, section 5,
-after Rabin 2011 and Burt, Adelson 1983.  Each level shows one band of detail: the finest (the images' own side)
-sharpness, speckle and noise, the coarsest (16 to 31) the large structures.  As it uses no feature network, it says
-nothing about the images' content.
-
-The paper's protocol: 128 patches of 7x7 from each image and level, each colour channel scaled by its set's mean and
-standard deviation, 4 times 128 directions; the figures are the distances times 1000.  Published figures are of 16 384
-images; even for equal distributions the distance is above 0, the more so the fewer the images.
+Wasserstein-1 distance and directions of length 1.  `laplacian_swd` applies it to patches on each level of a Laplacian
+pyramid: Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, section 5, after Burt, Adelson 1983;
+the finest level shows sharpness, speckle and noise, the coarsest (16 to 31) the large structures.  128 patches of 7x7
+from each image and level, each channel scaled by its set's mean and deviation, 4 times 128 directions, times 1000.
 """
 
 from __future__ import annotations
@@ -43,16 +35,9 @@ _ROWS = 16  # of projections, sorted and compared at a time by one thread
 
 
 def sliced_wasserstein(generated: NDArray[Any], real: NDArray[Any], projections: int = 512, seed: int = 0) -> float:
-    """Measure the mean Wasserstein-1 distance between the projections on random unit directions.
+    """Measure the mean Wasserstein-1 distance between the projections of (N, D) and (M, D) on random unit directions.
 
-    Args:
-        generated: (N, D).
-        real: (M, D); N and M may differ, as each projection is compared exactly.
-        projections: Number of directions, uniform on the sphere.
-        seed: Of the directions.
-
-    Returns:
-        0 or more, in units of the features.
+    In units of the features, 0 or more.
 
     Raises:
         SonoforgeError: A set is empty, or a feature is not a finite number.
@@ -109,19 +94,10 @@ def _levels(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 
 
 def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: int = 0) -> dict[int, float]:
-    """Measure the distance on each level; see the top of this file.
+    """Measure the distance of (N, S, S, C) and (M, S, S, C) uint8 on each level; see the top of this file.
 
-    The levels are the side S, halved while it is even and the half is at least 16: 64, 32 and 16 for 64x64; 100, 50 and
-    25 for 100x100.  The last one also holds everything coarser.  Grey and colour images give different figures: one
-    channel has fewer directions to differ in.
-
-    Args:
-        generated: (N, S, S, C) uint8, S at least 16.
-        real: (M, S, S, C) uint8; N and M may differ.
-        seed: Of the patches' places and the directions.
-
-    Returns:
-        The distance times 1000 by each level's side, finest first.
+    The levels are the side S, halved while it is even and the half is at least 16; the last one also holds all that is
+    coarser.  Returns the distance times 1000 by each level's side, finest first.
 
     Raises:
         ValueError: The images are not square uint8 images of one side and one number of channels.
@@ -186,15 +162,9 @@ def up(images: NDArray[np.float32]) -> NDArray[np.float32]:
 def patches(
     images: NDArray[np.float32], half: NDArray[np.float32] | None, places: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Cut patches out of one level: the images minus their upsampled half, or on the last level the images.
+    """Cut patches (N * P, C, 49) out of one level (N, S, S, C), less its upsampled ``half`` unless it is the last.
 
-    Args:
-        images: (N, S, S, C).
-        half: (N, S/2, S/2, C), from `down`; None for the last level.
-        places: (2, N, P): row and column of each patch's first pixel.
-
-    Returns:
-        (N * P, C, 7 * 7).
+    ``places`` (2, N, P) are row and column of each patch's first pixel.
     """
     count, _, _, channels = images.shape
     found = np.empty((count, places.shape[2], channels, PATCH, PATCH), np.float32)

@@ -1,12 +1,8 @@
 """The spectrum of images: how much of their contrast lies at which fineness, from whole structures to single speckles.
 
-Durall, Keuper, Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing to Reproduce
-Spectral Distributions", CVPR 2020, section 3.1: the power of each image's Fourier transform, averaged over rings of
-equal frequency.  Generators that upsample leave too much or too little at the finest rings, where an ultrasound scan
-has its speckle, and a viewer sees texture that is too smooth, or a grid.
-
-Two choices differ: images are faded towards their border (Hann window), since otherwise the jump between opposite
-borders is measured; and rings are averaged as levels in decibels, so that one bright scan does not dominate.
+Durall, Keuper, Keuper, "Watch your Up-Convolution", CVPR 2020, section 3.1: the power of each image's Fourier
+transform, averaged over rings of equal frequency.  Two choices differ: images are faded towards their border (Hann
+window), and rings are averaged as levels in decibels, so that one bright scan does not dominate.
 """
 
 from __future__ import annotations
@@ -33,17 +29,13 @@ class SpectrumDistance(NamedTuple):
 
 
 def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return each image's level in each ring.
+    """Return the level of each image (N, S, S, C) uint8 in each ring, (N, S // 2) float32 in decibels.
 
-    Args:
-        images: (N, S, S, C) uint8, S at least 16; the power of the channels is summed.
-
-    Returns:
-        (N, S // 2) float32 in decibels: ring k, counted from 1, has k to k + 1 periods in the image's side.
+    Ring k, counted from 1, has k to k + 1 periods in the image's side; the power of the channels is summed.
 
     Raises:
         ValueError: The images are not square uint8 images.
-        SonoforgeError: There are no images, or they are too small.
+        SonoforgeError: There are no images, or their side is below 16.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"spectrum: images are {images.dtype} {images.shape}, not uint8 (N, S, S, C)")

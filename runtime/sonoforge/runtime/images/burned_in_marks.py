@@ -1,10 +1,8 @@
-"""Find what was burned into a scan: calipers, text, body marks.
+"""Find what was burned into a scan: calipers, text, body marks, coloured ink.
 
 Sonographers measure, label and mark scans before they store them.  A network that was trained on such scans can learn
-the marks instead of the tissue: lesions are measured, normal breasts are not.
-
-`coloured_ink` finds what is drawn in colour, `calipers` white crosses, and `lettering` all else.
-``runtime/docs/burned-in-marks.md`` has how many are found and missed.
+the marks instead of the tissue: lesions are measured, normal breasts are not.  ``runtime/docs/burned-in-marks.md`` has
+how many are found and missed.
 """
 
 from __future__ import annotations
@@ -12,15 +10,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from sonoforge.runtime.images.calipers import find_crosses
-from sonoforge.runtime.images.coloured_ink import find_coloured_ink
-from sonoforge.runtime.images.lettering import Kind, find_lettering, sharp_steps
 from sonoforge.runtime.images.plain_image import grey_levels
+
+Kind = Literal["caliper", "dotted line", "text", "body mark", "drawing"]
+_Box = tuple[int, int, int, int]
 
 SENTENCE = "Burned-in marks can be a shortcut: the answer may come from them and not from the tissue."
 
@@ -36,7 +36,6 @@ _PLURAL: dict[Kind, str] = {
     "body mark": "body marks",
     "drawing": "drawings",
 }
-_Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,7 @@ def find_marks(
     box: tuple[int, int, int, int] | None = None,
     levels: NDArray[np.uint8] | None = None,
 ) -> Marks:
-    """Find calipers, dotted lines, text, body marks and other drawings.
-
-    Examples:
-        >>> import numpy as np
-        >>> scan = np.full((300, 400), 90, np.uint8)
-        >>> scan[100, 140:155] = scan[93:108, 147] = 230
-        >>> find_marks(scan).summary
-        '1 caliper'
-
-    Nothing is found in a picture that is all grain, noise without any blur.
+    """Find calipers, dotted lines, text, body marks and other drawings; nothing in grain without any blur.
 
     Args:
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
@@ -119,11 +109,11 @@ def find_marks(
 
 def _grey_marks(levels: NDArray[np.uint8]) -> list[tuple[Kind, _Box]]:
     """Find the drawings in a picture (H, W) of grey levels, by kind and box."""
-    steps = sharp_steps(levels)
+    steps = _sharp_steps(levels)
     if len(steps.rows) > _MOST_STEPS * levels.size:
         return []
     crosses = [cross.box for cross in find_crosses(levels)]
-    written = find_lettering(levels, steps, crosses)
+    written = _find_lettering(levels, steps, crosses)
     texts = [box for kind, box in written if kind == "text"]
     found: list[tuple[Kind, _Box]] = [
         ("caliper", own) for own in crosses if not any(_overlaps(own, text) for text in texts)
@@ -133,3 +123,256 @@ def _grey_marks(levels: NDArray[np.uint8]) -> list[tuple[Kind, _Box]]:
 
 def _overlaps(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+# ---- what is drawn in colour: a scan is grey, or has one tint for each brightness; flow and stiffness fill areas or
+# stand in a box, writing has thin strokes
+
+# Levels by which ink departs from grey, or from the tint of its brightness: JPEG halves the colour of a thin stroke,
+# and adds less than 20 levels to grey.
+_LEAST_SPREAD = 40
+# A picture is tinted if a quarter of its pixels brighter than 32 departs by 24 levels from grey.  Its tint is the
+# median of each of 32 steps of brightness that holds a hundredth of the picture, in proportion for other steps.
+_LIT, _TINT, _TINTED, _BINS, _FULL = 32, 24, 0.25, 32, 0.01
+# An overlay fills squares of 5 x 5 pixels, at least this share of the picture; strokes are thinner.
+_SOLID, _FILLED = 5, 0.0015
+# A colour box without flow: at least this share of the picture's shorter side, most of its ink on its own sides.
+_FRAME, _ON_SIDES, _SIDE = 0.12, 0.7, 4
+_LONGEST_CROSS = 30
+
+
+class ColouredInk(NamedTuple):
+    """What is drawn in colour."""
+
+    marks: list[tuple[Kind, _Box]]  # with left, top, right, bottom, the last two exclusive
+    overlay: bool  # whether flow, stiffness or a colour box lies over the scan
+
+
+def find_coloured_ink(picture: Image.Image) -> ColouredInk:
+    """Find what is drawn in colour; a grey picture has none."""
+    if picture.mode != "RGB":
+        return ColouredInk([], overlay=False)
+    ink = _departure(picture) > _LEAST_SPREAD
+    rows, columns = np.nonzero(ink)
+    if not len(rows):
+        return ColouredInk([], overlay=False)
+    overlay = False
+    if min(ink.shape) >= _SOLID:
+        sums = np.pad(ink.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        inside = sums[_SOLID:, _SOLID:] - sums[:-_SOLID, _SOLID:] - sums[_SOLID:, :-_SOLID] + sums[:-_SOLID, :-_SOLID]
+        overlay = bool(np.count_nonzero(inside == _SOLID**2) > _FILLED * ink.size)
+    marks = []
+    for members in _join(Steps(rows, columns), ink.shape):
+        own, across = rows[members], columns[members]
+        box = int(across.min()), int(own.min()), int(across.max()) + 1, int(own.max()) + 1
+        if _is_frame(own, across, box, min(ink.shape)):
+            overlay = True
+        else:
+            marks.append((_ink_kind(own, across, box), box))
+    return ColouredInk([] if overlay else marks, overlay)
+
+
+def _departure(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return the levels (H, W) by which each pixel departs from grey, or from its tint."""
+    bands = picture.split()
+    high = ImageChops.lighter(ImageChops.lighter(bands[0], bands[1]), bands[2])
+    low = ImageChops.darker(ImageChops.darker(bands[0], bands[1]), bands[2])
+    difference = ImageChops.subtract(high, low)
+    spread = np.asarray(difference)
+    if not (spread > _LEAST_SPREAD).any():
+        return spread
+    lit = np.asarray(high) > _LIT
+    if np.count_nonzero(spread[lit] > _TINT) < _TINTED * np.count_nonzero(lit):
+        return spread
+    colours = np.asarray(picture)
+    steps = colours.sum(axis=2, dtype=np.int64) * _BINS // (3 * 256)
+    tint = np.stack([_tint_levels(steps, colours[..., band])[steps] for band in range(3)], axis=2)
+    return np.asarray(np.abs(colours.astype(np.int16) - tint).max(axis=2).astype(np.uint8))
+
+
+def _tint_levels(steps: NDArray[np.int64], levels: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return a channel's tint (_BINS,) by step of brightness: the lower median, or that of the nearest full step."""
+    counts = np.bincount((steps * 256 + levels).ravel(), minlength=256 * _BINS).reshape(_BINS, 256).cumsum(axis=1)
+    medians = np.argmax(2 * counts >= counts[:, -1:], axis=1)
+    full = np.flatnonzero(counts[:, -1] >= _FULL * steps.size)
+    every = np.arange(_BINS)
+    nearest = full[np.argmin(np.abs(every[:, None] - full), axis=1)]
+    return np.asarray(np.minimum(medians[nearest] * (2 * every + 1) // (2 * nearest + 1), 255), np.int16)
+
+
+def _is_frame(rows: NDArray[np.intp], columns: NDArray[np.intp], box: _Box, shorter: int) -> bool:
+    left, top, right, bottom = box
+    if min(right - left, bottom - top) <= _FRAME * shorter or len(rows) <= (right - left + bottom - top) / 2:
+        return False
+    on_sides = (rows < top + _SIDE) | (rows >= bottom - _SIDE) | (columns < left + _SIDE) | (columns >= right - _SIDE)
+    return bool(on_sides.mean() > _ON_SIDES)
+
+
+def _ink_kind(rows: NDArray[np.intp], columns: NDArray[np.intp], box: _Box) -> Kind:
+    """Classify a group of ink by its form."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    if max(width, height) <= _LONGEST_CROSS and width < 2 * height:
+        return "caliper"
+    if LOWEST <= height <= HIGHEST and width >= WIDER * height:
+        return "text"
+    return "dotted line" if _is_dotted(rows, columns) else "drawing"
+
+
+# ---- text, body marks and dotted lines: neighbouring pixels of tissue hardly ever differ by much, and ink has edges of
+# one pixel (Wu, Manmatha, Riseman, TextFinder, IEEE TPAMI 21(11), 1999; Jung, Kim, Jain, Text information extraction in
+# images and video: a survey, Pattern Recognition 37(5), 2004, section 3.2)
+
+# A step that counts, in levels of 255; most scans have none except in their ink.
+_STEP = 50
+# Pixels compared at a time, all rows as one line, so that intermediate results stay in the processor's cache.
+_AT_ONCE = 1 << 16
+_CELL = 4
+_FEWEST = 2  # steps in a cell that counts: one alone is chance, a stroke has two edges
+# Text: line heights of 5 to 36 pixels, and at least two letters wide.
+LOWEST, HIGHEST, _NARROWEST = 5, 36, 18
+WIDER = 1.6
+# Share of the box's pixels that are steps.  A line of text has 0.05 to 0.35; several short lines at least 0.15; the
+# outline of a body mark 0.03 to 0.15, a dotted line less.
+_TEXT, _LINES, _DRAWING = 0.05, 0.15, 0.03
+# Ink of one level: its 25th and 90th percentile are this close, and it is at least this bright; tissue is neither.
+_EVEN, _BRIGHT = 40, 140
+# A body mark has at least so many pixels and at most this share of the picture's longer side.
+_SMALLEST_DRAWING, _LARGEST_DRAWING = 20, 0.34
+# A drawing: one part spans so much of the width and of the height, and its ink covers at most this share of the box.
+# A body mark can be as high as a line of text, but letters stand apart.
+_SPANS_WIDTH, _SPANS_HEIGHT, _MOST_INK = 2 / 3, 5 / 6, 1 / 3
+_ROUND = 1  # pixel around the box of the steps, which lie beside a stroke, not at its upper and lower end
+# A dotted line: its steps lie this close to a straight line, in pixels, on at least this length, with gaps.
+_STRAIGHT, _SHORTEST_LINE, _COVERED = 2.0, 25, 0.8
+# Steps of the smallest mark: a letter of five rows has two in each.
+_FEWEST_STEPS = 10
+
+
+class Steps(NamedTuple):
+    """Row and column of the left pixel of each sharp step, (N,) both."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+
+def _sharp_steps(levels: NDArray[np.uint8]) -> Steps:
+    """Find the steps between horizontal neighbours of a picture (H, W) uint8."""
+    line, width = levels.ravel(), levels.shape[1]
+    found = []
+    for begin in range(0, line.size - 1, _AT_ONCE):
+        part = line[begin : begin + _AT_ONCE + 1]
+        left, right = part[:-1], part[1:]
+        found.append(np.flatnonzero(np.maximum(left, right) - np.minimum(left, right) >= _STEP) + begin)
+    rows, columns = np.divmod(np.concatenate(found), width)
+    beside = columns < width - 1  # the last pixel of a row has its neighbour in the next
+    return Steps(rows[beside], columns[beside])
+
+
+def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[tuple[Kind, _Box]]:
+    """Find text, body marks and dotted lines of (H, W) uint8 from its `_sharp_steps`, with left, top, right, bottom.
+
+    A group of steps that reaches into the box of a caliper is neither a body mark nor a line of its own.
+    """
+    rows, columns = steps
+    if len(rows) < _FEWEST_STEPS:
+        return []
+    taken = np.zeros(len(rows), np.bool_)
+    for left, top, right, bottom in calipers:
+        taken |= (rows >= top - 1) & (rows <= bottom) & (columns >= left - 2) & (columns <= right)
+    found = []
+    for members in _join(steps, levels.shape):
+        own = members[~taken[members]]
+        if len(own) >= _FEWEST_STEPS:
+            kind = _kind(levels, rows[own], columns[own], alone=len(own) == len(members))
+            if kind:
+                found.append((kind, _box(rows[own], columns[own])))
+    return found
+
+
+def _join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Group the steps of cells that touch, or lie one cell apart in a row; return the indices of each group's steps."""
+    rows, columns = steps
+    down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
+    cells = rows // _CELL * across + columns // _CELL
+    full = (np.bincount(cells, minlength=down * across) >= _FEWEST).reshape(down, across)
+    wide = full.copy()
+    wide[:, 1:] |= full[:, :-1]
+    wide[:, :-1] |= full[:, 1:]
+    numbers = number_parts(wide)
+    counted = np.flatnonzero(full.ravel()[cells])
+    labels = numbers.ravel()[cells[counted]]
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(counted[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    return [part for part in parts if len(part) >= _FEWEST_STEPS]
+
+
+def number_parts(on: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number the parts of a mask (H, W) that are connected by sides; numbers outside the mask are meaningless."""
+    # Every run in a row has a number; numbers of runs that touch become the smaller of the two.
+    begins = on.copy()
+    begins[:, 1:] &= ~on[:, :-1]
+    runs = np.cumsum(begins.ravel()).reshape(on.shape)
+    touching = on[:-1] & on[1:]
+    upper, lower = runs[:-1][touching], runs[1:][touching]
+    number = np.arange(int(runs[-1, -1]) + 1) if runs.size else np.zeros(1, np.intp)
+    while (number[upper] != number[lower]).any():
+        smallest = np.minimum(number[upper], number[lower])
+        np.minimum.at(number, upper, smallest)
+        np.minimum.at(number, lower, smallest)
+        number = number[number]
+    return np.asarray(number[runs])
+
+
+def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 2, int(rows.max()) + 1
+
+
+def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp], alone: bool) -> Kind | None:
+    """Classify a group of steps, None if unknown; ``alone``: no caliper is part of it."""
+    left, top, right, bottom = _box(rows, columns)
+    width, height = right - left, bottom - top
+    filled = len(rows) / (width * height)
+    fewest = _TEXT if width >= WIDER * height else _LINES
+    if LOWEST <= height <= HIGHEST and width >= _NARROWEST and filled >= fewest:
+        return "body mark" if alone and _is_one_drawing(levels, rows, columns) else "text"
+    if not alone:
+        return None
+    ink = np.sort(np.maximum(levels[rows, columns], levels[rows, columns + 1]))
+    low, high = int(ink[len(ink) // 4]), int(ink[len(ink) * 9 // 10])
+    even = low >= _BRIGHT and high - low <= _EVEN
+    small, large = sorted((width, height))
+    sized = small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING
+    if sized and (even or _is_one_drawing(levels, rows, columns)):
+        return "body mark"
+    return "dotted line" if even and _is_dotted(rows, columns) else None
+
+
+def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+    """Whether thin connected strokes span the steps' box; ink is at least as bright as the median step's middle."""
+    left, top, right, bottom = _box(rows, columns)
+    # Twice the middle of each step.
+    middles = np.sort(levels[rows, columns].astype(np.intp) + levels[rows, columns + 1])
+    around = slice(max(top - _ROUND, 0), bottom + _ROUND), slice(max(left - _ROUND, 0), right + _ROUND)
+    ink = 2 * levels[around].astype(np.intp) >= middles[len(middles) // 2]
+    if np.count_nonzero(ink) > _MOST_INK * (right - left) * (bottom - top):
+        return False
+    joined = ink.copy()  # a pixel further down, so that strokes connect across corners and gaps of one row
+    joined[1:] |= ink[:-1]
+    numbers = number_parts(joined)
+    for number in np.unique(numbers[joined]):
+        own = joined & (numbers == number)
+        across, down = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))
+        if np.ptp(across) >= _SPANS_WIDTH * (right - left) and np.ptp(down) >= _SPANS_HEIGHT * (bottom - top):
+            return True
+    return False
+
+
+def _is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+    """Whether the steps lie on one straight line, long enough and with gaps."""
+    points = np.stack([columns - columns.mean(), rows - rows.mean()])
+    direction = np.linalg.eigh(points @ points.T)[1]
+    across, along = direction.T @ points
+    length = np.ptp(along)
+    beside = np.sort(np.abs(across))[len(across) * 9 // 10]
+    covered = len(np.unique(np.rint(along))) / (length + 1)
+    return bool(length >= _SHORTEST_LINE and beside <= _STRAIGHT and covered <= _COVERED)

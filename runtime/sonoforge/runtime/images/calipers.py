@@ -1,13 +1,9 @@
 """Find caliper crosses burned into a scan: the ``+`` and ``x`` that a measurement leaves at its ends.
 
-A grey-level hit-or-miss transform (Serra, *Image analysis and mathematical morphology*, 1982, chapter XII; for grey
-levels Naegel, Passat, Ronse, *Grey-level hit-or-miss transforms*, Pattern Recognition 40(2), 2007): a pixel is the
-centre of a cross if the darkest pixel of its four arms is brighter, by a contrast, than the brightest pixel between
-them in three of the four quarters; the fourth may hold its number.  Tissue is smooth at the scale of a pen's stroke,
-so it has hardly any such place.
-
-One comparison at a distance of three pixels, for the whole picture at once, leaves a few candidates; only these are
-compared in full and followed along their arms.
+A grey-level hit-or-miss transform (Serra, *Image analysis and mathematical morphology*, 1982, chapter XII; Naegel,
+Passat, Ronse, *Grey-level hit-or-miss transforms*, Pattern Recognition 40(2), 2007): a pixel is the centre of a cross
+if the darkest pixel of its four arms is brighter, by a contrast, than the brightest pixel between them in three of the
+four quarters; the fourth may hold its number.  One comparison for the whole picture leaves few candidates to follow.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
-"""Read the frames of a clip: a film, an animated file, one of several pages, or DICOM.
+"""Read the frames of a clip: a film, an animated file, one of several pages, or DICOM; the content decides.
 
-* The content decides, not the suffix.  A film (MP4, QuickTime, AVI, Matroska with WebM, Windows Media) is decoded by
-  the FFmpeg in opencv-python-headless, which is under the LGPL; the wheels of PyAV and imageio-ffmpeg bring x264 and
-  x265, under the GPL.  It runs in a process of its own, `film_decoder`, with limited memory and processor time, and
-  takes a damaged file's crash with it.
-* A film is refused as a whole where FFmpeg finds damage in it, or where it has fewer frames than it states.  MP4 and
-  QuickTime files may state more than are shown: cutting one may hide frames.
-* A frame of a film is 8 bits a channel and upright; equal channels become grey, mode ``L``.  A frame of a GIF, PNG,
-  WebP or AVIF that moves, or of a TIFF or HEIC of several pages, is a picture under the rules of `images.decoding`: the
-  whole canvas as shown, on black.  16-bit values are spread by the bits that all frames fill.  Frames of different
-  sizes are refused: a scan beside its thumbnail is not a clip.
+A film is decoded by the FFmpeg in opencv-python-headless (LGPL; PyAV and imageio-ffmpeg bring x264 and x265, under the
+GPL) in a process of its own, `film_decoder`, with limited memory and processor time.  It is refused as a whole where
+FFmpeg finds damage, or where it has fewer frames than it states, except MP4 and QuickTime, whose cuts hide frames.
+Its frames are upright, 8 bits a channel; equal channels become grey.  Other frames are pictures under the rules of
+`images.decoding`; 16-bit values are spread by the bits that all frames fill, and frames of two sizes are refused.
 """
 
 from __future__ import annotations
@@ -62,18 +57,13 @@ def is_clip(path: Path | str) -> bool:
         if is_film(first_bytes(path)):
             return True
         with one_error(path):
-            (image, *_), _ = open_header(read_file(path), path)
-            return bool(getattr(image, "is_animated", False))
+            return bool(getattr(open_header(read_file(path), path), "is_animated", False))
     except ImageError:
         return False
 
 
 def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.Image]:
-    """Return the frames of any clip, one in memory at a time.
-
-    Args:
-        path: The file.
-        data: Its content, if it was read already; ``path`` is then for messages.
+    """Return the frames of any clip, one in memory at a time; ``data`` is its content, if it was read already.
 
     Raises:
         ImageError: While the frames are taken, and nothing else, whatever the file holds.
@@ -109,7 +99,7 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
         return taken
 
     with one_error(path):
-        (image, *_), remarks = open_header(read_file(path) if data is None else data, path)
+        image = open_header(read_file(path) if data is None else data, path)
         source: IO[bytes] | None = getattr(image, "fp", None)
         content = source.getvalue() if isinstance(source, TimedBytes) else b""
         if image.format == "GIF":
@@ -129,7 +119,7 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
                 "unsupported", f"{path}: pictures of different sizes, {both} pixels; save the one to use as PNG"
             )
         size = frame.size
-        yield with_remarks(frame.copy() if frame is image else frame, remarks)
+        yield with_remarks(frame.copy() if frame is image else frame, ())
 
 
 # ---- films

@@ -12,8 +12,6 @@ The rules, so that one file gives the same pixels everywhere:
   refused.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
   are converted without a colour profile; grey stays one channel (mode ``L``).
-* Flaws that leave the picture whole are accepted with a remark: a JPEG that lacks only its end mark, a PNG with a
-  damaged comment, white space before the file.
 * 12-bit, 32-bit and floating-point pixels are refused: which value is white would be a guess.  So are films, animated
   files and those of several pages, which `images.clip_files` reads frame by frame under the same rules.
 """
@@ -34,15 +32,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import reason
-from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
-from sonoforge.runtime.images.file_checks import (
-    TimedBytes,
-    TooSlowError,
-    check_tags,
-    check_work,
-    ended,
-    sound_chunks,
-)
+from sonoforge.runtime.images.dicom.header import stated_sizes
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, check_tags, check_work
 from sonoforge.runtime.images.file_kinds import (
     AVIF_BRANDS,
     HEIC_BRANDS,
@@ -95,7 +86,6 @@ _MOST_PIXELS = {
     "AvifImageFile": MAX_AVIF_PIXELS,
     "HeifImageFile": MAX_AVIF_PIXELS,
 }
-_SPACE, _MOST_SPACE = b" \t\r\n\xef\xbb\xbf", 16  # before a file that a text program saved
 
 # EXIF 2.32, tag 274 -> the operation that turns the picture upright.
 _UPRIGHT = {
@@ -131,13 +121,7 @@ def decode_image(data: bytes, path: Path | str) -> PlainImage:
             from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
 
             return PlainImage(decode_dicom(data, path))
-        versions, remarks = open_header(data, path)
-        image, *others = (_single(version, path) for version in versions)
-        if any(other.tobytes() != image.tobytes() for other in others):
-            raise ValueError("image file is truncated")
-        if others:
-            remarks.append("lacks its end mark; the picture is whole")
-        return with_remarks(image, remarks)
+        return _single(open_header(data, path), path)
 
 
 @contextlib.contextmanager
@@ -211,46 +195,21 @@ def read_file(path: Path | str) -> bytes:
         raise ImageError("unreadable", f"{path}: cannot be read ({reason(why)})") from error
 
 
-def open_header(data: bytes, path: Path | str) -> tuple[list[Image.Image], list[str]]:
+def open_header(data: bytes, path: Path | str) -> Image.Image:
     """Let Pillow read a file's header, and check what it claims; no pixel is decoded.
-
-    Returns:
-        The image, once for each way to complete its data, and the remarks on it.
 
     Raises:
         ImageError: It is not an image file, or too large.  Under `one_error`, a damaged one is refused, too.
     """
-    remarks = []
     opening = _opening(data)
-    if opening is None and (space := len(data) - len(data.lstrip(_SPACE))) <= _MOST_SPACE:
-        data = data[space:]
-        opening = _opening(data)
-        remarks = [f"{space} bytes of white space before the file"]
     if opening is None:
         if is_film(data):
             raise clip_refused(path, "a film")
         raise ImageError("not_an_image", f"{path}: not an image; its content is not {KINDS_IN_WORDS}")
     module, name = opening
-    versions = [data]
     if name == "PngImageFile":
-        data, damaged = sound_chunks(data)
-        versions = [data]
-        remarks += [f"damaged {', '.join(damaged)}, which no pixel depends on"] if damaged else []
-    elif name == "JpegImageFile":
-        versions = ended(data)
-    return [_opened(module, name, version, path) for version in versions], remarks
-
-
-def _opening(data: bytes) -> tuple[str, str] | None:
-    """Return the module and class of Pillow's reader for a file, by its first bytes."""
-    found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
-    if found is None:
-        return next(((module, name) for known, module, name in _READERS_BY_BRAND if known & brands(data)), None)
-    return None if found[0] == b"RIFF" and data[8:12] != b"WEBP" else found[1:]
-
-
-def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Image:
-    if name == "TiffImageFile":
+        check_chunks(data)
+    elif name == "TiffImageFile":
         check_tags(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
@@ -271,6 +230,14 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
     return image
 
 
+def _opening(data: bytes) -> tuple[str, str] | None:
+    """Return the module and class of Pillow's reader for a file, by its first bytes."""
+    found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
+    if found is None:
+        return next(((module, name) for known, module, name in _READERS_BY_BRAND if known & brands(data)), None)
+    return None if found[0] == b"RIFF" and data[8:12] != b"WEBP" else found[1:]
+
+
 def _single(image: Image.Image, path: Path | str) -> PlainImage:
     if getattr(image, "is_animated", False):
         raise clip_refused(path, "animated or several pages")
@@ -278,12 +245,9 @@ def _single(image: Image.Image, path: Path | str) -> PlainImage:
 
 
 def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImage:
-    """Apply the rules at the top of this module to an image that Pillow has opened, or a frame of it.
+    """Apply the rules at the top of this module to an image of a checked size, or a frame of it.
 
-    Args:
-        image: Of a size that was checked.
-        path: For messages.
-        filled: How many bits the values of all frames fill, where 16 are stored; 0 to judge by this image alone.
+    ``filled``: how many bits the values of all frames fill, where 16 are stored; 0 to judge by this image alone.
     """
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))

@@ -1,8 +1,7 @@
 """Refuse files that decoders would work on for minutes, or accept as whole when they are not.
 
-Pillow's readers walk a file's chunks one by one in Python, and hand its data to the native decoder in pieces; each
-piece is read through `TimedBytes`, which stops reading after a while.  This needs no thread, process or signal, and
-works alike on every system.  Only this thread's processor time counts, so a busy machine refuses nothing.
+Pillow's readers read a file in pieces through `TimedBytes`, which stops after a while.  This needs no thread, process
+or signal, and only this thread's processor time counts, so a busy machine refuses nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import struct
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -53,16 +52,7 @@ _MOST_SEGMENTS = 100_000
 _MOST_CHUNKS = 500_000  # of a PNG; 200 MB in the smallest chunks that encoders write are 50 000
 _SCAN, _END = 0xDA, 0xD9
 _SCANS = bytes((0xFF, _SCAN))
-_FRAMES = (0xC0, 0xC1, 0xC2)  # Huffman-coded frames that libjpeg reads
 _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B  # blocks of a GIF
-_ANCILLARY = 0x20  # of a chunk's first letter: the picture can be shown without it
-_OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but the picture depends on them
-# Scan data that continues with zeros, with ones, and with no change of level (large pictures may all end in black);
-# with restart markers, before which a scan may be cut as well.
-_FILLERS = tuple(
-    b"".join((byte * 512, *(bytes((0xFF, 0xD0 + number % 8)) + byte * 64 for number in range(16))))
-    for byte in (b"\x55", b"\xaa", b"\0")
-)
 # Any marker except stuffed bytes, restarts and fill bytes; ITU-T T.81, B.1.1.2 and table B.1.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -221,63 +211,26 @@ def _has_many_scans(data: bytes, most: int) -> bool:
     if data.count(_SCANS) <= most:  # metadata, or a film behind the picture, may hold that marker too
         return False
     scans = 0
-    for count, (kind, _) in enumerate(_segments(data)):
-        scans += kind == _SCAN
-        if count == _MOST_SEGMENTS:
-            return True
-    return scans > most
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker and content of each segment of a JPEG, up to its end mark; ITU-T T.81, B.1.1.4."""
     at = 2
-    while (marker := _MARKER.search(data, at)) and data[marker.start() + 1] != _END:
-        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-        yield data[marker.start() + 1], data[marker.end() + 2 : marker.end() + length]
-        at = marker.end() + length
+    for _ in range(_MOST_SEGMENTS):  # ITU-T T.81, B.1.1.4
+        marker = _MARKER.search(data, at)
+        if marker is None or data[marker.start() + 1] == _END:
+            return scans > most
+        scans += data[marker.start() + 1] == _SCAN
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return True
 
 
-def _has_all_scans(data: bytes) -> bool:
-    """Whether a JPEG's scans hold every coefficient of every component to the last bit; T.81, B.2.3 and G.1.1.1."""
-    components, missing = set[int](), set[tuple[int, int]]()
-    for kind, content in _segments(data):
-        if kind in _FRAMES and not components and len(content) > 5:
-            components = set(content[6 : 6 + 3 * content[5] : 3])
-            missing = {(component, coefficient) for component in components for coefficient in range(64)}
-        elif kind == _SCAN and content and len(content) >= 2 * content[0] + 4:
-            own = content[1 : 1 + 2 * content[0] : 2]
-            first, last, bits = content[1 + 2 * content[0] : 4 + 2 * content[0]]
-            if not bits & 15:
-                missing -= {(component, coefficient) for component in own for coefficient in range(first, last + 1)}
-    return bool(components) and not missing
-
-
-def ended(data: bytes) -> list[bytes]:
-    """Return a JPEG in a list or, where it lacks its end mark, versions of it that have one.
-
-    They differ in the bytes before the mark: where the scan is complete those are never decoded, and all versions give
-    the same picture (ITU-T T.81, B.1.1.2).
-    """
-    end = bytes((0xFF, _END))
-    if data.rfind(end) > data.rfind(_SCANS) or not _has_all_scans(data):
-        return [data]
-    return [data.rstrip(b"\xff") + filler + end for filler in _FILLERS]
-
-
-def sound_chunks(data: bytes) -> tuple[bytes, list[str]]:
+def check_chunks(data: bytes) -> None:
     """Check every chunk's CRC and the end chunk of a PNG, which Pillow does not do for pixel data.
 
     Source: PNG specification, third edition, sections 5.3, 5.4 and 5.6.
 
-    Returns:
-        The file without damaged chunks that no pixel depends on, such as comments, and the names of these.
-
     Raises:
-        ValueError: Another chunk is damaged, or the end is missing.
+        ValueError: A chunk is damaged, or the end is missing.
         TooSlowError: There are too many chunks.
     """
-    position, start, names = 8, 0, []
-    sound: list[bytes] = []
+    position = 8
     for _ in range(_MOST_CHUNKS):
         if position + 12 > len(data):
             raise ValueError("the end of the PNG is missing")
@@ -288,12 +241,8 @@ def sound_chunks(data: bytes) -> tuple[bytes, list[str]]:
         kind = data[position + 4 : position + 8]
         (checksum,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
-            if not kind[0] & _ANCILLARY or kind in _OF_PIXELS or not kind.isalpha():
-                raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
-            names.append(kind.decode())
-            sound.append(data[start:position])
-            start = end
+            raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
         if kind == b"IEND":
-            return b"".join([*sound, data[start:]]) if names else data, names
+            return
         position = end
     raise TooSlowError

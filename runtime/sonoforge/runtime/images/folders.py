@@ -46,12 +46,8 @@ def walk(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield a folder, then those below it, each with the sorted names of its files except hidden ones.
 
-    Links to folders are followed, at every depth, unless they lead back to a folder that they are in.
-
-    Args:
-        folder: Where to begin.
-        recursive: Whether to look into subfolders.
-        skipped: Counts what is skipped, by kind; hidden files are not counted.
+    Links to folders are followed, at every depth, unless they lead back to a folder that they are in.  ``skipped``
+    counts what is skipped, by kind.
     """
     counts = Counter[str]() if skipped is None else skipped
     waiting: list[tuple[str, frozenset[str]]] = [(str(folder), frozenset((os.path.realpath(folder),)))]
@@ -91,11 +87,9 @@ def walk(
 
 
 def mask_of(stem: str) -> tuple[str, str, bool] | None:
-    """Parse the stem of a mask's file name; None if it is not a mask's.
+    """Parse the stem of a mask's file name: the stem of its image, its structure, and whether it is as documented.
 
-    Returns:
-        The stem of its image; the structure that it shows, in lower case, empty if it names none; and whether it has
-        the documented form ``NAME_mask``, ``NAME_mask_1`` or ``NAME_mask_myocardium``.
+    The documented form is ``NAME_mask``, ``NAME_mask_1`` or ``NAME_mask_myocardium``; None if it is not a mask's name.
     """
     found = _NAMED.fullmatch(stem)
     if found:

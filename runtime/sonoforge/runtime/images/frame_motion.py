@@ -1,10 +1,8 @@
 """How far the picture of a clip moves from one frame to the next: fast enough to smear frames, or not at all.
 
-Each tile of a frame is located in the frame before by phase correlation: the inverse transform of the normalised
-cross-power spectrum of two pictures that differ by a shift is a peak at that shift (Kuglin and Hines, The phase
-correlation image alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 163 to 165).  The spectrum is
-multiplied by a Gaussian, so the peak is Gaussian too, and three values give its subpixel position.
-``runtime/docs/quality.md`` states the definition in words.
+Each tile of a frame is located in the frame before by phase correlation (Kuglin and Hines, The phase correlation image
+alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 163 to 165).  The spectrum is multiplied by a
+Gaussian, so the peak is Gaussian too, and three values give its subpixel position; see ``runtime/docs/quality.md``.
 """
 
 from __future__ import annotations

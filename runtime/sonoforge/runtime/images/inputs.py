@@ -25,7 +25,7 @@ from sonoforge.runtime.images.file_kinds import (
     is_non_image,
 )
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
-from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
+from sonoforge.runtime.images.limits import MAX_FILE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +81,7 @@ class Found(NamedTuple):
 def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films: bool = True) -> Found:
     """Turn files, folders and globs into files, each once, in order.
 
-    Args:
-        paths: As given on the command line.  Existing names are never globs, nor is `STDIN`; nor, within a glob, is a
-            folder that exists.
-        recursive: Whether to search the subfolders of folders.
-        generated: Whether a folder's generated images count as images.
-        films: Whether a folder's films count as images.
+    Existing names are never globs, nor is `STDIN`.  ``generated`` and ``films``: whether a folder's count as images.
     """
     files: dict[str, None] = {}
     failures = {}
@@ -103,18 +98,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films:
         else:
             matches = [path]
         for match in matches:
-            if Path(match).name.upper() == "DICOMDIR" and Path(match).is_file():
-                from sonoforge.runtime.images.dicom.header import listed_images  # noqa: PLC0415 - for a DICOMDIR only
-
-                try:
-                    listed = listed_images(match)
-                    if not listed:
-                        raise ImageError("not_an_image", f"{match}: names no image files")
-                    files.update(dict.fromkeys(listed))
-                except ImageError as error:
-                    files[match] = None
-                    failures[match] = failure(match, error.code, str(error))
-            elif Path(match).is_dir():
+            if Path(match).is_dir():
                 others = Counter[str]()
                 found = list(_images_in(match, recursive, {_GENERATED: generated, FILM: films}, others))
                 files.update(dict.fromkeys(found))
@@ -296,13 +280,8 @@ def printable(text: str) -> str:
 def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counter[str]) -> dict[str, str]:
     """Name each file by its contents: the first 16 digits of their SHA-256, the same in every run.
 
-    A hash of the name would confirm a guess of it; to find a hash of the contents, one must have them.  Files with the
-    same contents are numbered, ``1f0c...-2``; one that cannot be read is named by its place, ``unread-3``.
-
-    Args:
-        files: Each once.
-        contents: Of the files that have been read already.
-        seen: How many files had each name before; these are added.
+    A hash of the name would confirm a guess of it.  Files with the same contents are numbered, ``1f0c...-2``; one that
+    cannot be read is named by its place, ``unread-3``.  ``seen`` counts files by name, and is added to.
     """
     names: dict[str, str] = {}
     for place, file in enumerate(files, start=seen.total() + 1):

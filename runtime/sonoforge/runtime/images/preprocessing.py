@@ -1,9 +1,7 @@
 """From a decoded image to the network's input: one definition, from training to the phone.
 
-The image, or with ``crop`` the scan in it, is squeezed to a square (the aspect ratio is not kept), in 8
-bits, by Pillow's antialiased filter, first its rows, then its columns; then each of the 256 grey levels has
-one float32 value per channel, looked up in a table, so every device that holds the same pixels feeds the
-same bits to the network.
+The image, or with ``crop`` the scan in it, is squeezed to a square in 8 bits by Pillow's antialiased filter, rows
+first; then each of the 256 grey levels has one float32 value per channel, so all devices feed the same bits.
 """
 
 from __future__ import annotations

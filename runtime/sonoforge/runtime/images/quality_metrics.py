@@ -1,10 +1,7 @@
-"""How good an image is, without a reference picture: what each metric means, and eight numbers of the network's view.
+"""How good an image is, without a reference picture: eight numbers of the network's view, and what each metric means.
 
-``quality_table.json`` describes every metric, and what to tell a person when it is out of range: ``METRICS`` are
-measured here in the network's own view of the image, so they cost the same for every file; ``SCAN`` by
-`scan_metrics.measure` in the scan's own pixels, ``LESION`` by `scan_metrics.gcnr` with a mask, ``CLIP`` by
-`frame_motion` between the frames of a clip.  A new metric is a row of that table and a value in `measure`, or a
-function in `scan_metrics`.
+``quality_table.json`` describes every metric: ``METRICS`` are measured here, ``SCAN`` by `scan_metrics.measure` in the
+scan's own pixels, ``LESION`` by `scan_metrics.gcnr` with a mask, ``CLIP`` by `frame_motion`.
 """
 
 from __future__ import annotations
@@ -71,26 +68,16 @@ class Quality:
 
 
 def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, float]:
-    """Measure one image.
-
-    Args:
-        pixels: (S, S, 3) uint8, from `preprocessing.Preprocessing.resize`, or one channel (S, S) where all are equal.
-        width: Width of the original image in pixels.
-        height: Height of the original image in pixels.
+    """Measure the network's view of an image, (S, S, 3) uint8 or one channel (S, S); the size is the original's.
 
     Returns:
-        ``sharpness``: variance of the 4-neighbour Laplacian, in squared grey levels (falls with blur);
-        ``noise``: standard deviation of additive noise in grey levels, by Immerkær's mask (rises with noise);
-        ``contrast``: 95th minus 5th percentile, in grey levels (falls with compression of the range);
-        ``brightness``: mean grey level (follows the gain);
-        ``saturated``: share of pixels at the white end (rises with too much gain);
-        ``black``: share at the black end (rises with too little gain, lost contact or cut-off);
+        ``sharpness``: variance of the 4-neighbour Laplacian, in squared grey levels (Pech-Pacheco et al., ICPR 2000);
+        ``noise``: standard deviation of additive noise by Immerkaer's mask (CVIU 64, 1996);
+        ``contrast``: 95th minus 5th percentile, in grey levels; ``brightness``: mean grey level;
+        ``saturated`` and ``black``: share of pixels at the white and the black end;
         ``evenness``: below the upper quarter, the mean grey level of a band of a sixth of the width over that of the
         darker of its neighbours, both plus one, for the band with the lowest ratio (falls with a shadow); our own;
         ``resolution``: the shorter side of the original, in pixels.
-
-    Sources: Pech-Pacheco et al., ICPR 2000 (variance of Laplacian); J. Immerkær, Fast noise variance estimation,
-    CVIU 64 (1996).
     """
     grey = _grey(pixels)
     share = np.array(Image.fromarray(grey).histogram()) / grey.size  # three times as fast as numpy.bincount

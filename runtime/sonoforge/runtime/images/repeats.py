@@ -1,14 +1,9 @@
 """Pictures of one batch that show the same: given twice, or neighbouring frames of one sweep.
 
-A picture is given twice if its pixels are the same, or if it is the same picture saved again, scaled or brightened.
-Its detail is its 32 x 32 view minus the mean of the nine cells around each: what scans share, such as the dark depth,
-is gone, and a change of gain, size or compression hardly moves it.  Details are compared by their correlation.
-
-Neighbouring frames follow one another and show nearly the same tissue, slightly moved: most tiles of one are found in
-the other (`frame_motion.shift_between`), and their details are alike once one is moved over the other.  The first test
-alone would accept labels and rulers, which stand in the same place on scans of different patients.
-
-``runtime/docs/quality.md`` has precision and recall of both.
+A picture is given twice if its pixels are the same, or if its detail correlates: its 32 x 32 view minus the mean of the
+nine cells around each, which a change of gain, size or compression hardly moves.  Neighbouring frames follow one
+another, most tiles of one are found in the other (`frame_motion.shift_between`), and their details are alike once one
+is moved over the other.  ``runtime/docs/quality.md`` has precision and recall of both.
 """
 
 from __future__ import annotations
@@ -62,12 +57,9 @@ class Fingerprint(NamedTuple):
 
 
 def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) -> Fingerprint:
-    """Return what a picture is recognised by.
+    """Return what a picture is recognised by: its levels (H, W), and the network's view of it, (S, S, 3) or (S, S).
 
-    Args:
-        levels: (H, W): grey levels of the whole picture, see `plain_image.grey_levels`.
-        view: (S, S, 3) uint8, or (S, S) of a grey picture: what the network sees of it.  None to recognise it by its
-            pixels alone, for pictures of another kind than `ALIKE` was measured on.
+    Without a ``view`` it is recognised by its pixels alone, as pictures of another kind than `ALIKE` was measured on.
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
     digest.update(np.ascontiguousarray(levels).data)
@@ -106,9 +98,7 @@ class Repeats:
     def find(self, file: str, own: Fingerprint) -> dict[str, str | None]:
         """Look for a picture among the earlier ones, and remember it.
 
-        Returns:
-            ``copy_of``: the first file with the same pixels; if there is none, ``seems_copy_of``: the file whose
-            picture is most like it, see `ALIKE`.  None for no such file.
+        Returns ``copy_of``, the first file with the same pixels, else ``seems_copy_of``, the most like it, see `ALIKE`.
         """
         first = self._first.setdefault(own.digest, file)
         if first != file:

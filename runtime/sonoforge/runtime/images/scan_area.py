@@ -1,17 +1,14 @@
 """Find where the scan lies in an exported screen: among banners, rulers, depth scales, grey bars and borders.
 
-A scan is speckle, in which neighbouring pixels are hardly ever equal.  A screen is flat: one colour, with thin text and
-lines on it.  The method follows from that, in five steps:
+A scan is speckle; a screen is flat, with thin text and lines on it.  In five steps:
 
 1. Cut the picture into cells; a cell is *textured* if few of its pixels have the cell's median level.
 2. Close holes of one cell, then erase what is thinner than a share of the picture (text, rulers, bars, frames).
 3. Keep the largest connected part, and parts below or above it that are as wide (a dark band may cut a scan in two).
 4. Move each side of its box to the pixel at which the rows (or columns) turn flat.
-5. Move it on while the picture continues: smooth tissue (a cyst at the edge, the skin of a breast) is not textured, but
-   its profile along the side continues, and a screen's does not.
+5. Move it on while the picture continues: the profile of smooth tissue along the side continues, a screen's does not.
 
-The constants were set on synthetic screens around scans of BUSI, BUS-BRA and BrEaST; ``runtime/docs/scan-area.md`` has
-figures.
+The constants were set on synthetic screens around scans of three collections; see ``runtime/docs/scan-area.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from sonoforge.runtime.images.lettering import number_parts
+from sonoforge.runtime.images.burned_in_marks import number_parts
 
 # The longest side that is analysed; larger pictures are first averaged by a whole factor, which bounds the time.
 _LONGEST = 1024
@@ -82,13 +79,6 @@ class ScanArea:
 
 def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
     """Find the scan in an exported screen; a picture that is all scan comes back nearly whole.
-
-    Examples:
-        >>> import numpy as np
-        >>> screen = np.zeros((600, 800), np.uint8)
-        >>> screen[100:500, 150:650] = np.random.default_rng(0).integers(20, 200, (400, 500))
-        >>> find_scan_area(screen).box
-        (150, 100, 650, 500)
 
     Args:
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.

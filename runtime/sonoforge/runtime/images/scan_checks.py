@@ -1,17 +1,9 @@
 """What the network's view shows besides quality: how the probe was held, grain, colour, and two scans side by side.
 
-Pose: sound is strongest at the skin and is lost with depth, so a scan is brighter at the top; where the probe does not
-touch the skin, no echo comes back.
-
-Grain: a beam resolves worse across than along itself, so each grain of speckle lies flat (Wagner et al., Statistics of
-speckle in ultrasound B-scans, IEEE Trans. Sonics Ultrason. 30 (1983): the lateral against the axial correlation
-length).  The grain of photographs, of other modalities and of noise is as deep as wide, or deeper.
-
-Colour: a B-mode scan is grey except for marks; photographs and stained cells are not.
-
-Two scans in one picture meet in a column that nothing crosses: neighbours there differ more than elsewhere, in rows of
-all depths, and the right side says nothing about the left, while tissue, as wide as the beam, crosses every column
-within a scan.  ``runtime/docs/burned-in-marks.md`` has how many are found and missed.
+A scan is brighter at the top; no echo comes back where the probe does not touch the skin.  A beam resolves worse across
+than along itself, so each grain of speckle lies flat (Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE
+Trans. Sonics Ultrason. 30 (1983)).  Two scans in one picture meet in a column that nothing crosses: neighbours there
+differ more than elsewhere, and the right side says nothing about the left (``runtime/docs/burned-in-marks.md``).
 """
 
 from __future__ import annotations
@@ -44,14 +36,10 @@ _GAP_DARK, _BOTH_LIT, _NARROWEST_GAP = 0.12, 0.3, 2
 
 
 def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the brightness of bands of rows, minus that of the same bands from below.
+    """Return the brightness of bands of rows of views (N, S, S, C) uint8, minus that of the same bands from below.
 
-    Args:
-        pixels: (N, S, S, C) uint8, the network's view of each image; one channel stands for three equal ones.
-
-    Returns:
-        (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its
-        columns and colours, divided by 1 plus the mean of all bands.
+    (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its columns
+    and colours, divided by 1 plus the mean of all bands.
     """
     # Integers are added exactly, and faster than floats.
     rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint32)

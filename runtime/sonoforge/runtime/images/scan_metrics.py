@@ -1,8 +1,7 @@
 """How good a scan is in its own pixels, judged by a bundle's bands: what the network's small view cannot show.
 
-`quality_metrics` measures the network's view and is part of every answer; these cost more and are for
-``sonoforge quality``.  Each definition is a few lines of whole-number windows without interpolation, so that a second
-implementation agrees; ``runtime/docs/quality.md`` states them in words.
+Each definition is a few lines of whole-number windows without interpolation, so that a second implementation agrees;
+``runtime/docs/quality.md`` states them in words.
 """
 
 from __future__ import annotations
@@ -33,47 +32,19 @@ _FEWEST = 64  # pixels of a lesion or its surround, two to a bin
 
 
 def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, float]:
-    """Measure a scan.
+    """Measure a scan (H, W) uint8 in its own pixels, grey by ITU-R BT.601 as Pillow's mode ``L``.
 
-    Examples:
-        >>> import numpy as np
-        >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
-        >>> found = measure(ramp)
-        >>> round(found["grey_levels"]), round(found["coverage"], 2)
-        (256, 1.0)
-
-    Args:
-        levels: (H, W) uint8, the scan alone in its own pixels, grey by ITU-R BT.601 as Pillow's mode ``L``.
-        names: Rows of `quality_metrics.SCAN` to measure; empty for all.
-
-    Returns:
-        The value of each metric; NaN where the picture is too small or too empty for it.
+    ``names`` are rows of `quality_metrics.SCAN`, empty for all; NaN where the picture is too small or too empty.
     """
     return {name: _measures[name](levels) for name in names or SCAN}
 
 
 def gcnr(levels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
-    """Measure gCNR of a masked area against the tissue around it.
+    """Measure gCNR of a masked area (H, W) of (H, W) uint8 against the tissue around it.
 
     The surround is the mask's bounding box, widened by half its width left and right and by half its height above and
-    below as far as the picture goes, without the mask.
-
-    Examples:
-        >>> import numpy as np
-        >>> levels = np.full((60, 80), 200, np.uint8)
-        >>> mask = np.zeros((60, 80), bool)
-        >>> mask[20:40, 30:50] = True
-        >>> levels[mask] = 40
-        >>> gcnr(levels, mask)
-        1.0
-
-    Args:
-        levels: (H, W) uint8.
-        mask: (H, W), True where the lesion is; another shape raises ValueError.
-
-    Returns:
-        1 minus the overlap of the two histograms, 0 to 1 (Rodriguez-Molares et al. 2020, equation 5);
-        NaN if the lesion or its surround has fewer than 64 pixels.
+    below as far as the picture goes, without the mask.  Returns 1 minus the overlap of the two histograms, 0 to 1
+    (Rodriguez-Molares et al. 2020, equation 5); NaN if the lesion or its surround has fewer than 64 pixels.
     """
     if mask.shape != levels.shape:
         raise ValueError(f"mask: has shape {mask.shape}, not {levels.shape}")

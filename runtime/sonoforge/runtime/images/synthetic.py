@@ -53,28 +53,15 @@ def to_pixels(images: NDArray[np.float32]) -> Pixels:
 
 
 def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Split samples into images and masks, which `cut_structures` makes black and white.
-
-    Args:
-        pixels: (N, S, S, C) uint8, generated or real.
-        image_channels: Number of image channels; any others are masks of K structures.
-
-    Returns:
-        (N, S, S, image_channels) uint8, and (N, S, S, K) uint8 of 0 and 255 or None.
-    """
+    """Split samples (N, S, S, C) uint8 into images of so many channels and masks, or None, cut by `cut_structures`."""
     masks = pixels[..., image_channels:]
     return pixels[..., :image_channels], cut_structures(masks) if masks.shape[3] else None
 
 
 def cut_structures(levels: Pixels) -> Pixels:
-    """Give each pixel to one structure or to the background, whose level is 255 minus those of the structures.
+    """Give each pixel of (..., K) uint8 levels to one structure (255) or to the background (0 in all).
 
-    Args:
-        levels: (..., K) uint8, the level of each structure.
-
-    Returns:
-        (..., K) uint8, 255 where the structure has the highest level of all, else 0; ties go to the first, and to a
-        structure before the background.
+    The background's level is 255 minus those of the structures; ties go to the first, and to a structure before it.
     """
     if levels.shape[-1] == 1:
         return cut_masks(levels)
@@ -106,13 +93,9 @@ def open_target(
 ) -> Iterator[Callable[[Pixels], None]]:
     """Yield the function that writes generated images, batch by batch, to a file or folder.
 
-    Args:
-        target: A folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
-            (N, S, S, C) uint8, ``masks`` (N, S, S, K) if there are any, and the manifest as text.
-        origin: Where they come from, with at least ``class`` and ``seed`` and, for masks of named structures,
-            ``structures``: their names, separated by commas.
-        count: Number of images.
-        image_channels: Number of image channels; any others are masks.
+    ``target`` is a folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
+    (N, S, S, C) uint8, ``masks`` (N, S, S, K) if there are any, and the manifest as text.  ``origin`` has at least
+    ``class`` and ``seed`` and, for masks of named structures, ``structures``: their names, separated by commas.
 
     Raises:
         SonoforgeError: The target holds something else, or cannot be written.

@@ -139,17 +139,12 @@ def shares_by_counting(labels: Whole, classes: int) -> Floats:
 
 
 def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
-    """Return the probability (C,) from which each class belongs to the set.
+    """Return the probability (C,) from which each class belongs to the set, from (N, C) at the clinic's shares, N > 0.
 
     A class with enough scans for ``alpha`` gets the order statistic of its own scans, with the finite-sample correction
     (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013).  A class with fewer gets
     the smallest value of its own scans, but no more than the order statistic of all scans together, which is also what
     a class without scans gets.
-
-    Args:
-        here: (N, C) probabilities at the clinic's shares, N > 0.
-        labels: (N,) classes.
-        alpha: Error rate.
     """
 
     def order_statistic(values: Floats) -> float:
@@ -166,13 +161,7 @@ def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
 
 
 def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
-    """Fit a bundle's rules to a clinic.
-
-    Args:
-        equal: (N, C) probabilities of equally frequent classes for labelled scans, N > 0.
-        labels: (N,) their classes.
-        start: The bundle's rules.
-    """
+    """Fit a bundle's rules to labelled scans: probabilities of equally frequent classes (N, C), N > 0, labels (N,)."""
     shares = shares_by_counting(labels, equal.shape[1])
     questions = []
     for question in start.questions:
@@ -216,12 +205,7 @@ def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> D
 
 
 def measure_reach(times: Floats, groups: Whole) -> Reach:
-    """Measure how far out the scans of G groups lie.
-
-    Args:
-        times: (N,) distances in multiples of the limits, `trust.how_far`; a reach of 1 where there are none.
-        groups: (N,) group of each.
-    """
+    """Measure how far out the scans of G groups lie, from distances (N,) `trust.how_far`; 1 without any."""
     if not len(times):
         return Reach(1.0, 0, 0.0, 0.0)
     after = sum(
@@ -247,18 +231,9 @@ def _limit(times: Floats, groups: Whole) -> float:
 
 
 def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: Floats) -> dict[str, Floats]:
-    """Measure answers under R weightings of the scans.
+    """Measure answers under R weightings (R, N) of the scans, with questions asked at the sensitivity ``aim``.
 
-    Args:
-        decided: The answers.
-        labels: (N,) true classes.
-        rules: Their rules, with the questions and aims.
-        aim: Sensitivity at which the questions are asked.
-        weights: (R, N), none negative.
-
-    Returns:
-        Each figure (R,) by its name: accuracy, balanced accuracy, sensitivity and specificity of each question, share
-        of scans whose set holds their class, mean size of a set, share of sets of one class.
+    Returns each figure (R,) by its name.
     """
 
     def mean(values: NDArray[np.generic], chosen: Flags | None = None) -> Floats:
@@ -289,14 +264,9 @@ def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: 
 def compare(
     before: Decided, after: Decided, labels: Whole, groups: Whole, asked: tuple[Rules, float]
 ) -> dict[str, Compared]:
-    """Compare two sets of answers to the same scans, with bootstrap intervals over whole groups.
+    """Compare two sets of answers to the same scans, with bootstrap intervals over whole groups (N,).
 
-    Args:
-        before: The answers to compare with.
-        after: The answers that may be better.
-        labels: (N,) true classes.
-        groups: (N,) patient of each scan.
-        asked: The rules that hold the questions, and the sensitivity at which they are asked.
+    ``asked`` are the rules that hold the questions, and the sensitivity at which they are asked.
     """
 
     def interval(values: Floats) -> Interval:
@@ -311,18 +281,3 @@ def compare(
     weights = np.concatenate([np.ones((1, len(labels))), drawn.astype(float)])  # all scans first, then each draw
     old, new = (figures(decided, labels, *asked, weights) for decided in (before, after))
     return {name: Compared(interval(old[name]), interval(new[name]), interval(new[name] - old[name])) for name in old}
-
-
-def more_scans(change: Interval, count: int) -> int | None:
-    """Return how many more scans would narrow the interval enough to exclude 0 if the change stayed the same.
-
-    The width shrinks with the root of the number of scans; rounded up to tens.  0 where 0 is excluded already; None
-    where the change is 0.
-    """
-    if change.low > 0 or change.high < 0:
-        return 0
-    if change.value == 0:
-        return None
-    side = change.value - change.low if change.value > 0 else change.high - change.value
-    more = count * (side / abs(change.value)) ** 2 - count
-    return 10 * max(1, int(np.ceil(more / 10)))

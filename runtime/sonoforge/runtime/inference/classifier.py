@@ -25,7 +25,7 @@ from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.adaptation import rules_of
 from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
 from sonoforge.runtime.inference.loading import LoadingModel, inputs_of
-from sonoforge.runtime.inference.onnx_session import CPU, run_session
+from sonoforge.runtime.inference.onnx_session import run_session
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import mahalanobis_distances, neighbour_distances, read_references
 
@@ -63,7 +63,6 @@ class Classifier:
         bundle: LoadingModel | Bundle[ClassifierManifest] | Path | str | None = None,
         threads: int = 1,
         file: str = ClassifierManifest.model,
-        provider: str = CPU,
         crop: str | None = None,
         asked: AtClinic | None = None,
     ) -> None:
@@ -71,20 +70,18 @@ class Classifier:
 
         Args:
             bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.  Or
-                a model that is being loaded, with its own ``threads``, ``file`` and ``provider``.
+                a model that is being loaded, with its own ``threads`` and ``file``.
             threads: Threads for one inference.  One starts fastest and is steadiest on a busy machine; more pay off
                 only for large batches given to `predict`.
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
-            provider: onnxruntime's execution provider.
             crop: Row of `preprocessing.CROPS`; None for that of the bundle's training.  Others log a warning.
             asked: Prevalence, sensitivity and abstention where the answers are used; None for the defaults.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged or unknown to this version; or it has no such file, or
-                onnxruntime no such provider.
+            SonoforgeError: The bundle is missing, damaged or unknown to this version; or it has no such file.
         """
-        model = bundle if isinstance(bundle, LoadingModel) else LoadingModel(bundle, file, threads, provider)
+        model = bundle if isinstance(bundle, LoadingModel) else LoadingModel(bundle, file, threads)
         self.bundle, self.file = model.bundle, model.file
         manifest = self.bundle.manifest
         self.crop, trained = crop or manifest.preprocessing.crop, manifest.preprocessing.crop

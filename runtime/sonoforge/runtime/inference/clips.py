@@ -36,30 +36,22 @@ _VIEW = (32, 32)
 class Clip:
     """The answer for one clip.
 
-    Attributes:
-        pooled: ``best`` with the answer of the whole clip in place of its own.  ``probabilities``: the mean of the
-            distinct frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule
-            tolerates errors of single frames better than the product rule, to which the mean of logits amounts
-            (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI 20(3), 1998, sections 3 and 5).
-            ``label``: the most probable class of these.  ``set`` and ``findings``: by limits set on single scans, so
-            their coverage and sensitivity were not measured on clips.  ``abstained``: by the best frame's trust and the
-            pooled probability.  ``ms``: ``total`` is for the whole clip.
-        best: The answer for the best frame.  Candidates are the frames that agree, or all if none does; ranked by being
-            like the training images, then by fewest quality flags, then by the probability of the clip's label.
-        frames: Number of frames.
-        distinct: Number of frames classified; the others are near-equal to the last one kept before them.
-        agreeing: Number of these that have the clip's label by themselves.
-        best_frame: Number of the best frame, from 1.
-        motion: How far the picture moves from one frame to the next.
+    ``pooled`` is ``best`` with the answer of the whole clip.  Its probabilities are the mean of the distinct frames'
+    calibrated ones, of equally frequent classes, then at the clinic's prevalence: the sum rule tolerates single errors
+    better than the product rule (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI 20(3), 1998,
+    sections 3 and 5).  Its set and findings are by limits set on single scans; its trust is that of ``best``.
+
+    The best frame is the first of those that agree, or of all if none does, by being like the training images, then by
+    fewest quality flags, then by the probability of the clip's label.
     """
 
     pooled: Result
     best: Result
     frames: int
-    distinct: int
-    agreeing: int
-    best_frame: int
-    motion: Motion
+    distinct: int  # classified: the others are near-equal to the last one kept before them
+    agreeing: int  # of these, with the clip's label by themselves
+    best_frame: int  # from 1
+    motion: Motion  # how far the picture moves from one frame to the next
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
@@ -86,12 +78,7 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
 
 
 def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
-    """Answer a clip of at least one frame, such as from `DicomImage.frames`, with one in memory at a time.
-
-    Raises:
-        ImageError: A frame cannot be used.
-        ValueError: There is no frame.
-    """
+    """Answer a clip, such as `DicomImage.frames`, one frame in memory at a time; ValueError where there is none."""
     from sonoforge.runtime.images.frame_motion import MotionMeter  # noqa: PLC0415 - for clips only
 
     started = perf_counter()
@@ -158,9 +145,6 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
         right, bottom] or None, "regions", "spacing_mm": [vertical, horizontal] or None, "spacing_from",
         "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions count from the region's corner.
-
-    Raises:
-        ImageError: The file cannot be used.
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
         try:

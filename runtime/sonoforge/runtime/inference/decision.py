@@ -90,11 +90,7 @@ class AtClinic(NamedTuple):
 
 
 def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifest) -> Clinic:
-    """Read the options ``--prevalence`` and ``--sensitivity``; see `AtClinic`.
-
-    Raises:
-        SonoforgeError: The shares do not fit the bundle's classes, or it has no such operating point.
-    """
+    """Read the options ``--prevalence`` and ``--sensitivity``; see `AtClinic`."""
     aims = [point.aim for question in manifest.questions[:1] for point in question.points]
     if aims and sensitivity not in aims:
         known = ", ".join(f"{aim:g}" for aim in aims)
@@ -141,13 +137,7 @@ def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
 def reweighted(
     probabilities: Mapping[str, float], found: Mapping[str, float], to: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return probabilities for other class shares, by Bayes' theorem.
-
-    Args:
-        probabilities: Of each class.
-        found: Class shares that they assume.
-        to: Class shares wanted.
-    """
+    """Return probabilities that assume the class shares ``found`` for the shares ``to``, by Bayes' theorem."""
     weighted = {name: p * to[name] / found[name] for name, p in probabilities.items()}
     total = sum(weighted.values())
     return {name: value / total for name, value in weighted.items()}
@@ -156,14 +146,7 @@ def reweighted(
 def decide(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
-    """Decide about one scan.
-
-    Args:
-        probabilities: Of each class, from the network.
-        manifest: The bundle's.
-        clinic: Where the answer is used.
-        rules: `adaptation.rules_of` both, for callers with many scans.
-    """
+    """Decide about one scan; ``rules`` are `adaptation.rules_of` manifest and clinic, for callers with many scans."""
     equal = dict.fromkeys(manifest.classes, 1.0)
     return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic, rules)
 

@@ -143,13 +143,7 @@ class Generator:
 
 
 def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None:
-    """Return the label of a class, or None for a generator of one class.
-
-    ``classes`` are in the order of the labels, empty for a generator without labels, whose class is ``only``.
-
-    Raises:
-        SonoforgeError: No class of this generator, or none for one of several.
-    """
+    """Return the label of a class, or None for a generator of one class, ``only``, which has no ``classes``."""
     if not classes:
         if class_name not in ("", only):
             raise SonoforgeError(f"class_name: this generator has only {only!r}, not {class_name!r}")

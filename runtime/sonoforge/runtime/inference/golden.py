@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,23 +41,13 @@ one of 256 levels.
 """
 
 
-class Checked(TypedDict, total=False):
-    """What was compared."""
-
-    problems: list[str]
-    golden: dict[str, Any]  # ``images``, ``tolerance``, ``max_abs_difference`` and, of a classifier, ``labels_equal``
-    model: dict[str, str]
-    provider: str
-    # By format, for each model file but a classifier's float32 ONNX file: ``file``, ``status`` ("passed", "failed" or
-    # "not run"), ``tolerance``, ``max_abs_difference`` and, unless it passed, ``reason``.
-    formats: dict[str, dict[str, Any]]
-
-
-def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
+def check(bundle: Bundle[Manifest], trust: bool = False) -> dict[str, Any]:
     """Compare the answers of each of a bundle's model files to its golden inputs; programs only with ``trust``.
 
-    Raises:
-        SonoforgeError: The ONNX file or the golden arrays cannot be used.
+    Returns ``problems``, ``golden`` (``images``, ``tolerance``, ``max_abs_difference``, ``labels_equal`` of a
+    classifier), ``model``, ``provider`` and ``formats``: for each model file but a classifier's float32 ONNX file its
+    ``file``, ``status`` ("passed", "failed" or "not run"), ``tolerance``, ``max_abs_difference`` and, unless it passed,
+    ``reason``.
     """
     manifest = bundle.manifest
     if isinstance(manifest, GeneratorManifest):
@@ -66,7 +56,7 @@ def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
     return _check_classifier(Bundle(bundle.path, manifest), trust)
 
 
-def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checked:
+def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> dict[str, Any]:
     classifier, golden = Classifier(bundle), bundle.golden()
     outputs = classifier.predict(golden["pixels"])
     differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
@@ -123,7 +113,7 @@ def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float
     return [] if found == manifest.site.golden else ["golden images: a site label differs; adapt the bundle again"]
 
 
-def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:
+def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> dict[str, Any]:
     manifest, golden = bundle.manifest, bundle.golden()
     latents = [draw_latent(int(seed), 0, manifest.latent_size, manifest.distribution) for seed in golden["seeds"]]
     rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}

@@ -37,16 +37,8 @@ def draw_latent(
 ) -> NDArray[np.float32]:
     """Draw the latent (Z,) float32 of one image by the recipe above.
 
-    Args:
-        seed: At least 0.
-        index: Number of the image, at least 0.
-        size: Length Z of the latent.
-        distribution: ``normal``: standard; ``uniform``: in [-1, 1].
-        limit: Largest absolute value of normal numbers; None for no limit.
-
-    Raises:
-        SonoforgeError: The seed or index is negative, the distribution is unknown, or the limit is too small or does
-            not apply to the distribution.
+    ``distribution`` is ``normal``, of at most ``limit`` in size, or ``uniform`` in [-1, 1]; seed and index are 0 or
+    more.
     """
     if seed < 0 or index < 0:
         raise SonoforgeError(f"seed, index: {seed} and {index} must not be negative")

@@ -25,22 +25,10 @@ _FROM_PIXELS = "-uint8"  # formats that resize and normalise by themselves end w
 
 
 class LoadingModel:
-    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile.
+    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile."""
 
-    Attributes:
-        bundle: The opened bundle.
-        file: Name of the model file.
-    """
-
-    def __init__(
-        self, bundle: Bundle[ClassifierManifest] | Path | str | None, file: str, threads: int, provider: str
-    ) -> None:
-        """Open the bundle and begin to load its model; see `Classifier` for the arguments.
-
-        Raises:
-            SonoforgeError: The bundle is missing, damaged or unknown to this version; has no such file; or did not come
-                with sonoforge, and its model cannot be run.
-        """
+    def __init__(self, bundle: Bundle[ClassifierManifest] | Path | str | None, file: str, threads: int) -> None:
+        """Open the bundle and begin to load its model; see `Classifier` for the arguments."""
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.file = file
         entries = self.bundle.manifest.files
@@ -54,24 +42,20 @@ class LoadingModel:
         self._session: onnxruntime.InferenceSession | None = None
         self._error: BaseException | None = None
         tried = None if self.bundle.is_shipped else read_tried(self.bundle, file)  # not in the thread, for Ctrl-C
-        self._thread = Thread(target=self._load, args=(tried, threads, provider))
+        self._thread = Thread(target=self._load, args=(tried, threads))
         self._thread.start()
         with suppress(ImportError):  # raised by the thread; here, so that two imports do not wait for each other
             import_module("onnxruntime")
 
-    def _load(self, tried: bytes | None, threads: int, provider: str) -> None:
+    def _load(self, tried: bytes | None, threads: int) -> None:
         try:
             content = self.bundle.read(self.file) if tried is None else tried
-            self._session = load_session(content, f"{self.bundle.path}: {self.file}", threads, provider)
+            self._session = load_session(content, f"{self.bundle.path}: {self.file}", threads)
         except BaseException as error:
             self._error = error
 
     def session(self) -> onnxruntime.InferenceSession:
-        """Wait for the model, check its interface against the manifest, and return it.
-
-        Raises:
-            SonoforgeError: It is damaged, or cannot be loaded or run; or the provider is missing here.
-        """
+        """Wait for the model, check its interface against the manifest, and return it."""
         self._thread.join()
         if self._session is None:
             raise self._error or SonoforgeError(f"{self.bundle.path}: {self.file}: it was not loaded; try again")

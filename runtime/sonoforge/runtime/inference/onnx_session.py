@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sonoforge.runtime.inference.runners import Answer
 
 CPU = "CPUExecutionProvider"
-_OPENVINO = "OpenVINOExecutionProvider"
 # An error begins with a prefix and a place in the sources: ``/onnxruntime_src/.../ops.h:560 void Append(...) ``.
 _SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 
@@ -44,43 +43,18 @@ def is_ort(content: bytes) -> bool:
     return content[4:8] == b"ORTM"
 
 
-def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` or ``.ort`` file from its bytes, unchecked; see `check_graph`.
-
-    The provider must run the whole file; nothing falls back to the CPU silently.  OpenVINO's can name a device, as in
-    ``OpenVINOExecutionProvider:GPU``; without one it runs on the CPU.
-
-    Raises:
-        BundleError: onnxruntime cannot load the file; the message begins with ``where``.
-        SonoforgeError: onnxruntime does not have the provider here.
-    """
+def load_session(content: bytes, where: str, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load an ``.onnx`` or ``.ort`` file from its bytes, unchecked; see `check_graph`."""
     import onnxruntime  # noqa: PLC0415 - not for --help
 
-    offered = onnxruntime.get_available_providers()
-    name, _, device = provider.partition(":")
-    if name not in offered or name not in (_OPENVINO, provider):
-        raise SonoforgeError(
-            f"provider: onnxruntime does not have {provider!r} here; choose one of {', '.join(offered)}, or see "
-            "sonoforge doctor"
-        )
-    options = session_options(threads)
-    own = {"device_type": device, "precision": "ACCURACY"} if device else {}  # OpenVINO's default on a GPU is 16 bits
-    if provider != CPU:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # onnxruntime's own fallback would print to stdout and retry files that it cannot load.
-        session = onnxruntime.InferenceSession(content, options, providers=[(name, own)], enable_fallback=0)
+        session = onnxruntime.InferenceSession(content, session_options(threads), providers=[CPU], enable_fallback=0)
         # Names and metadata are decoded on access, and may not be text.
         _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
         _ = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime's errors have no common base
-        what = "cannot load it" if provider == CPU else f"cannot run all of it on {provider}"
-        raise BundleError(f"{where}: onnxruntime {what} ({_reason(error)})") from error
-    if session.get_providers()[0] != name:  # such as where a driver is missing
-        raise SonoforgeError(
-            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, not on {provider}; install what "
-            "sonoforge doctor lists for it"
-        )
+        raise BundleError(f"{where}: onnxruntime cannot load it ({_reason(error)})") from error
     return session
 
 
@@ -94,23 +68,15 @@ def run_session(
     where: str,
     names: list[str] | None = None,
 ) -> list[NDArray[Any]]:
-    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own.
-
-    Raises:
-        BundleError: onnxruntime cannot run it; the message begins with ``where``.
-    """
+    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own."""
     try:
         return list(session.run(names, dict(inputs)))
     except Exception as error:  # onnxruntime's errors have no common base
         raise BundleError(f"{where}: onnxruntime cannot run it ({_reason(error)})") from error
 
 
-def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
-    """Load a file; see `load_session`.
-
-    Raises:
-        SonoforgeError: The file cannot be read or loaded, or `check_graph` refuses it.
-    """
+def open_file(path: Path, threads: int = 1) -> Answer:
+    """Load a file; see `load_session`."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -119,7 +85,7 @@ def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
         from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
 
         check_graph(content, str(path))
-    session = load_session(content, str(path), threads, provider)
+    session = load_session(content, str(path), threads)
     names = [item.name for item in session.get_inputs()]
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

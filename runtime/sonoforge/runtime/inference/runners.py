@@ -54,11 +54,7 @@ _WATCH_SECONDS = 1.0  # between checks that the parent is alive
 
 
 def runner(name: str) -> ModuleType:
-    """Import the module that runs files of a format, such as ``onnx-int8``.
-
-    Raises:
-        SonoforgeError: The format is unknown, or the packages behind it are missing or broken.
-    """
+    """Import the module that runs files of a format, such as ``onnx-int8``."""
     first = name.split("-", maxsplit=1)[0]
     if first not in RUNNERS:
         raise SonoforgeError(f"format: {name!r} does not begin with one of {', '.join(RUNNERS)}")
@@ -90,11 +86,7 @@ def missing(name: str) -> str:
 
 
 def open_file(name: str, path: Path, threads: int = 1) -> Answer:
-    """Load a file in this process, with so many threads for one inference if its runner supports that.
-
-    Raises:
-        SonoforgeError: The file cannot be run here.
-    """
+    """Load a file in this process, with so many threads for one inference if its runner supports that."""
     if why := missing(name):
         raise SonoforgeError(f"{path}: {why}")
     answer: Answer = runner(name).open_file(path, threads)
@@ -106,18 +98,7 @@ def run_in_subprocess(
 ) -> list[NDArray[Any]]:
     """Run a file on many inputs in a subprocess: some runners crash with a signal instead of raising an error.
 
-    Args:
-        name: The file's format.
-        path: The file.
-        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch unchanged.
-        batch: Rows at a time.
-        threads: Threads for one inference.
-
-    Returns:
-        Outputs, each (N, ...).
-
-    Raises:
-        GateError: The process failed, or did not end in half an hour; the message says how.
+    Inputs are (N, ...); one with a single row, such as psi, goes into each batch unchanged.  Outputs are (N, ...).
     """
     with temporary_folder() as task_folder:
         for index, values in enumerate(inputs):

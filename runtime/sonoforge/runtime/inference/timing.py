@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -21,20 +21,11 @@ from sonoforge.runtime.inference import runners
 _MOST_RUNS = 100_000
 
 
-class Task(TypedDict):
-    """What a measuring process is to do."""
+def main(task: dict[str, Any]) -> None:
+    """Carry out a task: ``format`` and ``path`` of a file, ``threads``, ``batches``, ``seconds`` of timing, ``golden``.
 
-    format: str  # empty: open no file, to measure the memory that the process itself needs
-    path: str
-    threads: int
-    batches: list[int]
-    seconds: float  # of timing, over all batch sizes
-    golden: str  # .npy file of the images with known answers
-    records: str  # JSON lines file for the findings
-
-
-def main(task: Task) -> None:
-    """Carry out a task.
+    The latter is the .npy file of the images with known answers; ``records`` is the file for the findings.  Without a
+    format none is opened, to measure the memory that the process itself needs.
 
     Each record has ``memory_bytes``; beside it the first has ``load_ms`` and ``first_ms``, the second ``logits`` of the
     golden images, and the others ``batch`` with ``ms`` of each call or an ``error``.

@@ -47,44 +47,30 @@ _MOST_SAID = 100_000  # bytes of stderr
 _passed: set[str] = set()
 
 
-class _UntriedError(Exception):
-    """The model could not be tried; it may be fine."""
-
-
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
     """Check a foreign ONNX file (an ORT file is not checked) and try it, once in the life of this process.
 
-    Args:
-        content: The file.
-        where: Its path, for messages.
-        inputs: Inputs to try it on, by name.
-        memory: Limit in bytes; 0 for the limit of a classifier of this size.
-
-    Raises:
-        BundleError: `check_graph` refuses it; its process crashed, failed, or took too much time or memory; or no
-            process could be started.
+    ``inputs`` are by name; ``memory`` is a limit in bytes, 0 for that of a classifier of this size.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:
         return
     if not is_ort(content):
         check_graph(content, where)
-    try:
-        problem = _try_in_child(content, inputs, memory or _BASE_BYTES + _BYTES_PER_BYTE * len(content))
-    except _UntriedError as error:
-        raise BundleError(f"{where}: it could not be tried in a separate process ({error})") from error
+    problem = _try_in_child(content, where, inputs, memory or _BASE_BYTES + _BYTES_PER_BYTE * len(content))
     if problem:
         raise BundleError(f"{where}: {problem}; do not use this bundle")
     _passed.add(digest)
 
 
-def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: int) -> str:
+def _try_in_child(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int) -> str:
     """Return what went wrong; empty if the model answered."""
     arrays = io.BytesIO()
     np.savez(arrays, **inputs)  # type: ignore[arg-type]
     task = b"%d %d %d\n" % (memory, SECONDS, len(content)) + content + arrays.getvalue()
     cpu_signal = getattr(signal, "SIGXCPU", None)  # sent when the processor time is used up
     wait = SECONDS if cpu_signal is None else WAIT_SECONDS
+    untried = "it could not be tried in a separate process"
     too_long = f"it did not answer its golden input within {SECONDS} s of processor time"
     with tempfile.TemporaryFile() as file:
         try:
@@ -97,13 +83,14 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: in
                 cwd=sys.prefix,  # the interpreter's own folder holds no modules that could shadow ours
             )
         except OSError as error:
-            raise _UntriedError(error.strerror) from error
+            raise BundleError(f"{where}: {untried} ({error.strerror})") from error
         try:
             child.communicate(task, timeout=wait)
         except subprocess.TimeoutExpired as error:
             if cpu_signal is None:
                 return too_long
-            raise _UntriedError(f"no answer within {wait} s: the machine is busy; try again later") from error
+            why = f"no answer within {wait} s: the machine is busy; try again later"
+            raise BundleError(f"{where}: {untried} ({why})") from error
         finally:  # on Ctrl-C, too
             child.kill()
             child.wait()

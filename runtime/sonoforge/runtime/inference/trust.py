@@ -60,25 +60,17 @@ class Cause(Enum):
 class Trust:
     """Whether an answer may be used.
 
-    Attributes:
-        score: 1 typical, 0 foreign: the smallest `tail_probability` of both distances and, for a scan that is poor,
-            coloured or not one, 0.01.  There is a cause exactly where it is below 0.05, also for scans like a site's,
-            whose limits lie farther out.  The predicted class has no influence.
-        in_distribution: Whether the scan is of the kind that the network was trained on: an ultrasound scan, and like
-            the training scans or those of the site that the bundle was adapted to.
-        causes: Reasons not to use the answer, in the order of `Cause`; empty when trusted.
-        reasons: One line for each cause; after these, a line where the scan is unlike the training scans but like the
-            site's.
-        distance: Mahalanobis distance from the training images, 0 or more.
-        neighbour_distance: Mean distance from the nearest training images.
+    The score is 1 if typical, 0 if foreign: the smallest `tail_probability` of both distances and, for a scan that is
+    poor, coloured or not one, 0.01.  There is a cause exactly where it is below 0.05, also for scans like a site's.
+    The predicted class has no influence.
     """
 
     score: float
-    in_distribution: bool
-    causes: tuple[Cause, ...]
-    reasons: tuple[str, ...]
-    distance: float
-    neighbour_distance: float
+    in_distribution: bool  # whether it is an ultrasound scan, and like the training scans or those of the bundle's site
+    causes: tuple[Cause, ...]  # reasons not to use the answer, in the order of `Cause`; empty when trusted
+    reasons: tuple[str, ...]  # a line for each cause, and one where it is unlike the training scans but like the site's
+    distance: float  # Mahalanobis distance from the training images, 0 or more
+    neighbour_distance: float  # mean distance from the nearest training images
 
     @property
     def phrases(self) -> list[str]:
@@ -251,11 +243,7 @@ class NeighbourReference:
 
 
 def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference, NeighbourReference]:
-    """Read both references of a classifier's bundle, ready to compute with.
-
-    Raises:
-        BundleError: The arrays are missing, of another shape, or hold a deviation of 0.
-    """
+    """Read both references of a classifier's bundle, ready to compute with."""
     (size,) = bundle.manifest.outputs["embedding"]
     arrays = bundle.arrays(
         "reference.npz",

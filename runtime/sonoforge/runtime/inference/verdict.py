@@ -2,9 +2,6 @@
 
 The terminal, the page of ``classify --html``, the picture of an answer, the DICOM report and the app all use these
 words; the app's are in ``mobile/www/words/en.json``, with the other languages beside it.
-
-Every ``verdict.py`` of the project follows this pattern: the words are a table, and one pure function takes figures and
-returns a small value, a `Verdict`, with a heading and a sentence of advice.  It reads no file and prints nothing.
 """
 
 from __future__ import annotations
@@ -75,14 +72,7 @@ UNUSABLE = ("no answer", "do not use", "uncertain")
 
 
 def judge(abstained: bool, causes: Sequence[str], left: Sequence[str], count: int) -> Verdict:
-    """Return how to take an answer.
-
-    Args:
-        abstained: Whether the classifier gives no label.
-        causes: Reasons not to trust it: phrases of `Cause`.
-        left: Classes that cannot be ruled out.
-        count: Number of all classes.
-    """
+    """Return how to take an answer with the classes ``left`` of so many, and causes not to trust it, see `Cause`."""
     blocking = [ADVICE[cause] for cause in ADVICE if cause in causes]
     if abstained:
         state = "uncertain"

@@ -64,19 +64,11 @@ class AnswerPage:
     """Gathers answers and writes the page.  Pictures may come from several threads."""
 
     def __init__(self, path: str, classifier: Classifier, anonymous: bool) -> None:
-        """Check that the page can be written.
-
-        Args:
-            path: The page.
-            classifier: The classifier in use.
-            anonymous: Whether files are named by their contents and no pixel of a scan is shown.
-
-        Raises:
-            SonoforgeError: It cannot be written.
-        """
+        """Check that the page can be written; if ``anonymous``, it shows no pixel of a scan."""
         self.path = Path(path)
         manifest = classifier.bundle.manifest
-        self._model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
+        model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
+        self._model_name = f"Model {model['name']} {model['version']}, SHA-256 {model['sha256'][:16]}"
         self._guesses = manifest.guesses
         self._about = " ".join(in_words(manifest, classifier.clinic))
         self._questions = [question.name for question in manifest.questions]
@@ -134,10 +126,7 @@ class AnswerPage:
         where = f"Folder {self._folder}. " if self._folder else ""
         pictures = "Where nothing is said about trust, quality or marks, no fault was found."
         if self._anonymous:
-            pictures = (
-                "Files are named by a hash of their contents, and only the map of the evidence is shown: a scan may "
-                "bear a name in its pixels."
-            )
+            pictures = "Files are named by a hash of their contents, and scans, which may bear a name, are not shown."
         head = f"""<p class="meta">{text(where + self._model_name)}</p>
 <p class="banner">{NOTICE} No answer here is a diagnosis.</p>
 {_facts(ordered, summary)}
@@ -152,10 +141,6 @@ the true class is among those that cannot be ruled out. {pictures}</p>
         if len(ordered) > len(cards):
             body += f"<p>The list has {_counted(len(ordered) - len(cards), 'answer')} more.</p>"
         return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
-
-    @property
-    def _model_name(self) -> str:
-        return f"Model {self._model['name']} {self._model['version']}, SHA-256 {self._model['sha256'][:16]}"
 
     def _name(self, entry: Mapping[str, Any]) -> str:
         """Return a file's name without the folder common to all."""

@@ -16,8 +16,7 @@ JSON (``--json``):
 * ``trust``: ``{"limit", "scans", "before", "after"}``: how many times as far out as the training's limits a scan is
   like the site's, and the share of scans called unlike before and after, see `adaptation.Reach`;
 * ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
-* ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy; ``more_scans``: roughly how many more would
-  tell, null where the accuracy does not change;
+* ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy;
 * ``notice``.
 
 Exit code 0 when the bundle was written; 1 when the interval of the gain lies below 0, and nothing was written; 2 when
@@ -70,32 +69,22 @@ log = logging.getLogger(__name__)
 
 
 class Scans(NamedTuple):
-    """A clinic's files: the class of each, empty of one without a label, and the group of those that have one."""
+    """A clinic's files."""
 
-    labels: dict[str, str]
-    groups: dict[str, str]
+    labels: dict[str, str]  # the class of each, empty without a label
+    groups: dict[str, str]  # of those that have one
 
 
 class Answered(NamedTuple):
-    """What the bundle says of a clinic's scans.
+    """What the bundle says of a clinic's scans."""
 
-    Attributes:
-        equal: (N, C) probabilities of equally frequent classes for the labelled scans.
-        labels: (N,) classes.
-        groups: (N,) patients.
-        unlabelled: Scans without a class.
-        times: (M,) `trust.how_far` of all scans that are fit to be measured.
-        patients: (M,) of these.
-        failed: Entries of the files that were not answered.
-    """
-
-    equal: Floats
-    labels: Whole
-    groups: Whole
-    unlabelled: int
-    times: Floats
-    patients: Whole
-    failed: list[Entry]
+    equal: Floats  # (N, C) probabilities of equally frequent classes for the labelled scans
+    labels: Whole  # (N,) classes
+    groups: Whole  # (N,) patients
+    unlabelled: int  # scans without a class
+    times: Floats  # (M,) `trust.how_far` of all scans that are fit to be measured
+    patients: Whole  # (M,) of these
+    failed: list[Entry]  # of the files that were not answered
 
 
 def main(config: AdaptConfig) -> Outcome:
@@ -146,7 +135,6 @@ def main(config: AdaptConfig) -> Outcome:
             for name, row in record_of(compared).items()
         },
         "verdict": verdict,
-        "more_scans": adaptation.more_scans(change, len(labels)),
         "notice": NOTICE,
     }
     _print(result, fitted)
@@ -162,9 +150,6 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
     """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
 
     Without one are a folder's own files, those in its folder ``unlabelled``, and rows that name none.
-
-    Raises:
-        SonoforgeError: It is neither, or names a class that the bundle does not have.
     """
     if data.is_dir():
         return _read_folders(data, classes)
@@ -178,8 +163,8 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
 def _read_folders(data: Path, classes: tuple[str, ...]) -> Scans:
     labels = dict.fromkeys(_images(data, recursive=False), "")
     for folder in sorted(item for item in data.iterdir() if item.is_dir() and not is_system_folder(item.name)):
-        name = "" if folder.name.lower() == _UNLABELLED else _as_class(folder.name, classes)
-        _check_class(f"--data: folder {printable(folder.name)}", name, classes)
+        name = "" if folder.name.lower() == _UNLABELLED else folder.name
+        name = _as_class(f"--data: folder {printable(folder.name)}", name, classes)
         labels |= dict.fromkeys(_images(folder, recursive=True), name)
     return Scans(labels, {})
 
@@ -195,28 +180,23 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
     patients = one_spelling((row.get("group", "") for row in rows), str(data))
     files = Names(named_files(data.parent, rows), data.parent.resolve().name)
     for row in rows:
-        label, file = row["label"], str(data.parent / files.find(row["file"]))
-        label = _as_class(label, classes)
-        _check_class(f"--data: {data}: line {row.line}", label, classes)
+        file, where = str(data.parent / files.find(row["file"])), f"--data: {data}: line {row.line}"
+        label = _as_class(where, row["label"], classes)
         if file in labels:
-            raise SonoforgeError(
-                f"--data: {data}: line {row.line}: found {printable(file)} again, expected each file once"
-            )
+            raise SonoforgeError(f"{where}: {printable(file)} is there again; list each file once")
         labels[file] = label
         if group := patients[row.get("group", "")]:
             groups[file] = group
     return Scans(labels, groups)
 
 
-def _as_class(name: str, classes: tuple[str, ...]) -> str:
-    """Return the class that a name means, whatever its case; the name itself for none."""
-    return next((known for known in classes if known.casefold() == name.strip().casefold()), name)
-
-
-def _check_class(where: str, name: str, classes: tuple[str, ...]) -> None:
-    if name and name not in classes:
-        known = ", ".join(classes)
-        raise SonoforgeError(f"{where}: found {printable(name)!r}, expected {known}{did_you_mean(name, classes)}")
+def _as_class(where: str, name: str, classes: tuple[str, ...]) -> str:
+    """Return the class that a name means, whatever its case; an empty name stays."""
+    found = next((known for known in classes if known.casefold() == name.strip().casefold()), name)
+    if found and found not in classes:
+        hint = did_you_mean(name, classes)
+        raise SonoforgeError(f"{where}: {printable(name)!r} is not one of {', '.join(classes)}{hint}")
+    return found
 
 
 def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
@@ -293,12 +273,8 @@ def _print(result: dict[str, Any], fitted: Fitted) -> None:
     if worse:
         log.warning("worse than chance explains: %s", ", ".join(worse))
     low, high = (100 * bound for bound in fitted.compared["accuracy"].change[1:])
-    more = result["more_scans"]
-    if result["verdict"] == "not told apart":
-        wanted = f"; about {more} more scans would tell, if the gain stays what it is" if more else ""
-        say("Right labels: between %+.0f and %+.0f points, so no gain is shown%s.", low, high, wanted)
-    else:
-        say("Right labels: between %+.0f and %+.0f points: %s.", low, high, result["verdict"])
+    verdict = "no gain is shown" if result["verdict"] == "not told apart" else result["verdict"]
+    say("Right labels: between %+.0f and %+.0f points: %s.", low, high, verdict)
 
 
 # ---- the site bundle
@@ -315,14 +291,7 @@ class Fitted(NamedTuple):
 
 
 def site_manifest(bundle: Bundle[ClassifierManifest], fitted: Fitted, labels: Whole, groups: Whole) -> dict[str, Any]:
-    """Return the manifest of a site bundle, without the card's hash.
-
-    Args:
-        bundle: The original.
-        fitted: What was fitted.
-        labels: (N,) classes of the labelled scans.
-        groups: (N,) patient of each.
-    """
+    """Return the manifest of a site bundle, without the card's hash, for scans of labels and groups (N,)."""
     rules, classes = fitted.rules, bundle.classes
     raw: dict[str, Any] = json.loads(json.dumps(bundle.manifest.raw))
     original = {"thresholds": raw["conformal"]["thresholds"], "questions": raw["decision"]["questions"]}
@@ -373,12 +342,7 @@ def record_of(compared: Mapping[str, Compared]) -> dict[str, Any]:
 def write_site_bundle(
     bundle: Bundle[ClassifierManifest], manifest: Mapping[str, Any], fitted: Fitted, folder: Path
 ) -> None:
-    """Write a copy of a bundle with another manifest and a matching card, whole or not at all.
-
-    Raises:
-        SonoforgeError: The manifest is not valid, a file of the bundle is damaged, or the folder exists or cannot be
-            written.
-    """
+    """Write a copy of a bundle with another manifest and a matching card, whole or not at all."""
     card = site_card(bundle.read(CARD).decode("utf-8", "replace"), manifest["site"], fitted).encode()
     about = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card)}
     manifest = {**manifest, "files": {**manifest["files"], CARD: about}}

@@ -34,7 +34,6 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missing, needs_trust, run_module
-from sonoforge.runtime.inference.timing import Task
 from sonoforge.runtime.verbs.settings import BenchConfig
 
 TOLERANCE = 1e-3
@@ -163,7 +162,7 @@ def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) ->
     """Run one process; return its records and, if it failed, how."""
     target = folder / "records.jsonl"
     target.write_text("", encoding="utf-8")
-    task: Task = {
+    task = {
         "format": form,
         "path": str(path),
         "threads": plan["threads"],

@@ -19,16 +19,13 @@ JSON (``--json``) is one object:
   are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated.
 * ``notice``.
 
-CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
+CSV (``--csv``) holds one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
 each once; a file that has changed since is answered anew, and rows of another bundle, model file, crop or ``--abstain``
 are refused, by their column ``settings``.  Repeats and series are told of files of the same run alone.
 
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
-
-Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
-depends on it, but the ``ms`` of a file are longer where the cores are shared.
 
 Exit code 0 when every file was answered; 2 when any could not be, or anything of it not be written: its entry says why,
 and the other answers are still printed and written.
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
 
 def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    model = LoadingModel(config.bundle or None, config.file, config.threads, config.provider)
+    model = LoadingModel(config.bundle or None, config.file, config.threads)
     from sonoforge.runtime.verbs.classifying import classify  # noqa: PLC0415 - imported while the model is loaded
 
     return classify(config, model)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
-from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
+from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.answering import Answering, Extras, answers_in_order, workers_for
 from sonoforge.runtime.cli.options import Outcome
@@ -53,7 +53,7 @@ def classify(
     extras = Extras(config.overlay, config.sr, config.sc, page, config.anonymous)
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, extras, alone)
-    kept = _open_files(config, classifier)
+    kept = _open_file(config, classifier)
     results: list[Entry] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
@@ -62,9 +62,8 @@ def classify(
     def keep(entry: Entry) -> None:
         answering.mark_repeat(entry)
         table.count(entry)  # before it is kept: the exit code is that of all that is in the files
-        for own in kept:
-            if not own.holds(entry["file"]):
-                own.add(entry)
+        if kept and not kept.holds(entry["file"]):
+            kept.add(entry)
         if taken:
             taken(entry)
 
@@ -73,7 +72,7 @@ def classify(
             if look:
                 look()
             names = answering.name(files)
-            left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
+            left = [file for file in files if not (kept and config.resume and kept.holds(names[file]))]
             if config.resume and files:
                 log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
             table.begin([names[file] for file in left], more=bool(config.watch))
@@ -83,9 +82,9 @@ def classify(
                     page.add(entry)
                 if all_at_once:
                     results.append(entry)
-    for own in kept:
-        own.close()
-        log.info("written: %s", own.path)
+    if kept:
+        kept.close()
+        log.info("written: %s", kept.path)
     table.end()
     summary = table.summary()
     if page:
@@ -103,7 +102,7 @@ def classify(
         "summary": summary,
         "notice": NOTICE,
     }
-    failed_before = max((own.failed for own in kept), default=0)
+    failed_before = kept.failed if kept else 0
     if failed_before:
         words = "%d of the files answered before could not be used; remove their rows to try them again"
         log.warning(words, failed_before)
@@ -176,15 +175,11 @@ def _answers(
         yield from answers_in_order(answering.answer, kept, files, workers)
 
 
-def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFile]:
-    """Open what answers are appended to, before anything is answered."""
-    if config.resume and not (config.csv or config.jsonl):
-        raise SonoforgeError("--resume requires --csv or --jsonl, the file to continue")
-    if not (config.csv or config.jsonl):
-        return []
-    origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
-    if config.csv:
-        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume))
-    if config.jsonl:
-        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), origin, config.resume))
-    return kept
+def _open_file(config: ClassifyConfig, classifier: Classifier) -> AnswerFile | None:
+    """Open the table that answers are appended to, before anything is answered."""
+    if config.resume and not config.csv:
+        raise SonoforgeError("--resume requires --csv, the file to continue")
+    if not config.csv:
+        return None
+    origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
+    return AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume)

@@ -2,9 +2,8 @@
 
 JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machine`` ({"python", "platform", "cpu",
 "cores", "gpus", "free_disk_bytes"}), ``base`` ({package: version or null}), ``extras`` ({name: {"complete",
-"installed": {package: version}, "missing": [requirements], "install"}}), ``providers`` ({onnxruntime's name:
-{"available", "for", "install"}}), ``programs`` ({first part of a format's name: "" or why its files cannot be run
-here}), ``bundle`` ({"name", "version"}, or null without one).
+"installed": {package: version}, "missing": [requirements], "install"}}), ``programs`` ({first part of a format's name:
+"" or why its files cannot be run here}), ``bundle`` ({"name", "version"}, or null without one).
 
 Nothing is downloaded.  Only the base install is imported, and the packages that run TorchScript and ExecuTorch files,
 such as torch, to find out whether they load; the other extras are only looked up.  Exit code 0; 1 when the base install
@@ -14,7 +13,6 @@ is broken.
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -34,11 +32,6 @@ _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
 _MODULES = {"pillow": "PIL"}  # of the base install, where the import has another name
 
-# ``providers.json``: onnxruntime's providers that can speed up inference, on which hardware, and how to install them.
-# Every package holds the module "onnxruntime", so one replaces the other.  Sources: onnxruntime.ai, "Execution
-# providers" and "Install"; NVIDIA's and AMD's own pages for the newest of theirs.
-_PROVIDERS = Path(__file__).with_name("providers.json")
-
 
 def main(config: DoctorConfig) -> Outcome:
     """Examine this installation; see the top of this module for the result and the exit code."""
@@ -56,7 +49,6 @@ def main(config: DoctorConfig) -> Outcome:
         "machine": {**machine.describe(), "gpus": _gpus(), "free_disk_bytes": shutil.disk_usage(Path.cwd()).free},
         "base": versions,
         "extras": {name: examine_extra(name, requirements) for name in names if name not in _UNIONS},
-        "providers": _providers(),
         "programs": programs,
         "bundle": bundle,
     }
@@ -122,20 +114,6 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
     return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in RUNNERS}
 
 
-def _providers() -> dict[str, dict[str, Any]]:
-    """Return onnxruntime's providers, both the known ones and any others that it names."""
-    try:
-        available = list(importlib.import_module("onnxruntime").get_available_providers())
-    except Exception:  # reported by _import_base
-        available = []
-    known = json.loads(_PROVIDERS.read_text(encoding="utf-8"))
-    unknown = {"for": "never used by sonoforge", "install": ""}
-    return {
-        name: {"available": name in available, **about, "install": "" if name in available else about["install"]}
-        for name, about in ((name, known.get(name, unknown)) for name in dict.fromkeys([*available, *known]))
-    }
-
-
 def _gpus() -> list[str]:
     """Return name, memory and driver of each GPU as NVIDIA's own program prints them; empty without it."""
     program = shutil.which("nvidia-smi")
@@ -164,10 +142,6 @@ def _print(report: Mapping[str, Any]) -> None:
     say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
     for name, why in report["programs"].items():
         say("  %-12s  %s", name, why or "can run")
-    say("\nonnxruntime's providers (classify uses the CPU's unless model.provider names another; bench the CPU's)")
-    for name, provider in report["providers"].items():
-        state = "available" if provider["available"] else provider["install"]
-        say("  %-31s  %s: %s", name, provider["for"], state)
     for problem in report["problems"]:
         say("problem     %s", problem)
     say("\nresult      %s", "the base install works" if report["ok"] else "the base install is BROKEN")

@@ -39,11 +39,7 @@ class Source(NamedTuple):
 
 
 def main(config: GanSampleConfig) -> Outcome:
-    """Generate images from a bundle; `sonoforge.training.verbs.gan_sample` does so from a run folder.
-
-    Raises:
-        SonoforgeError: No such generator or class, or the target holds something else.
-    """
+    """Generate images from a bundle."""
     check(config)
     if config.class_name != ALL:
         return write(config, _open_bundle(config))
@@ -61,11 +57,7 @@ def check(config: GanSampleConfig) -> None:
 def write_all(
     config: GanSampleConfig, classes: Sequence[str], open_source: Callable[[GanSampleConfig], Source]
 ) -> Outcome:
-    """Generate as many images of each class, each in a folder of its own: a data set of class folders.
-
-    Raises:
-        SonoforgeError: The generator has no classes, or a target holds something else.
-    """
+    """Generate as many images of each class, each in a folder of its own: a data set of class folders."""
     if not classes:
         raise SonoforgeError("--class all needs a generator of several classes; leave it out")
     if config.out.endswith((".zip", ".npz")):

@@ -24,8 +24,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.dicom_network.inbox import Inbox
 from sonoforge.runtime.dicom_network.incoming import Remarks, check_title, read_archive, read_caller, tls_context
-from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
-from sonoforge.runtime.dicom_network.storage_scu import Sender
+from sonoforge.runtime.dicom_network.storage import Reception, Sender, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.inference.loading import LoadingModel
@@ -53,8 +52,8 @@ def main(config: ListenConfig) -> Outcome:
         sr=reports if "sr" in config.reports else "",
         sc=reports if "sc" in config.reports else "",
     )
-    model = LoadingModel(answers.bundle or None, answers.file, answers.threads, answers.provider)
-    reception = Reception(title, callers, config.most * 1_000_000, config.rate, config.associations, server_tls)
+    model = LoadingModel(answers.bundle or None, answers.file, answers.threads)
+    reception = Reception(title, callers, config.most * 1_000_000, config.associations, server_tls)
     with contextlib.ExitStack() as stack:
         stack.enter_context(inbox.alone())
         stack.callback(_tell, remarks)

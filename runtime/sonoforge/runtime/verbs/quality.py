@@ -1,4 +1,4 @@
-"""``sonoforge quality``: the quality of each image, and the distance of a set of images from a reference set, offline.
+"""``sonoforge quality``: the quality of each image, offline.
 
 JSON (``--json``) is one object:
 
@@ -18,22 +18,11 @@ JSON (``--json``) is one object:
   count}}``: flags of both kinds; skipped are files of a folder that are no scans, as ``classify`` counts them;
 * ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of so many
   training images; no bands where the bundle has none;
-* ``against``: null, or with ``--against FOLDER`` ``{"folder", "files", "ok", "failed": [entries], "distances",
-  "protocol"}``.  ``distances`` holds for each of ``frechet``, ``kid``, ``sliced_wasserstein``, ``precision`` and
-  ``recall`` the fields of `sonoforge.runtime.distances.halves.Measured`: the value on all images, its mean and 95 %
-  interval over repeated halves, the same of reference images against reference images (the floor), and the ratio
-  (up to 1: indistinguishable from reference images at this number); ``kid`` also has a ``standard_error``.  Null
-  where there are too few images: for all but ``value`` where the halves are too small, for the whole entry where
-  the sets are.  ``protocol`` is what a figure must be quoted with: features, counts, resize, seed, repeats;
 * ``notice``.
 
 CSV (``--csv``) holds one row for each file; ``--html`` shows the scans with their figures, the worst first.
 
-Near-duplicates are unknown here: each image counts as its own group, so that copies among the reference images make
-the floor too low.  Images that are in both sets make the distances too small, and KID negative.
-
-Exit code 0 when every file was measured; 2 when any could not be, including those of the reference folder: the others
-still are.
+Exit code 0 when every file was measured; 2 when any could not be: the others still are.
 """
 
 from __future__ import annotations
@@ -41,13 +30,11 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import write_text
@@ -58,13 +45,10 @@ from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import defused
-from sonoforge.runtime.distances.halves import DEFINITIONS, DISTANCES, REPEATS, SEED, Distances, measure_distances
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.inputs import (
     Entry,
-    Found,
     cell,
     column_width,
     expand,
@@ -78,9 +62,6 @@ from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.quality_metrics import LESION, METRICS, SCAN, assess, flag_in_words
 from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.result import Result
-from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import QualityConfig
 
@@ -91,84 +72,61 @@ log = logging.getLogger(__name__)
 
 
 def main(config: QualityConfig) -> Outcome:
-    """Measure every file, and with ``--against`` the two sets; see the top of this module for the result."""
+    """Measure every file; see the top of this module for the result."""
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    if config.against and not Path(config.against).is_dir():
-        raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
-    classifier = Classifier(bundle, config.threads) if config.against else None
-    found = expand(config.paths, config.recursive, films=False)
-    results, embeddings = [], []
+    found, manifest = expand(config.paths, config.recursive, films=False), bundle.manifest
+    results: list[Entry] = []
     pictures: dict[str, str] = {}
-    repeats = Repeats()
-    bands = bundle.manifest.scan_bands
-    width = column_width(found.files)
+    repeats, bands, width = Repeats(), manifest.scan_bands, column_width(found.files)
     if found.files:
         say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading in _HEADINGS))
-    for result, answer, whole in _each("measuring", found, bundle.manifest, classifier):
-        results.append(result)
-        if answer is not None:
-            embeddings.append(answer.embedding)
-        if whole is not None:
-            _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
-        _print_result(result, width)
+    with progress_bar("measuring", len(found.files), silenced=True) as advance:
+        for number, file in enumerate(found.files, start=1):
+            failed = found.failures.get(file)
+            result, whole = (failed, None) if failed else _measure(file, manifest)
+            if whole is not None:
+                _look_closer(result, whole, manifest, repeats, pictures if config.html else None)
+            results.append(result)
+            _print_result(result, width)
+            advance(number, None)
     summary = {**_summary(results), "skipped": dict(sorted(found.skipped.items()))}
     if not bands.limits:
         say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
-    say(
-        "%d of %d files measured, %d with a fault.\n%s",
-        *(summary[key] for key in ("ok", "files", "quality_flagged")),
-        NOTICE,
-    )
+    counts = (summary[key] for key in ("ok", "files", "quality_flagged"))
+    say("%d of %d files measured, %d with a fault.\n%s", *counts, NOTICE)
     if found.skipped:
         log.info("%s", skipped_in_words(found.skipped))
     if config.csv:
         form = CsvFormat([*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells, about=())
         write_text(config.csv, form.head + "".join(form.line(entry, {}) for entry in results))
         log.info("written: %s", config.csv)
-    against = _compare(config, classifier, embeddings) if classifier else None
     result = {
         "results": results,
-        "model": bundle.manifest.identity,
+        "model": manifest.identity,
         "summary": summary,
         "reference": {"images": bands.images, "bands": {name: list(band) for name, band in bands.limits.items()}},
-        "against": against,
         "notice": NOTICE,
     }
     if config.html:
         from sonoforge.runtime.pages.cards import quality_page  # noqa: PLC0415 - only with --html
 
-        model = f"{bundle.manifest.name} {bundle.manifest.version}"
-        write_text(config.html, quality_page(results, pictures, model, bands.limits))
+        write_text(config.html, quality_page(results, pictures, f"{manifest.name} {manifest.version}", bands.limits))
         log.info("written: %s", config.html)
-    return Outcome(result, exit_code=2 if summary["failed"] or (against and against["failed"]) else 0)
+    return Outcome(result, exit_code=2 if summary["failed"] else 0)
 
 
-_Measured = tuple[Entry, Result | None, Image.Image | None]
-"""A file's result; the answer where there is a classifier; and the picture, None if unusable."""
-
-
-def _each(title: str, found: Found, manifest: ClassifierManifest, classifier: Classifier | None) -> Iterator[_Measured]:
-    """Measure file after file, and show the progress."""
-    with progress_bar(title, len(found.files), silenced=True) as advance:
-        for number, file in enumerate(found.files, start=1):
-            failed = found.failures.get(file)
-            yield (failed, None, None) if failed else _measure(file, manifest, classifier)
-            advance(number, None)
-
-
-def _measure(file: str, manifest: ClassifierManifest, classifier: Classifier | None) -> _Measured:
+def _measure(file: str, manifest: ClassifierManifest) -> tuple[Entry, Image.Image | None]:
+    """Return a file's entry, and its picture, None if unusable."""
     try:
         with silent_libraries():
             whole = read_image(file)
             image = manifest.preprocessing.seen(whole)
     except ImageError as error:
-        return failure(file, error.code, str(error)), None, None
-    answer = classifier.classify(whole) if classifier else None
-    quality = answer.quality if answer else assess(manifest.preprocessing.resize(image), image.size, manifest.quality)
-    own = {"file": file, "ok": True, "remarks": list(remarks_on(whole)), "quality": quality.to_dict()}
-    return own, answer, whole
+        return failure(file, error.code, str(error)), None
+    quality = assess(manifest.preprocessing.resize(image), image.size, manifest.quality)
+    return {"file": file, "ok": True, "remarks": list(remarks_on(whole)), "quality": quality.to_dict()}, whole
 
 
 def _look_closer(
@@ -236,89 +194,6 @@ def _print_result(result: Entry, width: int) -> None:
     told += [printable(sentence) for sentence in in_words(result)]
     flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
-
-
-def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
-    """Read the reference images, measure the distances to them and print both; see the top for the result."""
-    manifest = classifier.bundle.manifest
-    found = expand((config.against,), config.recursive, films=False)
-    reference, failed = [], []
-    for result, answer, _ in _each("measuring the reference images", found, manifest, classifier):
-        if answer is not None:
-            reference.append(answer)
-        else:
-            failed.append(result)
-            _print_result(result, column_width(found.files))
-    if min(len(given), len(reference)) < 2:
-        raise SonoforgeError(
-            f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "
-            "reference images, expected at least 2 of each, and 8 for every floor; give more images"
-        )
-    known = sum(answer.trust.in_distribution for answer in reference) / len(reference)
-    if known < LEAST_KNOWN:
-        log.warning(
-            "the bundle knows %.0f%% of the reference images, so it was trained on another kind: distances in its "
-            "network say little about them; give --bundle of your own, or see sonoforge evaluate",
-            100 * known,
-        )
-    distances, size = measure_distances(np.stack(given), np.stack([answer.embedding for answer in reference]))
-    protocol = _protocol(classifier, len(given), len(reference), size)
-    _print_distances(distances, protocol)
-    return {
-        "folder": config.against,
-        "files": len(found.files),
-        "ok": len(reference),
-        "failed": failed,
-        "distances": distances,
-        "protocol": protocol,
-    }
-
-
-def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> dict[str, Any]:
-    from importlib.metadata import version  # noqa: PLC0415 - slow to import
-
-    preprocessing, model = classifier.bundle.manifest.preprocessing, classifier.model
-    side = preprocessing.size
-    return {
-        "features": f"embedding of the bundle {model['name']} {model['version']}",
-        "model_sha256": model["sha256"],
-        "given": given,
-        "reference": reference,
-        "n": size,
-        "repeats": REPEATS if size >= 2 else 0,
-        "seed": SEED,
-        "resize": f"{preprocessing.resample} (Pillow, antialiased) to {side}x{side}",
-        "groups": "each image its own; near-duplicates are unknown",
-        "definitions": DEFINITIONS,
-        "sonoforge": version("sonoforge"),
-    }
-
-
-def _print_distances(distances: Distances, protocol: dict[str, Any]) -> None:
-    say(
-        "%-18s  %9s  %-31s  %-31s  %s",
-        "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",
-    )  # fmt: skip
-    for name, (title, fewest, _) in DISTANCES.items():
-        found = distances[name]
-        if found is None:
-            say("%-18s  too few images, expected at least %d of each", title, fewest)
-        elif found["matched"] is None:
-            say("%-18s  %9.4g  no floor: expected at least %d images of each", title, found["value"], 2 * fewest)
-        else:
-            spans = [
-                f"{found[kind]:9.4g} [{found[f'{kind}_low']:.4g}, {found[f'{kind}_high']:.4g}]"
-                for kind in ("matched", "floor")
-            ]
-            ratio = "-" if found["ratio"] is None else f"{found['ratio']:.2f}"
-            error = f"  standard error {found['standard_error']:.2g}" if name == "kid" else ""
-            say("%-18s  %9.4g  %-31s  %-31s  %s%s", title, found["value"], *spans, ratio, error)
-    say(
-        "ratio up to 1: indistinguishable from reference images at this number.  %s (model sha256 %s), %d given and %d "
-        "reference images, halves of %d, %d repeats, seed %d, resize %s, groups: %s, sonoforge %s.  %s",
-        protocol["features"], protocol["model_sha256"][:16], protocol["given"], protocol["reference"], protocol["n"],
-        protocol["repeats"], protocol["seed"], protocol["resize"], protocol["groups"], protocol["sonoforge"], NOTICE,
-    )  # fmt: skip
 
 
 def _summary(results: Sequence[Entry]) -> dict[str, Any]:

@@ -40,13 +40,7 @@ def threads_option() -> Any:
 
 def workers_option() -> Any:
     """Declare how many files are answered at a time."""
-    help = "files to answer in parallel (0: one per core, at most 8)"
-    return setting(0, "model.workers", help=help, limits=(0, 256))
-
-
-def file_option() -> Any:
-    """Declare which model file of a bundle is used."""
-    return setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
+    return setting(0, "model.workers", help="files to answer in parallel (0: one per core, at most 8)", limits=(0, 256))
 
 
 def abstain_option() -> Any:
@@ -75,10 +69,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
 
     paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
-    file: str = file_option()
-    provider: str = setting(
-        "CPUExecutionProvider", "model.provider", help="execution provider of onnxruntime; see sonoforge doctor"
-    )
+    file: str = setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
@@ -86,8 +77,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     overlay: str = option("", help="also write heat maps to this folder", metavar="FOLDER")
     html: str = option("", help="also write a page of all scans, most suspicious first", metavar="PAGE")
     csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
-    jsonl: str = option("", help="also append each answer here, one JSON object a line", metavar="FILE")
-    resume: bool = option(False, help="skip files that are already in --csv or --jsonl")
+    resume: bool = option(False, help="skip files that are already in --csv")
     sr: str = option("", help="also write DICOM structured reports here", metavar="FOLDER")
     sc: str = option("", help="also write DICOM secondary captures here", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all output")
@@ -97,7 +87,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     workers: int = workers_option()
 
 
-_OF_FILES = "paths overlay html csv jsonl resume sr sc anonymous watch recursive"  # files that exist already
+_OF_FILES = "paths overlay html csv resume sr sc anonymous watch recursive"  # files that exist already
 
 
 @dataclass(frozen=True)
@@ -133,9 +123,6 @@ exit code: 0 every object was answered; 2 at least one could not be, or it canno
     keep: bool = option(False, help="keep answered scans")
     most: int = setting(100, "dicom.most", help="largest scan in MB", limits=(1, 4000))
     room: float = setting(10.0, "dicom.room", help="most unanswered scans to keep, in GB", limits=(0.001, None))
-    rate: float = setting(
-        50.0, "dicom.rate", help="most scans per second; faster senders are slowed down", limits=(0.01, 10000)
-    )
     associations: int = setting(16, "dicom.associations", help="most associations at a time", limits=(1, 200))
     certificate: str = option("", help="use TLS with this certificate", metavar="PEM")
     key: str = option("", help="key of the certificate, if in another file", metavar="PEM")
@@ -190,18 +177,15 @@ class QualityConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge quality scan.png
 sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
-sonoforge quality generated/ --against real/ --json > distances.json
 
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
     paths: tuple[str, ...] = argument(help="images, folders, quoted globs; masks are skipped")
-    against: str = option("", help="also measure the distance to these images", metavar="FOLDER")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
-    threads: int = threads_option()
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: byte
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
 ({format: see `inference.golden`}), ``model``, ``provider``, ``versions``.
 
-The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
-as write files; LiteRT and OpenVINO files are data that nothing checks first.  They are ``not run`` unless ``--trust``
-says that the maker is trusted; ONNX and ORT files always are.
+Files other than ONNX and ORT are ``not run`` unless ``--trust`` says that their maker is trusted, see
+`inference.runners`.
 
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
 """
@@ -16,6 +15,7 @@ Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle t
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +28,9 @@ from sonoforge.runtime.inference import golden
 from sonoforge.runtime.verbs.settings import VerifyConfig
 
 
-class Result(golden.Checked, total=False):
-    """The result, see the top of this module."""
-
-    bundle: str
-    ok: bool
-    files: dict[str, int]
-    versions: dict[str, str]
-
-
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    result: Result = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
+    result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
     next_command = ""
     try:
         bundle = open_bundle(config.bundle or None, Manifest)
@@ -56,7 +47,7 @@ def main(config: VerifyConfig) -> Outcome:
     _print(result)
     if config.bundle:
         next_command += f" --bundle '{config.bundle}'"
-    return Outcome({**result}, next_command if result["ok"] else "", 0 if result["ok"] else 1)
+    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
 
 
 def _versions() -> dict[str, str]:
@@ -72,7 +63,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _print(result: Result) -> None:
+def _print(result: dict[str, Any]) -> None:
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))

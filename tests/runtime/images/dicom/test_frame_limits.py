@@ -20,7 +20,7 @@ from pydicom.pixels.decoders.base import DecodeRunner
 
 from dicom_files import colour_scan, data_set, save, scan
 from places import SUPPORT
-from sonoforge.runtime.images.dicom.frame_limits import _rle_bytes, decode_by_pyjpegls, stated_sizes
+from sonoforge.runtime.images.dicom.header import decode_by_pyjpegls, stated_sizes
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.limits import ImageError
 
@@ -131,19 +131,6 @@ def test_the_size_that_a_codestream_states_is_the_one_it_decodes_to() -> None:
     rng = np.random.default_rng(0)
     for size in (0, 1, 2, 11, 400):
         list(stated_sizes(b"\xff\xd8" + rng.integers(0, 256, size, dtype=np.uint8).tobytes()))
-
-
-def test_runs_are_counted_as_they_decode_wherever_a_segment_begins() -> None:
-    from pydicom.pixels.decoders.rle import _rle_decode_segment
-
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        body = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
-        first, second = sorted(rng.integers(64, 364, 2).tolist())
-        frame = struct.pack("<16L", 2, first, second, *[0] * 13) + body
-        expected = [len(_rle_decode_segment(frame[first:second])), len(_rle_decode_segment(frame[second:]))]
-        # The last run may be cut off: the count is then of what it would have been.
-        assert 0 <= _rle_bytes(frame) - sum(expected) <= 2 * 128
 
 
 def test_a_cut_jpeg_ls_frame_is_refused_before_its_decoder_loops_on(tmp_path: Path) -> None:

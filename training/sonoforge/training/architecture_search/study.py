@@ -10,11 +10,10 @@ the same trials.
 """
 
 import dataclasses
-import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,83 +21,26 @@ from optuna.trial import FrozenTrial, TrialState
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.workers import Workers
 
-# Pruning: which trainings are given up early, by the measurements of earlier ones at the same share of their budget.
-#
-# - ``median``: at a half and three quarters of the budget, worse than the median of the complete trainings, as in
-#   Optuna's ``MedianPruner``.
-# - ``halving``: at a quarter and a half, worse than the median of all that came so far (Li et al., "A System for
-#   Massively Parallel Hyperparameter Tuning", MLSys 2020, with a factor of two).
-# - ``trend``: at a half or later, if the power law through the last two measurements ends above the median of the
-#   complete trainings.
-
 MEASUREMENTS = 4  # of the metric in a training, at equal shares of its budget, the last at its end
 LEAST = 4  # trainings behind a median
-RUNGS = (1, 2)  # measurements after which ``halving`` gives half of the trainings up
 
 Reports = tuple[tuple[int, float], ...]  # the measurements of a training so far: number, from 1, and the metric
 
 
-class Past(NamedTuple):
-    """The measurements of an ended training."""
+def gives_up(past: Sequence[Reports], own: Reports) -> bool:
+    """Whether a training is given up after its last measurement, as by Optuna's ``MedianPruner``.
 
-    complete: bool  # whether it came to the end of its budget
-    reports: Reports
-
-
-def gives_up(rules: Sequence[str], past: Sequence[Past], own: Reports) -> bool:
-    """Whether any of these `RULES` gives a training up after its last measurement, of at least one."""
-    known = [(one.complete, dict(one.reports)) for one in past]
-    return any(RULES[rule](known, own) for rule in rules)
-
-
-_Known = Sequence[tuple[bool, Mapping[int, float]]]
-
-
-def _median(past: _Known, own: Reports) -> bool:
+    It is at a half and three quarters of the budget where its lowest metric is above the median of the complete
+    trainings ``past``.
+    """
     number = own[-1][0]
-    complete = [reports for ended, reports in past if ended]
-    values = [reports[number] for reports in complete if number in reports]
-    if number < MEASUREMENTS // 2 or len(complete) < LEAST or not values:
+    values = [value for reports in past for at, value in reports if at == number]
+    if number < MEASUREMENTS // 2 or len(past) < LEAST or not values:
         return False
     return min(value for _, value in own) > statistics.median(values)
 
 
-def _halving(past: _Known, own: Reports) -> bool:
-    number, value = own[-1]
-    values = [reports[number] for _, reports in past if number in reports]
-    return number in RUNGS and len(values) >= LEAST and value > statistics.median(values)
-
-
-def _trend(past: _Known, own: Reports) -> bool:
-    number, value = own[-1]
-    before = dict(own).get(number - 1)
-    ends = [reports[MEASUREMENTS] for _, reports in past if MEASUREMENTS in reports]
-    if before is None or number < MEASUREMENTS // 2 or len(ends) < LEAST:
-        return False
-    return extrapolated(number - 1, before, value) > statistics.median(ends)
-
-
-RULES: dict[str, Callable[[_Known, Reports], bool]] = {
-    "none": lambda past, own: False,
-    "median": _median,
-    "halving": _halving,
-    "trend": _trend,
-}
-
-
-def extrapolated(number: int, before: float, after: float) -> float:
-    """Return where the power law through measurements ``number`` and the next ends.
-
-    The last value stands where KID rises or, having no bias, is negative.
-    """
-    if not 0 < after < before:
-        return after
-    slope = math.log(after / before) / math.log((number + 1) / number)
-    return float(after * (MEASUREMENTS / (number + 1)) ** slope)
-
-
 FILE = "study.db"
-LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
 COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
 ENDED = (COMPLETE, OUT_OF_TIME)  # the states at the end of a trial's budget
 _STATE, _VALUES, _DETAILS = "state", "values", "details"  # attributes of Optuna's trial
@@ -234,10 +176,10 @@ class Study:
             self._choose(number)
             yield self.trials[number]
 
-    def past(self, number: int) -> tuple[Past, ...]:
-        """Return the ended trials that a trial may be compared with: those within its horizon."""
+    def past(self, number: int) -> tuple[Reports, ...]:
+        """Return the measurements of the complete trials within a trial's horizon."""
         known = self.trials[: self.strategy.horizon(number)]
-        return tuple(Past(trial.complete, trial.reports) for trial in known if trial.ended and trial.number != number)
+        return tuple(trial.reports for trial in known if trial.complete and trial.number != number)
 
     def tell(self, ended: Trial) -> None:
         """Record how a trial ended."""
@@ -250,25 +192,6 @@ class Study:
         state = TrialState.COMPLETE if ended.complete else TrialState.PRUNED
         self.optuna.tell(ended.number, ended.metric if ended.complete else None, state)
         self.trials[ended.number] = ended
-
-    def importances(self, seed: int) -> dict[str, float]:
-        """Return the share of each parameter in the variance of the metric, the largest first.
-
-        By fANOVA (Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML
-        2014), over complete trials and their common parameters.
-
-        Raises:
-            SonoforgeError: Fewer than `LEAST_COMPLETE` complete trials.
-        """
-        complete = sum(trial.complete for trial in self.trials)
-        if complete < LEAST_COMPLETE:
-            raise SonoforgeError(
-                f"importances of {self.name}: found {complete} complete trials, expected at least {LEAST_COMPLETE}; "
-                "give more --trials, or --set search.pruner=none"
-            )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32)
-        found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator)
-        return {name: float(share) for name, share in found.items()}
 
     def _choose(self, number: int) -> None:
         horizon = self.strategy.horizon(number)

@@ -8,14 +8,14 @@ import dataclasses
 import functools
 import json
 import math
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.options import flag, format_value
 from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
@@ -25,27 +25,31 @@ from sonoforge.training.architecture_search.study import (
     MEASUREMENTS,
     OUT_OF_TIME,
     PRUNED,
-    Past,
+    Reports,
     Trial,
+    best_of,
     gives_up,
 )
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
-from sonoforge.training.gan.networks import outline_networks
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
+from sonoforge.training.gan.generator import load_generator
+from sonoforge.training.gan.options import FLAGGED, GanSettings
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.start_from import read_starting_weights
+from sonoforge.training.gan.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare, suited_space
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import log_to
 
 METRICS = ("kid", "fid")
 RECORD = "trial.json"
-SECONDS = 0.3  # of timing a generator, whose quickest run is its latency
+FIGURES = ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity", "seconds", "seed")
+# Settings that the search itself makes, or that are useless in a single training.
+_NOT_IN_COMMANDS = {"metrics", "tick_steps", "seed", "held_out"}
+
+Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +138,15 @@ class Rules:
 
     seed: int
     metric: str  # to minimise, of `METRICS`
-    pruners: tuple[str, ...]  # of `study.RULES`
+    pruned: bool  # whether a trial is given up by the median of others, see `study.gives_up`
     minutes: float | None = None  # time limit of a trial
-    network: str = "generator"  # the searched one, or `discriminator`
 
 
 class TrialTask(NamedTuple):
     """One trial, for this process or another."""
 
     trial: Trial
-    past: tuple[Past, ...]  # see `study.Study.past`
+    past: tuple[Reports, ...]  # see `study.Study.past`
     settings: GanSettings
     source: Source
     rules: Rules
@@ -192,7 +195,7 @@ def run_trial(task: TrialTask) -> Trial:
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
-    details |= {"seconds": training_seconds(rows), "seed": training.settings.seed, "why": why, **_costs(task, training)}
+    details |= {"seconds": training_seconds(rows), "seed": training.settings.seed, "why": why}
     record = {"state": state, "reports": watch.reports, "details": details}
     write_json(path, record)
     return _with(task.trial, record)
@@ -201,31 +204,6 @@ def run_trial(task: TrialTask) -> Trial:
 def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
     reports = tuple((int(number), float(value)) for number, value in record["reports"])
     return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
-
-
-def _costs(task: TrialTask, training: Training) -> dict[str, float]:
-    """Return the parameters of the searched network, and a generator's time for an image."""
-    generator, discriminator = outline_networks(training.recipe, training.options, training.seen)
-    searched = generator if task.rules.network == "generator" else discriminator
-    costs = {"parameters": float(sum(parameter.numel() for parameter in searched.parameters()))}
-    if task.rules.network == "generator" and (task.folder / "checkpoints").is_dir():
-        costs["latency_ms"] = generator_latency(task.folder)
-    return costs
-
-
-def generator_latency(folder: Path) -> float:
-    """Return the milliseconds that a training's generator takes for one image, in PyTorch on one thread of a CPU.
-
-    The least of some runs, which other load affects least.
-    """
-    from torch.utils.benchmark import Timer  # noqa: PLC0415 - brings setuptools, which takes a second
-
-    generator = load_generator(folder, "cpu")
-    latent = sample_latent(generator, 0, 0)
-    label = label_batch(generator, 0 if int(generator.classes) else None, 1)  # type: ignore[arg-type]
-    draw = functools.partial(generate_pixels, generator, latent, label)
-    with torch.random.fork_rng(devices=[]):
-        return 1000 * min(Timer("draw()", globals={"draw": draw}).blocked_autorange(min_run_time=SECONDS).times)
 
 
 def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
@@ -280,5 +258,73 @@ class _Watch:
             if self.gave_up or value is None or number < 1 or number in known:
                 continue
             self.reports.append((number, value))
-            judged = gives_up(self._task.rules.pruners, self._task.past, tuple(self.reports))
+            judged = self._task.rules.pruned and gives_up(self._task.past, tuple(self.reports))
             self.gave_up = judged and row["step"] < self._steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """A study at its end or so far."""
+
+    name: str
+    trials: Sequence[Trial]  # by number, also those under way
+    total: int  # trials in all
+    metric: str  # `kid` or `fid`
+    # The best trial's figures against images that no trial read; may be empty.
+    apart: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: str = ""  # trains with its settings
+
+    @property
+    def ended(self) -> list[Trial]:
+        """The finished trials."""
+        return [trial for trial in self.trials if trial.ended]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial; None before any was measured."""
+        return best_of(self.trials)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Number of trials by how they ended."""
+        states = [trial.state for trial in self.ended]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the values that its trials try."""
+        return list(dict.fromkeys(name for trial in self.ended for name in trial.values))
+
+    def summary(self) -> dict[str, Any]:
+        """Return its entry in ``results.json``."""
+        best = None if self.best is None else trial_row(self.best)
+        found = {"trials": len(self.ended), "states": self.states, "best": best, "apart": self.apart}
+        return {**found, "command": self.command}
+
+
+def trial_row(trial: Trial) -> Row:
+    """Return an ended trial in the columns of the table, with its last metric."""
+    about = {"study": trial.study, "trial": trial.number, "state": trial.state}
+    figures = {name: trial.details.get(name) for name in FIGURES}
+    folder = trial_folder(Path(), trial.study, trial.number).as_posix()
+    return {**about, **figures, **trial.values, "why": trial.details.get("why", ""), "run": folder}
+
+
+def table_columns(searched: Sequence[Searched]) -> list[str]:
+    """Return the columns of the table of all trials."""
+    names = dict.fromkeys(name for own in searched for name in own.names)
+    return ["study", "trial", "state", *FIGURES, *names, "why", "run"]
+
+
+def train_command(data: str, settings: GanSettings) -> str:
+    """Return the ``gan train`` command for these settings, on the data of these flags."""
+    words = [f"sonoforge gan train {data}"]
+    for field in dataclasses.fields(GanSettings):
+        value = getattr(settings, field.name)
+        if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
+            continue
+        text = shlex.quote(format_value(value))
+        name = field.metadata["aliases"][0] if field.metadata["renamed"] else field.name
+        flagged = field.name in FLAGGED.split()
+        words.append(f"{flag(name)} {text}" if flagged else f"--set gan.{field.name}={text}")
+    return " ".join(words)

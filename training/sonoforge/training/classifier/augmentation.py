@@ -99,7 +99,7 @@ def _draw_trivial(rng: np.random.Generator) -> Callable[[Image.Image], Image.Ima
     def look(image: Image.Image) -> Image.Image:
         import torch  # noqa: PLC0415 - with torchvision, a second or two that no other kind needs
 
-        from sonoforge.models.torchvision_import import import_torchvision  # noqa: PLC0415
+        from sonoforge.models.mobilenetv2 import import_torchvision  # noqa: PLC0415
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.models import OUTLINE_BLOCK
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed

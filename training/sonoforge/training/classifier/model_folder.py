@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
@@ -61,7 +60,7 @@ class ModelRecord:
     intended_use: str
     crop: str = "none"  # row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
-    look: int | None = None  # side of each of two passes in pixels, see `models.zoomed_pass`; None: one pass
+    look: int | None = None  # side of each of two passes in pixels, see `models.mobilenetv2`; None: one pass
     elsewhere: Record = field(default_factory=dict)  # by `ELSEWHERE`; not in run folders
 
     @property

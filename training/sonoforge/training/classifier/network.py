@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.zoomed_pass import run_twice
+from sonoforge.models.mobilenetv2 import mobilenet_v2, run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
@@ -137,7 +136,7 @@ def answer(
 ) -> Answers:
     """Answer by the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
 
-    With ``look``, each member runs twice on each view, see `models.zoomed_pass.run_twice`.
+    With ``look``, each member runs twice on each view, see `models.mobilenetv2.run_twice`.
     """
     for net in members:
         net.eval()

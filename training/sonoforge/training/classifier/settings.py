@@ -45,7 +45,7 @@ class ClassifierSettings:
     ensemble_size: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `fine_tuning`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
-    zoomed_second_pass: bool = False  # see `models.zoomed_pass`; twice the work of one answer
+    zoomed_second_pass: bool = False  # see `models.mobilenetv2`; twice the work of one answer
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
     image_size: int = IMAGENET.size  # side of what the network is shown, in pixels
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32

@@ -20,9 +20,8 @@ from sonoforge.runtime.inference.trust import (
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.training.statistics.calibration import Calibrated
+from sonoforge.training.statistics.calibration import Calibrated, describe_flags
 from sonoforge.training.statistics.decision import choose_abstention
-from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import Weights, check_tensors, download_weights, is_downloaded, read_weights

@@ -1,7 +1,7 @@
-"""An inverted file: vectors sorted into cells around centres, so that each is compared with those of a few cells only.
+"""An inverted file: vectors sorted into cells around centres, so that each is compared with those of a few cells.
 
 Sivic and Zisserman, "Video Google", ICCV 2003; Jegou, Douze, Schmid, "Product quantization for nearest neighbor
-search", TPAMI 33(1), 2011, section IV.  Where there are many centres, they are sorted into cells themselves.
+search", TPAMI 33(1), 2011, section IV.  Many centres are sorted into cells themselves.
 """
 
 from __future__ import annotations
@@ -35,26 +35,25 @@ class Cells(NamedTuple):
 
 def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64]) -> Cells:
     """Sort (T, D) vectors into cells of about ``size``, by a few rounds of k-means on a sample (places) of them."""
+
+    def sort_many() -> Cells | None:
+        many = len(centres) > _MOST_CENTRES
+        return sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
+
     points = vectors[sample].astype(np.float32)
     centres = points[: max(1, len(vectors) // size)].copy()
     for _ in range(_ROUNDS):
-        cell = _nearest_centres(points, centres, _sort_many(centres), 1)[:, 0]
+        cell = _nearest_centres(points, centres, sort_many(), 1)[:, 0]
         order = np.argsort(cell, kind="stable")
         filled, start = np.unique(cell[order], return_index=True)
         centres[filled] = np.add.reduceat(points[order], start) / np.diff(np.append(start, len(order)))[:, None]
-    above = _sort_many(centres)
+    above = sort_many()
     nearest = functools.partial(_nearest_centres, centres=centres, above=above, count=1)
     cell = np.concatenate(in_threads(nearest, np.array_split(vectors, max(1, len(vectors) // _ROWS))))[:, 0]
     order = np.argsort(cell, kind="stable")
     start = np.searchsorted(cell[order], np.arange(len(centres) + 1))
     blocks = (vectors[order[begin : begin + _ROWS]] for begin in range(0, len(order), _ROWS))
     return Cells(centres, start, stack_on_disk(blocks, vectors.dtype, vectors.shape[1:]), order, above)
-
-
-def _sort_many(centres: NDArray[np.float32]) -> Cells | None:
-    """Sort centres into cells themselves; None where there are few."""
-    many = len(centres) > _MOST_CENTRES
-    return sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
 
 
 def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -107,8 +106,7 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the columns of the largest values of each row, largest first: (R, count), or fewer."""
     count = min(count, values.shape[1])
     if count == 1:
-        best: NDArray[np.int64] = values.argmax(axis=1)[:, None]
-        return best
+        return np.asarray(values.argmax(axis=1)[:, None])
     rows, columns, left = np.arange(len(values)), np.empty((len(values), count), np.int64), values.copy()
     for place in range(count):
         columns[:, place] = left.argmax(axis=1)

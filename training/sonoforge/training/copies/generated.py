@@ -1,8 +1,7 @@
 """Which generated images are copies of training images, and are there more of them than chance explains?
 
-*Search.*  `near_duplicates` finds each generated image's best match among the training images: equal, shifted, turned,
-zoomed, cropped, mirrored or a part.  Small images suffice: they are enlarged to 256 pixels.  As images are stretched to
-a square for training, a copied part may be stretched by up to two against its original; each training image is
+*Search.*  `near_duplicates` finds each generated image's best match among the training images.  As images are stretched
+to a square for training, a copied part may be stretched by up to two against its original; each training image is
 therefore prepared in three shapes (`SHAPES`), and local features bridge the rest.
 
 *Threshold.*  Real images that are no copies set it.  With the best scores of n near-duplicate groups of them, the
@@ -10,14 +9,11 @@ threshold is the k-th largest, k = floor(alpha (n + 1)): another such image lies
 <= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei et
 al., JASA 113, 2018, section 2.2).  Near-duplicates are not independent, so each group counts once, with its largest
 score.  Where real images hardly ever match, the threshold is `LOWEST_LIMIT`, and the probability that of the groups
-above it.  The search's own `null_limit` does not apply: nearly all candidates among small images are true ones.
+above it.  The real images are held-out ones where there are any; otherwise training images, matched with those of other
+groups.  Of many groups, 400 are drawn: the threshold is valid for any number.
 
-*Calibration.*  On held-out real images where there are any (best); otherwise on the best match that training images
-have in another near-duplicate group.  Of many groups, 400 are drawn: the threshold is valid for any number, and the
-share of real images above it, alpha on average, has a standard deviation of sqrt(alpha (1 - alpha) / n) over draws.
-
-*Recall.*  Copies of the training images are planted as the generator saw these and stretched back to the same square.
-That no copies are found says something only about the kinds of which nearly all planted ones are found.
+*Recall.*  Copies of the training images are planted.  That no copies are found says something only about the kinds of
+which nearly all planted ones are found.
 """
 
 from __future__ import annotations
@@ -36,7 +32,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.local_features import extract_features, extract_halved
 from sonoforge.training.copies.near_duplicates import LOWEST_LIMIT, Prepared, match_pictures, prepare
 from sonoforge.training.copies.pictures import SIDE, Picture
-from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
+from sonoforge.training.copies.planting import PlantedRow, count_found, plant_copies
 from sonoforge.training.statistics.intervals import wilson_interval
 
 ALPHA = 0.025
@@ -125,7 +121,7 @@ def find_copies(
     Args:
         generated: (N, S, S, C) uint8, N >= 1, C = 1 or 3.
         training: (M, S, S, C) uint8: all images that the generator saw.
-        training_groups: (M,) near-duplicate group of each, from `sonoforge.training.copies.near_duplicates`.
+        training_groups: (M,) near-duplicate group of each.
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
         planted: Copies of each kind to measure recall with.
@@ -148,7 +144,7 @@ def find_copies(
         groups, images = groups[calibrating], wanted.take(calibrating).square
     else:
         images = prepare_sought(grey_pictures(held_out[0]))
-    copies = plant_copies(grey_pictures(training), planted, seed, plant_squared)[1]
+    copies = plant_copies(grey_pictures(training), planted, seed)
     sought = [images, prepare_sought(grey_pictures(generated)), prepare_sought(copies)]
     # Sought together, so that the training images are sorted once.
     own = np.concatenate((groups, np.full(len(generated) + len(copies), NOTHING)))
@@ -179,21 +175,17 @@ def copy_test(
 ) -> CopyTest:
     """Compare generated images' best scores against the training images with those of real images.
 
-    Args:
-        generated: (N,) scores, N >= 1.
-        real: (K,) scores of real images that are no copies.
-        real_groups: (K,) near-duplicate group of each.
-        calibration: `HELD_OUT` or `OTHER_GROUPS`, for the record.
-        alpha: Largest probability that a real image counts as a copy, in (0, 1).
+    Of generated images there are (N,) scores, of real ones that are no copies (K,), with their near-duplicate groups;
+    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record.
 
     Raises:
         SonoforgeError: Fewer than 1 / alpha - 1 groups, too few for a threshold, or no generated image.
     """
     count = len(generated)
-    _, place = np.unique(real_groups, return_inverse=True)
-    largest = np.zeros(int(place.max(initial=-1)) + 1)
+    known, place = np.unique(real_groups, return_inverse=True)
+    groups = len(known)
+    largest = np.zeros(groups)
     np.maximum.at(largest, place, real)
-    groups = len(largest)
     rank = _conformal_rank(count, groups, calibration, alpha)
     threshold = max(LOWEST_LIMIT, float(np.sort(largest)[-rank]))
     above = int((largest > threshold).sum()) + 1
@@ -273,8 +265,3 @@ def match_training(images: Prepared, wanted: Wanted, groups: tuple[Groups, Group
     at = found.second[order]
     score[at], place[at], mirrored[at] = found.score[order], index[order], found.mirrored[order]
     return Best(score, place, mirrored)
-
-
-def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Copy a grey (S, S) uint8 picture as `planting.plant` does, and stretch the copy to (S, S)."""
-    return np.asarray(Image.fromarray(plant(kind, picture, rng)).resize(picture.shape, Image.Resampling.BICUBIC))

@@ -48,18 +48,10 @@ class Match(NamedTuple):
     @classmethod
     def of(cls, first: int, second: int, look: Look, alignment: Alignment, compared: Comparison = UNKNOWN) -> Match:
         """Combine what is known of two pictures; ``look``: how the second is transformed to fit."""
-        return cls(
-            first=first,
-            second=second,
-            score=compared.score,
-            correlation=compared.correlation,
-            overlap=compared.overlap,
-            agreeing=alignment.agreeing,
-            mirrored=look.mirrored,
-            upside_down=look.upside_down,
-            inverted=look.inverted,
-            matrix=alignment.matrix,
-        )
+        correlation, score, overlap = compared
+        mirrored, inverted, upside_down = look
+        matrix, agreeing = alignment
+        return cls(first, second, score, correlation, overlap, agreeing, mirrored, upside_down, inverted, matrix)
 
     @property
     def scale(self) -> float:
@@ -146,14 +138,10 @@ def find_once(
     find: Callable[[], Found],
     still_answers: Callable[[Found], bool] = lambda found: True,
 ) -> Found:
-    """Return the stored result of an earlier search, or search now.
+    """Return the result of an earlier search that a folder keeps, or search now; ``store`` None: search anew.
 
-    Args:
-        store: Folder that keeps results; None: search anew.
-        search: Name of the search with its version.  OpenCV's version counts, too, as its features may change.
-        asked: What the result depends on: hashes of the images, in their order.
-        find: Runs the search.
-        still_answers: Whether a stored result is valid for the present question.
+    ``search`` is the name of the search with its version; OpenCV's version counts, too, as its features may change.
+    The result depends on what is ``asked``: hashes of the images, in their order.
     """
     if store is None:
         return find()

@@ -44,9 +44,6 @@ LOWEST_LIMIT = 8.0
 HIGHEST_LIMIT = 25.0
 """No set needs a higher limit; the highest score seen for unrelated pictures is 13, for two retinas."""
 
-SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
-"""Multiples of the limit at which an audit counts again."""
-
 _SEARCH = "near-duplicates4"  # with a new number, earlier results are not read
 _FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
 _FEWEST_KNOWN = 20  # scores needed to estimate their distribution
@@ -73,8 +70,8 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
     Each pair comes once, with its best look, sorted by its indices.  Pairs without an alignment are left out, as are,
-    within a set, those whose pictures certain pairs already join: they change no group at any limit.  The first may be
-    one set of pictures in several ``shapes``, one shape after the other: their framing is the same in all.
+    within a set, those whose pictures certain pairs already join.  The first may be one set of pictures in several
+    ``shapes``, one shape after the other: their framing is the same in all.
     """
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
@@ -176,8 +173,7 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
     """Return the score that divides unrelated pairs from those of one scan; None where all scores are of one kind.
 
     It leaves the least variance within both sides (Otsu, "A threshold selection method from gray-level histograms",
-    1979), which removes 0.64 of the variance of a normal distribution, 0.65 of an exponential one, 0.75 of a uniform
-    one.
+    1979); it removes at most 0.75 of that of a single distribution.
     """
     ordered = np.sort(scores)
     below = np.arange(1, len(ordered))
@@ -195,7 +191,7 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
 
 
 class RepeatedScans(TypedDict):
-    """Number of near-duplicates at one limit; a cluster is a group of at least two images."""
+    """Number of near-duplicates; a cluster is a group of at least two images."""
 
     threshold: float  # score from which two images count as one scan
     groups: int  # single images included
@@ -225,15 +221,10 @@ class NearDuplicates:
 def find_near_duplicates(
     pictures: Sequence[Picture], hashes: Sequence[str] = (), store: Path | None = None
 ) -> NearDuplicates:
-    """Group the images of one set by the scan that they show.
+    """Group N grey (H, W) uint8 pictures of one set by the scan that they show.
 
-    About 30 core-seconds for 780 images and 155 for 2900, the first time; meanwhile 0.2 MB of disk an image.
-
-    Args:
-        pictures: N grey (H, W) uint8 pictures.
-        hashes: Content hash of each image; equal hashes are one group even where there is no detail to compare (blank
-            images).  Empty: appearance alone.
-        store: Folder that keeps results by the content hashes; None: search anew.
+    Equal content hashes, if given, are one group even where there is no detail to compare (blank images).  ``store``:
+    see `matches.find_once`.
     """
 
     def search() -> Found:
@@ -265,20 +256,12 @@ def find_near_duplicates(
     return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
-def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> list[RepeatedScans]:
-    """Count the near-duplicates at each multiple of `SENSITIVITY`; ``labels`` (N,) are class indices."""
-    return [count_repeated(found, labels, factor) for factor in SENSITIVITY]
-
-
-def count_repeated(found: NearDuplicates, labels: NDArray[np.int64], factor: float = 1.0) -> RepeatedScans:
-    """Count the near-duplicates at a multiple of the limit; ``labels`` (N,) are class indices."""
-    threshold = factor * found.threshold
-    pairs = found.measured.confirmed(threshold)
-    groups = join_groups(len(labels), pairs.first, pairs.second)
-    sizes = np.bincount(groups)
-    with_label = np.unique(np.stack((groups, labels)), axis=1)[0]
+def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> RepeatedScans:
+    """Count the near-duplicates; ``labels`` (N,) are class indices."""
+    sizes = np.bincount(found.groups)
+    with_label = np.unique(np.stack((found.groups, labels)), axis=1)[0]
     return RepeatedScans(
-        threshold=round(threshold, 1),
+        threshold=round(found.threshold, 1),
         groups=len(sizes),
         clusters=int((sizes > 1).sum()),
         images_in_clusters=int(sizes[sizes > 1].sum()),

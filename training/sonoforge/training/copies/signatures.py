@@ -6,12 +6,12 @@ Douze, Schmid ("Hamming embedding and weak geometric consistency for large scale
 That is 12 bytes a feature, 0.6 kB a picture, and no grey level.
 
 A sign stands for the mean length of its projection, so the signs give a coarse descriptor back, and a picture's
-features are looked up among these as among any others (`shared_features`, `local_features.align`; unequal precision of
-both sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
+features are looked up among these as among any others (unequal precision of both sides: Jegou, Douze, Schmid, "Product
+quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
 
 Local features tell pictures apart by small detail, which new speckle replaces.  So each picture also has a *sketch* of
 its large detail in 24 bytes: the signs of the 192 lowest frequencies of a cosine transform of its middle, on 16 x 16
-cells.  It is sought in every window of another picture as `pose_search` seeks its queries: enlarged up to 1.4 times,
+cells.  It is sought in every window of another picture as `second_search` seeks its queries: enlarged up to 1.4 times,
 turned, shifted, mirrored or as a negative.  A window scores by the cosine of the angle between the signs and its own
 transform, each frequency divided by its typical amplitude.  (Low frequencies of a cosine transform as a copy's mark:
 Coskun, Sankur, Memon, "Spatio-temporal transform based video hashing", IEEE Trans. Multimedia 8(6), 2006.)
@@ -31,7 +31,7 @@ from sonoforge.training.copies.local_features import Alignment, LocalFeatures, e
 from sonoforge.training.copies.matches import UNKNOWN, Found, Match, Matches, find_once
 from sonoforge.training.copies.near_duplicates import align_candidate, prepare
 from sonoforge.training.copies.pictures import SIDE, Look, Picture
-from sonoforge.training.copies.pose_search import (
+from sonoforge.training.copies.second_search import (
     Lattice,
     Parts,
     best_window,
@@ -183,10 +183,10 @@ def recognise_once(
     pictures: Sequence[Picture],
     hashes: Sequence[str],
 ) -> list[Match]:
-    """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
+    """Return what `recognise` finds, kept in a folder (see `matches.find_once`).
 
-    ``signatures`` makes or reads them, ``of`` are hashes of their originals or of their file, ``hashes`` the content
-    hashes of the M grey (H, W) uint8 pictures.  For ``store`` see `matches.find_once`.
+    ``of`` are hashes of the originals of the signatures or of their file, ``hashes`` the content hashes of the M grey
+    (H, W) uint8 pictures.
     """
 
     def find() -> Found:

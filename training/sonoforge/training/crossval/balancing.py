@@ -61,7 +61,6 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     if not labels:
         return {}
     checkpoints: dict[int, Path] = {}
-    # It imports Lightning, which takes two seconds and is not needed by a process that only deals out the folds.
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
 
     pretrained = open_pretrained(job.settings, job.device)
@@ -118,7 +117,7 @@ def draw_trained(
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
     """Draw images of each class from its generator at step 0: a placebo."""
     from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
-    from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
+    from sonoforge.training.gan.start_from import transfer_weights  # noqa: PLC0415
 
     pretrained = open_pretrained(job.settings, job.device)
     sources: dict[int, tuple[nn.Module, int]] = {}

@@ -68,7 +68,7 @@ class ComparisonConfig(ParallelOptions):
         prefix="gan-",
         without=(
             *("class_name", "seed", "metrics", "expand_to"),
-            *("every", "metric_features", "metric_weights", "held_out", "stop_after"),
+            *("metric_features", "metric_weights", "held_out"),
         ),
     )
     images: int = phantom_images(240)

@@ -12,9 +12,7 @@ from sonoforge.training.copies.near_duplicates import (
     match_pictures,
     null_limit,
     prepare,
-    threshold_sensitivity,
 )
-from sonoforge.training.copies.planting import PlantedRow, measure_recall
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import Proposal, propose
 from sonoforge.training.data.splits import scan_groups
@@ -70,10 +68,9 @@ class Cluster(TypedDict):
 
 
 class DuplicateCounts(RepeatedScans):
-    """Repeated scans at the set's own limit, see `copies.near_duplicates.null_limit`, and at others."""
+    """Repeated scans at the set's own limit, see `copies.near_duplicates.null_limit`."""
 
     same_pixels: int  # clusters in which two files are equal
-    sensitivity: list[RepeatedScans]
 
 
 class Against(TypedDict):
@@ -103,21 +100,15 @@ class Audit(TypedDict):
     remarks: dict[str, int]  # number of images by what was noticed while reading
     duplicates: DuplicateCounts
     clusters: list[Cluster]  # mixed labels first, then the largest
-    planted: list[PlantedRow]
     against: Against | None
 
 
-def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) -> Audit:
-    """Describe a data set, and find images that are in another set as well.
-
-    ``plant`` copies of each kind are planted to measure recall; 0: not measured, an empty list.
-    """
+def audit(cache: ImageCache, against: ImageCache | None = None) -> Audit:
+    """Describe a data set, and find images that are in another set as well."""
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
-    found = cache.near_duplicates
     clusters = _clusters(cache)
     given = {item.group for item in items} - {None}
     units = scan_groups(cache)
-    title = "looking for planted copies"
     return {
         "name": cache.dataset.name,
         "root": str(cache.dataset.root),
@@ -141,16 +132,14 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         },
         "modes": dict(sorted(Counter(cache.modes).items())),
         "given_groups": len(given) or None,
-        "proposed_groups": propose(cache),
+        "proposed_groups": propose(cache.dataset),
         "unreadable": cache.unreadable,
         "remarks": dict(cache.remarks),
         "duplicates": {
-            **count_repeated(found, labels),
+            **count_repeated(cache.near_duplicates, labels),
             "same_pixels": sum(cluster["same_pixels"] for cluster in clusters),
-            "sensitivity": threshold_sensitivity(found, labels),
         },
         "clusters": clusters,
-        "planted": measure_recall(cache.pictures, found.threshold, plant, title=title) if plant else [],
         "against": None if against is None else find_in_both(cache, against),
     }
 

@@ -10,22 +10,25 @@ Below a name made of the format's and Pillow's version (another Pillow may decod
 * ``folders/KEY.json``: the sha256 of each file of a data set, so that opening it again need not read it.
 
 A recorded sha256 is trusted while the file's size, inode, modification time and status-change time (ctime) are
-unchanged.  Copying tools cannot reset ctime, so a file replaced by one of the same size and date is noticed.  A file
-changed less than 2 s before it was hashed is hashed again next time: file system clocks are coarse, and a second change
-within one tick would leave no trace.
+unchanged; copying tools cannot reset ctime.  A file changed less than 2 s before it was hashed is hashed again next
+time: file system clocks are coarse.
 
-A damaged file is rebuilt, never used.  Files are replaced atomically, so processes may share the folder without locks:
-at worst, a race does the same work twice.  `cache_settings` limits the space used.
+A damaged file is rebuilt, never used.  Files are replaced atomically, so processes may share the folder without locks.
+Decoded images are patients' images: only their owner can read the folder, the least recently used go first where it
+grows too large, and ``none`` keeps them no longer than the command runs.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,14 +41,14 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.atomic import new_folder, remove_leftovers, replacing, temporary_name
+from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
-from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.progress import in_threads
 
@@ -54,8 +57,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NONE = "none"
 _FORMAT = 6
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
+_OWNER_ALONE = 0o700
+# What the program writes into the folder; nothing else there is counted or removed.
+_IMAGES, _SETS = ("format*", "features"), ("phantom-*", "unpacked-*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +103,7 @@ class ImageCache:
         return counts
 
     def at(self, size: int) -> ImageCache:
-        """Open the same images at another side; needs ``store``.
-
-        Raises:
-            SonoforgeError: A file has changed since.
-        """
+        """Open the same images at another side; needs ``store``."""
         folder = None if self.store is None else self.store.parent
         again = open_cache(self.dataset, size, folder, self.crop)
         if again.hashes != self.hashes:
@@ -119,11 +122,8 @@ class ImageCache:
 def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, crop: str = "none") -> ImageCache:
     """Decode new images and map the rest.
 
-    Pixels are the runtime's own: those of `read_image` followed by ``seen`` and ``resize`` of ``Preprocessing(size,
-    crop=crop)``.  Hashes and grey pictures are of whole images, so that cropping changes neither groups nor folds.
-
-    Raises:
-        SonoforgeError: The cache folder cannot be written, or a class has no readable image.
+    Pixels are the runtime's own, those of ``Preprocessing(size, crop=crop)``.  Hashes and grey pictures are of whole
+    images, so that cropping changes neither groups nor folds.
     """
     base = (folder or default_folder()) / f"format{_FORMAT}-pillow{PIL.__version__}"
     try:
@@ -137,9 +137,8 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     decoder = _Decoder(base / f"images-{kind}", dataset, Preprocessing(size=size, crop=crop))
     unreadable |= decoder.decode_missing(digests)
     items = [item for item in dataset.items if item.path not in unreadable]
-    left = {item.label for item in items}
     for label, name in enumerate(dataset.classes):
-        if label not in left:
+        if label not in {item.label for item in items}:
             lost = [item for item in dataset.items if item.label == label]
             raise SonoforgeError(
                 f"{dataset.root}: class {name}: none of its {len(lost)} images can be read; the first: "
@@ -148,14 +147,13 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     digests = {item.path: digests[item.path] for item in items}
     path = base / f"sets-{kind}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
     whole = _read(path, len(items), size)
-    if whole is not None:
-        with contextlib.suppress(OSError):
-            os.utime(path)  # marks it as used, so that it is among the last to be pruned
-    else:
+    if whole is None:
         _write(path, lambda: (decoder.image(name, digest) for name, digest in digests.items()))
         whole = _read(path, len(items), size)
         if whole is None:
             raise SonoforgeError(f"{path}: reads back damaged; check the disk, or set SONOFORGE_CACHE to another")
+    with contextlib.suppress(OSError):
+        os.utime(path)  # marks it as used, so that it is among the last to be pruned
     facts, pixels, pictures = whole
     if unreadable:
         first = next(iter(unreadable.values()))
@@ -216,7 +214,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _read_note(path: Path) -> dict[str, list[int | str]]:
-    """Read the recorded hashes of a folder; if missing or damaged, its files are hashed again."""
+    """Read the recorded hashes of a folder; none if missing or damaged."""
     try:
         note = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -253,7 +251,7 @@ class _Image(NamedTuple):
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Decodes the files of one data set, each once."""
+    """Decodes the files of one data set."""
 
     folder: Path
     dataset: Dataset
@@ -314,22 +312,15 @@ class _ColouredError(Exception):
     """An image has colours, where one channel was expected."""
 
 
-def _write(path: Path, images: Callable[[], Iterable[_Image]]) -> None:
+def _write(path: Path, images: Callable[[], Iterable[_Image]], channels: int = 1) -> None:
     """Write the pixels of each image and its grey picture on a square of `SIDE` pixels, image by image.
 
-    One channel is written instead of three where no image has colours.
+    Three channels are written where any image has colours.
     """
-    with contextlib.suppress(_ColouredError):
-        _write_channels(path, images(), 1)
-        return
-    _write_channels(path, images(), 3)
-
-
-def _write_channels(path: Path, images: Iterable[_Image], channels: int) -> None:
     facts: list[_Facts] = []
 
     def arrays() -> Iterator[NDArray[np.uint8]]:
-        for image in images:
+        for image in images():
             if channels == 1 and image.facts.mode == "RGB":
                 raise _ColouredError
             facts.append(image.facts)
@@ -337,7 +328,10 @@ def _write_channels(path: Path, images: Iterable[_Image], channels: int) -> None
             height, width = image.picture.shape
             yield np.pad(image.picture, ((0, SIDE - height), (0, SIDE - width)))
 
-    write_checked(path, arrays(), facts)
+    try:
+        write_checked(path, arrays(), facts)
+    except _ColouredError:
+        _write(path, images, 3)
 
 
 def _read(path: Path, count: int, size: int) -> tuple[list[_Facts], NDArray[np.uint8], list[Picture]] | None:
@@ -352,3 +346,105 @@ def _read(path: Path, count: int, size: int) -> tuple[list[_Facts], NDArray[np.u
     placed = zip(squares.reshape(count, SIDE, SIDE), sizes, strict=True)
     pictures = [square[:height, :width] for square, (width, height) in placed]
     return rows, np.broadcast_to(pixels.reshape(count, size, size, -1), (count, size, size, 3)), pictures
+
+
+# ---- the folder
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """The folder of decoded images."""
+
+    folder: str = option(
+        "",
+        help="folder that caches decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge); none: "
+        "delete them when the command ends",
+    )
+    limit: float = option(
+        20.0,
+        help="largest size of that cache in GB; the least recently used images are deleted first",
+        limits=(0.1, None),
+    )
+
+    def open(self) -> Path:
+        """Return the folder, made if need be, with room for the images to come."""
+        folder = _temporary_folder() if self.folder == NONE else Path(self.folder or default_folder())
+        if not folder.is_dir():
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=_OWNER_ALONE, exist_ok=True)
+            except OSError as error:
+                raise SonoforgeError(
+                    f"{folder}: the folder of decoded images cannot be written ({error.strerror}); name another with "
+                    "--set cache.folder=FOLDER, or keep none with --set cache.folder=none"
+                ) from error
+            log.info("decoded images are kept in %s; sonoforge data list --clear-cache deletes them", folder)
+        prune(folder, int(self.limit * 1e9))
+        return folder
+
+
+def default_folder() -> Path:
+    """Return ``$SONOFORGE_CACHE``, or ``~/.cache/sonoforge`` where it is not set."""
+    return Path(os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge")
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """Make the folder of this process; what a killed one left behind is removed by the next."""
+    base = Path(tempfile.gettempdir())
+    remove_leftovers(base)
+    folder = temporary_name(base / "sonoforge-images")
+    stack = contextlib.ExitStack()
+    stack.enter_context(new_folder(folder))
+    folder.chmod(_OWNER_ALONE)
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        stack.close()
+
+    atexit.register(remove)
+    return folder
+
+
+class File(NamedTuple):
+    """A file in the folder of decoded images."""
+
+    used: float  # when it was written or last read as a whole set, seconds since the epoch
+    bytes: int
+    path: Path
+
+
+def kept_folders(folder: Path) -> list[Path]:
+    """Return what the program keeps in a folder of decoded images: images, features, simulated and unpacked sets."""
+    return [path for pattern in _IMAGES + _SETS for path in sorted(folder.glob(pattern)) if path.is_dir()]
+
+
+def kept_files(folders: Iterable[Path]) -> list[File]:
+    """Return the files below some folders, the least recently used first."""
+    found = []
+    for folder in folders:
+        for parent, _, names in os.walk(folder):
+            for path in (Path(parent) / name for name in names):
+                with contextlib.suppress(OSError):  # another process was faster
+                    status = path.stat()
+                    found.append(File(status.st_mtime, status.st_size, path))
+    return sorted(found)
+
+
+def prune(folder: Path, most_bytes: int) -> int:
+    """Remove the least recently used files until at most so many bytes are left; returns the number of bytes removed.
+
+    A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: they may be in use.
+    """
+    files = kept_files(path for pattern in _IMAGES for path in folder.glob(pattern))
+    excess = sum(file.bytes for file in files) - most_bytes
+    removed = 0
+    for file in files:
+        if removed >= excess:
+            break
+        with contextlib.suppress(OSError):
+            file.path.unlink()
+            removed += file.bytes
+    if removed:
+        log.info("%s: %.1f GB of the least recently used images were removed (cache.limit)", folder, removed / 1e9)
+    return removed

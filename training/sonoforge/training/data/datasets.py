@@ -2,27 +2,20 @@
 
 Classes are folders, or given by a table (`label_tables`).  A file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is a mask
 of the image ``NAME.*`` beside it; so is a picture of two levels called ``NAME-mask``, ``NAME_segmentation`` or similar,
-or ``NAME`` in a folder ``masks`` (see `folder_layout`).  If several structures are outlined, each has its own masks,
-with its name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
-
-* BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
-  ``benign (1).png``, ``benign (1)_mask.png``.
-* ``train``, ``val`` and ``test`` with the classes in each, or in each class: a published split.
-* Anything else: one folder for each class, images at any depth below it, links included; where the classes are in one
-  folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, they are read from there.
+or ``NAME`` in a folder ``masks`` (see `layouts`).  If several structures are outlined, each has its own masks, with its
+name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
 because they show one patient; the sealed protocol never splits a group.  Two more columns, in ``groups.csv`` or in
 ``metadata.csv``: ``device``, the scanner of each image, and ``split``, the published split, ``train`` or ``test``.
-`runtime.csv_tables` reads them however Excel and others save them.  For several such folders as one set see `load`.
+For several such folders as one set see `load`.
 """
 
-import dataclasses
 import functools
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -34,9 +27,8 @@ from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import READ, is_image_file, is_image_name, is_non_image
 from sonoforge.runtime.images.folders import is_system_folder, mask_of, walk
 from sonoforge.runtime.images.inputs import NON_IMAGE, kind_of_other, skipped_in_words
-from sonoforge.training.data.class_layouts import lay_out
-from sonoforge.training.data.folder_layout import TESTED, TRAINED, VALIDATED, Sorted, natural_order, split_of
 from sonoforge.training.data.label_tables import asked_table
+from sonoforge.training.data.layouts import TESTED, TRAINED, VALIDATED, Sorted, lay_out, natural_order, split_of
 
 log = logging.getLogger(__name__)
 
@@ -124,16 +116,17 @@ def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...
 
     Returns:
         The data set; the order of its items depends only on names.
-
-    Raises:
-        SonoforgeError: No such folder, no images, too few classes, a class without images, or a ``groups.csv`` that
-            does not match the images.
     """
     asked = asked_table(Path(path))
     folder = asked[0] if asked else Path(path)
-    root = _existing_folder(folder.parent if asked and not folder.is_dir() else folder)
-    if asked and not folder.exists():
-        raise SonoforgeError(f"{asked[0]}: no such table of files and labels; check the path")
+    root = folder.parent if asked and not folder.is_dir() else folder
+    if not root.exists():
+        raise SonoforgeError(f"{root}: no such folder; see `sonoforge data list` for where to get known data sets")
+    if not root.is_dir():
+        hint = "; unpack it first" if root.suffix in (".gz", ".tar", ".rar") else ""
+        raise SonoforgeError(f"{root}: is a file, not a folder with one folder for each class{hint}")
+    if not folder.exists():
+        raise SonoforgeError(f"{folder}: no such table of files and labels; check the path")
     try:
         return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked, also)
     except OSError as error:
@@ -169,11 +162,9 @@ def _with_facts(root: Path, items: Sequence[Item], said: Mapping[str, Mapping[st
     facts, found = read_facts(root, known), []
     for item in items:
         named = {name: cell for name, cell in facts.get(item.path, {}).items() if cell and name in ("device", "split")}
-        own = {**said.get(item.path, {}), **named}
+        own = {"device": "", "split": "", **said.get(item.path, {}), **named}
         group = groups.get(item.path) or own.get("group") or None
-        found.append(
-            dataclasses.replace(item, group=group, device=own.get("device", ""), split=own.get("split", "").lower())
-        )
+        found.append(replace(item, group=group, device=own["device"], split=own["split"].lower()))
     return found
 
 
@@ -194,28 +185,14 @@ def _with_parts(root: Path, items: Sequence[Item], splits: Mapping[str, str]) ->
             f"{root}: the split is given: {shown}{counted}; --protocol official tests on it, other protocols deal anew",
             printer=log.info,
         )
-    return [
-        dataclasses.replace(item, split=other if part == VALIDATED else part)
-        for item, part in zip(items, parts, strict=True)
-    ]
-
-
-def _existing_folder(root: Path) -> Path:
-    if not root.exists():
-        raise SonoforgeError(f"{root}: no such folder; see `sonoforge data list` for where to get known data sets")
-    if not root.is_dir():
-        hint = "; unpack it first" if root.suffix in (".zip", ".gz", ".tar", ".rar") else ""
-        raise SonoforgeError(f"{root}: is a file, not a folder with one folder for each class{hint}")
-    return root
+    parts = [other if part == VALIDATED else part for part in parts]
+    return [replace(item, split=part) for item, part in zip(items, parts, strict=True)]
 
 
 def find_files(root: Path, recursive: bool = True, also: tuple[str, ...] = ()) -> tuple[list[PurePath], Counter[str]]:
     """Return the relative paths of a folder's image files, and how many other files it holds, by kind.
 
-    Args:
-        root: The folder.
-        recursive: Whether to search folders inside it.
-        also: Further suffixes, in lower case, whose files count.
+    Files with the suffixes ``also``, in lower case, count as images.
     """
     found, skipped = list[PurePath](), Counter[str]()
     for parent, names in walk(root, recursive, skipped):
@@ -255,15 +232,9 @@ def is_image(path: PurePath, root: Path | None = None) -> bool:
 
 
 def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] = ()) -> dict[str, str | None]:
-    """Read ``groups.csv``: the group of each path; an empty group means unknown.  No file: no groups.
+    """Read ``groups.csv`` below ``root``: the group of each known path, or None if unknown.  No file: no groups.
 
-    Args:
-        root: Its folder.
-        known: Paths of the images, as in `Item`.
-        tolerated: Other files that it may name.
-
-    Raises:
-        SonoforgeError: Other columns, an image in two groups, or a name that is not a file.
+    It may also name the ``tolerated`` files.
     """
     path = column_file(root, "groups")
     if path is None:
@@ -295,8 +266,9 @@ def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
     said, files = {"file"}, Names(known, root.resolve().name)
     for path in filter(None, (column_file(root, name) for name in ("groups", "metadata"))):
         columns, rows = read_table(path)
-        own = {column.lower() for column in columns} - said
-        for row in rows if "file" in {column.lower() for column in columns} else ():
+        headings = {column.lower() for column in columns}
+        own = headings - said
+        for row in rows if "file" in headings else ():
             facts.setdefault(files.find(row["file"]), {}).update({name: row[name] for name in own})
             said |= own
     return facts

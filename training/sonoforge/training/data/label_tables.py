@@ -1,10 +1,10 @@
 """Read classes from a table instead of folders: CSV, JSON lines and JSON.
 
 A row names a file and its class, and optionally its patient, scanner and part of a split.  Formats are CSV (see
-`runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them, like Hugging Face's
-``imagefolder`` in ``metadata.csv`` and ``metadata.jsonl``; ``{"labels": [[FILE, LABEL], ...]}``, StyleGAN's
-``dataset.json``; and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are classes if each row has one 1, as Roboflow writes
-them.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables there.
+`runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them (Hugging Face's
+``imagefolder``); ``{"labels": [[FILE, LABEL], ...]}`` (StyleGAN); and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are
+classes if each row has one 1 (Roboflow).  Each further column is a question of its own: ``TABLE:COLUMN`` asks it,
+``FOLDER:COLUMN`` asks all tables there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ OF_CLASSES = ("label", "labels", "class", "class_name", "class name", "category"
 _LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx")
 _NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))  # unless asked for
 _YES_OR_NO = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
-# Tables whose format defines the classes, whatever the folders beside them are called, with the heading of their
-# files.
+# Tables whose format defines the classes, whatever the folders beside them are called; the heading of their files.
 _DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
 _MOST_SHOWN = 12  # columns named in an error
 
@@ -73,14 +72,7 @@ def asked_table(path: Path) -> tuple[Path, str] | None:
 
 
 def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: str = "") -> list[LabelTable]:
-    """Return the tables in a folder below ``root`` that name any of the images; other files are ignored.
-
-    Args:
-        folder: Their folder.
-        root: Folder of the data set.
-        images: Paths below ``root``.
-        asked: The column that they must have; empty: any.
-    """
+    """Return the tables in a folder below ``root`` that name any of its images and have a column (empty: any)."""
     found = []
     for path in sorted(folder.iterdir()):
         if (path.name.lower() in _NO_LABELS and not asked) or not _TABLE.fullmatch(path.name) or not path.is_file():
@@ -95,18 +87,11 @@ def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: 
 
 
 def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTable:
-    """Read a table whose rows name images.
-
-    Args:
-        path: The table; its files are relative to its folder, and may lack their suffix.
-        root: Folder of the data set, which holds the table.
-        images: Paths of the images below ``root``.
-
-    Raises:
-        SonoforgeError: It cannot be read, or has no column of files.
-    """
+    """Read a table whose rows name images of a data set, relative to its own folder; they may lack their suffix."""
     columns, rows = _read(path)
-    keys = {kind: key for kind, names in _COLUMNS.items() if (key := _first_of(names, columns))}
+    plain = {_underscored(column): column for column in reversed(columns)}
+    first = {kind: next((plain[name] for name in names if name in plain), "") for kind, names in _COLUMNS.items()}
+    keys = {kind: key for kind, key in first.items() if key}
     if "file" not in keys:
         raise SonoforgeError(
             f"{path}: none of its columns ({_shown(columns)}) is the images' files; call that column file or file_name"
@@ -132,9 +117,8 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
     return LabelTable(path, tuple(named), keys, questions, lost)
 
 
-def _first_of(names: Sequence[str], columns: Sequence[str]) -> str:
-    plain = {re.sub(r"[ -]", "_", column): column for column in reversed(columns)}
-    return next((plain[name] for name in names if name in plain), "")
+def _underscored(heading: str) -> str:
+    return re.sub(r"[ -]", "_", heading)
 
 
 def _without_suffix(names: Iterable[str]) -> dict[str, str]:
@@ -156,19 +140,14 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def read_labels(table: LabelTable, asked: str = "") -> Labelled:
-    """Return the class of each image that a table names.
+    """Return the class of each image that a table names, by the column that is asked.
 
-    Args:
-        table: The table.
-        asked: The column; empty: the one with a heading for classes, or the only one, or all of them if each holds a
-            class's 0 or 1.
-
-    Raises:
-        SonoforgeError: No such column, several candidates, a missing file, two classes for one image, or no class.
+    None asked: the column with a heading for classes, or the only one, or all of them if each holds a class's 0 or 1.
     """
     if table.lost:
         raise SonoforgeError(table.lost)
-    several = () if asked else _one_hot(table)
+    ones = [] if asked else _yes_in(table)
+    several = table.questions if ones and all(number == 1 for _, number in ones) else ()
     question = _shown(several) if several else _question(table, asked)
     spelled: dict[str, str] = {}
     labels: dict[str, str] = {}
@@ -197,7 +176,7 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
 
 def _known(table: LabelTable) -> list[str]:
     """Return the columns with a heading for classes."""
-    return [question for question in table.questions if re.sub(r"[ -]", "_", question) in _LABELS]
+    return [question for question in table.questions if _underscored(question) in _LABELS]
 
 
 def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
@@ -208,12 +187,6 @@ def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
     if any(None in own for own in answers):
         return []
     return [(row.line, sum(map(bool, own))) for (_, row), own in zip(table.rows, answers, strict=True)]
-
-
-def _one_hot(table: LabelTable) -> tuple[str, ...]:
-    """Return the columns that are one class each, if every row has a single 1; else nothing."""
-    counts = _yes_in(table)
-    return table.questions if counts and all(ones == 1 for _, ones in counts) else ()
 
 
 def _question(table: LabelTable, asked: str) -> str:
@@ -273,18 +246,17 @@ def _as_rows(path: Path, values: Any) -> tuple[tuple[str, ...], list[Row]]:
         raise SonoforgeError(f"{path}: is not a list of files with their labels")
     if all(isinstance(value, list | tuple) and len(value) == 2 for value in values):
         values = [{"file": file, "label": label} for file, label in values]
-    rows, columns, nested = [], dict[str, None](), set[str]()
+    rows, kept = [], dict[str, bool]()
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
             raise SonoforgeError(f"{path}: entry {number}: {value!r:.60} is not a file with its label")
         cells = {" ".join(str(key).split()).lower(): cell for key, cell in value.items()}
-        columns.update(dict.fromkeys(cells))
-        nested |= {key for key, cell in cells.items() if isinstance(cell, list | dict)}
+        kept |= {key: kept.get(key, True) and not isinstance(cell, list | dict) for key, cell in cells.items()}
         row = Row({key: "" if cell is None else str(cell).strip() for key, cell in cells.items()})
         row.line = number
         rows.append(row)
-    kept = tuple(column for column in columns if column not in nested)
+    columns = tuple(column for column, plain in kept.items() if plain)
     for row in rows:
-        for column in kept:
+        for column in columns:
             row.setdefault(column, "")
-    return kept, rows
+    return columns, rows

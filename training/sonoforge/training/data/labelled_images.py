@@ -110,19 +110,10 @@ def read_masks(cache: ImageCache, indices: Indices, folder: Path | None = None) 
 
 
 def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = None) -> NDArray[np.uint8]:
-    """Read each image's masks in the geometry of the cached images.
+    """Read each image's masks in the geometry of the cached images: (M, K, S, S) uint8, covered share of 255.
 
-    To the image cache the mask files are just another data set, so the same code decodes, resizes and caches them; the
-    masks of cropped images are cropped to the same box.  An image without a mask of a structure has an empty one if no
-    image of its class in its collection has one.
-
-    Returns:
-        (M, K, S, S) uint8, in the order of the data set's ``structures``: the share of each pixel, of 255, that a
-        structure covers.
-
-    Raises:
-        SonoforgeError: The data set has no masks at all; one is missing, cannot be read, differs in size from its
-            image, or is not black and white.
+    The K structures are in the data set's order.  To the image cache the mask files are just another data set.  An
+    image without a mask of a structure has an empty one if no image of its class in its collection has one.
     """
     dataset = cache.dataset
     mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
@@ -139,7 +130,7 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
     structures = dataset.structures
     found = np.zeros((len(indices), len(structures), cache.size, cache.size), np.uint8)
     for own, index in zip(found, indices, strict=True):
-        item, (width, height) = dataset.items[index], cache.sizes[index].tolist()
+        item, size = dataset.items[index], cache.sizes[index].tolist()
         there = {structure_of(path) for path in item.masks}
         for structure in structures:
             if structure not in there and (dataset.source(item), item.label, structure) in marked:
@@ -151,26 +142,21 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
         for path in item.masks:
             if path in masks.unreadable:
                 raise SonoforgeError(masks.unreadable[path])
-            if masks.sizes[rows[path]].tolist() != [width, height]:
-                across, down = masks.sizes[rows[path]].tolist()
+            if (other := masks.sizes[rows[path]].tolist()) != size:
                 raise SonoforgeError(
-                    f"{dataset.file(path)}: has {across}x{down} pixels, but its image {dataset.file(item.path)} has "
-                    f"{width}x{height}; draw the mask on that image"
+                    f"{dataset.file(path)}: has {other[0]}x{other[1]} pixels, but its image {dataset.file(item.path)} "
+                    f"has {size[0]}x{size[1]}; draw the mask on that image"
                 )
-            level = masks.images[rows[path]].max(axis=2)
-            if tuple(cache.boxes[index]) != (0, 0, width, height):
-                left, top, right, bottom = cache.boxes[index].tolist()
-                cut = read_image(dataset.file(path)).crop((left, top, right, bottom))
-                level = Preprocessing(cache.size).resize(cut).max(axis=2)
+            level, box = masks.images[rows[path]].max(axis=2), cache.boxes[index].tolist()
+            if box != [0, 0, *size]:
+                level = Preprocessing(cache.size).resize(read_image(dataset.file(path)).crop(box)).max(axis=2)
             # A mask of 0 and 1, or of class numbers, would pass for an empty one; a small structure may be grey once
             # it is resized, so the file itself decides.
-            if 0 < int(level.max()) < HALF:
-                brightest = int(np.asarray(read_image(dataset.file(path))).max())
-                if brightest < HALF:
-                    raise SonoforgeError(
-                        f"{dataset.file(path)}: its brightest level is {brightest}, not 255; save the mask in black "
-                        "and white"
-                    )
+            faint = 0 < int(level.max()) < HALF
+            if faint and (brightest := int(np.asarray(read_image(dataset.file(path))).max())) < HALF:
+                raise SonoforgeError(
+                    f"{dataset.file(path)}: its brightest level is {brightest}, not 255; save it in black and white"
+                )
             _add(own[structures.index(structure_of(path))], level)
     return found
 
@@ -179,9 +165,6 @@ def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8])
     """Refuse overlapping structures: a label map gives each pixel one label.
 
     The masks (M, K, S, S) uint8 are those that `read_structures` returned for these indices (M,).
-
-    Raises:
-        SonoforgeError: Two structures of an image share a pixel.
     """
     structures = dataset.structures
     for own, index in zip(masks, indices, strict=True):

@@ -9,20 +9,19 @@ A collection is a folder that `datasets.read_dataset` reads.  Several are given 
         name: Rio                      # default: the folder's name
         classes: {Cyst: benign, other: null}
 
-``classes`` renames a collection's own classes; null leaves a class out, and unlisted ones keep their names.  Classes
-whose names differ only in case are one class.  An image is called ``NAME/`` and its path in its collection, its group
-``NAME:`` and the group there: patients of two collections are different persons unless their images repeat each other,
-which is searched for across all of them.
+``classes`` renames a collection's own classes; null leaves a class out, and unlisted ones keep their names.  An image
+is called ``NAME/`` and its path in its collection, its group ``NAME:`` and the group there: patients of two collections
+are different persons unless their images repeat each other.
 
 ``groups.csv`` and ``distinct.csv`` beside ``collections.yaml`` (without one, in the nearest folder that holds all
 collections) use these names, and take precedence over those of the collections.
 """
 
-import dataclasses
 import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +31,10 @@ from sonoforge.runtime.cli.options import read_config_file
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_black_and_white
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.training.data.cache import ImageCache, open_cache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import ImageCache, default_folder, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import Dataset, read_dataset, read_groups
-from sonoforge.training.data.folder_layout import BUSI_CLASSES, natural_order
+from sonoforge.training.data.layouts import BUSI_CLASSES, natural_order
 from sonoforge.training.data.patients import grouped
 from sonoforge.training.data.unpacking import unpacked
 
@@ -54,18 +52,14 @@ class ImageSource(NamedTuple):
     data: tuple[str, ...]
     images: int  # number of phantom images
     seed: int
-    cache: Path  # folder of decoded images, see `cache_settings`
+    cache: Path  # folder of decoded images, see `cache`
     preprocessing: Preprocessing = IMAGENET  # how they are cropped and resized
     fewest_classes: int = 2  # 1 where no labels are needed
     groups_from: str = ""  # pattern that gives the patients, see `patients`; empty: those of groups.csv alone
 
 
 def load_images(source: ImageSource) -> ImageCache:
-    """Open a data set's decoded images.
-
-    Raises:
-        SonoforgeError: The folder holds no data set.
-    """
+    """Open a data set's decoded images."""
     if source.data != PHANTOM:
         dataset = read_collections([*map(Path, source.data)], source.fewest_classes, source.cache)
         return _open(source, grouped(dataset, source.groups_from) if source.groups_from else dataset)
@@ -80,9 +74,8 @@ def load_images(source: ImageSource) -> ImageCache:
         try:
             write_phantom_set(root, source.images, source.seed)
         except SonoforgeError:
-            if not (root / "groups.csv").is_file():
+            if not (root / "groups.csv").is_file():  # else another process was faster
                 raise
-            # Another process was faster: its set is the same, and may be in use.
     return _open(source, read_dataset(root))
 
 
@@ -90,12 +83,9 @@ def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
     cache = open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)
     flat = [i for i, picture in enumerate(cache.pictures) if is_black_and_white(picture)]
     if flat:
+        count, first = f"{len(flat)} of {len(cache.pictures)}", cache.dataset.items[flat[0]].path
         log.warning(
-            "%s: %d of %d images are pure black and white, like masks, such as %s; remove masks",
-            dataset.name,
-            len(flat),
-            len(cache.pictures),
-            cache.dataset.items[flat[0]].path,
+            "%s: %s images are black and white, like masks, such as %s; remove masks", dataset.name, count, first
         )
     return cache
 
@@ -134,21 +124,16 @@ def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path
         paths: Folders or zips of images, and files that list such.
         fewest_classes: How many classes there have to be: 2 for a classifier, 1 where no labels are needed.
         store: Folder that zips are unpacked into (default: that of decoded images).
-
-    Raises:
-        SonoforgeError: One of them cannot be read; two have one name; a class to be mapped is not there; or a
-            collection has no class in common with the others.
     """
+    store = store or default_folder()
+    if len(paths) == 1 and not _lists_collections(paths[0]):
+        return read_dataset(unpacked(paths[0], store), fewest_classes)
     collections: list[Collection] = []
-    listed = [_lists_collections(path) for path in paths]
-    for path, lists in zip(paths, listed, strict=True):
-        collections += _read_list(path) if lists else [Collection(path)]
-    collections = [own._replace(folder=unpacked(own.folder, store or default_folder())) for own in collections]
-    if listed == [False]:
-        return read_dataset(collections[0].folder, fewest_classes)
-    if len(paths) == 1:
-        root = paths[0].parent
-    else:
+    for path in paths:
+        collections += _read_list(path) if _lists_collections(path) else [Collection(path)]
+    collections = [own._replace(folder=unpacked(own.folder, store)) for own in collections]
+    root = paths[0].parent
+    if len(paths) > 1:
         folders = [collection.folder.resolve() for collection in collections]
         try:
             root = Path(os.path.commonpath(folders))
@@ -199,12 +184,8 @@ def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
             )
     renamed = [collection.classes.get(name, name) for name in dataset.classes]
     kept = tuple(dict.fromkeys(name for name in renamed if name is not None))
-    items = [
-        dataclasses.replace(item, label=kept.index(new))
-        for item in dataset.items
-        if (new := renamed[item.label]) is not None
-    ]
-    return dataclasses.replace(dataset, name=collection.name or dataset.name, classes=kept, items=tuple(items))
+    items = [replace(item, label=kept.index(new)) for item in dataset.items if (new := renamed[item.label]) is not None]
+    return replace(dataset, name=collection.name or dataset.name, classes=kept, items=tuple(items))
 
 
 def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
@@ -218,7 +199,7 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
             )
     classes = _all_classes(sets)
     items = [
-        dataclasses.replace(
+        replace(
             item,
             path=f"{dataset.name}/{item.path}",
             label=label,
@@ -231,25 +212,21 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
         if dataset.classes[item.label].casefold() == class_name.casefold()
     ]
     groups = read_groups(root, {item.path for item in items})
-    items = [dataclasses.replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
+    items = [replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
     folders = {dataset.name: dataset.root for dataset in sets}
     return Dataset("+".join(names), root, classes, tuple(items), folders)
 
 
 def _all_classes(sets: Sequence[Dataset]) -> tuple[str, ...]:
-    """Return the classes of all sets: in clinical order if they are BUSI's, else in that of their names.
-
-    Raises:
-        SonoforgeError: One of the sets has no class in common with another.
-    """
-    spelling: dict[str, str] = {name: name for name in BUSI_CLASSES}
-    for dataset in sets:
-        for name in dataset.classes:
-            spelling.setdefault(name.casefold(), name)
-    folded = [{name.casefold() for name in dataset.classes} for dataset in sets]
+    """Return the classes of all sets: in clinical order if they are BUSI's, else in that of their names."""
+    folded = [{name.casefold(): name for name in dataset.classes} for dataset in sets]
+    spelling: dict[str, str] = {}
+    for names in reversed(folded):
+        spelling |= names
+    spelling |= {name: name for name in BUSI_CLASSES}
     for dataset, own in zip(sets, folded, strict=True):
         others = set().union(*(other for other in folded if other is not own))
-        if len(sets) > 1 and not own & others:
+        if len(sets) > 1 and not own.keys() & others:
             raise SonoforgeError(
                 f"{dataset.root}: its classes {', '.join(dataset.classes)} are none of the other collections' "
                 f"({', '.join(sorted(others))}); map them in a collections.yaml"

@@ -16,12 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.file_kinds import begins_as_dicom
-from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 
 PATIENT, DICOM = "{patient}", "dicom"
@@ -32,36 +28,21 @@ _COUNTED_VIEW = re.compile(_VIEWED + r"\(?\d+\)?")  # `-L-2`, `_frame_003`
 _COUNTER = re.compile(r"(?P<key>.+?)(?P<before>[ ._-]+)\(?\d+\)?")  # `_003`, ` (3)`
 _VIEW = re.compile(r"(?P<key>.*\d)(?P<before>[ ._-]+)(?P<word>[A-Za-z]{1,8})")  # `-left`
 _FEWEST, _MOST_VIEWS = 4, 8
-_SIDE, _FOLDS, _REPEATS = 32, 5, 3  # of `measure_optimism`
-
-
-class Optimism(TypedDict):
-    """Accuracy of the nearest other image, in folds that split patients and in folds of whole patients."""
-
-    parted: float
-    whole: float
 
 
 class Proposal(TypedDict):
-    """Suggested patients: the pattern, their number, and the effect of ignoring them."""
+    """Suggested patients: the pattern and their number."""
 
     groups_from: str
     patients: int
     images: int  # with a patient
     largest: int  # number of images of one patient
-    optimism: Optimism | None  # None: too few patients to measure
 
 
 def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
     """Return the patient of each image, or None where the pattern does not fit.
 
-    Args:
-        pattern: See the top of this module; or ``dicom``: by a hash of the patient's or the study's number in each
-            header.
-        dataset: The images.
-
-    Raises:
-        SonoforgeError: No such pattern, or it fits no image.
+    ``dicom`` instead of a pattern: by a hash of the patient's or the study's number in each header.
     """
     if pattern == DICOM:
         found = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
@@ -105,9 +86,8 @@ def dicom_patient(file: Path) -> str | None:
     return None
 
 
-def propose(cache: ImageCache) -> Proposal | None:
+def propose(dataset: Dataset) -> Proposal | None:
     """Propose patients where none are given; None if neither headers, folders nor names suggest any."""
-    dataset = cache.dataset
     if any(item.group for item in dataset.items):
         return None
     headers = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
@@ -119,14 +99,12 @@ def propose(cache: ImageCache) -> Proposal | None:
         if by_name is None:
             return None
         pattern = by_name
-    patients = patients_by(pattern, dataset)
-    counts = Counter(patient for patient in patients if patient)
+    counts = Counter(patient for patient in patients_by(pattern, dataset) if patient)
     return {
         "groups_from": pattern,
         "patients": len(counts),
         "images": sum(counts.values()),
         "largest": max(counts.values()),
-        "optimism": measure_optimism(cache, patients),
     }
 
 
@@ -173,65 +151,16 @@ def _by_name(dataset: Dataset) -> str | None:
     return None
 
 
-def measure_optimism(cache: ImageCache, patients: Sequence[str | None]) -> Optimism | None:
-    """Measure how optimistic folds that split patients are, with the simplest classifier: the most similar image.
-
-    It predicts each image from the other folds twice: with folds of single images, and of whole patients.
-    """
-    names = [patient or f"image {i}" for i, patient in enumerate(patients)]
-    groups, labels = np.unique(names, return_inverse=True)[1], cache.dataset.labels
-    per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
-    if len(per_class) < 2 or min(per_class) < 2:
-        return None
-    folds = min(_FOLDS, *per_class)
-    alike = _alikeness(cache)
-    parted = [_share_right(alike, labels, np.arange(len(labels)), folds, seed) for seed in range(_REPEATS)]
-    whole = [_share_right(alike, labels, groups, folds, seed) for seed in range(_REPEATS)]
-    return {"parted": round(float(np.mean(parted)), 3), "whole": round(float(np.mean(whole)), 3)}
-
-
-def _alikeness(cache: ImageCache) -> NDArray[np.float32]:
-    """Return the (N, N) correlations of the images, each at `_SIDE` pixels."""
-    step = max(1, cache.size // _SIDE)
-    small = np.stack([image[::step, ::step].mean(axis=2).ravel() for image in cache.images]).astype(np.float32)
-    small -= small.mean(axis=1, keepdims=True)
-    small /= np.linalg.norm(small, axis=1, keepdims=True) + 1e-6
-    found: NDArray[np.float32] = small @ small.T
-    return found
-
-
-def _share_right(
-    alike: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int, seed: int
-) -> float:
-    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - exporting needs no scikit-learn
-
-    right = np.zeros(len(labels), bool)
-    for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups):
-        right[test] = labels[train][alike[np.ix_(test, train)].argmax(axis=1)] == labels[test]
-    return float(right.mean())
-
-
-def in_words(proposal: Proposal) -> str:
-    """Describe a proposal, its effect on the figures, and how to use it."""
-    kind = "DICOM headers" if proposal["groups_from"] == DICOM else "names"
-    said = (
-        f"{kind} suggest {proposal['patients']} patients with up to {proposal['largest']} images: "
-        f"--groups-from '{proposal['groups_from']}'"
-    )
-    optimism = proposal["optimism"]
-    if optimism is None:
-        return said
-    gain = 100 * (optimism["parted"] - optimism["whole"])
-    return (
-        f"{said} (the most similar image predicts {optimism['parted']:.0%} of the classes if folds split patients, "
-        f"{optimism['whole']:.0%} in folds of whole patients: {gain:+.0f} points)"
-    )
-
-
 def without_patients(images: int, groups: int, proposal: Proposal | None) -> str:
-    """Warn that patients are unknown."""
+    """Warn that patients are unknown; a proposal says how to name them."""
     said = (
         f"patients are unknown, so each of the {groups} groups of {images} images counts as one: images of a patient "
         "may be on both sides of a fold, which makes figures optimistic and intervals too narrow"
     )
-    return f"{said}; {in_words(proposal)}" if proposal else f"{said}; add groups.csv to name them"
+    if not proposal:
+        return f"{said}; add groups.csv to name them"
+    kind = "DICOM headers" if proposal["groups_from"] == DICOM else "names"
+    return (
+        f"{said}; {kind} suggest {proposal['patients']} patients with up to {proposal['largest']} images: "
+        f"--groups-from '{proposal['groups_from']}'"
+    )

@@ -25,11 +25,9 @@ GREY_SHARE = 0.9  # with at least this share of grey images, "auto" means one ch
 
 
 def choose_channels(images: Pixels, channels: str) -> int:
-    """Return the number of channels to train on.
+    """Return the number of channels to train on: 1, 3, or with ``auto`` 1 if at least 90 % of the images are grey.
 
-    Args:
-        images: (N, H, W, C) uint8, C = 1 or 3.
-        channels: ``"1"``, ``"3"``, or ``"auto"``: 1 when at least 90 % of the images are grey.
+    The images are (N, H, W, C) uint8, C = 1 or 3.
     """
     if channels != "auto":
         return int(channels)
@@ -42,20 +40,10 @@ def _is_grey(images: Pixels) -> NDArray[np.bool_]:
 
 
 def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
-    """Resize to (image_size, image_size), with ``channels`` channels.
+    """Resize (N, H, W, C) uint8, C = 1 or 3, to (N, S, S, channels), S = ``image_size``.
 
-    Pillow widens its bilinear filter when it reduces, so each pixel is an average over its area.
-
-    Args:
-        images: (N, H, W, C) uint8, C = 1 or 3.
-        image_size: Side S in pixels.
-        channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is replicated).
-
-    Returns:
-        (N, S, S, channels) uint8.
-
-    Raises:
-        SonoforgeError: Another dtype or shape, or no image.
+    One channel is ITU-R 601 luma, three are grey replicated.  Pillow widens its bilinear filter when it reduces, so
+    each pixel is an average over its area.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise SonoforgeError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1) or (N, H, W, 3)")
@@ -67,13 +55,9 @@ def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
             log.info("%d of %d images are in colour: converted to grey (luma)", coloured, len(images))
     mode = "L" if channels == 1 else "RGB"
     prepared = np.empty((len(images), image_size, image_size, channels), np.uint8)
-    for index, pixels in enumerate(images):
-        image = as_picture(pixels)
-        if image.mode != mode:
-            image = image.convert(mode)
-        if image.size != (image_size, image_size):
-            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        prepared[index] = np.asarray(image).reshape(image_size, image_size, channels)
+    for own, pixels in zip(prepared, images, strict=True):
+        image = as_picture(pixels).convert(mode).resize((image_size, image_size), Image.Resampling.BILINEAR)
+        own[:] = np.asarray(image).reshape(own.shape)
     return prepared
 
 

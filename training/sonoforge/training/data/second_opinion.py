@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_tables import Names, csv_text, defused, read_table
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.matches import Match, join_groups
-from sonoforge.training.copies.pose_search import Picture, backwards, flip, shrink, warp
-from sonoforge.training.copies.second_search import search_again
+from sonoforge.training.copies.second_search import backwards, flip, search_again, shrink, warp
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.statistics.results import SEALED, Record
+from sonoforge.training.statistics.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,9 @@ PROPOSED_GROUPS, PROPOSED_DISTINCT = "second-opinion-groups.csv", "second-opinio
 
 _PICTURE, _GAP, _CAPTION = 240, 6, 18  # pixels: longest side, space between pictures, line of text
 _MOST_SHOWN = 100  # rows of the sheet
-
+# Correlation from which two images are one scan; below it, they may be two views of one lesion.  Copies planted in five
+# public sets reach 0.76 or more.
 ONE_SCAN = 0.6
-"""Correlation from which two images are one scan; below it, they may be two views of one lesion.
-
-Copies planted in five public sets reach 0.76 or more.  BUSI's pairs of different groups between the threshold and this
-limit show one lesion twice, scanned from different positions.
-"""
 
 
 class Finding(NamedTuple):
@@ -52,25 +48,15 @@ class Finding(NamedTuple):
     @property
     def facts(self) -> str:
         """How alike they are, in brief."""
-        facts = [f"r = {self.match.correlation:.2f}", f"zoom {self.match.scale:.2f}"]
-        kinds = {
-            "mirrored": self.match.mirrored,
-            "upside down": self.match.upside_down,
-            "inverted": self.match.inverted,
-        }
-        facts += [kind for kind, so in kinds.items() if so]
-        return ", ".join(facts)
-
-    @property
-    def is_one_scan(self) -> bool:
-        """Whether they are alike enough to stop a run."""
-        return self.match.correlation >= ONE_SCAN
+        kinds = [name for name in ("mirrored", "upside_down", "inverted") if getattr(self.match, name)]
+        facts = [f"r = {self.match.correlation:.2f}", f"zoom {self.match.scale:.2f}", *kinds]
+        return ", ".join(facts).replace("_", " ")
 
     @property
     def sentence(self) -> str:
         """Which images they are, and where."""
         (first, second), (one, other) = self.files, self.folds
-        relation = "show one scan" if self.is_one_scan else "may be second views of one scan"
+        relation = "show one scan" if self.match.correlation >= ONE_SCAN else "may be second views of one scan"
         return f"{first} (fold {one}) and {second} (fold {other}) {relation}"
 
     def record(self) -> Record:
@@ -93,9 +79,6 @@ def find_second_views(cache: ImageCache) -> list[Match]:
     """Return the pairs of different groups that may be second views of one lesion, so that folds keep them together.
 
     They are less alike than copies, more alike than other scans, and not in ``distinct.csv``.
-
-    Raises:
-        SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
     names = [item.path for item in cache.dataset.items]
@@ -109,19 +92,13 @@ def find_second_views(cache: ImageCache) -> list[Match]:
 def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> Record:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs in ``distinct.csv`` pass; they and the possible second views are recorded.  Under ``thesis`` and ``single``
-    leaks are only reported.
-
-    Args:
-        run: The run folder.  Gets ``second-opinion.json`` and, if anything was found, its pictures, a ``groups.csv``
-            that joins the pairs and a ``distinct.csv`` that permits them.
-        cache: The images.
-        plans: One for each seed, with the same images and groups.
-        views: See `find_second_views`.
+    Pairs in ``distinct.csv`` pass; they and the possible second views (`find_second_views`) are recorded.  Under
+    ``thesis`` and ``single`` leaks are only reported.  The plans are one for each seed, with the same images and
+    groups.  The run folder gets ``second-opinion.json`` and, if anything was found, its pictures, a ``groups.csv`` that
+    joins the pairs and a ``distinct.csv`` that permits them.
 
     Raises:
         GateError: Two images of different folds show one scan; names both, and the remedy.
-        SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
     found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
@@ -141,13 +118,11 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
-    if leaks or seen_twice:
-        write_sheet(run / SHEET, cache, [*leaks, *seen_twice])
-        atomic.write_text(
-            run / PROPOSED_DISTINCT, _table("other", (finding.files for finding in [*leaks, *seen_twice]))
-        )
+    if shown := [*leaks, *seen_twice]:
+        write_sheet(run / SHEET, cache, shown)
+        atomic.write_text(run / PROPOSED_DISTINCT, _table("other", (finding.files for finding in shown)))
     if seen_twice:
-        count = f"{len(seen_twice)} {'pair' if len(seen_twice) == 1 else 'pairs'} may be second views of one lesion"
+        count = f"{counted(len(seen_twice), 'pair')} may be second views of one lesion"
         kept = "whatever their folds"
         if plans[0].protocol in SEALED:
             kept = "and stay in one fold" if plans[0].protocol == "sealed" else "and are never on two sides"
@@ -157,7 +132,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         return record
     atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
     root, others = cache.dataset.root, len(leaks) - 1
-    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
+    more = f"; and {counted(others, 'more pair')}" if others else ""
     message = (
         f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
         f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; list other pairs in {root / DISTINCT}, copying lines "
@@ -175,11 +150,7 @@ def _find(match: Match, plan: SplitPlan) -> Finding:
 
 
 def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
-    """Read ``distinct.csv`` (columns ``file`` and ``other``): pairs of relative paths.  No file: no pairs.
-
-    Raises:
-        SonoforgeError: Other columns, or a line that does not name two images of the set.
-    """
+    """Read ``distinct.csv`` (columns ``file`` and ``other``): pairs of relative paths.  No file: no pairs."""
     path = dataset.root / DISTINCT
     if not path.exists():
         return frozenset()
@@ -224,14 +195,9 @@ def _pictures(cache: ImageCache, finding: Finding) -> list[Image.Image]:
     onto = backwards(match.matrix)  # from the query as it is shown to the key
     laid = warp(1 - key if match.inverted else key, onto, shown.shape)
     seen = warp(np.ones_like(key), onto, shown.shape) > 0.5
-    return [*map(Image.fromarray, originals), _grey(np.where(seen, shown, shown / 3)), _grey(laid)]
-
-
-def _grey(picture: Picture) -> Image.Image:
-    image = Image.fromarray(np.clip(picture * 255, 0, 255).astype(np.uint8))
-    scale = _PICTURE / max(image.size)
-    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
-    return image.resize(size, Image.Resampling.BICUBIC)
+    aligned = [Image.fromarray(np.clip(own * 255, 0, 255).astype(np.uint8)) for own in (shown / (3 - 2 * seen), laid)]
+    larger = [ImageOps.contain(own, (_PICTURE, _PICTURE), Image.Resampling.BICUBIC) for own in aligned]
+    return [*map(Image.fromarray, originals), *larger]
 
 
 def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:

@@ -36,9 +36,7 @@ class SplitPlan:
     files: tuple[str, ...]  # (N) relative path of each image
     hashes: tuple[str, ...]  # (N) content hash of each image
     labels: tuple[int, ...]  # (N) class index
-    # (N) group number: near-duplicates and given groups joined.  They shape the folds only under `sealed`, but
-    # statistics always resample by them.
-    groups: tuple[int, ...]
+    groups: tuple[int, ...]  # (N) group number: near-duplicates and given groups joined
     fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1, or `UNTESTED` or `LEFT_OUT`
 
     @property
@@ -91,11 +89,7 @@ def save_plan(path: Path, plan: SplitPlan) -> None:
 
 
 def read_plan(path: Path) -> SplitPlan:
-    """Read `save_plan`'s file.
-
-    Raises:
-        SonoforgeError: It cannot be read, or does not give every file one fold.
-    """
+    """Read `save_plan`'s file, which has to give every file one fold."""
     remedy = "restore it, or begin a new run"
     try:
         read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -140,18 +134,11 @@ def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
 
 
 def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to resume results whose images have changed since.
+    """Refuse to resume results (``where``, for the message) whose images have changed since.
 
-    Args:
-        where: The results, for the message.
-        before: Content hash by relative path when they were made; the first folder of a path is the class.
-        now: The same today.
-
-    Raises:
-        SonoforgeError: The two differ; names the files.
+    Both map relative paths, whose first folder is the class, to content hashes.
     """
-    changes = describe_changes(before, now)
-    if changes:
+    if changes := describe_changes(before, now):
         raise SonoforgeError(
             f"{where}: its images have changed since it began: {changes}; restore the files, or leave out --resume to "
             "start again"
@@ -167,20 +154,19 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     places: dict[str, list[str]] = defaultdict(list)
     for path, content in left.items():
         places[content].append(path)
-    moved: list[str] = []
-    renamed: list[str] = []
-    other: list[str] = []
+    moved, renamed, other = list[str](), list[str](), list[str]()
     for path, content in now.items():
         if before.get(path) == content:
             continue
+        same_class = path.partition("/")[0] + "/"
         own = places[content]
         if not own:
             other.append(path)
             continue
-        was = next((old for old in own if _class_of(old) == _class_of(path)), own[0])
+        was = next((old for old in own if old.startswith(same_class)), own[0])
         own.remove(was)
         del left[was]
-        (renamed if _class_of(was) == _class_of(path) else moved).append(f"{was} is now {path}")
+        (renamed if was.startswith(same_class) else moved).append(f"{was} is now {path}")
     changed = [path for path in other if path in left]
     kinds = {
         "of another class": moved,
@@ -190,7 +176,3 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         "renamed": renamed,
     }
     return "; ".join(f"{len(found)} {kind} ({name_some(found)})" for kind, found in kinds.items() if found)
-
-
-def _class_of(path: str) -> str:
-    return path.partition("/")[0]

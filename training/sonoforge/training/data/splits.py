@@ -16,7 +16,7 @@ from sonoforge.training.copies.matches import join_groups
 from sonoforge.training.copies.near_duplicates import join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.folder_layout import TESTED, TRAINED
+from sonoforge.training.data.layouts import TESTED, TRAINED
 from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS, SEALED
 
@@ -36,16 +36,11 @@ def make_plan(
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the groups
     given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which lets repeated
-    scans end up on both sides; kept to reproduce published figures and to measure the effect.  ``plain``: the same
-    folds, for generators that read only the training images of their fold.  ``single``: one plain stratified split, a
-    fifth of the images tested once and the others never (``folds`` is 1); kept, like ``thesis``, for published figures.
-    ``leave-one-collection-out``: one fold for each collection, tested by models that saw only the others, and no image
-    of a group that has one in the test collection.  ``official``: the published split, see `Item.split`; where it
-    divides a group, `check_sealed` refuses.
-
-    Raises:
-        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, only one collection to
-            leave out, or no published split.
+    scans end up on both sides, to reproduce published figures.  ``plain``: the same folds, for generators that read
+    only the training images of their fold.  ``single``: one plain stratified split, a fifth of the images tested once.
+    ``leave-one-collection-out``: one fold for each collection, tested by models that saw no image of it, nor of a group
+    that has one there.  ``official``: the published split, see `Item.split`; where it divides a group, `check_sealed`
+    refuses.
     """
     if protocol not in PROTOCOLS:
         raise SonoforgeError(f"protocol: {protocol!r} is not {' or '.join(PROTOCOLS)}")
@@ -57,8 +52,7 @@ def make_plan(
     if (folds == 1) != (protocol in ONE_SPLIT) or folds < 1:
         one = " and ".join(ONE_SPLIT)
         raise SonoforgeError(f"folds: {protocol} cannot have {folds}; {one} have 1, all others at least 2")
-    labels = cache.dataset.labels
-    groups = scan_groups(cache, together)
+    labels, groups = cache.dataset.labels, scan_groups(cache, together)
     fold_of = np.full(len(labels), UNTESTED, np.int64)
     if protocol == LEAVE_ONE_OUT:
         names = list(cache.dataset.collections)
@@ -74,13 +68,6 @@ def make_plan(
         _check_enough(cache.dataset, np.arange(len(labels)) if units is None else units, max(2, folds))
         for fold, test in enumerate(_test_parts(labels, units, folds, seed)):
             fold_of[test] = fold
-    return assigned_plan(cache, protocol, seed, groups, fold_of)
-
-
-def assigned_plan(
-    cache: ImageCache, protocol: str, seed: int, groups: NDArray[np.int64], fold_of: NDArray[np.int64]
-) -> SplitPlan:
-    """Return the plan that gives each of the N images these groups and folds, (N,) each."""
     return SplitPlan(
         protocol=protocol,
         seed=seed,
@@ -163,11 +150,8 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
         images, count = int((labels == label).sum()), len(np.unique(units[labels == label]))
         if count < folds:
             different = "" if count == images else f" in {count} groups"
-            remedy = (
-                f"use {count} folds or fewer (train: --set train.holdout={1 / count:.2g})"
-                if count >= 2
-                else "add images of other groups"
-            )
+            fewer = f"use {count} folds or fewer (train: --set train.holdout={1 / max(count, 1):.2g})"
+            remedy = fewer if count >= 2 else "add images of other groups"
             raise SonoforgeError(
                 f"{dataset.root}: class {name}: {images} images{different} are too few for {folds} folds, which need a "
                 f"group each; {remedy}"
@@ -187,7 +171,6 @@ def check_sealed(
 
     Raises:
         GateError: An image to be read is, equals, looks like or is grouped with a test image; names both.
-        SonoforgeError: The plan was made for other images.
     """
     if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
         raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
@@ -227,10 +210,7 @@ def _leaks(
 
 
 def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
-    """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
-
-    This measures what ``thesis`` and ``single`` let through; under ``sealed`` it is empty.
-    """
+    """Return the test images of a fold that have a duplicate or near-duplicate in its training part."""
     pairs = cache.near_duplicates.pairs
     read, tested = plan.train(fold), plan.test(fold)
     sides = (pairs.first, pairs.second), (pairs.second, pairs.first)

@@ -15,12 +15,12 @@ import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from sonoforge.runtime.atomic import new_folder, remove_leftovers, temporary_name
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.runtime.leftovers import new_folder, remove_leftovers, temporary_name
 from sonoforge.training.checked_file import sha256_of
-from sonoforge.training.data.folder_layout import subfolders
+from sonoforge.training.data.layouts import subfolders
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,6 @@ def unpacked(given: Path, store: Path) -> Path:
     """Return the folder that a zip holds, unpacked below ``store``; any other path is returned unchanged.
 
     ``ZIP:COLUMN``, a question to the tables in it, becomes ``FOLDER:COLUMN``.
-
-    Raises:
-        SonoforgeError: It is damaged or too large, or an entry does not belong in a folder.
     """
     named = _ZIP.fullmatch(str(given))
     if not named or given.is_dir() or not (path := Path(named["path"])).is_file():
@@ -75,7 +72,13 @@ def _unpack(path: Path, target: Path) -> None:
     made = temporary_name(target)
     with _Bounded(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
         files = _checked(path, archive)
-        _check_room(path, target.parent, sum(info.file_size for info in files.values()))
+        size = sum(info.file_size for info in files.values())
+        free = max(0, shutil.disk_usage(target.parent).free - _SPARE)
+        if size > free:
+            raise SonoforgeError(
+                f"{path}: holds {size / 1e9:.1f} GB, but {target.parent} has only {free / 1e9:.1f} GB free; name "
+                "another folder with --set cache.folder"
+            )
         with new_folder(made):
             try:
                 for place, info in files.items():
@@ -98,23 +101,13 @@ class _Bounded(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_LISTED:
-            raise self._refusal(f"its list of entries has {size / 1e6:.0f} MB", f"{_MOST_LISTED / 1e6:.0f} MB")
+            raise SonoforgeError(
+                f"{self.name}: its list of entries has {size / 1e6:.0f} MB, too many; pack fewer files"
+            )
         data = super().read(size)
         if (entries := data.count(b"PK\1\2")) > MOST_FILES:
-            raise self._refusal(f"it has {entries} entries", str(MOST_FILES))
+            raise SonoforgeError(f"{self.name}: it has {entries} entries, more than {MOST_FILES}; pack fewer files")
         return data
-
-    def _refusal(self, found: str, most: str) -> SonoforgeError:
-        return SonoforgeError(f"{self.name}: {found}, more than {most}; pack fewer files")
-
-
-def _check_room(path: Path, store: Path, size: int) -> None:
-    free = max(0, shutil.disk_usage(store).free - _SPARE)
-    if size > free:
-        raise SonoforgeError(
-            f"{path}: holds {size / 1e9:.1f} GB, but {store} has only {free / 1e9:.1f} GB free; name another folder "
-            "with --set cache.folder"
-        )
 
 
 def _checked(path: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:

@@ -1,10 +1,7 @@
 """ImageNet networks as feature extractors: feature maps for perceptual losses, embeddings for KID and FID.
 
-The networks are torchvision's, up to the last convolution, with ImageNet weights downloaded by torchvision or read from
-a ``.safetensors`` file, whose tensors identify the network.
-
-Published FID and KID use Inception-v3, whose weights torchvision does not have.  Figures on other networks are not
-comparable with published ones, so every figure carries the name of its network and the hash of its weights.
+The networks are torchvision's, up to the last convolution.  Figures on them are not comparable with published FID and
+KID, which use Inception-v3, so every figure carries the name of its network and the hash of its weights.
 """
 
 from collections.abc import Mapping
@@ -16,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import download_weights, mismatches, read_weights
@@ -67,12 +64,8 @@ class Features:
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps at the tapped layers, one (N, C', H', W') for each.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, repeated) or 3 (RGB).  Images below 64 pixels are
-                enlarged to 64 (bilinear); others are not resized.
-
-        Raises:
-            ValueError: Another number of channels.
+        Images are (N, C, S, S) float in [-1, 1], C = 1 (grey, repeated) or 3 (RGB).  Those below 64 pixels are enlarged
+        to 64 (bilinear); others are not resized.
         """
         if images.shape[-1] < MAPS_SIZE:
             images = interpolate(images, (MAPS_SIZE, MAPS_SIZE), mode="bilinear", align_corners=False)
@@ -86,16 +79,9 @@ class Features:
         return found
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return one feature vector for each image: (N, D), the mean over the last feature map.
+        """Return the mean over the last feature map for each image, (N, D): D is `Network.dimension`.
 
-        D is 512 for vgg16 and squeezenet1_1, 256 for alexnet, 1280 for mobilenet_v2.
-
-        Args:
-            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, repeated) or 3 (RGB); resized to 224x224 (bilinear,
-                antialiased).
-
-        Raises:
-            ValueError: Another number of channels.
+        Images are (N, C, S, S) float in [-1, 1], C = 1 or 3; resized to 224x224 (bilinear, antialiased).
         """
         if images.shape[-2:] != (EMBED_SIZE, EMBED_SIZE):
             images = interpolate(images, (EMBED_SIZE, EMBED_SIZE), mode="bilinear", align_corners=False, antialias=True)
@@ -124,12 +110,9 @@ def open_features(
 ) -> Features:
     """Open a network by its name or from a file of its weights.
 
-    Args:
-        choice: A key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or its
-            ``features`` alone), whose tensors identify the network.
-        device: Of the network.
-        weights: Such a file for the named network; None downloads the ImageNet weights once into torch's folder.
-        ways_out: What the user can do instead of downloading, for the message.
+    ``choice`` is a key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or its
+    ``features`` alone), whose tensors identify it.  ``weights`` is such a file for the named network; None downloads
+    the ImageNet weights once into torch's folder.  ``ways_out`` are the alternatives to a download, for its error.
 
     Raises:
         SonoforgeError: No such file or network, a file of another network, or a failed download.

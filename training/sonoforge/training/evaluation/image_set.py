@@ -1,28 +1,58 @@
-"""One set of an evaluation's images: as stored, and at the common size."""
+"""The image sets of an evaluation: read from a folder, a ``.zip`` or an ``.npz``, and brought to the common size.
+
+A picture declares itself generated in the text of its PNG file (see ``gan/synthetic.py``), a set in ``manifest.json``
+(an ``.npz``: in the array ``manifest``).  Masks are left out, and nothing is unpickled.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from sonoforge.runtime.images.plain_image import grey_levels
-from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.images import decoding
+from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
+from sonoforge.runtime.images.folders import is_outline
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
+from sonoforge.runtime.images.synthetic import MANIFEST, as_picture
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
-from sonoforge.training.data.cache import content_hash
+from sonoforge.training.data.cache import ImageCache, content_hash, default_folder
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.datasets import (
+    BUSI_FOLDER,
+    Dataset,
+    Item,
+    find_files,
+    is_image,
+    read_dataset,
+    tell_layout,
+)
+from sonoforge.training.data.layouts import natural_order, sort_files, subfolders
+from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.evaluation.spaces import SAMPLED
+from sonoforge.training.phantom import PHANTOM_IMAGES
+from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES = 8_000_000_000  # of one set, packed or decoded
+MOST_UNREADABLE = 0.1  # of a set's files; beyond it a figure would be of another set
 
 
 class Described(NamedTuple):
@@ -138,4 +168,184 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
     synthetic = True if stored.generated else stored.declared
     return ImageSet(
         source, pixels, tuple(stored.described), stored.class_name, synthetic, resize, originals, stored.store
+    )
+
+
+# ---- reading
+
+
+def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Path | None = None) -> StoredSet:
+    """Read and decode a set of pictures, the files of a folder on all cores.
+
+    Args:
+        path: A folder of images, or of one folder for each class; a ``.zip`` of either; or an ``.npz`` with ``images``.
+        choose: Returns which of the given class folders to read, or an empty string for all.
+        store: Where a zip is unpacked; `cache.default_folder` if None.
+
+    Raises:
+        SonoforgeError: Nothing there, another kind of file, no pictures, too much data, or too many unreadable files.
+    """
+    if path.suffix == ".npz" and path.is_file():
+        return read_npz(path)
+    source, folder = str(path), unpacked(path, store or default_folder())
+    if not folder.is_dir():
+        raise absent(source)
+    dataset, manifest = find_images(folder), read_manifest(folder)
+    shown = choose(dataset.classes) if len(dataset.classes) > 1 else ""
+    items = [item for item in dataset.items if shown in ("", dataset.classes[item.label])]
+    unreadable: dict[str, str] = {}
+    remarks = Counter[str]()
+    total = 0
+
+    def decode(item: Item) -> tuple[Pixels, Described, bool] | None:
+        nonlocal total
+        file = dataset.root / item.path
+        try:
+            image, generated = decoding.read_image(file), says_generated(file)
+        except (SonoforgeError, OSError) as error:
+            unreadable[item.path] = str(error)
+            return None
+        remarks.update(remarks_on(image))
+        pixels = np.asarray(image)
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        elif (pixels == pixels[..., :1]).all():
+            pixels = pixels[..., :1]
+        total += pixels.nbytes
+        if total > MOST_BYTES:
+            raise SonoforgeError(f"{source}: more than {MOST_BYTES / 1e9:g} GB of pixels; give fewer images")
+        return pixels, describe(item.path, pixels, item.group), generated
+
+    found = [decoded for decoded in in_threads(decode, items) if decoded is not None]
+    check_unreadable(source, len(items), unreadable)
+    if unreadable:
+        first = unreadable[min(unreadable, key=natural_order)]
+        log.warning(
+            "%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(items), first
+        )
+    for remark, count in remarks.items():
+        log.warning("%s: %d of %d images: %s", source, count, len(found), remark)
+    return StoredSet(
+        [pixels for pixels, _, _ in found],
+        [about for _, about, _ in found],
+        shown or str(manifest.get("class", "")),
+        manifest.get("synthetic"),
+        [about.name for _, about, generated in found if generated],
+    )
+
+
+def check_unreadable(source: str, count: int, unreadable: Mapping[str, str]) -> None:
+    """Raise a SonoforgeError if more than `MOST_UNREADABLE` of a set's ``count`` files are unreadable."""
+    if len(unreadable) > MOST_UNREADABLE * count:
+        first = next(iter(unreadable.values()))
+        raise SonoforgeError(
+            f"{source}: {len(unreadable)} of {count} files cannot be read (limit {MOST_UNREADABLE:.0%}); first: {first}"
+        )
+
+
+def says_generated(path: Path) -> bool:
+    """Whether a PNG file's text declares the picture generated; its pixels are not decoded."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return str(image.info.get("sonoforge:synthetic")) == "true"
+    except Exception:  # not a PNG, or a damaged one, which decoding will report
+        return False
+
+
+def parse_manifest(content: bytes | str) -> dict[str, Any]:
+    """Parse a set's manifest; another program's manifest is ignored."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) and isinstance(values.get("synthetic"), bool) else {}
+
+
+def read_npz(path: Path) -> StoredSet:
+    """Read the array ``images`` of an ``.npz``; see `read_pictures`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise SonoforgeError(f"{path}: {size / 1e9:.1f} GB exceed the limit of {MOST_BYTES / 1e9:g}")
+        with np.load(path, allow_pickle=False) as arrays:
+            if "images" not in arrays:
+                raise SonoforgeError(f"{path}: has no array called images, only {', '.join(arrays.files)}")
+            images, manifest = arrays["images"], parse_manifest(str(arrays["manifest"]) if "manifest" in arrays else "")
+    except SonoforgeError:
+        raise
+    except Exception as error:  # hostile bytes may fail in any way
+        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); save by numpy.savez") from error
+    odd = " with NaN or infinity" if images.dtype.kind == "f" and not np.isfinite(images).all() else ""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise SonoforgeError(
+            f"{path}: images is {images.dtype} {images.shape}{odd}; save it as uint8 (N, S, S, 1) or (N, S, S, 3) with "
+            "levels 0 to 255"
+        )
+    pictures = [image[..., :1] if (image == image[..., :1]).all() else image for image in images]
+    names = [f"{index:05d}" for index in range(len(images))]
+    return store_arrays(pictures, names, str(manifest.get("class", "")), declared=manifest.get("synthetic"))
+
+
+def find_images(root: Path) -> Dataset:
+    """Find the images of a folder: loose ones as a set of one class, named after it, or class folders.
+
+    Raises:
+        SonoforgeError: No images, or both loose ones and class folders, which is ambiguous.
+    """
+    try:
+        found, skipped = find_files(root, recursive=False)
+        files = sort_files(found, lambda file: is_outline(root / file))
+        loose = files.images
+        folders = subfolders(root)
+        nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]
+    except OSError as error:
+        raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
+    if not loose and not folders:
+        raise SonoforgeError(
+            f"{root}: contains no images; give a folder of images ({KINDS_IN_WORDS}) or of class folders"
+        )
+    if not loose and len(folders) == 1 and folders[0].name != BUSI_FOLDER:
+        raise SonoforgeError(f"{root}: contains a single folder; name that one: {folders[0]}")
+    if not loose:
+        return read_dataset(root)
+    if nested:
+        raise SonoforgeError(
+            f"{root}: contains {len(loose)} images beside folders of images ({', '.join(sorted(nested)[:3])}); "
+            "move them apart"
+        )
+    name = root.resolve().name
+    tell_layout(root, f"as one class, {name}, because its images lie in no folder", files, skipped)
+    return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
+
+
+def check_class(source: str, name: str, classes: Sequence[str]) -> str:
+    """Return the name of a class; raise a SonoforgeError that names the closest if it is neither known nor empty."""
+    if name and name not in classes:
+        raise SonoforgeError(
+            f"class_name: {source or 'the data'} has no class {name!r}, only {', '.join(classes)}"
+            f"{did_you_mean(name, classes)}"
+        )
+    return name
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a folder of generated images, empty if it has none."""
+    try:
+        return parse_manifest((folder / MANIFEST).read_bytes())
+    except OSError:
+        return {}
+
+
+def open_phantom(cache_folder: Path | None) -> ImageCache:
+    """Open the simulated set of a training on ``phantom``."""
+    return load_images(ImageSource(PHANTOM, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
+
+
+def absent(source: str) -> SonoforgeError:
+    """Return the error for a set that does not exist, or is another kind of file."""
+    problem = "unknown file type" if Path(source).exists() else "no such file or folder"
+    return SonoforgeError(
+        f"{source}: {problem}; give a folder of images, a .zip, an .npz, a run of sonoforge gan train (as FAKE), or "
+        f"phantom{did_you_mean(source, ['phantom'])}"
     )

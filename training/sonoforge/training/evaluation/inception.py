@@ -1,21 +1,14 @@
 """The Inception-v3 of published FID, KID and Inception Score; its weights are never unpickled.
 
-The network is TensorFlow's of 2015-12-05 as torch-fidelity ports it (Obukhov et al., "High-fidelity performance
-metrics for generative models in PyTorch", doi:10.5281/zenodo.4957738): its own layers, its own resize (the bilinear
-of TensorFlow 1, to 299x299), features after the last pooling (2048) and logits without their bias, as
-Salimans 2016 took them for the Inception Score.
+The network is TensorFlow's of 2015-12-05 as torch-fidelity ports it (Obukhov et al., doi:10.5281/zenodo.4957738): its
+own layers and resize (bilinear of TensorFlow 1, to 299x299), features after the last pooling (2048), and logits without
+their bias.  torch-fidelity unpickles weights, which can run code; here they are read as ``.safetensors`` or as plain
+tensors, and put into its layers.
 
-torch-fidelity unpickles weights, which can run code.  So they are read here, as ``.safetensors`` or as plain tensors by
-torch, and put into torch-fidelity's layers.
-
-Inception score (Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016): the exponential of the mean
-Kullback-Leibler divergence between a classifier's probabilities for one image and their mean over all images (section
-4).  It is 1 if all images get the same answer, and K if each of the K classes is shown equally often and without doubt.
-
-Three warnings.  It never sees a real image: a generator that draws one perfect picture of each ImageNet class has the
-best score.  ImageNet's thousand classes say little about scans.  And a set of n images cannot score more than n:
-published figures use 50 000 images in ten splits, and ten splits of fifty images are biased far down.  So small sets
-are scored whole (`recommended_splits`), and only figures of equally large sets with the same splits are comparable.
+Inception score (Salimans et al., NeurIPS 2016, section 4): the exponential of the mean Kullback-Leibler divergence
+between a classifier's probabilities for one image and their mean over all images.  It never sees a real image, and a
+set of n images cannot score more than n: published figures use 50 000 images in ten splits.  So small sets are scored
+whole (`recommended_splits`), and only figures of equally large sets with the same splits are comparable.
 """
 
 import hashlib
@@ -32,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from torch import Tensor, nn
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights
@@ -64,13 +57,9 @@ class Inception(NamedTuple):
 
 
 def open_inception(weights: Path | None, device: torch.device | str = "cpu", ways_out: str = "") -> Inception:
-    """Open the network.
+    """Open the network from a ``.safetensors`` or ``.pth`` file with torch-fidelity's key names.
 
-    Args:
-        weights: A ``.safetensors`` or ``.pth`` file with torch-fidelity's key names; None downloads the published
-            file once, into torch's folder (``TORCH_HOME``).
-        device: Of the network.
-        ways_out: What the user can do instead of downloading, for the message.
+    None downloads the published file once, into torch's folder (``TORCH_HOME``); ``ways_out`` are the alternatives.
 
     Raises:
         SonoforgeError: No such file, another network, a file that would run code, or nothing to download from.
@@ -171,14 +160,10 @@ def recommended_splits(images: int) -> int:
 
 
 def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int = 0) -> float:
-    """Return exp(mean over images of KL(p(y|x) || p(y))), with p(y) the mean over the split's images.
+    """Return exp(mean over images of KL(p(y|x) || p(y))), with p(y) the mean over the split's images; mean of splits.
 
-    The mean over the splits, 1 to the number of classes.
-
-    Args:
-        probabilities: (N, K) of each generated image, rows that sum to 1 (within 0.001); softmax of the logits.
-        splits: Parts of the shuffled set, scored separately; see `recommended_splits`.
-        seed: Of the shuffling, which does not affect a single split.
+    ``probabilities`` (N, K) are those of each generated image, rows that sum to 1 (within 0.001).  ``seed`` shuffles
+    the images, which does not affect a single split.
 
     Raises:
         ValueError: Not a table of probabilities.

@@ -1,17 +1,12 @@
 """Can a straight line tell generated images from real ones?  The AUC of a linear classifier on their features.
 
-The classifier two-sample test of Lopez-Paz, Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017, with the AUC
-instead of the accuracy: 0.5 if the sets cannot be told apart linearly, 1 if one plane separates held-out images.  A
-linear classifier sees little but differences of means, above all those spread over many features; a high AUC may come
-from a trifle, such as noise that no reader would mind.
+The classifier two-sample test of Lopez-Paz, Oquab, ICLR 2017, with the AUC instead of the accuracy: 0.5 if the sets
+cannot be told apart linearly, 1 if one plane separates held-out images.
 
-Protocol: features standardised on the training folds; logistic regression with an L2 penalty, C = 0.01, classes
-weighted equally; five folds; AUC within each held-out fold, averaged.  Scores are never compared across folds, whose
-intercepts differ.  Near-duplicates stay in one fold, on both sides: real images are on both where real is compared with
-real.
-
-Why C = 0.01: on MobileNetV2's 1280 features of 50 to 250 BUSI scans against as many slightly blurred or noisy ones, AUC
-rises with C up to 0.01 and stays level up to 10.
+Features are standardised on the training folds; logistic regression with an L2 penalty, C = 0.01, classes weighted
+equally; five folds; AUC within each held-out fold, averaged, as scores are never compared across folds.
+Near-duplicates stay in one fold.  On MobileNetV2's features of 50 to 250 BUSI scans against as many slightly blurred or
+noisy ones, AUC rises with C up to 0.01 and stays level up to 10.
 """
 
 from typing import Any, NamedTuple
@@ -47,17 +42,10 @@ def linear_probe(
     generated_groups: Groups | None = None,
     seed: int = 0,
 ) -> Interval:
-    """Return the AUC of a linear classifier between the two sets, 0 to 1, by chance also below 0.5.
+    """Return the AUC of a linear classifier between the two sets, (N, D) and (M, D), by chance also below 0.5.
 
-    The mean over folds, with a 95 % interval that counts groups rather than images (`auc_interval`), on the wide side.
-
-    Args:
-        generated: (N, D) features of generated images.
-        real: (M, D) features of real images.
-        real_groups: (M,) near-duplicate group of each real image.
-        generated_groups: (N,) group of each "generated" image, where these are real; no group may be on both sides.
-            None: each image is its own group.
-        seed: Of the folds.
+    The mean over folds, with a 95 % interval that counts near-duplicate groups rather than images (`auc_interval`).
+    ``generated_groups`` are for "generated" images that are real; by default each image is its own group.
 
     Raises:
         ValueError: A group is on both sides.
@@ -119,15 +107,8 @@ def auc_interval(
     """Return Newcombe's score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
 
     The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out the observed
-    one.  Like Wilson's interval of a proportion, and unlike the bootstrap or DeLong, it does not collapse at 0 and 1,
-    where small samples often lie.
-
-    Args:
-        auc: The observed AUC, 0 to 1.
-        positives: Number of independent positives, at least 1: groups rather than images.
-        negatives: Number of independent negatives, at least 1.
-        inflation: Factor on the variance, for scores that are not independent.
-        confidence: Two-sided confidence, 0 to 1.
+    one; it does not collapse at 0 and 1, where small samples often lie.  ``positives`` and ``negatives`` are numbers of
+    independent ones, groups rather than images; ``inflation`` is a factor on the variance.
     """
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     others = (positives + negatives) / 2 - 1

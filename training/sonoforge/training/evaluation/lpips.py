@@ -1,15 +1,12 @@
 """LPIPS: perceptual distance of two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
 
-"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3 and equation 1, in the authors'
-version 0.1 with SqueezeNet 1.1, VGG16 or AlexNet: seven or five feature maps, each scaled to unit length over its
-channels at each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over
-places, summed over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4 (SqueezeNet).
-Each network has its own heads and values, so a figure carries the name of its network.
+Section 3 and equation 1, in the authors' version 0.1: feature maps, each scaled to unit length over its channels at
+each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over places,
+summed over layers.  Each network has its own heads and values, so a figure carries its name.
 
 The weights w are not negative, so LPIPS is a squared Euclidean distance: of the unit-length maps times sqrt(w), divided
 by the root of their area.  `embed` returns that vector for each image; one matrix product gives all distances.
-
-LPIPS depends on the size of the images; images below 64 pixels are enlarged to 64.
+Images below 64 pixels are enlarged to 64.
 """
 
 import importlib.util
@@ -28,7 +25,7 @@ from torch.nn.functional import interpolate
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.evaluation.features import NETWORKS, Features, open_features
-from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights
+from sonoforge.training.pretrained import DIGEST
 
 SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
 
@@ -64,52 +61,29 @@ class Lpips:
     device: torch.device
 
 
-def open_lpips(backbone: str, heads: str | None = None, device: torch.device | str = "cpu") -> Lpips:
-    """Open LPIPS 0.1.
+def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
+    """Open LPIPS 0.1, with the heads of the installed torchmetrics.
 
-    Args:
-        backbone: A ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key names, whose
-            tensors identify it; or the name of one, to download it.
-        heads: A ``.safetensors`` file with the tensors lin0.model.1.weight, lin1.model.1.weight, ..., one for each
-            map; None: those of the installed torchmetrics.
-        device: Of the network.
+    ``backbone`` is a ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key names, or the
+    name of one, to download it.
 
     Raises:
-        SonoforgeError: No such file, another network, or files without these weights.
+        SonoforgeError: No such file, another network, or no torchmetrics.
     """
     features = open_features(backbone, device, ways_out=f"give lpips: a .safetensors file of {backbone}")
     network = features.name.split(" ")[0]
     if network not in VARIANTS:
         raise SonoforgeError(f"{backbone}: LPIPS has no heads for {features.name}; give {', '.join(VARIANTS)}")
-    variant = VARIANTS[network]
-    if heads is None:
-        where, state, digest = _shipped_heads(variant.heads)
-    else:
-        choices = "expected a .safetensors file of LPIPS heads, or none for torchmetrics' own"
-        where, (state, digest) = heads, read_weights(Path(heads), choices)
-    expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(variant.channels)}
-    named = f"expected lin0.model.1.weight to lin{len(expected) - 1}.model.1.weight"
-    check_tensors(state, expected, f"{where}: not the heads of LPIPS {variant.heads}", named)
-    weights = [state[name].flatten().float().to(device) for name in expected]
-    if not all(bool((weight >= 0).all()) for weight in weights):
-        raise SonoforgeError(f"{where}: negative or undefined weights; the heads of LPIPS 0.1 are all >= 0")
-    name = f"LPIPS 0.1 {features.name}, heads (sha256 {digest})"
-    taps = replace(features, layers=variant.layers)
-    return Lpips(name, network, taps, tuple(weight.sqrt() for weight in weights), torch.device(device))
-
-
-def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
-    """Read the heads in the installed torchmetrics without importing it."""
-    found = importlib.util.find_spec("torchmetrics")
+    variant, found = VARIANTS[network], importlib.util.find_spec("torchmetrics")
     folders = [] if found is None else list(found.submodule_search_locations or [])
-    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{name}.pth")
+    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{variant.heads}.pth")
     if not folders or not path.is_file():
-        raise SonoforgeError(
-            f"LPIPS: no heads at {path}; install torchmetrics (pip install 'sonoforge[train]') or name a .safetensors "
-            "file with the heads"
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return str(path), state, sha256_of(path)[:DIGEST]
+        raise SonoforgeError(f"LPIPS: no heads at {path}; install torchmetrics (pip install 'sonoforge[train]')")
+    state = torch.load(path, map_location="cpu", weights_only=True)  # without importing torchmetrics
+    weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.channels))]
+    name = f"LPIPS 0.1 {features.name}, heads (sha256 {sha256_of(path)[:DIGEST]})"
+    taps = replace(features, layers=variant.layers)
+    return Lpips(name, network, taps, tuple(weight.sqrt().to(device) for weight in weights), torch.device(device))
 
 
 def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
@@ -117,9 +91,6 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
     Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
     SqueezeNet, 0.5 million with VGG16, 32 000 with AlexNet; it grows with the area of the images.
-
-    Raises:
-        ValueError: Another number of channels.
     """
     with torch.inference_mode():
         return embed_for_gradients(lpips, images)

@@ -1,17 +1,11 @@
 """How alike the images of one set are: the mean multi-scale structural similarity of random pairs.
 
-Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003, as a measure of
-a generator's variety since Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML
-2017, section 4.3: the higher the mean over pairs of generated images, the fewer different images there are.  It has a
-meaning only beside the same figure of the real images.  It does not measure quality, and shows a collapse to several
-images less than a collapse to one.
+Wang, Simoncelli, Bovik, Asilomar 2003, as a measure of a generator's variety since Odena, Olah, Shlens, ICML 2017,
+section 4.3: the higher the mean over pairs, the fewer different images there are, beside that of the real images.
 
-The computation is torchmetrics' own: Gaussian window of 11 pixels and deviation 1.5, K1 0.01, K2 0.03, halved in size
-from scale to scale by 2x2 averages; contrast and structure over whole windows only, luminance at the coarsest scale
-with reflected borders; channels averaged within each scale; negative averages, which have no fractional power, are 0.
-
-Five scales need images of 176 pixels.  Smaller ones are compared at the finest scales that leave a whole window at the
-coarsest, with weights rescaled to sum to 1.  So figures of different image sizes are not comparable.
+The computation is torchmetrics' own.  Five scales need images of 176 pixels.  Smaller ones are compared at the finest
+scales that leave a whole window at the coarsest, with weights rescaled to sum to 1.  So figures of different image
+sizes are not comparable.
 """
 
 import math
@@ -21,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
@@ -40,10 +34,9 @@ class MsSsim(NamedTuple):
 
 
 def scale_weights(image_size: int) -> tuple[float, ...]:
-    """Return the weights of the scales that images of this side allow.
+    """Return the weights of the k scales that images of this side allow, up to 5: image_size // 2^(k - 1) >= 11.
 
-    Their number k is the largest, up to 5, at which the coarsest scale still holds a window:
-    image_size // 2^(k - 1) >= 11, so 11, 22, 44, 88 and 176 pixels.  torchmetrics requires 99 pixels for four.
+    So 11, 22, 44, 88 and 176 pixels; torchmetrics requires 99 pixels for four.
 
     Raises:
         SonoforgeError: Smaller than the window.
@@ -63,8 +56,6 @@ def scale_weights(image_size: int) -> tuple[float, ...]:
 
 def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) -> MsSsim:
     """Compare random pairs of different images (N, S, S, C) uint8 of one set, at most all pairs, none twice.
-
-    About 5 ms for a pair of grey images of 128 pixels on one core.
 
     Raises:
         SonoforgeError: Fewer than three images, no pair, or images below 11 pixels.

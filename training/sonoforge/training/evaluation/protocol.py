@@ -32,12 +32,8 @@ def make_protocol(
 ) -> Protocol:
     """Collect everything the figures depend on.
 
-    Args:
-        real: The real images.
-        fakes: Number of generated images.
-        spaces: Feature spaces.
-        draws: ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed`` (of all draws).
-        settings: Of the metrics, by name.
+    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` are those of
+    the metrics, by name.
     """
     side, channels = real.pixels.shape[2:]
     values = {  # most readable items first, as messages name the first difference
@@ -96,9 +92,8 @@ def read_result(path: Path) -> dict[str, Any]:
 def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compare evaluations of one protocol, at least two from `read_result`, side by side.
 
-    Returns:
-        For each, in their order: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's row for
-        each figure, by name, and space where a name has several; None where it was not measured.
+    For each: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's row for each figure, by name,
+    and space where a name has several; None where it was not measured.
 
     Raises:
         SonoforgeError: Fewer than two, or protocols that differ; names the first difference.

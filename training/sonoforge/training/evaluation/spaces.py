@@ -1,17 +1,11 @@
 """Feature spaces by name: what turns images into the vectors that distances are taken between.
 
-A figure means nothing without its space, so each carries a ``protocol``: network, hash of its weights, resize,
-dimension, library.  Nothing is ever substituted for a space that cannot be opened.
-
-Published FID and KID are in ``inception``.  No other space gives figures that may stand beside them.
-
-Where the user names none, the shipped bundle's space is used only for images that it recognises (`trust.LEAST_KNOWN`):
-it needs neither torch's networks nor a download, but was trained on breast ultrasound alone.
+Each figure carries its space's ``protocol``: network, hash of its weights, resize, dimension, library.  Nothing is ever
+substituted for a space that cannot be opened.  Only figures in ``inception`` may stand beside published ones.
 
 On one device an image always gives the same vector, to the last bit: batches have one size, the last is padded.  So
-vectors can be cached, in files of up to 512 images.  A file's name is a hash of everything its vectors depend on
-(network, weights, resize, library, device; shape and pixels of the images).  An interrupted run keeps its finished
-files; a damaged file is made again.
+vectors are cached, in files of up to 512 images, named by a hash of everything that they depend on.  An interrupted run
+keeps its finished files; a damaged file is made again.
 """
 
 import functools
@@ -30,7 +24,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, OTHER
 from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -38,7 +32,7 @@ from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.runtime.inference import trust
 from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.copies.nearest_training import area_shares
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import inception
@@ -123,13 +117,10 @@ def joined(parts: list[Embedded]) -> Embedded:
 
 
 def open_space(choice: str, weights: str | Path | None = None, device: torch.device | str = "cpu") -> Space:
-    """Open a feature space.
+    """Open one of `CHOICES`; ``bundle`` and ``pixels`` run on the CPU.
 
-    Args:
-        choice: One of `CHOICES`.
-        weights: File with the weights of ``inception`` (``.safetensors`` or ``.pth``) or of an ImageNet network
-            (``.safetensors``); None downloads the published ones.
-        device: Of a torch network; ``bundle`` and ``pixels`` run on the CPU.
+    ``weights`` is a file for ``inception`` (``.safetensors`` or ``.pth``) or an ImageNet network (``.safetensors``);
+    None downloads the published ones.
 
     Raises:
         SonoforgeError: Unknown space, weights for a space that takes none, weights of another network, or a failed
@@ -154,13 +145,7 @@ def open_space(choice: str, weights: str | Path | None = None, device: torch.dev
 def open_spaces(
     choices: Sequence[str], weights: str, device: str, flags: tuple[str, str] = ("--features", "--weights")
 ) -> list[Space]:
-    """Open feature spaces; the weights file belongs to the one that takes it.
-
-    Args:
-        choices: Of `CHOICES`.
-        weights: File for the one network among them; empty for downloads.
-        device: Of torch networks.
-        flags: The two options, for messages.
+    """Open several of `CHOICES`; the weights file, if any, belongs to the one that takes it; ``flags`` name both.
 
     Raises:
         SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
@@ -285,17 +270,12 @@ def _full_precision() -> Any:
 def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: str = "") -> str:
     """Return the name of a feature space that suits the real images, and log the choice.
 
-    The shipped bundle's where it recognises them, else the ImageNet MobileNetV2's where torch has its weights already.
-
-    Args:
-        images: (H, W, C) uint8 each, if possible not smaller than the network's input: it mistakes blurred images for
-            another kind.
-        source: What they are, for messages.
-        option: The option that names a space, for messages.
-        otherwise: The space to use if neither suits; empty raises an error instead.
+    The shipped bundle's where it recognises them, else the ImageNet MobileNetV2's where torch has its weights already,
+    else ``otherwise``.  Images are (H, W, C) uint8 each, if possible not smaller than the network's input: it mistakes
+    blurred images for another kind.  ``source`` and ``option`` are for messages.
 
     Raises:
-        SonoforgeError: The bundle does not recognise them, and the ImageNet weights are missing.
+        SonoforgeError: Neither suits, and ``otherwise`` is empty.
     """
     known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
     if known >= trust.LEAST_KNOWN:

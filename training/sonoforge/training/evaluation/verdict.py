@@ -1,19 +1,16 @@
 """The answers of an evaluation in words: pure functions of its figures, by the rules below.
 
-A metric's matched value (mean and 95 % interval over the draws) *stands* in one of three ways to its floor (the 95 %
-interval of real against real at the same number of images):
+A metric's matched value (mean and 95 % interval over the draws) *stands* to its floor (the same of real against real):
 
 - ``within``: the mean is in the floor's interval or on its good side, indistinguishable from real images;
 - ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
 - ``outside``: the whole matched interval is on the bad side.
 
-Realistic: the kernel distance (KID) decides, as the only common distance that is unbiased for few images; a linear
-probe that tries to tell the sets apart is the second voice.  Diverse: recall and coverage decide; similarity or
-distance between pairs of generated images is the second voice.  The answer is ``no`` if every deciding metric is
+Realistic: KID decides, as the only common distance that is unbiased for few images; the linear probe is the second
+voice.  Diverse: recall and coverage decide; likeness of pairs is the second voice.  ``no`` if every deciding metric is
 outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p below 0.05:
-``yes``; more than expected by chance: ``partly``), and data-copying in bulk is the second voice (``partly``).  ``no``
-covers only the kinds of copies that the test finds when they are planted; if it finds none, the answer is ``unknown``.
-With fewer than `FEW` images, finding nothing means little, and the answer is ``unknown``.
+``yes``; more than expected by chance: ``partly``), then data-copying in bulk (``partly``); ``no`` covers only the kinds
+of copies that it finds when they are planted.  With fewer than `FEW` images, finding nothing means ``unknown``.
 """
 
 import math

@@ -20,9 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sonoforge.runtime.atomic import remove_folder, replacing_folder
+from sonoforge.runtime.atomic import remove_folder, remove_leftovers, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.leftovers import remove_leftovers
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 log = logging.getLogger(__name__)
@@ -187,11 +186,14 @@ def best_checkpoint(folder: Path) -> Path | None:
     return min(ranked)[1] if ranked else None
 
 
-def remove_old(folder: Path, keep: int, milestones: Collection[int] = ()) -> None:
-    """Remove half-written checkpoints, and all but the newest ``keep``, the best and those of the milestones."""
+KEPT = 2  # newest checkpoints that are kept beside the best
+
+
+def remove_old(folder: Path, milestones: Collection[int] = ()) -> None:
+    """Remove half-written checkpoints, and all but the newest `KEPT`, the best and those of the milestones."""
     remove_leftovers(folder)
     best = best_checkpoint(folder)
-    for path in list_checkpoints(folder)[:-keep]:
+    for path in list_checkpoints(folder)[:-KEPT]:
         if path != best and int(path.name.removeprefix("step-")) not in milestones:
             remove_folder(path)
 

@@ -1,45 +1,43 @@
 """The one loop that trains every GAN recipe.
 
 Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run continued from a
-checkpoint repeats the uninterrupted run; on a CPU with one thread (``OMP_NUM_THREADS=1``) and the same versions bit for
-bit.  With more threads torch's matrix library does not promise the same last bits:
-``training/studies/repeatability`` counts how often they differ.
+checkpoint repeats the uninterrupted run: on a CPU with one thread (``OMP_NUM_THREADS=1``) bit for bit.  With more
+threads torch's matrix library does not promise the same last bits: ``training/studies/repeatability`` counts them.
 """
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.split_plan import check_unchanged
-from sonoforge.training.devices import deterministic_kernels, open_fabric
+from sonoforge.training.devices import deterministic_kernels, return_spare_memory
+from sonoforge.training.gan import ada
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.distributed import any_process, average_styles
+from sonoforge.training.gan.augmentations import blur, blur_sigma
+from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
+from sonoforge.training.gan.losses import class_loss, feature_matching
 from sonoforge.training.gan.networks import discriminator_of
-from sonoforge.training.gan.optimisers import ema_decay, set_learning_rate, update_average
-from sonoforge.training.gan.options import PRECISIONS
-from sonoforge.training.gan.progress.recorder import Recorder
-from sonoforge.training.gan.recipes import SCHEDULES, growing_stage
-from sonoforge.training.gan.sampling import AffineRanges, DeviceImages, Sampling
-from sonoforge.training.gan.settings import DURATIONS, NOT_COMPARED
-from sonoforge.training.gan.state import TrainingState, build_state
+from sonoforge.training.gan.recipes import SCHEDULES, Strength, growing_stage
+from sonoforge.training.gan.recorder import Recorder
+from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
+from sonoforge.training.gan.settings import DURATIONS
+from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
 from sonoforge.training.gan.training import Training
-from sonoforge.training.gan.updates import (
-    blur_sigma,
-    draw_batch,
-    update_carried,
-    update_discriminator,
-    update_generator,
-)
+from sonoforge.training.gan.training_set import DeviceImages, Sampling, draw_real
 
 log = logging.getLogger(__name__)
 
-POLL_STEPS = 16  # with several processes, steps between two stop checks: each makes a GPU wait
+Scalars = dict[str, Tensor]
 
 
 def train_gan(
@@ -73,10 +71,8 @@ def train_gan(
         log.info("%s: already trained", folder)
         return newest
     _log_training(training)
-    settings, plan = training.settings, training.plan
-    fabric = open_fabric(training.device, PRECISIONS[settings.precision])
-    fabric.launch()
-    state = build_state(fabric, training, newest)
+    plan = training.plan
+    state = build_state(training, newest)
     start = gan_checkpoint.describe(newest).step if newest else 0
     if longer:
         schedule, factor = training.recipe.schedule, SCHEDULES[training.recipe.schedule](start / plan.steps)
@@ -91,27 +87,23 @@ def train_gan(
 
     interrupted = False
     recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
-    with deterministic_kernels(fabric.device), recorder:
+    with deterministic_kernels(state.device), recorder:
         for step in range(start, plan.steps):
             scalars = train_step(state, training, real, sampling, step)
             done = step + 1
-
-            poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)
-            pauses = done < plan.steps and done in training.milestones
-            interrupted = pauses or (poll and any_process(fabric, stop()))
+            interrupted = done < plan.steps and (done in training.milestones or stop())
             recorder.add(done, scalars, interrupted=interrupted)
-            if interrupted or recorder.stalled:
+            if interrupted:
                 break
     return recorder.finish(interrupted=interrupted)
 
 
 def prepare_data(state: TrainingState, training: Training) -> tuple[DeviceImages, Sampling]:
     """Move the images to the device; return them and how steps draw from them."""
-    images, settings = training.images, training.settings
+    images = training.images
     labels = images.labels if training.conditional else None
-    real = DeviceImages(to_tensor(images.pixels).to(state.fabric.device), labels, images.image_channels)
-    affine = AffineRanges() if settings.affine else None
-    return real, Sampling(training.plan.batch, settings.seed, settings.balanced, training.recipe.mirror, affine)
+    real = DeviceImages(to_tensor(images.pixels).to(state.device), labels)
+    return real, Sampling(training.plan.batch, training.settings.seed, training.recipe.mirror)
 
 
 def train_step(
@@ -131,14 +123,12 @@ def train_step(
     # The discriminator's turns, then the generator's, against the images of the last turn.
     for turn in range(recipe.n_critic):
         batch = draw_batch(state, real, sampling, step * recipe.n_critic + turn)
-        keep = turn == recipe.n_critic - 1 and training.settings.accumulate == 1
-        fakes, scalars = update_discriminator(state, batch, keep=keep)
-    scalars |= update_generator(state, batch, fakes if keep else [], step)
+        fake, scalars = update_discriminator(state, batch, keep=turn == recipe.n_critic - 1)
+    scalars |= update_generator(state, batch, fake, step)
 
-    average_styles(state.fabric, state.generator)
     decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
     update_average(state.average, state.generator, decay)
-    update_carried(state, scalars, step + 1, training.images_per_step)
+    _update_carried(state, scalars, step + 1, training.images_per_step)
     return scalars
 
 
@@ -163,7 +153,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
             ) from error
         check_unchanged(str(folder), sources, training.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), training.description
-    keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
+    keys = [key for key in now.settings if before.settings.get(key) != now.settings[key]]
     if resume and keys and _is_longer(training, before):
         if training.recipe.growing:
             raise SonoforgeError(
@@ -188,31 +178,198 @@ def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
 
 
 def _log_training(training: Training) -> None:
-    settings, recipe, plan = training.settings, training.recipe, training.plan
+    recipe, plan, own = training.recipe, training.plan, training.pretrained
     count, height, width, channels = training.images.pixels.shape
     turns = f"{recipe.n_critic} x " if recipe.n_critic > 1 else ""
     log.info(
         "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rates %g and %g",
-        settings.recipe, count, height, width, channels, plan.steps, turns, plan.batch,
+        training.settings.recipe, count, height, width, channels, plan.steps, turns, plan.batch,
         plan.steps * training.images_per_step / count,
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
-    own = training.pretrained
-    features, space, start_from = own.features, own.space, own.start_from
     projected = discriminator_of(recipe).projected
-    if features is not None and (projected or recipe.perceptual_weight):
-        log.info("feature network: %s", features.name)
-        kind = features.name.partition(" ")[0]  # the bundle's classifier began as a MobileNetV2
-        if (
-            projected
-            and space is not None
-            and (kind in space.name or (space.name.startswith("bundle") and kind == "mobilenet_v2"))
-        ):
-            log.warning(
-                "the metrics are measured in %s, and the discriminator sees images through %s, which flatters them; "
-                "gan.metric_features names another space", space.short_name, kind,
-            )  # fmt: skip
-    if settings.freeze_generator and start_from is None:
-        log.warning("blocks of the generator are frozen at their random initial weights: they learn nothing")
-    if settings.freeze_discriminator and start_from is None:
-        log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")
+    if own.features is None or not (projected or recipe.perceptual_weight):
+        return
+    log.info("feature network: %s", own.features.name)
+    kind, space = own.features.name.partition(" ")[0], own.space
+    # The bundle's classifier began as a MobileNetV2.
+    same = space and (kind in space.name or (space.name.startswith("bundle") and kind == "mobilenet_v2"))
+    if projected and space and same:
+        log.warning(
+            "the metrics are measured in %s, and the discriminator sees images through %s, which flatters them; "
+            "gan.metric_features names another space", space.short_name, kind,
+        )  # fmt: skip
+
+
+class TrainingBatch(NamedTuple):
+    """Everything random in one discriminator update, except the augmentation."""
+
+    number: int  # of the discriminator update, counted from 0
+    real: Tensor  # (N, C, S, S) in [-1, 1]
+    latents: Tensor  # (N, Z)
+    labels: Tensor | None  # (N,) int64, or None
+    mix: Tensor  # see `regularisers.Batch`
+
+
+def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> TrainingBatch:
+    """Draw the batch of one discriminator update."""
+    real, labels = draw_real(images, sampling, number)
+    if state.recipe.growing:
+        real = state.discriminator.fade(real)  # type: ignore[operator]
+    latents = draw_latents(state.average, sampling.batch, state.seed, "latent", number)
+    chance = torch.Generator().manual_seed(derive_seed(state.seed, "mix", number))
+    mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance)
+    return TrainingBatch(number, real, latents.to(state.device), labels, mix.to(state.device))
+
+
+def _with_chance(state: TrainingState, batch: TrainingBatch) -> Batch:
+    """Return the batch as penalties see it, at the start of its stream of random numbers."""
+    chance = torch.Generator(state.device)
+    chance.manual_seed(derive_seed(state.seed, "augmentation", batch.number))
+    return Batch(batch.real, batch.real, batch.latents, batch.labels, batch.mix, state.image_channels, chance)
+
+
+def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[Tensor, Scalars]:
+    """Step the discriminator once.
+
+    The state is changed in place; ``keep`` keeps the graph of the generated images for the generator's next update.
+
+    Returns:
+        The generated images (N, C, S, S); and the means ``discriminator_loss``, ``real_score`` and ``fake_score``, with
+        ADA ``r_t``, and each penalty by name.
+    """
+    discriminator, recipe, strength = state.discriminator, state.recipe, _strength(state)
+    own = _with_chance(state, batch)
+    state.discriminator_optimiser.zero_grad()
+    with state.autocast(), torch.set_grad_enabled(keep):
+        fake = _generate(state, own)
+    # In full precision: looking images up at points has no gradient in half precision.
+    real_seen = _seen(state, own.real, strength, own.chance)
+    fake_seen = _seen(state, fake.detach().float(), strength, own.chance)
+    with state.autocast():
+        # Separate batches, each with its own batch-norm statistics (Radford 2016's code).
+        real_score, real_class = discriminator(real_seen, own.labels)
+        fake_score, fake_class = discriminator(fake_seen, own.labels)
+    real_score, fake_score = real_score.float(), fake_score.float()
+    loss = state.loss.discriminator(real_score, fake_score, state.carried["loss"])
+    loss = loss + class_loss(real_class, own.labels) + class_loss(fake_class, own.labels)
+    scalars = {"real_score": real_score, "fake_score": fake_score}
+    if "augmentation" in state.carried:
+        state.carried["augmentation"] = ada.observe(state.carried["augmentation"], real_score)
+        scalars["r_t"] = real_score.sign()
+    seen = own._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float())
+    totals = _descend(state, "discriminator", loss, scalars, seen)
+    totals |= _lazy_penalties(state, "discriminator", seen, batch.number)
+    for name, strength_of in recipe.regularisers.items():
+        after_step = REGULARISERS[name].after_step
+        if after_step is not None:
+            after_step(discriminator, strength_of.weight)
+    return fake, totals
+
+
+def update_generator(state: TrainingState, batch: TrainingBatch, fake: Tensor, step: int) -> Scalars:
+    """Step the generator once, against the current discriminator.
+
+    ``batch`` is the discriminator's last one, ``fake`` its generated images with their graph, ``step`` the number of
+    earlier generator updates.
+
+    Returns:
+        ``generator_loss``, and where they apply ``perceptual``, ``feature_matching`` and each penalty.
+    """
+    strength, own = _strength(state), _with_chance(state, batch)
+    state.discriminator.requires_grad_(False)
+    state.generator_optimiser.zero_grad()
+    same_chance = own.chance.clone_state()
+    seen = _seen(state, fake.float(), strength, own.chance)
+    with state.autocast():
+        score, class_logits = state.discriminator(seen, own.labels)
+    loss = state.loss.generator(score.float(), state.carried["loss"]) + class_loss(class_logits, own.labels)
+    scalars: Scalars = {}
+    if state.perceptual is not None:
+        scalars["perceptual"] = state.perceptual(fake.float(), own.real)
+        loss = loss + state.recipe.perceptual_weight * scalars["perceptual"]
+    if state.recipe.feature_matching:
+        real_seen = _seen(state, own.real, strength, same_chance)
+        scalars["feature_matching"] = feature_matching(state.discriminator, seen, real_seen)
+        loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
+    drawn = own._replace(fake=fake.detach())
+    totals = _descend(state, "generator", loss, scalars, drawn)
+    totals |= _lazy_penalties(state, "generator", drawn, step)
+    for group in state.discriminator_optimiser.param_groups:  # frozen parameters are in none
+        for parameter in group["params"]:
+            parameter.requires_grad_(True)
+    return totals
+
+
+def _generate(state: TrainingState, own: Batch) -> Tensor:
+    images: Tensor
+    if has_styles(state.generator):
+        images = state.generator(own.latents, own.labels, chance=own.chance, update_average=True)
+    elif structures_drawn_into(state.generator):
+        # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
+        images = state.generator(own.latents, None, own.real[:, state.image_channels :])
+    else:
+        images = state.generator(own.latents, own.labels)
+    return images
+
+
+def _seen(state: TrainingState, images: Tensor, strength: Tensor, chance: torch.Generator) -> Tensor:
+    """Blur and augment images for the discriminator."""
+    return state.augment(blur(images, state.blur_sigma), strength, state.image_channels, chance)
+
+
+def _strength(state: TrainingState) -> Tensor:
+    augmentation = state.carried.get("augmentation")
+    return torch.ones((), device=state.device) if augmentation is None else augmentation["strength"]
+
+
+def _penalties(state: TrainingState, of: str, *, lazy: bool) -> Iterator[tuple[str, Strength, Penalty]]:
+    """Yield name, strength and function of the penalties on a network."""
+    for name, own in state.recipe.regularisers.items():
+        penalty = REGULARISERS[name].penalty
+        if REGULARISERS[name].of == of and penalty is not None and (own.interval > 1) == lazy:
+            yield name, own, penalty
+
+
+def _descend(state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batch: Batch) -> Scalars:
+    """Add the network's penalties to its loss, and take its step; return the means of loss and scalars."""
+    network, optimiser = state.of(of)
+    for name, own, penalty in _penalties(state, of, lazy=False):
+        scalars[name] = penalty(network, batch, state.carried[name])
+        loss = loss + own.weight * scalars[name]
+    loss.backward()
+    _step(state, optimiser)
+    return {name: _mean(value) for name, value in {f"{of}_loss": loss, **scalars}.items()}
+
+
+def _lazy_penalties(state: TrainingState, of: str, batch: Batch, number: int) -> Scalars:
+    """Take the lazy penalties' own steps, with their weight times their interval (Karras 2020, appendix B)."""
+    totals: Scalars = {}
+    network, optimiser = state.of(of)
+    for name, own, penalty in _penalties(state, of, lazy=True):
+        if number % own.interval:
+            continue
+        optimiser.zero_grad()
+        value = penalty(network, batch, state.carried[name])
+        (value * (own.weight * own.interval)).backward()
+        totals[name] = _mean(value)
+        _step(state, optimiser)
+    return totals
+
+
+def _mean(value: Tensor) -> Tensor:
+    return value.detach().float().mean()
+
+
+def _step(state: TrainingState, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.step()
+    if state.device.type == "cpu":
+        return_spare_memory()
+
+
+def _update_carried(state: TrainingState, scalars: Scalars, done: int, images_per_step: int) -> None:
+    """Update what the loss and the augmentation carry along, after both networks' steps."""
+    if state.loss.update is not None:
+        state.carried["loss"] = state.loss.update(scalars["real_score"], scalars["fake_score"], state.carried["loss"])
+    if "augmentation" in state.carried and done % ada.INTERVAL == 0:
+        state.carried["augmentation"] = ada.adapt(state.carried["augmentation"], images_per_step * ada.INTERVAL)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.spectral import fix_weights
+from sonoforge.models.layers import fix_weights
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
@@ -122,13 +122,7 @@ def sample_batches(
 ) -> Iterator[Pixels]:
     """Generate images in batches, so that any number of them fits in memory.
 
-    Args:
-        generator: From `load_generator`.
-        count: Number of images.
-        seed: Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.
-        label: Class to generate, for a conditional generator.
-        truncation: Of its styles or latents.
-        batch: Images in a batch on a GPU.
+    Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.  ``batch`` is for a GPU.
 
     Yields:
         (n, S, S, C) uint8.
@@ -184,35 +178,3 @@ def structures_drawn_into(generator: nn.Module) -> int:
 def latent_distribution(generator: nn.Module) -> str:
     """Return ``normal`` or ``uniform``, the distribution of the generator's latents."""
     return str(getattr(generator, "latent_distribution", "normal"))
-
-
-BANDS = ("coarse", "middle", "fine")
-
-
-@torch.no_grad()
-def map_latents(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
-    """Return the styles of latents (N, Z): (N, L, W) on the generator's device."""
-    latents = latents.to(next(generator.parameters()).device)
-    styles: Tensor = generator.mapping(latents, label_batch(generator, label, len(latents)))  # type: ignore[operator]
-    return styles
-
-
-@torch.no_grad()
-def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
-    """Generate images from styles (N, L, W): (N, C, S, S) on the generator's device."""
-    parts = styles.to(next(generator.parameters()).device).split(CPU_BATCH)
-    return torch.cat([generator.synthesis(part) for part in parts])  # type: ignore[operator]
-
-
-def style_bands(number: int) -> dict[str, tuple[int, int]]:
-    """Divide the styles into thirds: begin and end (exclusive) of the coarse, the middle and the fine ones.
-
-    Karras 2019, figure 3, takes 4 of 18 styles as coarse and 4 as middle, which leaves no fine ones at 32 pixels.
-    """
-    edges = [round(number * third / 3) for third in range(4)]
-    return {band: (edges[index], edges[index + 1]) for index, band in enumerate(BANDS)}
-
-
-def mix_bands(styles: Tensor, sources: Tensor, begin: int, end: int) -> Tensor:
-    """Replace styles ``begin`` to ``end`` (exclusive) by the sources': (N, L, W) twice to (N, L, W)."""
-    return torch.cat([styles[:, :begin], sources[:, begin:end], styles[:, end:]], 1)

@@ -16,31 +16,30 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
-from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
+from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.evaluation.image_set import (
     Described,
     HeldOut,
     ImageSet,
     StoredSet,
-    joined_sets,
-    resized,
-    store_arrays,
-)
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.pictures import (
     absent,
     check_class,
     check_unreadable,
     find_images,
+    joined_sets,
     open_phantom,
     read_manifest,
     read_pictures,
+    resized,
     says_generated,
+    store_arrays,
 )
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample_batches
 from sonoforge.training.gan.options import ALL
+from sonoforge.training.run_options import EvaluationInput
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +57,13 @@ def is_run(path: Path) -> bool:
     return (path / gan_checkpoint.DESCRIPTION).is_file() or (path / "checkpoints").is_dir()
 
 
-def find_files(source: str, path: Path, class_name: str, any_size: bool) -> Generated:
+def find_files(source: str, path: Path, class_name: str, any_size: bool, store: Path | None = None) -> Generated:
     """Read images that were generated before; with ``any_size`` their sizes may differ or be too small.
 
     Raises:
         SonoforgeError: They cannot be read, or not compared at their own size.
     """
-    stored = read_pictures(path, lambda classes: check_class(source, class_name, classes))
+    stored = read_pictures(path, lambda classes: check_class(source, class_name, classes), store)
     if stored.declared is False:
         log.warning("%s: by its manifest these images are NOT generated", source)
     return Generated(stored.class_name, 0 if any_size else _own_side(source, stored), lambda count: stored)
@@ -129,7 +128,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         class_name: The class to take; empty: that of the generated images.
         generated: The class of the generated images; empty if unknown.
         size: Common side S, pixels.
-        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
+        cache_folder: Of decoded images; `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: No such images or class, too many unreadable ones, or generated ones.
@@ -145,6 +144,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
     def choose(classes: Sequence[str]) -> str:
         return _choose_class(source, class_name, generated, classes)
 
+    path = path if source == "phantom" else unpacked(path, cache_folder or default_folder())
     if source != "phantom" and path.is_file():
         stored = read_pictures(path, choose)
         _refuse_generated(source, len(stored.images), stored.generated, stored.declared)
@@ -159,7 +159,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
     chosen = [i for i, item in enumerate(dataset.items) if shown in ("", dataset.classes[item.label])]
     if source != "phantom":
         files = [dataset.items[index].path for index in chosen]
-        said = [file for file in files if _file_says_generated(dataset.file(file))]
+        said = [file for file in files if says_generated(dataset.file(file))]
         _refuse_generated(source, len(files), said, read_manifest(path).get("synthetic"))
     described = [
         Described(
@@ -192,14 +192,6 @@ def _choose_class(source: str, class_name: str, generated: str, classes: Sequenc
     return generated
 
 
-def _file_says_generated(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return says_generated(stream)
-    except OSError:
-        return False
-
-
 def _refuse_generated(source: str, count: int, said: Sequence[str], manifest: bool | None) -> None:
     if said or manifest:
         what = f"{len(said)} of {count} images (first {said[0]}) are marked" if said else "its manifest marks them"
@@ -227,7 +219,7 @@ def check_named(inputs: EvaluationInput) -> None:
 def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -> tuple[ImageSet, ImageSet]:
     """Read the real set and the generated one, and bring them to one size and kind.
 
-    Decoded images are cached in ``cache_folder``, `cache_settings.default_folder` if None.
+    Decoded images are cached in ``cache_folder``, `cache.default_folder` if None.
 
     Raises:
         SonoforgeError: A set is missing, cannot be read, or the two cannot be compared.
@@ -263,7 +255,7 @@ def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Gener
             )
     if fake == "phantom":
         path = open_phantom(cache_folder).dataset.root
-    return find_files(fake, path, inputs.class_name, any_size=inputs.image_size is not None)
+    return find_files(fake, path, inputs.class_name, any_size=inputs.image_size is not None, store=cache_folder)
 
 
 def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> HeldOut:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
 
-from sonoforge.models import began
-from sonoforge.models import labels as class_labels
+from sonoforge.models import began, layers
 from sonoforge.training.evaluation.features import Features
 
 State = Mapping[str, Tensor]
@@ -55,8 +54,6 @@ def _follow_equilibrium(real: Tensor, fake: Tensor, state: State) -> dict[str, T
 LOSSES: dict[str, Loss] = {
     # Maximise log D(G(z)) (Goodfellow 2014, section 3): strong gradients while the discriminator wins.
     "bce": Loss(_cross_entropy, lambda fake, _: softplus(-fake).mean()),
-    # Minimise log(1 - D(G(z))) (there, equation 1): the game as posed; saturates while the discriminator wins.
-    "bce-minimax": Loss(_cross_entropy, lambda fake, _: -softplus(fake).mean()),
     # Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9: target c = 1 for generated.
     # Its discriminator's targets are b = 1 for real and a = 0 for generated: the 0-1 coding of section 3.2.3.
     "least-squares": Loss(
@@ -87,7 +84,7 @@ LOSSES: dict[str, Loss] = {
 # Discriminator", ICLR 2018).  ``auxiliary``: the discriminator predicts the class as well (Odena, Olah, Shlens,
 # "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  ``concatenation``: the label is appended to
 # its input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014): BEGAN's autoencoder.
-CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
+CONDITIONINGS = tuple(dict.fromkeys((*layers.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
 
 
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
@@ -135,17 +132,11 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     differ tenfold between networks, each layer's is divided by the mean square of the real images' maps; the published
     lambdas need not mean the same here.
 
-    Args:
-        features: From `sonoforge.training.evaluation.features.open_features`.
-        fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
-        real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
-        image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
+    Gradients reach ``fake`` alone; channels after the image channels are masks and are ignored.
 
     Returns:
         Scalar, at least 0, not yet weighted.
     """
-    if fake.shape != real.shape:
-        raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")
     with torch.no_grad():
         wanted = features.maps(real[:, :image_channels])
     seen = features.maps(fake[:, :image_channels])

@@ -15,10 +15,8 @@ import numpy as np
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, resized, store_arrays
+from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, check_class, resized, store_arrays
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.pictures import check_class
 from sonoforge.training.evaluation.projections import pca_projection
 from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
@@ -28,6 +26,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, expanded
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import CONFIG, read_config
+from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.statistics.results import Record
 
 
@@ -47,10 +46,8 @@ def real_set(training: Training) -> ImageSet:
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     """Return images of a training as one side of an evaluation, without masks.
 
-    Args:
-        images: Of the training; where they have groups, near-duplicates are not searched again.
-        class_name: The only class to take of labelled images; empty for all.
-        how: How they were resized, in words.
+    Where they have groups, near-duplicates are not searched again.  ``class_name`` is the only class to take of
+    labelled images, ``how`` says how they were resized.
 
     Raises:
         SonoforgeError: They are of other classes, or fewer than 4.
@@ -105,9 +102,7 @@ class EvaluatedSets:
 def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -> EvaluatedSets:
     """Read the images of a run again, split them as it did, and let its generator draw as many as it was trained on.
 
-    Args:
-        inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
-        cache_folder: Of decoded images; `cache_settings.default_folder` if None.
+    ``inputs.real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
 
     Raises:
         SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
@@ -194,12 +189,7 @@ def measure_milestone(
 ) -> Milestone:
     """Measure the images of a kept checkpoint, or read what was measured under this protocol before.
 
-    Args:
-        checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
-        real: See `real_set`.
-        evaluation: The protocol.
-        count: Number of images to generate.
-        device: For the generator.
+    The figures of ``RUN/checkpoints/step-STEP`` are kept as ``RUN/milestone-STEP.json``; ``real``: see `real_set`.
     """
     path = checkpoint.parent.parent / f"milestone-{checkpoint.name.removeprefix('step-')}.json"
     protocol = evaluation.describe(real, count)

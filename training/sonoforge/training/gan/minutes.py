@@ -23,15 +23,14 @@ import torch
 from sonoforge.models import IMAGE_SIZES
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.devices import deterministic_kernels, open_fabric
-from sonoforge.training.gan.distributed import any_process
+from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.engine import prepare_data, train_gan, train_step
 from sonoforge.training.gan.networks import Seen, outline_networks
-from sonoforge.training.gan.options import PRECISIONS, PUBLISHED, GanSettings
-from sonoforge.training.gan.progress.ticks import read_stats, training_cost
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.state import build_state
+from sonoforge.training.gan.ticks import read_stats, training_cost
 from sonoforge.training.gan.training import Pretrained, Training, options_of_generator
 from sonoforge.training.gan.training_set import TrainingSet
 
@@ -51,6 +50,14 @@ PROBE_STEPS = 3  # of each; the first one warms up, and does not count if there 
 PROBE_SHARE = 0.05  # of the minutes, after which no further step of an offer is taken
 _LAST_STEP = 1000  # the steps before it are probed: no lazy regulariser is due, and growing networks are grown
 _HOPE = 4  # an offer is worth measuring if it is enough at a pace this many times better than predicted
+
+LENGTH = ("minutes",)  # the setting that tells apart runs of so many minutes, see `run_folder.open_run`
+PACE = "pace"  # folder of the short trainings, inside the training's
+FIRST_STEPS = 4  # of the first one
+PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
+PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
+TICK_SHARE = 0.25  # of the minutes: the longest that samples, checkpoints and measuring may take
+FEWEST_TICK_STEPS, MOST_TICKS = 50, 50
 
 
 class Offer(NamedTuple):
@@ -72,7 +79,6 @@ class Offer(NamedTuple):
         return max(LEAST_STEPS, math.ceil(LEAST_IMAGES / self.shown))
 
     def __str__(self) -> str:
-        """Describe it."""
         own = self.settings
         preset = "" if own.preset == PUBLISHED else f":{own.preset}"
         return f"{own.recipe}{preset} at {own.image_size}x{own.image_size}, batches of {own.batch}"
@@ -89,9 +95,8 @@ def with_recipe(settings: GanSettings) -> GanSettings:
 
 def smallest(settings: GanSettings) -> GanSettings:
     """Return the settings with their smallest preset and image size, where these are left open."""
-    small = [name for name in _SMALL_PRESETS if name in RECIPES[settings.recipe].presets]
-    preset = settings.preset or [*small, PUBLISHED][0]
-    return dataclasses.replace(settings, preset=preset, image_size=settings.image_size or IMAGE_SIZES[0])
+    preset, size = settings.preset or _presets(settings)[0], settings.image_size or IMAGE_SIZES[0]
+    return dataclasses.replace(settings, preset=preset, image_size=size)
 
 
 def with_defaults(settings: GanSettings) -> GanSettings:
@@ -100,27 +105,26 @@ def with_defaults(settings: GanSettings) -> GanSettings:
     return dataclasses.replace(settings, recipe=recipe, preset=preset)
 
 
+def _presets(settings: GanSettings) -> tuple[str, ...]:
+    return (*[name for name in _SMALL_PRESETS if name in RECIPES[settings.recipe].presets], PUBLISHED)
+
+
 def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> list[Offer]:
     """Return the possible trainings that the user's choices leave open, the cheapest first.
 
-    Args:
-        settings: With a recipe; preset, image size and batch are the user's, or empty.
-        images: At any size.
-        pretrained: Opened from the settings.
+    The settings name a recipe; preset, image size and batch are the user's, or empty.  Images are at any size.
 
     Raises:
         SonoforgeError: There is none.
     """
-    presets = (*[name for name in _SMALL_PRESETS if name in RECIPES[settings.recipe].presets], PUBLISHED)
     offers, refused = [], None
-    for preset in (settings.preset,) if settings.preset else presets:
+    for preset in (settings.preset,) if settings.preset else _presets(settings):
         named = dataclasses.replace(settings, preset=preset)
         try:
-            published = compose(named).image_size
+            sizes = [side for side in IMAGE_SIZES if side <= compose(named).image_size]
         except SonoforgeError as error:
             refused = error
             continue
-        sizes = [side for side in IMAGE_SIZES if side <= published]
         for side in (settings.image_size,) if settings.image_size else sizes:
             sized = dataclasses.replace(named, image_size=side)
             for batch in (settings.batch,) if settings.batch else _batches(sized, len(images) * settings.expand):
@@ -137,15 +141,13 @@ def _batches(settings: GanSettings, images: int) -> list[int]:
     """Return the recipe's batch, but at most half of the images, and a small one."""
     published = compose(settings).budget_for(settings.class_name).batch
     most = min(published, 2 ** int(math.log2(max(2, images / 2))))
-    parts = settings.accumulate
-    return sorted({max(2 * parts, batch - batch % parts) for batch in (min(most, _SMALL_BATCH), most)})
+    return sorted({min(most, _SMALL_BATCH), most})
 
 
 def _offer(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> Offer:
     recipe, plan = compose(settings), make_plan(settings, len(images) * settings.expand)
-    options = options_of_generator(images, recipe, plan, settings.accumulate)
     seen = None if pretrained.features is None else Seen(pretrained.features, images.image_channels)
-    networks = outline_networks(recipe, options, seen)
+    networks = outline_networks(recipe, options_of_generator(images, recipe, plan), seen)
     weights = sum(weight.numel() for network in networks for weight in network.parameters())
     shown = plan.batch * recipe.n_critic
     return Offer(settings, shown, weights * shown * plan.image_size**2)
@@ -198,38 +200,21 @@ def _too_short(minutes: float, offer: Offer, seconds: float, offers: Sequence[Of
 
 
 def seconds_a_step(training: Training, limit: float) -> float:
-    """Time a few steps of a training, without its records.
-
-    Args:
-        training: Of any length.
-        limit: Seconds after which no further step is begun.
-    """
+    """Time a few steps of a training, without its records; none is begun after ``limit`` seconds."""
     training = training.of_length(_LAST_STEP)
-    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
-    fabric.launch()
-    state = build_state(fabric, training, None)
+    state = build_state(training)
     real, sampling = prepare_data(state, training)
     times: list[float] = []
-    with deterministic_kernels(fabric.device):
+    with deterministic_kernels(state.device):
         for step in range(_LAST_STEP - PROBE_STEPS, _LAST_STEP):
             began = time.monotonic()
             train_step(state, training, real, sampling, step)
-            if fabric.device.type == "cuda":
-                torch.cuda.synchronize(fabric.device)
+            if state.device.type == "cuda":
+                torch.cuda.synchronize(state.device)
             times.append(time.monotonic() - began)
-            if any_process(fabric, sum(times) > limit):
+            if sum(times) > limit:
                 break
-    # The first process's answer, so that all agree.
-    return float(fabric.broadcast(min(times[1:] or times)))
-
-
-LENGTH = ("minutes",)  # the setting that tells apart runs of so many minutes, see `run_folder.open_run`
-PACE = "pace"  # folder of the short trainings, inside the training's
-FIRST_STEPS = 4  # of the first one
-PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
-PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
-TICK_SHARE = 0.25  # of the minutes: the longest that samples, checkpoints and measuring may take
-FEWEST_TICK_STEPS, MOST_TICKS = 50, 50
+    return min(times[1:] or times)
 
 
 class Pace(NamedTuple):
@@ -257,27 +242,16 @@ def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[]
 def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:
     """Measure the pace of a training by short ones, each through the whole schedule and all resolutions.
 
-    Called again with the same folder, the answer is the same, even on a faster machine.
-
-    Args:
-        minutes: Of which the measuring may take a share.
-        training: Of any length.
-        folder: Of the training; the measurements are kept in its sub-folder `PACE`.
-        stop: See `engine.train_gan`.
-
-    Returns:
-        None if it was stopped.
+    Called again with the same folder, the answer is the same, even on a faster machine; it is None if ``stop``, see
+    `engine.train_gan`, ended one.  The second takes at most a share of the ``minutes``.
     """
     log.info("measuring the pace of %s", training.settings.recipe)
     training = dataclasses.replace(training, milestones=())
-    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
-    fabric.launch()
     step = tick = 0.0
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
         with quietly(__package__):
             train_gan(training.of_length(count), own, resume=True, show_progress=True, stop=stop)
-        fabric.barrier()  # the first process writes what all of them read now
         if not run_folder.is_finished(own):
             return None
         hours = training_cost(own, count)["hours"]

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sonoforge import models
-from sonoforge.models.architecture import Architecture
+from sonoforge.models.layers import Architecture
 from sonoforge.models.stylegan.layers import eager_on_cpu
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.evaluation.features import Features
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.regularisers import REGULARISERS
 
 if TYPE_CHECKING:
     from typing import Self  # since Python 3.11
@@ -37,38 +36,11 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-class Samples(NamedTuple):
-    """Size and kind of a generator's samples."""
-
-    image_size: int  # side in pixels
-    image_channels: int  # 1 or 3
-    structures: int  # masks beside each image, 0 for none
-    classes: int  # of a conditional training, 0 for an unconditional one
-    kept_maps: int = 0  # label maps kept by a generator that draws into them
-
-
 class Seen(NamedTuple):
     """A projected discriminator's feature network, and the channels of a sample that it sees."""
 
     features: Features
     image_channels: int  # the channels after them are masks
-
-
-def generator_options(recipe: Recipe, samples: Samples, batch: int) -> Mapping[str, Any]:
-    """Return the arguments that build the recipe's generator, as its checkpoints record them.
-
-    ``batch``: images in one forward pass of all processes, fewer than a batch with ``accumulate``.
-    """
-    architecture = ARCHITECTURES[recipe.architecture]
-    return {
-        "image_size": samples.image_size,
-        "channels": samples.image_channels + samples.structures,
-        "latent_size": recipe.latent_size,
-        "classes": samples.classes,
-        **({"structures": samples.structures, "maps": samples.kept_maps} if recipe.draws_into_maps else {}),
-        **architecture.batch_options(batch),
-        **recipe.generator,
-    }
 
 
 def discriminator_of(recipe: Recipe) -> Architecture:
@@ -81,7 +53,7 @@ def build_networks(
 ) -> tuple[nn.Module, nn.Module]:
     """Build both networks with their initial weights, leaving torch's global random state alone.
 
-    ``options``: see `generator_options`; ``seen``: only for a projected discriminator.
+    ``options``: see `training.options_of_generator`; ``seen``: only for a projected discriminator.
 
     Raises:
         SonoforgeError: The architecture cannot be built with these options, for example at this size.
@@ -93,10 +65,6 @@ def build_networks(
         architectures = (ARCHITECTURES[recipe.architecture], discriminator_of(recipe))
         for network, architecture, own_seed in zip(networks, architectures, seeds, strict=True):
             architecture.initialise(network, torch.Generator().manual_seed(own_seed))
-        for name in recipe.regularisers:
-            build = REGULARISERS[name].build
-            if build is not None:
-                build(networks[REGULARISERS[name].of == "discriminator"])
     for network in networks:
         channels_last(network)
     return networks

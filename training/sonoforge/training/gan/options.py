@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from sonoforge.runtime.cli.options import option
-from sonoforge.training.gan.recipes import KEPT_MAPS, OPTIMISERS, RECIPES, SCHEDULES
+from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES, SCHEDULES
 
 # Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `losses.CONDITIONINGS`, `layers.ACTIVATIONS` and
 # `layers.NORMS`, which need torch.
-LOSS_NAMES = ("bce", "bce-minimax", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
+LOSS_NAMES = ("bce", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
 AUGMENTATION_NAMES = (
     "none",
     "diffaugment",
     "diffaugment-colour-translation",
-    "diffaugment-translation-cutout",
     "ada",
-    "ada-full",
 )
 CONDITIONING_NAMES = ("none", "projection", "auxiliary", "concatenation")
 ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
@@ -28,7 +26,7 @@ FLAGGED = "class_name recipe preset image_size epochs steps kimg conditioning se
 """Settings that are also flags of ``gan train``."""
 ALL = "all"  # the class name of a generator that learns all classes and is told none
 PUBLISHED = "paper"  # the preset of a recipe's row itself
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # to Fabric's names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +102,7 @@ class GanSettings:
     )
     schedule: str | None = option(None, help="schedule of the learning rates", choices=tuple(SCHEDULES))
     masks: bool = option(False, help="generate images together with their masks")
-    kept_maps: str | None = option(
-        None,
-        help="masks stored with a mask-conditioned generator, to draw into when it is given none: those of the "
-        "training images, or new ones from a shape model, which belong to no patient",
-        choices=KEPT_MAPS,
-    )
     mirror: bool | None = option(None, help="add the left-right mirror image of every image")
-    affine: bool = option(False, help="rotate, scale, shift and shear every real image slightly at random")
     expand: int = option(
         1,
         help="affine copies made of each training image beforehand; metrics do not see them",
@@ -123,7 +114,6 @@ class GanSettings:
         "computed against such images (700: Berezsky 2024)",
         limits=(2, None),
     )
-    balanced: bool = option(False, help="sample all classes equally often")
     width: int | None = option(None, help="base number of channels, for smaller or larger networks", limits=(1, None))
     generator_cell: str | None = option(
         None, help="ga-gan only: code of the generator's cells, such as '{3, 12-6, [2]}', or found"
@@ -133,27 +123,13 @@ class GanSettings:
     )
     start_from: str = option(
         "",
-        help="initialise from a run or checkpoint of the same architecture, of any size, or from a "
-        ".safetensors or .npz file with the official networks' tensors under G/ and D/",
+        help="initialise from a run or checkpoint of the same architecture, of any size",
         metavar="CHECKPOINT",
     )
-    freeze_generator: int = option(
-        0, help="projected only: number of the generator's coarsest blocks to freeze", limits=(0, None)
-    )
-    freeze_discriminator: int = option(
-        0, help="number of the discriminator's blocks next to the image to freeze (FreezeD)", limits=(0, None)
-    )
-    precision: str = option(
-        "fp32", help="floating-point precision; bf16 and fp16 are mixed precision", choices=tuple(PRECISIONS)
-    )
-    accumulate: int = option(
-        1, help="gradient accumulation: number of parts each batch is split into, to save memory", limits=(1, None)
-    )
-    compile: bool = option(False, help="compile the networks with torch.compile")
+    precision: str = option("fp32", help="floating-point precision; bf16 is mixed precision", choices=tuple(PRECISIONS))
     metrics: tuple[str, ...] = option(
         (), help="metrics computed during training; KID selects the best checkpoint", choices=(*METRICS, "none")
     )
-    every: int = option(1, help="ticks between measurements; the last tick is always measured", limits=(1, None))
     metric_features: str = option(
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
@@ -169,14 +145,10 @@ class GanSettings:
         "that copies of them score best",
         limits=(0, 0.5),
     )
-    stop_after: int | None = option(
-        None, help="stop after this many measurements without a lower KID", limits=(1, None)
-    )
     seed: int = option(0, help="random seed", limits=(0, None))
     tick_steps: int | None = option(
         None, help="steps between samples and checkpoints (default: a 50th of the training)", limits=(1, None)
     )
-    keep: int = option(2, help="latest checkpoints to keep, besides the best", limits=(1, None))
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -24,9 +24,6 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 # smoothing of WGAN's authors' code.
 OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
 
-# Label maps kept by a generator that draws into them: of its training images, or of a shape model of these.
-KEPT_MAPS = ("training", "shapes")
-
 
 class OptimiserSettings(NamedTuple):
     """A recipe's optimiser of one network."""
@@ -89,7 +86,6 @@ class Recipe:
     conditioning: str = "none"  # name in `losses.CONDITIONINGS`
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
-    kept_maps: str = "training"  # of `KEPT_MAPS`: what such a generator keeps, to draw into where it is given none
     growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
     ema_half_life: float = 10_000  # images after which a weight's share in the averaged generator has halved
     # Options of the generator beyond the defaults of its class.
@@ -185,10 +181,7 @@ def growing_stage(progress: float, image_size: int, start: int) -> Stage:
     There each resolution is trained with 800 000 images, then the next fades in during as many.  Here the phases are
     equal shares of the training, so that a short one reaches its full resolution: start, fade, steady, fade, steady ...
 
-    Args:
-        progress: Finished share of the training, in [0, 1).
-        image_size: The full resolution.
-        start: The first resolution, doubled until ``image_size``.
+    ``progress`` is the finished share of the training, in [0, 1); ``start`` is doubled until ``image_size``.
     """
     doublings = round(math.log2(image_size / start))
     position = progress * (2 * doublings + 1)

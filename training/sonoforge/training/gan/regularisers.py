@@ -1,7 +1,7 @@
 """The regularisers, which stabilise a network's training beside its loss.
 
-A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, a correction of the discriminator's
-weights after its step, or a change of the discriminator when it is built.
+A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, or a correction of the
+discriminator's weights after its step.
 """
 
 import math
@@ -10,8 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torch.nn.utils.parametrizations import spectral_norm
 
 from sonoforge.models.stylegan.generator import has_styles, mix_styles
 
@@ -40,7 +38,6 @@ class Regulariser(NamedTuple):
     penalty: Penalty | None = None
     # (network, weight) called after each of the network's steps.
     after_step: Callable[[nn.Module, float], None] | None = None
-    build: Callable[[nn.Module], None] | None = None  # (network) called once, before the first step
     start: Mapping[str, float] = {}  # the state's initial values by name
     weight: float = 1.0  # published default of its weight
     needs: tuple[str, ...] = ()  # names in `settings.NEEDS`
@@ -55,17 +52,6 @@ def clip_weights(network: nn.Module, limit: float) -> None:
     parameters: list[Tensor] = [*network.parameters()]
     torch._foreach_clamp_min_(parameters, -limit)
     torch._foreach_clamp_max_(parameters, limit)
-
-
-def normalise_spectrally(network: nn.Module) -> None:
-    """Divide the weight of each linear and convolution layer by its largest singular value, in place.
-
-    Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.  The singular value is
-    estimated by one step of power iteration at each forward pass in training mode (section 2.1, algorithm 1).
-    """
-    for module in list(network.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
-            spectral_norm(module)
 
 
 def _slope(discriminator: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -95,34 +81,6 @@ def r1(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
     return 0.5 * _slope(discriminator, batch.real.detach(), batch.labels).square().sum(dim=(1, 2, 3)).mean()
 
 
-SHIFT = 4  # pixels at most, at 32x32 (Zhang 2020, section 3.1); scaled with the image here
-
-
-def flip_and_shift(images: Tensor, chance: torch.Generator) -> Tensor:
-    """Flip half of the images (N, C, S, S), and move each by whole pixels with a reflected border (section 3.1)."""
-    count, _, side, _ = images.shape
-    reach = max(1, SHIFT * side // 32)
-    draws = torch.rand(3, count, generator=chance, device=images.device)
-    flipped = torch.where(draws[0].lt(0.5)[:, None, None, None], images.flip(3), images)
-    moved = (draws[1:] * (2 * reach + 1)).long()
-    across = torch.arange(side, device=images.device)
-    rows, columns = (moved[axis][:, None] + across for axis in (0, 1))
-    padded = pad(flipped, (reach, reach, reach, reach), mode="reflect")
-    image = torch.arange(count, device=images.device)
-    return padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def consistency(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Penalise changes of the real images' scores under flips and shifts, by the mean square.
-
-    Zhang et al., "Consistency Regularization for Generative Adversarial Networks", ICLR 2020, equation 4.
-    """
-    plain, _ = discriminator(batch.real, batch.labels)
-    moved, _ = discriminator(flip_and_shift(batch.real, batch.chance), batch.labels)
-    change: Tensor = plain - moved
-    return change.square().mean()
-
-
 def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
     """Return the summed squared products of different filters of each layer, whose lengths stay free.
 
@@ -136,17 +94,6 @@ def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
     weights = [own.flatten(1) for own in generator.parameters() if own.ndim > 1 and id(own) not in embedded]
     products = [weight @ weight.T for weight in weights]
     return torch.stack([own.square().sum() - own.diagonal().square().sum() for own in products]).sum()
-
-
-def kl_divergence(generator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of the encoder's answers on real images from N(0, 1).
-
-    Kingma and Welling, ICLR 2014, appendix B, as in SPADE (Park 2019).
-    """
-    own: Any = generator
-    mean, log_variance = own.encoder(batch.real[:, : batch.image_channels])
-    divergence: Tensor = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-    return divergence
 
 
 # Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2: equal steps in the
@@ -192,10 +139,7 @@ REGULARISERS: dict[str, Regulariser] = {
     "weight-clipping": Regulariser("discriminator", after_step=clip_weights, weight=0.01),
     "gradient-penalty": Regulariser("discriminator", penalty=gradient_penalty, weight=10.0),
     "r1": Regulariser("discriminator", penalty=r1, weight=10.0),
-    "consistency": Regulariser("discriminator", penalty=consistency, weight=10.0),
-    "spectral-norm": Regulariser("discriminator", build=normalise_spectrally),
     "orthogonal": Regulariser("generator", penalty=orthogonal, weight=1e-4),
-    "kl-divergence": Regulariser("generator", penalty=kl_divergence, weight=0.05, needs=("an encoder",)),
     "path-length": Regulariser(
         "generator", penalty=path_length, start={"path_length": 0.0}, weight=2.0, needs=("latents alone",)
     ),

@@ -15,13 +15,10 @@ from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import OPTIMISERS, OptimiserSettings, Recipe, Strength, find_recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 
-# A training may be continued with another value of these.  The options of measuring change no weight either, but all
-# figures of one folder are measured in one way.
-NOT_COMPARED = frozenset({"keep"})
 DURATIONS = ("epochs", "steps", "kimg")  # options, at most one of which gives the length of a training
 # Options that replace the recipe's field of the same name.
 _REPLACING = (
-    "loss", "augmentation", "schedule", "mirror", "kept_maps", "perceptual_weight", "n_critic", "latent_size",
+    "loss", "augmentation", "schedule", "mirror", "perceptual_weight", "n_critic", "latent_size",
 )  # fmt: skip
 
 
@@ -166,10 +163,6 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
         raise SonoforgeError(f"GAN training: found {' and '.join(given)}, expected one of them")
     if batch < 2:
         raise SonoforgeError(f"GAN training: found batch {batch}, expected at least 2 (batch normalisation)")
-    if batch % settings.accumulate or batch // settings.accumulate < 2:
-        raise SonoforgeError(
-            f"GAN training: found a batch of {batch} in {settings.accumulate} parts, expected equal parts of at least 2"
-        )
     shown = batch * recipe.n_critic
     if settings.steps is not None:
         steps = settings.steps
@@ -218,20 +211,10 @@ NEEDS: dict[str, Need] = {
         "use diffaugment",
     ),
     "masks": Need(lambda _, settings: settings.masks, "masks off, but it draws images into label maps", "add --masks"),
-    "label maps": Need(
-        lambda recipe, _: recipe.draws_into_maps,
-        "the recipe {settings.recipe}, which does not draw into label maps",
-        "leave it out, or choose spade, or projected with --preset label-maps",
-    ),
     "latents alone": Need(
         lambda recipe, _: not recipe.draws_into_maps,
         "the recipe {settings.recipe}, which draws into label maps",
         "leave it out",
-    ),
-    "an encoder": Need(
-        lambda recipe, _: bool(recipe.generator.get("encoder")),
-        "the recipe {settings.recipe}, which has no encoder",
-        "choose spade with --preset encoder",
     ),
     "feature network": Need(
         lambda _, settings: bool(settings.features),
@@ -250,12 +233,11 @@ NEEDS: dict[str, Need] = {
         "the optimiser {recipe.generator_optimiser.name}",
         "leave it out, or choose adam",
     ),
-    "kid": Need(lambda _, settings: "kid" in settings.metrics, "no KID to stop by", "give metrics kid"),
 }
 # What an option needs where it is given.
 _OPTION_NEEDS = {
-    "kept_maps": "label maps", "activation": "free activation", "norm": "free norm", "generator_cell": "cells",
-    "discriminator_cell": "cells", "beta1": "adam", "stop_after": "kid",
+    "activation": "free activation", "norm": "free norm", "generator_cell": "cells", "discriminator_cell": "cells",
+    "beta1": "adam",
 }  # fmt: skip
 
 

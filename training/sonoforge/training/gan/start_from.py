@@ -1,23 +1,27 @@
-"""What a training starts from: a checkpoint of ours, or official StyleGAN2 and StyleGAN3 networks."""
+"""What a training starts from: a run of ours, whose weights are transferred into networks of any size.
+
+Fine-tuning a generator trained on many other images helps small sets most (Karras et al., "Training Generative
+Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2).
+
+A tensor is transferred if its position in the network and its shape agree.  Positions count doublings from the
+smallest feature maps, so networks for 512 and for 256 pixels share all levels but one; StyleGAN3's layers, which have
+no resolution, are counted by index.  A layer's bias, noise and magnitude go with its weight, and a mapping network of
+another depth is skipped.  Everything else keeps its random initial values.
+"""
 
 import hashlib
-import io
 import json
 import logging
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from sonoforge.models.stylegan import official
-from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
+from sonoforge.models.layers import FIRST_STEPS
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
@@ -29,106 +33,189 @@ from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)
 
-PREFIX = re.compile(r"(G_ema|G|D)[./](.+)")
-
 State = Mapping[str, Tensor]
 
 
 class StartingWeights(NamedTuple):
     """Weights to start from."""
 
-    name: str  # file or checkpoint with the first 16 hex digits of its sha256; recorded with the training
-    architectures: tuple[str, ...]  # possible ones, by name in `networks.ARCHITECTURES`
-    generator: State  # tensors by our names; may be empty
-    discriminator: State  # tensors by our names; may be empty
-    classes: tuple[str, ...] = ()  # by label, of conditional networks of ours
+    name: str  # checkpoint with the first 16 hex digits of its sha256; recorded with the training
+    architecture: str  # by name in `networks.ARCHITECTURES`
+    generator: State  # tensors by name
+    discriminator: State
+    classes: tuple[str, ...] = ()  # by label, of conditional networks
 
 
 def read_starting_weights(path: Path) -> StartingWeights:
-    """Read the weights of one pair of networks.
-
-    Args:
-        path: A run folder (its newest checkpoint), a checkpoint folder, or a ``.safetensors`` or ``.npz`` file with the
-            tensors of the authors' PyTorch networks of StyleGAN2 or StyleGAN3: ``G/NAME`` or, without these,
-            ``G_ema/NAME``, and ``D/NAME``; a dot may replace the slash.  Numbers named ``G/settings.NAME`` and
-            ``D/settings.NAME`` give settings that no tensor shows, see `official`.
+    """Read the weights of a checkpoint folder, or of a run folder's newest one.
 
     Raises:
-        SonoforgeError: Not one of these, or damaged.
+        SonoforgeError: Neither of them, or damaged.
     """
-    if path.is_dir():
-        return _read_checkpoint(gan_checkpoint.find_checkpoint(path))
-    readers = {".safetensors": load, ".npz": _load_arrays}
-    if path.suffix not in readers:
-        raise SonoforgeError(
-            f"{path}: neither a run folder nor a .safetensors or .npz file of tensors named G/..., D/...; pickles "
-            "(.pkl, .pt) run code when opened: save their state dicts as .safetensors first"
-        )
-    try:
-        content = path.read_bytes()
-        tensors = readers[path.suffix](content)
-    except (OSError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
-        raise SonoforgeError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from error
-    parts: dict[str, dict[str, Tensor]] = {"G": {}, "G_ema": {}, "D": {}}
-    for name, value in tensors.items():
-        if found := PREFIX.fullmatch(name):
-            parts[found[1]][found[2]] = value
-    try:
-        architectures, generator = _official_generator(parts["G"] or parts["G_ema"])
-        discriminator = official.discriminator_from_official(parts["D"]).state_dict() if parts["D"] else {}
-    except ValueError as error:
-        raise SonoforgeError(f"{path}: {error}") from error
-    if not generator and not discriminator:
-        raise SonoforgeError(f"{path}: found no tensors named G/..., G_ema/... or D/...")
-    return StartingWeights(_with_hash(path.name, content), architectures, generator, discriminator)
-
-
-def _read_checkpoint(path: Path) -> StartingWeights:
-    about = gan_checkpoint.describe(path)
+    if not path.is_dir():
+        raise SonoforgeError(f"{path}: not a run folder of gan train, nor one of its checkpoints")
+    path = find_checkpoint(path)
+    about = describe(path)
     generator, discriminator = (gan_checkpoint.load_state(path, stem) for stem in ("generator", "discriminator"))
     # The description contains the hash of each file.
-    description = (path / gan_checkpoint.DESCRIPTION).read_bytes()
-    name = _with_hash(f"{path.resolve().parent.parent.name}/{path.name}", description)
-    return StartingWeights(name, (about.architecture,), generator, discriminator, tuple(about.classes))
+    digest = hashlib.sha256((path / gan_checkpoint.DESCRIPTION).read_bytes()).hexdigest()[:16]
+    name = f"{path.resolve().parent.parent.name}/{path.name} (sha256 {digest})"
+    return StartingWeights(name, about.architecture, generator, discriminator, tuple(about.classes))
 
 
-def _load_arrays(content: bytes) -> dict[str, Tensor]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        wanted = [name for name in arrays.files if PREFIX.fullmatch(name)]
-        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in wanted}
+def check_transfer(weights: StartingWeights, architecture: str, networks: tuple[nn.Module, nn.Module]) -> None:
+    """Refuse weights of another architecture, or without any that fit, before any network is built.
+
+    Raises:
+        SonoforgeError: They cannot be transferred.
+    """
+    if architecture != weights.architecture:
+        raise SonoforgeError(
+            f"start_from: {weights.name} holds {weights.architecture} networks, not {architecture} ones; choose a "
+            "recipe of its own architecture"
+        )
+    for network, theirs in zip(networks, (weights.generator, weights.discriminator), strict=True):
+        fitting = _fitting(network.state_dict(), theirs)
+        if any(name in fitting for name, _ in network.named_parameters()):
+            return
+    raise SonoforgeError(
+        f"start_from: {weights.name}: no weight agrees in position and shape with the networks to train; give layers "
+        "of the same width, see width and preset"
+    )
 
 
-def _official_generator(state: State) -> tuple[tuple[str, ...], State]:
-    if not state:
-        return ("stylegan2", "stylegan3"), {}  # which share their discriminator
-    if "synthesis.b4.const" in state:
-        return ("stylegan2",), official.generator_from_official(state).state_dict()
-    generator = official.generator_from_official(state)
-    if (margin := official.margin_of(state)) != MARGIN:
-        log.warning("its margin_size is %d, not %d as here: its images will differ near borders", margin, MARGIN)
-    if official.SCALE_SETTING not in state:
+def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminator: nn.Module) -> None:
+    """Copy the weights that fit, checked by `check_transfer`, into new networks, in place; log how many they are."""
+    pairs = (("generator", generator, weights.generator), ("discriminator", discriminator, weights.discriminator))
+    for kind, network, theirs in pairs:
+        own = network.state_dict()
+        fitting = _fitting(own, theirs)
+        for name, value in fitting.items():
+            own[name].copy_(value)
+        new = {name: parameter for name, parameter in network.named_parameters() if name not in fitting}
+        taken = sum(parameter.numel() for name, parameter in network.named_parameters() if name in fitting)
+        layers = list(dict.fromkeys(re.sub(r"(\.\d+)\..*|\.(weight|bias)$", r"\1", name) for name in new))
         log.info(
-            "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s overrides it",
-            IMAGE_SCALE, official.SCALE_SETTING,
+            "%s: %d parameters taken from %s, %d new%s",
+            kind, taken, weights.name, sum(parameter.numel() for parameter in new.values()),
+            f" ({name_some(layers)})" if layers else "",
         )  # fmt: skip
-    return ("stylegan3",), generator.state_dict()
 
 
-def _with_hash(name: str, content: bytes) -> str:
-    return f"{name} (sha256 {hashlib.sha256(content).hexdigest()[:16]})"
+def _fitting(own: State, theirs: State) -> dict[str, Tensor]:
+    """Return the tensors to transfer, by our names."""
+    by_position = {position: theirs[name] for name, position in _positions(theirs).items()}
+    fitting = {
+        name: by_position[position]
+        for name, position in _positions(own).items()
+        if position in by_position and by_position[position].shape == own[name].shape
+    }
+    mapping = {name for name in own if name.startswith("mapping.layers.")}
+    if mapping != {name for name in theirs if name.startswith("mapping.layers.")}:
+        fitting = {name: value for name, value in fitting.items() if name not in mapping}
+    if not mapping <= fitting.keys():
+        fitting.pop("mapping.average", None)
+    weightless = {name.rpartition(".")[0] for name in own if name.endswith(".weight") and name not in fitting}
+    return {name: value for name, value in fitting.items() if name.rpartition(".")[0] not in weightless}
+
+
+def _positions(state: State) -> dict[str, str]:
+    """Return each tensor's position by name; the residual discriminator numbers its blocks from the image."""
+    blocks = sum(bool(re.fullmatch(r"blocks\.\d+\.skip\.weight", name)) for name in state)
+    positions = {}
+    for name in state:
+        if name.endswith("_extra_state"):
+            continue
+        positions[name] = name
+        if blocks and (found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name)):
+            positions[name] = f"level {blocks - int(found[1])}: {found[2]}"
+        elif blocks and name.startswith("from_image."):
+            positions[name] = f"level {blocks}: {name}"
+    return positions
+
+
+# Each class continues with its own weights, found by its name; a new one starts with the mean of all.
+WEIGHT = r"\.parametrizations\.weight\.original"
+
+
+class _Axis(NamedTuple):
+    """The axis on which a layer's spectrally normalised weight has its classes, at the end."""
+
+    layer: str  # pattern of its name
+    classes: int  # the axis of the classes
+    outputs: int  # the axis of the outputs, the rows of the normalisation
+
+
+# Of the networks of the recipe ``projected``.
+_AXES = (
+    _Axis(r"first\.0", 0, 1),  # a transposed convolution, into which the class goes after the latents
+    _Axis(r".+\.(scale|shift)", 1, 0),
+    _Axis(r".+\.class_rows", 0, 0),
+)
+
+
+def with_classes(weights: StartingWeights, classes: Sequence[str]) -> StartingWeights:
+    """Return weights to start from in the order of these classes.
+
+    They stay unchanged where either side has no classes, both have the same, or the networks are not those of `_AXES`.
+    """
+    unchanged = not classes or weights.classes in ((), tuple(classes))
+    if unchanged or weights.architecture != "projected":
+        return weights
+    new = [name for name in classes if name not in weights.classes]
+    log.info(
+        "classes that go on with their weights: %s%s",
+        ", ".join(name for name in classes if name in weights.classes) or "none",
+        f"; that start with the mean of all: {', '.join(new)}" if new else "",
+    )
+    return weights._replace(
+        classes=tuple(classes),
+        generator=for_classes(weights.generator, weights.classes, classes),
+        discriminator=for_classes(weights.discriminator, weights.classes, classes),
+    )
+
+
+def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
+    """Return all tensors of a light generator or a projected discriminator with our classes in place of theirs.
+
+    The normalisation of a changed weight is estimated anew.
+    """
+    changed = dict(state)
+    for name, value in state.items():
+        for axis in _AXES:
+            if found := re.fullmatch(f"({axis.layer}){WEIGHT}", name):
+                shared, own = value.split([value.shape[axis.classes] - len(theirs), len(theirs)], axis.classes)
+                mean = own.mean(axis.classes, keepdim=True)
+                parts = [own.narrow(axis.classes, theirs.index(one), 1) if one in theirs else mean for one in ours]
+                changed[name] = weight = torch.cat([shared, *parts], axis.classes)
+                stem = f"{found[1]}.parametrizations.weight.0"
+                if f"{stem}._u" in state:
+                    changed[f"{stem}._u"], changed[f"{stem}._v"] = _singular_vectors(weight, axis.outputs)
+    return changed
+
+
+def _singular_vectors(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+    """Return the first left and right singular vectors of a weight, one row an output, as torch estimates them."""
+    matrix = weight.movedim(outputs, 0).flatten(1)
+    left = normalize(matrix.sum(1) + 1e-3, dim=0)
+    right = normalize(matrix.T @ left, dim=0)
+    for _ in range(FIRST_STEPS):
+        left = normalize(matrix @ right, dim=0)
+        right = normalize(matrix.T @ left, dim=0)
+    return left, right
 
 
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
     """Refuse to start generators from a run that was trained on images of this data set, even changed ones.
 
     The run's images are read again from their original place: about 45 core-milliseconds for each image of either set,
-    the first time; the answer is kept beside the decoded images.  Files of weights are not checked.
+    the first time; the answer is kept beside the decoded images.
 
     Raises:
         GateError: It was trained on some of them; the message names the first.
         SonoforgeError: Its images can no longer be read.
     """
-    while start_from and Path(start_from).is_dir():
+    while start_from:
         checkpoint = find_checkpoint(Path(start_from))
         run = checkpoint.parent.parent
         theirs, trained = _read_trained(run, trained_on(checkpoint), cache_folder)
@@ -138,9 +225,8 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
             named = name_some((f"{ours[own].path} ~ {other[index].path}" for own, index in seen), "; ")
             raise GateError(
                 f"--set gan.start_from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on "
-                "other "
-                f"versions of them, so any figure on them would be leaked ({named}); start from a run on "
-                "other collections"
+                f"other versions of them, so any figure on them would be leaked ({named}); start from a run on other "
+                "collections"
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
         start_from = str(read_config(run).get("gan.start_from") or "")
@@ -156,8 +242,7 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
 
 def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
     """Read a run's data set; return it and the indices of its training images, whose digest is ``images``."""
-    config = read_config(run)
-    given: Any = config.get("data")
+    given: Any = read_config(run).get("data")
     if not given:
         raise SonoforgeError(
             f"--set gan.start_from: {run} has no config.yaml that names its images; they cannot be compared"
@@ -173,8 +258,7 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
     if digest_of_images(hashes) != images:
         raise SonoforgeError(
             f"--set gan.start_from: {run / SOURCES} names other images than the checkpoint was trained on; put the "
-            "run's "
-            "own file back"
+            "run's own file back"
         )
     missing = len(hashes - set(cache.hashes))
     if missing or not hashes:

@@ -1,33 +1,31 @@
 """The state of a training, to and from checkpoints: networks, optimisers, and numbers carried from step to step."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import HALF
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.ada import START as ADAPTIVE_START
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
-from sonoforge.training.gan.augmentations.ada import START as ADAPTIVE_START
-from sonoforge.training.gan.distributed import share_batch_norm
 from sonoforge.training.gan.generator import structures_drawn_into
 from sonoforge.training.gan.losses import LOSSES, Loss, perceptual_loss
 from sonoforge.training.gan.networks import build_networks
-from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
-from sonoforge.training.gan.shapes import draw_masks, learn_shapes
+from sonoforge.training.gan.start_from import transfer_weights
 from sonoforge.training.gan.training import Training
-from sonoforge.training.gan.transfer import freeze, transfer_weights
 
 NETWORKS = ("generator", "discriminator", "average")
 OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
@@ -37,7 +35,7 @@ OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
 class TrainingState:
     """Both networks, and everything that changes from one step to the next."""
 
-    fabric: Fabric  # device, precision and processes
+    device: torch.device
     recipe: Recipe  # with all settings applied
     loss: Loss
     augment: Augment  # of the discriminator's inputs
@@ -46,26 +44,29 @@ class TrainingState:
     generator: nn.Module
     discriminator: nn.Module
     average: nn.Module  # exponential moving average of the generator, in evaluation mode
-    generator_optimiser: torch.optim.Optimizer  # steps the generator
-    discriminator_optimiser: torch.optim.Optimizer  # steps the discriminator's parameters that are not frozen
-    # The two networks as called in plain passes, compiled on request.
-    forward: tuple[Callable[..., Any], Callable[..., Any]]
+    generator_optimiser: torch.optim.Optimizer
+    discriminator_optimiser: torch.optim.Optimizer  # of the parameters that are not frozen
     # Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
     carried: dict[str, dict[str, Tensor]]
     image_channels: int  # channels that are image; those after them are masks
-    accumulate: int  # parts that a batch is computed in
     seed: int
+    mixed_precision: bool = False  # whether plain passes compute in bfloat16
     blur_sigma: float = 0.0  # pixels: current standard deviation of the blur of the discriminator's inputs
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Compute in bfloat16 inside, if the training is in mixed precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
+
+    def of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Return a network and its optimiser."""
+        return getattr(self, name), getattr(self, f"{name}_optimiser")
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything that changes as named tensors, by the stem of their checkpoint file."""
-        numbers = {f"{part}.{name}": value for part, values in self.carried.items() for name, value in values.items()}
-        scaler = self.fabric.strategy.precision.state_dict()
-        numbers |= {f"scaler.{name}": torch.tensor(float(value)) for name, value in scaler.items()}
         return {
             **{name: getattr(self, name).state_dict() for name in NETWORKS},
             **{name: optimiser_tensors(getattr(self, name)) for name in OPTIMISERS},
-            "state": numbers,
+            "state": {f"{part}.{name}": own for part, values in self.carried.items() for name, own in values.items()},
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -82,53 +83,40 @@ class TrainingState:
             getattr(self, name).load_state_dict(states[name])
         for name in OPTIMISERS:
             restore_optimiser(getattr(self, name), states[name])
-        scaler = {}
         for key, value in states["state"].items():
             part, _, name = key.partition(".")
-            if part == "scaler":
-                scaler[name] = int(value) if name in ("growth_interval", "_growth_tracker") else float(value)
-            else:
-                self.carried[part][name] = value.to(self.fabric.device)
-        self.fabric.strategy.precision.load_state_dict(scaler)
+            self.carried[part][name] = value.to(self.device)
 
 
-def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = None) -> TrainingState:
-    """Build the state at step 0, or of a checkpoint, on a launched ``fabric``.
-
-    Raises:
-        SonoforgeError: The settings freeze blocks that the networks do not have.
-    """
+def build_state(training: Training, checkpoint: Path | None = None) -> TrainingState:
+    """Build the state at step 0, or of a checkpoint."""
     recipe, settings, own = training.recipe, training.settings, training.pretrained
+    device = find_device(training.device)
     generator, discriminator = build_networks(recipe, training.options, settings.seed, training.seen)
-    freeze(generator, settings.freeze_generator)
-    freeze(discriminator, settings.freeze_discriminator)
     if own.start_from is not None and checkpoint is None:
         transfer_weights(own.start_from, generator, discriminator)
-    if structures_drawn_into(generator):
-        _keep_maps(generator, training)
+    images = training.originals
+    if structures_drawn_into(generator):  # it keeps label maps of training images, evenly spaced
+        kept: Any = generator.kept
+        chosen = images.pixels[evenly_spaced(len(images), len(kept)), ..., images.image_channels :]
+        generator.keep_maps(to_tensor(chosen) >= HALF)  # type: ignore[operator]
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    generator, discriminator, average = (fabric.to_device(each) for each in (generator, discriminator, average))
-    if fabric.world_size > 1:
-        share_batch_norm(generator)
-        share_batch_norm(discriminator)
+    generator, discriminator, average = (each.to(device) for each in (generator, discriminator, average))
 
-    def optimiser(name: str, published: OptimiserSettings, network: nn.Module) -> Any:
+    def optimiser(name: str, published: OptimiserSettings, network: nn.Module) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         lazy = [each.interval for key, each in recipe.regularisers.items() if REGULARISERS[key].of == name]
-        made = build_optimiser(published, parameters, max(lazy, default=1), fused=settings.precision != "fp16")
-        return fabric.setup_optimizers(made)
+        return build_optimiser(published, parameters, max(lazy, default=1))
 
-    image_channels = training.originals.image_channels
     perceptual = None
     if recipe.perceptual_weight and own.features is not None:
-        perceptual = functools.partial(perceptual_loss, own.features, image_channels=image_channels)
+        perceptual = functools.partial(perceptual_loss, own.features, image_channels=images.image_channels)
     augmentation = AUGMENTATIONS[recipe.augmentation]
     carried = {"loss": LOSSES[recipe.loss].start}
     carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
     carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
-    networks = (generator, discriminator)
     state = TrainingState(
-        fabric=fabric,
+        device=device,
         recipe=recipe,
         loss=LOSSES[recipe.loss],
         augment=augmentation.apply,
@@ -138,27 +126,92 @@ def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = No
         average=average,
         generator_optimiser=optimiser("generator", recipe.generator_optimiser, generator),
         discriminator_optimiser=optimiser("discriminator", recipe.discriminator_optimiser, discriminator),
-        forward=(torch.compile(generator), torch.compile(discriminator)) if settings.compile else networks,
         carried={
-            part: {name: torch.tensor(float(value), device=fabric.device) for name, value in values.items()}
+            part: {name: torch.tensor(float(value), device=device) for name, value in values.items()}
             for part, values in carried.items()
         },
-        image_channels=image_channels,
-        accumulate=settings.accumulate,
+        image_channels=images.image_channels,
         seed=settings.seed,
+        mixed_precision=settings.precision == "bf16",
     )
     if checkpoint is not None:
         state.restore(checkpoint)
     return state
 
 
-def _keep_maps(generator: Any, training: Training) -> None:
-    """Let a generator that draws into label maps keep those of training images, evenly spaced, or new ones."""
-    images, count = training.originals, len(generator.kept)
-    if training.recipe.kept_maps == "shapes":
-        model = learn_shapes(images.pixels[..., images.image_channels] >= HALF)
-        masks = draw_masks(model, count, training.plan.image_size, training.settings.seed)
-        generator.keep_maps(torch.from_numpy(masks)[:, None])
-        return
-    chosen = images.pixels[evenly_spaced(len(images), count), ..., images.image_channels :]
-    generator.keep_maps(to_tensor(chosen) >= HALF)
+def build_optimiser(
+    settings: OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int
+) -> torch.optim.Optimizer:
+    """Make one optimiser.
+
+    With lazy regularisation every k = ``lazy_interval`` steps (1: none), k steps become k + 1; rate and betas are taken
+    to the power k / (k + 1), so that Adam forgets as fast as before (Karras 2020, "Analyzing and Improving the Image
+    Quality of StyleGAN", appendix B).
+    """
+    share = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
+    rate = settings.learning_rate * share
+    betas = (settings.betas[0] ** share, settings.betas[1] ** share)
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, eps=1e-8, fused=True)
+    return torch.optim.RMSprop(parameters, lr=rate, alpha=betas[1], foreach=True)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set the rate to its first value times ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("first_lr", group["lr"]) * factor
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an optimiser's state to named tensors: ``"3.exp_avg"`` belongs to the fourth parameter."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{index}.{key}": torch.as_tensor(value) for index, values in state.items() for key, value in values.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load tensors from `optimiser_tensors` into a new optimiser over the same parameters."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for name, saved in tensors.items():
+        index, key = name.split(".", 1)
+        parameter = parameters[int(index)]
+        if saved.shape == parameter.shape:
+            # In the parameter's own memory layout: another one would be another order of operations.
+            optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(saved)
+        elif key == "step" and not optimiser.defaults.get("fused"):
+            optimiser.state[parameter][key] = saved.cpu()  # RMSprop counts on the CPU
+        else:
+            optimiser.state[parameter][key] = saved.to(parameter.device)
+
+
+# The averaged generator, which draws the samples: steadier than the generator of any one step (Yazici 2019, "The
+# Unusual Effectiveness of Averaging in GAN Training").  Its half-life is counted in images, with a ramp-up (Karras
+# 2020, StyleGAN2-ADA, table 5 and section C): otherwise a short run would mostly average its own beginning.
+RAMP_UP = 0.05  # half-life at most this share of the images seen so far (Karras 2020)
+# Buffers that are copied: moving averages themselves (the mean style with decay 0.998 a step, StyleGAN3's magnitudes
+# with a half-life of 20 000 images), and the unit vectors of spectral normalisation, which averaging would shorten.
+MOVING = ("average", "magnitude", "_u", "_v")
+
+
+def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
+    """Return the weight of the old average in one step, in [0, 1); the half-life is in images."""
+    current = min(half_life, RAMP_UP * images_seen)
+    return 0.5 ** (batch / current) if current > 0 else 0.0
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
+
+    Batch-norm statistics are averaged like weights: the averaged weights run with them, and they remember only ten
+    steps. `MOVING` and counters are copied, as in the StyleGAN authors' code: averaged again, they would lag twice as
+    far.
+    """
+    old, new = average.state_dict(), network.state_dict()
+    floating = [
+        name for name, value in old.items() if value.is_floating_point() and name.rpartition(".")[2] not in MOVING
+    ]
+    torch._foreach_lerp_([old[name] for name in floating], [new[name] for name in floating], 1.0 - decay)
+    for name in old.keys() - set(floating):
+        old[name].copy_(new[name])

@@ -15,16 +15,15 @@ from typing import Any
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import UNNAMED
-from sonoforge.training.devices import open_fabric
+from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
-from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.networks import ARCHITECTURES, Seen, outline_networks
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.sampling import AffineRanges
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
-from sonoforge.training.gan.start_from import StartingWeights, read_starting_weights
+from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, with_classes
 from sonoforge.training.gan.training_set import (
     TrainingSet,
     check_enough_images,
@@ -32,7 +31,6 @@ from sonoforge.training.gan.training_set import (
     expand_classes,
     hold_out,
 )
-from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +66,7 @@ def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
     Raises:
         SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
     """
-    target = open_fabric(device, PRECISIONS[settings.precision]).device
+    target = find_device(device)
     features = open_features(settings.features, target) if settings.features else None
     space = None
     if settings.measured and settings.metric_weights and not settings.metric_features:
@@ -88,10 +86,10 @@ class Training:
     """The input of `engine.train_gan`, made by `prepare`."""
 
     settings: GanSettings  # filled in
-    device: str  # `auto`, `cpu`, `cuda` or `cuda:N`; under `torchrun` all processes work on one training
+    device: str  # `auto`, `cpu`, `cuda` or `cuda:N`
     recipe: Recipe  # with all settings applied
     plan: Plan  # for how long, and in which batches
-    options: Mapping[str, Any]  # see `networks.generator_options`
+    options: Mapping[str, Any]  # arguments that build the generator, as checkpoints record them
     pretrained: Pretrained
     originals: TrainingSet  # the training images, after the expansion of whole classes but before that of single images
     held_out: TrainingSet | None  # images to measure the metrics against; None: the training images
@@ -117,7 +115,7 @@ class Training:
     @functools.cached_property
     def images(self) -> TrainingSet:
         """The training images with their distorted copies."""
-        return expand(self.originals, self.settings.expand, AffineRanges(), self.settings.seed)
+        return expand(self.originals, self.settings.expand, self.settings.seed)
 
     @functools.cached_property
     def description(self) -> gan_checkpoint.Description:
@@ -180,23 +178,24 @@ def prepare(
     count = len(originals) * settings.expand
     plan = make_plan(settings, count)
     check_enough_images(count, originals.classes, plan.batch)
-    options = options_of_generator(originals, recipe, plan, settings.accumulate)
+    options = options_of_generator(originals, recipe, plan)
     space = pretrained.space
     if settings.metrics and space is None:
-        target = open_fabric(device, PRECISIONS[settings.precision]).device
-        space = open_space(suited_space(images, PLAIN), None, target)
-    start_from = with_classes(pretrained.start_from, originals.classes if options["classes"] else ())
+        space = open_space(suited_space(images, PLAIN), None, find_device(device))
+    start_from = pretrained.start_from
+    if start_from is not None and options["classes"]:
+        start_from = with_classes(start_from, originals.classes)
     pretrained = dataclasses.replace(pretrained, space=space, start_from=start_from)
     training = Training(settings, device, recipe, plan, options, pretrained, originals, held_out)
     networks = outline_networks(recipe, options, training.seen)
-    freeze(networks[0], settings.freeze_generator)
-    check_transfer(pretrained.start_from, settings.freeze_discriminator, recipe.architecture, networks)
+    if start_from is not None:
+        check_transfer(start_from, recipe.architecture, networks)
     return training
 
 
 def expanded(images: TrainingSet, settings: GanSettings, seed: int) -> TrainingSet:
     """Expand each class where the settings ask for it, before any images are held out."""
-    return expand_classes(images, settings.expand_to, AffineRanges(), seed) if settings.expand_to else images
+    return expand_classes(images, settings.expand_to, seed) if settings.expand_to else images
 
 
 def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
@@ -225,11 +224,11 @@ def suited_space(images: TrainingSet, otherwise: str = "") -> str:
     return choose_space(list(originals), images.name or "the training images", "--set gan.metric_features", otherwise)
 
 
-def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:
+def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Mapping[str, Any]:
     """Return the arguments that build the generator of a training on these images.
 
     Raises:
-        SonoforgeError: A conditional recipe with images of one class, or a shape model of several structures.
+        SonoforgeError: A conditional recipe with images of one class.
     """
     classes = 0
     if recipe.conditioning != "none":
@@ -240,11 +239,12 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan, accumu
                 "conditioning none"
             )
     structures = images.pixels.shape[3] - images.image_channels
-    if recipe.draws_into_maps and recipe.kept_maps == "shapes" and structures != 1:
-        raise SonoforgeError(
-            f"kept_maps: found shapes with {structures} structures, but the shape model is of one outline; use "
-            "kept_maps training"
-        )
-    kept = MOST_MAPS if recipe.kept_maps == "shapes" else min(len(images), MOST_MAPS)
-    samples = Samples(plan.image_size, images.image_channels, structures, classes, kept)
-    return generator_options(recipe, samples, plan.batch // accumulate)
+    return {
+        "image_size": plan.image_size,
+        "channels": images.image_channels + structures,
+        "latent_size": recipe.latent_size,
+        "classes": classes,
+        **({"structures": structures, "maps": min(len(images), MOST_MAPS)} if recipe.draws_into_maps else {}),
+        **ARCHITECTURES[recipe.architecture].batch_options(plan.batch),
+        **recipe.generator,
+    }

@@ -1,21 +1,26 @@
-"""The images that a GAN is trained on: of one class or of all, with labels and masks on request."""
+"""The images that a GAN is trained on: of one class or of all, with labels and masks on request, and those of a step.
+
+What a step shows is drawn from (seed, purpose, step), so a resumed run repeats itself.
+"""
 
 import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
+from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
@@ -24,7 +29,6 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation.spaces import SAMPLED
 from sonoforge.training.gan.options import ALL, GanSettings
-from sonoforge.training.gan.sampling import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.phantom import PHANTOM_IMAGES
 
@@ -101,12 +105,8 @@ def read_training_set(
 
     They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator.
 
-    Args:
-        data: See `load.ImageSource`.
-        settings: Class, size, channels, masks and conditioning are used.
-        groups: Whether to find images of the same scan, see `splits.scan_groups`: seconds for 1000 images.
-        groups_from: See `load.ImageSource`.
-        cache_folder: See `cache.open_cache`.
+    ``groups`` finds images of the same scan, see `splits.scan_groups`: seconds for 1000 images; for data and names see
+    `load.ImageSource`.
 
     Raises:
         SonoforgeError: No such data or class; or masks that are missing or do not fit.
@@ -148,10 +148,7 @@ def read_training_set(
 def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
     """Set images aside that are never trained on, by whole scans, each class in its share.
 
-    Args:
-        images: All images.
-        share: Share to hold out, in (0, 0.5], rounded to one over a whole number; 0: none.
-        seed: Seed of the choice.
+    ``share`` is in (0, 0.5], rounded to one over a whole number; 0 holds none out.
 
     Returns:
         The training images, without groups, as they must not be split again, and the held-out ones or None; both in
@@ -233,19 +230,80 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
 
 
+class AffineRanges(NamedTuple):
+    """Ranges of a random affine distortion; each part is drawn uniformly from minus to plus its range.
+
+    The defaults keep anatomy plausible and most of the picture in view; they are this project's choice, the method that
+    of Berezsky and Liashchynskyi 2024.
+    """
+
+    rotation: float = 15.0  # degrees
+    scale: float = 0.1  # relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale
+    shift: float = 0.05  # share of the side, in both directions
+    shear: float = 8.0  # degrees
+
+
+RANGES = AffineRanges()
+
+
+def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges = RANGES) -> Tensor:
+    """Convert uniform draws to maps from points of the result to points of the image.
+
+    The image is sheared, scaled, rotated about its centre, then shifted.
+
+    Args:
+        draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
+        ranges: The values at a draw of 1.
+
+    Returns:
+        (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.
+    """
+    angle = np.radians(ranges.rotation) * draws[:, 0]
+    factor = (1 + ranges.scale) ** draws[:, 1]
+    slope = np.tan(np.radians(ranges.shear) * draws[:, 2])
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    shear = np.tile(np.eye(2), (len(draws), 1, 1))
+    shear[:, 0, 1] = slope
+    inverse = np.linalg.inv(factor[:, None, None] * turn @ shear)
+    shift = 2 * ranges.shift * draws[:, 3:, None]  # the side is 2 long
+    return torch.from_numpy(np.concatenate([inverse, -inverse @ shift], axis=2).astype(np.float32))
+
+
+def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:
+    """Move images and their masks with bilinear interpolation and a reflected border.
+
+    Args:
+        images: (N, C, S, S) float in [-1, 1].
+        matrices: (N, 2, 3) from `affine_matrices`.
+        image_channels: Channels from here on are masks: they stay -1 or 1.
+
+    Returns:
+        (N, C, S, S) float.
+    """
+    side = images.shape[3]
+    places = (torch.arange(side, device=images.device, dtype=images.dtype) * 2 + 1) / side - 1  # centres of pixels
+    maps = matrices.to(images)[:, None, None]
+    # Not affine_grid: its matrix product may run in TF32, whose 10 bits are a tenth of a pixel at side 224.
+    grid = maps[..., 0] * places[:, None] + maps[..., 1] * places[:, None, None] + maps[..., 2]
+    moved = grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    masks = moved[:, image_channels:]
+    masks.copy_(masks.ge(0).to(masks) * 2 - 1)
+    return moved
+
+
 CHUNK = 64  # images distorted at a time, to bound the memory of float copies
 
 
-def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+def expand(images: TrainingSet, copies: int, seed: int) -> TrainingSet:
     """Add distorted copies of each image once, before the training, drawn from (seed, image, copy) alone.
 
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
     """
-    return _with_copies(images, np.full(len(images), copies), ranges, seed)
+    return _with_copies(images, np.full(len(images), copies), seed)
 
 
-def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+def expand_classes(images: TrainingSet, count: int, seed: int) -> TrainingSet:
     """Add distorted copies as `expand` does until each class has ``count`` images; larger classes stay unchanged.
 
     Berezsky and Liashchynskyi 2024, section 4, expand about 100 images of each class to 700.
@@ -259,10 +317,10 @@ def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: 
         own = np.flatnonzero(labels == label)
         copies[own] += np.bincount(np.arange(max(0, count - len(own))) % len(own), minlength=len(own))
     groups = np.arange(len(images)) if images.groups is None else images.groups
-    return _with_copies(replace(images, groups=groups), copies, ranges, seed)
+    return _with_copies(replace(images, groups=groups), copies, seed)
 
 
-def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineRanges, seed: int) -> TrainingSet:
+def _with_copies(images: TrainingSet, copies: NDArray[np.int64], seed: int) -> TrainingSet:
     """Return ``copies[i]`` of each image: the originals, then all first copies, then all second ones."""
     made = [(copy, index) for copy in range(1, copies.max()) for index in np.flatnonzero(copies > copy)]
     origins = np.array([*range(len(images)), *(index for _, index in made)])
@@ -272,5 +330,47 @@ def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineR
         seeds = [derive_seed(seed, f"expansion copy {copy}", int(index)) for copy, index in chunk]
         draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
         moved = to_unit(to_tensor(images.pixels[[index for _, index in chunk]]))
-        parts.append(to_pixels(warp(moved, affine_matrices(draws, ranges), images.image_channels)))
+        parts.append(to_pixels(warp(moved, affine_matrices(draws), images.image_channels)))
     return _subset(images, origins, np.concatenate(parts))
+
+
+class Sampling(NamedTuple):
+    """How batches of real images are made."""
+
+    batch: int  # images per step
+    seed: int
+    # Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras et al.,
+    # "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020: x-flips).
+    mirror: bool = False
+
+
+class DeviceImages(NamedTuple):
+    """The training images on the device that trains."""
+
+    pixels: Tensor  # (N, C, S, S) uint8
+    labels: NDArray[np.int64] | None  # (N,) int64, or None for an unconditional training
+
+
+def draw_real(images: DeviceImages, sampling: Sampling, step: int) -> tuple[Tensor, Tensor | None]:
+    """Return a step's real images (batch, C, S, S) float in [-1, 1], and their labels (batch,) int64.
+
+    The images, each of them twice with ``mirror``, form an endless row of shuffled epochs, cut into batches: a batch
+    may straddle two epochs, or hold several.
+    """
+    pixels, labels = images
+    ways, first = 1 + sampling.mirror, step * sampling.batch
+    drawn = shuffled_epochs(len(pixels) * ways, first, first + sampling.batch, sampling.seed, "order")
+    chosen, flipped = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
+    real = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
+    if sampling.mirror:
+        real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+    return real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device)
+
+
+def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1."""
+    first, last = begin // count, (end - 1) // count
+    orders = [
+        np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
+    ]
+    return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)

@@ -93,12 +93,7 @@ def generate_phantom_set(
 
     The same arguments give the same pixels, bit for bit, on one installation.
 
-    Args:
-        count: Total number of pictures, at least 1.
-        seed: Seed, not negative.
-        size: Height and width in pixels, 64 to 1024.
-        balance: Weight of each class.
-        marks: Share of the phantoms with burned-in marks, 0 to 1.
+    Sides are 64 to 1024 pixels, ``marks`` is the share of phantoms with burned-in marks.
 
     Yields:
         `count` pictures; the last phantom of a class may show fewer frames than the others.

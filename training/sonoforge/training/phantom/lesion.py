@@ -52,9 +52,6 @@ def ideal_observer_accuracy(malignant_share: float = 27 / 83) -> float:
 
     Two normal distributions of equal covariance are best separated by the sum of the five descriptors, at the distance
     d' = SEPARATION * sqrt(5 / (1 + 4 COHERENCE)) (Duda, Hart & Stork, Pattern Classification, section 2.6.2).
-
-    Args:
-        malignant_share: Malignant lesions among all lesions, in (0, 1).
     """
     count = len(Descriptors._fields)
     distance = SEPARATION * math.sqrt(count / (1 + (count - 1) * COHERENCE))

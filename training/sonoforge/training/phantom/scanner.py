@@ -71,12 +71,8 @@ def point_spread(shape: tuple[int, int], size: int, frequency: float, focus: flo
     transmit focus it widens as a Gaussian beam does.  Steering by an angle a moves the spectrum by
     2 sin(a) / wavelength, so pictures from several angles are different bands of the same scatterers.
 
-    Args:
-        shape: Rows and columns of the grid.
-        size: Pixels over the 40 mm of the picture.
-        frequency: MHz.
-        focus: mm.
-        looks: Number of angles, `STEERING` degrees apart and symmetric about the axis.
+    Pixels ``size`` span the 40 mm of the picture; frequency in MHz, focus in mm; ``looks`` are angles, `STEERING`
+    degrees apart and symmetric about the axis.
     """
     rows, columns = shape
     pixel = FIELD_MM / size
@@ -134,11 +130,7 @@ def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator)
 
     Electronic noise is added to the power of the scatterers, for both are complex Gaussian.
 
-    Args:
-        tissue: The tissue under the probe.
-        scanner: Settings.
-        shift: Columns by which the probe is moved, within the tissue's margin less `SIDE_MM`.
-        rng: Source of scatterers and noise.
+    ``shift`` columns stay within the tissue's margin less `SIDE_MM`.
 
     Returns:
         Echo level after time-gain compensation, (size, size) float32 in dB relative to gland; and the lesion's

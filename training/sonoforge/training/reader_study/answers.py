@@ -1,6 +1,5 @@
 """The answers that a reader saved from a reading sheet's page."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.reader_study.sheet import KINDS, Key
 
@@ -40,12 +38,7 @@ class Reader:
 
 
 def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
-    """Read every reader's file of answers; folders stand for the ``.json`` files in them.
-
-    Args:
-        paths: Files and folders.
-        key: Of the sheet.
-        seal: Its commitment.
+    """Read every reader's answers to the sheet with this key and commitment; a folder stands for its ``.json`` files.
 
     Raises:
         GateError: Answers to another sheet, or a key that was changed since.
@@ -65,18 +58,6 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
                 )
             readers[reader.name] = reader
     return list(readers.values())
-
-
-def write_reader(path: Path, reader: Reader, seal: str) -> None:
-    """Write a reader's answers to the sheet with this commitment, in the page's format."""
-    answers = []
-    for number, answer in sorted(reader.answers.items()):
-        own = dataclasses.asdict(answer)
-        own["class"] = own.pop("class_name")
-        own["mark"] = answer.mark and dict(zip("xy", answer.mark, strict=True))
-        answers.append({"image": number, **own})
-    about = {"reader": reader.name, "experience": reader.experience}
-    write_json(path, {"format": FORMAT, "commitment": seal, **about, "answers": answers})
 
 
 def _read(path: Path, key: Key, seal: str) -> Reader:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.evaluation.linear_probe import auc_interval
 from sonoforge.training.reader_study.answers import Answer, Reader
-from sonoforge.training.reader_study.sheet import KINDS, Entry, Key
-from sonoforge.training.statistics.agreement import agreement
-from sonoforge.training.statistics.classification import weighted_auc
+from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
+from sonoforge.training.statistics.classification import agreement, weighted_auc
 from sonoforge.training.statistics.intervals import (
     LEVEL,
     Floats,
@@ -54,10 +54,8 @@ class ReaderResult(TypedDict):
     """One reader.
 
     ``p_value``: exact test of ``accuracy`` against ``chance``; ``noticeable``: the accuracy that so many answers would
-    show with 80 % power.  ``sensitivity`` is the share of generated images called generated, ``specificity`` the share
-    of real ones called real.  ``auc`` and ``roc`` (false and true alarms, from none to all) use the confidences, and
-    are None unless every answer has one.  ``seconds`` has median and quartiles of each kind, ``classes`` the second
-    question.
+    show with 80 % power.  ``auc`` and ``roc`` (false and true alarms, from none to all) are None unless every answer
+    has a confidence.  ``seconds`` has median and quartiles of each kind, ``classes`` the second question.
     """
 
     name: str
@@ -87,16 +85,36 @@ class AgreementResult(TypedDict):
 
 
 class ReadingResults(TypedDict):
-    """The whole file; ``automatic`` readers count nowhere else in it, ``images`` are in the order of the sheet."""
+    """The whole file; ``images`` are in the order of the sheet."""
 
     sheet: dict[str, Any]  # run, commitment, side, real, generated (numbers of images), classes, sources (by kind)
     readers: list[ReaderResult]
     together: dict[str, Interval] | None  # mean accuracy, sensitivity, specificity
     agreement: AgreementResult | None
     class_agreement: AgreementResult | None
-    automatic: list[ReaderResult]
     images: list[dict[str, Any]]  # of `score_images`
     notice: str
+
+
+def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> ReadingResults:
+    """Return all figures of the readers of the sheet in folder ``run``."""
+    kinds = [entry.kind for entry in key.entries]
+    return {
+        "sheet": {
+            "run": run,
+            "commitment": seal,
+            "side": key.side,
+            **{kind: kinds.count(kind) for kind in KINDS},
+            "classes": list(key.classes),
+            "sources": sources(key),
+        },
+        "readers": [score_reader(reader, key) for reader in readers],
+        "together": score_together(readers, key),
+        "agreement": score_agreement(readers, key),
+        "class_agreement": score_agreement(readers, key, classes=True),
+        "images": score_images(readers, key),
+        "notice": NOTICE,
+    }
 
 
 def score_reader(reader: Reader, key: Key) -> ReaderResult:
@@ -251,12 +269,6 @@ def judge(results: ReadingResults) -> Verdict:
         sentences.append(
             f"{start} shown to differ from chance. This does not prove likeness: with so few answers, an accuracy "
             f"below {share(max(noticed), 0)} is often missed."
-        )
-    seen = [f"{share(one['accuracy']['value'], 0)} ({one['name'].partition(', ')[2]})" for one in results["automatic"]]
-    if seen:
-        sentences.append(
-            f"The automatic reader, a network that does not count in this verdict, got {listed(seen)} of the images "
-            "right."
         )
     level = "no" if better or worse else "open"
     headline = "Yes" if better else "Yes, but the wrong way round" if worse else "Not shown"

@@ -63,6 +63,11 @@ def commitment(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sources(key: Key) -> dict[str, list[str]]:
+    """Return the sets that images of each kind were taken from."""
+    return {kind: sorted({entry.source for entry in key.entries if entry.kind == kind}) for kind in KINDS}
+
+
 def read_key(path: Path) -> tuple[Key, str]:
     """Read a key and the commitment of its file.
 
@@ -133,10 +138,8 @@ def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonc
         reals = [rng.choice(np.flatnonzero(real.groups == group)) for group in chosen]
         fakes = rng.choice(len(fake), count, replace=False)
         shown = fake.class_name or real.class_name
-        for images, indices, kind, name in (
-            (real, reals, "real", real.class_name or shown),
-            (fake, fakes, "generated", shown),
-        ):
+        for images, indices, kind in ((real, reals, "real"), (fake, fakes, "generated")):
+            name = (kind == "real" and real.class_name) or shown
             for index in indices:
                 about, picture = images.described[index], encode(images.pixels[index])
                 digest = hashlib.sha256(picture).hexdigest()

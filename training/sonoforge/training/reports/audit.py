@@ -1,6 +1,5 @@
 """The page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,46 +11,40 @@ from sonoforge.training.data.patients import without_patients
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.terminal import plain_table, table_text
-from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.wording import counted, share
+from sonoforge.training.reports.words import Words
+from sonoforge.training.statistics.wording import counted
 
-TEXTS = read_texts("audit")
-_MANY = 16  # classes of a table that scrolls
+WORDS = Words("audit")
 _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
 
 
 def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
     """Write the whole audit as a page that can be sent to whoever knows the data."""
-    found, unreadable = audit["duplicates"], len(audit["unreadable"])
+    found, unreadable = audit["duplicates"], audit["unreadable"]
+    clusters, mixed = counted(found["clusters"], "cluster"), found["mixed_label_clusters"]
     facts = (
         blocks.Fact("Different scans", found["groups"], "near-duplicates count once"),
-        blocks.Fact(
-            "Images in clusters of repeated scans",
-            found["images_in_clusters"],
-            f"in {counted(found['clusters'], 'cluster')}",
-        ),
-        blocks.Fact(
-            "Clusters with mixed labels",
-            found["mixed_label_clusters"],
-            "one scan, different labels",
-            found["mixed_label_clusters"] > 0,
-        ),
-        blocks.Fact("Unreadable files", unreadable, "left out", unreadable > 0),
+        blocks.Fact("Images in clusters of repeated scans", found["images_in_clusters"], f"in {clusters}"),
+        blocks.Fact("Clusters with mixed labels", mixed, "one scan, different labels", mixed > 0),
+        blocks.Fact("Unreadable files", len(unreadable), "left out", bool(unreadable)),
         blocks.Fact("Masks", audit["masks"], "outlines of lesions"),
     )
-    sections = [_contents(audit), _repeated(audit, cache)]
-    if unreadable:
-        sections.insert(
-            0, blocks.Section("unreadable", "Unreadable files", [blocks.Bullets(list(audit["unreadable"].values()))])
-        )
+    contents = [WORDS.text("fingerprint", "meta", audit=audit), blocks.Grid(content_tables(audit))]
+    said = WORDS.text("repeated", found=found, alike=alike(audit))
+    cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
+    left_out = blocks.Section("unreadable", "Unreadable files", [blocks.Bullets(list(unreadable.values()))])
     page = blocks.Page(
         title=f"Data audit: {audit['name']}",
         meta=f"sonoforge data audit · {audit['root']}",
         heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
         + counted(len(audit["classes"]), "class", "classes"),
         summary=[*patient_warning(audit), blocks.Facts(facts)],
-        sections=sections,
+        sections=[
+            *[left_out] * bool(unreadable),
+            blocks.Section("contents", "What the set contains", contents),
+            blocks.Section("repeated", "Repeated scans", [said, *cards]),
+        ],
     )
     return page.write(path)
 
@@ -64,95 +57,28 @@ def patient_warning(audit: Audit) -> list[blocks.Block]:
     return [blocks.Answer("open", "Whose images are these?", "No patients are named", [blocks.Text(said)])]
 
 
-def _contents(audit: Audit) -> blocks.Section:
-    said = Markup("Fingerprint of all contents and labels: {}").format(blocks.fingerprint(audit["fingerprint"]))
-    tables = blocks.Grid([count_table(audit), file_table(audit)])
-    return blocks.Section("contents", "What the set contains", [blocks.Text(said, "meta"), tables])
-
-
-def count_table(audit: Audit) -> blocks.Table:
-    """Show all that is counted of each class."""
-    rows = [
-        (
-            _BAR.format(
-                name, blocks.class_colour(list(audit["classes"]), number), 100 * own["images"] / audit["images"]
-            ),
-            own["images"],
-            share(own["images"] / audit["images"]),
-            own["groups"],
-            own["masks"],
-            own["images_with_several_masks"],
-        )
-        for number, (name, own) in enumerate(audit["classes"].items())
-    ]
-    head = ("class", "images", "share", "different scans", "masks", "with several masks")
-    return class_table(head, rows)
-
-
-def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
-    found = audit["duplicates"]
-    contain = "contains" if found["same_pixels"] == 1 else "contain"
-    said = TEXTS["repeated"].format(
-        alike=alike(audit),
-        same_pixels=f"{counted(found['same_pixels'], 'cluster')} {contain}",
-        largest=counted(found["largest_cluster"], "image"),
-    )
-    cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
-    return blocks.Section("repeated", "Repeated scans", [blocks.Text(said), *search_blocks(audit), *cards])
-
-
-# ---- what the report of a run shows, too
-
-
-def class_table(head: Sequence[str], rows: Sequence[blocks.Cells]) -> blocks.Table:
-    """Show what there is of each class."""
-    return blocks.Table("Images by class", head, rows, TEXTS["classes"], tall=len(rows) > _MANY)
-
-
-def file_table(audit: Audit) -> blocks.Table:
-    """Show sizes and kinds of the files."""
+def content_tables(audit: Audit) -> list[blocks.Table]:
+    """Show what there is of each class, and sizes and kinds of the files."""
+    names = list(audit["classes"])
+    rows = []
+    for place, (name, own) in enumerate(audit["classes"].items()):
+        bar = _BAR.format(name, blocks.class_colour(names, place), 100 * own["images"] / audit["images"])
+        rows.append({**own, "name": bar})
     sizes = audit["sizes"]
     ends = {"smallest": sizes["smallest"], "median": sizes["median"], "largest": sizes["largest"]}
-    rows = [(f"{name} width × height", " × ".join(map(str, sides))) for name, sides in ends.items()]
-    rows += [("different sizes", str(sizes["different"]))]
-    rows += [(f"stored as {_MODES.get(mode, mode)}", str(count)) for mode, count in audit["modes"].items()]
-    rows += [(remark, str(count)) for remark, count in audit["remarks"].items()]
-    rows += [("groups given with the data", str(audit["given_groups"] or "none"))]
-    return blocks.Table("Sizes and kinds of the files", (), rows)
+    files = [
+        *((f"{name} width × height", " × ".join(map(str, sides))) for name, sides in ends.items()),
+        ("different sizes", sizes["different"]),
+        *((f"stored as {_MODES.get(mode, mode)}", count) for mode, count in audit["modes"].items()),
+        *audit["remarks"].items(),
+        ("groups given with the data", audit["given_groups"] or "none"),
+    ]
+    return [WORDS.table("classes", rows, audit=audit), WORDS.table("files", files)]
 
 
 def alike(audit: Audit) -> Markup:
     """Say when two images count as one scan."""
-    return TEXTS["alike"].format(threshold=audit["duplicates"]["threshold"])
-
-
-def search_blocks(audit: Audit) -> list[blocks.Block]:
-    """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
-    missing = blocks.Text(TEXTS["not_planted"], "note-text")
-    planted: list[blocks.Block] = [*planted_tables(audit)]
-    return [*(planted or [missing]), threshold_table(audit)]
-
-
-def planted_tables(audit: Audit) -> list[blocks.Table]:
-    """Show how many planted copies were found, if any were planted."""
-    rows = []
-    for row in audit["planted"]:
-        ends = f"{row['low']:.2f} to {row['high']:.2f}"
-        rows.append((row["kind"], row["planted"], row["found"], f"{row['recall']:.2f}", ends))
-    head = ("kind of copy", "planted", "found", "share", "interval")
-    return [blocks.Table("Planted copies found", head, rows, TEXTS["planted"])] * bool(rows)
-
-
-def threshold_table(audit: Audit) -> blocks.Table:
-    """Show the counts of repeated scans at other thresholds."""
-    used = audit["duplicates"]["threshold"]
-    rows = []
-    for row in audit["duplicates"]["sensitivity"]:
-        ours = row["threshold"] == used
-        threshold, *counts = row.values()
-        rows.append(blocks.Row("ours" if ours else "", (f"{threshold}{' (used)' if ours else ''}", *counts)))
-    head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
-    return blocks.Table("Repeated scans at other thresholds", head, rows, TEXTS["thresholds"])
+    return WORDS("alike", threshold=audit["duplicates"]["threshold"])
 
 
 def log_audit(result: Audit) -> None:
@@ -161,8 +87,8 @@ def log_audit(result: Audit) -> None:
     tell(f"{result['name']}: {result['images']} images, {result['masks']} masks")
     if result["given_groups"] is None:
         tell(f"warning: {without_patients(result['images'], found['groups'], result['proposed_groups'])}")
-    say("%s", table_text(count_table(result)))
-    say("%s", table_text(file_table(result)))
+    for table in content_tables(result):
+        say("%s", table_text(table))
     for message in result["unreadable"].values():
         tell(f"unreadable: {message}")
     tell(
@@ -175,20 +101,20 @@ def log_audit(result: Audit) -> None:
     for cluster in result["clusters"]:
         if cluster["mixed"]:
             lowest = min(pair["correlation"] for pair in cluster["pairs"])
-            equal = " (equal pixels)" if cluster["same_pixels"] else ""
-            mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{equal}"))
+            mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{_equal(cluster['same_pixels'])}"))
     if mixed:
         say("%s", plain_table(("one scan, two answers", "correlation"), mixed))
-    for table in (*planted_tables(result), threshold_table(result)):
-        tell(table.label)
-        say("%s", table_text(table))
     other = result["against"]
     if other is not None:
         pairs = counted(len(other["pairs"]), "pair")
         tell(f"{pairs} of one scan with {other['name']} (score {other['threshold']} or more)")
         rows = []
         for pair in other["pairs"]:
-            equal = " (equal pixels)" if pair["same_pixels"] else ""
-            rows.append((pair["first"], pair["second"], f"{pair['score']:.1f}", f"{pair['correlation']:.2f}{equal}"))
+            correlation = f"{pair['correlation']:.2f}{_equal(pair['same_pixels'])}"
+            rows.append((pair["first"], pair["second"], f"{pair['score']:.1f}", correlation))
         if rows:
             say("%s", plain_table(("here", "there", "score", "correlation"), rows))
+
+
+def _equal(same_pixels: bool | int) -> str:
+    return " (equal pixels)" if same_pixels else ""

@@ -1,8 +1,6 @@
 """Pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints as they stand.
 
-A text that is not `Markup` is escaped, whatever files and classes are called.  A page is a template in ``templates/``
-that extends ``base.html.j2``; ``style.css`` of `sonoforge.runtime.pages` gives its look, and `statistics.wording` says
-how figures are printed.
+A text that is not `Markup` is escaped, whatever files and classes are called.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from markupsafe import Markup
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
-from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.statistics import wording
 from sonoforge.training.statistics.results import Interval
-from sonoforge.training.statistics.wording import bracket, counted, number, points, share, size
+from sonoforge.training.statistics.wording import bracket, number, points, share, size
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +31,9 @@ NO_DEVICE = "Research use, not a medical device."
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return what fills in templates: all functions that print figures can be called in them."""
+    found = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("sonoforge.training.reports"), jinja2.FileSystemLoader(STYLE.parent)]
         ),
@@ -43,21 +42,17 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["counted"] = counted
-    return environment
+    found.globals |= {
+        name: own for module in (vars(wording), globals()) for name, own in module.items() if name[0] != "_"
+    }
+    return found
 
 
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
     """Render a page into one self-contained file, and return its path; all that is not `Markup` is escaped."""
-    atomic.write_text(path, _environment().get_template(template).render(context))
+    atomic.write_text(path, environment().get_template(template).render(context))
     log.info("report: %s in one self-contained page", size(path.stat().st_size))
     return path
-
-
-def glossary(title: str, name: str) -> Section:
-    """Explain the words of a page, which a file of texts holds."""
-    words = Markup("\n").join(Markup("<dt>{}</dt>\n<dd>{}</dd>").format(*word) for word in read_texts(name).items())
-    return Section("glossary", title, [Markup('<dl class="glossary">\n{}\n</dl>').format(words)])
 
 
 class Block:
@@ -65,7 +60,7 @@ class Block:
 
     def __html__(self) -> str:
         """Return it as HTML."""
-        return str(getattr(_environment().get_template("blocks.html.j2").module, type(self).__name__.lower())(self))
+        return str(getattr(environment().get_template("blocks.html.j2").module, type(self).__name__.lower())(self))
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts(Block):
-    """The figures of the first screen."""
+    """All of them."""
 
     rows: Sequence[Fact]
 
@@ -122,11 +117,10 @@ class Folded(Block):
     """Blocks that a reader unfolds."""
 
     title: str
-    blocks: Sequence[Block]
+    blocks: Sequence[Block | Markup]
 
 
-Files = Sequence[tuple[str, str]]
-"""What a block also is as a file: the format's name, and the path from the page's folder."""
+Files = Sequence[tuple[str, str]]  # a block as files: the format's name, and the path from the page's folder
 
 
 @dataclass(frozen=True)
@@ -174,8 +168,7 @@ class Clusters(Block):
     cards: Sequence[Card]
 
 
-Cells = Sequence[object]
-"""Cells of a row: texts, whole numbers, or a `Cell`."""
+Cells = Sequence[object]  # of a row: texts, whole numbers, or a `Cell`
 
 
 class Cell(NamedTuple):
@@ -194,13 +187,6 @@ class Row(NamedTuple):
     cells: Cells
 
 
-class Group(NamedTuple):
-    """Rows under one title, which stands beside the first of them."""
-
-    title: str
-    rows: Sequence[Cells]
-
-
 class _Tag(NamedTuple):
     """A cell as HTML."""
 
@@ -215,41 +201,25 @@ class Table(Block):
 
     label: str  # for screen readers
     head: Sequence[str | Cell]  # titles of the columns; empty: none
-    rows: Sequence[Cells | Row | Group]
+    rows: Sequence[Cells | Row]
     caption: str = ""  # empty: the label
     words: Collection[int] = ()  # columns that hold words
     wide: Collection[int] = ()  # of these, long ones
-    over: Sequence[str] = ()  # titles above the head, each over as many columns
     kind: str = ""  # class in the style sheet
     tall: bool = False  # scrolls
     files: Files = ()
 
-    def heads(self) -> Iterator[list[_Tag]]:
-        """Yield the rows of the head."""
-        if self.over:
-            spanned: dict[str, str | int | None] = {
-                "scope": "colgroup",
-                "colspan": (len(self.head) - 1) // len(self.over),
-            }
-            yield [_Tag("td", {}, ""), *(_Tag("th", spanned, title) for title in self.over)]
-        if self.head:
-            yield [self._tag("th", title, place, {"scope": "col"}) for place, title in enumerate(self.head)]
+    def head_tags(self) -> list[_Tag]:
+        """Return the cells of the head."""
+        return [self._tag("th", title, place, {"scope": "col"}) for place, title in enumerate(self.head)]
 
-    def bodies(self) -> Iterator[tuple[str, list[tuple[str, list[_Tag]]]]]:
-        """Yield the bodies: class, and rows, each of a class and cells."""
-        plain = [row for row in self.rows if not isinstance(row, Group)]
-        if plain or not self.rows:
-            named = [row if isinstance(row, Row) else Row("", row) for row in plain]
-            yield "", [(row.kind, list(self._cells(row.cells))) for row in named]
-        for group in self.rows:
-            if isinstance(group, Group):
-                title = _Tag("th", {"scope": "rowgroup", "rowspan": len(group.rows)}, group.title)
-                rows = [[self._tag("td", own, place) for place, own in enumerate(row, 1)] for row in group.rows]
-                yield "group", [("", [title, *rows[0]]), *(("", row) for row in rows[1:])]
-
-    def _cells(self, cells: Cells) -> Iterator[_Tag]:
-        for place, own in enumerate(cells):
-            yield self._tag("td", own, place) if place else self._tag("th", own, place, {"scope": "row"})
+    def body_tags(self) -> Iterator[tuple[str, list[_Tag]]]:
+        """Yield each row's class and cells."""
+        for row in self.rows:
+            own = row if isinstance(row, Row) else Row("", row)
+            first, *others = own.cells
+            cells = [self._tag("td", cell, place) for place, cell in enumerate(others, 1)]
+            yield own.kind, [self._tag("th", first, 0, {"scope": "row"}), *cells]
 
     def _tag(self, name: str, given: object, place: int, attributes: Mapping[str, str | int] | None = None) -> _Tag:
         own = given if isinstance(given, Cell) else Cell(given)
@@ -258,27 +228,14 @@ class Table(Block):
             "class": f"{column} {own.kind}".strip() or None,
             "title": own.title or None,
             "style": own.style or None,
-            "data-column": self._title(place) if name == "td" and self.stacked else None,
+            "data-column": plain_text(self.head[place]) if name == "td" and self.stacked else None,
         }
         return _Tag(name, {**(attributes or {}), **kinds}, own.text)
 
-    def _title(self, place: int) -> str:
-        """Return what stands above a column, in one line."""
-        if not self.head:
-            return ""
-        title = plain_text(self.head[place])
-        if not self.over or not place:
-            return title
-        return f"{self.over[(place - 1) // ((len(self.head) - 1) // len(self.over))]}: {title}"
-
     def in_plain_text(self) -> tuple[list[str], list[list[str]]]:
-        """Return head and rows as text; what stands over the head, and beside a group, is repeated with each of it."""
-        head = [plain_text(self._title(place)) for place in range(len(self.head))]
-        rows: list[list[str]] = []
-        for row in self.rows:
-            named = [[row.title, *cells] for cells in row.rows] if isinstance(row, Group) else [row]
-            rows += [list(map(plain_text, own.cells if isinstance(own, Row) else own)) for own in named]
-        return head, rows
+        """Return head and rows as text."""
+        rows = [row.cells if isinstance(row, Row) else row for row in self.rows]
+        return [*map(plain_text, self.head)], [[*map(plain_text, cells)] for cells in rows]
 
     @property
     def stacked(self) -> str:
@@ -369,11 +326,6 @@ def _with_ends(value: str, low: str, high: str) -> Markup:
     return soft(value, bracket(low, high))
 
 
-def lines(parts: Sequence[str], mark: str = ",") -> Markup:
-    """Print parts below each other in one cell."""
-    return Markup(f"{mark}<br>").join(parts)  # noqa: S704 - our own mark
-
-
 def code(text: object) -> Markup:
     """Print what is typed, or a file's name."""
     return Markup("<code>{}</code>").format(text)
@@ -382,11 +334,6 @@ def code(text: object) -> Markup:
 def bold(text: object) -> Markup:
     """Print something that must not be missed."""
     return Markup("<b>{}</b>").format(text)
-
-
-def fingerprint(text: str) -> Markup:
-    """Print a hash."""
-    return Markup('<span class="hash">{}</span>').format(text)
 
 
 def label(classes: Sequence[str], number: int) -> Markup:
@@ -405,6 +352,16 @@ def class_colour(classes: Sequence[str], number: int) -> str:
         free = [series for series in range(6) if series not in taken]
         meant = free[others.index(classes[number]) % len(free)]
     return f"var(--s{meant})"
+
+
+def lines(parts: Sequence[str], mark: str = ",") -> Markup:
+    """Print parts below each other in one cell."""
+    return Markup(f"{mark}<br>").join(parts)  # noqa: S704 - our own mark
+
+
+def counts(found: Mapping[str, int]) -> Markup:
+    """Print how many there are of each that there are."""
+    return Markup(", ").join(f"{count}\u00a0{name}" for name, count in found.items() if count)
 
 
 def areas(found: Mapping[str, Interval], alone: str = "one class alone") -> Markup:

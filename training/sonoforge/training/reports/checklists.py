@@ -24,7 +24,7 @@ from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
-from sonoforge.training.reports.texts import WORDING, Said, fill_in, read_said
+from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 

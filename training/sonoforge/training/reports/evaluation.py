@@ -1,7 +1,4 @@
-"""``report.html`` of an evaluation: is it realistic, is it diverse, is it copied; one self-contained file.
-
-The page prints the results it is given and computes no figure of its own.
-"""
+"""``report.html`` of an evaluation: is it realistic, is it diverse, is it copied; one self-contained file."""
 
 import io
 import itertools
@@ -24,12 +21,12 @@ from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import png_bytes, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.reports.texts import read_texts, read_yaml
+from sonoforge.training.reports.words import Words, glossary, read_yaml
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
-TEXTS = read_texts("evaluation")
+WORDS = Words("evaluation")
 PICTURES: dict[str, dict[str, str]] = read_yaml("evaluation-pictures")
 """The pictures a page can show: their ``caption``, and the ``alt`` by which a screen reader describes each."""
 ABOUT = "synthetic images shown; research use, not a medical device"
@@ -37,17 +34,7 @@ _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _NAMES = 40  # flagged files listed; the rest is counted
-_MAPS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-_OF_HULLS = {
-    "explained": "variance explained by each axis",
-    "real_area": "area of the real hull",
-    "fake_area": "area of the generated hull",
-    "intersection_area": "area of the intersection",
-    "iou": "hulls: intersection over union",
-    "fakes_inside": "generated inside the real hull",
-    "real_inside": "real inside the generated hull",
-}
-_BETTER = {"near": "near real"}
+_MAPS = {"pca": "PCA", "umap": "UMAP"}
 _COLOURS = {"outside": "bad", "within": "ok"}
 
 Pictures = Mapping[str, Markup]
@@ -86,7 +73,7 @@ def _page(results: Record, pictures: Pictures) -> blocks.Page:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     sections += [
         blocks.Section("protocol", "Protocol", list(_protocol(results))),
-        blocks.glossary("Metrics and terms", "evaluation-glossary"),
+        glossary("Metrics and terms", "evaluation-glossary"),
     ]
     return blocks.Page(
         title=f"Generated images{of_class}: evaluation",
@@ -105,13 +92,8 @@ def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
 
 
 def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
-    real, fake, n, groups = results["real"], results["fake"], results["n"], results["real"]["groups"]
-    of_groups = ""
-    if groups is not None and groups != real["images"]:
-        of_groups = f" in {counted(groups, 'group')} of independent scans"
-    at = f", at {counted(n, 'image')} per set" if n else ""
-    both = {"fake": counted(fake["images"], "generated image"), "real": counted(real["images"], "real image")}
-    yield blocks.Text(TEXTS["summary"].format(**both, groups=of_groups, at=at))
+    n = results["n"]
+    yield WORDS.text("summary", real=results["real"], fake=results["fake"], n=n)
     warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
     if warnings:
         yield blocks.Answer(
@@ -134,48 +116,28 @@ def _level(question: str, answer: str) -> str:
 
 
 def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
-    yield blocks.Text(TEXTS["floor"])
+    yield WORDS.text("floor")
     yield from _picture("ratios", pictures)
-    at = f" at {counted(results['n'], 'image')} per set" if results["n"] else ""
-    groups = []
+    rows: list[Record | blocks.Row] = []
     for name, title in verdict.QUESTIONS.items():
-        rows = [_metric(row) for row in results["metrics"] if row["question"] == name]
-        groups += [blocks.Row("group", (title,)), *rows] if rows else []
-    yield blocks.Table(
-        "All metrics",
-        ("metric", "better when", "full sets", "matched", "floor: real against real", "ratio", "what it means"),
-        groups,
-        TEXTS["metrics"].format(at=at),
-        words=(1,),
-        wide=(6,),
-        kind="metrics",
-    )
-    yield blocks.Text(TEXTS["signs"], "note-text")
+        own = [row for row in results["metrics"] if row["question"] == name]
+        rows += [blocks.Row("group", (title,)), *own] if own else []
+    facts = {"with_note": _with_note, "ends": _with_ends, "meaning": _meaning, "stands": verdict.stands}
+    yield WORDS.table("metrics", rows, n=results["n"], **facts)
+    yield WORDS.note("signs")
     yield from _picture("spectrum", pictures)
     if results["not_measured"]:
         yield blocks.Heading("Not measured")
         yield blocks.Bullets([blocks.bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
 
 
-def _metric(row: Record) -> tuple[object, ...]:
-    state = verdict.stands(row)
-    meaning = _with_note(
-        Markup('<span class="{}">{}</span>'), row["note"], _COLOURS.get(state, ""), verdict.meaning(row)
-    )
-    value = figure(row["value"])
-    return (
-        _with_note(Markup("{}"), row["space"], row["title"]),
-        _BETTER.get(row["better"], row["better"]),
-        value if row["standard_error"] is None else blocks.soft(value, f"± {figure(row['standard_error'])}"),
-        _with_ends(row["matched"], row["matched_low"], row["matched_high"]),
-        _with_ends(row["floor"], row["floor_low"], row["floor_high"]),
-        blocks.Cell(times(row["ratio"]), "bad" if state == "outside" else ""),
-        meaning,
-    )
+def _meaning(row: Record) -> Markup:
+    coloured = Markup('<span class="{}">{}</span>')
+    return _with_note(coloured.format(_COLOURS.get(verdict.stands(row), ""), verdict.meaning(row)), row["note"])
 
 
-def _with_note(text: Markup, note: str, *parts: str) -> Markup:
-    return text.format(*parts) + (Markup("<small>{}</small>").format(note) if note else "")
+def _with_note(text: str, note: str) -> Markup:
+    return Markup("{}").format(text) + (Markup("<small>{}</small>").format(note) if note else "")
 
 
 def _with_ends(value: float | None, low: float | None, high: float | None) -> object:
@@ -184,27 +146,21 @@ def _with_ends(value: float | None, low: float | None, high: float | None) -> ob
 
 def _copies(copies: Record | None, pictures: Pictures) -> Iterator[blocks.Block]:
     if copies is None:
-        yield blocks.Text(TEXTS["not_tested"])
+        yield WORDS.text("not_tested")
         return
-    against = TEXTS["held_out" if copies["calibration"] == HELD_OUT else "not_held_out"]
-    yield blocks.Text(TEXTS["copies"].format(against=against))
-    yield blocks.Table(
-        "Copy test", (), _of_test(copies), f"Copy test on {counted(copies['images'], 'generated image')}", wide=(2,)
-    )
-    planted = [sum(row[key] for row in copies["recall"]) for key in ("planted", "found")]
-    rows: list[Any] = [
-        (row["kind"], row["planted"], row["found"], _interval(row), "holds" if row["holds"] else "cannot say")
-        for row in copies["recall"]
+    yield WORDS.text("copies", held_out=copies["calibration"] == HELD_OUT)
+    test = [
+        ("threshold", figure(copies["threshold"]), WORDS("threshold", calibration=copies["calibration"])),
+        ("generated images that match", share(copies["share"]), f"95 % interval {_interval(copies)}"),
+        ("real images that match", share(copies["false_alarm"]), WORDS("false_alarm")),
+        ("beyond chance", share(copies["memorised"]), WORDS("beyond_chance")),
+        ("p value", p_value(copies["p_value"]), WORDS("p_value")),
+        ("data-copying z", figure(copies["data_copying_z"]), WORDS("data_copying")),
     ]
-    if rows:
-        rows.append(blocks.Row("sum", ("all kinds", *planted, share(planted[1] / planted[0]), "")))
-    yield blocks.Table(
-        "Planted copies found",
-        ("kind of copy", "planted", "found", "interval", "found no copies of this kind: does it hold?"),
-        rows,
-        TEXTS["planted"],
-        words=(4,),
-    )
+    yield WORDS.table("copy_test", test, images=copies["images"])
+    planted = [sum(row[key] for row in copies["recall"]) for key in ("planted", "found")]
+    whole = [blocks.Row("sum", ("all kinds", *planted, share(planted[1] / planted[0]), ""))] if copies["recall"] else []
+    yield WORDS.table("planted", [*copies["recall"], *whole], between=_interval)
     for name in ("scores", "distances", "nearest"):
         yield from _picture(name, pictures)
     flagged = copies["flagged"]
@@ -218,58 +174,31 @@ def _interval(row: Record | PlantedRow) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 
-def _of_test(copies: Record) -> list[tuple[str, str, str]]:
-    threshold = TEXTS["threshold"].format(calibration=copies["calibration"])
-    return [
-        ("threshold", figure(copies["threshold"]), threshold),
-        ("generated images that match", share(copies["share"]), f"95 % interval {_interval(copies)}"),
-        ("real images that match", share(copies["false_alarm"]), TEXTS["false_alarm"]),
-        ("beyond chance", share(copies["memorised"]), TEXTS["beyond_chance"]),
-        ("p value", p_value(copies["p_value"]), TEXTS["p_value"]),
-        ("data-copying z", figure(copies["data_copying_z"]), TEXTS["data_copying"]),
-    ]
-
-
 def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[blocks.Block]:
-    yield blocks.Text(TEXTS["maps"])
+    yield WORDS.text("maps")
     yield blocks.Grid([own for name in _MAPS for own in _picture(name, pictures)])
     for method, found in projections.items():
         if found.get("protocol"):
             yield blocks.Text(f"{found['protocol']}.", "note-text")
-        rows = [(title, _of_hull(name, found[name])) for name, title in _OF_HULLS.items() if name in found]
-        if rows:
-            title = _MAPS.get(method, method)
-            yield blocks.Table(
-                f"Figures of {title}", (), rows, f"{title} and its convex hulls; areas in squared units of the map"
-            )
-
-
-def _of_hull(name: str, value: Any) -> str:
-    if name == "explained":
-        return ", ".join(map(share, value)) if value else "n/a"
-    return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
+        if "explained" in found:
+            rows = [
+                ("variance explained by each axis", ", ".join(map(share, found["explained"])) or "n/a"),
+                ("generated inside the real hull", share(found["fakes_inside"])),
+            ]
+            yield WORDS.table("hulls", rows, title=_MAPS[method])
 
 
 def _protocol(results: Record) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
-    yield blocks.Text(TEXTS["protocol"].format(protocol=results["protocol_id"]))
+    yield WORDS.text("protocol", protocol=results["protocol_id"])
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
     groups = "" if real["groups"] is None else counted(real["groups"], "group")
-    yield blocks.Table(
-        "The two sets",
-        ("set", "source", "class", "images", "remark"),
-        [
-            ("real", blocks.Cell(real["source"], "hash"), real["class"], real["images"], groups),
-            ("generated", blocks.Cell(fake["source"], "hash"), fake["class"], fake["images"], marked),
-        ],
-        words=(2, 4),
-        wide=(1,),
-    )
-    rows = []
-    for name, value in results["protocol"].items():
-        said = value if isinstance(value, str) else json.dumps(atomic.plain(value), ensure_ascii=False)
-        rows.append((name, blocks.Cell(said, "hash")))
-    yield blocks.Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
+    yield WORDS.table("sets", [("real", real, groups), ("generated", fake, marked)])
+    settings = {
+        name: value if isinstance(value, str) else json.dumps(atomic.plain(value), ensure_ascii=False)
+        for name, value in results["protocol"].items()
+    }
+    yield WORDS.table("settings", settings.items())
     if results["seconds"]:
         yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
 

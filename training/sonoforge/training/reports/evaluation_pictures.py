@@ -18,12 +18,12 @@ from sonoforge.training import run_folder
 from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.data.pixels import grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation.copy_test import TestedCopies
-from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_of
+from sonoforge.training.evaluation.measure import TestedCopies
+from sonoforge.training.evaluation.projections import Projection, hull_of
 from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.gan.checkpoint import DESCRIPTION
-from sonoforge.training.gan.progress.curves import draw_curves
-from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.curves import draw_curves
+from sonoforge.training.gan.ticks import read_stats
 from sonoforge.training.reports.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import share
@@ -42,9 +42,9 @@ def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.
     }
 
 
-def draw_maps(maps: Mapping[str, tuple[Projection, HullOverlap | None]]) -> Figures:
+def draw_maps(maps: Mapping[str, Projection]) -> Figures:
     """Draw each map of both sets by its method."""
-    return {method: draw_projection(*found) for method, found in maps.items()}
+    return {method: draw_projection(found) for method, found in maps.items()}
 
 
 def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[Record], run: Path) -> Figures:
@@ -68,15 +68,15 @@ def _training_curves(run: Path) -> Figure | None:
 
 
 REAL, FAKE = SERIES[:2]
-_NAMES = {"pca": "component", "tsne": "t-SNE", "umap": "UMAP"}
+_NAMES = {"pca": "component", "umap": "UMAP"}
 _POINTS = 2000  # of a set; more are embedded as a picture
 _LINEAR_REACH = 3.0  # ratios beyond this are drawn on an axis that is logarithmic from 1 on
 _FURTHEST = 100.0
 
 
 @styled
-def draw_projection(projection: Projection, overlap: HullOverlap | None = None) -> Figure:
-    """Draw both sets in the plane: real images as circles, generated ones as triangles; with hulls, if given."""
+def draw_projection(projection: Projection) -> Figure:
+    """Draw both sets in the plane: real images as circles, generated ones as triangles; with hulls, of PCA."""
     width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
     figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
     size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
@@ -95,7 +95,7 @@ def draw_projection(projection: Projection, overlap: HullOverlap | None = None) 
             label=f"{name}, {len(points)}",
             rasterized=len(points) > _POINTS,
         )
-        hull = hull_of(points) if overlap is not None else None
+        hull = hull_of(points) if projection.explained else None
         if hull is not None:
             corners = points[[*hull.vertices, hull.vertices[0]]]
             axes.plot(corners[:, 0], corners[:, 1], dashes, color=colour, linewidth=1.3)
@@ -106,16 +106,11 @@ def draw_projection(projection: Projection, overlap: HullOverlap | None = None) 
     name = _NAMES[projection.method]
     axes.set(xlabel=f"{name} 1{shares[0]}", ylabel=f"{name} 2{shares[1]}")
     axes.set_aspect("equal", adjustable="datalim")
-    if overlap is not None:
-        axes.set_title(_overlap_words(overlap), color=SOFT)
+    if projection.explained:
+        inside = "not defined" if projection.fakes_inside is None else share(projection.fakes_inside, 0)
+        axes.set_title(f"generated inside the real hull: {inside}", color=SOFT)
     figure.legend(loc="outside lower left", ncols=2)
     return figure
-
-
-def _overlap_words(overlap: HullOverlap) -> str:
-    inside = "not defined" if overlap.fakes_inside is None else share(overlap.fakes_inside, 0)
-    iou = "not defined" if overlap.iou is None else f"{overlap.iou:.2f}"
-    return f"hulls: intersection over union {iou};\ngenerated inside the real hull: {inside}"
 
 
 @styled

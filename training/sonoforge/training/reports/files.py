@@ -38,11 +38,7 @@ _LONGEST = 60  # letters of a file's name
 
 
 def write_with_files(page: Page, path: Path) -> Path:
-    """Write a page, and every table and chart of it into files of a folder beside it, named as the page is.
-
-    Raises:
-        SonoforgeError: The folder or the page cannot be written.
-    """
+    """Write a page, and every table and chart of it into files of a folder beside it, named as the page is."""
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
         saved = _Saved(made, folder.name)
@@ -75,7 +71,7 @@ class _Saved:
             return dataclasses.replace(block, grounds=self.blocks(block.grounds))
         if isinstance(block, Table):
             contents = {"CSV": table_csv(block).encode(), "LaTeX": table_latex(block).encode()}
-            return dataclasses.replace(block, files=self._save(block.label, contents))
+            return dataclasses.replace(block, files=self._save(plain_text(block.label), contents))
         if isinstance(block, Figure) and isinstance(block.content, Chart):
             chart = block.content
             contents = {"SVG": chart.standalone(), "PNG": png_bytes(chart.figure, chart.label)}

@@ -1,8 +1,8 @@
-"""The tables of trainings measured at milestones, published rows beside ours; and those tables read again."""
+"""The tables and pictures of trainings measured at milestones, published rows beside ours."""
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +12,13 @@ from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.runtime.csv_tables import Row as Cells
-from sonoforge.runtime.csv_tables import number, read_table
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.milestones import Milestone
 from sonoforge.training.reports.charts import MARKERS, SERIES
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.reports.texts import fill_in, read_said
+from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, share, times
 
@@ -45,14 +42,6 @@ OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
-
-_KINDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("data", "recipe", "reference", "protocol_id", "device", "conditioning", "features"), str),
-    **dict.fromkeys(("step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"), int),
-    **{"source": str, "run": str, "collapsed": bool},
-}
-"""What a cell is read as; any other as a float."""
-_FOUND = {f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio")} | {SPREAD}
 
 _COSTS = ("s/epoch", "s/kimg", "hours")
 
@@ -230,63 +219,6 @@ def _in_common(ends: Sequence[Row], key: str) -> str:
     for row in ends:
         own.setdefault(row[key], []).append(row["recipe"])
     return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
-
-
-def read_comparison(paths: Sequence[Path]) -> list[Row]:
-    """Read our rows of several tables; of a recipe in more than one of them, those of the longest training.
-
-    Args:
-        paths: Files as `write_table` writes them, or compressed by gzip (``.csv.gz``).
-
-    Raises:
-        SonoforgeError: Other columns, a cell that is no number, no row, or rows whose figures cannot be compared.
-    """
-    ends: dict[str, tuple[float, Path]] = {}
-    rows = []
-    for path in dict.fromkeys(paths):
-        found = _read(path)
-        for row in found:
-            ends[row["recipe"]] = max(ends.get(row["recipe"], (0.0, path)), (row["hours"], path))
-        rows += [(path, row) for row in found]
-    kept = [row for path, row in rows if ends[row["recipe"]][1] == path]
-    protocols = {row["protocol_id"] for row in kept}
-    if len(protocols) > 1:
-        raise SonoforgeError(
-            f"--from: {', '.join(map(str, paths))} were measured under {len(protocols)} "
-            "protocols, so their figures are not comparable; give tables of the same images, size and features"
-        )
-    return kept
-
-
-def _read(path: Path) -> list[Row]:
-    remedy = f"give {TABLE} of a run of sonoforge gan compare"
-    columns = columns_of(read_table(path, remedy=remedy).columns)
-    own = [
-        _parse(path, row, columns)
-        for row in read_table(path, columns, remedy, whole=True).rows
-        if row["source"] == OURS
-    ]
-    if not own:
-        raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
-    return own
-
-
-def _parse(path: Path, cells: Cells, columns: Sequence[str]) -> Row:
-    row: Row = {}
-    for name in columns:
-        text, kind = cells[name], _KINDS.get(name, number)
-        try:
-            if text or kind is str:
-                row[name] = {"True": True, "False": False}[text] if kind is bool else kind(text)
-            elif kind is not number:
-                raise ValueError
-            elif name not in _FOUND:  # a figure that was not measured is left out of its row
-                row[name] = None
-        except (ValueError, KeyError) as error:
-            raise SonoforgeError(
-                f"{path}: line {cells.line}: {name}: found {text!r}, expected a number; restore the file"
-            ) from error
-    return row
 
 
 SHOWN = 8  # samples of each training

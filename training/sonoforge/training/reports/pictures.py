@@ -13,7 +13,7 @@ from PIL import Image
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
-from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.reports.words import Words
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed, number
 
@@ -55,7 +55,7 @@ def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block
     mixed, alike = ([card for card in cards if card.mixed is kind] for kind in (True, False))
     shown: list[Block] = []
     if mixed:
-        doubt = read_texts("audit")["mixed_labels"]
+        doubt = Words("audit")("mixed_labels")
         shown += [Heading(f"One scan, different labels ({len(mixed)})"), Text(doubt, "note-text"), Clusters(mixed)]
     return shown + ([Heading(f"One scan, one label ({len(alike)})"), Clusters(alike)] if alike else [])
 

@@ -1,9 +1,12 @@
-"""``report.html`` of an expert reading: were generated images told from real ones, by whom, and what gave them away.
+"""``report.html`` of an expert reading: were generated images told from real ones, by whom, and what gave them away."""
 
-The page prints the results it is given and computes no figure of its own.
-"""
-
+import base64
+import datetime
+import hashlib
+import importlib.metadata
 import io
+import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,23 +15,25 @@ from markupsafe import Markup
 from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.reader_study.answers import FORMAT
 from sonoforge.training.reader_study.scores import (
     AgreementResult,
-    ReaderResult,
     ReadingResults,
     ShareResult,
     judge,
 )
+from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import RocCurve, roc_chart
 from sonoforge.training.reports.pictures import data_url
 from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.reports.words import Words
 from sonoforge.training.statistics.results import Interval
-from sonoforge.training.statistics.wording import bracket, counted, listed, number, p_value, share
+from sonoforge.training.statistics.wording import bracket, counted, number, share
 
 REPORT = "report.html"
-TEXTS = read_texts("reading")
+WORDS = Words("reading")
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
@@ -46,13 +51,7 @@ _DOT = Markup('<g class="dot" transform="translate({:.1f} {:.1f})"><circle r="4"
 
 
 def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes]) -> Path:
-    """Write ``FOLDER/report.html`` and return its path.
-
-    Args:
-        folder: Of the run.
-        results: All figures.
-        pictures: PNG files in the order of ``results["images"]``.
-    """
+    """Write ``FOLDER/report.html``, with PNG files in the order of ``results["images"]``, and return its path."""
     verdict = judge(results)
     answer = blocks.Answer(verdict.level, "Told apart", verdict.headline, [*map(blocks.Text, verdict.sentences)])
     sections = [_readers(results), *_classes(results), _times(results), *_galleries(results, pictures)]
@@ -60,7 +59,7 @@ def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes
         title="Expert reading: real or generated?",
         meta=f"sonoforge evaluate --answers · {results['sheet']['run']}",
         heading="Could readers tell generated images from real ones?",
-        use=TEXTS["use"],
+        use=WORDS("use"),
         summary=[answer, blocks.Facts(list(_facts(results)))],
         sections=[*sections, _protocol(results)],
         made="All images called generated are synthetic.",
@@ -85,60 +84,35 @@ def _facts(results: ReadingResults) -> Iterator[blocks.Fact]:
 
 def _readers(results: ReadingResults) -> blocks.Section:
     readers, agreement = results["readers"], results["agreement"]
-    drawn = [reader for reader in readers if reader["roc"] is not None]
-    said = TEXTS["open"]
-    if results["automatic"]:
-        said += TEXTS["automatic"].format(experience=results["automatic"][0]["experience"])
-    if any(reader["auc"] is None for reader in readers):
-        said += TEXTS["without_auc"]
-    content: list[blocks.Block] = [reader_table(results), blocks.Text(said, "note-text")]
-    if drawn:
-        curves = []
-        for reader in drawn:
-            across, up = zip(*(reader["roc"] or []), strict=True)
+    said = WORDS.note("open", without_auc=any(reader["auc"] is None for reader in readers))
+    content: list[blocks.Block] = [reader_table(results), said]
+    curves = []
+    for reader in readers:
+        if reader["roc"] is not None:
+            across, up = zip(*reader["roc"], strict=True)
             area, name = reader["auc"], reader["name"][:24]
             curves.append(RocCurve(f"{name}, {number(area['value'], 2)}" if area else name, across, up))
+    if curves:
         axes = "real images called generated", "generated images called generated"
         chart = roc_chart(curves, *axes, "ROC curve of each reader; the table of readers has the areas")
-        content.append(blocks.Grid([blocks.Figure("How confidence ranks the images.", TEXTS["roc"], chart)]))
+        content.append(blocks.Grid([WORDS.figure("roc", chart)]))
     if agreement:
-        agree = TEXTS["agree" if agreement["kappa"] else "all_alike"]
-        content.append(blocks.Text(agree.format(agreement=agreement_text(agreement))))
+        content.append(WORDS.text("agree", said=agreement_text(agreement)))
     return blocks.Section("readers", "Readers", content)
 
 
 def reader_table(results: ReadingResults) -> blocks.Table:
     """Tabulate the figures of each reader and of all together."""
-    kinds = ("accuracy", "sensitivity", "specificity")
-    rows: list[Sequence[object]] = []
-    readers = [*enumerate(results["readers"], 1), *((0, own) for own in results["automatic"])]
-    for place, own in readers:
-        name = Markup("{}. {}").format(place, own["name"]) if place else Markup("{}").format(own["name"])
-        accuracy, *others = (_right(own[kind]) for kind in kinds)  # type: ignore[literal-required]
-        rows.append(
-            (
-                name + Markup("<small>{}</small>").format(own["experience"]) if place and own["experience"] else name,
-                f"{own['answered']} of {own['answered'] + own['unanswered']}",
-                accuracy,
-                p_value(own["p_value"]).removeprefix("= "),
-                *others,
-                blocks.area(own["auc"]) if own["auc"] else "-",
-            )
-        )
+    rows = []
+    for place, own in enumerate(results["readers"], 1):
+        experience = Markup("<small>{}</small>").format(own["experience"]) if own["experience"] else ""
+        rows.append({**own, "who": Markup("{}. {}{}").format(place, own["name"], experience)})
     together = results["together"]
+    mean = []
     if together:
-        accuracy, *others = (_right(together[kind]) for kind in kinds)
-        rows.insert(len(results["readers"]), blocks.Row("sum", ("mean of the readers", "", accuracy, "", *others, "")))
-    head = ("reader", "answered", "accuracy", "p", "sensitivity", "specificity", "AUC")
-    return blocks.Table("Readers: accuracy, sensitivity and specificity", head, rows, TEXTS["readers"])
-
-
-def automatic_text(found: ReaderResult) -> str:
-    """Describe how an automatic reader did."""
-    accuracy, area = found["accuracy"], found["auc"]
-    ends = "" if area is None else bracket(number(area["low"]), number(area["high"]))
-    right = f"{found['name']}: {accuracy['right']} of {accuracy['of']} images right"
-    return f"{right}, {share(accuracy['value'], 0)} {_percent(accuracy)}; AUC {number(area and area['value'])} {ends}"
+        accuracy, *others = (_right(together[kind]) for kind in ("accuracy", "sensitivity", "specificity"))
+        mean = [blocks.Row("sum", ("mean of the readers", "", accuracy, "", *others, ""))]
+    return WORDS.table("readers", [*rows, *mean], right=_right)
 
 
 def agreement_text(found: AgreementResult) -> str:
@@ -163,37 +137,24 @@ def _percent(found: ShareResult | Interval) -> str:
 
 
 def _classes(results: ReadingResults) -> Iterator[blocks.Section]:
-    asked = [(reader["name"], reader["classes"]) for reader in results["readers"] if reader["classes"]]
-    if not asked:
-        return
-    rows = [
-        (name, _right(own["real"]), _right(own["generated"]), p_value(own["p_value"]).removeprefix("= "))
-        for name, own in asked
-    ]
-    title, head = (
-        "Classes: accuracy on real and on generated images",
-        ("reader", "real images", "generated images", "p"),
-    )
-    content: list[blocks.Block] = [blocks.Table(title, head, rows, TEXTS["classes"])]
-    agreement = results["class_agreement"]
-    if agreement and agreement["kappa"]:
-        content.append(blocks.Text(f"Readers agree on the class by {agreement_text(agreement)}."))
-    own_class = blocks.Text(TEXTS["own_class"], "note-text")
-    yield blocks.Section("classes", "Which class it shows", [*content, own_class])
+    asked = [reader for reader in results["readers"] if reader["classes"]]
+    if asked:
+        content: list[blocks.Block] = [WORDS.table("classes", asked, right=_right)]
+        agreement = results["class_agreement"]
+        if agreement and agreement["kappa"]:
+            content.append(blocks.Text(f"Readers agree on the class by {agreement_text(agreement)}."))
+        yield blocks.Section("classes", "Which class it shows", [*content, WORDS.note("own_class")])
 
 
 def _times(results: ReadingResults) -> blocks.Section:
-    rows = []
-    for reader in results["readers"]:
-        cells = []
-        for own in map(reader["seconds"].get, ("real", "generated")):
-            ends = [number(own[end], 1) for end in ("lower_quartile", "upper_quartile")] if own else []
-            cells.append(blocks.soft(number(own["median"], 1), bracket(*ends)) if own else "-")
-        rows.append((reader["name"], *cells))
-    title = "Seconds that an image was in view"
-    caption = f"{title}: median, and the middle half in brackets."
-    table = blocks.Table(title, ("reader", "real images", "generated images"), rows, caption)
-    return blocks.Section("times", "Reading times", [table])
+    return blocks.Section("times", "Reading times", [WORDS.table("times", results["readers"], spent=_spent)])
+
+
+def _spent(own: dict[str, float] | None) -> str:
+    if not own:
+        return "-"
+    ends = [number(own[end], 1) for end in ("lower_quartile", "upper_quartile")]
+    return blocks.soft(number(own["median"], 1), bracket(*ends))
 
 
 def _galleries(results: ReadingResults, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
@@ -201,31 +162,24 @@ def _galleries(results: ReadingResults, pictures: Sequence[bytes]) -> Iterator[b
     generated = [image for image in images if image["kind"] == "generated"]
     names = [reader["name"] for reader in results["readers"]]
     by_chance = sum(0.5 ** image["answers"] for image in generated)
-    chosen = (
-        (
-            "recognised",
+    mistaken = [image for image in images if image["kind"] == "real" and image["called_generated"]]
+    chosen: dict[str, tuple[str, list[dict[str, Any]]]] = {
+        "recognised": (
             "Generated images that most readers recognised",
-            TEXTS["recognised"],
             [image for image in generated if _called(image) > 0.5],
         ),
-        (
-            "unrecognised",
+        "unrecognised": (
             "Generated images that nobody recognised",
-            TEXTS["by_chance"].format(expected=number(by_chance, 1), generated=len(generated)),
             [image for image in generated if image["called_generated"] == 0],
         ),
-        (
-            "taken",
-            "Real images taken for generated",
-            TEXTS["taken"],
-            [image for image in images if image["kind"] == "real" and image["called_generated"]],
-        ),
-    )
-    for anchor, title, text, own in chosen:
+        "taken": ("Real images taken for generated", mistaken),
+    }
+    for anchor, (title, own) in chosen.items():
         ordered = sorted(own, key=lambda image: (-_called(image), image["number"]))
         cards = [_card(image, pictures[image["number"] - 1], names) for image in ordered[:_SHOWN]]
         some = f"; the first {_SHOWN} are shown" if len(ordered) > _SHOWN else ""
-        said = (f"{counted(len(ordered), 'image')}{some}. " if ordered else "None. ") + text
+        said = f"{counted(len(ordered), 'image')}{some}. " if ordered else "None. "
+        said += WORDS(anchor, by_chance=by_chance, of=len(generated))
         yield blocks.Section(anchor, title, [blocks.Text(said), *[blocks.Grid(cards, "looked")] * bool(cards)])
 
 
@@ -250,13 +204,9 @@ def _card(image: dict[str, Any], picture: bytes, names: Sequence[str]) -> blocks
 
 
 def _protocol(results: ReadingResults) -> blocks.Section:
-    sheet, marks = results["sheet"], sum(reader["marks"] for reader in results["readers"])
-    of_classes = " and of each class" if sheet["classes"] else ""
-    sources = {kind: listed(names) for kind, names in sheet["sources"].items()}
+    marks = sum(reader["marks"] for reader in results["readers"])
     items = [
-        TEXTS["drawn"].format(**sources, of_classes=of_classes),
-        TEXTS["alike"],
-        TEXTS["sealed"].format(commitment=sheet["commitment"]),
+        *(WORDS(key, sheet=results["sheet"]) for key in ("drawn", "alike", "sealed")),
         f"{counted(marks, 'place was', 'places were')} marked by readers.",
     ]
     return blocks.Section("protocol", "Protocol", [blocks.Bullets(items)])
@@ -273,3 +223,60 @@ def log_reading(results: ReadingResults) -> None:
             tell(f"agreement on {title}: {agreement_text(found)}")
     verdict = judge(results)
     tell(f"told apart: {verdict.headline.lower()}. {' '.join(verdict.sentences)}")
+
+
+# ---- the page that readers answer: one file that holds its images, works offline and hides which is which
+
+PAGE = "reading-sheet.html"
+_SCRIPT = Path(__file__).parent / "templates" / "reading" / "sheet.js"
+_DATA = re.compile(r'<script type="application/json" id="sheet">(.*?)</script>', re.DOTALL)
+
+
+def write_sheet(path: Path, sheet: Sheet, seal: str) -> Path:
+    """Write the page of a sheet whose key's file has the commitment ``seal``, and return its path."""
+    script = _SCRIPT.read_text(encoding="utf-8")
+    data = {
+        "format": FORMAT,
+        "commitment": seal,
+        "synthetic": "Some of these images were generated by a neural network and show no patient; the key says which.",
+        "images": [base64.b64encode(picture).decode() for picture in sheet.pictures],
+    }
+    context = {
+        "count": len(sheet.pictures),
+        "side": sheet.key.side,
+        "classes": sheet.key.classes,
+        "commitment": seal,
+        "sheet": Markup(json.dumps(data).replace("<", "\\u003c")),  # noqa: S704 - no tag can end the element
+        "script": Markup(script),  # noqa: S704 - our own file
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "made": datetime.date.today().isoformat(),
+        "version": importlib.metadata.version("sonoforge"),
+    }
+    return blocks.write_page(path, "reading/sheet.html.j2", context)
+
+
+def read_pictures(path: Path, key: Key, seal: str) -> list[bytes]:
+    """Return the PNG files that a page shows, in its order, if they are those of the key.
+
+    Raises:
+        GateError: The page shows the commitment of another key.
+        SonoforgeError: The page is missing, damaged, or shows other images.
+    """
+    try:
+        found = _DATA.search(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = json.loads(found[1]) if found else {}
+        pictures = [base64.b64decode(one, validate=True) for one in data["images"]]
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); expected the page beside its key") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SonoforgeError(f"{path}: found no reading sheet in it, expected the page as it was written") from error
+    if data.get("commitment") != seal:
+        raise GateError(
+            f"{path}: it shows the key {str(data.get('commitment'))[:16]}..., but the key beside it is {seal[:16]}...: "
+            "one was changed after the page was made; restore both as they were written"
+        )
+    if [hashlib.sha256(picture).hexdigest() for picture in pictures] != [entry.picture for entry in key.entries]:
+        raise SonoforgeError(
+            f"{path}: its images are not those of the key beside it; restore both as they were written"
+        )
+    return pictures

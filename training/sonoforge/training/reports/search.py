@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -13,27 +13,22 @@ from matplotlib.ticker import MaxNLocator
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
-from sonoforge.training.architecture_search.results import COSTS, Searched, pareto_front
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
-from sonoforge.training.architecture_search.trial import METRICS, trial_folder
+from sonoforge.training.architecture_search.trial import METRICS, Searched, trial_folder
 from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.reports.words import Words
 from sonoforge.training.statistics.wording import counted, duration, figure
 
 REPORT = "report.html"
-TEXTS = read_texts("search")
+WORDS = Words("search")
 TABLE = "trials.csv"
 SHOWN = 4  # trials whose samples are shown
 REFRESH = 20  # seconds after which a browser loads the page of a search that is under way again
 _SIDE = 640  # pixels of a grid of samples, at most
-_TALL = 20  # rows of a table that scrolls
 _PARENTS = ("parent", "heir_of")
 _STYLE = ".sheet img { width: 100%; image-rendering: pixelated; }"
-LABELS = {"parameters": "million parameters", "latency_ms": "milliseconds an image"}
-"""Of the axes of costs."""
-UNITS = {"parameters": 1e-6, "latency_ms": 1.0}
 _BOX, _SCATTER = 7.0, 5.0  # points, up and down from a row's middle: half a box, and how far marks are moved apart
 _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond would squeeze all others together
 
@@ -60,15 +55,9 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` and return its path; at the end also each chart as a PNG file.
 
-    Args:
-        folder: Of the run.
-        searched: The studies so far.
-        about: The search.
-        command: That trains what all studies found together; empty where each has its own.
-        finished: Whether the search is over.
+    ``command`` trains what all studies found together; it is empty where each has its own.
     """
     pictures = folder if finished else None
-    metric = about.metric.upper()
     sections = [
         blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about, pictures))) for own in searched
     ]
@@ -77,18 +66,17 @@ def write_report(
             0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures)))
         )
     if command:
-        said = blocks.Text(TEXTS["for_longer"])
-        sections.append(blocks.Section("train", "Train the best pair", [said, _typed(command)]))
+        sections.append(blocks.Section("train", "Train the best pair", [WORDS.text("for_longer"), _typed(command)]))
     page = blocks.Page(
         title=f"{about.searched.title()} searched for {about.name}",
         meta=f"sonoforge {about.verb} · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
-        heading=f"Which {about.searched} give the lowest {metric}?",
+        heading=f"Which {about.searched} give the lowest {about.metric.upper()}?",
         summary=[
             blocks.Facts(list(_facts(searched, about))),
-            blocks.Text(Markup(" ").join(_warnings(about))),
+            WORDS.text("warnings", about=about),
         ],
         sections=sections,
-        made=TEXTS["made"].format(table=TABLE),
+        made=WORDS("made", table=TABLE),
         style=_STYLE,
         refresh=0 if finished else REFRESH,
     )
@@ -112,67 +100,26 @@ def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
         yield blocks.Fact("Training time", duration(seconds), "of all trials together, one after the other")
 
 
-def _warnings(about: About) -> Iterator[str]:
-    held_out = counted(about.held_out, "held-out image") if about.held_out else counted(about.trained, "training image")
-    yield TEXTS["lowest_is_optimistic"].format(metric=about.metric.upper(), held_out=held_out)
-    yield TEXTS["apart" if about.apart else "none_apart"].format(apart=counted(about.apart, "image"))
-    if not about.held_out:
-        yield TEXTS["none_held_out"]
-    if about.remark:
-        yield about.remark
-    yield TEXTS["use"]
-
-
 def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[blocks.Block]:
-    yield blocks.Text(TEXTS["spread"].format(measured=_measured(about)))
-    yield blocks.Grid(
-        [
-            blocks.Figure(
-                name.upper(),
-                TEXTS["of_each_study"].format(biased=TEXTS["biased"] if name == "fid" else ""),
-                _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study"),
-            )
-            for name in METRICS
-        ]
-    )
-
-
-def _measured(about: About) -> str:
-    trained = counted(about.trained, "image")
-    return TEXTS["measured"].format(trained=trained, metric=about.metric.upper(), about=about)
+    yield WORDS.text("spread", measured=WORDS("measured", about=about))
+    figures = []
+    for name in METRICS:
+        drawn = _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study")
+        figures.append(WORDS.figure("of_each_study", drawn, name=name))
+    yield blocks.Grid(figures)
 
 
 def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[blocks.Block | Markup]:
-    yield blocks.Text(Markup(" ").join(_found(own, about)))
+    states = ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
+    facts = {"states": states, "measured": WORDS("measured", about=about), "best": own.best}
+    yield WORDS.text("found", own=own, tried=described(own, own.best) if own.best else "", **facts)
     if own.command:
         yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
     yield blocks.Grid(list(_charts(own, pictures)))
-    if own.no_importances:
-        yield blocks.Text(f"Which parameters mattered is not shown: {own.no_importances}.")
     order = ranked(own.trials)
     yield blocks.Grid(list(_samples(folder, own, order)))
     yield _table(own, order)
-
-
-def _found(own: Searched, about: About) -> Iterator[str]:
-    states = ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
-    yield f"{len(own.ended)} of {own.total} trials ({states})."
-    yield _measured(about)
-    best = own.best
-    if best is None:
-        yield "No trial was measured."
-        return
-    error = best.details.get("kid_standard_error")
-    yield (
-        f"Best: trial {best.number}, {described(own, best)}; KID {figure(best.details['kid'])} (standard error "
-        f"{figure(error)}), FID {figure(best.details['fid'])}."
-    )
-    if own.apart:
-        yield (
-            f"Against the images that chose nothing KID {figure(own.apart['kid'])} (standard error "
-            f"{figure(own.apart['kid_standard_error'])}), FID {figure(own.apart['fid'])}."
-        )
 
 
 def described(own: Searched, trial: Trial) -> str:
@@ -182,29 +129,9 @@ def described(own: Searched, trial: Trial) -> str:
 
 
 def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
-    metric = own.metric.upper()
     drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
     parents = any(trial.values.get("parent") is not None for trial in own.ended)
-    line = "a line from the parent that it is a mutation of" if parents else "the lowest so far"
-    yield blocks.Figure(
-        "Genealogy" if parents else "Trials in their order", f": each at its last measurement, and {line}.", drawing
-    )
-    if own.importances:
-        drawn = draw_importances(own.importances, own.metric)
-        label = f"Importances of the parameters of {own.name}"
-        yield blocks.Figure(
-            "Which parameters mattered",
-            TEXTS["importances"].format(metric=metric),
-            _drawn(pictures, f"importances-{own.name}", drawn, label),
-        )
-    for cost in COSTS:
-        if not pareto_front(own.trials, own.metric, cost):
-            continue
-        how = TEXTS["how_timed"] if cost != "parameters" else ""
-        label = f"{metric} of {own.name} against {cost}"
-        drawing = _drawn(pictures, f"{cost}-{own.name}", draw_front(own, cost), label)
-        about = TEXTS["cost"].format(metric=metric, how=how)
-        yield blocks.Figure(f"{metric} against {LABELS[cost]}", about, drawing)
+    yield WORDS.figure("history", drawing, parents=parents)
 
 
 def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
@@ -219,36 +146,17 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
         if path.is_file():
             tried = described(own, trial)
             picture = embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
-            about = Markup(", {}: synthetic images, {} {}").format(
-                blocks.code(tried), own.metric.upper(), figure(trial.metric)
-            )
-            yield blocks.Figure(f"Trial {trial.number}", about, picture, "sheet")
+            yield WORDS.figure("sample", picture, trial=trial, tried=tried, metric=own.metric.upper())
 
 
 def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     """Show all trials that have ended, the best first."""
-    costs = [cost for cost in COSTS if any(trial.details.get(cost) is not None for trial in order)]
-    head = ["trial", "ended", "KID", "FID", "kimg", "time", *own.names, *(LABELS[cost] for cost in costs)]
-    rows = []
-    for trial in order:
-        details = trial.details
-        figures = [figure(details.get(name)) for name in ("kid", "fid", "kimg")]
-        values = (trial.values.get(name) for name in own.names)
-        tried = ["-" if value is None else format_value(value) for value in values]
-        dear = [figure(details[cost] * UNITS[cost]) if details.get(cost) is not None else "-" for cost in costs]
-        rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried, *dear])
-    caption = f"{own.name}: every trial; those that came further first, then the lowest {own.metric.upper()}."
-    return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
+    return WORDS.table("trials", order, own=own, format_value=format_value)
 
 
 @charts.styled
 def draw_spread(searched: Sequence[Searched], figure: str) -> matplotlib.figure.Figure:
-    """Draw a figure of every complete trial by study, with quartiles: figure 1 of Thakur and Thakur.
-
-    Args:
-        searched: The studies.
-        figure: ``kid`` or ``fid``.
-    """
+    """Draw ``kid`` or ``fid`` of every complete trial by study, with quartiles: figure 1 of Thakur and Thakur."""
     values = [sorted(trial.details[figure] for trial in own.trials if trial.complete) for own in searched]
     labels = [
         f"{own.name}: {counted(len(found), 'complete trial')}" for own, found in zip(searched, values, strict=True)
@@ -317,42 +225,6 @@ def _line_of_the_best(own: Searched) -> list[int]:
     return line[::-1]
 
 
-@charts.styled
-def draw_importances(importances: Mapping[str, float], metric: str) -> matplotlib.figure.Figure:
-    """Draw the share of each parameter in the variance of the metric."""
-    chart, axes, heights = charts.new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
-    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=charts.SERIES[0])
-    axes.set_xlim(0, max([*importances.values(), 0.01]) * 1.05)
-    return chart
-
-
-@charts.styled
-def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
-    """Draw the metric of the trials that came to their end against a cost, and those that none beats in both.
-
-    Args:
-        own: A study.
-        cost: Of `results.COSTS`.
-    """
-    chart, axes = charts.new_chart(290)
-    front = pareto_front(own.trials, own.metric, cost)
-    compared = [trial for trial in own.trials if trial.complete and trial.details.get(cost) is not None]
-    top, _ = _top([trial.details[own.metric] for trial in compared])
-
-    def place(trial: Trial) -> tuple[float, float]:
-        return trial.details[cost] * UNITS[cost], min(trial.details[own.metric], top)
-
-    others = [place(trial) for trial in compared if trial not in front]
-    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=charts.SOFT, alpha=0.6, label="another is as good and cheaper")
-    best = np.reshape([place(trial) for trial in front], (-1, 2)).T
-    axes.plot(*best, "o-", color=charts.SERIES[0], drawstyle="steps-post", label="Pareto front")
-    for trial in front:
-        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=charts.SOFT)
-    axes.set(xlabel=LABELS[cost], ylabel=own.metric.upper())
-    chart.legend(loc="outside lower left", ncols=2)
-    return chart
-
-
 def _top(values: Sequence[float]) -> tuple[float, int]:
     """Return where single values that are far above all others are cut off, and how many these are."""
     if len(values) < 4:
@@ -365,7 +237,7 @@ def _top(values: Sequence[float]) -> tuple[float, int]:
 def log_search(searched: Sequence[Searched]) -> None:
     """Print the best of each study as a table, then what it tried."""
     metric = searched[0].metric.upper()
-    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms")
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images")
     say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
     for own in searched:
         tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
@@ -374,10 +246,9 @@ def log_search(searched: Sequence[Searched]) -> None:
 def _row(own: Searched) -> list[str]:
     states = ", ".join(f"{count} {name}" for name, count in own.states.items())
     if own.best is None:
-        return [own.name, states, "-", "-", "-", "-"]
+        return [own.name, states, "-", "-"]
     apart = figure(own.apart[own.metric]) if own.apart else "-"
-    costs = [figure(own.best.details.get(cost)) for cost in COSTS]
-    return [own.name, states, figure(own.best.metric), apart, *costs]
+    return [own.name, states, figure(own.best.metric), apart]
 
 
 def trial_line(own: Searched, trial: Trial) -> str:

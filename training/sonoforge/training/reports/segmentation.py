@@ -1,7 +1,4 @@
-"""``report.html`` of ``segment``: does a generator help, on each set; one self-contained file.
-
-The page prints the results it is given and computes no figure of its own.
-"""
+"""``report.html`` of ``segment``: does a generator help, on each set; one self-contained file."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,13 +11,13 @@ from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.reports.words import Words
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
+from sonoforge.training.segmentation.figures import CLAIM, GENERATED_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
-from sonoforge.training.segmentation.tables import CLAIM, GENERATED_ARM
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
+from sonoforge.training.statistics.wording import figure, number, share, times
 
 REPORT = "report.html"
 NOTHING = "–"
@@ -30,21 +27,14 @@ _STYLE = """
 .sheet img { width: 100%; image-rendering: pixelated; }
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
-TEXTS = read_texts("segmentation")
-_DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
+WORDS = Words("segmentation")
+_DRAWN_INTO = {REAL: WORDS("real_maps"), PERTURBED: WORDS("perturbed_maps")}
 
 
 def write_report(
     folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[Record]]
 ) -> Path:
-    """Write ``FOLDER/report.html`` and return its path.
-
-    Args:
-        folder: Of the run.
-        results: All figures.
-        sets: That they are of.
-        elsewhere: Of each set, the figures of its U-Nets on other sets.
-    """
+    """Write ``FOLDER/report.html``, with the figures of each set's U-Nets ``elsewhere``, and return its path."""
     verdicts = [
         blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
         for own in [*results, *(other for others in elsewhere for other in others)]
@@ -53,7 +43,7 @@ def write_report(
         title="Which generator helps segmentation?",
         meta="sonoforge segment",
         heading="Which generator helps segmentation?",
-        summary=[blocks.Text(TEXTS["summary"]), *verdicts],
+        summary=[WORDS.text("summary"), *verdicts],
         sections=[
             blocks.Section(f"set-{place}", own["name"], [*_blocks(folder, own, about), *map(arm_table, others)])
             for place, (own, about, others) in enumerate(zip(results, sets, elsewhere, strict=True), start=1)
@@ -65,7 +55,18 @@ def write_report(
 
 
 def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
-    yield blocks.Text(_describe(own, facts))
+    plan, experiment = facts.tasks[0].plan, facts.tasks[0].experiment
+    yield WORDS.text(
+        "images",
+        images=facts.images,
+        patients=len(set(plan.groups)),
+        plan=plan,
+        grouped=any(item.group for item in facts.images.cache.dataset.items),  # whether patients are known
+        folds=len({task.fold for task in facts.tasks}),
+        seeds=len({task.seed for task in facts.tasks}),
+        experiment=experiment,
+        trained=durations(experiment) if own["generators"] else "",
+    )
     yield arm_table(own)
     if own["claims"]:
         yield blocks.Text(f"* {CLAIM}: not comparable with the rows above.", "note-text")
@@ -73,83 +74,30 @@ def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Blo
     yield from _correlations(own)
     yield blocks.Heading("Each structure")
     yield structure_table(own)
-    empty = int((~facts.images.maps.any((1, 2))).sum())
-    without = TEXTS["without"].format(images=counted(empty, "image"))
-    yield blocks.Text(without if empty else "Every image shows some structure.")
+    yield WORDS.text("without", empty=int((~facts.images.maps.any((1, 2))).sum()))
     if own["generators"]:
         yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
         given = facts.tasks[0].experiment.maps
         maps = _DRAWN_INTO.get(given, f"maps that {given} had made")
-        yield blocks.Text(TEXTS["generators"].format(smallest=share(SMALLEST_PIECE, 0), maps=maps))
+        yield WORDS.text("generators", smallest=share(SMALLEST_PIECE, 0), maps=maps)
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
-
-
-def _describe(own: Record, facts: PlannedSet) -> str:
-    images, plan, experiment = facts.images, facts.tasks[0].plan, facts.tasks[0].experiment
-    folds, seeds = {task.fold for task in facts.tasks}, {task.seed for task in facts.tasks}
-    tested = f": {counted(len(folds), 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
-    if experiment.pairs is not None:
-        tested += f", {counted(experiment.pairs, 'pair')} for training in each"
-    trained = f" Generators: {durations(experiment)}; the rest as their recipes say." if own["generators"] else ""
-    grouped = any(item.group for item in images.cache.dataset.items)  # whether the data say whose the images are
-    return TEXTS["images"].format(
-        images=counted(len(images.maps), "image"),
-        patients=counted(len(set(plan.groups)), "patient"),
-        counted_once=TEXTS["one_patient" if grouped else "no_patients"],
-        cases=counted(len(images.cases), "case"),
-        structures=f"{'Structures' if len(images.structures) > 1 else 'Structure'}: {listed(images.structures)}",
-        split=f"{plan.protocol}{tested}, {counted(len(seeds), 'seed')}",
-        side=images.cache.size,
-        unet=experiment.unet,
-        trained=trained,
-    )
 
 
 def arm_table(own: Record) -> blocks.Table:
     """Show the Dice of each arm with each generator, the paper's rows below."""
-    rows = []
-    for row in own["rows"]:
-        changes = (row["against_real"], row["against_augmented"])
-        cells = (NOTHING if change is None else blocks.area(change, "+") for change in changes)
-        rows.append(_row(row, blocks.area(row["dice"]), *cells))
     claimed = [
-        (
-            "generated" if claim["recipe"] else "real",
-            f"{claim['recipe'] or 'none'}, claimed *",
-            number(claim["dice"], 2),
-            *[NOTHING] * 2,
-        )
+        blocks.Row("", (arm, f"{name or 'none'}, claimed *", number(claim["dice"], 2), NOTHING, NOTHING))
         for claim in own["claims"]
+        for name, arm in ((claim["recipe"], "generated" if claim["recipe"] else "real"),)
     ]
-    cases, patients = counted(own["cases"], "test case"), counted(own["patients"], "patient")
-    caption = TEXTS["arms"].format(name=own["name"], cases=cases, patients=patients)
-    head = ("trained on", "generator", "Dice", "against real", "against augmented")
-    return blocks.Table(f"Dice on {own['name']}", head, [*rows, *claimed], caption, words=(1,))
-
-
-def _row(row: Record, *cells: object) -> blocks.Row:
-    return blocks.Row("" if row["recipe"] else "ours", (row["arm"], row["recipe"] or "none", *cells))
+    return WORDS.table("arms", [*own["rows"], *claimed], own=own)
 
 
 def structure_table(own: Record) -> blocks.Table:
     """Show how well each structure is found."""
-    rows = [
-        _row(
-            row,
-            name,
-            blocks.area(part["dice"]),
-            blocks.area(part["iou"]),
-            blocks.area(part["hd95"], digits=1) + f"\u00a0{part['unit']}",
-            f"{part['missed']:g} of {part['cases']}",
-            f"{part['invented']:g} of {part['without']}",
-        )
-        for row in own["rows"]
-        for name, part in row["structures"].items()
-    ]
-    caption = TEXTS["structures"].format(name=own["name"])
-    head = ("trained on", "generator", "structure", "Dice", "IoU", "HD95", "missed", "invented")
-    return blocks.Table(f"Structures of {own['name']}", head, rows, caption, words=(1, 2))
+    rows = [(row, name, part) for row in own["rows"] for name, part in row["structures"].items()]
+    return WORDS.table("structures", rows, name=own["name"])
 
 
 def generator_table(own: Record) -> blocks.Table:
@@ -157,57 +105,33 @@ def generator_table(own: Record) -> blocks.Table:
     first = own["generators"][0]
     structures = list(first["structures"])
     claimed = [
-        (f"{claim['recipe']}, claimed *", figure(claim["fid"]), *[NOTHING] * (6 + len(structures)))
+        blocks.Row("", (f"{claim['recipe']}, claimed *", figure(claim["fid"]), *[NOTHING] * (6 + len(structures))))
         for claim in own["claims"]
         if claim["fid"]
     ]
     drawn = next(iter(first["metrics"].values()))["n"]
-    caption = TEXTS["cost"].format(name=own["name"], space=first["space"], most=MOST_MEASURED, drawn=drawn)
-    head = (
-        *("generator", "FID", "KID", "seconds an epoch", "memory", "weights, both networks", "steps"),
-        *("thousand images shown", *(f"pairs with {name}" for name in structures)),
-    )
-    rows = [*map(_generator, own["generators"]), *claimed]
-    return blocks.Table(f"Generators of {own['name']}", head, rows, caption)
+    facts = {"name": own["name"], "space": first["space"], "most": MOST_MEASURED, "drawn": drawn}
+    rows = [*own["generators"], *claimed]
+    return WORDS.table("generator_table", rows, measured=_measured, structures=structures, **facts)
 
 
-def _generator(own: Record) -> tuple[str, ...]:
-    found = [own["metrics"].get(name) for name in ("fid", "kid")]
-    memory = own["memory_gib"]
-    return (
-        own["recipe"],
-        *(NOTHING if one is None else blocks.soft(figure(one["value"]), f"({times(one['ratio'])})") for one in found),
-        figure(own["seconds_per_epoch"]),
-        "not measured" if memory is None else f"{number(memory, 2)}\u00a0GiB",
-        f"{number(own['weights'] / 1e6, 1)}\u00a0million",
-        number(own["steps"], 0),
-        figure(own["kimg"]),
-        *(
-            blocks.soft(share(part, 0), f"(real {share(own['real_structures'][name], 0)})")
-            for name, part in own["structures"].items()
-        ),
-    )
+def _measured(found: Record | None) -> str:
+    return NOTHING if found is None else blocks.soft(figure(found["value"]), f"({times(found['ratio'])})")
 
 
-def _correlations(own: Record) -> Iterator[blocks.Table]:
+def _correlations(own: Record) -> list[blocks.Table]:
     claimed = own["claimed_correlation"]
-    named = [(found["metric"].upper(), found) for found in own["correlations"]]
-    named += [("FID, of the claimed figures *", claimed)] if claimed else []
-    rows = [
-        (name, found["generators"], number(found["rho"], 2, "+"), p_value(found["p_value"])) for name, found in named
-    ]
-    if rows:
-        caption = TEXTS["correlations"].format(name=own["name"])
-        head = ("metric", "generators", "correlation", "p")
-        yield blocks.Table(f"Metric and usefulness on {own['name']}", head, rows, caption)
+    rows = [(found["metric"].upper(), found) for found in own["correlations"]]
+    rows += [("FID, of the claimed figures *", claimed)] if claimed else []
+    return [WORDS.table("correlations", rows, name=own["name"])] * bool(rows)
 
 
 def _charts(own: Record) -> Iterator[blocks.Figure]:
-    yield blocks.Figure("Dice on real test patients", TEXTS["dice"], _draw_dice(own["rows"], own["name"]))
+    yield WORDS.figure("dice", _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
         drawn = _draw_usefulness(own, metric)
         if drawn:
-            yield blocks.Figure("Does the metric tell what is useful?", TEXTS["usefulness"], drawn)
+            yield WORDS.figure("usefulness", drawn)
 
 
 @styled
@@ -263,7 +187,7 @@ def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[bl
     for generator in own["generators"]:
         yield from _sheet(folder, generator["recipe"], generator["recipe"], about, ": synthetic images")
     yield blocks.Heading("Predictions on test patients")
-    yield blocks.Text(TEXTS["predictions"])
+    yield WORDS.text("predictions")
     about = f"on {own['name']}: above the reference, below what the U-Net says"
     for row in own["rows"]:
         parts = [part for part in (row["arm"], row["recipe"]) if part]

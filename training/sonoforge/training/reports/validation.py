@@ -1,7 +1,4 @@
-"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails.
-
-The page prints the results it is given and computes no figure of its own; curves are drawn from the answers.
-"""
+"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,27 +15,27 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.reports import blocks, charts
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.calibration import reliability
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.reports.words import Words
+from sonoforge.training.statistics.calibration import ENOUGH, reliability
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.results import Record, interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
-from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
-from sonoforge.training.validation.collections import Meanings, name_meaning
-from sonoforge.training.validation.figures import Answers, at_own_shares, collapse
+from sonoforge.training.statistics.wording import bracket, counted, listed, number
+from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
 
 REPORT = "report.html"
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
+
 _STYLE = """
 .wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
 .wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
 .wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
-TEXTS = read_texts("validation")
+WORDS = Words("validation")
 _LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
+_NAMED = 3  # files that a line of the terminal names
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,20 +59,14 @@ class Answered:
 
 
 def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
-    """Write ``FOLDER/report.html`` and return its path.
-
-    Args:
-        folder: Of the run.
-        results: All figures.
-        answered: The collections in the order of the results.
-    """
+    """Write ``FOLDER/report.html``, of collections in the order of the results, and return its path."""
     both = list(zip(results["collections"], answered, strict=True))
     facts = [fact for figures, own in both for fact in _headline(figures, own)]
     page = blocks.Page(
         title=f"External validation of {results['model']['name']}",
         meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
         heading="How does this model do on images from elsewhere?",
-        summary=[*[blocks.Facts(facts)] * bool(facts), blocks.Text(TEXTS["summary"])],
+        summary=[*[blocks.Facts(facts)] * bool(facts), WORDS.text("summary")],
         sections=[
             blocks.Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
             for place, (figures, own) in enumerate(both, start=1)
@@ -96,16 +87,11 @@ def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
 
 
 def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
-    labels = figures["labels"]
-    counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
-    images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
-    accuracy = blocks.interval(figures["accuracy"])
-    yield blocks.Text(TEXTS["images"].format(images=images, counts=counts, groups=groups, accuracy=accuracy))
+    yield WORDS.text("images", **_said(figures), accuracy=figures["accuracy"])
     for key, why in _LEFT_OUT.items():
         files = list(figures[key])
         if files:
-            left = counted(len(files), "image")
-            yield blocks.Text(TEXTS["left_out"].format(images=left, why=why, files=listed(files, 4)))
+            yield WORDS.text("left_out", images=counted(len(files), "image"), why=why, files=listed(files, 4))
     yield from label_tables(figures)
     yield blocks.Grid(list(_charts(figures, own)))
     yield from area_tables(figures)
@@ -116,74 +102,44 @@ def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
     yield from _wrong_scans(own)
 
 
-def label_tables(figures: Record) -> Iterator[blocks.Table]:
-    """Yield what the images of each label were called."""
-    name, images = figures["name"], figures["images"]
-    kinds = ("sensitivity", "specificity", "coverage")
+def _said(figures: Record) -> dict[str, str]:
+    """Return how many images, of each label, and groups there are, in words."""
+    return {
+        "images": counted(sum(figures["images"].values()), "image"),
+        "counts": ", ".join(f"{n} {name_meaning(own, figures['labels'][own])}" for own, n in figures["images"].items()),
+        "groups": counted(figures["groups"], "group"),
+    }
+
+
+def label_tables(figures: Record) -> list[blocks.Table]:
+    """Show what the images of each label were called."""
+    name, kinds = figures["name"], ("images", "sensitivity", "specificity", "coverage")
     rows = [
-        (
-            name_meaning(own, figures["labels"][own]),
-            images[own],
-            *(blocks.interval(figures[kind][own]) for kind in kinds),
-        )
+        {"meaning": name_meaning(own, figures["labels"][own])} | {kind: figures[kind][own] for kind in kinds}
         for own in figures["sensitivity"]
     ]
-    head = ("label", "images", "sensitivity", "specificity", "coverage of the sets")
-    yield blocks.Table(f"Labels of {name}", head, rows, TEXTS["labels"].format(name=name))
-    confusion = [(own, *counts) for own, counts in zip(images, figures["confusion"], strict=True)]
-    called = f"{name}: what the images of each label were called."
-    yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
-
-
-def area_tables(figures: Record) -> Iterator[blocks.Table]:
-    """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
-    name = figures["name"]
-    pairs = [(pair, blocks.area(found)) for pair, found in figures["auc"].items()]
-    if pairs:
-        caption = f"{name}: area under the ROC curve; 95 % intervals by group."
-        yield blocks.Table(f"Areas of {name}", ("classes", "AUC"), pairs, caption)
-    fixed = [
-        (own, share(point["aim"], 0), blocks.interval(point["sensitivity"]), blocks.interval(point["specificity"]))
-        for own, points in figures["sensitivity_at"].items()
-        for point in points
+    confusion = zip(figures["images"], figures["confusion"], strict=True)
+    return [
+        WORDS.table("labels", rows, name=name),
+        WORDS.table("answers", confusion, name=name, answers=figures["answers"]),
     ]
-    if fixed:
-        head = ("label", "aim", "sensitivity", "specificity reached")
-        caption = TEXTS["fixed"].format(name=name)
-        yield blocks.Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
-    devices = [
-        (
-            place["name"],
-            ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items() if count),
-            blocks.interval(place["accuracy"]),
-            blocks.areas(place["auc"], "one label alone"),
-        )
-        for place in figures["devices"]
-    ]
-    if devices:
-        caption = f"{name}: accuracy in percent and areas by device; 95 % intervals by group."
-        yield blocks.Table(
-            f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3)
-        )
 
 
-def flag_tables(figures: Record) -> Iterator[blocks.Table]:
-    """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
-    name = figures["name"]
-    rows = [
-        (
-            row["flag"],
-            row["images"],
-            blocks.interval(row["errors"]),
-            blocks.interval(row["errors_of_others"]),
-            blocks.ratio(row["ratio"]),
-        )
-        for row in figures["flags"]
-    ]
-    if rows:
-        caption = TEXTS["flags"].format(name=name, enough=ENOUGH)
-        head = ("cause", "images", "wrong", "wrong of the others", "ratio")
-        yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
+def area_tables(figures: Record) -> list[blocks.Table]:
+    """Show how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
+    fixed = [(own, point) for own, points in figures["sensitivity_at"].items() for point in points]
+    found: dict[str, Sequence[object]] = {
+        "areas": list(figures["auc"].items()),
+        "fixed": fixed,
+        "devices": figures["devices"],
+    }
+    return [WORDS.table(key, rows, name=figures["name"]) for key, rows in found.items() if rows]
+
+
+def flag_tables(figures: Record) -> list[blocks.Table]:
+    """Show how often the answers to images with each cause of distrust are wrong, if one was named."""
+    rows = figures["flags"]
+    return [WORDS.table("flags", rows, name=figures["name"], enough=ENOUGH)] if rows else []
 
 
 def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
@@ -195,15 +151,13 @@ def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
         areas.append(f"{kinds.name}: area {area}")
     if curves:
         axes = "share of the second class called the first", "share of the first that is found"
+
         drawn = charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {'; '.join(areas)}")
-        yield blocks.Figure("How well two classes are told apart", TEXTS["curves"], drawn)
+        yield WORDS.figure("curves", drawn)
     columns, _ = collapse(own.meanings, own.classes)
     bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
-    yield blocks.Figure(
-        "Can the probability be believed?",
-        TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),
-        charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
-    )
+    diagram = charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}")
+    yield WORDS.figure("reliability", diagram, ece=figures["ece"], brier=figures["brier"])
 
 
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
@@ -214,7 +168,7 @@ def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
         return
     surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
     some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
-    yield blocks.Text(TEXTS["wrong"].format(images=counted(len(wrong), "image"), some=some))
+    yield WORDS.text("wrong", images=counted(len(wrong), "image"), some=some)
     yield blocks.Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
 
 
@@ -233,17 +187,12 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
 
 
 _IMAGES = 1  # column that the report alone has
-_NAMED = 3  # files that a line names
-_LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
 
 
 def log_collection(figures: Record) -> None:
     """Print the figures of one collection and what of it was left out."""
     say("")
-    counts = ", ".join(
-        f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
-    )
-    tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
+    tell(f"{figures['name']}: {_said(figures)['counts']}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
         left_out: dict[str, str] = figures[key]
         if left_out:

@@ -33,7 +33,7 @@ from sonoforge.training.gan.generator import (
     sample_batches,
     structures_drawn_into,
 )
-from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.gan.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
@@ -41,13 +41,14 @@ from sonoforge.training.segmentation.experiment import (
     PERTURBED,
     REAL,
     FoldTask,
+    LabelledSet,
     generator_folder,
     image_channels,
+    open_labelled_set,
     settings_of,
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,
@@ -92,7 +93,7 @@ def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> T
 
 def train_generator(task: FoldTask) -> str:
     """Train the task's recipe on its training fold, unless that was done; return the task's name."""
-    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its Lightning takes two seconds
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its TensorBoard takes a second
 
     images, train = training_part(task, f"generator {task.recipe}")
     folder = generator_folder(task)
@@ -161,16 +162,9 @@ def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], 
 
 @torch.no_grad()
 def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) -> Pixels:
-    """Draw an image into each label map.
+    """Draw an image (N, S, S, C) uint8 into each label map, levels (N, S, S, K) uint8 of 0 or 255.
 
-    Args:
-        generator: One that draws into maps, see `generator.structures_drawn_into`.
-        levels: (N, S, S, K) uint8, 0 or 255.
-        channels: Channels C of the image.
-        seed: For the latents.
-
-    Returns:
-        (N, S, S, C) uint8.
+    ``generator`` is one that draws into maps, see `generator.structures_drawn_into`; ``seed`` is for the latents.
     """
     device = next(generator.parameters()).device
     drawn = []

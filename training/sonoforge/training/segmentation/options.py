@@ -117,8 +117,8 @@ class Experiment(ParallelOptions):
         title=GAN_TITLE,
         key="gan",
         without=(
-            *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "balanced", "seed"),
-            *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "expand_to"),
+            *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "seed"),
+            *("metrics", "metric_features", "metric_weights", "held_out", "expand_to"),
         ),
     )
     metric_features: str = setting(

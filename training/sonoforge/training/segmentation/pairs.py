@@ -101,18 +101,9 @@ class Distortion:
 def distort(
     images: Tensor, maps: Tensor, chance: torch.Generator, amounts: Distortion = Distortion()
 ) -> tuple[Tensor, Tensor]:
-    """Distort each image with its label map, and change the image's contrast.
+    """Distort each image (N, C, S, S) in [0, 1] with its label map (N, S, S), and change the image's contrast.
 
-    Beyond the border, the border is repeated.
-
-    Args:
-        images: (N, C, S, S) float in [0, 1].
-        maps: (N, S, S) int64 label maps.
-        chance: CPU source of random numbers, so that every device draws the same.
-        amounts: The largest amounts.
-
-    Returns:
-        Images and maps of the same shapes and ranges.
+    Beyond the border, the border is repeated.  ``chance`` is on the CPU, so that every device draws the same.
     """
     grid = _draw_grid(len(images), images.shape[-1], chance, amounts).to(images.device)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -161,15 +152,7 @@ def sheet_name(what: str) -> str:
 
 
 def draw_over(images: Pixels, maps: NDArray[np.uint8]) -> Pixels:
-    """Colour the structures in images, their outlines fully and their insides lightly.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3.
-        maps: (N, S, S) uint8 label maps.
-
-    Returns:
-        (N, S, S, 3) uint8.
-    """
+    """Colour the structures in images (N, S, S, C) uint8, their outlines fully and their insides lightly: RGB."""
     shown = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images.copy()
     for picture, own in zip(shown, maps, strict=True):
         for label in np.unique(own[own > 0]).tolist():

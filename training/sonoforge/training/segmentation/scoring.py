@@ -17,14 +17,15 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
+    LabelledSet,
     image_channels,
+    open_labelled_set,
     take_pairs,
     training_part,
 )
+from sonoforge.training.segmentation.figures import CaseScore, tested_elsewhere, write_cases
 from sonoforge.training.segmentation.generating import read_pairs
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
-from sonoforge.training.segmentation.tables import CaseScore, tested_elsewhere, write_cases
 from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
 
 log = logging.getLogger(__name__)
@@ -46,13 +47,9 @@ class Agreement(NamedTuple):
 
 
 def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[float, float]) -> Agreement:
-    """Score one structure of one case.
+    """Score one structure (label 1 to K) of one case of D slices, label maps (D, H, W) uint8.
 
-    Args:
-        reference: (D, H, W) uint8 label maps of the case's D slices.
-        predicted: (D, H, W) uint8, the network's.
-        structure: Its label, 1 to K.
-        spacing: Distance of two pixels down and across, in the unit of HD95.
+    ``spacing`` is the distance of two pixels down and across, in the unit of HD95.
     """
     true, found = reference == structure, predicted == structure
     both, sizes = int((true & found).sum()), int(true.sum() + found.sum())
@@ -62,19 +59,11 @@ def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[
 
 
 def hausdorff_95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
-    """Return the 95 % Hausdorff distance between the outlines of two stacks of masks, slice by slice.
+    """Return the 95 % Hausdorff distance between the outlines of two stacks of masks (D, H, W), slice by slice.
 
     Huttenlocher, Klanderman, Rucklidge, IEEE TPAMI 15, 1993, section II: the larger of the two directed distances,
-    each taken as the 95th percentile over all outline pixels.  Distances are within slices, as slices may be ten
-    times as far apart as pixels, or at an unknown distance; slices in which either mask is empty are left out.
-
-    Args:
-        one: (D, H, W) bool.
-        other: (D, H, W) bool.
-        spacing: Distance of two pixels down and across.
-
-    Returns:
-        The distance in the unit of ``spacing``; nan where no slice has both.
+    each taken as the 95th percentile over all outline pixels, in the unit of ``spacing``.  Slices may be ten times as
+    far apart as pixels, so distances are within slices; a slice where either mask is empty is left out; nan if all are.
     """
     there: list[NDArray[np.float64]] = []
     back: list[NDArray[np.float64]] = []

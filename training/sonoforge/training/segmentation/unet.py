@@ -17,7 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import deterministic_kernels
-from sonoforge.training.gan.sampling import shuffled_epochs
+from sonoforge.training.gan.training_set import shuffled_epochs
 from sonoforge.training.segmentation.options import UnetSettings
 from sonoforge.training.segmentation.pairs import Pairs, distort
 
@@ -89,13 +89,9 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
 
 
 def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
-    """Cross-entropy plus 1 - the mean Dice of the structures, each over the whole batch.
+    """Return cross-entropy plus 1 - the mean Dice of the structures, for logits (N, K + 1, S, S) and maps (N, S, S).
 
-    Over the batch, because a structure missing in a slice has no Dice there.
-
-    Args:
-        logits: (N, K + 1, S, S).
-        maps: (N, S, S) int64.
+    Dice is over the whole batch, because a structure missing in a slice has no Dice there.
     """
     shares = logits.softmax(1)[:, 1:]
     inside = torch.stack([(maps == label).float() for label in range(1, logits.shape[1])], 1)

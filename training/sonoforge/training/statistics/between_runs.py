@@ -49,14 +49,10 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
 def compare_run(
     first: Sequence[Predictions], second: Sequence[Predictions] | None, classes: Sequence[str]
 ) -> list[Record]:
-    """Compare a run with the first one, figure by figure, paired by image and seed.
+    """Compare a run with the first one (None: describe the first itself), figure by figure, paired by image and seed.
 
-    Intervals draw the same whole groups of images for both runs and all seeds, so they hold for these seeds.
-
-    Args:
-        first: Predictions of the first run, one a seed.
-        second: Predictions of the other run, see `in_order_of`; None for the figures of the first run itself.
-        classes: C names.
+    Both have one part for each seed, see `in_order_of`.  Intervals draw the same whole groups of images for both runs
+    and all seeds, so they hold for these seeds.
     """
     rows = []
     for figure in _figures(first[0], classes):
@@ -81,9 +77,6 @@ def chosen_by_others(runs: Mapping[str, Sequence[Record]]) -> list[Record]:
     """Choose, for each collection and figure, the run with the best mean over the other collections.
 
     If each collection was left out of training in turn, the choice does not depend on answers to its own images.
-
-    Args:
-        runs: Figures of each run by its name, all in the same order.
     """
     found = []
     names = list(runs)
@@ -126,11 +119,9 @@ Answers = Mapping[tuple[str, str], Sequence[Predictions]]  # of each seed, by ar
 
 
 def measure_leakage(answers: Answers) -> Record:
-    """Compare the protocols, in pairs, by group.
+    """Compare the protocols in pairs, by group; the first arm is the baseline.
 
-    Args:
-        answers: Of the same images and seeds; the first arm is the baseline.  An arm that reads no generator may lack
-            ``thesis``: its ``plain`` answers are the same.
+    An arm that reads no generator may lack ``thesis``: its ``plain`` answers are the same.
 
     Raises:
         SonoforgeError: Other images or seeds under one protocol than under another.

@@ -1,4 +1,4 @@
-"""Accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C).
+"""Accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C); agreement of readers.
 
 DeLong's test of two areas under the ROC curve assumes independent images; on images in groups it finds differences
 where there are none.  So it is used in Obuchowski's form, which sums over groups.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
+from sonoforge.training.statistics.intervals import Floats, Labels, group_weights, percentile_interval, wilson_by_group
 from sonoforge.training.statistics.results import Interval
 
 
@@ -22,17 +22,10 @@ class DeLongTest(NamedTuple):
 
 
 def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    """Return the area under the ROC curve with weighted images.
+    """Return the area under the ROC curve of N images for weights (R, N), (R,).
 
-    By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982).
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        scores: (N,) higher for that class.
-        weights: (R, N).
-
-    Returns:
-        (R,); nan if no image of the class, or none of the others, has a weight.
+    By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982); ``scores`` (N,) are higher for
+    positive images.  nan if no image of the class, or none of the others, has a weight.
     """
     others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
     inside = weights[:, positive]
@@ -171,3 +164,48 @@ def _weighted_confusion(labels: Labels, probabilities: Floats, weights: Floats) 
     cell = np.eye(classes * classes)[labels * classes + probabilities.argmax(axis=1)]
     confusion: Floats = (weights @ cell).reshape(len(weights), classes, classes)
     return confusion
+
+
+def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
+    """Return Cohen's kappa of two readers' ratings (N, 2) for weights (R, N), (R,).
+
+    Educ. Psychol. Meas. 20, 1960, p. 40; nan if both readers gave all images the same category.
+    """
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    indicators = _indicators(ratings)
+    observed = weights @ (ratings[:, 0] == ratings[:, 1]).astype(np.float64)
+    shares = np.stack([weights @ indicators[:, reader] for reader in range(2)])
+    return _beyond_chance(observed, shares.prod(axis=0).sum(axis=1))
+
+
+def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
+    """Return Fleiss's kappa of M readers' ratings (N, M) for weights (R, N), (R,).
+
+    Psychol. Bull. 76, 1971, equations 3 to 7; nan if all readers gave all images the same category.
+    """
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    readers = ratings.shape[1]
+    counts = _indicators(ratings).sum(axis=1)
+    alike = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
+    shares = weights @ counts / readers
+    return _beyond_chance(weights @ alike, (shares**2).sum(axis=1))
+
+
+def agreement(ratings: Labels) -> Interval:
+    """Return the kappa of readers' ratings (N, M), Cohen's of two and Fleiss's of more, with its 95 % interval.
+
+    Only images are resampled, so the interval holds for these readers.
+    """
+    kappa = cohen_kappa if ratings.shape[1] == 2 else fleiss_kappa
+    return percentile_interval(kappa(ratings, group_weights(np.arange(len(ratings)))))
+
+
+def _indicators(ratings: Labels) -> NDArray[np.float64]:
+    """Return (N, M, K): 1 in the category of each image by reader, else 0."""
+    return np.eye(int(ratings.max()) + 1)[ratings]
+
+
+def _beyond_chance(observed: Floats, expected: Floats) -> Floats:
+    kappa: Floats = np.full(len(observed), np.nan)
+    np.divide(observed - expected, 1 - expected, out=kappa, where=1 - expected > 1e-12)
+    return kappa

@@ -20,8 +20,8 @@ from sonoforge.training.statistics.calibration import (
     expected_calibration_error,
     fit_temperature,
     own_answers,
+    risks,
 )
-from sonoforge.training.statistics.flagged import risks
 from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.statistics.results import Record
@@ -62,11 +62,8 @@ class Abstention(NamedTuple):
 def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
     """Return the strictest of `ERRORS` at which `KEPT` of the labels are kept, or the last.
 
-    All classes count alike; within a class, images have their `collection_weights`.
-
-    Args:
-        part: Held-out answers to N images.
-        equal: (N, C) their probabilities at equally frequent classes.
+    ``equal`` (N, C) are probabilities at equally frequent classes.  All classes count alike; within a class, images
+    have their `collection_weights`.
     """
     weights = np.zeros(len(part.labels))
     for label in np.unique(part.labels):
@@ -80,14 +77,11 @@ def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
 
 
 def reference_shares(labels: Labels, repeats: Floats) -> Floats:
-    """Return the class shares (C,) that a network takes for granted: those of its training.
+    """Return the class shares (C,) that a network takes for granted: those of its training, of images labelled (N,).
 
+    ``repeats`` (C,) are images or weight that training had for each real image of a class; 1 where nothing was added.
     No class counts as rarer than `RAREST`: a network that saw four normal scans among 2131 does not expect them that
     seldom, as the surroundings of every lesion are normal, too.
-
-    Args:
-        labels: (N,) of the real images.
-        repeats: (C,) images or weight that training had for each real image of a class; 1 where nothing was added.
     """
     counts = np.bincount(labels, minlength=len(repeats)) * repeats
     shares: Floats = np.maximum(counts / counts.sum(), RAREST / len(repeats))
@@ -194,11 +188,7 @@ def _choose_points(
 def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]) -> Record:
     """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers.
 
-    Args:
-        part: Held-out answers to N images.
-        classes: C names.
-        repeats: (C,), see `reference_shares`.
-        by_fold: `equal_by_fold` of the answers.
+    ``repeats`` (C,) as for `reference_shares`; ``by_fold`` by `equal_by_fold`.
     """
     questions, equal = [], equal_in_bundle(part, repeats)
     for name, (wanted, others) in QUESTIONS.items():

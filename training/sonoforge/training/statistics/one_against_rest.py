@@ -3,10 +3,8 @@
 *Sensitivity at a fixed specificity*: each fold's threshold is chosen on the other folds, as on its own images it would
 fit their noise.  So the specificity reached differs from the aim, and is stated beside it.
 
-*Decision curves*: whether acting on a classifier's probabilities does more good than acting on all, or on nobody
-(Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models, Med. Decis. Making, 2006).
-Acting from a probability t on values a needless action at t / (1 - t) of a missed case.  Net benefit is the share of
-cases acted on minus the share of needless actions, so weighted.  It depends on the frequency of the class.
+*Decision curves* (Vickers & Elkin, Med. Decis. Making, 2006): net benefit of acting from a probability t on is the
+share of cases acted on minus the share of needless actions times t / (1 - t).  It depends on the class's frequency.
 """
 
 from collections.abc import Sequence
@@ -35,13 +33,7 @@ def classes_of_interest(classes: Sequence[str]) -> list[str]:
 
 
 def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> Record:
-    """Compute the figures of one class.
-
-    Args:
-        part: Predictions of one arm with one seed, N images.
-        calibrated: (N, C) calibrated probabilities, for the decision curve.
-        label: Number of the class.
-    """
+    """Compute the figures of one class; ``calibrated`` (N, C) probabilities are for the decision curve."""
     positive, scores = part.labels == label, part.probabilities[:, label]
     return {
         "auc": group_bootstrap(weighted_auc, positive, scores, part.groups),
@@ -89,17 +81,11 @@ def called(
     weights: Floats,
     counted: NDArray[np.bool_] | None = None,
 ) -> Called:
-    """Call images positive if their score is above the threshold of their fold.
+    """Call images positive if their score (N,) is above the threshold of their fold, for weights (R, N).
 
     The threshold is the smallest score that at least the aimed share of the other folds' negative images does not
-    exceed.  If no such image has a weight, nothing is called positive.
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        scores: (N,) higher for that class.
-        folds: (N,) fold that tested the image.
-        weights: (R, N) how often each image counts, in choosing thresholds as in counting.
-        counted: (N,) the images to count; thresholds are chosen on all.  None: all.
+    exceed.  If no such image has a weight, nothing is called positive.  Weights count in choosing thresholds as in
+    counting; ``counted`` (N,) are the images to count, None for all.
     """
     shown = np.ones(len(scores), bool) if counted is None else counted
     order = np.argsort(scores, kind="stable")
@@ -158,16 +144,7 @@ THRESHOLDS = np.arange(2, 51) / 100
 
 
 def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:
-    """Net benefit at each of the `THRESHOLDS`.
-
-    Args:
-        positive: (N,) whether the image is of the class.
-        probabilities: (N,) of the class.
-        weights: (R, N) how often each image counts.
-
-    Returns:
-        (R, T), in cases an image.
-    """
+    """Net benefit at each of the T `THRESHOLDS`, (R, T) in cases an image, for weights (R, N)."""
     worth = np.where(positive[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
     acted = np.where(probabilities[:, None] >= THRESHOLDS, worth, 0.0)
     benefit: Floats = weights @ acted / weights.sum(axis=1, keepdims=True)

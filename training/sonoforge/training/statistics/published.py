@@ -173,20 +173,10 @@ PAPERS: dict[str, Paper] = {
     )
     for name, own in _CLAIMED["papers"].items()
 }
-"""By the name that ``compare.published`` takes."""
-BY_RECIPES, NONE = "by-recipes", "none"
-"""Other values of ``compare.published``: the paper that compares most of the recipes, if one does; and no paper."""
 
 
-def find_paper(name: str, recipes: Sequence[str]) -> Paper | None:
-    """Return the paper whose rows stand beside these recipes' figures, or None.
-
-    Args:
-        name: Key of `PAPERS`, `BY_RECIPES` or `NONE`.
-        recipes: That are compared.
-    """
-    if name != BY_RECIPES:
-        return None if name == NONE else PAPERS[name]
+def find_paper(recipes: Sequence[str]) -> Paper | None:
+    """Return the paper that compares most of these recipes, or None if none does."""
     shared = {key: len(set(paper.recipes) & set(recipes)) for key, paper in PAPERS.items()}
     most = max(shared, key=lambda key: shared[key])
     return PAPERS[most] if shared[most] else None

@@ -47,7 +47,7 @@ def change_text(figure: Interval) -> str:
 class _FiguresOfSome(TypedDict, total=False):
     """Figures that need more than the answers; no `NotRequired`, as `model_folder` asks for the required keys."""
 
-    flags: list[Record]  # where every fold measured trust, see `flagged.compare_flagged`
+    flags: list[Record]  # where every fold measured trust, see `calibration.compare_flagged`
     guessing: Record  # missing in results of earlier versions
     by_source: list[Record]  # where several collections, or devices, are known
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics import calibration, classification, flagged, intervals
+from sonoforge.training.statistics import calibration, classification, intervals
 from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
 from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
@@ -33,13 +33,8 @@ def describe_sources(
     """Compute the figures of each known collection, then of each known device.
 
     Collections need not have all classes, so they are compared by the AUC of two classes: on the images of these two,
-    by the probability of one among both.  Temperature, prediction sets and thresholds are fitted on the other folds.
-
-    Args:
-        part: Predictions of one arm with one seed, N images.
-        classes: C names.
-        by_fold: What `calibration.calibrate` makes of the answers.
-        alpha: Error rate of the prediction sets.
+    by the probability of one among both.  Temperature, prediction sets (of error rate ``alpha``) and thresholds are
+    fitted on the other folds; ``by_fold`` is by `calibration.calibrate`.
     """
     covered = in_sets(part.labels, by_fold, alpha)[np.arange(len(part.labels)), part.labels]
     calibrated = own_answers(by_fold)
@@ -200,11 +195,11 @@ def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Inte
 
 def _risk_coverage(part: Predictions, calibrated: Floats) -> Record:
     wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
-    (risk,), (kept,), _ = flagged.risks(wrong, sure, np.ones((1, len(wrong))))
+    (risk,), (kept,), _ = calibration.risks(wrong, sure, np.ones((1, len(wrong))))
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
     return {
-        "targets": flagged.cuts(wrong, sure, part.groups),
-        "area": flagged.area_under_risk(wrong, sure),
+        "targets": calibration.cuts(wrong, sure, part.groups),
+        "area": calibration.area_under_risk(wrong, sure),
         "curve": [(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
     }
 

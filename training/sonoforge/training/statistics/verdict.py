@@ -84,10 +84,7 @@ def judge_weights(source: str) -> Verdict | None:
 def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Verdict]:
     """Return the doubts about a classifier from `judge_weights`, `judge_guessing` and `judge_coverage`.
 
-    Args:
-        evaluation: ``evaluation`` of its model record or its bundle's manifest.
-        alpha: See `judge_coverage`.
-        weights: Where its initial weights come from.
+    ``evaluation`` is of its model record or its bundle's manifest.
     """
     found = (judge_weights(weights), judge_guessing(evaluation), judge_coverage(evaluation["decision"], alpha))
     return [verdict for verdict in found if verdict is not None]
@@ -130,11 +127,8 @@ def judge_gan(
 ) -> Verdict:
     """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 
-    Args:
-        comparison: An arm of `GAN` against its baseline, oriented ``gan - baseline``.
-        placebo: The same against one of `PLACEBO`, oriented ``gan - duplicates``; None where that arm was not run.
-        arms: Figures by arm.
-        leaks: What training read of its test images, and what follows; empty where it read none.
+    ``comparison`` is oriented ``gan - baseline``, ``placebo`` ``gan - duplicates`` (None: that arm was not run).
+    ``leaks`` says what training read of its test images, and what follows; empty where it read none.
     """
     outcome = judge(comparison)
     baseline, gan = arms[comparison["first"]], arms[comparison["second"]]

@@ -1,28 +1,93 @@
-"""Figures of a bundle on images from elsewhere; nothing is fitted on them but the thresholds of `sensitivity_at`."""
+"""Labelled images from elsewhere, the meaning of their labels, and a bundle's figures on them.
+
+Nothing is fitted on them but the thresholds of `sensitivity_at`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
+from sonoforge.training.data.datasets import Dataset, read_dataset
+from sonoforge.training.data.unpacking import unpacked
+from sonoforge.training.statistics.calibration import brier_score, compare_flagged, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
 from sonoforge.training.statistics.decision import reweight
-from sonoforge.training.statistics.flagged import compare_flagged
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import describe_source, pair_areas
-from sonoforge.training.validation.collections import Meanings
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
+
+
+def read_external(text: str, store: Path) -> Dataset:
+    """Read a collection given as ``NAME:PATH``, whose path is as in ``--data``; a zip is unpacked into ``store``.
+
+    Raises:
+        SonoforgeError: Another form, or no labelled images there.
+    """
+    name, colon, path = text.partition(":")
+    if not name or not colon or not path or "/" in name:
+        raise SonoforgeError(f"--external: {text!r} is not NAME:PATH, as in Rio:scans/")
+    return replace(read_dataset(unpacked(Path(path), store), fewest_classes=1), name=name)
+
+
+Meanings = Mapping[str, tuple[str, ...]]
+"""The bundle's classes that each label covers, such as ``{"lesion": ("benign", "malignant")}``."""
+
+
+def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> Meanings:
+    """Return the meaning of each label of a collection, in the order of the bundle's classes.
+
+    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named as a class, in any case, need none.
+
+    Raises:
+        SonoforgeError: A malformed entry, an unknown class, a class of two labels, or a label without a meaning.
+    """
+    stated = dict(_entry(text, classes) for text in given)
+    named = {name.casefold(): (name,) for name in classes}
+    meanings: dict[str, tuple[str, ...]] = {}
+    for label in labels:
+        meaning = stated.get(label, named.get(label.casefold()))
+        if meaning is None:
+            raise SonoforgeError(
+                f"--classes: the label {label!r} is none of the bundle's classes {', '.join(classes)}; give --classes "
+                f"'{label}={classes[-1]}', or several as {'+'.join(classes[-2:])}"
+            )
+        for other, own in meanings.items():
+            shared = sorted(set(own) & set(meaning))
+            if shared:
+                raise SonoforgeError(
+                    f"--classes: {label!r} and {other!r} both mean {', '.join(shared)}; a class may have one label"
+                )
+        meanings[label] = meaning
+    return dict(sorted(meanings.items(), key=lambda item: classes.index(item[1][0])))
+
+
+def _entry(text: str, classes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    label, _, meaning = (part.strip() for part in text.partition("="))
+    names = tuple(name.strip() for name in meaning.split("+"))
+    if not label or not meaning:
+        raise SonoforgeError(f"--classes: {text!r} is not LABEL=CLASS or LABEL=CLASS+CLASS")
+    for name in names:
+        if name not in classes:
+            raise SonoforgeError(f"--classes: {name!r} is none of {', '.join(classes)}{did_you_mean(name, classes)}")
+    return label, names
+
+
+def name_meaning(label: str, meaning: Sequence[str]) -> str:
+    """Say what a label means: ``lesion = benign or malignant``, or the name alone if it is the class."""
+    return label if [label.casefold()] == [name.casefold() for name in meaning] else f"{label} = {' or '.join(meaning)}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,10 +124,9 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Record:
     """Compute the figures of one collection.
 
-    Args:
-        given: The bundle's answers.
-        meanings: Classes of the bundle that each label covers: their probabilities are added.
-        classes: Those of the bundle.
+    ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
+    ``coverage`` is that of the bundle's prediction sets.  ``sensitivity_at``: thresholds chosen on the other half of
+    these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns

@@ -21,7 +21,7 @@ def main(config: DataAuditConfig) -> Outcome:
     source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)
     other = load_images(source._replace(data=(config.against,), groups_from="")) if config.against else None
-    result = audit(cache, config.plant, other)
+    result = audit(cache, other)
     log_audit(result)
     if config.html:
         write_audit(Path(config.html), result, cache)

@@ -1,8 +1,7 @@
 """``sonoforge data import SET ...``: write a data set of classes from a published one, a URL, or a simulation.
 
 ``url`` copies a folder as it is.  Folders that ``gan sample`` has written have a manifest with the hash of each image,
-which is written last: without it the images are not complete.  A URL of DICOMweb
-(``https://archive/dicom-web/studies/UID``, or ``studies?PatientID=...``) is asked for its objects.
+which is written last: without it the images are not complete.
 
 JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); of ``url``,
 ``folder``, ``files`` (in all) and ``copied`` (this time); of ``phantom``, ``folder``, ``images``, ``groups``, ``seed``,
@@ -24,12 +23,11 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.dicom_network.web_client import fetch_instance, find_instances, is_dicomweb
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
 from sonoforge.training.checked_file import sha256_of
-from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
@@ -49,7 +47,7 @@ def main(config: DataImportConfig) -> Outcome:
     if config.set == PHANTOM:
         return _simulate(config, out)
     if config.set == URL:
-        return (_fetch_studies if is_dicomweb(source[0]) else _fetch)(config, source[0], out)
+        return _fetch(config, source[0], out)
     return _convert(config, unpacked(Path(source[0]), default_folder()), Path(out))
 
 
@@ -113,22 +111,6 @@ def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
     )
 
 
-def _fetch_studies(config: DataImportConfig, url: str, out: str) -> Outcome:
-    """Copy the objects of studies from an archive."""
-    instances, left = find_instances(url), round(config.size_limit * 1e9)
-    copied = 0
-    with progress_bar("copying", len(instances)) as advance:
-        for done, instance in enumerate(instances, start=1):
-            size = fetch_instance(instance, Path(out), left)
-            left, copied = left - size, copied + (size > 0)
-            advance(done, None)
-    say("%s: %d files, %d of them copied now", out, len(instances), copied)
-    return Outcome(
-        {"folder": out, "files": len(instances), "copied": copied},
-        f"sonoforge classify {shlex.quote(out)} --recursive",
-    )
-
-
 def _inside(url: str, root: str, name: str) -> PurePosixPath:
     """Return a file's path in the folder, which it must not lead out of."""
     path = PurePosixPath(name.removeprefix(root).lstrip("/"))
@@ -138,11 +120,7 @@ def _inside(url: str, root: str, name: str) -> PurePosixPath:
 
 
 def _check_manifests(folder: Path) -> None:
-    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again.
-
-    Raises:
-        SonoforgeError: An image is missing or another.
-    """
+    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again."""
     for manifest in sorted(folder.rglob(MANIFEST)):
         try:
             listed = {entry["file"]: entry["sha256"] for entry in json.loads(manifest.read_bytes())["images"]}

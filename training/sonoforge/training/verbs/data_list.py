@@ -8,7 +8,7 @@ from rich.table import Table
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.cache_settings import default_folder, kept_files, kept_folders
+from sonoforge.training.data.cache import default_folder, kept_files, kept_folders
 from sonoforge.training.data.collections.importing import KNOWN_SETS
 from sonoforge.training.reports.terminal import as_text
 from sonoforge.training.verbs.settings.data import DataListConfig

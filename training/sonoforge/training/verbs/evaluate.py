@@ -6,7 +6,7 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
 ``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
 ``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.  With ``--reading-sheet`` and
-``--answers``, see `reading_sheet` and `reading`.
+``--answers``, see `reading`.
 """
 
 import dataclasses
@@ -28,9 +28,8 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
+from sonoforge.training.evaluation.measure import EvaluationProtocol, find_tested_copies, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
@@ -46,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 TABLE = "metrics.csv"
-PLOTS = ("pca", "tsne", "umap")
+PLOTS = ("pca", "umap")
 _LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
@@ -58,7 +57,7 @@ def main(config: EvaluateConfig) -> Outcome:
     started = time.monotonic()
     device = str(find_device(config.device))
     spaces = open_spaces(config.features, config.weights, device) if config.features else []
-    lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
+    lpips = open_lpips(config.lpips, device) if config.lpips else None
     cache = config.storage.open()
     sets, drawn_by = _sets(config, cache), _checkpoint(config)
     real, fake = sets.real, sets.fake
@@ -174,8 +173,6 @@ def _check(config: EvaluateConfig) -> None:
         raise SonoforgeError("plots: umap needs umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.reading_classes:
         raise SonoforgeError("reading_classes: requires --reading-sheet")
-    if config.lpips_heads and not config.lpips:
-        raise SonoforgeError("lpips_heads: requires --lpips")
 
 
 def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:

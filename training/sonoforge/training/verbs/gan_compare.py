@@ -30,9 +30,9 @@ from sonoforge.training.gan.milestones import Milestone, measure_milestone, mile
 from sonoforge.training.gan.minutes import LENGTH, steps_in
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
-from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
+from sonoforge.training.gan.ticks import read_stats, training_cost
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page
@@ -61,8 +61,6 @@ class _Training:
 
 def main(config: GanCompareConfig) -> Outcome:
     """Train each recipe from milestone to milestone; write figures and tables after each."""
-    if config.from_tables:
-        return _show_again(config)
     cache_folder = config.storage.open()
     shares = _shares(config.milestones)
     lpips = _open_lpips(config)
@@ -80,7 +78,7 @@ def main(config: GanCompareConfig) -> Outcome:
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     protocol = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].setup.originals.name}-{config.gan.class_name or 'all'}".lower()
-    paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
+    paper = find_paper([name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
@@ -126,34 +124,15 @@ def main(config: GanCompareConfig) -> Outcome:
         best = min(rows, key=lambda row: row["kid"])
         chosen = f"; the best of {len(rows)} on the images it is shown for, so optimistic" if len(rows) > 1 else ""
         tell(f"lowest KID {best['kid']:.4f}: {best['recipe']}, {page.when(best)}{chosen}")
-        _name_files(folder, " and published rows beside" if paper else "")
+        beside = " and published rows beside" if paper else ""
+        tell(f"in {folder}:")
+        tell(f"tables, with seconds an epoch{beside}: {page.TABLES}; every figure: {page.TABLE}")
+        tell(f"quality over time: {page.CURVES}; over epochs: {page.EPOCHS}")
         tell(f"samples: {page.SAMPLES}; principal components: {page.PCA}")
     result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
-
-
-def _name_files(folder: Path, beside: str = "") -> None:
-    """Say what is in the folder."""
-    tell(f"in {folder}:")
-    tell(f"tables, with seconds an epoch{beside}: {page.TABLES}; every figure: {page.TABLE}")
-    tell(f"quality over time: {page.CURVES}; over epochs: {page.EPOCHS}")
-
-
-def _show_again(config: GanCompareConfig) -> Outcome:
-    """Print the tables and draw the curves from what was measured."""
-    if dataclasses.replace(config, from_tables=(), out=GanCompareConfig.out) != GanCompareConfig():
-        raise SonoforgeError("--from cannot be combined with other options than --out")
-    rows = page.read_comparison([Path(name) for name in config.from_tables])
-    folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
-    _write_tables(folder, rows, [], None)
-    page.write_curves(folder / page.CURVES, rows)
-    page.write_epochs(folder / page.EPOCHS, rows)
-    page.log_rows(rows)
-    _name_files(folder)
-    run_folder.write_results(folder, {"rows": rows})
-    return Outcome({"run": str(folder), "rows": rows})
 
 
 def _stopped(folder: Path, shown: Sequence[page.Shown]) -> Outcome:
@@ -189,9 +168,7 @@ def _open_lpips(config: GanCompareConfig) -> Lpips | None:
     if ("lpips" in config.metrics) != bool(config.lpips):
         raise SonoforgeError("--lpips goes with lpips among --metrics; give both or neither")
     if config.lpips:
-        return open_lpips(config.lpips, config.lpips_heads or None, str(find_device(config.device)))
-    if config.lpips_heads:
-        raise SonoforgeError("lpips_heads: requires --lpips")
+        return open_lpips(config.lpips, str(find_device(config.device)))
     return None
 
 

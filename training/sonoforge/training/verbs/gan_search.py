@@ -11,42 +11,72 @@ Metrics are measured on held-out images; the best of many trials is optimistic o
 that no trial has read, too.
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoforge.models.cell_codes import resolve
-from sonoforge.runtime.cli.options import Outcome
+import optuna
+
+from sonoforge.models.ga_gan import resolve
+from sonoforge.runtime.atomic import remove_folder
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.progress import Advance, progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.architecture_search.cells import Evolution, space_of
-from sonoforge.training.architecture_search.results import Searched, train_command
-from sonoforge.training.architecture_search.settings import SettingsSearch, possible_space, trial_settings, tried
+from sonoforge.training import run_folder
 from sonoforge.training.architecture_search.space import Parameter, describe, read_search, recipe_space, with_values
-from sonoforge.training.architecture_search.study import FILE, Study, Trial, open_storage
-from sonoforge.training.architecture_search.trial import Opened, Rules, Source
+from sonoforge.training.architecture_search.strategies import (
+    Evolution,
+    SettingsSearch,
+    possible_space,
+    space_of,
+    trial_settings,
+    tried,
+)
+from sonoforge.training.architecture_search.study import FILE, Study, Trial, open_storage, search
+from sonoforge.training.architecture_search.trial import (
+    METRICS,
+    Opened,
+    Rules,
+    Searched,
+    Source,
+    TrialTask,
+    keep_sources,
+    measure_apart,
+    open_source,
+    prepare_trial,
+    run_trial,
+    table_columns,
+    train_command,
+    trial_folder,
+    trial_row,
+    with_space,
+)
 from sonoforge.training.data.data_option import data_flags
+from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.reports.search import About
-from sonoforge.training.verbs import searching
+from sonoforge.training.reports import search as page
+from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.gan import SEARCHES, GanSearchConfig
-from sonoforge.training.workers import check_cluster
+from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
-SETTINGS_METRIC = "kid"
 log = logging.getLogger(__name__)
 
+SETTINGS_METRIC = "kid"
 RECIPE = "ga-gan"
 NETWORKS = {"generator": "discriminator", "discriminator": "generator"}
 """Each network, and its partner."""
 FIRST_PARTNERS = {"generator": "fixed", "discriminator": "found"}
 """Code of the partner, if it was not searched before and none is given."""
-_SETTINGS_ONLY = ("recipes", "trials", "over", "sampler")
-_CELLS_ONLY = (
-    *("stages", "strategy", "population", "children", "sample", "mutation", "metric", "weights", "deterministic"),
-)
+_SETTINGS_ONLY = ("recipes", "trials", "over")
+_CELLS_ONLY = ("stages", "strategy", "population", "children", "sample", "mutation", "metric", "weights")
 
 
 def main(config: GanSearchConfig) -> Outcome:
@@ -96,20 +126,20 @@ def _search_settings(config: GanSearchConfig) -> Outcome:
     recipes = _prepare(config)
     first = recipes[0][1]
     about = _about_settings(config, first)
-    with searching.open_folder("gan-search", config, first) as folder:
+    with open_folder("gan-search", config, first) as folder:
         storage = open_storage(folder / FILE)
-        rules = Rules(config.gan.seed, SETTINGS_METRIC, config.pruner or (), config.trial_minutes)
+        rules = Rules(config.gan.seed, SETTINGS_METRIC, config.pruner == "median", config.trial_minutes)
         planned = []
         for source, opened, space in recipes:
-            strategy = SettingsSearch(opened.settings.recipe, space, config.trials, config.sampler, config.gan.seed)
+            strategy = SettingsSearch(opened.settings.recipe, space, config.trials, config.gan.seed)
 
             def settings(trial: Trial, opened: Opened = opened) -> GanSettings:
                 return trial_settings(opened, trial.study, trial.number, tried(trial))
 
-            planned.append(searching.Planned(Study(storage, strategy), source, opened, rules, settings))
-        with searching.open_trials(folder, config, about, [own.study for own in planned]) as trials:
+            planned.append(Planned(Study(storage, strategy), source, opened, rules, settings))
+        with open_trials(folder, config, about, [own.study for own in planned]) as trials:
             trials.carry_out(planned)
-        return searching.conclude(folder, [_result_of_recipe(folder, config, own) for own in planned], about)
+        return conclude(folder, [_result_of_recipe(folder, config, own) for own in planned], about)
 
 
 def _prepare(config: GanSearchConfig) -> list[tuple[Source, Opened, tuple[Parameter, ...]]]:
@@ -120,21 +150,16 @@ def _prepare(config: GanSearchConfig) -> list[tuple[Source, Opened, tuple[Parame
     narrowed = read_search(config.over, config.gan, composed)
     recipes = []
     for recipe in config.recipes:
-        source, opened = searching.open_images(config, dataclasses.replace(config.gan, recipe=recipe))
+        source, opened = open_images(config, dataclasses.replace(config.gan, recipe=recipe))
         space = possible_space(opened, recipe_space(opened.recipe, source.settings, narrowed))
         recipes.append((source, opened, space))
         log.info("%s: searching %s", recipe, ", ".join(map(describe, space)))
     return recipes
 
 
-def _result_of_recipe(folder: Path, config: GanSearchConfig, own: searching.Planned) -> Searched:
+def _result_of_recipe(folder: Path, config: GanSearchConfig, own: Planned) -> Searched:
     """Return what a recipe's study has found: its best measured again, its command, and what mattered."""
-    found, best = searching.measured_anew(folder, own), own.study.best
-    try:
-        found = dataclasses.replace(found, importances=own.study.importances(config.gan.seed))
-    except SonoforgeError as error:
-        log.warning("%s", error)
-        found = dataclasses.replace(found, no_importances=str(error).partition(": ")[2])
+    found, best = measured_anew(folder, own), own.study.best
     if best is None:
         return found
     settings = with_values(own.opened.settings, own.opened.recipe, tried(best))
@@ -143,51 +168,46 @@ def _result_of_recipe(folder: Path, config: GanSearchConfig, own: searching.Plan
     return dataclasses.replace(found, command=train_command(data_flags(config.data), settings))
 
 
-def _about_settings(config: GanSearchConfig, first: Opened) -> About:
-    sampler = {"tpe": "a tree-structured Parzen estimator", "random": "chance"}[config.sampler]
-    about = About(
-        verb="gan search",
-        searched="settings",
-        metric=SETTINGS_METRIC,
-        method=f"Settings are chosen by {sampler}; stopped early by {' and '.join(config.pruner or ())}.",
-    )
-    return searching.about_search(
-        about, config, first, f"{config.gan.kimg:g} thousand images shown" if config.gan.kimg else ""
-    )
+def _about_settings(config: GanSearchConfig, first: Opened) -> page.About:
+    method = "Settings are chosen by a tree-structured Parzen estimator"
+    about = page.About("gan search", "settings", SETTINGS_METRIC, f"{method}; {_given_up(config)}.")
+    return about_search(about, config, first, f"{config.gan.kimg:g} thousand images shown" if config.gan.kimg else "")
+
+
+def _given_up(config: GanSearchConfig) -> str:
+    return "a trial worse than the median is given up" if config.pruner == "median" else "none is given up early"
 
 
 def _search_cells(config: GanSearchConfig) -> Outcome:
     """Search one network after the other."""
     paper = config.what == "cells-paper"
     settings_of_all = dataclasses.replace(config.gan, recipe=RECIPE)
-    source, opened = searching.open_images(config, settings_of_all, against_training=paper)
+    source, opened = open_images(config, settings_of_all, against_training=paper)
     about = _about_cells(config, opened)  # refuses what cannot be trained, before there is a folder
     size = int(opened.images.pixels.shape[1])
-    with searching.open_folder("gan-search-cells", config, opened) as folder:
+    with open_folder("gan-search-cells", config, opened) as folder:
         storage = open_storage(folder / FILE)
         studies = [Study(storage, _evolution(config, stage, size)) for stage in config.stages]
         partners: dict[str, str] = {}
-        with searching.open_trials(folder, config, about, studies) as trials:
+        with open_trials(folder, config, about, studies) as trials:
             for study in studies:
                 partner = _partner(config, study.name, trials.finished, size)
                 partners[NETWORKS[study.name]] = partner
-                rules = Rules(
-                    config.gan.seed, about.metric, tuple(config.pruner or ()), config.trial_minutes, study.name
-                )
+                rules = Rules(config.gan.seed, about.metric, config.pruner == "median", config.trial_minutes)
 
                 def settings(trial: Trial, partner: str = partner) -> GanSettings:
                     return _trial_settings(opened.settings, trial, partner)
 
-                own = searching.Planned(study, source, opened, rules, settings)
+                own = Planned(study, source, opened, rules, settings)
                 trials.carry_out([own])
                 if study.best is None:
                     raise SonoforgeError(
                         f"{folder}: all {len(study.trials)} {study.name}s diverged before they were measured; try a "
                         "lower --set gan.learning_rate"
                     )
-                trials.finished.append(searching.measured_anew(folder, own))
+                trials.finished.append(measured_anew(folder, own))
         command = _final_command(config, opened, trials.finished, partners)
-        return searching.conclude(folder, trials.finished, about, command)
+        return conclude(folder, trials.finished, about, command)
 
 
 def _evolution(config: GanSearchConfig, stage: str, image_size: int) -> Evolution:
@@ -200,7 +220,6 @@ def _evolution(config: GanSearchConfig, stage: str, image_size: int) -> Evolutio
         mutation=config.mutation,
         heirs=config.weights == "inherited",
         seed=config.gan.seed,
-        deterministic=config.deterministic,
     )
 
 
@@ -234,8 +253,7 @@ def _final_command(
     return train_command(data_flags(config.data), own)
 
 
-def _about_cells(config: GanSearchConfig, opened: Opened) -> About:
-    early = " and ".join(name for name in config.pruner or () if name != "none")
+def _about_cells(config: GanSearchConfig, opened: Opened) -> page.About:
     if config.strategy == "aging":
         words = f"Ageing evolution: population {config.population}, the best of {config.sample} drawn is the parent"
     else:
@@ -244,12 +262,184 @@ def _about_cells(config: GanSearchConfig, opened: Opened) -> About:
         "Trials start with the trained weights of their parents where layers agree, so later ones have learned for "
         "longer than their own budget: compare codes by a training of each afresh."
     )
-    about = About(
-        verb="gan search",
-        searched="cells",
-        metric=config.metric or "",
-        method=f"{words}; mutation {config.mutation:g} for each element; "
-        + (f"given up early by {early}." if early else "none given up early."),
-        remark=inherited if config.weights == "inherited" else "",
+    method = f"{words}; mutation {config.mutation:g} for each element; {_given_up(config)}."
+    about = page.About("gan search", "cells", config.metric or "", method)
+    about = dataclasses.replace(about, remark=inherited if config.weights == "inherited" else "")
+    return about_search(about, config, opened)
+
+
+# What both searches share: images, networks, trials, table and page.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Planned:
+    """A study, and how its trials are trained."""
+
+    study: Study
+    source: Source
+    opened: Opened
+    rules: Rules
+    settings: Callable[[Trial], GanSettings]  # of a trial
+
+    def searched(self) -> Searched:
+        """Return what it has found so far."""
+        return Searched(self.study.name, self.study.trials, self.study.strategy.total, self.rules.metric)
+
+
+def open_images(
+    config: GanSearchConfig, settings: GanSettings, *, against_training: bool = False
+) -> tuple[Source, Opened]:
+    """Open the images and networks of a study; ``against_training`` allows for none that are held out.
+
+    Raises:
+        SonoforgeError: Nothing is held out; or see `source.open_source`.
+    """
+    if not settings.held_out and not against_training:
+        raise SonoforgeError(
+            "held_out: found 0, expected a share above 0: chosen on its own training images, the best would be what "
+            "copies them best"
+        )
+    settings = dataclasses.replace(settings, metrics=METRICS)
+    apart = config.second_held_out or 0.0
+    device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
+    source = with_space(Source(config.data, config.storage.open(), settings, device, apart, config.groups_from))
+    opened = open_source(source, settings.seed)
+    return dataclasses.replace(source, fingerprint=opened.images.fingerprint), opened
+
+
+def about_search(about: page.About, config: GanSearchConfig, opened: Opened, length: str = "") -> page.About:
+    """Complete what the verb says of a search by its images and budget.
+
+    ``length`` is that of a trial in words; empty for the thousands of images it is shown.
+
+    Raises:
+        SonoforgeError: What cannot be trained.
+    """
+    training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
+    shown = length or f"{training.plan.steps * training.images_per_step / 1000:.3g} thousand images shown"
+    limit = f" or {config.trial_minutes:g} minutes" if config.trial_minutes else ""
+    size = f"{training.plan.image_size} x {training.plan.image_size} pixels"
+    return dataclasses.replace(
+        about,
+        name=f"{images.name}, {class_name}" if class_name else images.name,
+        held_out=len(training.held_out) if training.held_out else 0,
+        apart=len(opened.apart) if opened.apart else 0,
+        trained=len(training.images),
+        features=opened.pretrained.space.name if opened.pretrained.space else "",
+        budget=f"each trial for {shown}{limit}, {size}",
     )
-    return searching.about_search(about, config, opened)
+
+
+@contextlib.contextmanager
+def open_folder(verb: str, config: GanSearchConfig, opened: Opened) -> Iterator[Path]:
+    """Open the run folder, new or continued, and work in it."""
+    settings = opened.settings
+    name = run_folder.slug(verb, opened.images.name, settings.class_name)
+    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
+    with run_folder.working_in(folder):
+        keep_sources(folder, opened)
+        here = device_name(find_device(opened.device))
+        environment = run_folder.describe_environment(here, settings.seed, opened.images.fingerprint)
+        environment["versions"]["optuna"] = optuna.__version__  # what is tried depends on it
+        run_folder.write_environment(folder, environment)
+        yield folder
+
+
+@dataclasses.dataclass(eq=False)
+class Trials:
+    """The trials of all studies of a run, table and page."""
+
+    folder: Path
+    about: page.About
+    workers: Workers
+    advance: Advance
+    done: int
+    finished: list[Searched] = dataclasses.field(default_factory=list)  # studies that are over
+
+    def carry_out(self, planned: Sequence[Planned]) -> None:
+        """Do the trials of these studies that are missing; write table and page anew after each."""
+        by_name = {own.study.name: own for own in planned}
+        for own in planned:
+            self._remove_checkpoints(own.study)  # a kill may have come before
+
+        def task(trial: Trial) -> TrialTask:
+            own, heir_of = by_name[trial.study], trial.values.get("heir_of")
+            return TrialTask(
+                trial=trial,
+                past=own.study.past(trial.number),
+                settings=own.settings(trial),
+                source=dataclasses.replace(own.source, device=self.workers.device),
+                rules=own.rules,
+                folder=trial_folder(self.folder, trial.study, trial.number),
+                weights=trial_folder(self.folder, trial.study, heir_of) if isinstance(heir_of, int) else None,
+                run=self.folder,
+            )
+
+        for ended in search([own.study for own in planned], self.workers, run_trial, task):
+            own = by_name[ended.study]
+            self._remove_checkpoints(own.study)
+            so_far = [*self.finished, *(one.searched() for one in planned if one.study.trials)]
+            write_table(self.folder, so_far)
+            self.write_page(so_far)
+            self.done += 1
+            words = page.trial_line(own.searched(), ended)
+            log.info("%d trials: %s", self.done, words)
+            self.advance(self.done, words)
+
+    def write_page(self, so_far: Sequence[Searched]) -> None:
+        """Write the page of a search that is under way."""
+        page.write_report(self.folder, so_far, self.about, finished=False)
+
+    def _remove_checkpoints(self, study: Study) -> None:
+        """Remove the checkpoints but those of the best and of whom later trials may inherit from."""
+        kept = study.strategy.inheritable(study.trials) | ({study.best.number} if study.best else set())
+        for trial in study.ended:
+            checkpoints = trial_folder(self.folder, study.name, trial.number) / "checkpoints"
+            if trial.number not in kept and checkpoints.is_dir():
+                remove_folder(checkpoints)
+
+
+@contextlib.contextmanager
+def open_trials(folder: Path, config: GanSearchConfig, about: page.About, studies: Sequence[Study]) -> Iterator[Trials]:
+    """Open the workers for the trials of all these studies that are missing, and show how far they are."""
+    total = sum(study.strategy.total for study in studies)
+    done = sum(len(study.ended) for study in studies)
+    with (
+        open_workers(WorkerSettings(config.device, config.jobs, config.cluster), folder, total - done) as workers,
+        progress_bar("trials", total, done) as advance,
+    ):
+        yield Trials(folder, about, workers, advance, done)
+
+
+def measured_anew(folder: Path, own: Planned) -> Searched:
+    """Return what a finished study has found, its best measured against the images that chose nothing."""
+    found, best = own.searched(), own.study.best
+    if best is None:
+        return found
+    return dataclasses.replace(found, apart=measure_apart(trial_folder(folder, best.study, best.number), own.opened))
+
+
+def write_table(folder: Path, searched: Sequence[Searched]) -> None:
+    """Write all trials that have ended."""
+    rows = [trial_row(trial) for own in searched for trial in own.ended]
+    run_folder.write_table(folder / page.TABLE, table_columns(searched), rows)
+
+
+def conclude(folder: Path, searched: Sequence[Searched], about: page.About, command: str = "") -> Outcome:
+    """Write page, table and results of a finished search, and print its table.
+
+    ``command`` trains what all studies found together; empty where each has its own.
+    """
+    write_table(folder, searched)
+    page.write_report(folder, searched, about, command)
+    page.log_search(searched)
+    metric = about.metric.upper()
+    tell(f"the lowest {metric} is the best of many trials on the images it is shown for, so optimistic")
+    say("page: %s", folder / page.REPORT)
+    say("all trials: %s", folder / page.TABLE)
+    results = {own.name: own.summary() for own in searched}
+    run_folder.write_results(folder, {"studies": results})
+    commands = [(own.best.metric or 0.0, own.command) for own in searched if own.best and own.command]
+    following = command or min(commands, default=(0.0, f"sonoforge {about.verb} --help"))[1]
+    paths = {"run": str(folder), "report": str(folder / page.REPORT), "table": str(folder / page.TABLE)}
+    return Outcome({**paths, "studies": results}, following)

@@ -1,4 +1,4 @@
-"""``sonoforge gan show``: what a trained generator has learned, in pictures and a few figures."""
+"""``sonoforge gan show``: what a trained generator has learned, in pictures."""
 
 import hashlib
 import json
@@ -13,14 +13,10 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
-from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.lpips import open_lpips
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.gan.latent_space.looks import LOOKS, Subject, not_applicable
-from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, SquaredDistance, perceptual_distance
-from sonoforge.training.gan.latent_space.sheets import NOTE
+from sonoforge.training.gan.looks import LOOKS, NOTE, Subject, not_applicable
 from sonoforge.training.verbs.settings.gan import GanShowConfig
 
 RECORD = "looks.json"
@@ -42,16 +38,7 @@ def main(config: GanShowConfig) -> Outcome:
     for name in config.what:
         if name in reasons:
             raise SonoforgeError(f"--what {name}: {reasons[name]}")
-    subject = Subject(
-        generator,
-        label,
-        about.image_channels,
-        config.count,
-        config.samples,
-        config.seed,
-        _open_distance(config, about.image_channels),
-        origin,
-    )
+    subject = Subject(generator, label, about.image_channels, config.count, config.seed, origin)
     wanted = config.what or tuple(LOOKS)
     for name in wanted:
         if name in reasons:
@@ -67,7 +54,7 @@ def main(config: GanShowConfig) -> Outcome:
         say("%s: %s", name, ", ".join(str(folder / file) for file in hashes))
     result = {**origin, "notice": NOTICE, "use": NOTE, "looks": entries, "not_applicable": reasons}
     write_json(folder / RECORD, result)
-    say("figures, and how they were measured: %s", folder / RECORD)
+    say("what they show: %s", folder / RECORD)
     return Outcome(result)
 
 
@@ -88,12 +75,3 @@ def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
     for file in files:
         (folder / Path(file).name).unlink(missing_ok=True)
     return {}
-
-
-def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistance:
-    if config.lpips:
-        lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
-        return perceptual_distance(lpips, image_channels)
-    if config.lpips_heads:
-        raise SonoforgeError("lpips_heads: requires --lpips")
-    return PIXEL_DISTANCE

@@ -20,8 +20,9 @@ from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
-from sonoforge.training.devices import open_fabric
+from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.engine import newest_checkpoint, train_gan
 from sonoforge.training.gan.minutes import (
     LENGTH,
@@ -36,8 +37,7 @@ from sonoforge.training.gan.minutes import (
     with_defaults,
     with_recipe,
 )
-from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
@@ -64,35 +64,24 @@ def main(config: GanTrainConfig) -> Outcome:
     # Refuses bad settings before a folder is made.
     options = _options(config, images, read) if by_minutes else None
     training = options.first if options else prepare(settings, images, config.device)
-    fabric = open_fabric(config.device, PRECISIONS[settings.precision])
-    fabric.launch()
-    if not fabric.is_global_zero:
-        logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
     slug = run_folder.slug("gan", settings.recipe, images.name, settings.class_name)
-    values, opened = flatten(config), ""
+    values = flatten(config)
     length = _by_minutes(config.minutes) if by_minutes else _by_steps(training)
-    if fabric.is_global_zero:
-        open_run = functools.partial(run_folder.open_run, compared=LENGTH if by_minutes else (), length=length)
-        opened = str(open_run(Path(config.out), slug, values, resume=config.resume))
-    folder = Path(fabric.broadcast(opened))
-    with contextlib.ExitStack() as stack:
-        if fabric.is_global_zero:
-            stack.enter_context(run_folder.working_in(folder))
-        interrupted = stack.enter_context(finishing_on_interrupt())
+    compared = LENGTH if by_minutes else ()
+    folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared, length=length)
+    with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         if options:
             fitted = _fit(config, options, folder, began, interrupted)
             if fitted is None:
                 log.info(UNFINISHED)
                 return Outcome({"run": str(folder), "finished": False}, CONTINUE)
             training = fitted
-        if fabric.is_global_zero:
-            if run_folder.differences(folder, values, length):
-                newest_checkpoint(folder, training, resume=True)  # refuses what cannot be made longer
-                run_folder.lengthen(folder, values, length)
-            run_folder.write_environment(
-                folder,
-                run_folder.describe_environment(device_name(fabric.device), settings.seed, training.images.fingerprint),
-            )
+        if run_folder.differences(folder, values, length):
+            newest_checkpoint(folder, training, resume=True)  # refuses what cannot be made longer
+            run_folder.lengthen(folder, values, length)
+        device = device_name(find_device(config.device))
+        environment = run_folder.describe_environment(device, settings.seed, training.images.fingerprint)
+        run_folder.write_environment(folder, environment)
         deadline = float("inf") if by_minutes or config.minutes is None else time.monotonic() + 60 * config.minutes
         checkpoint = train_gan(
             training,
@@ -167,14 +156,11 @@ def _fit(
     Called again with the same folder, it is the same, but for the steps where the minutes are others.
     """
     minutes, kept = config.minutes or 0.0, folder / PACE / "chosen.json"
-    fabric = open_fabric(config.device)
-    fabric.launch()
 
     def spent() -> float:
-        return float(fabric.broadcast(time.monotonic() - began))
+        return time.monotonic() - began
 
     chosen = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    fabric.barrier()  # all have looked before it is written
     if not chosen:
         offer = choose(
             minutes, options.offers, lambda offer, limit: seconds_a_step(options.ready(offer.settings), limit), spent
@@ -189,8 +175,7 @@ def _fit(
             "in %g min on this machine: %s, %d steps (recipe, preset, image size and batch are as given, or chosen)",
             minutes, offer, chosen["steps"],
         )  # fmt: skip
-        if fabric.is_global_zero:
-            write_json(kept, chosen)
+        write_json(kept, chosen)
     # A run that is made longer keeps its pace, and all else that was chosen.
     chosen["steps"] = round(chosen["steps"] * minutes / chosen.pop("minutes"))
     return options.ready(dataclasses.replace(config.gan, **chosen))

@@ -1,31 +1,34 @@
-"""``sonoforge evaluate SHEET --answers FILES``: could the readers tell generated images from real ones?
+"""``sonoforge evaluate``: a blinded page for expert readers (``--reading-sheet N``), and what they made of it.
 
-With ``--json``, print the run folder's ``results.json`` (`sonoforge.training.reader_study.scores.ReadingResults`),
-with its place as ``run`` and ``report``.
+A run of ``sonoforge gan train`` alone, without FAKE, is read against the images that it held out.
+
+JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is.  Of a sheet: ``page`` and ``key``
+(files in it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.  Of ``--answers``:
+`sonoforge.training.reader_study.scores.ReadingResults`, and ``report``.
 """
 
 import dataclasses
+import hashlib
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
+from sonoforge.training.evaluation.image_set import find_images
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
+from sonoforge.training.gan.milestones import read_own_images
 from sonoforge.training.reader_study.answers import Reader, read_readers
-from sonoforge.training.reader_study.automatic import FOLDER
-from sonoforge.training.reader_study.scores import (
-    ReadingResults,
-    score_agreement,
-    score_images,
-    score_reader,
-    score_together,
-)
-from sonoforge.training.reader_study.sheet import KEY, KINDS, Key, read_key
-from sonoforge.training.reports.reading import log_reading, write_report
-from sonoforge.training.reports.reading_sheet import PAGE, read_pictures
+from sonoforge.training.reader_study.scores import score_reading
+from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, make_sheet, read_key, sources
+from sonoforge.training.reports.reading import PAGE, log_reading, read_pictures, write_report, write_sheet
+from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 TABLE = "answers.csv"
@@ -33,10 +36,95 @@ _COLUMNS = (
     *("reader", "image", "kind", "class", "source", "file"),
     *("answer", "confidence", "class_given", "x", "y", "seconds"),
 )
+_USED = {field.name for field in dataclasses.fields(EvaluationInput)}
+_NONCE = 32  # bytes: as many as the commitment has
 
 
 def main(config: EvaluateConfig) -> Outcome:
-    """Check the answers against the sealed key, score them, and write the run folder."""
+    """Write a sheet, or score the answers to one."""
+    return _score(config) if config.answers else _write(config)
+
+
+# ---- a sheet
+
+
+def _write(config: EvaluateConfig) -> Outcome:
+    _check(config)
+    assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
+    pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
+    sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
+    folder = run_folder.open_run(Path(config.out), "reading-sheet", flatten(config), resume=False)
+    with run_folder.working_in(folder):
+        prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
+        run_folder.write_environment(folder, run_folder.describe_environment("cpu", config.seed, prints))
+        content = sheet.key.encoded()
+        write_bytes(folder / KEY, content)
+        page = write_sheet(folder / PAGE, sheet, commitment(content))
+        results = {
+            "page": PAGE,
+            "key": KEY,
+            "commitment": commitment(content),
+            "images": len(sheet.pictures),
+            "side": sheet.key.side,
+            "classes": list(sheet.key.classes),
+            "sources": sources(sheet.key),
+            "notice": NOTICE,
+        }
+        run_folder.write_results(folder, results)
+        half = len(sheet.pictures) // 2
+        say("%d real and %d generated images of %dx%d pixels, in a random order", half, half, *[sheet.key.side] * 2)
+        say("for the readers: %s", page)
+        say("keep to yourself until all have answered: %s", folder / KEY)
+        say("sha256 of the key, as on the page: %s", results["commitment"])
+        say("%s", NOTICE)
+    return Outcome({"run": str(folder), **results}, f"sonoforge evaluate {folder} --answers FOLDER_OF_ANSWERS")
+
+
+def _check(config: EvaluateConfig) -> None:
+    check_named(config)
+    defaults = EvaluateConfig()
+    for field in dataclasses.fields(EvaluateConfig):
+        unused = field.name not in _USED and not field.name.startswith("reading_")
+        if unused and getattr(config, field.name) != getattr(defaults, field.name):
+            raise SonoforgeError(f"{field.name}: --reading-sheet measures nothing; leave one of them out")
+    if len(set(config.reading_classes)) != len(config.reading_classes) or len(config.reading_classes) == 1:
+        raise SonoforgeError(
+            f"reading_classes: found {','.join(config.reading_classes)}, expected two or more different classes"
+        )
+
+
+def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
+    """Return each generated set that FAKE, or a run alone, names, with its class; empty where the set says which."""
+    given = config.fake or config.real
+    whole = given == "phantom" or Path(given).exists()
+    fakes = [given] if whole else [name for name in given.split(",") if name]
+    if len(fakes) == 1 and not config.class_name and config.reading_classes:
+        return [(fakes[0], name) for name in _classes(config, fakes[0]) or ("",)]
+    return [(fake, config.class_name) for fake in fakes]
+
+
+def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
+    """Return the classes of a conditional generator, or of a folder of class folders; of another set none."""
+    path = Path(fake)
+    if is_run(path):
+        return tuple(gan_checkpoint.describe(gan_checkpoint.find_checkpoint(path, config.checkpoint)).classes)
+    classes = find_images(path).classes if path.is_dir() else ()
+    return classes if len(classes) > 1 else ()
+
+
+def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
+    count = config.count or config.reading_sheet if is_run(Path(fake)) else config.count
+    inputs = dataclasses.replace(config, fake=fake if config.fake else "", class_name=class_name, count=count)
+    if config.fake:
+        return Pair(*read_image_sets(inputs, config.storage.open()))
+    own = read_own_images(inputs, config.storage.open())
+    return Pair(own.real, own.fake)
+
+
+# ---- its readers' answers
+
+
+def _score(config: EvaluateConfig) -> Outcome:
     if dataclasses.replace(config, real="", answers=(), out=config.out) != EvaluateConfig(out=config.out):
         raise SonoforgeError("--answers: takes the folder of a reading sheet, and no other option but --out")
     sheet = Path(config.real)
@@ -45,33 +133,12 @@ def main(config: EvaluateConfig) -> Outcome:
     key, seal = read_key(sheet / KEY)
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
-    automatic = read_readers([sheet / FOLDER], key, seal) if (sheet / FOLDER).is_dir() else []
-    folder = run_folder.open_run(
-        Path(config.out), "reading", {"sheet": config.real, "answers": config.answers}, resume=False
-    )
+    given = {"sheet": config.real, "answers": config.answers}
+    folder = run_folder.open_run(Path(config.out), "reading", given, resume=False)
     with run_folder.working_in(folder):
         run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
-        results: ReadingResults = {
-            "sheet": {
-                "run": config.real,
-                "commitment": seal,
-                "side": key.side,
-                "real": sum(entry.kind == "real" for entry in key.entries),
-                "generated": sum(entry.kind == "generated" for entry in key.entries),
-                "classes": list(key.classes),
-                "sources": {
-                    kind: sorted({entry.source for entry in key.entries if entry.kind == kind}) for kind in KINDS
-                },
-            },
-            "readers": [score_reader(reader, key) for reader in readers],
-            "together": score_together(readers, key),
-            "agreement": score_agreement(readers, key),
-            "class_agreement": score_agreement(readers, key, classes=True),
-            "automatic": [score_reader(reader, key) for reader in automatic],
-            "images": score_images(readers, key),
-            "notice": NOTICE,
-        }
-        run_folder.write_table(folder / TABLE, _COLUMNS, _rows([*readers, *automatic], key))
+        results = score_reading(config.real, readers, key, seal)
+        run_folder.write_table(folder / TABLE, _COLUMNS, _rows(readers, key))
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
         log_reading(results)

@@ -32,30 +32,32 @@ from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.reports.segmentation import REPORT, tell_sets, write_report
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
+    LabelledSet,
     PlannedSet,
     check_recipes,
     durations,
+    open_labelled_set,
+    plan_folds,
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.figures import compute_set
-from sonoforge.training.segmentation.generating import (
-    check_measurable,
-    draw_and_measure,
-    train_generator,
-)
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
-from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
-from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.scoring import run_fold
-from sonoforge.training.segmentation.tables import (
+from sonoforge.training.segmentation.figures import (
     CASES,
     CaseScore,
+    compute_set,
     read_cases,
     tested_elsewhere,
     write_cases,
     write_tables,
 )
+from sonoforge.training.segmentation.generating import (
+    check_measurable,
+    draw_and_measure,
+    train_generator,
+)
+from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
+from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
+from sonoforge.training.segmentation.scoring import run_fold
 from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed

@@ -28,8 +28,7 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.reports.validation import Answered, log_collection, write_report
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.validation.collections import Meanings, read_external, read_meanings
-from sonoforge.training.validation.figures import RECIPE, Answers, describe
+from sonoforge.training.validation.figures import RECIPE, Answers, Meanings, describe, read_external, read_meanings
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 TABLE = "answers.csv"

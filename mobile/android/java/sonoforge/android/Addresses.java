@@ -8,13 +8,9 @@ final class Addresses {
     /** Where the page lives: a name that Google keeps free for this purpose, so that it is a secure origin. */
     static final String PAGE = "https://appassets.androidplatform.net/";
 
-    /** Where pictures that other apps share with this one are read; a number follows. */
-    static final String SHARED = "shared/";
-
     // Plain names alone: no "..", no escape, no hidden file.
     private static final String NAME = "[A-Za-z0-9_][A-Za-z0-9._-]*";
     private static final Pattern FILE = Pattern.compile(NAME + "(/" + NAME + ")*");
-    private static final Pattern PICTURE = Pattern.compile(SHARED + "([0-9]{1,9})");
     private static final Pattern CHROMIUM = Pattern.compile("Chrome/([0-9]{1,6})\\.");
 
     private static final String[][] TYPES = {
@@ -32,11 +28,7 @@ final class Addresses {
 
     private Addresses() {}
 
-    /**
-     * Returns the file that an address names, such as {@code js/app.js}; null where it names none.
-     *
-     * <p>The name is not decoded: an address with a percent sign names no file.
-     */
+    /** Returns the file that an address, which is not decoded, names, such as {@code js/app.js}; null where it names none. */
     static String file(String address) {
         if (address == null || !address.startsWith(PAGE)) {
             return null;
@@ -46,12 +38,6 @@ final class Addresses {
             return "index.html";
         }
         return FILE.matcher(path).matches() ? path : null;
-    }
-
-    /** Returns the number of the shared picture that a file's name stands for; -1 where it stands for none. */
-    static int sharedPicture(String file) {
-        Matcher found = PICTURE.matcher(file);
-        return found.matches() ? Integer.parseInt(found.group(1)) : -1;
     }
 
     /** Returns the type of a file, such as {@code text/javascript}. */

@@ -8,32 +8,34 @@ import android.content.Intent;
 import android.content.res.Configuration;
 import android.net.Uri;
 import android.os.Bundle;
-import android.provider.MediaStore;
 import android.util.Base64;
 import android.webkit.JavascriptInterface;
 import android.webkit.ValueCallback;
 import android.webkit.WebChromeClient;
+import android.webkit.WebResourceRequest;
+import android.webkit.WebResourceResponse;
 import android.webkit.WebSettings;
 import android.webkit.WebView;
+import android.webkit.WebViewClient;
 import android.widget.TextView;
 import android.widget.Toast;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
+import java.util.HashMap;
+import java.util.Map;
 
 /** The only screen: a web view that shows the page, and what the page needs of the phone. */
 public final class PageActivity extends Activity {
     private static final int PICK = 1;
-    private static final int CAPTURE = 2;
-    private static final int SAVE = 3;
-    private static final String CAPTURED = "captured";
+    private static final int SAVE = 2;
 
     // Array.prototype.toReversed, the newest thing that the page uses, came with Chromium 110 (2023).
     private static final int OLDEST_CHROMIUM = 110;
 
-    private final SharedPictures shared = new SharedPictures();
     private WebView page;
     private ValueCallback<Uri[]> chosen; // of the page's file input that waits for an answer
-    private Uri captured; // where the camera app writes
     private byte[] content; // that waits for the place where it is saved
 
     @Override
@@ -43,50 +45,24 @@ public final class PageActivity extends Activity {
         page = new WebView(this);
         int chromium = Addresses.chromium(page.getSettings().getUserAgentString());
         if (chromium < OLDEST_CHROMIUM) {
-            explain("Found version " + chromium + " of Android System WebView, expected " + OLDEST_CHROMIUM
-                    + " or later.  Update it (or Chrome) in the phone's app store, and open this app again.");
+            TextView view = new TextView(this);
+            view.setText("Android System WebView has version " + chromium + " but " + OLDEST_CHROMIUM
+                    + " or later is needed.  Update it (or Chrome) in the phone's app store, and open this app again.");
+            view.setTextSize(20);
+            view.setPadding(48, 48, 48, 48);
+            setContentView(view);
             return;
-        }
-        if (state == null) {
-            CaptureProvider.clear(this); // of a process that was killed
-            shared.add(getIntent(), CaptureProvider.authority(this));
-        } else {
-            captured = state.getParcelable(CAPTURED);
         }
         WebSettings settings = page.getSettings();
         settings.setJavaScriptEnabled(true);
         settings.setDomStorageEnabled(true); // the language that a person chose
         settings.setAllowFileAccess(false);
         settings.setGeolocationEnabled(false);
-        page.setWebViewClient(new AppFiles(this, shared));
+        page.setWebViewClient(new AppFiles());
         page.setWebChromeClient(new FileInputs());
         page.addJavascriptInterface(new Bridge(), "sonoforgeAndroid"); // see www/js/save.js
         setContentView(page);
         page.loadUrl(Addresses.PAGE);
-    }
-
-    private void explain(String sentence) {
-        TextView view = new TextView(this);
-        view.setText(sentence);
-        view.setTextSize(20);
-        view.setPadding(48, 48, 48, 48);
-        setContentView(view);
-    }
-
-    @Override
-    protected void onNewIntent(Intent intent) {
-        shared.add(intent, CaptureProvider.authority(this));
-        takeShared();
-    }
-
-    private void takeShared() {
-        page.evaluateJavascript("window.sonoforgeTakeShared?.()", null);
-    }
-
-    @Override
-    protected void onSaveInstanceState(Bundle state) {
-        super.onSaveInstanceState(state);
-        state.putParcelable(CAPTURED, captured); // Android may end this process while the camera app is open
     }
 
     @Override
@@ -97,9 +73,6 @@ public final class PageActivity extends Activity {
 
     @Override
     protected void onDestroy() {
-        if (isFinishing()) {
-            CaptureProvider.clear(this);
-        }
         page.destroy();
         super.onDestroy();
     }
@@ -120,6 +93,38 @@ public final class PageActivity extends Activity {
         });
     }
 
+    /** Answers every request of the page from the files in this package; none ever goes to a network. */
+    private final class AppFiles extends WebViewClient {
+        @Override
+        public WebResourceResponse shouldInterceptRequest(WebView view, WebResourceRequest request) {
+            String file = request.getMethod().equals("GET") ? Addresses.file(request.getUrl().toString()) : null;
+            try {
+                if (file != null) {
+                    return answer(Addresses.type(file), 200, "OK", getAssets().open("www/" + file));
+                }
+            } catch (IOException error) {
+                // no such file
+            }
+            return answer("text/plain", 404, "Not Found", new ByteArrayInputStream(new byte[0]));
+        }
+
+        private WebResourceResponse answer(String type, int status, String reason, InputStream body) {
+            Map<String, String> headers = new HashMap<>();
+            headers.put("Cache-Control", "no-store");
+            headers.put("X-Content-Type-Options", "nosniff");
+            headers.put("Content-Security-Policy", "frame-ancestors 'none'"); // a page's own policy cannot say this
+            String encoding = type.startsWith("text/") || type.endsWith("json") ? "utf-8" : null;
+            return new WebResourceResponse(type, encoding, status, reason, headers, body);
+        }
+
+        /** Keeps the page where it is: nothing else is ever shown here. */
+        @Override
+        @SuppressWarnings("deprecation") // what replaces it came with Android 7, and calls this one
+        public boolean shouldOverrideUrlLoading(WebView view, String address) {
+            return Addresses.file(address) == null;
+        }
+    }
+
     /** What the page may call; it does so from a thread of its own. */
     private final class Bridge {
         /** Asks a person where to save bytes, which come in Base64. */
@@ -133,11 +138,23 @@ public final class PageActivity extends Activity {
                 start(intent, SAVE, "This phone has no app that saves files.");
             });
         }
+    }
 
-        /** Returns the shared pictures that the page does not know of: {@code [[address, name]]}. */
-        @JavascriptInterface
-        public String shared() {
-            return shared.tell(getContentResolver());
+    /** The page's file inputs: Android's file chooser. */
+    private final class FileInputs extends WebChromeClient {
+        @Override
+        public boolean onShowFileChooser(WebView view, ValueCallback<Uri[]> callback, FileChooserParams input) {
+            answer(null);
+            chosen = callback;
+            // DICOM often has no name that says what it is: Android then takes it for a stream of bytes.
+            String[] types = {"image/*", "application/dicom", "application/octet-stream"};
+            Intent intent = new Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE)
+                    .setType("*/*").putExtra(Intent.EXTRA_MIME_TYPES, types)
+                    .putExtra(Intent.EXTRA_ALLOW_MULTIPLE, true);
+            if (!start(intent, PICK, "This phone has no app that chooses files.")) {
+                answer(null);
+            }
+            return true;
         }
     }
 
@@ -146,44 +163,13 @@ public final class PageActivity extends Activity {
             startActivityForResult(intent, request);
             return true;
         } catch (ActivityNotFoundException error) {
-            tell(otherwise);
+            show(otherwise);
             return false;
         }
     }
 
-    private void tell(String sentence) {
+    private void show(String sentence) {
         Toast.makeText(this, sentence, Toast.LENGTH_LONG).show();
-    }
-
-    /** The page's file inputs: pictures of the phone, or the camera app where the input says {@code capture}. */
-    private final class FileInputs extends WebChromeClient {
-        @Override
-        public boolean onShowFileChooser(WebView view, ValueCallback<Uri[]> callback, FileChooserParams input) {
-            answer(null);
-            chosen = callback;
-            boolean several = input.getMode() == FileChooserParams.MODE_OPEN_MULTIPLE;
-            if (!(input.isCaptureEnabled() ? takePicture() : pick(several))) {
-                answer(null);
-            }
-            return true;
-        }
-    }
-
-    /** DICOM often has no name that says what it is: Android then takes it for a stream of bytes. */
-    private boolean pick(boolean several) {
-        String[] types = {"image/*", "application/dicom", "application/octet-stream"};
-        Intent intent = new Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE)
-                .setType("*/*").putExtra(Intent.EXTRA_MIME_TYPES, types)
-                .putExtra(Intent.EXTRA_ALLOW_MULTIPLE, several);
-        return start(intent, PICK, "This phone has no app that chooses files.");
-    }
-
-    private boolean takePicture() {
-        captured = CaptureProvider.next(this);
-        Intent intent = new Intent(MediaStore.ACTION_IMAGE_CAPTURE).putExtra(MediaStore.EXTRA_OUTPUT, captured)
-                .addFlags(Intent.FLAG_GRANT_WRITE_URI_PERMISSION | Intent.FLAG_GRANT_READ_URI_PERMISSION);
-        intent.setClipData(ClipData.newRawUri("", captured));
-        return start(intent, CAPTURE, "This phone has no camera app.");
     }
 
     /** Gives the page's file input what was chosen; null for nothing. */
@@ -196,33 +182,21 @@ public final class PageActivity extends Activity {
 
     @Override
     protected void onActivityResult(int request, int result, Intent data) {
-        boolean done = result == RESULT_OK;
+        boolean done = result == RESULT_OK && data != null;
         if (request == PICK) {
             answer(done ? uris(data) : null);
-        } else if (request == CAPTURE) {
-            picture(done ? captured : null);
-            captured = null;
         } else if (request == SAVE) {
-            if (done && data != null && data.getData() != null) {
+            if (done && data.getData() != null) {
                 write(data.getData());
             }
             content = null;
         }
     }
 
-    private void picture(Uri taken) {
-        if (chosen != null) {
-            answer(taken == null ? null : new Uri[] {taken});
-        } else if (taken != null) { // Android had ended this process: the page has started again, and asks for nothing
-            shared.add(taken);
-            takeShared();
-        }
-    }
-
     private static Uri[] uris(Intent data) {
-        ClipData clip = data == null ? null : data.getClipData();
+        ClipData clip = data.getClipData();
         if (clip == null) {
-            return data == null || data.getData() == null ? null : new Uri[] {data.getData()};
+            return data.getData() == null ? null : new Uri[] {data.getData()};
         }
         Uri[] files = new Uri[clip.getItemCount()];
         for (int i = 0; i < files.length; i++) {
@@ -237,9 +211,9 @@ public final class PageActivity extends Activity {
                 throw new IOException("nothing to save");
             }
             file.write(content);
-            tell("Saved.");
+            show("Saved.");
         } catch (IOException | RuntimeException error) {
-            tell("Not saved: " + error.getMessage());
+            show("Not saved: " + error.getMessage());
         }
     }
 }

@@ -1,10 +1,7 @@
 """Read what a DICOM file says about its pixels, and where they lie: in one parser, so that no two can disagree.
 
-How the elements are stored is judged from their first bytes; the header only claims it (PS3.5, annex A).  The same walk
-through the elements finds the pixels, and their length must match the header.
-
-Only the elements listed here are read.  If one that the pixels need is missing or damaged, the file is refused and the
-element named; a damaged element that they do not need is passed over, and named too.
+How elements are stored is judged from their first bytes; the header only claims it (PS3.5, annex A).  Only the elements
+listed here are read: one that the pixels need must be sound, any other damaged one is passed over and named.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
 """DICOM objects derived from a scan and its answer, for the archive: a structured report, and a picture.
 
-The report's content is a measurement report (PS3.16, TID 1500) with one group of measurements and evaluations (TID
-1501) that refers to the image; the object is a Comprehensive SR (PS3.3, A.35.3), marked complete, preliminary and
-unverified, as no person has looked at it.  The picture is that of ``classify --overlay``, as a Secondary Capture
-(PS3.3, A.8.1).  Both go into the scan's study, in series of their own.
-
-An archive files by patient, so this is the one place where the patient's elements are read: they go from the scan into
-the derived object unchanged, and nowhere else.
+The report is a Comprehensive SR (PS3.3, A.35.3) with a measurement report (PS3.16, TID 1500), complete, preliminary and
+unverified, as no person has looked at it; the picture of ``classify --overlay`` is a Secondary Capture (PS3.3, A.8.1).
+Only here are the patient's elements read: they go from the scan into the derived object unchanged, and nowhere else.
 """
 
 from __future__ import annotations
@@ -94,12 +90,7 @@ def uid(kind: str, of: str) -> str:
 
 
 def _read_scan(path: str, entry: dict[str, Any]) -> tuple[Dataset, str]:
-    """Return a scan's header, and a text that identifies the scan and its answer, from which UIDs follow.
-
-    Raises:
-        ImageError: The file can no longer be read, or a UID is missing.
-        SonoforgeError: highdicom is not installed.
-    """
+    """Return a scan's header, and a text that identifies the scan and its answer, from which UIDs follow."""
     import_pydicom(path)
     try:
         import highdicom  # noqa: F401, PLC0415 - an extra
@@ -134,16 +125,10 @@ def _write(target: Path, derived: Dataset, path: str) -> Path:
 
 
 def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable[[], Image.Image]) -> Path:
-    """Write the picture of the answer for one DICOM file into a folder, whole or not at all; return its path.
+    """Write the picture of the answer for a DICOM file into a folder, whole or not at all; return its path.
 
     It is named by its SOP Instance UID, which follows from the image and the answer; an existing one is not drawn
     again.  The pictures of one study and one network are one series.
-
-    Args:
-        folder: Where to write it.
-        path: The scan, or a clip.
-        entry: Its answer.
-        draw: Draws the picture, RGB.
 
     Raises:
         ImageError: The file can no longer be read, or does not say which study and series it belongs to.
@@ -200,10 +185,9 @@ def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable
 
 
 def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
-    """Write the answer for one DICOM file as a structured report into a folder, whole or not at all; return its path.
+    """Write the answer for a DICOM file as a structured report into a folder; return its path.
 
-    The report is named by its SOP Instance UID, which follows from the image and the answer: the same answer for the
-    same image is the same report, which is not written again and is filed by an archive once.
+    It is named by its SOP Instance UID, as in `write_capture`, so an archive files the same answer once.
 
     Raises:
         ImageError: The file can no longer be read, or does not say which study and series it belongs to.

@@ -1,38 +1,40 @@
-"""Where the scan lies in a DICOM picture, how large its pixels are, and which pictures a DICOMDIR names.
+"""Where the scan lies in a DICOM picture, how large its pixels are, and decoders that trust no header.
 
-A DICOMDIR lists the files of a disc or a folder (PS3.3, annex F; PS3.10, section 8).  Any fault in a file becomes one
-`ImageError`.
+Any fault in a file becomes one `ImageError`.  A few bytes can stand for gigabytes: a codestream states its own size,
+whatever the header says, and two bytes of RLE say "the same 128 times".  So this module is a decoder plugin of pydicom
+that checks that a frame holds no more pixels than its header says, and hands it on to the one decoder of its syntax.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import os
 import re
 import stat
+import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MIN_SIDE, ImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.pixels.decoders.base import DecodeRunner
 
 INSTALL = "pip install 'sonoforge[dicom]'"
 MOST_MM = 1e3  # no pixel is larger
-_MAX_DIRECTORY_BYTES = 200_000_000
 
 # DICOM PS3.3, C.8.5.5.1.1 (2D), C.8.5.5.1.2 (tissue) and C.8.5.5.1.15 (cm).
 _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
-
-# Parts of a file's name hold eight capital letters, digits and underscores (PS3.10, section 8.5); other characters,
-# which real discs use, are accepted too, except those that lead elsewhere.
-_PART = re.compile(r"[^/\\:\x00-\x1f]{1,255}")
 
 
 def check_file(path: Path) -> None:
@@ -96,14 +98,10 @@ class Spacing:
 
 
 def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None, Spacing | None, bool]:
-    """Choose the largest two-dimensional tissue region of an ultrasound picture.
+    """Choose the largest two-dimensional tissue region of an ultrasound picture, at least 16 pixels wide and high.
 
-    A region counts if it is at least 16 pixels wide and high within the picture; colour flow, spectra and curves do not
-    count, nor does a region with a damaged record.
-
-    Returns:
-        The region, and its pixel spacing if the machine gives it in cm, each None if not recorded; and whether a record
-        was damaged.
+    Colour flow, spectra and curves do not count, nor does a region with a damaged record.  Returns the region, and its
+    pixel spacing if the machine gives it in cm, each None if not recorded; and whether a record was damaged.
     """
     best, spacing, count, damaged = None, None, 0, False
     try:
@@ -154,33 +152,106 @@ def _spacing(vertical: float, horizontal: float, source: str) -> Spacing | None:
     return Spacing(vertical, horizontal, source) if usable else None
 
 
-def listed_images(path: Path | str) -> list[str]:
-    """List the image files that a DICOMDIR names, in its order, each once; they may be missing.
+# ---- the decoder plugin
 
-    Raises:
-        ImageError: The directory is damaged, or names a file outside its folder.
-    """
-    with one_line(path):
-        directory = Path(path)
-        check_file(directory)
-        if directory.stat().st_size > _MAX_DIRECTORY_BYTES:
-            raise ImageError(
-                "too_large", f"{path}: more than {_MAX_DIRECTORY_BYTES / 1e6:.0f} MB; name the images instead"
-            )
-        import_pydicom(path)
-        from pydicom import dcmread  # noqa: PLC0415 - an extra
+PLUGIN = "sonoforge"
 
-        records = dcmread(directory, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
-        found: dict[str, None] = {}
-        for record in records:
-            if record.get("DirectoryRecordType") != "IMAGE" or record.get("ReferencedFileID") is None:
-                continue
-            name = record.ReferencedFileID
-            parts = [name] if isinstance(name, str) else [str(part) for part in name]
-            file = directory.parent.joinpath(*parts)
-            plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
-            if not parts or not plain or not file.resolve().is_relative_to(directory.parent.resolve()):
-                # The name is not quoted: it comes from the file.
-                raise ImageError("unreadable", f"{path}: names a file outside its folder; name the images instead")
-            found[str(file)] = None
-        return list(found)
+# JPEG and JPEG-LS: start-of-frame markers (ITU-T T.81, table B.1; T.87, annex C.1.1), after other segments.
+_FRAME_MARKERS = (*(0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)), 0xF7)
+_SCAN_MARKER = 0xDA
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+# JPEG 2000: start of codestream and the SIZ segment (ITU-T T.800, A.4.1 and A.5.1).  A codestream cannot have these
+# bytes elsewhere, as its data never has 0xFF before a byte above 0x8F.
+_SIZ = re.compile(rb"\xff\x4f\xff\x51(?=.{38})", re.DOTALL)
+# RLE: a header of 64 bytes (PS3.5, annex G.5); 2 bytes become 128 at most.  A frame up to this length cannot be large.
+_SMALL_RLE = 1_000_000
+_RLE_SLACK = 1.1  # of the frame's own bytes: padding, and encoders that round up
+
+_adding = threading.Lock()
+
+
+def checked_plugin(decoder: Any, label: str) -> str:
+    """Return the name of the plugin that checks each frame before pydicom's plugin ``label`` decodes it."""
+    with _adding:
+        if PLUGIN not in decoder.available_plugins:
+            decoder.add_plugin(PLUGIN, (__name__, f"decode_by_{label}"))
+    return PLUGIN
+
+
+def is_available(uid: str) -> bool:
+    """Tell pydicom that this plugin serves a transfer syntax; `checked_plugin` is called only where it does."""
+    del uid
+    return True
+
+
+def decode_by_pyjpegls(frame: bytes, runner: DecodeRunner) -> bytes:
+    """Decode a frame of JPEG-LS; CharLS 2 would read on for seconds, in vain, in a frame without an end."""
+    if frame.rfind(_END) < frame.find(_SCAN):
+        raise ValueError("a codestream without an end")
+    return _decode("pydicom.pixels.decoders.pyjpegls", frame, runner)
+
+
+def decode_by_pydicom(frame: bytes, runner: DecodeRunner) -> bytes:
+    """Decode a frame of RLE."""
+    expected = runner.rows * runner.columns * runner.samples_per_pixel * (runner.bits_allocated // 8)
+    if len(frame) > _SMALL_RLE and _rle_bytes(frame) > _RLE_SLACK * expected:
+        raise ValueError(f"runs of more than the {expected} bytes in the header")
+    return _decode("pydicom.pixels.decoders.rle", frame, runner)
+
+
+def _decode(module: str, frame: bytes, runner: DecodeRunner) -> bytes:
+    most = runner.rows * runner.columns * runner.samples_per_pixel
+    for width, height, samples in stated_sizes(frame):
+        if width * height * samples > most:
+            raise ValueError(f"a codestream of {width}x{height} pixels, more than in the header")
+    decoded: bytes = import_module(module)._decode_frame(frame, runner)
+    return decoded
+
+
+# JPEG, JPEG 2000, lossless JPEG
+decode_by_pillow = partial(_decode, "pydicom.pixels.decoders.pillow")
+decode_by_pylibjpeg = partial(_decode, "pydicom.pixels.decoders.pylibjpeg")
+decode_by_gdcm = partial(_decode, "pydicom.pixels.decoders.gdcm")
+
+
+def stated_sizes(frame: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield width, height and samples per pixel wherever a JPEG, JPEG-LS or JPEG 2000 codestream states them."""
+    for found in _SIZ.finditer(frame):
+        x_end, y_end, x, y = struct.unpack_from(">4L", frame, found.end() + 4)
+        (samples,) = struct.unpack_from(">H", frame, found.end() + 36)
+        yield x_end - x, y_end - y, samples
+    if frame[:2] != b"\xff\xd8":
+        return
+    place = 2
+    while place + 10 <= len(frame):
+        if frame[place] != 0xFF:  # some writers leave bytes between segments, which decoders skip
+            place += 1
+            continue
+        marker = frame[place + 1]
+        if marker in (0xFF, 0x00, 0x01) or 0xD0 <= marker <= 0xD9:  # fill bytes, and markers without a segment
+            place += 1 if marker == 0xFF else 2
+            continue
+        if marker == _SCAN_MARKER:
+            return
+        length, _, height, width, samples = struct.unpack_from(">HBHHB", frame, place + 2)
+        if marker in _FRAME_MARKERS:
+            yield width, height, samples
+        place += 2 + length
+
+
+def _rle_bytes(frame: bytes) -> int:
+    """Return how many bytes the runs of all segments of a frame decode to."""
+    count, *offsets = struct.unpack_from("<16L", frame)
+    edges = [*offsets[: min(count, 15)], len(frame)]
+    total = 0
+    for start, stop in itertools.pairwise(edges):
+        place, end = start, min(stop, len(frame))
+        while place < end:
+            control = frame[place]
+            if control < 128:  # a literal run of control + 1 bytes
+                total += control + 1
+                place += control + 2
+            else:
+                total += 257 - control if control > 128 else 0
+                place += 2 if control > 128 else 1
+    return total

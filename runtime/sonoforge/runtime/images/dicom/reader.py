@@ -34,12 +34,12 @@ from sonoforge.runtime.images.dicom.data_set import (
     open_source,
     read_data_set,
 )
-from sonoforge.runtime.images.dicom.frame_limits import checked_plugin
 from sonoforge.runtime.images.dicom.header import (
     INSTALL,
     Region,
     Spacing,
     check_file,
+    checked_plugin,
     import_pydicom,
     one_line,
     read_region,
@@ -210,13 +210,7 @@ class Levels:
     """Converts the values of one file to 8-bit levels, by one table for all frames; rules at the top of this module."""
 
     def __init__(self, header: Dataset, path: Path | str, filled: int) -> None:
-        """Prepare to convert; nothing is computed before the first frame.
-
-        Args:
-            header: The file's elements.
-            path: The file, for messages.
-            filled: How many bits the values of all its frames fill.
-        """
+        """Prepare to convert the values of a file whose frames fill so many bits."""
         self._filled = filled
         self._header = header
         self._path = path

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
+from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,50 @@ log = logging.getLogger(__name__)
 NOTE = "import.json"
 _MOST_MESSAGES = 20  # about pictures that are left out
 _WORKERS = 4  # at most: processing a film of 25 million pixels takes some 500 MB
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Options of an import; each set takes some of them, see `importing.Collection.takes`."""
+
+    mode: str = option("full", help="full: whole images; roi: each object", choices=("full", "roi"))
+    multilabel: bool = option(
+        False,
+        help="coco, yolo: an image may have several classes\n"
+        "each class is a question of its own, with a column of groups.csv: --data OUT:CLASS",
+    )
+    masks: bool = option(False, help="also write NAME_mask.png\nimages without a readable mask are left out")
+    margin: float = option(1.5, help="side of a region, relative to the abnormality's", limits=(1, 10))
+    longest: int = option(1024, help="largest side in pixels", limits=(64, 7000))
+    kinds: tuple[str, ...] = option(
+        (), help="cbis-ddsm: mass, calcification (default: both)", choices=("mass", "calcification"), metavar="KIND,..."
+    )
+    pathologies: tuple[str, ...] = option(
+        (),
+        help="cbis-ddsm: malignant, benign, benign-without-callback (default: all)\n"
+        "training needs two classes in the folder; gan train picks one by --class",
+        choices=("malignant", "benign", "benign-without-callback"),
+        metavar="NAME,...",
+    )
+    splits: tuple[str, ...] = option(
+        (),
+        help="acdc, cbis-ddsm, idrid: train or test, as split by the authors (default: both)",
+        choices=("train", "test"),
+        metavar="NAME,...",
+    )
+    outlined: bool = option(False, help="volumes: skip slices without any segmented structure")
+    window: tuple[float, ...] = option(
+        (),
+        help="frames, sliver07: values, such as Hounsfield units, that become black and white (default: -160,240 for "
+        "sliver07, else the 0.5th and 99.5th percentiles)",
+        metavar="LOW,HIGH",
+    )
+    classes: str = option("4", help="herlev: 4 classes or 7 grades", choices=("4", "7"))
+    modality: str = option(
+        "cytology",
+        help="zenodo-7890874: kind of images",
+        choices=("cytology", "histology", "immunohistochemistry"),
+    )
 
 
 class Picture(NamedTuple):
@@ -51,28 +95,17 @@ class PlannedPicture:
 
 
 class Reader(NamedTuple):
-    """Reads a published set, or another kind of folder.
+    """Reads a published set, or another kind of folder."""
 
-    Attributes:
-        holds: What such a folder contains, for error messages.
-        takes: The names of the `ImportSettings` that apply.
-        plan: Lists the pictures; raises SonoforgeError where a table is missing or unreadable.
-        find_tables: Returns the files that describe the set, whose hashes are kept in import.json.
-        signs: Glob patterns of files that mark such a folder, so that reading it directly is refused.
-    """
-
-    holds: str
-    takes: tuple[str, ...]
-    plan: Callable[[Path, ImportSettings], list[PlannedPicture]]
+    holds: str  # what such a folder contains, for error messages
+    takes: tuple[str, ...]  # names of the `ImportSettings` that apply
+    plan: Callable[[Path, ImportSettings], list[PlannedPicture]]  # lists the pictures
+    # Returns the files that describe the set, whose hashes are kept in import.json.
     find_tables: Callable[[Path], list[Path]] = lambda folder: []
-    signs: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()  # glob patterns of files that mark such a folder: reading it directly is refused
 
     def check(self, name: str, settings: ImportSettings) -> None:
-        """Refuse settings that do not apply; ``name`` is the reader's.
-
-        Raises:
-            SonoforgeError: One of them was changed.
-        """
+        """Refuse changed settings that do not apply; ``name`` is the reader's."""
         for own in fields(settings):
             if own.name not in self.takes and getattr(settings, own.name) != own.default:
                 raise SonoforgeError(f"{own.name}: does not apply to {name}, which takes {', '.join(self.takes)}")
@@ -98,16 +131,10 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 def write_set(
     root: Path, planned: Sequence[PlannedPicture], provenance: Mapping[str, Any], *, resume: bool = False
 ) -> ImportedSet:
-    """Write the pictures that do not exist yet, then ``groups.csv`` and ``import.json``.
+    """Write the pictures of a set that do not exist yet, then ``groups.csv`` and ``import.json``.
 
-    Args:
-        root: Folder to write, new or empty; with ``resume`` also one with an incomplete import.
-        planned: The whole set.
-        provenance: What was imported and with which settings, for import.json; only an equal import is resumed.
-        resume: Whether to continue an incomplete import.
-
-    Raises:
-        SonoforgeError: Nothing to write, a folder that holds something else, no readable picture, or a write error.
+    The folder is new or empty, or with ``resume`` holds an incomplete import of the same provenance: what was imported
+    and with which settings.
     """
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture, short_names
-from sonoforge.training.data.collections.mammogram import lesion_square
-from sonoforge.training.data.folder_layout import given_split, natural_order
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, short_names
+from sonoforge.training.data.layouts import given_split, natural_order
 
 BACKGROUND, IMAGES = "background", "images"
 """Folder of pictures without an object; folder of all pictures, where classes are columns."""
 MOST_POINTS = 100_000  # of an outline
+_LEAST_SIDE = 64  # pixels; a smaller cut shows an object without its surroundings
 _ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # augmented copies of one picture
 
 Points = NDArray[np.float64]  # (N, 2) x and y; the pixel in column 0 reaches from 0 to 1
@@ -51,12 +50,7 @@ class Annotated(NamedTuple):
 
 
 def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSettings) -> list[PlannedPicture]:
-    """List a picture for each file, or for each object.
-
-    Raises:
-        SonoforgeError: No object at all, a picture with objects of several classes needs one, or a class has the name
-            of another column.
-    """
+    """List a picture for each file, or for each object."""
     if not any(picture.objects for picture in pictures):
         raise SonoforgeError(f"{folder}: none of its {len(pictures)} pictures has an object; check its labels")
     names, planned = short_names(picture.path for picture in pictures), list[PlannedPicture]()
@@ -113,21 +107,39 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
     (mask,) = masks
     if not mask.any():
         raise SonoforgeError(f"{file}: object {number} covers no pixel of it; correct its label")
-    square = lesion_square(mask, settings.margin)
-    channels = [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(3)]
-    cut = [square.cut(channel) for channel in channels]
-    return Picture(cut[0] if len(cut) == 1 else np.stack(cut, axis=-1), (square.cut(mask),) if settings.masks else ())
+    corner, side = square_around(mask, settings.margin)
+    return Picture(_cut(pixels, corner, side), (_cut(mask, corner, side),) if settings.masks else ())
+
+
+def square_around(mask: NDArray[np.bool_], margin: float) -> tuple[tuple[int, int], int]:
+    """Return the top left corner and the side of the square around an object (H, W).
+
+    It is ``margin`` times the object's longer side, inside the picture where it fits, and centred on it where not.
+    """
+    spans = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + (0, 1) for axis in (0, 1)]
+    side = max(_LEAST_SIDE, round(margin * max(int(end - start) for start, end in spans)))
+    top, left = (
+        (length - side) // 2 if side > length else min(max(int(start + end - side) // 2, 0), length - side)
+        for (start, end), length in zip(spans, mask.shape, strict=True)
+    )
+    return (top, left), side
+
+
+def _cut(pixels: NDArray[Any], corner: tuple[int, int], side: int) -> NDArray[Any]:
+    """Cut out a square (side, side), or with channels, with 0 beyond the picture."""
+    ranges = [range(start, start + side) for start in corner]
+    inside = [
+        slice(max(own.start, 0), min(own.stop, length)) for own, length in zip(ranges, pixels.shape, strict=False)
+    ]
+    beyond = [(part.start - own.start, own.stop - part.stop) for own, part in zip(ranges, inside, strict=True)]
+    return np.pad(pixels[tuple(inside)], [*beyond, *[(0, 0)] * (pixels.ndim - 2)])
 
 
 # ---- outlines as pixels
 
 
 def draw(outline: Outline, shape: tuple[int, int], relative: bool, file: Path) -> NDArray[np.bool_]:
-    """Return the pixels of an object, (H, W): of a polygon, those whose centre is inside (even-odd rule).
-
-    Raises:
-        SonoforgeError: Runs of another size than the picture's.
-    """
+    """Return the pixels of an object, (H, W): of a polygon, those whose centre is inside (even-odd rule)."""
     if outline.runs:
         if outline.size != shape or sum(outline.runs) != math.prod(shape):
             raise SonoforgeError(
@@ -157,11 +169,7 @@ def _inside(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def polygon(numbers: Iterable[Any], where: str) -> Points:
-    """Return the corners of a polygon, given as x, y, x, y, ...
-
-    Raises:
-        SonoforgeError: They are not numbers, too few, or too many.
-    """
+    """Return the corners of a polygon, given as x, y, x, y, ..."""
     try:
         values = np.array([float(number) for number in numbers], np.float64)
     except (TypeError, ValueError) as error:

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture
 
 MOST_VOXELS = 1 << 30
 _META_TYPES = {
@@ -43,11 +42,7 @@ class Volume(NamedTuple):
 
 
 def open_volume(path: Path) -> Volume:
-    """Read the header of a ``.nii``, ``.nii.gz`` or ``.mhd`` file.
-
-    Raises:
-        SonoforgeError: It is missing, damaged, too large, or not a volume of three dimensions.
-    """
+    """Read the header of a ``.nii``, ``.nii.gz`` or ``.mhd`` file."""
     try:
         shape, steps, voxels = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
     except FileNotFoundError:
@@ -135,19 +130,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def slice_levels(path: Path, number: int, window: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """Return one slice as grey levels.
+    """Return one slice, numbered from 0, as grey levels, (H, W) uint8.
 
-    Args:
-        path: The volume.
-        number: The slice, from 0.
-        window: The values that become 0 and 255, such as Hounsfield units.  None: bytes as they are, other numbers
-            between the 0.5th and the 99.5th percentile of the volume.
-
-    Returns:
-        (H, W) uint8.
-
-    Raises:
-        SonoforgeError: The volume cannot be read.
+    The window becomes 0 and 255.  None: bytes as they are, other numbers between the 0.5th and the 99.5th percentile.
     """
     with _decoding:
         return np.ascontiguousarray(_levels(path, window)[:, :, number].T)
@@ -189,11 +174,7 @@ class LabelledVolume:
     window: tuple[float, float] | None = None  # see `slice_levels`
 
     def masks(self, number: int) -> dict[str, NDArray[np.bool_]]:
-        """Return the mask (H, W) of each structure in one slice.
-
-        Raises:
-            SonoforgeError: The label map cannot be read, or has another label.
-        """
+        """Return the mask (H, W) of each structure in one slice."""
         if not self.labels:
             return {}
         with _decoding:
@@ -206,11 +187,7 @@ class LabelledVolume:
 
 
 def level_window(settings: ImportSettings) -> tuple[float, float] | None:
-    """Return the values that become black and white; None where none are given.
-
-    Raises:
-        SonoforgeError: They are not two increasing values.
-    """
+    """Return the values that become black and white; None where none are given."""
     if not settings.window:
         return None
     if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:

@@ -1,6 +1,6 @@
 """Readers of published sets and of other kinds of folders, for ``data import``.
 
-To add one, add one file here: ``mini_mias.py`` is the reader ``mini-mias``, and ends in a `Reader` called ``READER``.
+To add one, add one file here: ``cbis_ddsm.py`` is the reader ``cbis-ddsm``, and ends in a `Reader` called ``READER``.
 """
 
 from __future__ import annotations
@@ -30,14 +30,9 @@ def open_reader(name: str) -> Reader:
 
 
 def refuse_other_layouts(root: Path, stems: Collection[str]) -> None:
-    """Refuse a folder that has to be imported first, by the signs of the readers.
+    """Refuse a folder that has to be imported first, by the signs of the readers, and name the command.
 
-    Args:
-        root: The folder.
-        stems: Names of its images without suffix, which label files of single images share.
-
-    Raises:
-        SonoforgeError: A reader knows it; names the command.
+    ``stems`` are the names of its images without suffix, which label files of single images share.
     """
     for name in reader_names():
         reader = open_reader(name)

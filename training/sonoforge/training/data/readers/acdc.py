@@ -9,8 +9,7 @@ and ``Info.cfg``, whose lines ``ED: 1`` and ``ES: 12`` name the frames at end di
 import re
 from pathlib import Path
 
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.volumes import LabelledVolume, plan_slices
 
 STRUCTURES = ("right-ventricle", "myocardium", "left-ventricle")

@@ -15,11 +15,10 @@ from typing import Any
 
 from sonoforge.runtime.csv_tables import MOST_BYTES, Names
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.objects import Annotated, Outline, box, plan_objects, polygon
 from sonoforge.training.data.datasets import find_files
-from sonoforge.training.data.folder_layout import split_of
+from sonoforge.training.data.layouts import split_of
 
 _KEYS = ("images", "annotations", "categories")
 _MOST_PIXELS = 50_000_000
@@ -38,11 +37,7 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the pictures that the JSON files name; see `objects.plan_objects`.
-
-    Raises:
-        SonoforgeError: A file of annotations is damaged, or names a picture that is not there.
-    """
+    """List the pictures that the JSON files name."""
     tables = find_tables(folder)
     if not tables:
         raise SonoforgeError(f"{folder}: no JSON file has {', '.join(_KEYS)}, as COCO annotations do")

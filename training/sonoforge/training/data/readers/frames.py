@@ -22,8 +22,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES
 from sonoforge.runtime.images.folders import mask_of
 from sonoforge.runtime.inference.clips import distinct_frames
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader, short_names
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader, short_names
 from sonoforge.training.data.collections.volumes import COLUMNS, LabelledVolume, level_window, open_volume, plan_slices
 from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, read_dataset, structure_of
 from sonoforge.training.data.labelled_images import HALF
@@ -35,11 +34,7 @@ _decoding = threading.Lock()  # several frames of a clip are requested at once
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the slices and frames in the order of the data set.
-
-    Raises:
-        SonoforgeError: The folder cannot be read, or a clip's distinct frames would fill the memory.
-    """
+    """List the slices and frames in the order of the data set."""
     dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *FILM_SUFFIXES))
     window, names = level_window(settings), short_names(item.path for item in dataset.items)
     bases = {item.path: _base(item.path) for item in dataset.items}

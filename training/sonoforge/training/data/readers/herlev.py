@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
 
 CLASS_OF = {
     **dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar"), "normal"),
@@ -74,13 +73,9 @@ def _read(path: Path, longest: int) -> Picture:
 
 
 def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crop flat bands of one colour from the two opposite sides where they are wider.
+    """Crop flat bands of one colour from the two opposite sides of (H, W, 3) pixels where they are wider.
 
-    Args:
-        pixels: (H, W, 3) uint8.
-
-    Returns:
-        (H', W', 3) uint8; at least a quarter of the lines stay.
+    At least a quarter of the lines stay.
     """
     rows, columns = _bands(pixels), _bands(pixels.transpose(1, 0, 2))
     if sum(rows) >= sum(columns):

@@ -14,8 +14,7 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
 
 _SPLITS = {"a. Training Set": "train", "b. Testing Set": "test"}
 

@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.volumes import LabelledVolume, level_window, open_volume, plan_slices
 
 STRUCTURES = ("liver", "lesion")

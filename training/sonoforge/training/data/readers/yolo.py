@@ -12,11 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from sonoforge.runtime.cli.options import read_config_file
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.objects import Annotated, Outline, box, plan_objects, polygon
 from sonoforge.training.data.datasets import find_files
-from sonoforge.training.data.folder_layout import split_of
+from sonoforge.training.data.layouts import split_of
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +24,7 @@ _MOST_BYTES = 10_000_000  # of a file of labels
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the file that names the classes.
-
-    Raises:
-        SonoforgeError: There is none, or several.
-    """
+    """Return the one file that names the classes."""
     found = [path for path in sorted(folder.glob("*.y*ml")) if "names" in read_config_file(path)]
     found = found or [folder / name for name in _LISTS if (folder / name).is_file()]
     if len(found) != 1:
@@ -39,11 +34,7 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the labelled pictures; see `objects.plan_objects`.
-
-    Raises:
-        SonoforgeError: The classes are not named, or a line of labels is malformed.
-    """
+    """List the labelled pictures."""
     names = _class_names(find_tables(folder)[0])
     pictures, unlabelled = list[Annotated](), 0
     for path in (file.as_posix() for file in find_files(folder)[0]):

@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import roc_curve
 
-from sonoforge.training.crossval.evidence import GeneratorRuns
-from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.reports.charts import (
     DASHED,
     INK,
@@ -23,7 +20,6 @@ from sonoforge.training.reports.charts import (
     Chart,
     RocCurve,
     colour,
-    in_percent,
     marker,
     new_chart,
     new_row_chart,
@@ -117,149 +113,59 @@ def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart
     return roc_chart(curves, "1 \N{MINUS SIGN} specificity", "sensitivity", said, marked=False)
 
 
-@styled
-def precision_recall_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
-    """Draw the precision-recall curves of one class against the rest, one an arm; ``parts`` by the arms' titles."""
-    figure, axes = new_chart(370)
-    frequent = float(np.mean(next(iter(parts.values())).labels == label))
-    axes.axhline(frequent, color=SOFT, linewidth=1.2, linestyle=":", label="chance")
-    for series, (title, part) in enumerate(parts.items()):
-        precision, recall, _ = precision_recall_curve(part.labels == label, part.probabilities[:, label])
-        style: dict[str, Any] = {"color": colour(series), "linewidth": 1.6, "label": title, "clip_on": False}
-        axes.step(recall, precision, where="post", **style)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall (sensitivity)", ylabel="precision")
-    in_percent(axes)
-    axes.set_aspect("equal")
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"Precision-recall curves of {name} against the rest: precision by recall")
+def was_watched(figures: Record) -> bool:
+    """Whether an arm's held-out folds were measured after each epoch."""
+    return any(fold and "test_loss" in fold[-1] for fold in figures["learning_curves"])
 
 
-@styled
-def learning_curves(arms: Mapping[str, Record], name: str, y_label: str) -> Markup:
-    """Draw one statistic of the classifiers' training by epoch: thin lines are folds, thick ones their mean.
-
-    Empty where no arm was trained by epochs, as comparators are not.
-    """
-    trained = [figures for figures in arms.values() if any(figures["learning_curves"])]
-    if not trained:
-        return Markup()
-    figure, axes = new_chart(250 + 18 * len(trained))
-    said = []
-    for series, figures in enumerate(trained):
-        folds = figures["learning_curves"]
-        # The marks of different arms lie on different epochs, so that none hides another.
-        first = series % min(3, max(map(len, folds)))
-        mean = _draw_runs(axes, folds, ("epoch", name), series, figures["title"], first)
-        said.append(f"{figures['title']}: {mean[-1]:.3f} at the end")
-    _label_epochs(axes, name, y_label)
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"{y_label} by epoch. {'; '.join(said)}")
+def training_curves(arms: Sequence[Record], name: str) -> Chart:
+    """Draw ``loss`` or ``accuracy`` of each arm's training by epoch: thin lines are folds, thick ones their mean."""
+    curves = {own["title"]: _by_fold(own, name) for own in arms}
+    return _draw_epochs(curves, f"training {name}", f"training {name} by epoch")
 
 
-@styled
-def train_and_test(figures: Record, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
-    """Draw one statistic of an arm by epoch, of its training images and of the held-out folds; empty if not measured.
+def train_and_test(figures: Record, name: str, in_turn: bool = False) -> Chart:
+    """Draw ``loss`` or ``accuracy`` of an arm's training images and held-out folds by epoch.
 
     Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
     """
-    folds = [fold for fold in figures["learning_curves"] if fold and f"test_{name}" in fold[-1]]
-    if not folds:
-        return Markup()
-    figure, axes = new_chart(290)
+    curves = {"training": _by_fold(figures, name), "test": _by_fold(figures, f"test_{name}")}
+    return _draw_epochs(curves, name, f"{name} by epoch, {figures['title']}", in_turn)
+
+
+def _by_fold(figures: Record, key: str) -> list[list[float]]:
+    return [[row[key] for row in fold] for fold in figures["learning_curves"]]
+
+
+@styled
+def _draw_epochs(
+    curves: Mapping[str, Sequence[Sequence[float]]], y_label: str, about: str, in_turn: bool = False
+) -> Chart:
+    figure, axes = new_chart(250 + 18 * len(curves))
     said = []
-    for series, (key, label) in enumerate(((name, "training"), (f"test_{name}", "test"))):
+    for series, (title, folds) in enumerate(curves.items()):
+        mean, own = column_means(folds), colour(series)
         if in_turn:
-            up = [row[key] for fold in folds for row in fold]
-            axes.plot(range(1, len(up) + 1), up, color=colour(series), linewidth=1.4, label=label)
-            end = column_means([row[key] for row in fold] for fold in folds)[-1]
+            along = [value for fold in folds for value in fold]
+            axes.plot(range(1, len(along) + 1), along, color=own, linewidth=1.4, label=title)
         else:
-            end = _draw_runs(axes, folds, ("epoch", key), series, label)[-1]
-        said.append(f"{label} {end:.3f} at the end")
-    _label_epochs(axes, name, y_label)
-    if in_turn:
-        axes.set_xlabel("epoch, one fold after the other")
-    figure.legend(loc="outside lower left", ncols=2)
-    return svg(figure, f"{y_label} by epoch, {figures['title']}: {'; '.join(said)}")
-
-
-def _label_epochs(axes: Axes, name: str, y_label: str) -> None:
+            for fold in folds:
+                axes.plot(range(1, len(fold) + 1), fold, color=own, linewidth=1, alpha=0.38)
+            # The marks of different series lie on different epochs, so that none hides another.
+            look: dict[str, Any] = {"markevery": (series % min(3, len(mean)), max(1, len(mean) // MARKS))}
+            axes.plot(
+                range(1, len(mean) + 1), mean, marker(series) + "-", color=own, label=title, clip_on=False, **look
+            )
+        said.append(f"{title} {mean[-1]:.3f} at the end")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    if name == "accuracy":
+    if "accuracy" in y_label:
         axes.yaxis.set_major_formatter(percent_axis())
-    axes.set(xlabel="epoch", ylabel=y_label)
-
-
-@styled
-def risk_coverage(arms: Mapping[str, Record]) -> Markup:
-    """Draw the error rate of the scans that keep their label against their share."""
-    figure, axes = new_chart(370)
-    for series, figures in enumerate(arms.values()):
-        shares, errors = np.array(figures["risk_coverage"]["curve"]).T
-        axes.plot(shares, errors, color=colour(series), linewidth=1.4, label=figures["title"])
-    for target in next(iter(arms.values()))["risk_coverage"]["targets"]:
-        axes.axhline(target["error"], color=SOFT, linewidth=1, linestyle=DASHED)
-    axes.set(xlim=(0, 1.01), xlabel="share of scans that keep their label", ylabel="share of them that is wrong")
-    axes.set_ylim(bottom=0)
-    in_percent(axes)
+    axes.set(xlabel="epoch, one fold after the other" if in_turn else "epoch", ylabel=y_label)
     figure.legend(loc="outside lower left")
-    return svg(figure, "Risk-coverage curve: error rate of the scans that keep their label, the surest first")
+    return svg(figure, f"{about}: {'; '.join(said)}")
 
 
-@styled
-def generator_losses(runs: GeneratorRuns) -> Markup:
-    """Draw both losses of one class's generators by step: thin lines are trainings, thick ones their mean."""
-    figure, axes = new_chart(290)
-    for series, network in enumerate(("discriminator", "generator")):
-        _draw_runs(axes, runs.curves, ("step", f"{network}_loss"), series, network)
-    _label_steps(axes, "loss")
-    figure.legend(loc="outside lower left", ncols=2)
-    return svg(figure, f"Losses of the generators of class {runs.name} by training step")
-
-
-@styled
-def generator_diversity(runs: GeneratorRuns) -> Markup:
-    """Draw the diversity of one class's generators by step, with that of real images and the line of collapse."""
-    figure, axes = new_chart(290)
-    for level, words in ((1.0, "real images"), (COLLAPSE_FRACTION, "collapsed below this line")):
-        axes.axhline(level, color=SOFT, linewidth=1, linestyle=DASHED)
-        axes.text(1, level, words, transform=axes.get_yaxis_transform(), color=SOFT, va="bottom", ha="right")
-    _draw_runs(axes, runs.curves, ("step", "diversity"), 0)
-    _label_steps(axes, "diversity")
-    axes.set_ylim(0, max(1.12, axes.get_ylim()[1]))
-    return svg(figure, f"Diversity of the generators of class {runs.name} by training step")
-
-
-def _label_steps(axes: Axes, y_label: str) -> None:
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set(xlabel="step", ylabel=y_label)
-
-
-def _draw_runs(
-    axes: Axes,
-    runs: Sequence[Sequence[Mapping[str, float]]],
-    keys: tuple[str, str],
-    series: int,
-    label: str = "",
-    first: int = 0,
-) -> NDArray[np.float64]:
-    """Draw one key of runs' rows over another, each run thinly and their mean thickly; return the mean.
-
-    The mean, which has the label, has marks from the ``first`` point on.
-    """
-    along = [[row[keys[0]] for row in run] for run in runs]
-    up = [[row.get(keys[1]) for row in run] for run in runs]
-    for xs, ys in zip(along, up, strict=True):
-        axes.plot(xs, np.array(ys, np.float64), color=colour(series), linewidth=1, alpha=0.38)
-    mean = column_means(up)
-    every = (first, max(1, len(mean) // MARKS))
-    look: dict[str, Any] = {"color": colour(series), "markevery": every, "label": label or None, "clip_on": False}
-    axes.plot(max(along, key=len, default=[]), mean, marker(series) + "-", **look)
-    return mean
-
-
-def column_means(rows: Iterable[Sequence[float | None]]) -> NDArray[np.float64]:
-    """Average the n-th values of several rows; rows may differ in length, values that are missing are left out."""
-    columns = list(itertools.zip_longest(*rows))
-    table = np.ma.masked_invalid(np.array(columns, np.float64).reshape(len(columns), -1 if columns else 1))
+def column_means(rows: Iterable[Sequence[float]]) -> NDArray[np.float64]:
+    """Average the n-th values of several rows, which may differ in length."""
+    table = np.ma.masked_invalid(np.array(list(itertools.zip_longest(*rows)), np.float64))
     return np.ma.filled(table.mean(axis=1), np.nan)

@@ -1,10 +1,8 @@
 """``report.html``: what a run asked, found and cannot know, in one self-contained file.
 
-The page prints the run's results and adds what it recomputes from the run folder itself (`evidence`); where
-the two disagree it says so and `write_report` fails.
+The page prints the run's results and what is recomputed from the run folder; `write_report` fails where they disagree.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,11 +11,9 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.audit import patient_warning
 from sonoforge.training.reports.files import write_with_files
-from sonoforge.training.reports.run.making import bundle, making, published
-from sonoforge.training.reports.run.read_data import data, split
-from sonoforge.training.reports.run.results import answers_section, results_section
-from sonoforge.training.reports.run.training import first_picture, generators_section, training
+from sonoforge.training.reports.run import sections
 from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.words import glossary
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.verdict import (
     GAN,
@@ -81,7 +77,7 @@ def report(run: WholeRun) -> blocks.Page:
             question,
             *[failed] * bool(problems),
             *conclusions(run),
-            *first_picture(run),
+            sections.first_picture(run),
             blocks.Facts(_facts(run)),
             *patient_warning(run.audit),
         ],
@@ -94,26 +90,25 @@ def report(run: WholeRun) -> blocks.Page:
 
 def _parts(run: WholeRun) -> list[blocks.Part]:
     """Divide the sections among those who read them."""
-    generators = generators_section(run)
-    for_readers: tuple[tuple[str, str, str, Sequence[blocks.Section | None]], ...] = (
-        ("clinician", "For clinicians", "what it gets right and wrong, class by class", [answers_section(run)]),
+    for_readers: tuple[tuple[str, str, str, list[blocks.Section | None]], ...] = (
+        ("clinician", "For clinicians", "what it gets right and wrong, class by class", [sections.answers(run)]),
         (
             "engineer",
             "For engineers",
             "how it was trained, what the generators drew, the exported bundle",
-            [training(run), generators, bundle(run), making(run)],
+            [sections.training(run), sections.generators(run), sections.bundle(run), sections.making(run)],
         ),
         (
             "reviewer",
             "For reviewers",
             "the images, the split and its proof, every figure with its interval",
-            [data(run), split(run), results_section(run), published(run)],
+            [sections.data(run), sections.split(run), sections.results(run), sections.published(run)],
         ),
-        ("words", "Words used here", "from accuracy to temperature", [blocks.glossary("Glossary", "run-glossary")]),
+        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run-glossary")]),
     )
     return [
-        blocks.Part(anchor, title, about, [section for section in sections if section is not None])
-        for anchor, title, about, sections in for_readers
+        blocks.Part(anchor, title, about, [section for section in own if section is not None])
+        for anchor, title, about, own in for_readers
     ]
 
 

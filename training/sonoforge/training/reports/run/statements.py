@@ -10,7 +10,7 @@ from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.reports.texts import fill_in, read_said
+from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics.results import ONE_SPLIT, SEALED
 from sonoforge.training.statistics.wording import counted, listed, spread
 

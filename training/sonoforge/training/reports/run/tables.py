@@ -1,30 +1,19 @@
 """The tables of a comparison that a run's report and the terminal both show, and what is said of some figures."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from markupsafe import Markup
 
 from sonoforge.training.crossval.choices import name_values
-from sonoforge.training.reports.blocks import (
-    Group,
-    Table,
-    area,
-    areas,
-    bold,
-    change,
-    interval,
-    lines,
-    ratio,
-    soft,
-)
-from sonoforge.training.reports.texts import read_texts
-from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.reports.blocks import Table, bold, interval, lines, soft
+from sonoforge.training.reports.words import Words
+from sonoforge.training.statistics.calibration import ENOUGH
 from sonoforge.training.statistics.results import ComparisonRow, Record
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share
 
-TEXTS = read_texts("run")
+WORDS = Words("run")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
 _READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
@@ -38,38 +27,14 @@ def name_difference(row: ComparisonRow, titles: Titles) -> str:
 
 def arm_table(titles: Titles, arms: Mapping[str, Record]) -> Table:
     """Show the figures of each arm over all classes."""
-    rows = []
-    for arm, own in arms.items():
-        shares = (interval(own["accuracy"]), interval(own["balanced_accuracy"]))
-        rows.append((titles[arm], *shares, area(own["macro_f1"]), area(own["macro_auc"])))
-    caption = TEXTS["arms"].format(which="all arms" if len(rows) > 1 else "the arm")
-    head = ("arm", "accuracy", "balanced accuracy", "macro-F1", "macro-AUC")
-    return Table("Results of all arms", head, rows, caption)
+    return WORDS.table("arms", [(titles[arm], own) for arm, own in arms.items()], several=len(arms) > 1)
 
 
 def comparison_table(titles: Titles, comparisons: Sequence[ComparisonRow]) -> Table:
     """Show the paired differences between arms."""
-    rows = []
-    for row in comparisons:
-        test, smallest = row["sign_flip_test"], row["minimum_detectable_difference"]
-        rows.append(
-            (
-                name_difference(row, titles),
-                change(row["accuracy_difference"]),
-                area(row["macro_auc_difference"], "+"),
-                test["first_only"],
-                test["second_only"],
-                p_value(test["p_value"]).removeprefix("= "),
-                points(smallest, sign="") if is_number(smallest) else "cannot be computed",
-                _READINGS[judge(row)],
-            )
-        )
-    head = (
-        *("comparison", "accuracy", "macro-AUC", "only first correct", "only second correct", "p by group"),
-        *("minimum detectable", "reading"),
+    return WORDS.table(
+        "comparisons", comparisons, titles=titles, difference=name_difference, readings=_READINGS, judge=judge
     )
-    caption = "Differences, in percentage points for accuracy"
-    return Table("Paired comparisons", head, rows, caption, words=(7,), kind="long")
 
 
 def spread_table(
@@ -86,31 +51,17 @@ def spread_table(
         trained: The same arms where their accuracy on training images is known.
         chosen: Seeds that settings were chosen with.
     """
-    count = max(len(own["seeds"]["seeds"]) for own in arms.values())
-    head = ["arm", "mean of folds ± SD", *["accuracy on training images"] * bool(trained), "accuracy on test images"]
-    rows = []
+    rows: list[dict[str, object]] = []
     for arm, own in arms.items():
-        folds, seeds = own["fold_accuracy"], own["seeds"]
-        row: list[str] = [titles[arm], _with_deviation(folds["mean"], folds["sd"])]
+        seeds = zip(own["seeds"]["seeds"], own["seeds"]["accuracy"], strict=True)
+        each = [share(value) + (f" (seed {seed}, chosen with)" if seed in chosen else "") for seed, value in seeds]
+        rows.append({**own, "title": titles[arm], "by_seed": ", ".join(each)})
         if trained:
             values = [value for each in trained[arm]["train_accuracy_by_seed"] for value in each]
             ends = f"{share(min(values))} to {share(max(values))}" if len(values) > 1 else ""
-            mean = share(trained[arm]["train_accuracy"])
-            row.append(soft(mean, ends) if ends else mean)
-        row.append(share(own["accuracy"]["value"]))
-        if count > 1:
-            each = [
-                share(value) + (f" (seed {seed}, chosen with)" if seed in chosen else "")
-                for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)
-            ]
-            mean_of_seeds = sum(seeds["accuracy"]) / len(seeds["accuracy"])
-            row += [_with_deviation(mean_of_seeds, seeds["accuracy_sd"]), ", ".join(each)]
-        rows.append(row)
-    if count > 1:
-        head += [f"mean of {count} seeds ± SD", "accuracy by seed"]
-    gap = ", and the gap to the training images (over-fitting)" if trained else ""
-    caption = f"Spread over folds{' and seeds' if count > 1 else ''}{gap}"
-    return Table("Accuracy over folds and seeds", head, rows, caption, wide=(5,))
+            rows[-1]["trained"] = soft(share(trained[arm]["train_accuracy"]), ends)
+    count = max(len(own["seeds"]["seeds"]) for own in arms.values())
+    return WORDS.table("spread", rows, count=count, trained=bool(trained), with_deviation=_with_deviation)
 
 
 def _with_deviation(mean: float, deviation: float | None) -> str:
@@ -119,78 +70,41 @@ def _with_deviation(mean: float, deviation: float | None) -> str:
 
 def source_table(title: str, sources: Sequence[Record]) -> Table:
     """Show an arm's figures on each collection and device."""
-    named = list(sources[0]["sensitivity_at"])
-    rows = []
-    for own in sources:
-        found = [
-            [
-                interval(point["sensitivity"]) + " at " + interval(point["specificity"])
-                for point in own["sensitivity_at"].get(name, ())
-            ]
-            for name in named
-        ]
-        rows.append(
-            (
-                f"{own['kind']} {own['name']}",
-                lines([f"{count}\u00a0{name}" for name, count in own["images"].items() if count]),
-                own["groups"],
-                interval(own["accuracy"]),
-                areas(own["auc"]),
-                *(lines(points, ";") or "–" for points in found),
-                area(own["ece"]),
-                interval(own["coverage"]),
-            )
-        )
-    head = (
-        *("images of", "how many", "groups", "accuracy", "AUC", *(f"sensitivity to {name}" for name in named)),
-        *("ECE, calibrated", "coverage of the sets"),
-    )
-    words, caption = (1, 4, *range(5, 5 + len(named))), TEXTS["by_source"].format(title=title)
-    return Table(f"{title}, by collection and device", head, rows, caption, words=words)
+
+    def reached(found: Sequence[Mapping[str, object]]) -> Markup | str:
+        both = [interval(own["sensitivity"]) + " at " + interval(own["specificity"]) for own in found]  # type: ignore[arg-type]
+        return lines(both, ";") or "–"
+
+    return WORDS.table("sources", sources, title=title, named=list(sources[0]["sensitivity_at"]), reached=reached)
 
 
 def flag_table(title: str, flags: Sequence[Record]) -> Table:
     """Show how often an arm's answers to images with each flag are wrong."""
-    rows = []
-    for row in flags:
+
+    def flagged(row: Record) -> Markup:
         shares = [interval(found) + f" of {name}" for name, found in row.get("by_collection", {}).items()]
-        counts = lines([str(row["images"]), *shares], "")
-        rows.append(
-            (
-                row["flag"],
-                counts,
-                *(interval(row[kind]) for kind in ("errors", "errors_of_others")),
-                ratio(row["ratio"]),
-            )
-        )
-    head = ("flag", "images", "wrong", "wrong of the others", "ratio")
-    return Table(f"Flags and errors of {title}", head, rows, TEXTS["flags"].format(title=title, enough=ENOUGH))
+        return lines([str(row["images"]), *shares], "")
+
+    return WORDS.table("flags", flags, title=title, enough=ENOUGH, flagged=flagged)
 
 
 def class_tables(
     titles: Titles, arms: Mapping[str, Record], comparisons: Sequence[ComparisonRow], name: str
-) -> Iterator[Table]:
-    """Yield one class against the rest: each arm's figures, and the differences where there are any."""
+) -> list[Table]:
+    """Show one class against the rest: each arm's figures, and the differences where there are any."""
     each = {titles[arm]: own["one_against_rest"][name] for arm, own in arms.items()}
     aims = [point["aim"] for point in next(iter(each.values()))["sensitivity_at"]]
-    sensitivities = [f"sensitivity at {share(aim, 0)} specificity" for aim in aims]
-    rows = []
-    for title, own in each.items():
-        reached = [interval(point[end]) for point in own["sensitivity_at"] for end in ("sensitivity", "specificity")]
-        rows.append([title, area(own["auc"]), *reached])
-    head = ["arm", "AUC", *(column for aimed in sensitivities for column in (aimed, "specificity reached"))]
-    yield Table(f"{name} against the rest", head, rows, TEXTS["one_against_rest"].format(name=name))
-    differences = []
-    for row in comparisons:
-        found = row["one_against_rest"][name]
-        p = found["p_value"]
-        tested = p_value(p).removeprefix("= ") if is_number(p) else "cannot be computed"
-        changes = (change(point["difference"]) for point in found["sensitivity_at"])
-        differences.append((name_difference(row, titles), area(found["auc"], "+"), tested, *changes))
-    if differences:
-        caption = TEXTS["class_differences"].format(name=name)
-        head = ["comparison", "AUC", "p by group", *sensitivities]
-        yield Table(f"Differences for {name}", head, differences, caption, kind="long")
+    ends = []
+    for place, aim in enumerate(aims):
+        heads = {"sensitivity": f"sensitivity at {share(aim, 0)} specificity", "specificity": "specificity reached"}
+        ends += [{"place": place, "end": end, "head": head} for end, head in heads.items()]
+
+    def p_of(value: float | None) -> str:
+        return p_value(value).removeprefix("= ") if is_number(value) else "cannot be computed"
+
+    facts = {"name": name, "titles": titles, "aims": aims, "difference": name_difference, "p_of": p_of}
+    differences = [WORDS.table("class_differences", comparisons, **facts)] if comparisons else []
+    return [WORDS.table("one_against_rest", each.items(), name=name, ends=ends), *differences]
 
 
 def benefit_table(titles: Titles, arms: Mapping[str, Record], name: str) -> Table:
@@ -198,32 +112,34 @@ def benefit_table(titles: Titles, arms: Mapping[str, Record], name: str) -> Tabl
     curves = {titles[arm]: own["one_against_rest"][name]["decision_curve"] for arm, own in arms.items()}
     first = next(iter(curves.values()))
     rows = [
-        (share(threshold, 0), points(everybody, sign=""), *(_benefit(curve, i) for curve in curves.values()))
-        for i, (threshold, everybody) in enumerate(zip(first["thresholds"], first["treat_all"], strict=True))
+        {"place": place, "threshold": threshold, "everybody": everybody}
+        for place, (threshold, everybody) in enumerate(zip(first["thresholds"], first["treat_all"], strict=True))
         if threshold in _THRESHOLDS
     ]
-    caption = TEXTS["net_benefit"].format(name=name)
-    return Table(f"Net benefit for {name}", ("acting from", "on all", *curves), rows, caption)
+    return WORDS.table("net_benefit", rows, name=name, curves=curves, gained=_gained)
 
 
-def _benefit(curve: Record, i: int) -> Markup:
+def _gained(curve: Record, i: int) -> Markup:
     value, low, high = (points(curve[end][i], sign="") for end in ("net_benefit", "low", "high"))
     return soft(bold(value) if curve["gain_low"][i] > 0 else value, bracket(low, high))
 
 
 def chosen_table(titles: Titles, choice: Record) -> Table:
     """Show how many folds of each arm chose each candidate, and its mean accuracy on their inner folds."""
-    groups = []
+    rows = []
     for arm, seeds in choice["folds"].items():
         folds = [fold for seed in seeds for fold in seed]
         chosen = Counter(name_values(fold["settings"]) for fold in folds)
-        rows = [
-            (name_values(own), chosen[name_values(own)], share(sum(fold["accuracy"][i] for fold in folds) / len(folds)))
-            for i, own in enumerate(choice["candidates"][arm])
-        ]
-        groups.append(Group(titles[arm], rows))
-    head = ("arm", "value", "chosen in folds", "accuracy on inner folds")
-    return Table("Settings chosen inside each fold", head, groups, TEXTS["chosen"], words=(1,))
+        for i, own in enumerate(choice["candidates"][arm]):
+            value, accuracy = name_values(own), sum(fold["accuracy"][i] for fold in folds) / len(folds)
+            rows.append({"arm": titles[arm], "value": value, "chosen": chosen[value], "accuracy": accuracy})
+    return WORDS.table("chosen", rows)
+
+
+def class_table(classes: Sequence[str], arms: Mapping[str, Record], titles: Titles) -> Table:
+    """Show how much of each class each arm finds, and how rarely it calls others so."""
+    rows = [(name, {**own, "title": titles[arm]}) for name in classes for arm, own in arms.items()]
+    return WORDS.table("classes", rows)
 
 
 def describe_cost(choice: Record) -> str:

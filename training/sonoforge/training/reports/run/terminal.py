@@ -8,8 +8,8 @@ from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.folder_layout import BUSI_CLASSES
-from sonoforge.training.reports.blocks import Table, area, interval
+from sonoforge.training.data.layouts import BUSI_CLASSES
+from sonoforge.training.reports.blocks import Table, area, interval, plain_text
 from sonoforge.training.reports.run import tables
 from sonoforge.training.reports.run.page import conclusions
 from sonoforge.training.reports.run.whole_run import WholeRun
@@ -42,7 +42,7 @@ def log_run(run: WholeRun) -> None:
         say("")
         tell(f"{answer.question} {answer.answer}.")
     rows = [
-        (own["title"], interval(own["accuracy"]).striptags(), area(own["macro_auc"]).striptags())
+        (own["title"], plain_text(interval(own["accuracy"])), plain_text(area(own["macro_auc"])))
         for own in run.arms.values()
     ]
     say("")
@@ -93,7 +93,7 @@ def log_figures(
 
 def _log(table: Table) -> None:
     say("")
-    tell(table.caption or table.label)
+    tell(plain_text(table.caption or table.label))
     say("%s", table_text(table))
 
 

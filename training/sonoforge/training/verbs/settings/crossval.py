@@ -6,7 +6,7 @@ from typing import ClassVar
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder, setting
 from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import PROTOCOLS, PROTOCOLS_HELP, ComparisonConfig
-from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.data_option import phantom_images
 from sonoforge.training.run_options import TrainingOptions
 

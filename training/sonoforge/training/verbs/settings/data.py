@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, setting
-from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.cache import CacheSettings
+from sonoforge.training.data.collections.importing import ImportSettings
 from sonoforge.training.data.data_option import data_option, groups_option, phantom_images
 from sonoforge.training.data.readers import reader_names
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
@@ -36,18 +36,12 @@ class DataAuditConfig:
 sonoforge data audit --data BUSI/                      counts, near-duplicates
 sonoforge data audit --data BUSI/ --html audit.html    also with pictures
 sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
-sonoforge data audit --data BUSI/ --plant 30           also which kinds of copies are found in these images
 sonoforge data audit --data BUSI/ --json > audit.json  the same for a program
 """
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
     html: str = option("", help="also write a page that shows the clusters", metavar="FILE")
-    plant: int = option(
-        0,
-        help="plant copies and report how many are found\nthis many of each kind (0: none)",
-        limits=(0, 1000),
-    )
     against: str = option("", help="also find images that this folder has, too", metavar="FOLDER")
     images: int = phantom_images(300)
     seed: int = setting(0, "phantom.seed", help="random seed of the simulated images", limits=(0, None))
@@ -76,26 +70,20 @@ class DataImportConfig:
 sonoforge data import phantom phantom-set               simulated scans
 sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
 sonoforge data import url s3://bucket/herlev herlev/    copy a folder
-sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
+sonoforge data import idrid IDRiD/ eyes                 fundus photographs and masks
 sonoforge data import frames SCANS/ slices              volumes, clips, films
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
 sonoforge data import herlev smear2005/ herlev          cells of Pap smears
 sonoforge data import phantom balanced-set --images 1000 --set phantom.balance=1,1,1 --set phantom.marks=0
-sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
-sonoforge data import cbis-ddsm CBIS-DDSM/ masses --set import.kinds=mass --set import.splits=train
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --set import.framing=film --longest 256      resized whole films
+sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --set import.splits=train
+sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --resume
 sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
-sonoforge data import url https://archive/dicom-web/studies/1.2.840.1 study/
-sonoforge data import url 'https://archive/dicom-web/studies?StudyID=17' study/
 
-Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
-url copies what is missing from a folder at a URL, such as one that gan sample wrote, or DICOM studies from an archive.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; never in
-the URL.
+Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
+url copies what is missing from a folder at a URL, such as one that gan sample wrote.
+Credentials are given as the file system's own tools take them, such as AWS_PROFILE; never in the URL.
 """
 
     set: str = argument(

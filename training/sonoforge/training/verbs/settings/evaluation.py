@@ -5,8 +5,7 @@ from typing import ClassVar
 
 from sonoforge.runtime.cli.options import option, repeated_option, setting
 from sonoforge.training.data.data_option import PHANTOM, phantom_images
-from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.run_options import LpipsOptions
+from sonoforge.training.run_options import EvaluationInput, LpipsOptions
 from sonoforge.training.segmentation.options import Experiment
 
 METRICS = (
@@ -52,13 +51,13 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
         help="number of random halves for noise floors and intervals; a tenth of it for slow metrics",
         limits=(5, None),
     )
-    plots: tuple[str, ...] = setting(("pca", "tsne"), "metrics.plots", help="any of pca, tsne, umap")
+    plots: tuple[str, ...] = setting(("pca",), "metrics.plots", help="any of pca, umap")
     compare: tuple[str, ...] = option((), help="earlier evaluations to compare", metavar="RUN,RUN")
     reading_sheet: int | None = option(
         None,
         help="write a blinded reader study instead\n"
         "a page of this many real and as many generated images of each class; FAKE may name several sets, "
-        "comma-separated; with --features, an automatic reader answers it, too",
+        "comma-separated",
         limits=(5, None),
         metavar="N",
     )

@@ -8,7 +8,7 @@ from sonoforge.runtime.cli.options import argument, group, option, repeated_opti
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
 from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
-from sonoforge.training.statistics.published import BY_RECIPES, NONE, PAPERS
+from sonoforge.training.statistics.published import PAPERS
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,8 @@ sonoforge gan train --data BUSI --class malignant --set gan.metrics=kid,fid --se
 sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
 sonoforge gan train --recipe stylegan2 --data BUSI --class malignant \\
     --set gan.start_from=runs/00001-gan-stylegan2-busi-benign
-sonoforge gan train --recipe stylegan2 --data BUSI --class normal \\
-    --set gan.start_from=ffhq.safetensors --set gan.freeze_discriminator=4
 sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --minutes 30 \\
     --set gan.features=f.safetensors    as much as half an hour allows, whatever the machine
-torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class malignant
 
 Ctrl-C or SIGTERM finishes the current tick, saves, and exits with code 0; a second one stops at once.
 With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the same weights as an uninterrupted
@@ -55,7 +52,7 @@ one.
 
 CYTOLOGY = PAPERS["ga-gan"].recipes
 """The six recipes that Berezsky and Liashchynskyi 2024 compare on cytology."""
-GRID_WITHOUT = ("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after", "masks")
+GRID_WITHOUT = ("recipe", "metrics", "metric_features", "metric_weights", "masks")
 """Settings ``gan.*`` that a comparison does not take."""
 COMPARED = ("kid", "fid", "swd", "inception-score", "ms-ssim", "lpips")
 """Metrics that a comparison can have."""
@@ -77,7 +74,6 @@ sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-c
 sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce \\
     --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --lpips alexnet --metrics kid,fid,lpips,ms-ssim,swd \\
     --set gan.held_out=0.2 --set gan.features=vgg16    the loss functions of DGAN-WP-TL
-sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --kimg 100 --set gan.expand_to=700
 
 The first example makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, the one with --grid their tables on
@@ -113,13 +109,6 @@ makes all conditional (began: by concatenation). Cells, and a preset, apply to t
         help="train each recipe this long\ninstead of a number of images; the pace is measured first",
         limits=(0.01, None),
     )
-    published: str = setting(
-        BY_RECIPES,
-        "compare.published",
-        help="published rows beside ours: dgan-wp-tl and stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and "
-        "Liashchynskyi 2024), none, or by-recipes: from the paper that compares most of the recipes, if one does",
-        choices=(BY_RECIPES, *PAPERS, NONE),
-    )
     metric_features: tuple[str, ...] = setting(
         ("inception",),
         "metrics.features",
@@ -141,25 +130,16 @@ makes all conditional (began: by concatenation). Cells, and a preset, apply to t
     repeats: int = setting(
         100, "metrics.repeats", help="number of random halves for noise floors and intervals", limits=(5, None)
     )
-    from_tables: tuple[str, ...] = option(
-        (),
-        help="print tables of compare.csv files again\n"
-        "one table of several runs, and quality over time, without training; a recipe in several counts with its "
-        "longest training",
-        metavar="FILE,...",
-        aliases=("from",),
-        renamed=True,
-    )
 
 
 STAGE_NAMES = ("generator", "discriminator")
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "settings": {
-        **{"pruner": ("median",), "second_held_out": 0.2},
+        **{"pruner": "median", "second_held_out": 0.2},
         "gan": {"class_name": "malignant", "kimg": 10.0, "held_out": 0.2},
     },
     "cells": {
-        **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "pruner": ("halving", "trend")},
+        **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "pruner": "median"},
         "second_held_out": 0.2,
         # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
         "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005, "held_out": 0.2},
@@ -167,7 +147,7 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
     # Berezsky and Liashchynskyi 2024, section 4; batch and everything else of a training are as in the recipe.  They
     # hold no images out.
     "cells-paper": {
-        **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": ("none",)},
+        **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": "none"},
         "second_held_out": 0.0,
         "gan": {"image_size": 64, "epochs": 30.0, "expand_to": 700, "held_out": 0.0, "metric_features": "inception"},
     },
@@ -194,7 +174,6 @@ sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights
                                                        as published: 100 + 25 trainings a stage
 sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights=inception.pth \\
     --set search.strategy=cycles --set search.children=2400     the paper's other account
-sonoforge gan search --what cells --data BUSI --class malignant --set search.deterministic=true
 
 report.html in the run folder is updated after each trial: open it while the search runs.  At the end, the gan train
 command of the best is printed.  Searching settings with --jobs 1 and OMP_NUM_THREADS=1 in the environment is exactly
@@ -207,7 +186,7 @@ finished by then.
         help="search for: settings, cells or cells-paper\n"
         "settings: of each recipe, for the lowest KID (Optuna); cells: of both networks of ga-gan, by evolution: "
         "a population of 8, 16 children of the best of 4, 2 thousand images shown to each, 32 x 32 pixels, width 8, "
-        "batches of 16, learning rates of 0.0005, KID, halving and trend; cells-paper: as published: a population of "
+        "batches of 16, learning rates of 0.0005, KID; cells-paper: as published: a population of "
         "100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, no pruner, each class expanded to 700 images, "
         "nothing held out, and FID in Inception, whose weights gan.metric_weights names",
         choices=tuple(SEARCHES),
@@ -222,7 +201,6 @@ finished by then.
         f"Parameters: {', '.join(NAMES)}",
         metavar="NAME=...",
     )
-    sampler: str = setting("tpe", "search.sampler", help="settings: Optuna sampler", choices=("tpe", "random"))
     stages: tuple[str, ...] = option(
         STAGE_NAMES,
         help="cells: networks to search, in order\nthe second beside the best of the first; a network that "
@@ -230,13 +208,12 @@ finished by then.
         choices=STAGE_NAMES,
         metavar="NAME,...",
     )
-    pruner: tuple[str, ...] | None = setting(
+    pruner: str | None = setting(
         None,
         "search.pruner",
-        help="which trials to stop early by their metric. median: worse than the median of earlier trials "
-        "after half and three quarters of the budget; halving: worse than the median after a quarter and a half; "
-        "trend: falling too slowly after a half to reach the median of finished ones; none: train all to the end",
-        choices=("none", "median", "halving", "trend"),
+        help="median: stop a trial early that is worse than the median of earlier ones after half or three quarters of "
+        "the budget; none: train all to the end (default: median; cells-paper: none)",
+        choices=("none", "median"),
     )
     trial_minutes: float | None = setting(
         None, "search.trial_minutes", help="longest time per trial in minutes", limits=(0.001, None)
@@ -286,42 +263,32 @@ finished by then.
         "(with cycles, from the best's); fresh: at random",
         choices=("inherited", "fresh"),
     )
-    deterministic: bool = setting(
-        False,
-        "search.deterministic",
-        help="cells: breed each child from those at least 8 older, so that the result does not depend on timing or "
-        "the number of workers, up to 8",
-    )
     gan: GanSettings = group(
         GanSettings(),
         key="gan",
         title=GAN_TITLE,
         flags="class_name image_size kimg",
-        without=("recipe", "steps", "metrics", "every", "stop_after", "tick_steps"),
+        without=("recipe", "steps", "metrics", "tick_steps"),
     )
 
 
 # Of `looks.LOOKS`, which needs torch.
-LOOK_NAMES = ("truncation", "mixing", "interpolation", "path")
+LOOK_NAMES = ("truncation", "mixing", "interpolation")
 
 
 @dataclass(frozen=True)
-class GanShowConfig(LpipsOptions):
+class GanShowConfig:
     """Options of ``gan show``."""
 
     EXAMPLES: ClassVar[str] = """
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation
-sonoforge gan show RUN --project scan.png --lpips squeezenet1_1
 sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1
 
-Writes truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
-and looks.json with every figure and how it was measured.  Paths are measured by LPIPS, or
-in pixels without --lpips.  Style mixing needs StyleGAN 1 to 3; truncation is by psi in
-StyleGAN, else by the largest number in a latent.
---project only writes projection.png, drawing.png and results.json, to projections/SCAN in the run folder.
+Writes truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), and looks.json, which says
+what they show.  Style mixing needs StyleGAN 1 to 3; truncation is by psi in StyleGAN, else by the largest number in a
+latent.
 """
 
     run: str = argument(help="run folder of gan train, or one of its checkpoints")
@@ -331,25 +298,8 @@ StyleGAN, else by the largest number in a latent.
         choices=LOOK_NAMES,
         metavar="NAME,...",
     )
-    project: str = option(
-        "",
-        help="find the nearest drawing to a scan of your own\nand whether the generator could have drawn it, compared "
-        "with its own drawings and with scans that it never saw: a copy test of one scan",
-        metavar="SCAN",
-    )
-    class_name: str = option(
-        "",
-        help="class to show, if there are several\nwith --project: the class to search (default: all)",
-        aliases=("class",),
-        renamed=True,
-    )
-    count: int = option(6, help="images in a row or column\nor own drawings to project", limits=(2, 16))
-    samples: int = setting(
-        64,
-        "show.samples",
-        help="number of images, or pairs, to measure path length on, or of held-out scans to project",
-        limits=(2, None),
-    )
+    class_name: str = option("", help="class to show, if there are several", aliases=("class",), renamed=True)
+    count: int = option(6, help="images in a row or column", limits=(2, 16))
     seed: int = option(0, help="random seed, as of gan sample", limits=(0, None))
     checkpoint: str = option("last", help="last, best (lowest KID) or a step number")
     out: str = option("", help="folder (default: looks/ in the run folder)", metavar="FOLDER")

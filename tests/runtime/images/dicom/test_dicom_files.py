@@ -1,0 +1,520 @@
+"""DICOM as pictures: against pydicom's own pixels, levels computed anew, untrue headers and damage."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+from collections.abc import Callable
+
+import pydicom
+import pydicom.data
+from pydicom import uid
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.tag import Tag
+
+from dicom_files import PLANTED, claiming, colour_scan, data_set, plant, region, save, scan, with_jpeg
+from program import sonoforge
+from sonoforge.runtime.images import file_kinds, limits
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.dicom import data_set as data_set_reader
+from sonoforge.runtime.images.dicom.reader import DicomImage, open_dicom
+from sonoforge.runtime.images.limits import ImageError
+
+# ---- dICOM as pictures: against pydicom's own pixels, against levels computed anew, and against damage.
+
+SHIPPED = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*") if path.is_file())
+
+
+def pictures(path: Path) -> np.ndarray:
+    return np.stack([np.asarray(frame) for frame in open_dicom(path).frames()])
+
+
+# ---- transfer syntaxes and interpretations
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL"])
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian),
+        *(uid.ExplicitVRBigEndian, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless),
+    ],
+)
+@pytest.mark.parametrize("frames", [1, 3])
+def test_lossless_files_give_pydicom_s_pixels(tmp_path: Path, photometric: str, syntax: uid.UID, frames: int) -> None:
+    grey = photometric.startswith("MONO")
+    if photometric == "YBR_FULL" and syntax == uid.JPEG2000Lossless:
+        pytest.skip("pydicom's encoder takes no YBR_FULL")
+    pixels = scan(frames) if grey else colour_scan(frames)
+    file = data_set(pixels, photometric)
+    if syntax.is_encapsulated:
+        file.compress(syntax, generate_instance_uid=False)
+    path = save(file, tmp_path / "x.dcm", syntax)
+    expected = pydicom.dcmread(path).pixel_array.reshape(pixels.shape)
+    if photometric != "YBR_FULL":
+        np.testing.assert_array_equal(expected, pixels)
+    np.testing.assert_array_equal(pictures(path), 255 - expected if photometric == "MONOCHROME1" else expected)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "YBR_FULL_422", "RGB"])
+def test_lossy_files_give_pydicom_s_pixels(tmp_path: Path, photometric: str) -> None:
+    pixels = scan(2) if photometric == "MONOCHROME2" else colour_scan(2)
+    options = {"keep_rgb": True} if photometric == "RGB" else {}
+    path = save(with_jpeg(data_set(pixels, photometric), pixels, **options), tmp_path / "x.dcm")
+    got = pictures(path)
+    np.testing.assert_array_equal(got, pydicom.dcmread(path).pixel_array)
+    assert np.abs(got.astype(int) - pixels).mean() < (25 if photometric == "YBR_FULL_422" else 8)  # and it is the scan
+    file = data_set(pixels, photometric if photometric != "YBR_FULL_422" else "RGB")
+    file.compress(uid.JPEG2000, generate_instance_uid=False, j2k_cr=[5])
+    path = save(file, tmp_path / "y.dcm")
+    np.testing.assert_array_equal(pictures(path), pydicom.dcmread(path).pixel_array)
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(8, False), (8, True), (12, False), (12, True), (16, False), (16, True)])
+def test_grey_of_any_depth_fills_the_range_of_its_bits(tmp_path: Path, bits: int, signed: bool) -> None:
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    kind = f"{'i' if signed else 'u'}{1 if bits == 8 else 2}"
+    stored = np.linspace(low, high, 48 * 64).round().astype(kind).reshape(1, 48, 64)
+    path = save(data_set(stored, BitsStored=bits), tmp_path / "x.dcm")
+    expected = np.floor((stored.astype(float) - low) * 255 / (high - low) + 0.5)
+    assert np.abs(pictures(path) - expected).max() <= (bits != 8)  # a half may be rounded either way
+    assert pictures(path).min() == 0 and pictures(path).max() == 255
+
+
+@pytest.mark.parametrize(("stored", "filled", "shown"), [(16, 12, 12), (16, 14, 14), (12, 8, 8), (12, 10, 12)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_levels_fill_the_bits_that_the_values_of_all_frames_do(
+    tmp_path: Path, stored: int, filled: int, shown: int, signed: bool
+) -> None:
+    low, high = (-(2 ** (filled - 1)), 2 ** (filled - 1) - 1) if signed else (0, 2**filled - 1)
+    values = np.linspace(low, high, 2 * 48 * 64).round().astype("i2" if signed else "u2").reshape(2, 48, 64)
+    image = open_dicom(save(data_set(values, BitsStored=stored), tmp_path / "x.dcm"))
+    low, high = (-(2 ** (shown - 1)), 2 ** (shown - 1) - 1) if signed else (0, 2**shown - 1)
+    found = np.stack([np.asarray(frame) for frame in image.frames()])
+    assert np.abs(found - (values.astype(float) - low) * 255 / (high - low)).max() <= 0.51
+    assert bool(image.remarks) == (shown < stored)
+
+
+def test_the_first_window_is_applied_after_rescaling(tmp_path: Path) -> None:
+    stored = np.arange(48 * 64, dtype=np.uint16).reshape(1, 48, 64)
+    elements = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [500, 9], "WindowWidth": [1000, 9]}
+    path = save(data_set(stored, BitsStored=12, **elements), tmp_path / "x.dcm")
+    value = 2.0 * stored - 1000  # PS3.3, C.11.2.1.2.1, by hand
+    expected = np.clip(((value - 499.5) / 999 + 0.5) * 255, 0, 255)
+    assert np.abs(pictures(path) - expected).max() <= 0.51
+    inverted = save(data_set(stored, "MONOCHROME1", BitsStored=12, **elements), tmp_path / "y.dcm")
+    np.testing.assert_array_equal(pictures(inverted), 255 - pictures(path))
+
+
+@pytest.mark.parametrize(("place", "bits"), [("ModalityLUTSequence", 16), ("VOILUTSequence", 12)])
+def test_tables_are_applied(tmp_path: Path, place: str, bits: int) -> None:
+    table = (np.arange(256) ** 2 >> 16 - bits).astype(np.uint16)
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, bits], table.tobytes()
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+    if place == "ModalityLUTSequence":
+        item.ModalityLUTType = "US"
+    stored = scan()
+    path = save(data_set(stored, **{place: [item]}), tmp_path / "x.dcm")
+    assert np.abs(pictures(path) - table[stored] * 255.0 / (2**bits - 1)).max() <= 0.51
+
+
+def test_palette_colours_are_looked_up(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    tables = rng.integers(0, 65536, (3, 256)).astype(np.uint16)
+    elements: dict[str, object] = {}
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        elements[f"{name}PaletteColorLookupTableData"] = table.tobytes()
+    stored = scan()
+    path = save(data_set(stored, "PALETTE COLOR", **elements), tmp_path / "x.dcm")
+    expected = tables.T[stored] / 257
+    assert np.abs(pictures(path) - expected).max() <= 0.51
+
+
+# ---- what the machine says of the picture
+
+
+def test_the_largest_tissue_region_is_cut_out_with_its_spacing(tmp_path: Path) -> None:
+    regions = [region((0, 0, 20, 20)), region((0, 0, 63, 47), data_type=3), region((10, 5, 63, 40), delta=0.02)]
+    pixels = scan(2)
+    file = data_set(pixels, SequenceOfUltrasoundRegions=regions, PixelSpacing=[9, 9], FrameTime=40)
+    image = open_dicom(save(file, tmp_path / "x.dcm"))
+    assert image.region is not None and image.region.box == (10, 5, 64, 41) and image.region.count == 2
+    assert image.spacing is not None and image.spacing.source == "region"
+    assert (image.spacing.vertical, image.spacing.horizontal) == pytest.approx((0.4, 0.2))
+    assert image.frame_time_ms == 40
+    np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in image.frames()]), pixels[:, 5:41, 10:64])
+
+
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_spacing_without_regions(tmp_path: Path, name: str) -> None:
+    image = open_dicom(save(data_set(scan(), CineRate=25, **{name: [0.1, 0.2]}), tmp_path / "x.dcm"))
+    assert image.region is None and image.spacing is not None and image.frame_time_ms == 40
+    assert (image.spacing.vertical, image.spacing.horizontal, image.spacing.source) == (0.1, 0.2, name)
+
+
+@pytest.mark.parametrize(("given", "found"), [((8, 0, 999, 999), (8, 0, 64, 48)), ((0, 0, 5, 5), None)])
+def test_a_region_is_clipped_and_a_tiny_one_ignored(tmp_path: Path, given: tuple[int, ...], found: object) -> None:
+    image = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region(given)]), tmp_path / "x"))
+    assert (image.region and image.region.box) == found
+
+
+# ---- the files that pydicom ships
+
+
+def test_shipped_files_are_answered_as_pydicom_answers_or_refused_in_one_line() -> None:
+    equal, refused = 0, {}
+    for path in SHIPPED:
+        try:
+            image = open_dicom(path)
+            frames = list(image.stored_frames())
+            shown = list(image.frames())
+        except ImageError as error:
+            assert "\n" not in str(error) and str(error).startswith(f"{path}: ")
+            refused[path.name] = error.code
+            continue
+        file = pydicom.dcmread(path, force=True)
+        np.testing.assert_array_equal(np.stack(frames).reshape(file.pixel_array.shape), file.pixel_array, path.name)
+        if image.photometric == "PALETTE COLOR":
+            expected = apply_color_lut(file.pixel_array, file)
+            expected = expected if expected.dtype == np.uint8 else np.rint(expected / 257)
+            assert image.region is not None  # the shipped one is a scan of a Hitachi machine
+            left, top, right, bottom = image.region.box
+            np.testing.assert_array_equal(np.asarray(shown[0]), expected[top:bottom, left:right])
+        elif image.photometric == "MONOCHROME2" and "WindowCenter" in file and image.frame_count == 1:
+            windowed = apply_voi_lut(apply_modality_lut(file.pixel_array, file), file).astype(float)
+            inside = np.asarray(shown[0])
+            order = np.argsort(windowed, axis=None)
+            assert (np.diff(inside.ravel()[order].astype(int)) >= 0).all()  # the same order of levels
+        equal += 1
+    assert equal >= 85
+    damaged = ("not_an_image", "truncated", "incomplete")
+    with_picture = {name: code for name, code in refused.items() if code not in damaged}
+    assert set(with_picture.values()) == {"too_small", "unsupported"}
+    assert {"MR_truncated.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"} <= set(refused)
+
+
+# ---- refusals
+
+
+def test_no_damage_gives_anything_but_one_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sources = []
+    for number, syntax in enumerate((uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless)):
+        file = plant(
+            data_set(scan(2), SequenceOfUltrasoundRegions=[region((0, 0, 40, 40))], WindowCenter=100, WindowWidth=90)
+        )
+        if syntax.is_encapsulated:
+            file.compress(syntax, generate_instance_uid=False)
+        sources.append(save(file, tmp_path / f"{number}.dcm", syntax).read_bytes())
+    sources.append(save(with_jpeg(plant(data_set(scan(2))), scan(2)), tmp_path / "j.dcm").read_bytes())
+    sources.append(save(plant(data_set(scan(2))), tmp_path / "d.dcm", uid.DeflatedExplicitVRLittleEndian).read_bytes())
+    answered, refused = 0, 0
+    for number in range(300):
+        data = bytearray(sources[number % len(sources)])
+        if number % 3 == 0:
+            data = data[: int(rng.integers(132, len(data)))]
+        else:
+            reach = len(data) if number % 3 == 1 else min(len(data), 1200)  # anywhere; or in the header, most often
+            for place in rng.integers(132, reach, int(rng.integers(1, 9))):
+                data[place] = rng.integers(256)
+        try:
+            for _ in open_dicom("scan.dcm", bytes(data)).frames():
+                pass
+            answered += 1
+        except ImageError as error:
+            refused += 1
+            assert str(error).startswith("scan.dcm: ") and "\n" not in str(error) and PLANTED not in str(error)
+            assert error.__context__ is None or error.__suppress_context__  # a traceback would quote the file
+    assert answered > 30 and refused > 100
+
+
+def test_runs_longer_than_the_frame_do_not_end_the_program(tmp_path: Path) -> None:
+    """Some decoders panic there, which `except Exception` does not see."""
+    start = np.array([1, 64, *[0] * 14], "<u4").tobytes()  # PS3.5, G.5: one segment, which begins at byte 64
+    file = data_set(scan())
+    file.PixelData = encapsulate([start + b"\x81\x05" * (48 * 64 // 128 + 2)])  # runs of 128 times 5
+    file["PixelData"].VR, file["PixelData"].is_undefined_length = "OB", True
+    path = save(file, tmp_path / "x.dcm", uid.RLELossless)
+    assert (pictures(path) == 5).all()
+
+
+def refusal(path: Path) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        list(open_dicom(path).frames())
+    return caught.value
+
+
+def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(save(data_set(scan(), NumberOfFrames=limits.MAX_FRAMES + 1), tmp_path / "a")).code == "too_large"
+    assert refusal(save(data_set(scan(), Rows=60000, Columns=60000), tmp_path / "b")).code == "too_large"
+    assert refusal(save(data_set(scan(1, 8, 8)), tmp_path / "c")).code == "too_small"
+    assert refusal(save(data_set(scan(2), NumberOfFrames=3), tmp_path / "d")).code == "truncated"
+    monkeypatch.setattr(data_set_reader, "MAX_INFLATED_BYTES", 2000)
+    deflated = save(data_set(scan()), tmp_path / "e", uid.DeflatedExplicitVRLittleEndian)
+    assert refusal(deflated).code == "too_large"
+
+
+def test_without_pydicom_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(data_set(scan()), tmp_path / "x.dcm")
+    for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImageError, match=r"DICOM needs pip install 'sonoforge\[dicom\]'"):
+        read_image(path)
+
+
+# ---- at the border
+
+
+def test_stills_are_images_as_others_and_name_no_patient(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    for name in ("IM000001", "1.2.840.5", "still.dcm"):
+        save(plant(data_set(scan(1, 200, 240))), study / name)
+    (study / "notes").write_text("no image")
+    (study / "broken").write_bytes((study / "still.dcm").read_bytes()[:2000])
+    with caplog.at_level(logging.DEBUG):
+        done = sonoforge("classify", study, "--json")
+    answers = {Path(answer["file"]).name: answer for answer in done.json["results"]}
+    assert done.code == 2 and set(answers) == {"IM000001", "1.2.840.5", "still.dcm", "broken"}
+    assert [name for name, answer in answers.items() if not answer["ok"]] == ["broken"]
+    assert answers["IM000001"]["probabilities"] == answers["still.dcm"]["probabilities"]
+    assert PLANTED not in done.out + done.err + caplog.text
+
+
+def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() -> None:
+    from pydicom.uid import UID_dictionary
+
+    without = (
+        "SR",
+        "Report",
+        "Presentation State",
+        "Encapsulated",
+        "Waveform",
+        "ECG",
+        "Registration",
+        "Raw Data",
+        "Log",
+    )
+    storage = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0].endswith("Storage")}
+    pictures = [uid for uid, name in storage.items() if "Image Storage" in name]
+    reports = [uid for uid, name in storage.items() if any(word in name.split(" - ")[0] for word in without)]
+    assert len(pictures) > 50 and not any(file_kinds.is_non_image_class(uid) for uid in pictures)
+    # Reports on glasses, maculas and luggage do not lie in a study of scans.
+    missed = {storage[uid].split(" ")[0] for uid in reports if not file_kinds.is_non_image_class(uid)}
+    assert len(reports) > 40 and missed == {"DICOS", "Macular", "Spectacle"}
+
+
+# ---- dICOM whose header is untrue, damaged or incomplete: the pixels as written, or a line that names the element.
+
+IMPLICIT, EXPLICIT, BIG = uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian
+
+
+def grey16(frames: int = 1) -> np.ndarray:
+    return (scan(frames).astype(np.uint16) * 16).astype("<u2")
+
+
+def pixels_of(image: DicomImage) -> np.ndarray:
+    return np.stack(list(image.stored_frames()))
+
+
+def raw(file: Dataset, name: str, value: bytes) -> None:
+    """Give an element bytes that pydicom would not write."""
+    tag = Tag(tag_for_keyword(name) or 0)
+    value += b" " * (len(value) % 2)
+    file[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+
+
+def one_line(path: Path) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        list(open_dicom(path).frames())
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < len(str(path)) + 250
+    return caught.value
+
+
+# ---- how it is stored, and how it says that it is
+
+
+@pytest.mark.parametrize(("written", "claimed"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
+@pytest.mark.parametrize("kind", ["grey 8", "grey 16", "colour", "clip", "regions"])
+def test_the_elements_themselves_say_how_they_are_stored(
+    tmp_path: Path, kind: str, written: uid.UID, claimed: uid.UID
+) -> None:
+    pixels = {"grey 16": grey16(), "colour": colour_scan(), "clip": scan(3)}.get(kind, scan())
+    photometric = "RGB" if kind == "colour" else "MONOCHROME2"
+    file = data_set(pixels, photometric)
+    if kind == "regions":
+        file.SequenceOfUltrasoundRegions = [region((0, 0, 40, 40))]
+    path = claiming(save(file, tmp_path / "x.dcm", written), written, claimed)
+    image = open_dicom(path)
+    assert image.passed_over == ("TransferSyntaxUID",) and image.transfer_syntax == written
+    np.testing.assert_array_equal(pixels_of(image), pixels)
+    assert (image.region is not None) == (kind == "regions")
+
+
+def compressed() -> FileDataset:
+    file = data_set(scan())
+    file.compress(uid.RLELossless, generate_instance_uid=False)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "written", "claimed", "said"),
+    [
+        *((lambda: data_set(grey16()), BIG, claimed, "big-endian") for claimed in (EXPLICIT, IMPLICIT)),
+        *((lambda: data_set(grey16()), written, BIG, "big-endian") for written in (EXPLICIT, IMPLICIT)),
+        *(
+            (lambda: data_set(scan()), EXPLICIT, claimed, "uncompressed")
+            for claimed in (uid.JPEGBaseline8Bit, uid.RLELossless, uid.JPEG2000Lossless)
+        ),
+        (compressed, uid.RLELossless, EXPLICIT, "compressed"),
+    ],
+)
+def test_pixels_stored_otherwise_than_claimed_are_refused(
+    tmp_path: Path, make: Callable[[], FileDataset], written: uid.UID, claimed: uid.UID, said: str
+) -> None:
+    error = one_line(claiming(save(make(), tmp_path / "x.dcm", written), written, claimed))
+    assert error.code == "truncated" and said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("untrue", "said"),
+    [
+        ({"BitsAllocated": 16, "BitsStored": 16}, "bytes of pixels"),
+        ({"Rows": 49}, "bytes of pixels"),
+        ({"Rows": 36}, "bytes of pixels"),
+        ({"NumberOfFrames": 2}, "bytes of pixels"),
+        ({"NumberOfFrames": 4}, "bytes of pixels"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "bytes of pixels"),
+        ({"BitsStored": 7, "HighBit": 7}, "HighBit is 7, not 6"),
+        ({"PhotometricInterpretation": "ZEBEDEE"}, "other"),
+        ({"BitsAllocated": 32, "BitsStored": 32}, "32"),
+    ],
+)
+def test_an_untrue_or_unknown_element_is_refused(tmp_path: Path, untrue: dict[str, object], said: str) -> None:
+    file = data_set(scan(3))
+    for name, value in untrue.items():
+        setattr(file, name, value)
+    message = str(one_line(save(file, tmp_path / "x.dcm"))).removeprefix(str(tmp_path))
+    assert said in message and "ZEBEDEE" not in message
+
+
+def test_padding_behind_the_pixels_is_allowed(tmp_path: Path) -> None:
+    file = data_set(scan())
+    file.PixelData += b"\0" * 512
+    np.testing.assert_array_equal(pixels_of(open_dicom(save(file, tmp_path / "x.dcm"))), scan())
+
+
+# ---- what the pixels can do without
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "beside"),
+    [
+        ("PixelSpacing", b"0,1\\0,1", {}),
+        ("PixelSpacing", b"0.1", {}),
+        ("PixelSpacing", b"9" * 300 + b"\\1", {}),
+        ("ImagerPixelSpacing", b"-1\\1", {}),
+        ("WindowWidth", b"4,09", {"WindowCenter": 2048}),
+        ("WindowWidth", b"0", {"WindowCenter": 2048}),
+        ("WindowWidth", b"-5", {"WindowCenter": 2048}),
+        ("WindowWidth", b"1e400", {"WindowCenter": 2048}),
+        ("WindowCenter", b"nan", {"WindowWidth": 2048}),
+        ("WindowCenter", b"Zebedee", {"WindowWidth": 2048}),
+        ("RescaleSlope", b"0", {"RescaleIntercept": 3}),
+        ("RescaleIntercept", b"1,5", {"RescaleSlope": 2}),
+        ("FrameTime", b"inf", {}),
+        ("FrameTime", b"9" * 300, {}),
+        ("CineRate", b"0", {}),
+        ("VOILUTFunction", b"ZEBEDEE", {}),
+    ],
+)
+def test_a_damaged_element_that_pixels_do_without_is_passed_over_and_named(
+    tmp_path: Path, name: str, value: bytes, beside: dict[str, object]
+) -> None:
+    plain = open_dicom(save(data_set(grey16(), BitsStored=12), tmp_path / "plain.dcm"))
+    file = data_set(grey16(), BitsStored=12, **beside)
+    raw(file, name, value)
+    image = open_dicom(save(file, tmp_path / "x.dcm"))
+    assert image.passed_over == (name,)
+    assert (image.spacing, image.frame_time_ms) == (None, None)
+    (expected,), (found,) = plain.frames(), image.frames()
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("damage", ["no data", "short data", "no bits"])
+def test_a_damaged_table_of_levels_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, 40 if damage == "no bits" else 16], b"\0" * 512
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+    if damage == "no data":
+        del item.LUTData
+    elif damage == "short data":
+        item.LUTData = b"\0" * 100
+    image = open_dicom(save(data_set(scan(), **{name: [item]}), tmp_path / "x.dcm"))
+    assert image.passed_over == (name,)
+    (found,) = image.frames()
+    np.testing.assert_array_equal(np.asarray(found), scan()[0])
+
+
+def test_a_damaged_region_is_passed_over_and_the_sound_one_beside_it_taken(tmp_path: Path) -> None:
+    sound, damaged = region((8, 4, 40, 40)), region((0, 0, 63, 47))
+    del damaged.RegionLocationMaxX1
+    image = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[damaged, sound]), tmp_path / "x.dcm"))
+    assert image.passed_over == ("SequenceOfUltrasoundRegions",)
+    assert image.region is not None and image.region.box == (8, 4, 41, 41)
+
+
+# ---- what the pixels need
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "letters", "300 digits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
+        *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    ],
+)
+def test_an_element_that_pixels_need_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    file: FileDataset = data_set(colour_scan(), "RGB")
+    plant(file)
+    if damage == "missing":
+        delattr(file, name)
+    else:
+        raw(file, name, {"empty": b"", "letters": b"Zeb", "300 digits": b"9" * 300}[damage])
+    path = save(file, tmp_path / "x.dcm")
+    if name == "NumberOfFrames" and damage in ("missing", "empty"):
+        np.testing.assert_array_equal(pixels_of(open_dicom(path)), colour_scan())
+        return
+    error = one_line(path)
+    assert f"its {name} is " in str(error) or (name == "PhotometricInterpretation" and error.code == "unsupported")
+    assert PLANTED[:3] not in str(error).removeprefix(str(path))
+
+
+def test_colour_planes_of_compressed_frames_need_no_element(tmp_path: Path) -> None:
+    file = data_set(colour_scan(2), "RGB")
+    file.compress(uid.JPEG2000Lossless, generate_instance_uid=False)
+    del file.PlanarConfiguration
+    np.testing.assert_array_equal(pixels_of(open_dicom(save(file, tmp_path / "x.dcm"))), colour_scan(2))
+
+
+def test_a_report_has_no_picture(tmp_path: Path) -> None:
+    file = data_set(scan())
+    for name in ("PixelData", "Rows", "Columns", "PhotometricInterpretation"):
+        delattr(file, name)
+    assert one_line(save(file, tmp_path / "x.dcm")).code == "not_an_image"

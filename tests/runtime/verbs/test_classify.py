@@ -1,0 +1,618 @@
+"""``sonoforge classify`` and ``sonoforge verify``: files and folders, abstention, repeats, a full disk, a pipe."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+import bundle_factory as factory
+from program import Finished, refused, sonoforge
+from scans import draw_scan
+from sonoforge.runtime import Classifier, ImageError
+from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.synthetic import png_bytes
+from sonoforge.runtime.inference.verdict import UNUSABLE
+from sonoforge.runtime.notice import GUESSES
+from sonoforge.runtime.pages import answer_page
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    (folder / "deeper").mkdir(parents=True)
+    for i, name in enumerate(("b (1).png", "a.PNG", "c.jpg", "deeper/d.tif")):
+        Image.fromarray(factory.scan(i)).save(folder / name)
+    (folder / "notes.txt").write_text("not an image", encoding="utf-8")
+    (folder / ".hidden.png").write_bytes(b"not an image")
+    return folder
+
+
+def _entry(classifier: Classifier, path: Path) -> dict[str, Any]:
+    try:
+        return classifier.classify(path).to_dict() | {"copy_of": None, "seems_copy_of": None, "series": str(path)}
+    except ImageError as error:
+        return {"file": str(path), "ok": False, "error": {"code": error.code, "message": str(error)}}
+
+
+def classify(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
+    done = sonoforge("classify", *arguments, "--bundle", bundle, "--json")
+    return done.code, done.json, done.err
+
+
+def names(answer: dict[str, Any], folder: Path) -> list[str]:
+    return [Path(result["file"]).relative_to(folder).as_posix() for result in answer["results"]]
+
+
+def test_a_classifier_that_may_be_guessing_is_called_that_beside_every_answer(tree: Path, tmp_path: Path) -> None:
+    said = {}
+    for better in (True, False, None):
+        own, page = factory.write_bundle(tmp_path / f"{better}"), tmp_path / f"{better}.html"
+        if better is not None:
+            factory.edit_manifest(own, lambda m, better=better: m["evaluation"].update(guessing={"better": better}))
+        done = sonoforge("classify", tree / "a.PNG", tree / "b (1).png", "--bundle", own, "--html", page)
+        said[better] = done.out.count(GUESSES), page.read_text(encoding="utf-8").count(GUESSES)
+    assert said == {True: (0, 0), None: (0, 0), False: (1, 3)}  # above the answers, and beside each
+
+
+def test_one_file(bundle: Path, tree: Path) -> None:
+    code, answer, text = classify(bundle, tree / "a.PNG")
+    assert code == 0
+    assert list(answer) == ["results", "model", "provider", "clinic", "crop", "summary", "notice"]
+    expected = Classifier(bundle).classify(tree / "a.PNG").to_dict()
+    del expected["ms"], answer["results"][0]["ms"]
+    assert answer["results"] == [expected | {"copy_of": None, "seems_copy_of": None, "series": str(tree / "a.PNG")}]
+    assert answer["model"] == expected["model"]
+    assert answer["summary"]["labels"][expected["label"]] == 1
+    assert text == f"next: sonoforge classify {tree / 'a.PNG'} --bundle {bundle} --html answers.html\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, tree: Path, quiet: bool) -> None:
+    (tree / "bad.png").write_bytes(b"junk")
+    done = sonoforge("classify", tree, "--bundle", bundle, *["--quiet"] * quiet)
+    expected = Classifier(bundle).classify(tree / "a.PNG")
+    header, *lines, summary, notice = done.out.splitlines()
+    assert header.split() == ["file", "answer", "prob", "lesion?", "malignant?"]
+    assert max(map(len, done.out.splitlines())) <= 80
+    rows = [line for line in lines if line.startswith(("a.PNG", "b (1).png", "c.jpg"))]
+    assert len(rows) == 3 and all(row[header.index("answer") :][0] != " " for row in rows)
+    state = expected.verdict.state
+    shown = "-" if state in UNUSABLE else f"{expected.probabilities[expected.label]:.0%}"
+    assert rows[0][header.index("prob") :].split()[0] == shown
+    about = " ".join(lines)
+    assert (
+        "equally frequent" in about and about.count("sensitivity of 95%") == 2 and about.count("specificity 50%") == 2
+    )
+    assert state == "clear" or f"{state}: {expected.verdict.advice}" in about
+    assert summary.startswith("3 of 4 files answered: ") and notice == "Research use, not a medical device."
+    bad, *rest = done.err.splitlines()
+    assert "error (not_an_image)" in bad
+    assert rest == (
+        []
+        if quiet
+        else ["1 file skipped: 1 text", f"next: sonoforge classify {tree} --bundle {bundle} --html answers.html"]
+    )
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, tree: Path) -> None:
+    program = f"{sys.executable} -m sonoforge.runtime.cli.main classify {tree} --bundle {bundle} --set model.workers=1"
+    done = subprocess.run(
+        ["sh", "-c", f"{program} --quiet | true"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_folder_recursive_glob_and_repetition(bundle: Path, tree: Path) -> None:
+    code, answer, _ = classify(bundle, tree)
+    assert (code, names(answer, tree)) == (0, ["a.PNG", "b (1).png", "c.jpg"])
+    code, answer, _ = classify(bundle, tree, "--recursive")
+    assert (code, names(answer, tree)) == (0, ["a.PNG", "b (1).png", "c.jpg", "deeper/d.tif"])
+    code, answer, _ = classify(bundle, tree / "*.png", tree / "**" / "*.tif")
+    assert (code, names(answer, tree)) == (0, ["b (1).png", "deeper/d.tif"])
+    code, answer, _ = classify(bundle, tree / "c.jpg", tree, tree / "c*")
+    assert (code, names(answer, tree)) == (0, ["c.jpg", "a.PNG", "b (1).png"])
+
+
+def test_masks_beside_their_images_are_no_scans(bundle: Path, tree: Path) -> None:
+    for name in ("a_mask.png", "a_mask_1.png", "alone_mask.png", "a_masked.png"):
+        Image.fromarray(factory.scan(9)).save(tree / name)
+    code, answer, _ = classify(bundle, tree)
+    assert (code, names(answer, tree)) == (0, ["a.PNG", "a_masked.png", "alone_mask.png", "b (1).png", "c.jpg"])
+    code, answer, _ = classify(bundle, tree / "a_mask.png")
+    assert (code, names(answer, tree)) == (0, ["a_mask.png"])
+
+
+def test_a_name_that_looks_like_a_glob_is_a_file_first(
+    bundle: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(tree / "c.jpg", tree / "[c]*.jpg")
+    monkeypatch.chdir(tree)
+    code, answer, _ = classify(bundle, "[c]*.jpg")
+    assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
+
+
+def test_a_folder_in_a_glob_is_a_folder_first(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a [1]", "a 1", "[b]", "c"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(factory.scan(9)).save(tmp_path / folder / "scan [2].png")
+    monkeypatch.chdir(tmp_path)
+    for pattern, expected in (
+        ("a [1]/*.png", ["a [1]/scan [2].png"]),
+        ("./a [1]/*.png", ["./a [1]/scan [2].png"]),
+        (f"{tmp_path}/[b]/*", [f"{tmp_path}/[b]/scan [2].png"]),
+        ("a [1]/scan [2]*", ["a [1]/scan [2].png"]),
+        ("[ac]*/*.png", ["a 1/scan [2].png", "a [1]/scan [2].png", "c/scan [2].png"]),
+    ):
+        code, answer, _ = classify(bundle, pattern)
+        assert (code, sorted(result["file"] for result in answer["results"])) == (0, expected), pattern
+
+
+def test_what_follows_two_dashes_is_a_name(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("-dash.png", "--help", "plain.png"):
+        Image.fromarray(factory.scan(9)).save(tmp_path / name, "PNG")
+    monkeypatch.chdir(tmp_path)
+    for words, expected in (
+        (["--quiet", "--", "-dash.png"], ["-dash.png"]),
+        (["plain.png", "--quiet", "--", "-dash.png", "--help"], ["plain.png", "-dash.png", "--help"]),
+        (["--", "plain.png"], ["plain.png"]),
+    ):
+        done = sonoforge("classify", "--bundle", bundle, "--json", *words)
+        assert [result["file"] for result in done.json["results"]] == expected
+        assert done.code == 0
+
+
+def test_bad_files_never_stop_a_batch(bundle: Path, tree: Path) -> None:
+    (tree / "bad.png").write_bytes(b"junk")
+    (tree / "nothing").mkdir()
+    code, answer, text = classify(bundle, tree / "absent.png", tree, tree / "*.xyz", tree / "nothing", "--quiet")
+    assert code == 2
+    outcome = [result["error"]["code"] if not result["ok"] else "ok" for result in answer["results"]]
+    assert outcome == ["not_found", "ok", "ok", "not_an_image", "ok", "not_found", "is_directory"]
+    assert answer["summary"]["failed"] == 4
+    assert answer["summary"]["ok"] == 3
+    assert len(text.splitlines()) == 4  # --quiet leaves the errors, one line each
+    assert all("error (" in line for line in text.splitlines())
+
+
+def test_csv_holds_what_json_holds(bundle: Path, tree: Path, tmp_path: Path) -> None:
+    (tree / 'bad, or "worse".png').write_bytes(b"junk")
+    target = tmp_path / "new" / "answers.csv"
+    code, answer, _ = classify(bundle, tree, "--csv", target)
+    assert code == 2
+    rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+    assert len(rows) == len(answer["results"]) == 4
+    for row, result in zip(rows, answer["results"], strict=True):
+        assert row["file"] == result["file"]
+        assert row["ok"] == ("true" if result["ok"] else "false")
+        if not result["ok"]:
+            assert row["error_code"] == "not_an_image"
+            assert row["label"] == ""
+            continue
+        assert row["label"] == result["label"]
+        assert {name: float(row[f"p_{name}"]) for name in factory.CLASSES} == result["probabilities"]
+        assert [name for name in row["set"].split("|") if name] == result["set"]
+        assert float(row["trust_score"]) == result["trust"]["score"]
+        assert [float(row[name]) for name in image_quality.METRICS] == [
+            result["quality"][name] for name in image_quality.METRICS
+        ]
+    assert not list(target.parent.glob(".*"))
+
+
+def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: Path) -> None:
+    for i in range(70):  # more than two blocks of two workers
+        Image.fromarray(factory.scan(i)).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "33.png").write_bytes(b"junk")
+    answers = {workers: classify(bundle, tmp_path, "--set", f"model.workers={workers}") for workers in (1, 2, 5)}
+    one_by_one = Classifier(bundle)
+    expected = [_entry(one_by_one, tmp_path / f"{i:02}.png") for i in range(70)]
+    for code, answer, text in answers.values():
+        assert code == 2
+        for found, wanted in zip(answer["results"], expected, strict=True):
+            assert {**found, "ms": 0} == {**wanted, "ms": 0}
+        assert [result["file"][-6:] for result in answer["results"]] == [f"{i:02}.png" for i in range(70)]
+        assert "33.png" in text
+
+
+def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, tree: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.inference import classifier
+answer, calls = classifier.Classifier.classify, []
+def counted(self, path, fingerprint):
+    calls.append(path)
+    if len(calls) == 60:
+        os.kill(os.getpid(), signal.SIGINT)
+    return answer(self, path, fingerprint)
+classifier.Classifier.classify = counted
+sys.argv = ["sonoforge", *sys.argv[1:]]
+cli.main()
+"""
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(200):
+        shutil.copy(tree / "a.PNG", many / f"{i:03}.png")
+    for workers in ("1", "2"):
+        target = tmp_path / f"{workers}.csv"
+        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--set", f"model.workers={workers}"]
+        command = [sys.executable, "-c", code, "classify", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 130
+        assert "Traceback" not in done.stderr
+        rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+        assert [row["file"] for row in rows] == [str(many / f"{i:03}.png") for i in range(len(rows))]
+        assert 32 <= len(rows) <= 64
+        assert all(row["ok"] == "true" for row in rows)
+
+
+def test_csv_that_cannot_be_written_is_told_before_anything_is_answered(bundle: Path, tree: Path) -> None:
+    done = sonoforge("classify", tree / "a.PNG", "--bundle", bundle, "--csv", tree)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert "cannot be written" in done.err
+
+
+def test_a_zip_bundle_answers_like_its_folder(bundle: Path, tree: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    _, folder, _ = classify(bundle, tree)
+    _, zipped, _ = classify(path, tree)
+    assert [r["probabilities"] for r in zipped["results"]] == [r["probabilities"] for r in folder["results"]]
+
+
+def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
+    for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
+        done = sonoforge("verify", path, "--json")
+        result = done.json
+        assert done.code == 0
+        assert result["ok"] is True
+        assert set(result["files"]) == {"model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md"}
+        assert set(result["golden"]["max_abs_difference"]) == {"logits", "probabilities", "embedding", "cam"}
+        assert max(result["golden"]["max_abs_difference"].values()) < 1e-4
+        assert result["provider"] == "CPUExecutionProvider"
+        assert {"python", "numpy", "onnxruntime", "pillow"} <= set(result["versions"])
+        assert "passed" in done.said
+
+
+@pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
+def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, output: str) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "b"))
+    arrays = dict(np.load(folder / "golden.npz"))
+    arrays[output] = arrays[output].copy()
+    arrays[output].flat[1] += 0.002
+    factory.replace_file(folder, "golden.npz", factory.npz(**arrays))
+    done = sonoforge("verify", folder, "--json")
+    result = done.json
+    assert done.code == 1
+    assert result["ok"] is False
+    assert f"{output} differs by 0.002" in result["problems"][0]
+    assert "FAILED" in done.said
+
+
+def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "b"))
+    card = bytearray((folder / "MODEL_CARD.md").read_bytes())
+    card[3] ^= 1
+    (folder / "MODEL_CARD.md").write_bytes(bytes(card))
+    done = sonoforge("verify", folder, "--json")
+    assert done.code == 1
+    assert "MODEL_CARD.md: its SHA-256" in done.json["problems"][0]
+    (folder / "golden.npz").unlink()
+    assert sonoforge("verify", folder).code == 1
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(factory.scan(i)).save(folder / f"{i}.png")
+    return folder
+
+
+def file_names(done: Finished) -> list[str]:
+    return [Path(result["file"]).name for result in done.json["results"]]
+
+
+def test_what_is_no_scan_is_skipped_and_counted_by_kind(bundle: Path, scans: Path) -> None:
+    for name in ("a.txt", "README.MD", "clip.mpg", "report.pdf", "x.csv", "page.html", "odd.xyz", "0.sonoforge.json"):
+        (scans / name).write_text("x", encoding="utf-8")
+    (scans / ".DS_Store").write_text("hidden", encoding="utf-8")
+    shutil.copy(scans / "0.png", scans / "0_mask.png")
+    done = sonoforge("classify", scans, "--bundle", bundle, "--json")
+    assert file_names(done) == ["0.png", "1.png", "2.png"]
+    once = ("answer", "document", "mask", "other", "table", "video", "web page")
+    expected = {**dict.fromkeys(once, 1), "text": 2}
+    assert done.json["summary"]["skipped"] == expected
+    counted = "1 answer, 1 document, 1 mask, 1 other, 1 table, 1 video, 1 web page"
+    assert f"9 files skipped: 2 text, {counted}\n" in done.err
+    assert "skipped" not in sonoforge("classify", scans, "--bundle", bundle, "--quiet").err
+    assert "skipped" not in sonoforge("classify", scans / "0.png", "--bundle", bundle).err
+
+
+def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> None:
+    command = ("classify", scans, "--bundle", bundle, "--overlay", scans, "--csv", scans / "a.csv")
+    assert sonoforge(*command).code == 0
+    origin = {"class": "benign", "seed": 0, "step": 1}
+    (scans / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), origin))
+    simulated = PngImagePlugin.PngInfo()
+    simulated.add_text("Description", "Simulated ultrasound image")  # as `data import phantom` marks its scans
+    Image.fromarray(factory.scan(7)).save(scans / "simulated.png", pnginfo=simulated)
+    done = sonoforge("classify", scans, "--bundle", bundle, "--json")
+    assert file_names(done) == ["0.png", "1.png", "2.png", "simulated.png"]
+    skipped = {"generated image": 1, "picture of sonoforge": 3, "table": 1}
+    assert done.json["summary"]["skipped"] == skipped
+    named = sonoforge("classify", scans / "made.png", scans / "*-overlay.png", "--bundle", bundle, "--json")
+    assert len(named.json["results"]) == 4  # whoever names a picture wants an answer for it
+
+
+def test_a_folder_of_generated_images_says_how_to_read_them(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), {"class": "benign", "seed": 0}))
+    done = sonoforge("classify", tmp_path, "--bundle", bundle)
+    assert done.code == 2
+    assert "holds no image files; --recursive also searches its subfolders; name generated images one by" in done.err
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_one_image_from_standard_input(bundle: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_file = sonoforge("classify", scans / "0.png", "--bundle", bundle, "--json").json["results"][0]
+    pipe(monkeypatch, (scans / "0.png").read_bytes())
+    pictures = scans.parent / "seen"
+    done = sonoforge("classify", "-", scans / "1.png", "--bundle", bundle, "--json", "--overlay", pictures)
+    first, second = done.json["results"]
+    assert (first["file"], second["file"]) == ("-", str(scans / "1.png"))
+    assert first["probabilities"] == from_file["probabilities"]
+    with Image.open(first["overlay"]) as picture:
+        assert "sonoforge:overlay" in picture.text  # type: ignore[attr-defined]
+    pipe(monkeypatch, (scans / "0.png").read_bytes())
+    hidden = sonoforge("classify", "-", "--bundle", bundle, "--json", "--anonymous").json["results"][0]
+    assert hidden["file"] == hashlib.sha256((scans / "0.png").read_bytes()).hexdigest()[:16]
+
+
+def test_a_clip_from_standard_input(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom")
+    import dicom_files
+
+    path = tmp_path / "clip.dcm"
+    frames = np.concatenate([dicom_files.scan(seed=seed) for seed in range(3)])
+    dicom_files.data_set(frames).save_as(path, enforce_file_format=True)
+    from_file = sonoforge("classify", path, "--bundle", bundle, "--json").json["results"][0]
+    pipe(monkeypatch, path.read_bytes())
+    piped = sonoforge("classify", "-", "--bundle", bundle, "--json").json["results"][0]
+    own = {"file": "", "series": "", "ms": 0}
+    assert {**piped, **own} == {**from_file, **own}
+    assert piped["clip"]["frames"] == 3
+
+
+def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe(monkeypatch, b"junk")
+    done = sonoforge("classify", "-", "--bundle", bundle)
+    assert done.code == 2 and "-     error (not_an_image): -: not an image" in done.err
+    pipe(monkeypatch, b"")
+    assert "standard input is empty" in refused("classify", "-", "--bundle", bundle)
+    monkeypatch.setattr("sonoforge.runtime.images.inputs.MAX_FILE_BYTES", 1000)
+    pipe(monkeypatch, bytes(1001))
+    assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
+    for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--sr", tmp_path)):
+        assert "needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
+def test_an_unwritable_overlay_folder_is_told_before_the_first_scan(bundle: Path, scans: Path) -> None:
+    for folder in ("/proc/self", "/proc/self/new", scans / "0.png"):
+        assert str(folder) in refused("classify", scans, "--bundle", bundle, "--overlay", folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_overlay_that_cannot_be_written_loses_no_answer(
+    bundle: Path, scans: Path, tmp_path: Path, workers: int
+) -> None:
+    import resource
+
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
+    Image.fromarray(noise).save(scans / "1.png")
+    table = tmp_path / "a.csv"
+    command = ("classify", scans, "--bundle", bundle, "--overlay", tmp_path / "seen", "--csv", table)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (150_000, hard)
+    )  # as a disk that fills up: the large picture does not fit
+    try:
+        done = sonoforge(*command, "--set", f"model.workers={workers}", "--json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 2
+    assert [(result["ok"], "overlay" in result) for result in done.json["results"]] == [
+        (True, True),
+        (True, False),
+        (True, True),
+    ]
+    (message,) = done.json["results"][1]["unwritten"]
+    assert "1-overlay.png: cannot be written (File too large)" in message
+    assert message in done.err
+    assert done.json["summary"]["unwritten"] == 1
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["0-overlay.png", "2-overlay.png"]
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["ok"] for row in csv.DictReader(file)] == ["true"] * 3
+
+
+def test_anonymous_answers_resume_each_file_once(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    shutil.copy(scans / "0.png", scans / "copy of 0.png")
+    (scans / "Jane Doe.png").write_bytes(b"junk")
+    table = tmp_path / "a.csv"
+    command = ("classify", scans, "--bundle", bundle, "--anonymous", "--csv", table)
+    assert sonoforge(*command).code == 2
+    rows = table.read_text()
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(scans.iterdir())]
+    assert hashes[0] == hashes[4] and "Jane" not in rows
+    hashes[4] += "-2"
+    for kept in (0, 1, 3):  # killed after so many answers
+        table.write_text("".join(line + "\n" for line in rows.splitlines()[: kept + 1]))
+        done = sonoforge(*command, "--resume")
+        assert f"{kept} files are answered already, {5 - kept} are left" in done.err
+        with table.open(encoding="utf-8", newline="") as file:
+            assert [row["file"] for row in csv.DictReader(file)] == hashes
+    (scans / "0.png").rename(scans / "renamed.png")  # the same contents under another name
+    Image.fromarray(factory.scan(9)).save(scans / "new.png")
+    assert "5 files are answered already, 1 are left" in sonoforge(*command, "--resume").err
+
+
+@pytest.fixture
+def own(bundle: Path, tmp_path: Path) -> Path:
+    """A bundle to change."""
+    return Path(shutil.copytree(bundle, tmp_path / "own"))
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Path:
+    (tmp_path / "eight").mkdir()
+    for i in range(8):
+        Image.fromarray(factory.scan(i)).save(tmp_path / "eight" / f"{i}.png")
+    return tmp_path / "eight"
+
+
+def policy(bundle: Path, **changed: object) -> None:
+    factory.edit_manifest(bundle, lambda raw: raw["trust"]["checks"]["policy"].update(changed))
+
+
+def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(own: Path, eight: Path, tmp_path: Path) -> None:
+    answers = {path.name: Classifier(own).classify(path) for path in sorted(eight.glob("*.png"))}
+    surest = {name: max(answer.probabilities.values()) for name, answer in answers.items()}
+    limit = float(np.median(list(surest.values())))
+    policy(own, least_probability=limit)
+    plain = sonoforge("classify", eight, "--bundle", own, "--json")
+    assert [entry["label"] for entry in plain.json["results"]] == [answer.label for answer in answers.values()]
+    assert plain.json["summary"]["verdicts"]["uncertain"] == 0
+
+    table = tmp_path / "a.csv"
+    done = sonoforge("classify", eight, "--bundle", own, "--json", "--abstain", "--csv", table)
+    assert done.code == 0
+    expected = [
+        answer.label if surest[name] >= limit and not answer.trust.causes else "uncertain"
+        for name, answer in answers.items()
+    ]
+    assert 0 < expected.count("uncertain") < 8
+    assert [entry["label"] for entry in done.json["results"]] == expected
+    assert done.json["summary"]["verdicts"]["uncertain"] == expected.count("uncertain")
+    assert [entry["verdict"] == "uncertain" for entry in done.json["results"]] == [
+        label == "uncertain" for label in expected
+    ]
+    for entry in done.json["results"]:
+        improbable = f"has {surest[Path(entry['file']).name]:.0%}, and this bundle answers from {limit:.0%} on"
+        reasons = "; ".join(entry["trust"]["reasons"]) or f"its most probable class {improbable}"
+        assert entry["abstained"] == (reasons if entry["label"] == "uncertain" else "")
+    assert [row["label"] for row in csv.DictReader(table.open(encoding="utf-8"))] == expected
+    assert [entry["probabilities"] for entry in done.json["results"]] == [a.probabilities for a in answers.values()]
+
+
+def test_a_bundle_may_abstain_unasked_and_the_page_says_so(
+    own: Path, eight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_page, "MOST_PICTURES", 5)
+    policy(own, always=True, least_probability=1.0)
+    done = sonoforge("classify", eight, "--bundle", own, "--html", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    assert done.out.count("uncertain ") == 8
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("Uncertain: no answer") == 8 + 5
+
+
+def test_a_scan_held_upside_down_is_named(bundle: Path, tmp_path: Path) -> None:
+    fading = np.linspace(0.2, 1, 90)[:, None] * factory.scan(3)
+    Image.fromarray(fading.astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(fading[::-1].astype(np.uint8)).save(tmp_path / "b.png")
+    done = sonoforge("classify", tmp_path / "a.png", tmp_path / "b.png", "--bundle", bundle, "--json")
+    turned, upright = (entry["trust"] for entry in done.json["results"])
+    assert "poor scan" in turned["causes"]
+    assert any("upside down" in reason for reason in turned["reasons"])
+    assert not any("upside down" in reason for reason in upright["reasons"])
+
+
+def test_a_reference_of_points_on_other_axes_is_refused(own: Path) -> None:
+    arrays = dict(np.load(own / "reference.npz"))
+    arrays["neighbour_points"] = arrays["neighbour_points"][:, :7]
+    factory.replace_file(own, "reference.npz", factory.npz(**arrays))
+    done = sonoforge("classify", "x.png", "--bundle", own)
+    assert done.code == 2
+    assert "points have 7 numbers" in done.err
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Path:
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    for seed in range(3):
+        Image.fromarray(draw_scan(seed, 256)).save(folder / f"{seed}.png")
+    scan = Image.open(folder / "1.png")
+    scan.save(folder / "3-same.tif")
+    scan.resize((128, 128)).save(folder / "4-half.jpg", quality=50)
+    (folder / "5-bad.png").write_bytes(b"junk")
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["classify", "quality"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_repeat_is_named_in_every_form_of_the_answer(verb: str, workers: int, bundle: Path, batch: Path) -> None:
+    table, page = batch.parent / "a.csv", batch.parent / "a.html"
+    more = ("--set", f"model.workers={workers}") if verb == "classify" else ()
+    arguments = (verb, batch, "--bundle", bundle, "--csv", table, "--html", page, *more)
+    done = sonoforge(*arguments, "--json")
+    assert done.code == 2  # of the bad file
+    first = str(batch / "1.png")
+    expected = {"3-same.tif": (first, None), "4-half.jpg": (None, first)}
+    for entry in done.json["results"]:
+        if entry["ok"]:
+            found = entry["copy_of"], entry["seems_copy_of"]
+            assert found == expected.get(Path(entry["file"]).name, (None, None))
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = {Path(row["file"]).name: (row["copy_of"], row["seems_copy_of"]) for row in csv.DictReader(file)}
+    assert rows["3-same.tif"] == (first, "") and rows["4-half.jpg"] == ("", first)
+    assert rows["1.png"] == rows["5-bad.png"] == ("", "")
+    table.unlink()
+    printed = sonoforge(*arguments).out
+    shown = {
+        first: page.read_text(encoding="utf-8"),
+        first if verb == "quality" else "1.png": " ".join(printed.split()),
+    }
+    for name, text in shown.items():
+        assert f"he same picture as {name}" in text and f"eems to be the same picture as {name}" in text
+    if verb == "classify":
+        assert done.json["summary"]["repeated"] == 2
+
+
+def test_frames_of_a_sweep_stand_together_on_the_page_and_in_the_table(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    whole = [Image.fromarray(draw_scan(seed, 400)) for seed in range(3)]
+    for number, (seed, move) in enumerate([(0, 0), (0, 4), (1, 0), (2, 0), (2, 5), (2, 10)]):
+        whole[seed].crop((move, move, move + 320, move + 320)).save(folder / f"{number}.png")
+    table, page = tmp_path / "a.csv", tmp_path / "a.html"
+    done = sonoforge("classify", folder, "--bundle", bundle, "--csv", table, "--html", page, "--json")
+    series = [str(folder / f"{number}.png") for number in (0, 0, 2, 3, 3, 3)]
+    assert [entry["series"] for entry in done.json["results"]] == series
+    with table.open(newline="", encoding="utf-8") as file:
+        assert [row["series"] for row in csv.DictReader(file)] == series
+    sections = page.read_text(encoding="utf-8").split('<section class="series">')[1:]
+    shown = [{name for name in "012345" if f"{name}.png</p>" in part.split("</section>")[0]} for part in sections]
+    assert sorted(map(sorted, shown)) == [["0", "1"], ["3", "4", "5"]]
+    hidden = sonoforge("classify", folder, "--bundle", bundle, "--anonymous", "--json").json["results"]
+    assert [entry["series"] for entry in hidden] == [hidden[int(Path(name).stem)]["file"] for name in series]
+
+
+def test_pseudonyms_name_the_repeat_too(bundle: Path, batch: Path) -> None:
+    done = sonoforge("classify", batch, "--bundle", bundle, "--anonymous", "--json")
+    entries = done.json["results"]
+    assert entries[3]["copy_of"] == entries[4]["seems_copy_of"] == entries[1]["file"]
+    assert "1.png" not in done.out + done.err

@@ -1,1 +1,0 @@
-"""Views of what a generator has learned: truncation, styles, paths, projections of real images."""
