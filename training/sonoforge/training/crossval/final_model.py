@@ -39,7 +39,7 @@ from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, open_training
 from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.data.audit import Audit, audit
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
@@ -301,7 +301,7 @@ def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def train_run(
     folder: Path, cache: ImageCache, settings: ComparisonSettings, name: str, seconds: dict[str, float]
-) -> tuple[Audit, Record]:
+) -> tuple[Record, Record]:
     """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
 
     What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which
