@@ -17,8 +17,6 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from processes import FORK
-from program import sonoforge
 from sonoforge import runtime
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc, or at system calls")
@@ -113,29 +111,6 @@ def test_from_python_with_any_home(home: str, picture: Path, tmp_path: Path) -> 
     assert seen == [] and threads == ["MainThread"] and tasks == 1
     assert label in ("normal", "benign", "malignant")
     assert list(folder.iterdir()) == []
-
-
-def _as_nobody(picture: Path, log: Path) -> None:
-    os.environ["HOME"] = "/nonexistent"
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-    done = sonoforge("classify", picture, "--json", "--quiet")
-    log.write_text(json.dumps([done.code, done.err, done.out]))
-
-
-@linux
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may become another user")
-def test_as_a_user_without_a_home(picture: Path) -> None:
-    assert sonoforge("classify", picture, "--quiet").code == 0  # imports what nobody may not read
-    log = picture.parent / "log"
-    log.touch()
-    log.chmod(0o666)
-    process = FORK.Process(target=_as_nobody, args=(picture, log), daemon=True)
-    process.start()
-    process.join(300)
-    code, err, out = json.loads(log.read_text())
-    assert (code, err) == (0, "") and json.loads(out)["summary"]["ok"] == 1
 
 
 def test_telemetry_of_an_onnxruntime_that_was_imported_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,12 +89,6 @@ def test_every_word_fits_at_any_size(
     assert "".join("".join(drawn[2:]).split()) == "".join("".join(overlay.caption(result)).split())
 
 
-def test_a_colour_scan_stays_in_colour(classifier: Classifier) -> None:
-    scan = np.stack([factory.scan(1, 480, 320), np.zeros((320, 480), np.uint8), factory.scan(2, 480, 320)], axis=2)
-    picture = np.asarray(draw_overlay(scan, answer(classifier, scan)))
-    assert np.array_equal(picture[200:320, :], scan[200:])
-
-
 def test_another_scan_than_the_answers_is_refused(classifier: Classifier) -> None:
     with pytest.raises(ValueError, match=r"\(120, 90\)"):
         draw_overlay(factory.scan(1), answer(classifier, factory.scan(1, 480, 320)))
@@ -108,15 +102,6 @@ def test_the_file_says_that_it_is_derived_and_by_which_model(classifier: Classif
     assert text["sonoforge:model_name"] == classifier.model["name"]
     assert text["Description"].startswith("Derived picture, not a scan")
     assert "not a medical device" in text["Description"]
-
-
-def test_no_two_files_share_a_picture(tmp_path: Path) -> None:
-    given = ["a/x.png", "b/x.png", "b/X.jpg", "x-2.png", "c.d/y.e.png"]
-    folder = overlay.OverlayFolder(tmp_path / "new")
-    folder.reserve(given)
-    found = [folder.target(file).name for file in given]
-    assert found[0] == "x-overlay.png" and found[4] == "y.e-overlay.png"
-    assert len({name.casefold() for name in found}) == 5
 
 
 def test_the_command_draws_each_scan_and_names_the_pictures(classifier: Classifier, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,20 +162,6 @@ def test_who_says_nothing_or_half_a_word_keeps_nobody_waiting(tmp_path: Path, mo
         assert said(storescu(place.port, scan))[0] == 0
         assert half.recv(10) == silent.recv(10) == b""  # both are ended
         assert "3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
-
-
-def test_more_associations_than_allowed_are_told_to_come_later(tmp_path: Path) -> None:
-    dicom_peers.needs("storescu")
-    scan = write_scan(tmp_path / "a.dcm", 1)
-    with receiving_at(tmp_path, associations=1) as place:
-        store = place.inbox.store
-        place.inbox.store = lambda *given: (time.sleep(3), store(*given))[1]  # type: ignore[method-assign]
-        slow = storescu(place.port, write_scan(tmp_path / "b.dcm", 2))
-        time.sleep(0.5)
-        code, out = said(storescu(place.port, scan))
-        assert code and "Local Limit Exceeded" in out
-        assert place.refusal().endswith("there are 1 associations already; it may try again")
-        assert said(slow)[0] == 0
 
 
 @pytest.fixture(scope="module")

@@ -210,10 +210,3 @@ assert "--html PAGE" in out.getvalue()
 print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
 """
     assert python(code).strip() == "[]"
-
-
-def test_a_mistyped_public_name_is_told() -> None:
-    import sonoforge.runtime as runtime
-
-    with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
-        _ = runtime.Clasifier

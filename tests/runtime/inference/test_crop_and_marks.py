@@ -92,13 +92,6 @@ def test_another_crop_than_in_training_is_said_loudly(
     assert crop["box"] == list(BOX) if differs else crop is None
 
 
-def test_the_line_says_what_was_cropped(cropping: Path, screen: Image.Image, tmp_path: Path) -> None:
-    screen.save(tmp_path / "a.png")
-    done = sonoforge("classify", tmp_path / "a.png", "--bundle", cropping)
-    assert "cropped to rectangle of 240 x 200 of 420 x 300 pixels" in done.said
-    assert "DIFFERS" not in done.err
-
-
 def test_the_table_of_answers_holds_what_was_cropped_and_what_is_burned_in(
     cropping: Path, screen: Image.Image, tmp_path: Path
 ) -> None:

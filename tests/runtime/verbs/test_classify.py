@@ -124,24 +124,6 @@ def test_folder_recursive_glob_and_repetition(bundle: Path, tree: Path) -> None:
     assert (code, names(answer, tree)) == (0, ["c.jpg", "a.PNG", "b (1).png"])
 
 
-def test_masks_beside_their_images_are_no_scans(bundle: Path, tree: Path) -> None:
-    for name in ("a_mask.png", "a_mask_1.png", "alone_mask.png", "a_masked.png"):
-        Image.fromarray(factory.scan(9)).save(tree / name)
-    code, answer, _ = classify(bundle, tree)
-    assert (code, names(answer, tree)) == (0, ["a.PNG", "a_masked.png", "alone_mask.png", "b (1).png", "c.jpg"])
-    code, answer, _ = classify(bundle, tree / "a_mask.png")
-    assert (code, names(answer, tree)) == (0, ["a_mask.png"])
-
-
-def test_a_name_that_looks_like_a_glob_is_a_file_first(
-    bundle: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(tree / "c.jpg", tree / "[c]*.jpg")
-    monkeypatch.chdir(tree)
-    code, answer, _ = classify(bundle, "[c]*.jpg")
-    assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
-
-
 def test_a_folder_in_a_glob_is_a_folder_first(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("a [1]", "a 1", "[b]", "c"):
         (tmp_path / folder).mkdir()
@@ -256,19 +238,6 @@ cli.main()
         assert all(row["ok"] == "true" for row in rows)
 
 
-def test_csv_that_cannot_be_written_is_told_before_anything_is_answered(bundle: Path, tree: Path) -> None:
-    done = sonoforge("classify", tree / "a.PNG", "--bundle", bundle, "--csv", tree)
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert "cannot be written" in done.err
-
-
-def test_a_zip_bundle_answers_like_its_folder(bundle: Path, tree: Path, tmp_path: Path) -> None:
-    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
-    _, folder, _ = classify(bundle, tree)
-    _, zipped, _ = classify(path, tree)
-    assert [r["probabilities"] for r in zipped["results"]] == [r["probabilities"] for r in folder["results"]]
-
-
 def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
     for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
         done = sonoforge("verify", path, "--json")
@@ -283,18 +252,17 @@ def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
         assert "passed" in done.said
 
 
-@pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
-def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, output: str) -> None:
+def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundle, tmp_path / "b"))
     arrays = dict(np.load(folder / "golden.npz"))
-    arrays[output] = arrays[output].copy()
-    arrays[output].flat[1] += 0.002
+    arrays["cam"] = arrays["cam"].copy()
+    arrays["cam"].flat[1] += 0.002
     factory.replace_file(folder, "golden.npz", factory.npz(**arrays))
     done = sonoforge("verify", folder, "--json")
     result = done.json
     assert done.code == 1
     assert result["ok"] is False
-    assert f"{output} differs by 0.002" in result["problems"][0]
+    assert "cam differs by 0.002" in result["problems"][0]
     assert "FAILED" in done.said
 
 
@@ -379,21 +347,6 @@ def test_one_image_from_standard_input(bundle: Path, scans: Path, monkeypatch: p
     pipe(monkeypatch, (scans / "0.png").read_bytes())
     hidden = sonoforge("classify", "-", "--bundle", bundle, "--json", "--anonymous").json["results"][0]
     assert hidden["file"] == hashlib.sha256((scans / "0.png").read_bytes()).hexdigest()[:16]
-
-
-def test_a_clip_from_standard_input(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pydicom")
-    import dicom_files
-
-    path = tmp_path / "clip.dcm"
-    frames = np.concatenate([dicom_files.scan(seed=seed) for seed in range(3)])
-    dicom_files.data_set(frames).save_as(path, enforce_file_format=True)
-    from_file = sonoforge("classify", path, "--bundle", bundle, "--json").json["results"][0]
-    pipe(monkeypatch, path.read_bytes())
-    piped = sonoforge("classify", "-", "--bundle", bundle, "--json").json["results"][0]
-    own = {"file": "", "series": "", "ms": 0}
-    assert {**piped, **own} == {**from_file, **own}
-    assert piped["clip"]["frames"] == 3
 
 
 def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
