@@ -147,10 +147,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
 @pytest.mark.parametrize("kind", ["pads", "dims"])
 def test_products_of_a_million_digits_are_not_computed(kind: str) -> None:
     sizes = [2**62] * 150_000
-    if kind == "pads":
-        model = one("Conv", "x w", pads=sizes)
-    else:
-        model = weight(sizes, b"1234")
+    model = one("Conv", "x w", pads=sizes) if kind == "pads" else weight(sizes, b"1234")
     started = time.process_time()
     assert "beyond" in refused(model) or "constant" in refused(model)
     assert time.process_time() - started < 5

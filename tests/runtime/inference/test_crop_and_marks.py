@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 import bundle_factory as factory
 import planted_marks as plant
 from program import sonoforge, succeed
-from sonoforge.runtime import Classifier, draw_overlay, quality
+from sonoforge.runtime import Classifier, quality
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.explanations import caption
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
@@ -66,17 +66,6 @@ def test_the_map_lies_where_the_scan_does(bundle: Path, cropping: Path, screen: 
     assert not laid.any()
     inside = Classifier(bundle).classify(screen.crop(BOX)).peak
     assert found.peak == (inside.x + left, inside.y + top, inside.value)
-
-
-def test_the_overlay_is_drawn_on_the_whole_image(cropping: Path, screen: Image.Image) -> None:
-    found = Classifier(cropping).classify(screen)
-    drawn = np.asarray(draw_overlay(screen, found))[: screen.height, : screen.width]
-    plain = np.asarray(screen.convert("RGB"))
-    changed = (drawn != plain).any(axis=2)
-    left, top, right, bottom = BOX
-    assert changed[top:bottom, left:right].any()
-    changed[top - 2 : bottom + 2, left - 2 : right + 2] = False  # the contour is two pixels wide
-    assert not changed.any()
 
 
 @pytest.mark.parametrize(("asked", "differs"), [("bundle", False), ("none", False), ("auto", True)])

@@ -206,38 +206,6 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
         assert "33.png" in text
 
 
-def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, tree: Path, tmp_path: Path) -> None:
-    code = """
-import os, signal, sys
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.inference import classifier
-answer, calls = classifier.Classifier.classify, []
-def counted(self, path, fingerprint):
-    calls.append(path)
-    if len(calls) == 60:
-        os.kill(os.getpid(), signal.SIGINT)
-    return answer(self, path, fingerprint)
-classifier.Classifier.classify = counted
-sys.argv = ["sonoforge", *sys.argv[1:]]
-cli.main()
-"""
-    many = tmp_path / "many"
-    many.mkdir()
-    for i in range(200):
-        shutil.copy(tree / "a.PNG", many / f"{i:03}.png")
-    for workers in ("1", "2"):
-        target = tmp_path / f"{workers}.csv"
-        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--set", f"model.workers={workers}"]
-        command = [sys.executable, "-c", code, "classify", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 130
-        assert "Traceback" not in done.stderr
-        rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
-        assert [row["file"] for row in rows] == [str(many / f"{i:03}.png") for i in range(len(rows))]
-        assert 32 <= len(rows) <= 64
-        assert all(row["ok"] == "true" for row in rows)
-
-
 def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
     for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
         done = sonoforge("verify", path, "--json")
@@ -321,13 +289,6 @@ def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> N
     assert done.json["summary"]["skipped"] == skipped
     named = sonoforge("classify", scans / "made.png", scans / "*-overlay.png", "--bundle", bundle, "--json")
     assert len(named.json["results"]) == 4  # whoever names a picture wants an answer for it
-
-
-def test_a_folder_of_generated_images_says_how_to_read_them(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), {"class": "benign", "seed": 0}))
-    done = sonoforge("classify", tmp_path, "--bundle", bundle)
-    assert done.code == 2
-    assert "holds no image files; --recursive also searches its subfolders; name generated images one by" in done.err
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""``sonoforge listen`` between DCMTK and Orthanc: every object is answered, also where the process is killed."""
+"""``sonoforge listen`` with DCMTK: every object is answered, also where the process is killed."""
 
 from __future__ import annotations
 
