@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from scans import draw_scan
 from sonoforge.training.copies import near_duplicates
@@ -21,7 +20,7 @@ from sonoforge.training.copies.near_duplicates import (
     null_limit,
     prepare,
 )
-from sonoforge.training.copies.planting import KINDS, about_the_middle, plant
+from sonoforge.training.copies.planting import KINDS, plant
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 
@@ -88,39 +87,6 @@ def test_scores_of_one_kind_are_not_taken_for_two() -> None:
         assert null_limit(scored(scores), 1000) == pytest.approx(np.clip(expected, LOWEST_LIMIT, HIGHEST_LIMIT))
 
 
-def test_an_augmented_set_is_joined() -> None:
-    """Each scan with two versions that were turned, zoomed, bent and mirrored."""
-    rng = np.random.default_rng(3)
-    pictures, origin = list(SCANS), list(range(len(SCANS)))
-    for index, picture in enumerate(SCANS):
-        for _ in range(2):
-            pictures.append(bent(about_the_middle(picture, rng.uniform(-10, 10), rng.uniform(0.9, 1.1)), rng))
-            origin.append(index)
-    groups = find_near_duplicates(pictures).groups
-    of = np.array(origin)
-    joined = [groups[i] == groups[origin[i]] for i in range(len(SCANS), len(pictures))]
-    assert np.mean(joined) >= 0.95
-    assert all(len(set(of[groups == group].tolist())) == 1 for group in np.unique(groups))
-
-
-def bent(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Move every point smoothly, by up to 2 % of the height, and mirror every second picture."""
-    height, width = picture.shape
-    fields = [gaussian_filter(rng.standard_normal(picture.shape), 0.1 * height) for _ in range(2)]
-    down, across = (0.02 * height * field / np.abs(field).max() for field in fields)
-    rows, columns = np.mgrid[:height, :width]
-    moved = map_coordinates(picture.astype(float), [rows + down, columns + across], order=1, mode="nearest")
-    return np.ascontiguousarray(np.rint(moved).astype(np.uint8)[:, :: rng.choice([-1, 1])])
-
-
-@pytest.mark.parametrize(
-    ("kind", "shape"),
-    [("crop 25 %", (90, 150)), ("letterbox", (168, 200)), ("border", (160, 240)), ("quarter", (60, 100))],
-)
-def test_kinds_change_the_shape_as_their_names_say(kind: str, shape: tuple[int, int]) -> None:
-    assert plant(kind, np.full((120, 200), 90, np.uint8), np.random.default_rng(1)).shape == shape
-
-
 def test_different_scans_stay_apart() -> None:
     found = find_near_duplicates([draw_scan(seed) for seed in range(40)])
     assert found.groups.tolist() == list(range(40))
@@ -138,9 +104,9 @@ def test_copies_join_their_original_and_each_other() -> None:
 
 
 def test_leaving_out_what_is_joined_already_changes_no_group_at_any_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight versions of each of six scans: all candidates compared, and those that are still apart."""
+    """Seven versions of each of four scans: all candidates compared, and those that are still apart."""
     rng = np.random.default_rng(0)
-    pictures = [plant(kind, draw_scan(seed), rng) for seed in range(6) for kind in list(KINDS)[:8]]
+    pictures = [plant(kind, draw_scan(seed), rng) for seed in range(4) for kind in list(KINDS)[:7]]
     compared, compare = [0], near_duplicates._compare
     monkeypatch.setattr(near_duplicates, "_compare", lambda *given: (compared.append(given[-1]), compare(*given))[1])
     found = find_near_duplicates(pictures)

@@ -11,8 +11,6 @@ from scipy.fft import dctn
 from scans import draw_scan
 from sonoforge.training.copies.planting import about_the_middle, plant
 from sonoforge.training.copies.signatures import (
-    BITS,
-    KEYPOINTS,
     SIGNS,
     Signatures,
     Sketched,
@@ -62,18 +60,6 @@ def test_scans_whose_speckle_was_drawn_anew_are_recognised(signatures: Signature
     found = recognise(signatures, copies)
     assert [(copy.first, copy.second) for copy in found] == [(number, number) for number in range(len(SCANS))]
     assert [copy.scale for copy in found] == pytest.approx([zoom] * len(SCANS), rel=0.1)
-
-
-def test_a_picture_is_recognised_by_half_a_kilobyte(signatures: Signatures) -> None:
-    kept = [signatures.points, signatures.sizes, signatures.angles, signatures.bits]
-    assert signatures.counts.tolist() == [KEYPOINTS] * len(SCANS)
-    assert sum(field.nbytes for field in kept) == len(SCANS) * KEYPOINTS * (4 + BITS // 8)
-
-
-def test_keypoints_lie_all_over_the_picture(signatures: Signatures) -> None:
-    places = signatures.points.reshape(len(SCANS), KEYPOINTS, 2) // 64
-    covered = [len(np.unique(places[number], axis=0)) for number in range(len(SCANS))]
-    assert np.median(covered) >= 14  # of 4 x 4 squares
 
 
 def test_blank_pictures_leave_nothing_and_match_nothing() -> None:

@@ -161,14 +161,6 @@ def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:
     assert "NAME_mask.png" in message
 
 
-def test_groups_of_files_whose_names_are_formulas_are_found_behind_their_apostrophe(tmp_path: Path) -> None:
-    for name in ("=cmd", "+more"):
-        save(tmp_path / name / "a.png", draw_scan(len(name), 32))
-    table = "file,group\n'=cmd/a.png,'-1\n'+more/a.png,p2\n"  # as `crossval` proposes it
-    (tmp_path / "groups.csv").write_text(table, encoding="utf-8")
-    assert {item.path: item.group for item in read_dataset(tmp_path).items} == {"=cmd/a.png": "-1", "+more/a.png": "p2"}
-
-
 def test_a_table_of_excel_on_a_mac_names_the_images_of_a_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

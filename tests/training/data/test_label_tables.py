@@ -145,18 +145,6 @@ def test_columns_of_0_and_1_are_classes_where_each_row_has_one_1(
     assert "of the columns benign, malignant of" in " ".join(caplog.text.split())
 
 
-@pytest.mark.parametrize("name", ["table.csv", "table.json"])
-def test_the_columns_that_pandas_makes_of_labels_are_read_as_the_labels(tmp_path: Path, name: str) -> None:
-    pandas = pytest.importorskip("pandas")
-    rows = pandas.DataFrame({"file": LABELS.keys(), "is": LABELS.values(), "patient": [1, 2, 2]})
-    rows = pandas.get_dummies(rows, columns=["is"], prefix="", prefix_sep="")
-    rows.to_csv(scans(tmp_path) / name, index=False) if name.endswith("csv") else rows.to_json(
-        scans(tmp_path) / name, orient="records"
-    )
-    dataset = read_dataset(tmp_path)
-    assert read(dataset) == LABELS and [item.group for item in dataset.items] == ["1", "2", "2"]
-
-
 @pytest.mark.parametrize(
     ("rows", "line"), [(("1, 0", "1, 1", "0, 1"), "3 has a 1 in 2"), (("0, 0", "0, 1", "1, 0"), "2 has a 1 in none")]
 )
@@ -176,13 +164,6 @@ def test_columns_with_several_1s_are_questions_of_their_own(tmp_path: Path, rows
     assert read(zipped) == read(asked)
     with pytest.raises(SonoforgeError, match="no table of images has a column 'cyst'"):
         read_dataset(f"{root}:cyst")
-
-
-def test_a_table_is_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scans(tmp_path / "images")
-    (tmp_path / "labels.csv").write_text("file,label,patient\na.png,x,1\nb.png,y,1.0\nc.png,x,2\n")
-    assert read_dataset(tmp_path, fewest_classes=1).classes == ("x", "y")
-    assert caplog.text.count("whose spelling alone differs") == 1
 
 
 def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoforge.runtime.cli.main import run
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import Dataset, read_dataset
@@ -152,13 +151,3 @@ def test_what_does_not_fit_is_refused(
     path.write_text("{}")
     with pytest.raises(SonoforgeError, match="'collections' is not a list"):
         read_collections([path])
-
-
-def test_every_flag_adds_a_collection(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    data = [part for folder in two for part in ("--data", str(folder))]
-    assert run(["data", "audit", *data, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["name"] == "first+second" and found["images"] == 28
-    assert found["classes"]["malignant"]["images"] == 10
-    assert run(["data", "audit", *data, "--dry-run"]) == 0
-    assert json.loads(capsys.readouterr().out)["data"] == [str(folder) for folder in two]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import published_sets as sets
-from program import sonoforge, succeed
+from program import succeed
 from published_sets import CATEGORIES, HEIGHT, LESION, SHAPE, WIDTH, draw_labels, picture
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
@@ -289,57 +288,6 @@ def test_padding_is_cropped_and_nothing_else(height: int, width: int, quality: i
     assert square.shape[0] == square.shape[1] == min(cropped.shape[:2])
 
 
-def _flat_lines(pixels: NDArray[np.uint8]) -> list[float]:
-    """What a shortcut would look at: shares of flat lines at opposite sides, measured apart from the reader."""
-    found = []
-    for lines in (pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels[:, ::-1].transpose(1, 0, 2)):
-        flat = lines.astype(float).std(axis=1).mean(axis=1) < 4
-        found.append(float(len(flat) if flat.all() else np.argmin(flat)) / len(flat))
-    return [found[0] + found[1], found[2] + found[3]]
-
-
-@pytest.mark.slow  # a forest of 100 trees, ten times
-def test_padding_tells_something_of_the_class_and_what_is_left_nothing(shared: Path, tmp_path: Path) -> None:
-    """Mean accuracy of four classes of a forest that sees nothing but flat lines at the sides, by group."""
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-
-    done = sonoforge("data", "import", "herlev", shared / "data" / "Herlev", tmp_path / "herlev")
-    assert done.code == 0, done.err
-    with (tmp_path / "herlev" / "groups.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 917 and len({row["slide_image"] for row in rows}) == 538
-    # Slide images that show one cell, by `copies.second_search` and by eye.
-    group_of = {row["slide_image"]: row["group"] for row in rows}
-    for group, one, other in (
-        (149315229, 149315291, 149315310),
-        (148848523, 148848538, 148848559),
-        (149056410, 149056423, 149056444),
-        (153654325, 153654351, 153654360),
-    ):
-        assert group_of[f"{group}-{one}"] == group_of[f"{group}-{other}"]
-    labels, groups = ([row[name] for row in rows] for name in ("file", "group"))
-    labels = np.array([name.split("/")[0] for name in labels])
-    given, left = [], []
-    for row in rows:
-        path = Path(row["file"])
-        name = path.stem.replace(f"{row['grade']}-", f"{row['grade']}_")
-        given.append(_flat_lines(read(shared / "data" / "Herlev" / path.parent / f"{name}.jpg")))
-        left.append(_flat_lines(read(tmp_path / "herlev" / path)))
-    model = RandomForestClassifier(100, min_samples_leaf=5, class_weight="balanced", random_state=0)
-    before, after = (
-        balanced_accuracy_score(
-            labels, cross_val_predict(model, np.array(own), labels, groups=groups, cv=StratifiedGroupKFold(5))
-        )
-        for own in (given, left)
-    )
-    shares = [float(np.mean(np.sum(own, axis=1) > 0.02)) for own in (given, left)]
-    print(f"flat sides: {shares[0]:.2f} of the cells, accuracy {before:.3f}; imported {shares[1]:.2f}, {after:.3f}")
-    assert shares[0] > 0.9 and before > 0.28
-    assert shares[1] < 0.08 and after < 0.27
-
-
 # ---- mammograms
 
 
@@ -354,14 +302,6 @@ def test_white_as_zero_is_inverted_within_its_bits(tmp_path: Path, bits: int, dt
     inverted = cbis_ddsm.read_dicom(folder / "y.dcm")
     assert inverted.dtype == dtype
     np.testing.assert_array_equal(inverted.astype(int), low + high - pixels.astype(int))
-
-
-def test_missing_pydicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films.save_dicom(tmp_path / "a" / "b" / "c" / "x.dcm", films.draw_film())
-    for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[dicom\]'"):
-        cbis_ddsm.read_dicom(tmp_path / "a" / "b" / "c" / "x.dcm")
 
 
 def test_kind_pathology_and_split_choose_films_and_never_call_a_cancer_benign(tmp_path: Path) -> None:

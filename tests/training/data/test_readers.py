@@ -54,16 +54,11 @@ ROWS = [
     Imported("frames", "", {"benign": 4, "malignant": 8}, {"p1", "p2", "pages", "plain"}, 4),
     Imported("herlev", "", {n: 3 * c for n, c in Counter({"normal": 3, "light_moderate_dysplastic": 2,
              "severe_dysplastic": 1, "carcinoma_in_situ": 1}).items()}, 14, 0),
-    Imported("herlev", "--set import.classes=7", dict.fromkeys(("normal_superficiel", "normal_intermediate",
-             "normal_columnar", "light_dysplastic", "moderate_dysplastic", "severe_dysplastic",
-             "carcinoma_in_situ"), 3), 14, 0),
     Imported("idrid", "", {"fundus": 3}, {"IDRiD_01", "IDRiD_02", "IDRiD_55"}, 3, {"split": {"train", "test"}}),
     Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
     Imported("yolo", "--mode roi --set import.margin=1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
     Imported("yolo of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
-    Imported("zenodo-7890874", "--longest 64", {"cancer": 2, "fibroadenoma": 2}, 4, 0, {"modality": {"cytology"}}),
-    Imported("zenodo-7890874", "--set import.modality=histology", {"g1": 2, "g_2": 2}, 4, 0,
-             {"modality": {"histology"}}),
+    Imported("zenodo-7890874", "--longest 64", {"cancer": 2, "fibroadenoma": 2}, 4, 0),
 ]  # fmt: skip
 
 
@@ -214,7 +209,6 @@ REFUSED = [
         lambda root: None,
         "none of the 7 abnormalities",
     ),
-    ("zenodo-7890874", "--set import.modality=immunohistochemistry", lambda root: None, "immunohistochemistry"),
     ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
     ("frames", "--set import.window=5,1", lambda root: None, "--set import.window: 5,1 is not LOW,HIGH"),
 ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import string
 from pathlib import Path
 
 import pytest
+from jinja2 import meta
 
 import report_factory
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training import run_folder
 from sonoforge.training.reports import checklists as answers
+from sonoforge.training.reports.blocks import environment
 from sonoforge.training.reports.checklists import read_run
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
@@ -21,9 +21,9 @@ from sonoforge.training.statistics.results import PROTOCOLS
 
 def test_the_last_text_whose_conditions_are_met_is_said_with_those_before_it() -> None:
     texts = (
-        Said("part", "{n} left"),
-        Said("part", "{n} right", needs="right"),
-        Said("whole", "It goes {part}{more}.", where="{file}"),
+        Said("part", "{{ n }} left"),
+        Said("part", "{{ n }} right", needs="right"),
+        Said("whole", "It goes {{ part }}{{ more }}.", where="{{ file }}"),
         Said("more", " and on", needs="right long"),
         Said("none", "never", needs="wrong"),
     )
@@ -56,8 +56,8 @@ def test_every_text_can_be_said_of_some_run(tmp_path: Path, monkeypatch: pytest.
     for texts, known in given:
         topics: set[str] = set()
         for own in texts:
-            used = [name for _, name, _, _ in string.Formatter().parse(own.says + own.where) if name]
-            assert {re.split(r"[\[:]", name)[0] for name in used} <= known | topics, own.topic
+            used = meta.find_undeclared_variables(environment().parse(own.says + own.where))
+            assert used <= known | topics | environment().globals.keys(), own.topic
             topics |= set() if own.where else {own.topic}
     named = {need for texts, _ in given for own in texts for need in own.needs.split()} - set(PROTOCOLS)
     assert named == answers._conditions(run).keys() | facts.met().keys()

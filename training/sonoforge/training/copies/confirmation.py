@@ -1,14 +1,10 @@
 """Do two aligned pictures show the same thing?  Correlate their fine detail where they overlap.
 
-Detail, not grey levels: scans of two patients share what is smooth (bright skin above, dark muscle below), two pictures
-of one scan share more.  Each picture's slow variation is removed, and the rest is divided by its local strength, so
-that a frame, a caption or the edge of a fan counts by its area and not by its brightness (local contrast normalisation;
-Jarrett et al., "What is the best multi-stage architecture for object recognition?", ICCV 2009, section 2).  Constant
-areas (padding, black background) do not count.
-
-A copy that was bent (a linear scan shown as a curved one), solarised, coloured, or set into another scan agrees with
-its original only in parts, each slightly displaced or with the opposite sign.  So where the whole is not alike, small
-windows are sought one by one near their expected places; those whose neighbours moved alike count by their area.
+Scans of two patients share what is smooth, two pictures of one scan share more.  So each picture's slow variation is
+removed and the rest divided by its local strength (local contrast normalisation; Jarrett et al., "What is the best
+multi-stage architecture for object recognition?", ICCV 2009, section 2); constant areas do not count.  A copy that was
+bent, solarised, coloured or set into another scan agrees only in parts: small windows are then sought one by one near
+their expected places, and count if their neighbours moved alike.
 """
 
 import itertools
@@ -73,10 +69,7 @@ def compare_aligned(first: Picture, second: Picture, matrix: NDArray[np.float64]
 
 
 def _share_alike(a: Plane, b: Plane, known: Plane) -> float:
-    """Return the share of the known area whose windows are found in the other picture, moved as their neighbours.
-
-    Either sign counts: a solarised or coloured copy is partly a negative.
-    """
+    """Return the share of the known area whose windows are found in the other picture, moved as their neighbours."""
     rows, columns = (max(0, (side - _WINDOW) // _STEP + 1) for side in a.shape)
     around = cv2.copyMakeBorder(b, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
     shown = cv2.blur(known, (_WINDOW, _WINDOW))[_WINDOW // 2 :: _STEP, _WINDOW // 2 :: _STEP][:rows, :columns] >= _KNOWN
@@ -124,8 +117,7 @@ def _cut_overlap(
 ) -> tuple[Plane, Plane, Plane, float] | None:
     """Cut out the overlap of two fitted pictures in the first one's frame; None where it is a sliver.
 
-    Returns:
-        Grey levels (h, w) of both, 1 where both are known (else 0), and the share of the smaller picture.
+    Grey levels (h, w) of both, 1 where both are known (else 0), and the share of the smaller picture.
     """
     height, width = first.shape
     rows, columns = second.shape

@@ -1,26 +1,18 @@
 """Which generated images are copies of training images, and are there more of them than chance explains?
 
-*Search.*  `near_duplicates` finds each generated image's best match among the training images.  As images are stretched
-to a square for training, a copied part may be stretched by up to two against its original; each training image is
-therefore prepared in three shapes (`SHAPES`), and local features bridge the rest.
-
-*Threshold.*  Real images that are no copies set it.  With the best scores of n near-duplicate groups of them, the
-threshold is the k-th largest, k = floor(alpha (n + 1)): another such image lies above it with probability k / (n + 1)
-<= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei et
-al., JASA 113, 2018, section 2.2).  Near-duplicates are not independent, so each group counts once, with its largest
-score.  Where real images hardly ever match, the threshold is `LOWEST_LIMIT`, and the probability that of the groups
-above it.  The real images are held-out ones where there are any; otherwise training images, matched with those of other
-groups.  Of many groups, 400 are drawn: the threshold is valid for any number.
-
-*Recall.*  Copies of the training images are planted.  That no copies are found says something only about the kinds of
-which nearly all planted ones are found.
+`near_duplicates` finds each generated image's best match among the training images, in three shapes (`SHAPES`) as these
+were stretched to a square.  Real images that are no copies set the threshold: with the best scores of n near-duplicate
+groups of them, it is the k-th largest, k = floor(alpha (n + 1)), which another such image exceeds with probability
+k / (n + 1) <= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World",
+2005; Lei et al., JASA 113, 2018, section 2.2).  It is at least `LOWEST_LIMIT`.  Planted copies of the training images
+show for which kinds the answer holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +24,9 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.local_features import extract_features, extract_halved
 from sonoforge.training.copies.near_duplicates import LOWEST_LIMIT, Prepared, match_pictures, prepare
 from sonoforge.training.copies.pictures import SIDE, Picture
-from sonoforge.training.copies.planting import PlantedRow, count_found, plant_copies
+from sonoforge.training.copies.planting import count_found, plant_copies
 from sonoforge.training.statistics.intervals import wilson_interval
+from sonoforge.training.statistics.results import Record
 
 ALPHA = 0.025
 
@@ -80,32 +73,13 @@ class Wanted(NamedTuple):
         return Wanted(Prepared([pictures[at] for at in places], [features[at] for at in places]), len(indices))
 
 
-class CopyTest(TypedDict):
-    """How many generated images are copies, and by which protocol."""
-
-    calibration: str  # `HELD_OUT` or `OTHER_GROUPS`
-    calibrating: int  # number n of near-duplicate groups that set the threshold
-    alpha: float  # largest probability that a real image counts as a copy
-    false_alarm: float  # that probability here: (groups above the threshold + 1) / (n + 1), at most alpha
-    threshold: float  # score above which an image counts as a copy
-    images: int  # number of generated images
-    copies: int  # of these, above the threshold
-    share: float  # copies / images, with the ends of Wilson's 95 % interval
-    low: float
-    high: float
-    memorised: float  # the share beyond chance: max(0, (share - false_alarm) / (1 - false_alarm))
-    # Probability that as many real images or more lie above the threshold, given how many calibrating groups do:
-    # Fisher's exact test; at a threshold that is one of their scores, conformal prediction's beta-binomial.
-    p_value: float
-
-
 class FoundCopies(NamedTuple):
     """The copy test, and what it rests on."""
 
-    test: CopyTest
+    test: Record
     best: Best  # of the generated images
     real: Best  # of the calibrating images
-    recall: list[PlantedRow]  # of each kind of copy
+    recall: list[Record]  # of each kind of copy
 
 
 def find_copies(
@@ -172,7 +146,7 @@ def copy_test(
     real_groups: Groups,
     calibration: str,
     alpha: float = ALPHA,
-) -> CopyTest:
+) -> Record:
     """Compare generated images' best scores against the training images with those of real images.
 
     Of generated images there are (N,) scores, of real ones that are no copies (K,), with their near-duplicate groups;
@@ -192,21 +166,24 @@ def copy_test(
     copies = int((generated > threshold).sum())
     level = above / (groups + 1)
     share = wilson_interval(copies, count)
-    return CopyTest(
-        calibration=calibration,
-        calibrating=groups,
-        alpha=alpha,
-        false_alarm=level,
-        threshold=threshold,
-        images=count,
-        copies=copies,
-        share=share["value"],
-        low=share["low"],
-        high=share["high"],
-        memorised=max(0.0, (share["value"] - level) / (1 - level)),
-        # Summed over the tail: 1 minus the distribution function loses all digits of a small probability.
-        p_value=min(1.0, float(stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above).sum())),
-    )
+    tail = stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above)
+    return {
+        "calibration": calibration,
+        "calibrating": groups,  # near-duplicate groups that set the threshold
+        "alpha": alpha,
+        "false_alarm": level,  # probability that a real image counts as a copy here, at most alpha
+        "threshold": threshold,
+        "images": count,
+        "copies": copies,
+        "share": share["value"],  # with Wilson's 95 % interval
+        "low": share["low"],
+        "high": share["high"],
+        "memorised": max(0.0, (share["value"] - level) / (1 - level)),  # the share beyond chance
+        # Probability that as many real images or more lie above the threshold, given how many calibrating groups do:
+        # Fisher's exact test; at a threshold that is one of their scores, conformal prediction's beta-binomial.  Summed
+        # over the tail: 1 minus the distribution function loses all digits of a small probability.
+        "p_value": min(1.0, float(tail.sum())),
+    }
 
 
 def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float) -> int:

@@ -1,13 +1,9 @@
 """Local features of a picture, and the transform that takes one picture's features to another's.
 
-SIFT keypoints and descriptors (Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004) as
-OpenCV implements them.  They do not change with shift, turn and scale, so a crop or a zoom keeps the features of what
-it still shows.
-
-The descriptor is a 4x4 grid of histograms of 8 gradient directions, laid out along the keypoint's own direction.
-Mirroring a picture reverses the grid's rows and the sense of the directions; inverting it turns every gradient by half
-a turn, the keypoint's own direction included, so the grid is read from its other end.  Both are permutations of the
-128 numbers: one extraction serves all four `LOOKS`.
+SIFT (Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004) as OpenCV implements it.  The
+descriptor is a 4x4 grid of histograms of 8 gradient directions, laid out along the keypoint's own direction.  Mirroring
+a picture reverses the grid's rows and the sense of the directions; inverting it turns every gradient by half a turn, so
+the grid is read from its other end.  Both are permutations of the 128 numbers: one extraction serves all four `LOOKS`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Find the pictures that show one scan, within a set or between two, and group a set by them.
 
-Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`: the next frame of
-a clip moves a little everywhere, which changes local features more than the whole).  Each is aligned by the features of
-both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail (`confirmation`).
-
-The score that confirms depends on how alike different pictures of the set are, so it is taken from the set itself
-(`null_limit`): retinas and cells share more than breast scans do.
+Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`).  Each is aligned
+by the features of both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail
+(`confirmation`), at a score that is taken from the set itself (`null_limit`).
 """
 
 import functools
@@ -13,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +32,7 @@ from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
 from sonoforge.training.copies.same_framing import find_same_framing
 from sonoforge.training.copies.shared_features import find_candidates
 from sonoforge.training.progress import as_done, in_threads
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +95,7 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
 def _compare_what_is_apart(
     compare: Callable[[list[int]], Match | None], asked: NDArray[np.int64], count: int, title: str
 ) -> list[Match]:
-    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time.
-
-    Between rounds, pairs whose pictures certain pairs have joined are dropped: of the 561 pairs of 34 versions of one
-    scan, 33 or a few more are compared.
-    """
+    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time."""
     turns = np.arange(len(asked)) - np.searchsorted(asked[:, 0], asked[:, 0])  # they are sorted by their first picture
     groups = np.arange(count)
     rows: list[Match] = []
@@ -190,17 +184,6 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
 # ---- the groups of one set
 
 
-class RepeatedScans(TypedDict):
-    """Number of near-duplicates; a cluster is a group of at least two images."""
-
-    threshold: float  # score from which two images count as one scan
-    groups: int  # single images included
-    clusters: int
-    images_in_clusters: int
-    largest_cluster: int
-    mixed_label_clusters: int  # whose images carry different labels
-
-
 @dataclass(frozen=True, eq=False)
 class NearDuplicates:
     """Which images show the same scan."""
@@ -256,18 +239,18 @@ def find_near_duplicates(
     return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
-def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> RepeatedScans:
-    """Count the near-duplicates; ``labels`` (N,) are class indices."""
+def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> Record:
+    """Count the near-duplicates; a cluster is a group of at least two images, ``labels`` (N,) are class indices."""
     sizes = np.bincount(found.groups)
     with_label = np.unique(np.stack((found.groups, labels)), axis=1)[0]
-    return RepeatedScans(
-        threshold=round(found.threshold, 1),
-        groups=len(sizes),
-        clusters=int((sizes > 1).sum()),
-        images_in_clusters=int(sizes[sizes > 1].sum()),
-        largest_cluster=int(sizes.max()),
-        mixed_label_clusters=int((np.bincount(with_label) > 1).sum()),
-    )
+    return {
+        "threshold": round(found.threshold, 1),
+        "groups": len(sizes),  # single images included
+        "clusters": int((sizes > 1).sum()),
+        "images_in_clusters": int(sizes[sizes > 1].sum()),
+        "largest_cluster": int(sizes.max()),
+        "mixed_label_clusters": int((np.bincount(with_label) > 1).sum()),
+    }
 
 
 def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:

@@ -1,14 +1,9 @@
 """How far each image is from its nearest training image, and whether a set as a whole is too near.
 
-*Distance.*  1 minus the largest correlation, plain or mirrored left to right, of two grey 32x32 thumbnails (area
-averages) without their slow variation: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest unrelated one of
-some hundred.  Brightness and contrast do not change it, clipping and JPEG hardly.  With the slow variation, unrelated
-scans would correlate through the layers that all of them have.  Every image has a distance, even where nothing was
-copied; `generated` finds which images *are* copies, including shifted, turned or cropped ones.
-
-*Data copying.*  The statistic of Meehan, Chaudhuri, Dasgupta, "A Non-Parametric Test to Detect Data-Copying in
-Generative Models", AISTATS 2020, section 3, on these distances, over the whole space at once (one cell): it detects a
-generator that is systematically too near to its training images even where no single image is a copy.
+The distance is 1 minus the largest correlation, plain or mirrored left to right, of two grey 32x32 thumbnails (area
+averages) without their slow variation.  `data_copying` is the statistic of Meehan, Chaudhuri, Dasgupta, "A
+Non-Parametric Test to Detect Data-Copying in Generative Models", AISTATS 2020, section 3, on these distances, over the
+whole space at once (one cell).
 """
 
 import math

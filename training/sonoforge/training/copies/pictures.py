@@ -1,7 +1,6 @@
 """The picture in which copies are sought: grey, longest side `SIDE` pixels, aspect ratio kept.
 
-Needs neither OpenCV nor SciPy, so reading images needs neither.  `on_disk` keeps many pictures or features in a
-temporary file and maps it, so that a large set does not have to fit into memory.
+Needs neither OpenCV nor SciPy, so reading images needs neither.
 """
 
 import os

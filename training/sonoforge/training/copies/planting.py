@@ -1,12 +1,11 @@
 """Copies planted among pictures, to measure which kinds of copies a search finds.
 
-A crop of 25 % cuts a quarter off the width and the height, a shift of 15 % moves the picture by 15 % of both, and
-areas that a shift, a turn or a zoom out uncovers are black.
+A crop of 25 % cuts a quarter off the width and the height, a shift of 15 % moves the picture by 15 % of both; areas
+that a shift, a turn or a zoom out uncovers are black.
 """
 
 import io
 from collections.abc import Callable, Sequence
-from typing import TypedDict
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.confirmation import padding
 from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.statistics.intervals import wilson_interval
+from sonoforge.training.statistics.results import Record
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
 
@@ -121,18 +121,6 @@ KINDS: dict[str, Plant] = {
 """Kinds of copies by name."""
 
 
-class PlantedRow(TypedDict):
-    """How many planted copies of one kind were found."""
-
-    kind: str
-    planted: int
-    found: int  # matched with their original at the set's limit
-    recall: float  # found / planted, with Wilson's 95 % interval
-    low: float
-    high: float
-    holds: bool  # whether "no copies found" holds for this kind: recall is at least `STANDS`
-
-
 def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
     """Copy a grey (H, W) uint8 picture; ``kind`` is one of `KINDS`."""
     return np.ascontiguousarray(KINDS[kind](picture, rng))
@@ -150,14 +138,15 @@ def plant_copies(pictures: Sequence[Picture], count: int, seed: int) -> list[Pic
     return [plant_squared(kind, pictures[one], rng) for kind, row in zip(KINDS, originals, strict=True) for one in row]
 
 
-def count_found(hits: NDArray[np.bool_]) -> list[PlantedRow]:
-    """Count the found copies of `plant_copies` by kind; ``hits`` (kinds * count,)."""
+def count_found(hits: NDArray[np.bool_]) -> list[Record]:
+    """Count the found copies of `plant_copies` by kind; ``hits`` (kinds * count,).
+
+    ``recall`` comes with Wilson's 95 % interval; ``holds`` says whether it is at least `STANDS`.
+    """
     by_kind = hits.reshape(len(KINDS), -1)
     planted, rows = by_kind.shape[1], []
     for kind, found in zip(KINDS, by_kind.sum(axis=1).tolist(), strict=True):
         own = wilson_interval(found, planted)
-        share, low, high = own["value"], own["low"], own["high"]
-        rows.append(
-            PlantedRow(kind=kind, planted=planted, found=found, recall=share, low=low, high=high, holds=share >= STANDS)
-        )
+        counts = {"kind": kind, "planted": planted, "found": found, "recall": own["value"]}
+        rows.append({**counts, "low": own["low"], "high": own["high"], "holds": own["value"] >= STANDS})
     return rows

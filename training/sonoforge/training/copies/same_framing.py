@@ -1,14 +1,9 @@
-"""Candidates with equal framing: the whole picture is alike, at most shifted a little or mirrored.
+"""Candidates with equal framing: the whole picture is alike, at most shifted a little or mirrored, as in a clip.
 
-In the next frame of a clip everything moves a little: local features change, the whole hardly does.  Pictures are
-resized to (64, 64), their slow variation is removed, and two steps follow:
-
-1. A perceptual hash: the signs of the 16x16 lowest DCT frequencies (255 bits; the mean is left out), as in Zauner,
-   "Implementation and benchmarking of perceptual image hash functions" (2010), section 3.2.1, but compared with zero.
-   Random pairs agree in half the bits.  Hashes of one side are taken at 25 shifts and mirrored, and looked up among
-   those of the other side in the nearest cells.
-2. The largest normalised cross-correlation over all shifts up to 6 pixels, computed exactly over the overlap (Lewis,
-   "Fast normalized cross-correlation", 1995: FFT for the products, box sums for the moments).
+Pictures are resized to (64, 64) and their slow variation is removed.  The signs of the 16x16 lowest DCT frequencies
+(255 bits; Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, section 3.2.1, compared
+with zero) are taken at 25 shifts and mirrored, and looked up in an inverted file.  Then the largest normalised
+cross-correlation over all shifts up to 6 pixels decides (Lewis, "Fast normalized cross-correlation", 1995).
 """
 
 from __future__ import annotations
@@ -95,10 +90,7 @@ def _fine_detail(squeezed: NDArray[np.uint8]) -> Detail:
 def _hash_candidates(
     index: Cells, second: NDArray[np.uint8], *, same: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the best pairs of each picture whose hashes agree at one of the shifts; blank ones have no hash.
-
-    ``index`` holds the hashes of the first pictures, (N, `_BITS`).
-    """
+    """Return the best pairs of each picture whose hashes agree at one of the shifts; blank ones have no hash."""
     moved = [_BASIS @ np.eye(_SIDE, k=-shift) for shift in _HASH_SHIFTS]  # the transform of the shifted picture
 
     def look_up(start: int) -> NDArray[np.void]:

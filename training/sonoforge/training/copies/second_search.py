@@ -1,15 +1,11 @@
 """A second search for repeated scans, which checks the first: it shares types, cache and `cells` with it, no feature.
 
-It looks for the middle of every picture inside every other one, at every pose on a grid.  A *query* is the central
-square of a picture, 0.6 of its shorter side wide, on 12 x 12 cells.  A *key* is the same square anywhere in another
-picture, at 5 sizes and 5 angles: some 5000 windows.  Each becomes a vector: detail at the scale of the cells, divided
-by its local strength so that marks and borders weigh no more than tissue, whitened by the covariance of the set's own
-queries so that what all pictures share counts for little, and scaled to length 1.  The score of a pair is the largest
-scalar product over all windows, of the query or its mirror image, upright or upside down, of either sign.  As either
-picture of a pair may be the query, sizes up to 1 suffice.
-
-The pairs that stand out most are aligned by an affine map, and their overlap is correlated.  Nearly all are unrelated:
-they are the set's own null distribution, and a pair counts only far outside it.
+It looks for the middle of every picture (a query of 0.6 of its shorter side, on 12 x 12 cells) inside every other one
+(a key), at 5 sizes, 5 angles and every place: some 5000 windows.  Each becomes a vector: detail at the scale of the
+cells, divided by its local strength, whitened by the covariance of the set's own queries, and scaled to length 1.  The
+score of a pair is the largest scalar product over all windows, of the query or its mirror image, upright or upside
+down, of either sign.  The pairs that stand out most are aligned by an affine map, and their overlap is correlated; a
+pair counts only far outside the set's own null distribution.
 """
 
 from __future__ import annotations
@@ -281,11 +277,8 @@ _PAIR = np.dtype([("key", np.int32), ("query", np.int32), ("code", np.int32), ("
 def _search(pictures: Sequence[Picture], groups: Groups, count: int, title: str) -> NDArray[np.int64]:
     """Return the ``count`` pairs of N pictures of different groups (N,) that stand out most, best first: (P, 3).
 
-    The columns: the picture whose windows were looked up; the one whose middle was found in it; and 8 x number of the
-    window + 4 if upside down + 2 if mirrored + 1 if inverted.
-
-    A picture of one dark disc resembles all that have one.  So a score counts by how far it lies above the median
-    score of each of the two pictures with a sample of all pictures, in units of the ninth decile above that median.
+    Key, query, and 8 x number of the window + 4 if upside down + 2 if mirrored + 1 if inverted.  A score counts by how
+    far it lies above the median score of either picture with a sample of all, in units of the ninth decile above it.
     """
     middles = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
     bases = _whitening_bases(middles)
@@ -345,10 +338,7 @@ def _sort_queries(queries: Sequence[Parts]) -> Cells:
 
 
 def _look_up(index: Cells, windows: Sequence[Parts], groups: Groups, keys: NDArray[np.int64]) -> NDArray[np.void]:
-    """Return the best window for each query of another group that is nearest to one in its cell, as (P,) `_PAIR`.
-
-    Keys are given as places in ``keys``.
-    """
+    """Return the best window for each query of another group that is nearest to one in its cell, as (P,) `_PAIR`."""
     points = np.concatenate([np.concatenate(parts, axis=1) for parts in windows])
     lengths = [len(parts.even) for parts in windows]
     owner = np.repeat(np.arange(len(windows)), lengths)
@@ -436,11 +426,7 @@ def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def _align(query: Picture, key: Picture, look: Look, start: Matrix) -> tuple[Comparison, Matrix]:
-    """Refine a map by enhanced correlation (Evangelidis and Psarakis, PAMI 30, 2008) and return the better of both.
-
-    The correlation is zero-mean and normalised, over the pixels of the query that the key covers; -1 where no valid map
-    is found.  The overlap is the smaller share of the two areas that both show.
-    """
+    """Refine a map by enhanced correlation (Evangelidis and Psarakis, PAMI 30, 2008) and return the better of both."""
     shown = flip(query, mirrored=look.mirrored, upside_down=look.upside_down)
     sign = -1 if look.inverted else 1
     coarse = [_detail(small, _COARSER * _LATTICE.cell_of(small)) for small in (_halve(shown), _halve(key))]

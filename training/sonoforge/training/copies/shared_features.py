@@ -1,8 +1,7 @@
 """Candidates with shared local features, found without comparing all pairs.
 
-Descriptors are sorted into an inverted file (see `cells`) and compared only with those of their own cells.  Each near
-pair of descriptors votes for its pair of pictures; a descriptor that is near to many (a caption, the edge of a frame)
-shares its vote among them (the inverse document frequency of the papers named there).
+Descriptors are compared only with those of their own `cells`.  Each near pair of descriptors votes for its pair of
+pictures; a descriptor that is near to many (a caption, the edge of a frame) shares its vote among them.
 """
 
 from __future__ import annotations
@@ -154,11 +153,7 @@ def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[
 
 
 def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> float:
-    """Return the squared distance below which two descriptors are unusually near.
-
-    The null distribution comes from negatives: real collections hold none, but may hold any number of repeated scans.
-    The larger of plain and mirrored counts, in case one of them does occur.
-    """
+    """Return the squared distance below which two descriptors are unusually near."""
     rng = np.random.default_rng(1)
     chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
     limits = []

@@ -1,20 +1,15 @@
 """Signatures: what a set of pictures leaves behind to recognise their copies, from which no picture can be rebuilt.
 
-Of each picture, `KEYPOINTS` local features (`local_features`), large and far apart first.  Of each feature, its place,
-size and angle in one byte each, and the signs of `BITS` projections of its 128 numbers: the Hamming embedding of Jegou,
-Douze, Schmid ("Hamming embedding and weak geometric consistency for large scale image search", ECCV 2008, section 3).
-That is 12 bytes a feature, 0.6 kB a picture, and no grey level.
+Of each picture, `KEYPOINTS` local features: place, size and angle in one byte each, and the signs of `BITS` projections
+of the descriptor (Hamming embedding: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large
+scale image search", ECCV 2008, section 3).  A sign stands for the mean length of its projection, so the signs give a
+coarse descriptor back, which is looked up as any other (Jegou, Douze, Schmid, "Product quantization for nearest
+neighbor search", TPAMI 33(1), 2011, section III).
 
-A sign stands for the mean length of its projection, so the signs give a coarse descriptor back, and a picture's
-features are looked up among these as among any others (unequal precision of both sides: Jegou, Douze, Schmid, "Product
-quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
-
-Local features tell pictures apart by small detail, which new speckle replaces.  So each picture also has a *sketch* of
-its large detail in 24 bytes: the signs of the 192 lowest frequencies of a cosine transform of its middle, on 16 x 16
-cells.  It is sought in every window of another picture as `second_search` seeks its queries: enlarged up to 1.4 times,
-turned, shifted, mirrored or as a negative.  A window scores by the cosine of the angle between the signs and its own
-transform, each frequency divided by its typical amplitude.  (Low frequencies of a cosine transform as a copy's mark:
-Coskun, Sankur, Memon, "Spatio-temporal transform based video hashing", IEEE Trans. Multimedia 8(6), 2006.)
+And a *sketch* of the large detail in 24 bytes, which new speckle does not replace: the signs of the 192 lowest
+frequencies of a cosine transform of the middle, on 16 x 16 cells (Coskun, Sankur, Memon, "Spatio-temporal transform
+based video hashing", IEEE Trans. Multimedia 8(6), 2006).  It is sought in every window of another picture, which scores
+by the cosine of the angle between the signs and its own transform, each frequency divided by its typical amplitude.
 """
 
 import functools

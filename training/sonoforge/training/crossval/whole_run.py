@@ -20,7 +20,7 @@ from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.data.audit import Audit, audit
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.splits import scan_groups
@@ -48,8 +48,8 @@ def train_run(
     name: str,
     seconds: dict[str, float],
     tracker: Tracker,
-) -> tuple[Audit, Record]:
-    """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
+) -> tuple[Record, Record]:
+    """Record the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
 
     What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which
     `export` turns into a bundle.

@@ -1,110 +1,29 @@
 """Describe a data set: counts, sizes, unreadable files, and which images show the same scan."""
 
 from collections import Counter
-from typing import TypedDict
 
 import numpy as np
 
 from sonoforge.training.copies.matches import Found, Match, find_once
 from sonoforge.training.copies.near_duplicates import (
-    RepeatedScans,
     count_repeated,
     match_pictures,
     null_limit,
     prepare,
 )
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.patients import Proposal, propose
+from sonoforge.training.data.patients import propose
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.statistics.results import Record
 
 _SEARCH = "two-sets1"  # with a new number, earlier results are not read
 
 
-class ClassCounts(TypedDict):
-    """Counts of one class; ``groups`` counts different scans, or patients where known."""
+def audit(cache: ImageCache, against: ImageCache | None = None) -> Record:
+    """Describe a data set, and find images that are in another set as well; ready for JSON.
 
-    images: int
-    masks: int
-    images_with_several_masks: int
-    groups: int
-
-
-class Sizes(TypedDict):
-    """[width, height], each taken separately, and the number of different sizes."""
-
-    smallest: list[int]
-    median: list[int]
-    largest: list[int]
-    different: int
-
-
-class Pair(TypedDict):
-    """Two files that show the same scan.
-
-    ``overlap`` is a share of the smaller image; ``scale`` (over both images fitted to one longest side) and ``degrees``
-    take the first to the second.
+    ``groups`` count different scans, or patients where known; widths and heights are taken separately.
     """
-
-    first: str
-    second: str
-    score: float
-    correlation: float
-    overlap: float
-    scale: float
-    degrees: float
-    mirrored: bool
-    inverted: bool
-    same_pixels: bool
-
-
-class Cluster(TypedDict):
-    """Files that show the same scan."""
-
-    files: list[str]
-    labels: list[str]
-    mixed: bool  # whether labels differ
-    same_pixels: bool  # whether two files are equal
-    pairs: list[Pair]  # that join them
-
-
-class DuplicateCounts(RepeatedScans):
-    """Repeated scans at the set's own limit, see `copies.near_duplicates.null_limit`."""
-
-    same_pixels: int  # clusters in which two files are equal
-
-
-class Against(TypedDict):
-    """Images that this set (``first``) shares with another one (``second``)."""
-
-    name: str
-    root: str
-    images: int
-    threshold: float
-    pairs: list[Pair]
-
-
-class Audit(TypedDict):
-    """A data set, ready for JSON."""
-
-    name: str
-    root: str
-    fingerprint: str
-    images: int
-    masks: int
-    classes: dict[str, ClassCounts]
-    sizes: Sizes
-    modes: dict[str, int]  # images of `L`, `RGB` and `RGB grey` (three equal channels)
-    given_groups: int | None  # in groups.csv, None without
-    proposed_groups: Proposal | None  # suggested by names or headers where none are given
-    unreadable: dict[str, str]  # message for each file that was left out
-    remarks: dict[str, int]  # number of images by what was noticed while reading
-    duplicates: DuplicateCounts
-    clusters: list[Cluster]  # mixed labels first, then the largest
-    against: Against | None
-
-
-def audit(cache: ImageCache, against: ImageCache | None = None) -> Audit:
-    """Describe a data set, and find images that are in another set as well."""
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     clusters = _clusters(cache)
     given = {item.group for item in items} - {None}
@@ -144,7 +63,7 @@ def audit(cache: ImageCache, against: ImageCache | None = None) -> Audit:
     }
 
 
-def find_in_both(cache: ImageCache, other: ImageCache) -> Against:
+def find_in_both(cache: ImageCache, other: ImageCache) -> Record:
     """Find images of one set in another, at the higher of the set's own limit and that of the pairs between them."""
 
     def search() -> Found:
@@ -162,7 +81,7 @@ def find_in_both(cache: ImageCache, other: ImageCache) -> Against:
     }
 
 
-def _pair(match: Match, cache: ImageCache, other: ImageCache) -> Pair:
+def _pair(match: Match, cache: ImageCache, other: ImageCache) -> Record:
     return {
         "first": cache.dataset.items[match.first].path,
         "second": other.dataset.items[match.second].path,
@@ -177,14 +96,14 @@ def _pair(match: Match, cache: ImageCache, other: ImageCache) -> Pair:
     }
 
 
-def _clusters(cache: ImageCache) -> list[Cluster]:
+def _clusters(cache: ImageCache) -> list[Record]:
     """Describe every cluster, mixed labels first, then the largest."""
     items, classes = cache.dataset.items, cache.dataset.classes
     groups = cache.near_duplicates.groups
-    pairs_of: dict[int, list[Pair]] = {}
+    pairs_of: dict[int, list[Record]] = {}
     for match in cache.near_duplicates.pairs.rows:
         pairs_of.setdefault(int(groups[match.first]), []).append(_pair(match, cache, cache))
-    clusters: list[Cluster] = []
+    clusters: list[Record] = []
     for members in cache.near_duplicates.clusters:
         names = [classes[items[i].label] for i in members]
         own = pairs_of[int(groups[members[0]])]

@@ -1,21 +1,15 @@
 """Decode and resize every image only once: a folder of self-checking files, read by memory map.
 
-Below a name made of the format's and Pillow's version (another Pillow may decode or resize to other bytes) are:
+Below a name made of the format's and Pillow's version are:
 
 * ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copies.pictures`) and its facts, named by the
-  sha256 of the *file's bytes*.  Adding an image to a set decodes one image; sets that share files share these.
-* ``sets-S/KEY.bin``: all images of one set in order, in the same format, mapped as one array; KEY is a hash of their
-  files' hashes.
-* ``images-S-crop/``, ``sets-S-crop/``: the same for images cropped to their scans, see `Preprocessing.crop`.
-* ``folders/KEY.json``: the sha256 of each file of a data set, so that opening it again need not read it.
-
-A recorded sha256 is trusted while the file's size, inode, modification time and status-change time (ctime) are
-unchanged; copying tools cannot reset ctime.  A file changed less than 2 s before it was hashed is hashed again next
-time: file system clocks are coarse.
+  sha256 of the *file's bytes*; ``images-S-crop/``: the same cropped to the scan, see `Preprocessing.crop`.
+* ``sets-S/KEY.bin``: all images of one set in order, mapped as one array; KEY is a hash of their files' hashes.
+* ``folders/KEY.json``: the sha256 of each file of a data set, trusted while the file's size, inode, modification time
+  and status-change time are unchanged, and not if it changed less than 2 s before: file system clocks are coarse.
 
 A damaged file is rebuilt, never used.  Files are replaced atomically, so processes may share the folder without locks.
-Decoded images are patients' images: only their owner can read the folder, the least recently used go first where it
-grows too large, and ``none`` keeps them no longer than the command runs.
+Only its owner can read it, and the least recently used files go first where it grows too large.
 """
 
 from __future__ import annotations
@@ -313,10 +307,7 @@ class _ColouredError(Exception):
 
 
 def _write(path: Path, images: Callable[[], Iterable[_Image]], channels: int = 1) -> None:
-    """Write the pixels of each image and its grey picture on a square of `SIDE` pixels, image by image.
-
-    Three channels are written where any image has colours.
-    """
+    """Write the pixels of each image and its grey picture on a square of `SIDE` pixels, image by image."""
     facts: list[_Facts] = []
 
     def arrays() -> Iterator[NDArray[np.uint8]]:

@@ -169,15 +169,12 @@ def _with_facts(root: Path, items: Sequence[Item], said: Mapping[str, Mapping[st
 
 
 def _with_parts(root: Path, items: Sequence[Item], splits: Mapping[str, str]) -> list[Item]:
-    """Add each image's part of the published split, by its folder if no table states it.
-
-    As nothing is selected on it, a validation part counts as training if there is a test part, else as test.
-    """
+    """Add each image's part of the published split, by its folder if no table states it."""
     depth = 1 + next(iter(splits), "").count("/")
     parts = [item.split or splits.get("/".join(item.path.split("/", depth)[:depth]), "") for item in items]
     parts = [split_of(part) or part for part in parts]
     counts = Counter(filter(None, parts))
-    other = TRAINED if TESTED in counts else TESTED
+    other = TRAINED if TESTED in counts else TESTED  # nothing is selected on a validation part
     if splits or VALIDATED in counts:
         shown = ", ".join(f"{count} {part}" for part, count in sorted(counts.items(), key=lambda c: -c[1]))
         counted = f" ({VALIDATED} counts as {other})" if VALIDATED in counts else ""

@@ -1,7 +1,6 @@
 """Images with their classes, groups and masks, as one object that training stages pass on.
 
-Masks are decoded once and cached as the images are.  A structure is what an outline shows: a lesion, a ventricle.  An
-image may have several masks of one structure.
+A structure is what an outline shows: a lesion, a ventricle.  An image may have several masks of one structure.
 """
 
 from __future__ import annotations

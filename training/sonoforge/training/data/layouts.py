@@ -156,17 +156,14 @@ def _unlike_masks(root: Path, folders: Sequence[Path], found: Sequence[PurePath]
 
 
 def _class_folders(root: Path, part: Path, found: Sequence[PurePath]) -> list[Path]:
-    """Return the folders of a part that may be classes: its own, or those of ``images`` beside ``masks/CLASS``.
-
-    Folders of patients and splits look like the latter.  So their names must be known classes, or equal those of the
-    folders of masks and neither contain a number nor name a split.
-    """
+    """Return the folders of a part that may be classes: its own, or those of ``images`` beside ``masks/CLASS``."""
     folders = subfolders(part)
     kept = _unlike_masks(root, folders, found)
     if len(kept) != 1 or kept[0].name.casefold() not in _IMAGE_FOLDERS:
         return kept
     if any(map(is_image_file, kept[0].iterdir())):  # one class, whatever else it holds
         return kept
+    # Folders of patients and splits look the same.
     names = _names_in(kept[0])
     unlike = not names & _SPLITS.keys() and not any(re.search(r"\d", name) for name in names)
     outlined = len(names) > 1 and unlike and any(names == _names_in(own) for own in folders if own not in kept)

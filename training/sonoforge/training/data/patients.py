@@ -14,11 +14,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TypedDict
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.file_kinds import begins_as_dicom
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.statistics.results import Record
 
 PATIENT, DICOM = "{patient}", "dicom"
 _PARTS = re.compile(r"(\{patient\}|\*)")
@@ -28,15 +28,6 @@ _COUNTED_VIEW = re.compile(_VIEWED + r"\(?\d+\)?")  # `-L-2`, `_frame_003`
 _COUNTER = re.compile(r"(?P<key>.+?)(?P<before>[ ._-]+)\(?\d+\)?")  # `_003`, ` (3)`
 _VIEW = re.compile(r"(?P<key>.*\d)(?P<before>[ ._-]+)(?P<word>[A-Za-z]{1,8})")  # `-left`
 _FEWEST, _MOST_VIEWS = 4, 8
-
-
-class Proposal(TypedDict):
-    """Suggested patients: the pattern and their number."""
-
-    groups_from: str
-    patients: int
-    images: int  # with a patient
-    largest: int  # number of images of one patient
 
 
 def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
@@ -86,7 +77,7 @@ def dicom_patient(file: Path) -> str | None:
     return None
 
 
-def propose(dataset: Dataset) -> Proposal | None:
+def propose(dataset: Dataset) -> Record | None:
     """Propose patients where none are given; None if neither headers, folders nor names suggest any."""
     if any(item.group for item in dataset.items):
         return None
@@ -151,7 +142,7 @@ def _by_name(dataset: Dataset) -> str | None:
     return None
 
 
-def without_patients(images: int, groups: int, proposal: Proposal | None) -> str:
+def without_patients(images: int, groups: int, proposal: Record | None) -> str:
     """Warn that patients are unknown; a proposal says how to name them."""
     said = (
         f"patients are unknown, so each of the {groups} groups of {images} images counts as one: images of a patient "

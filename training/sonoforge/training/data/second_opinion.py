@@ -1,7 +1,7 @@
 """The second opinion: nothing is trained while a test image repeats one of its training images.
 
-Pairs that the second search finds across folds become a record, pictures to judge, and the tables that settle them.
-Pairs of images that a person has compared and found different are listed in ``distinct.csv`` beside ``groups.csv``.
+Pairs that the second search finds across folds become a record, pictures to judge, and the tables that settle them:
+``groups.csv``, or ``distinct.csv`` beside it, which lists pairs that a person has compared and found different.
 """
 
 import logging

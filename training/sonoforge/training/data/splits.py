@@ -1,7 +1,4 @@
-"""Split images into folds so that nothing in a test fold is in its training part, and prove it before each training.
-
-Every stage that trains, generators included, first passes the images it will read to `check_sealed`.
-"""
+"""Split images into folds so that nothing in a test fold is in its training part, and prove it before each training."""
 
 import logging
 from collections.abc import Sequence

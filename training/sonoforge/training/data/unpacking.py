@@ -1,7 +1,6 @@
-"""Unpack zips of images once, into the folder of decoded images, which only its owner can read.
+"""Unpack zips of images once, into the folder of decoded images; nothing is written outside a new folder there.
 
-Nothing is written outside a new folder there: an entry that leads elsewhere, a link, a password, or more data than the
-limits refuses the whole zip.  The folder is named after the zip's hash, and gets its name once it is complete.
+An entry that leads elsewhere, a link, a password, or more data than the limits refuses the whole zip.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import without_patients
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.terminal import plain_table, table_text
 from sonoforge.training.reports.words import Words
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted
 
 WORDS = Words("audit")
@@ -19,7 +19,7 @@ _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
 
 
-def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
+def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
     """Write the whole audit as a page that can be sent to whoever knows the data."""
     found, unreadable = audit["duplicates"], audit["unreadable"]
     clusters, mixed = counted(found["clusters"], "cluster"), found["mixed_label_clusters"]
@@ -49,7 +49,7 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
     return page.write(path)
 
 
-def patient_warning(audit: Audit) -> list[blocks.Block]:
+def patient_warning(audit: Record) -> list[blocks.Block]:
     """Warn that no patients are known, with what the names suggest."""
     if audit["given_groups"] is not None:
         return []
@@ -57,7 +57,7 @@ def patient_warning(audit: Audit) -> list[blocks.Block]:
     return [blocks.Answer("open", "Whose images are these?", "No patients are named", [blocks.Text(said)])]
 
 
-def content_tables(audit: Audit) -> list[blocks.Table]:
+def content_tables(audit: Record) -> list[blocks.Table]:
     """Show what there is of each class, and sizes and kinds of the files."""
     names = list(audit["classes"])
     rows = []
@@ -76,12 +76,12 @@ def content_tables(audit: Audit) -> list[blocks.Table]:
     return [WORDS.table("classes", rows, audit=audit), WORDS.table("files", files)]
 
 
-def alike(audit: Audit) -> Markup:
+def alike(audit: Record) -> Markup:
     """Say when two images count as one scan."""
     return WORDS("alike", threshold=audit["duplicates"]["threshold"])
 
 
-def log_audit(result: Audit) -> None:
+def log_audit(result: Record) -> None:
     """Print the result as tables."""
     found = result["duplicates"]
     tell(f"{result['name']}: {result['images']} images, {result['masks']} masks")

@@ -20,13 +20,12 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
-from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
-from sonoforge.training.statistics.wording import counted, listed, spread
+from sonoforge.training.statistics.wording import spread
 
 PAGE, TEXT = "checklists.html", "checklists.md"
 AUTHORS = "To be filled in by the authors"
@@ -98,7 +97,7 @@ class FinishedRun:
 
     name: str  # of its folder
     results: Record  # of `crossval`, without the keys that `run` adds
-    audit: Audit | None  # only `run` writes one
+    audit: Record | None  # only `run` writes one
     environment: dict[str, Any]  # of the last start
     data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
@@ -127,7 +126,7 @@ def read_run(folder: Path) -> FinishedRun:
         return FinishedRun(
             name=folder.resolve().name,
             results=results,
-            audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
+            audit=cast(Record, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
             environment=json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1],
             data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
@@ -170,11 +169,13 @@ def _conditions(run: FinishedRun) -> dict[str, bool]:
 
 
 def _facts(run: FinishedRun) -> dict[str, object]:
-    results, split, second = run.results, run.results["split"], run.results["split"]["second_opinion"]
-    classifier, environment, never = results["classifier"], run.environment, results["never_right"]
+    results, split, classifier, environment = (
+        run.results,
+        run.results["split"],
+        run.results["classifier"],
+        run.environment,
+    )
     seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
-    counts = zip(results["classes"], results["class_counts"], strict=True)
-    comparators = describe_comparators(run.arms)
     commit, plus, changes = (environment["git_revision"] or "").partition("+")
     gan: Mapping[str, object] = results["gan"]
     balanced = [
@@ -183,101 +184,29 @@ def _facts(run: FinishedRun) -> dict[str, object]:
         if find_arm(name).fill
     ]
     balanced += [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
-    facts = {
+    choice = describe_choice(
+        results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
+    )
+    lengths = [f"{gan[unit]} {unit}" for unit in ("steps", "epochs", "kimg") if gan.get(unit) is not None]
+    return {
         **{"results": results, "split": split, "classifier": classifier, "gan": gan, "audit": run.audit},
-        **{"environment": environment, "name": run.name, "side": classifier["image_size"]},
-        "report": "report.html" if run.audit else "the tables of sonoforge crossval",
-        "arms": listed([figures["title"] for figures in run.arms.values()]),
-        "tested": sum(split["fold_sizes"]),
-        "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
-        "parts": "Groups" if results["protocol"] in SEALED else "Single images",
-        "compared": counted(second["compared"], "pair"),
-        "leaks": counted(len(second["leaks"]), "pair"),
-        "seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
-        "classes": listed(results["classes"]),
-        "class_counts": ", ".join(f"{name} {count}" for name, count in counts),
+        **{"environment": environment, "name": run.name, "arms": run.arms, "seeds": seeds, "choice": choice},
+        **{"percent": _share, "in_points": _points, "interval_text": interval_text, "balanced": balanced},
+        "titles": [figures["title"] for figures in run.arms.values()],
+        "sealed": results["protocol"] in SEALED,
         "optimiser": describe_optimiser(classifier),
         "but_for": f", but for {name_grid(results['choice']['grid'])}" if "choice" in results else "",
-        "comparators": comparators,
-        "and_comparators": comparators and f" {comparators}",
-        "choice": describe_choice(
-            results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
-        ),
-        "balanced": listed(balanced),
-        "versions": listed([f"{name} {version}" for name, version in environment["versions"].items()], 20),
-        "sonoforge": environment["versions"].get("sonoforge", ""),
+        "comparators": describe_comparators(run.arms),
         "revision": f", revision {commit[:12]}{plus}{changes}" if commit else "",
-        "duration": next(
-            (f"{gan[unit]} {unit}" for unit in ("steps", "epochs", "kimg") if gan.get(unit) is not None),
-            "the recipe's duration",
-        ),
+        "duration": lengths[0] if lengths else "the recipe's duration",
         "detectable": max(_detectable(run), default=None),
-        "differences": " ".join(
-            f"{row['second']} minus {row['first']} (seed {row['seed']}): {_points(row['accuracy_difference'])}, "
-            f"p = {row['sign_flip_test']['p_value']:.3f}."
-            for row in results["comparisons"]
-        ),
-        "never_right": f"{counted(never['images'], 'image')} of {never['of_images']}, in "
-        f"{counted(never['groups'], 'group')}, {'was' if never['images'] == 1 else 'were'}",
-        "areas": "; ".join(
-            f"{name}, {label}: AUC {interval_text(figures['auc'])}"
-            for name, own in run.arms.items()
-            for label, figures in own["one_against_rest"].items()
-        ),
     }
-    said: dict[str, list[str]] = {}
-    for name, own in run.arms.items():
-        for topic, text in _of_arm(own, results["classes"]).items():
-            said.setdefault(topic, []).append(f"{name}: {text}.")
-    facts |= {topic: " ".join(texts) for topic, texts in said.items()}
-    return facts | (_audited(run.audit) if run.audit else {})
 
 
 def _detectable(run: FinishedRun) -> list[float]:
     """Return the smallest detectable differences of accuracy of all comparisons, in points, where known."""
     known = [row["minimum_detectable_difference"] for row in run.results["comparisons"]]
     return [100 * value for value in known if value is not None]
-
-
-def _audited(audit: Audit) -> dict[str, object]:
-    found, unreadable = audit["duplicates"], len(audit["unreadable"])
-    mixed = found["mixed_label_clusters"]
-    return {
-        "unreadable": f"{counted(unreadable, 'file')} could not be read and {'was' if unreadable == 1 else 'were'}",
-        "clusters": counted(found["clusters"], "cluster"),
-        "clustered": counted(found["images_in_clusters"], "image"),
-        **{name: " x ".join(map(str, audit["sizes"][name])) for name in ("smallest", "median", "largest")},
-        "modes": listed([f"{count} {name}" for name, count in audit["modes"].items()]),
-        "masks": counted(audit["masks"], "mask"),
-        "mixed": f"{counted(mixed, 'cluster')} of near-duplicates {'holds' if mixed == 1 else 'hold'}",
-    }
-
-
-def _of_arm(own: Record, classes: list[str]) -> dict[str, str]:
-    folds, seeds = own["fold_accuracy"], own["seeds"]
-    deviation = "" if folds["sd"] is None else f" (standard deviation {100 * folds['sd']:.1f})"
-    by_class = [
-        f"{label} sensitivity {_share(own['sensitivity'][label])}, specificity {_share(own['specificity'][label])}"
-        for label in classes
-    ]
-    robust = [
-        f"accuracy with {counted(len(seeds['seeds']), 'seed')} "
-        + ", ".join(f"{100 * value:.1f} %" for value in seeds["accuracy"])
-    ]
-    robust += [
-        f"Of {counted(flag['images'], 'image')} flagged {flag['flag']}, {_share(flag['errors'])} are answered wrongly, "
-        f"of the others {_share(flag['errors_of_others'])}"
-        for flag in own.get("flags", [])
-    ]
-    return {
-        "fold_accuracies": f"accuracy by fold {100 * folds['mean']:.1f} %{deviation}",
-        "performance": f"accuracy {_share(own['accuracy'])}, macro-AUC {interval_text(own['macro_auc'])}",
-        "sensitivities": "; ".join(by_class),
-        "calibration": f"ECE {own['ece']:.3f} before and {own['ece_calibrated']:.3f} after, Brier score "
-        f"{own['brier']:.3f} and {own['brier_calibrated']:.3f}",
-        "training_accuracy": f"{100 * own['train_accuracy']:.1f} % on training images",
-        "robustness": ". ".join(robust),
-    }
 
 
 def _share(interval: Interval) -> str:

@@ -14,7 +14,6 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.copies.generated import HELD_OUT
-from sonoforge.training.copies.planting import PlantedRow
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.verdict import warnings
 from sonoforge.training.reports import blocks
@@ -170,7 +169,7 @@ def _copies(copies: Record | None, pictures: Pictures) -> Iterator[blocks.Block]
         yield blocks.Text(Markup(", ").join(map(blocks.code, flagged[:_NAMES])) + more, "meta")
 
 
-def _interval(row: Record | PlantedRow) -> str:
+def _interval(row: Record) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 

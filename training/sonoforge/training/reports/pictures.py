@@ -10,7 +10,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.training.data.audit import Cluster
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
 from sonoforge.training.reports.words import Words
@@ -45,7 +44,7 @@ _HEIGHT = 150  # pixels
 _SHOWN_SCANS = 6  # of a group that was never answered rightly
 
 
-def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block]:
+def cluster_blocks(clusters: Sequence[Record], cache: ImageCache) -> list[Block]:
     """Show clusters of repeated scans, those with mixed labels first."""
     index = _places(cache)
     cards = [
@@ -60,7 +59,7 @@ def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block
     return shown + ([Heading(f"One scan, one label ({len(alike)})"), Clusters(alike)] if alike else [])
 
 
-def _facts(cluster: Cluster) -> str:
+def _facts(cluster: Record) -> str:
     different = [pair for pair in cluster["pairs"] if not pair["same_pixels"]]
     correlations = [f"{pair['correlation']:.2f}" for pair in different]
     ends = sorted({min(correlations), max(correlations)}) if correlations else []

@@ -101,6 +101,7 @@ def _value(expression: str, facts: Facts) -> Any:
 
 
 _template = functools.cache(lambda text: environment().from_string(text))
+_plain = functools.cache(lambda text: environment().overlay(autoescape=False).from_string(text))
 _expression: Callable[[str], Callable[[Facts], Any]] = functools.cache(
     lambda text: environment().compile_expression(text, undefined_to_none=False)
 )
@@ -119,10 +120,10 @@ def headed(table: Table, *text: Text) -> list[Heading | Text | Table]:
 
 
 class Said(NamedTuple):
-    """A text that applies under conditions, such as one of ``run-statements.yaml``."""
+    """A plain text that applies under conditions, such as one of ``run-statements.yaml``."""
 
     topic: str
-    says: str  # with the names of facts, and of earlier texts, in braces
+    says: str  # a template of facts, and of earlier texts
     where: str = ""  # where it can be looked up; such a text is no part of others
     needs: str = ""  # conditions that must all be met
 
@@ -138,7 +139,8 @@ def fill_in(texts: Sequence[Said], met: Collection[str], facts: Facts) -> dict[s
     found = {}
     for own in texts:
         if set(own.needs.split()) <= set(met):
-            found[own.topic] = own._replace(says=own.says.format_map(known), where=own.where.format_map(known))
+            says, where = (_plain(text).render(known) for text in (own.says, own.where))
+            found[own.topic] = own._replace(says=says, where=where)
             if not own.where:
                 known[own.topic] = found[own.topic].says
     return found

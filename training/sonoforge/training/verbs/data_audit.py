@@ -14,7 +14,7 @@ from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 
 def main(config: DataAuditConfig) -> Outcome:
-    """Audit a data set; the result is an `Audit`."""
+    """Audit a data set; the result is that of `audit`."""
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), fewest_classes=1)

@@ -5,7 +5,7 @@ which is written last: without it the images are not complete.
 
 JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); of ``url``,
 ``folder``, ``files`` (in all) and ``copied`` (this time); of ``phantom``, ``folder``, ``images``, ``groups``, ``seed``,
-``size``, ``ideal_benign_malignant_accuracy`` and ``seconds``.
+``size`` and ``seconds``.
 """
 
 import json
@@ -32,7 +32,6 @@ from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.phantom.dataset import write_phantom_set
-from sonoforge.training.phantom.lesion import ideal_observer_accuracy
 from sonoforge.training.verbs.settings.data import PHANTOM, URL, DataImportConfig
 
 log = logging.getLogger(__name__)
@@ -147,18 +146,12 @@ def _simulate(config: DataImportConfig, out: str) -> Outcome:
     counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
     say("%s: %d pictures (%s) of %d phantoms", out, asked.images, counts, written.groups)
     say("%.1f s, %.0f pictures a second with writing", seconds, asked.images / seconds)
-    ceiling = None
-    if asked.balance[1] + asked.balance[2] > 0:
-        share = asked.balance[2] / (asked.balance[1] + asked.balance[2])
-        ceiling = ideal_observer_accuracy(share) if 0 < share < 1 else 1.0
-        say("an ideal reader of the descriptors tells benign from malignant in %.1f %%", 100 * ceiling)
     result = {
         "folder": out,
         "images": written.images,
         "groups": written.groups,
         "seed": asked.seed,
         "size": asked.size,
-        "ideal_benign_malignant_accuracy": ceiling,
         "seconds": round(seconds, 3),
     }
     return Outcome(result, f"sonoforge run --data {shlex.quote(out)}")

@@ -40,11 +40,7 @@ def main(config: DataListConfig) -> Outcome:
 
 
 def _look_at_cache(config: DataListConfig) -> dict[str, object]:
-    """Say how much is cached, and delete it if asked to.
-
-    Raises:
-        SonoforgeError: A file cannot be deleted.
-    """
+    """Say how much is cached, and delete it if asked to."""
     folder = Path(config.storage.folder or default_folder())
     own = kept_folders(folder)
     files = kept_files(own)

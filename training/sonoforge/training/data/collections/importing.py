@@ -68,12 +68,6 @@ class ImportSettings:
         "sliver07, else the 0.5th and 99.5th percentiles)",
         metavar="LOW,HIGH",
     )
-    classes: str = option("4", help="herlev: 4 classes or 7 grades", choices=("4", "7"))
-    modality: str = option(
-        "cytology",
-        help="zenodo-7890874: kind of images",
-        choices=("cytology", "histology", "immunohistochemistry"),
-    )
 
 
 class Picture(NamedTuple):

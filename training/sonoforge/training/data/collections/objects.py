@@ -1,9 +1,4 @@
-"""Pictures with annotated objects, as COCO and YOLO store them, turned into pictures of classes with masks.
-
-``full``: the whole picture, of the class of its objects, or of the class ``background`` where it was labelled and has
-none; with ``multilabel`` it may have several, and each class is a column of 0 and 1.  ``roi``: a square around each
-object, cut from its picture.  A mask is the outline of an object, or its box where nothing finer is known.
-"""
+"""Pictures with annotated objects, as COCO and YOLO store them, turned into pictures of classes with masks."""
 
 from __future__ import annotations
 

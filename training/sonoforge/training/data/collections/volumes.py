@@ -1,7 +1,4 @@
-"""Volumes on disk, NIfTI and MetaImage, with their label maps, as planned pictures: one for each slice.
-
-NIfTI is read by nibabel.  MetaImage is a header of ``Key = Value`` lines and a file of raw numbers, which is read here:
-SimpleITK, the library that reads it, takes 50 MB.
+"""Volumes on disk, NIfTI (by nibabel) and MetaImage, with their label maps, as planned pictures: one for each slice.
 
 A slice is shown as the volume stores it, x to the right and y downwards; orientation matrices are not applied.
 """

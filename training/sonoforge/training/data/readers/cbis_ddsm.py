@@ -131,10 +131,7 @@ def _facts(regions: Sequence[Region]) -> dict[str, str]:
 
 
 def _read(files: Mapping[str, Sequence[Path]], names: Sequence[str], side: int) -> Picture:
-    """Resize the whole film to a square; its lowest to highest grey level become 0 to 255.
-
-    Papers that resized films do not say which levels they mapped to black and white.
-    """
+    """Resize the whole film to a square; its lowest to highest grey level become 0 to 255."""
     name = next((name for name in names if files.get(name)), names[0])
     own = files.get(name, ())
     if len(own) != 1:

@@ -1,4 +1,4 @@
-"""Herlev: single cells of Pap smears, cut out of slide images, in 7 grades or the 4 classes made of them.
+"""Herlev: single cells of Pap smears, cut out of slide images, in the 4 classes made of 7 grades.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
@@ -43,11 +43,10 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     planned = []
     for path, parts in _cells(folder):
         grade = _grade(path, parts)
-        name = grade if settings.classes == "7" else CLASS_OF[grade]
         stem = path.stem.removeprefix(f"{grade}_")
         read = functools.partial(_read, path, settings.longest)
         columns = {"grade": grade, "slide_image": parts["slide_image"]}
-        planned.append(PlannedPicture(f"{name}/{grade}-{stem}.png", parts["slide"], columns, read))
+        planned.append(PlannedPicture(f"{CLASS_OF[grade]}/{grade}-{stem}.png", parts["slide"], columns, read))
     return planned
 
 
@@ -103,7 +102,7 @@ def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 READER = Reader(
     holds="cells such as carcinoma_in_situ/149143370-149143378-001.BMP",
-    takes=("longest", "classes"),
+    takes=("longest",),
     plan=plan,
     find_tables=lambda folder: [path for path, _ in _cells(folder)],
 )

@@ -39,7 +39,7 @@ from sonoforge.training.statistics.calibration import calibrate, own_answers, re
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import ONE_SPLIT, Interval, Record
-from sonoforge.training.statistics.wording import counted, is_number, listed, number, share, tiny
+from sonoforge.training.statistics.wording import counted, duration, is_number, listed, number, share, tiny
 
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _UNREADABLE, _CURVED_ARMS, _PICTURED_CLASSES = 10, 6, 8
@@ -475,7 +475,7 @@ def making(run: WholeRun) -> Section:
     """Show the command, the settings, the time and the software."""
     config = (run.folder / run_folder.CONFIG).read_text(encoding="utf-8")
     own, seeds, spent = run.environment, len(run.plans), run.results["seconds"]
-    steps = [*spent.items(), ("until this page", sum(spent.values()))]
+    steps: list[object] = [*spent.items(), Row("sum", ("until this page", duration(sum(spent.values()))))]
     steps += [(f"all folds of: {arm['title']}", arm["seconds"]) for arm in run.arms.values()]
     made = [
         *((name, own[key]) for name, key in (("device", "device"), ("platform", "platform"), ("Python", "python"))),

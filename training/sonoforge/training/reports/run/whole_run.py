@@ -19,7 +19,6 @@ from sonoforge.training.crossval.evidence import (
     read_plans,
     split_checks,
 )
-from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.load import find_simulated
@@ -37,7 +36,7 @@ class WholeRun:
 
     folder: Path
     cache: ImageCache
-    audit: Audit
+    audit: Record
     results: Record
     classes: Sequence[str]
     parts: Sequence[Predictions]
@@ -87,7 +86,7 @@ class WholeRun:
         return found
 
 
-def read_run(folder: Path, cache: ImageCache, audited: Audit, results: Record) -> WholeRun:
+def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) -> WholeRun:
     """Read a run folder, and check its results against it."""
     parts, classes = read_predictions(folder / ANSWERS)
     plans = read_plans(folder)
