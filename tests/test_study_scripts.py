@@ -31,6 +31,7 @@ from sklearn.metrics import roc_auc_score
 import foreign_images
 import planted_marks
 from browser import needs_archive, needs_browser
+from generator_checkpoints import small_checkpoint
 from places import CHECKOUT, SUPPORT
 from program import sonoforge, succeed
 from scans import draw_scan, save
@@ -41,7 +42,7 @@ from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 
 STUDIES = CHECKOUT / "training" / "studies"
 SIDE = 256
@@ -140,6 +141,42 @@ def test_every_script_is_run_here_and_on_the_page() -> None:
     assert scripts <= set(re.findall(r'"([\w-]+/\w+)(?:\.py)?"', Path(__file__).read_text(encoding="utf-8")))
     page = (STUDIES / "README.md").read_text(encoding="utf-8")
     assert scripts == set(re.findall(r"^\| `([\w-]+/\w+)` \|", page, re.MULTILINE))
+
+
+def test_robustness(run: Run, data: Path, tmp_path: Path) -> None:
+    external = ("--external", f"Rio:{data / 'BrEaST'}")
+    folder = Path(succeed("validate", *external, "--out", tmp_path).json["run"])
+    run("other-scanners/robustness", folder, *external, "--images", 4)
+    (figures,) = json.loads((folder / "results.json").read_text())["collections"]
+    found = figures["robustness"]
+    assert len(found["disturbed"]) == 30
+    for row in found["disturbed"]:
+        assert row["change"]["value"] == pytest.approx(row["auc"]["value"] - found["auc"]["value"])
+
+
+def test_equivariance(run: Run, tmp_path: Path) -> None:
+    small_checkpoint(tmp_path / "run", "stylegan3-t", 0, side=32)
+    assert (
+        len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", run("generators/equivariance", tmp_path / "run", "--samples", 2)))
+        == 3
+    )
+
+
+def test_learning_curve(run: Run, tmp_path: Path) -> None:
+    """Answers whose error falls with the root of the number of images; of one arm as with twice as many."""
+    rng, parts, labels = np.random.default_rng(0), [], np.arange(4000) % 2
+    for share in (0.25, 0.5, 1.0):
+        for arm, worth in (("real", 1), ("gan", 2)):
+            wrong = rng.random(4000) < 0.2 * (worth * share) ** -0.5
+            own = np.where((labels ^ wrong)[:, None] == [0, 1], 0.8, 0.2)
+            files = tuple(f"{i}.png" for i in range(4000))
+            name = arm if share == 1 else f"{arm}@{share}"
+            parts.append(Predictions(name, "sealed", 0, files, np.arange(4000), np.arange(4000) % 5, labels, own))
+    write_predictions(tmp_path / "predictions.csv", parts, ("a", "b"))
+    curve, _ = json.loads(run("where-it-helps/learning_curve", tmp_path / "predictions.csv"))
+    assert curve["exponent"]["value"] == pytest.approx(0.5, abs=0.1)
+    (worth,) = curve["worth"]
+    assert worth["ratio"]["low"] < 2 < worth["ratio"]["high"]
 
 
 # ---- generated images, and features

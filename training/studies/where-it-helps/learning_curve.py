@@ -172,5 +172,9 @@ def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Float
     return mean
 
 
-if __name__ == "__main__":
+def main() -> None:
     print(json.dumps(learning_curves(read_predictions(Path(sys.argv[1]))[0]), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -236,12 +236,10 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
         SonoforgeError: The file is no such table, or differs from its run.
     """
     parts, classes = read_predictions(table)
-    for protocol in dict.fromkeys(part.protocol for part in parts):
-        # `leakage` keeps the run of each protocol in a folder of its own.
-        folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
-        if table.name != ANSWERS or not (folder / FILE).is_file():
-            return parts, classes, AS_GIVEN
-        check_kept(folder, [part for part in parts if part.protocol == protocol], read_folds(folder))
+    folder = table.parent
+    if table.name != ANSWERS or not (folder / FILE).is_file():
+        return parts, classes, AS_GIVEN
+    check_kept(folder, parts, read_folds(folder))
     return parts, classes, ""
 
 

@@ -1,9 +1,4 @@
-"""Runs on the same images, compared in pairs: the effect of a change of settings, and of leaks.
-
-*Leakage.*  The same images and seeds are answered under three protocols: ``sealed``; ``plain`` folds, which let
-near-duplicates of test images into training; and ``thesis``, where generators also read the test images.  Each step's
-effect is a paired difference, by group.  Images alone in their group are a control: near-duplicates cannot help them.
-"""
+"""Runs on the same images, compared in pairs: the effect of a change of settings."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +10,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.classification import weighted_auc
-from sonoforge.training.statistics.intervals import Figure, Floats, Labels, group_weights, percentile_interval
+from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Interval, Record
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ToldApart, told_apart
 
 
@@ -109,98 +104,3 @@ def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
 
 def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
     return weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
-
-
-STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
-"""Pairs of protocols: near-duplicates in training, generators that saw test images, and both."""
-
-
-Answers = Mapping[tuple[str, str], Sequence[Predictions]]  # of each seed, by arm and protocol
-
-
-def measure_leakage(answers: Answers) -> Record:
-    """Compare the protocols in pairs, by group; the first arm is the baseline.
-
-    An arm that reads no generator may lack ``thesis``: its ``plain`` answers are the same.
-
-    Raises:
-        SonoforgeError: Other images or seeds under one protocol than under another.
-    """
-    first = next(iter(answers.values()))[0]
-    order = {key: [part.in_order_of(first) for part in parts] for key, parts in answers.items()}
-    seeds = [part.seed for part in next(iter(answers.values()))]
-    for (arm, protocol), parts in order.items():
-        if [part.seed for part in parts] != seeds or any((part.groups != first.groups).any() for part in parts):
-            raise SonoforgeError(f"{arm} under {protocol}: seeds or groups differ from the other protocols")
-    sizes = np.bincount(np.unique(first.groups, return_inverse=True)[1])
-    several = sizes[np.unique(first.groups, return_inverse=True)[1]] > 1
-    weights = group_weights(first.groups)
-    accuracy = {key: _figure(classification.accuracies, parts, weights) for key, parts in order.items()}
-    arms = list(dict.fromkeys(arm for arm, _ in order))
-    steps = [
-        {
-            "arm": arm,
-            "first": one,
-            "second": other,
-            "accuracy": percentile_interval(accuracy[arm, other] - accuracy[arm, one]),
-            "macro_auc": _difference(
-                *(_figure(classification.macro_aucs, order[arm, name], weights) for name in (one, other))
-            ),
-            "accuracy_of_grouped": _difference(
-                *(_accuracy(order[arm, name], weights, several) for name in (one, other))
-            ),
-            "accuracy_of_single": _difference(
-                *(_accuracy(order[arm, name], weights, ~several) for name in (one, other))
-            ),
-        }
-        for arm in arms
-        for one, other in STEPS
-        if {(arm, one), (arm, other)} <= order.keys()
-    ]
-    return {
-        "images": len(first.files),
-        "grouped": int(several.sum()),
-        "groups": len(sizes),
-        "seeds": seeds,
-        "accuracy": {
-            arm: {name: percentile_interval(values) for (own, name), values in accuracy.items() if own == arm}
-            for arm in arms
-        },
-        "steps": steps,
-        "gains": [_gain(arm, arms[0], accuracy) for arm in arms[1:]],
-    }
-
-
-def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -> Record:
-    gains = {
-        name: values - accuracy.get((baseline, name), accuracy[baseline, "plain"])
-        for (own, name), values in accuracy.items()
-        if own == arm
-    }
-    return {
-        "arm": arm,
-        "baseline": baseline,
-        "gains": {name: percentile_interval(values) for name, values in gains.items()},
-        "beyond_sealed": {
-            name: percentile_interval(values - gains["sealed"]) for name, values in gains.items() if name != "sealed"
-        },
-    }
-
-
-def _figure(figure: Figure[Labels], parts: Sequence[Predictions], weights: Floats) -> Floats:
-    """Return the mean of the seeds, (R,)."""
-    mean: Floats = np.mean([figure(part.labels, part.probabilities, weights) for part in parts], axis=0)
-    return mean
-
-
-def _accuracy(parts: Sequence[Predictions], weights: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Return the mean accuracy of the seeds on the chosen images, (R,); nan if none is drawn."""
-    inside = np.where(chosen, weights, 0.0)
-    right = np.mean([part.predicted == part.labels for part in parts], axis=0)
-    total = inside.sum(axis=1)
-    share: Floats = np.divide(inside @ right, total, out=np.full(len(total), np.nan), where=total > 0)
-    return share
-
-
-def _difference(first: Floats, second: Floats) -> Interval:
-    return percentile_interval(second - first)

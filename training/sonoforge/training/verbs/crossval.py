@@ -1,51 +1,30 @@
-"""``sonoforge crossval``: does a trained generator help?  k folds, every arm on the same folds and seeds.
-
-With ``--protocol leakage``: how much better do figures look if a training sees something of its test images?
-"""
+"""``sonoforge crossval``: does a trained generator help?  k folds, every arm on the same folds and seeds."""
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
-from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
-from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.statistics.between_runs import measure_leakage
-from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.tables import evaluate
-from sonoforge.training.statistics.wording import bracket, is_number, points
 from sonoforge.training.tracking import connect, sending
-from sonoforge.training.verbs.settings.crossval import LEAKAGE, CrossvalConfig
+from sonoforge.training.verbs.settings.crossval import CrossvalConfig
 
 log = logging.getLogger(__name__)
-
-PROTOCOLS = ("sealed", "plain", "thesis")
-"""The folds of ``--protocol leakage``."""
-_CAUSES = {
-    ("sealed", "plain"): "near-duplicates in training (plain - sealed)",
-    ("plain", "thesis"): "generators that saw the test images (thesis - plain)",
-    ("sealed", "thesis"): "both (thesis - sealed)",
-}
 
 
 def main(config: CrossvalConfig) -> Outcome:
     """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
     if config.from_predictions:
         return _print_again(config)
-    if config.protocol == LEAKAGE:
-        return _measure_leakage(config)
     tracker = connect(config.log)
     settings = resolve(config)
     cache = load_images(settings.source)
@@ -68,11 +47,12 @@ def _print_again(config: CrossvalConfig) -> Outcome:
     if dataclasses.replace(config, from_predictions="") != CrossvalConfig():
         raise SonoforgeError("--from cannot be combined with other options")
     parts, classes, doubt = read_answers(Path(config.from_predictions))
-    if {part.protocol for part in parts} >= {"sealed", "plain"}:
-        found = measure_leakage(_by_protocol(parts))
-        _say_doubt(doubt)
-        _log_leakage(found)
-        return Outcome({"doubt": doubt, **found})
+    protocols = dict.fromkeys(part.protocol for part in parts)
+    if len(protocols) > 1:
+        raise SonoforgeError(
+            f"{config.from_predictions}: has answers under {' and '.join(protocols)}; give those of one protocol, or "
+            "compare them by training/studies/leakage.py"
+        )
     evaluation = evaluate(parts, classes)
     _say_doubt(doubt)
     log_figures(classes, evaluation, doubt=doubt)
@@ -84,75 +64,3 @@ def _say_doubt(doubt: str) -> None:
     """Warn of a table that no run vouches for."""
     if doubt:
         say("%s; no run folder beside the table vouches for it", doubt)
-
-
-def _measure_leakage(config: CrossvalConfig) -> Outcome:
-    """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
-    for name in ("real_shares", "choose", "test_curves", "log"):
-        if getattr(config, name):
-            raise SonoforgeError(f"{name}: not with --protocol {LEAKAGE}; leave it out")
-    settings = {name: resolve(dataclasses.replace(config, protocol=name)) for name in PROTOCOLS}
-    cache = load_images(settings["sealed"].source)
-    settings = {name: own.for_images(cache) for name, own in settings.items()}
-    asked = {key: settings["sealed"].asked.get(key, value) for key, value in flatten(config).items()}
-    asked["protocol"] = LEAKAGE
-    folder = run_folder.open_run(Path(config.out), f"leakage-{cache.dataset.name}", asked, resume=config.resume)
-    parts: list[Predictions] = []
-    with run_folder.working_in(folder):
-        for name, own in settings.items():
-            # Without a generator, nothing changes from plain folds to those of the thesis.
-            arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
-            if arms:
-                log.info("== protocol %s: %s", name, ", ".join(arms))
-                (folder / name).mkdir(exist_ok=True)
-                compare_once(folder / name, cache, dataclasses.replace(own, arms=arms))
-                parts += read_predictions(folder / name / ANSWERS)[0]
-        write_predictions(folder / ANSWERS, parts, cache.dataset.classes)
-        found = measure_leakage(_by_protocol(parts))
-        own = settings["sealed"]
-        classifier, images = dataclasses.asdict(own.classifier), count_chosen_on(own.budget, cache)
-        choice = describe_choice(own.budget, classifier, images, len(cache.hashes), own.seeds)
-        results = {**found, "choice": choice}
-        run_folder.write_results(folder, results)
-        _log_leakage(found)
-        tell(choice)
-    return Outcome({"run": str(folder), **results}, f"sonoforge crossval {data_flags(config.data)}")
-
-
-def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Predictions]]:
-    """Sort the answers, those of the first arm first: it is the baseline."""
-    found: dict[tuple[str, str], list[Predictions]] = {}
-    for part in sorted(parts, key=lambda part: part.arm != parts[0].arm):
-        found.setdefault((part.arm, part.protocol), []).append(part)
-    return found
-
-
-def _log_leakage(found: Record) -> None:
-    """Print the accuracy under each protocol, what each leak adds, and what is left of the gain."""
-    seeds = ", ".join(map(str, found["seeds"]))
-    tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
-    rows = [
-        (arm, *(_points(accuracy[name], "") if name in accuracy else "as plain" for name in PROTOCOLS))
-        for arm, accuracy in found["accuracy"].items()
-    ]
-    say("%s", plain_table(("accuracy, %", *PROTOCOLS), rows, (1, 2, 3)))
-    for step in found["steps"]:
-        tell(f"{step['arm']}: {_CAUSES[step['first'], step['second']]}: {_points(step['accuracy'])}")
-        if (step["first"], step["second"]) == ("sealed", "plain"):
-            grouped, single = _points(step["accuracy_of_grouped"]), _points(step["accuracy_of_single"])
-            tell(f"of the {found['grouped']} images with others in their group {grouped};", "  ")
-            alone = found["images"] - found["grouped"]
-            tell(f"of the {alone} alone, which no near-duplicate helps, {single}", "  ")
-    for row in found["gains"]:
-        tell(f"{row['arm']}: gain over {row['baseline']}:")
-        for name in PROTOCOLS:
-            if name in row["gains"]:
-                leaks = f", of which leaks {_points(own)}" if (own := row["beyond_sealed"].get(name)) else ""
-                tell(f"{name} {_points(row['gains'][name])}{leaks}", "  ")
-
-
-def _points(figure: Interval, sign: str = "+") -> str:
-    if not is_number(figure["value"]):
-        return "no such image"
-    value, *ends = (points(end, sign=sign) for end in (figure["value"], figure["low"], figure["high"]))
-    return f"{value} {bracket(*ends)}"

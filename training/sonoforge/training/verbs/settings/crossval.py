@@ -38,9 +38,6 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
     images: int = phantom_images(240)
 
 
-LEAKAGE = "leakage"
-
-
 @dataclass(frozen=True)
 class CrossvalConfig(ComparisonConfig):
     """Options of ``crossval``."""
@@ -54,8 +51,6 @@ sonoforge crossval --data BUSI/ --arms real,gan --set crossval.real_shares=0.25,
 sonoforge crossval --data BUSI/ --arms real --set crossval.choose=learning-rate=0.0002,0.001,0.005
 sonoforge crossval --data BUSI/ --arms real,gan --set crossval.choose=dose=0.5,1,2
 sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
-sonoforge crossval --data BUSI/ --protocol leakage --arms real    what near-duplicates add
-sonoforge crossval --data BUSI/ --protocol leakage --seeds 3      and generators that saw the test images
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --set gan.augmentation=ada --set gan.kimg=200
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
@@ -64,10 +59,8 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 
     protocol: str = option(
         "sealed",
-        help="how images are split, or leakage\n"
-        + PROTOCOLS_HELP
-        + "; leakage: sealed, plain and thesis folds in turn, and what each leak adds",
-        choices=(*PROTOCOLS, LEAKAGE),
+        help="how images are split\n" + PROTOCOLS_HELP,
+        choices=PROTOCOLS,
         metavar="NAME",
     )
     from_predictions: str = option(
