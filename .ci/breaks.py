@@ -98,7 +98,7 @@ def noticed(checkout: Path, one: Break, seconds: int) -> tuple[str, bool]:
             command = [sys.executable, "-m", "pytest", "-n", "2", "-x", "-q", *filter(Path.exists, wanted)]
             try:
                 done = subprocess.run(command, check=False, cwd=checkout, capture_output=True, timeout=seconds)
-                if done.returncode == 1:
+                if done.returncode in (1, 2):  # failed, or stopped at the first failure, as xdist calls it
                     return str(path.relative_to(checkout)), True
             except subprocess.TimeoutExpired:
                 return str(path.relative_to(checkout)), True  # a loop without end

@@ -145,14 +145,6 @@ def test_apps_of_two_bundles_have_two_names() -> None:
         assert len(app.application) <= 100
 
 
-def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path: Path) -> None:
-    name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
-    app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
-    linked = android_app._link_resources(app, find_tools(), tmp_path)
-    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
-    assert f':label(0x01010001)="sonoforge {name}"' in tree
-
-
 def test_a_later_bundle_has_a_larger_code() -> None:
     manifest = open_bundle().manifest
 

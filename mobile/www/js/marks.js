@@ -136,9 +136,9 @@ function departure({ data }) {
     if (spread[i] > TINT) coloured += 1;
   }
   if (most <= LEAST_SPREAD || coloured < TINTED * lit) return spread;
-  const usual = tints(data);
+  const typical = tints(data);
   return spread.map((_, i) => {
-    const own = usual[stepOf(data, 3 * i)];
+    const own = typical[stepOf(data, 3 * i)];
     return Math.max(...own.map((level, band) => Math.abs(data[3 * i + band] - level)));
   });
 }

@@ -99,12 +99,12 @@ export function nameKind(levels, overlay) {
 /** Whether dark columns part a picture in two. */
 function hasGap(levels, side) {
   const columns = Array.from({ length: side }, (_, x) => mean(columnOf(levels, side, x)));
-  const usual = median(columns);
+  const typical = median(columns);
   const [first, last] = MIDDLE.map((share) => Math.trunc(share * side));
-  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, GAP_DARK * usual);
+  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, GAP_DARK * typical);
   if (columns.filter(isDark).length < NARROWEST_GAP) return false;
   const sides = [columns.slice(0, columns.findIndex(isDark)), columns.slice(columns.findLastIndex(isDark) + 1)];
-  return Math.min(...sides.map(mean)) > BOTH_LIT * usual;
+  return Math.min(...sides.map(mean)) > BOTH_LIT * typical;
 }
 
 function seamScore(levels, side) {
@@ -112,8 +112,8 @@ function seamScore(levels, side) {
   for (let y = 0; y < side; y++) {
     const row = levels.subarray(y * side, (y + 1) * side);
     const steps = Array.from({ length: side - 1 }, (_, x) => Math.abs(row[x + 1] - row[x]));
-    const usual = median(steps) + 1;
-    steps.forEach((step, x) => (total[x] += Math.min(step / usual, CLIPPED)));
+    const typical = median(steps) + 1;
+    steps.forEach((step, x) => (total[x] += Math.min(step / typical, CLIPPED)));
   }
   const difference = total.map((value) => value / side); // divided at the end: of equal columns the first one counts
   const typicalStep = Math.max(median(difference), 1e-9);

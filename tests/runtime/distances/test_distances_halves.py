@@ -48,14 +48,6 @@ def test_every_image_comes_equally_often_into_either_half() -> None:
         assert shares == pytest.approx(np.full(images, 22 / images), abs=0.06)  # 5 standard errors
 
 
-def test_draws_differ_and_can_be_repeated() -> None:
-    drawn = [tuple(part.tobytes() for part in parts) for parts in draw_halves(ALONE, 60, 10, seed=2)]
-    assert len(set(drawn)) == 10
-    again = [tuple(part.tobytes() for part in parts) for parts in draw_halves(ALONE, 60, 4, seed=2)]
-    assert again == drawn[:4]
-    assert drawn[0] != tuple(part.tobytes() for part in next(draw_halves(ALONE, 60, 1, seed=3)))
-
-
 def test_summary_of_known_numbers() -> None:
     matched, floor = list(np.linspace(2, 4, 201)), list(np.linspace(0, 1, 201))
     found = summarise(2.5, matched, floor)
@@ -93,7 +85,7 @@ def test_spread_of_a_mean_difference_over_halves_is_its_standard_error() -> None
 
 
 def test_equal_distributions_have_a_kid_floor_at_zero_and_a_ratio_up_to_one_and_a_shift_has_not() -> None:
-    same = [_measured(rows(40, 6, 2 * case), rows(40, 6, 2 * case + 1)) for case in range(60)]
+    same = [_measured(rows(40, 6, 2 * case), rows(40, 6, 2 * case + 1)) for case in range(30)]
     floors = np.array([found.floor for found in same])
     assert abs(floors.mean()) < 4 * floors.std(ddof=1) / np.sqrt(len(floors))
     assert all(found.floor_low < 0 < found.floor_high for found in same)

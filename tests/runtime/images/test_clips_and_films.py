@@ -163,7 +163,7 @@ def test_frames_of_a_film_without_loss_are_those_that_were_written(
         ("xvid.avi", ("-c:v", "mpeg4", "-vtag", "xvid", "-bf", "2")),
         ("jpeg.avi", ("-c:v", "mjpeg", "-q:v", "3")),
         ("wmv2.wmv", ("-c:v", "wmv2")),
-        ("vp8.webm", ("-c:v", "libvpx")),
+        ("vp8.webm", ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8")),
         ("h265.mp4", ("-c:v", "libx265", "-x265-params", "log-level=none")),
     ],
 )
@@ -196,7 +196,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         ("a.avi", ("-c:v", "ffv1")),
         ("jpeg.avi", ("-c:v", "mjpeg")),
         ("a.mkv", ("-c:v", "ffv1")),
-        ("a.webm", ("-c:v", "libvpx")),
+        ("a.webm", ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8")),
         ("a.wmv", ("-c:v", "wmv2")),
     ],
 )

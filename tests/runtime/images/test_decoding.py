@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,15 +173,6 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
         assert np.abs(found - expected).max() <= (6 if kind == "JPEG" else 0)
 
 
-def test_many_threads_read_alike(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{i}.{suffix}" for i, suffix in enumerate(["png", "tif", "bmp", "gif"] * 4)]
-    for i, path in enumerate(paths):
-        Image.fromarray(np.roll(GREY, i)).save(path)
-    with ThreadPoolExecutor(8) as pool:
-        for i, image in enumerate(pool.map(read_image, paths)):
-            assert np.array_equal(np.asarray(image), np.roll(GREY, i))
-
-
 # ---- HEIC and AVIF
 
 
@@ -341,10 +331,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory in other units")
 @pytest.mark.parametrize(
     ("mode", "size", "most"),
-    [("RGBA", (16, 3_000_000), 5e6), ("I;16", (5000, 5000), 150e6), ("RGBA", (5000, 5000), 300e6)],
+    [("RGBA", (16, 3_000_000), 5e6), ("RGBA", (5000, 5000), 300e6)],
 )
 def test_a_small_file_takes_no_large_memory(tmp_path: Path, mode: str, size: tuple[int, int], most: float) -> None:
-    """The pixels of the second take 50 MB, those of the third 100."""
+    """The pixels of the second take 100 MB."""
     path = tmp_path / "a.png"
     Image.new(mode, size).save(path)
     assert path.stat().st_size < 1e6

@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, int]] = {
     "strips that overlap": (overlapping_strips, "too_slow", 0),
     "strips without lengths": (lambda: strips_to_the_end(0), "too_slow", 0),
     "strips beyond the end": (lambda: strips_to_the_end(4_000_000_000), "too_slow", 0),
-    "a tile far larger than its picture": (lambda: tiled(20_000), "truncated", 0),
+    "a tile far larger than its picture": (lambda: tiled(6_000), "truncated", 0),
     "1000 tags that are one": (lambda: shared_tags(1000), "truncated", 0),
     **{
         f"a million strips, {order} {is_big}": (

@@ -49,17 +49,6 @@ def test_nearest_sheet_shows_training_images_mirrored_where_mirrored_and_frames_
     assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, True, False, False, False, False]
 
 
-def test_nearest_sheet_of_one_neighbour_each_puts_two_pairs_on_a_line() -> None:
-    fakes, training = noise(9, 8, 8, 1), noise(4, 8, 8, 1, seed=1)
-    indices, none = np.arange(9)[:, None] % 4, np.zeros((9, 1), bool)
-    figure = nearest_sheet(fakes[:3], training, Nearest(np.ones((3, 1)), indices, none), np.zeros(3))
-    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    assert (len(figure.axes), len(shown)) == (8, 6)
-    for place, fake in enumerate(range(3)):
-        np.testing.assert_array_equal(np.asarray(shown[2 * place])[..., 0], fakes[fake, ..., 0])
-        np.testing.assert_array_equal(np.asarray(shown[2 * place + 1])[..., 0], training[fake % 4, ..., 0])
-
-
 def test_sample_sheet_puts_every_image_in_its_place_and_colour_stays_colour() -> None:
     real, fake = noise(5, 10, 10, 3), noise(20, 10, 10, 1, seed=1)
     figure = sample_sheet(real, fake, columns=4, rows=2)

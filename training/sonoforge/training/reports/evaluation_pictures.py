@@ -250,9 +250,6 @@ def nearest_sheet(
 ) -> Figure:
     """Draw generated images (N, S, S, C), in their order, each beside its closest training images.
 
-    A training image that is closest as its mirror image is shown mirrored, and marked so.  With one training image
-    for each, two pairs share a line.
-
     Args:
         fakes: The generated images, N >= 1.
         training: (M, S, S, C) all training images.
@@ -260,15 +257,10 @@ def nearest_sheet(
         score: (N,) score of the match with that one; 0 for an image that is no copy.
     """
     width = nearest.distance.shape[1] + 1
-    across = max(1, 5 // width)
-    lines = math.ceil(len(fakes) / across)
-    size = (1.45 * width * across, 1.72 * lines + 0.7)
+    size = (1.45 * max(width, 4), 1.72 * len(fakes) + 0.7)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.03))
-    grid = figure.subplots(lines, width * across, squeeze=False)
-    cells = grid.reshape(lines * across, width)
-    for axes in cells[len(fakes) :].flat:
-        axes.set_axis_off()
-    for fake, line in enumerate(cells[: len(fakes)]):
+    cells = figure.subplots(len(fakes), width, squeeze=False)
+    for fake, line in enumerate(cells):
         copied = bool(score[fake] > 0)
         _show(line[0], fakes[fake], framed=copied)
         line[0].set_xlabel("generated: a copy" if copied else "generated", fontsize=8, labelpad=2)
@@ -279,8 +271,9 @@ def nearest_sheet(
             if copied and rank == 0:
                 figure_of_it = f"score {score[fake]:.3g}"
             axes.set_xlabel(f"{figure_of_it}{', mirrored' if mirrored else ''}", fontsize=8, labelpad=2)
-    ordinals = ["closest training", *(f"{rank}." for rank in range(2, width))]
-    for axes, title in zip(grid[0], ["synthetic", *ordinals] * across, strict=True):
+    for axes, title in zip(
+        cells[0], ["synthetic", "closest training", *map("{}.".format, range(2, width))], strict=True
+    ):
         axes.set_title(title, fontsize=8.5)
     figure.supxlabel(
         "Copies first, then the generated images that are closest to a training image, with the distances.\n"

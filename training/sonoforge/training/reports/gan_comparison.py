@@ -64,13 +64,12 @@ def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
 
 def claimed_rows(paper: Paper | None) -> list[Row]:
     """Return the published rows in the columns of the table; none without a paper."""
+    same = ("data", "epoch", "fid", "kid", "kid_spread", "inception_score", "ms_ssim", "lpips_pairs")
     return [
         {
-            **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
-            **{SPREAD: row.kid_spread, "laplacian_swd": row.swd, "inception_score": row.inception_score},
-            **{"ms_ssim": row.ms_ssim, "lpips_pairs": row.lpips_pairs},
-            **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
-            **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
+            **{name: getattr(row, name) for name in (*same, "seconds_per_kimg", "hours")},
+            **{"recipe": row.network, "laplacian_swd": row.swd, "reference": CLAIM, "run": "not run here"},
+            "source": ", ".join(filter(None, (row.source, row.table))),
         }
         for row in ((*paper.rows, *paper.others) if paper else ())
     ]
@@ -127,9 +126,7 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
 
 def _last_claims(paper: Paper | None) -> list[PublishedGan]:
     """Return the published rows of the ends of trainings."""
-    if paper is None:
-        return []
-    return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others]
+    return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others] if paper else []
 
 
 def _about_claims(paper: Paper | None) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_clip, 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-MAX_INFLATED_BYTES = 200_000_000  # a deflated file is inflated as a whole
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
 MAX_COLOUR_PIXELS = 9_000_000
 
@@ -33,10 +31,9 @@ _REFUSED = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "ARGB", "CMYK", "HSV", "XYB")
 # Transfer syntax -> the one decoder plugin of pydicom that is used.  Pillow, pylibjpeg-openjpeg, pyjpegls and
 # python-gdcm are under MIT-like licences or Apache-2.0; pylibjpeg-libjpeg, under the GPL, is not needed.
 _JPEG, _JPEG_2000 = "1.2.840.10008.1.2.4.", "pylibjpeg"
-IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-DEFLATED, _JPEG_EXTENDED = "1.2.840.10008.1.2.1.99", _JPEG + "51"
+IMPLICIT, EXPLICIT, _JPEG_EXTENDED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _JPEG + "51"
 DECODERS = {
-    **dict.fromkeys((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN), ""),
+    **dict.fromkeys((IMPLICIT, EXPLICIT), ""),
     **dict.fromkeys((_JPEG + "50", _JPEG_EXTENDED), "pillow"),
     **dict.fromkeys((_JPEG + "57", _JPEG + "70"), "gdcm"),
     **dict.fromkeys((_JPEG + "80", _JPEG + "81"), "pyjpegls"),
@@ -60,7 +57,7 @@ _ELEMENTS = (
 _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3, C.11.2.1.3
 _MOST_MS = 1e6  # from frame to frame
 
-_PIXEL_DATA = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"  # in either byte order
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _LONG = (b"OB", b"OW", b"UN")  # value representations of pixels, followed by four bytes of length; PS3.5, 7.1.2
 _UNKNOWN, _ITEM = 0xFFFFFFFF, b"\xfe\xff\x00\xe0"  # PS3.5, A.4: length and opening of compressed pixels
 _PADDING = 1024  # bytes that a disc's or tape's blocks may add behind the pixels; more would be undeclared pixels
@@ -94,17 +91,15 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
     with open_source(source) as stream:
         read_preamble(stream, force=True)
         declared = str(_read_file_meta_info(stream).get("TransferSyntaxUID") or "")
-        if declared == DEFLATED:
-            source = _inflated(stream, path)
-    with open_source(source) as stream:
-        if declared != DEFLATED:
-            read_preamble(stream, force=True)
-            _read_file_meta_info(stream)
-        implicit, little = _encoding(stream, declared, path)
-        header = read_dataset(stream, implicit, little, stop_when=_at_pixel_data, specific_tags=tags)
-        correct_ambiguous_vr(header, little)
-        native = IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN
-        syntax = native if declared in ("", IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED) else declared
+        if declared and declared not in DECODERS:
+            raise ImageError(
+                "unsupported",
+                f"{path}: stored as {_name(declared)}, which is not read; store it uncompressed or as JPEG 2000",
+            )
+        implicit = _is_implicit(stream, path)
+        header = read_dataset(stream, implicit, True, stop_when=_at_pixel_data, specific_tags=tags)
+        correct_ambiguous_vr(header, True)
+        syntax = (IMPLICIT if implicit else EXPLICIT) if declared in ("", IMPLICIT, EXPLICIT) else declared
         try:  # windows and rescaling where enhanced objects keep them
             shared = header.get("SharedFunctionalGroupsSequence")
             for group in ("FrameVOILUTSequence", "PixelValueTransformationSequence") if shared else ():
@@ -121,13 +116,13 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
             raise ImageError("not_an_image", f"{path}: DICOM without a picture (a report or a directory); leave it out")
         options = _needed(header, syntax, path)
         _check_kind(header, syntax, path)
-        if tag not in _PIXEL_DATA:
+        if tag != _PIXEL_DATA:
             raise ImageError("unsupported", f"{path}: its pixels are floating-point, not integers; export it as PNG")
         # The representation of the pixels, if written, then their length.  A length is even, and no representation's
         # letters and zeros would be, so the two cannot be confused.
         rest = stream.read(4)
         explicit = rest[:2] in _LONG
-        length = int.from_bytes(stream.read(4) if explicit else rest, "little" if little else "big")
+        length = int.from_bytes(stream.read(4) if explicit else rest, "little")
         offset = stream.tell()
         fragments = stream.read(4) == _ITEM
         available = stream.seek(0, io.SEEK_END) - offset
@@ -159,38 +154,17 @@ def open_source(source: Path | str | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: PTH123
 
 
-def _inflated(stream: BinaryIO, path: Path | str) -> bytes:
-    """Inflate the rest of a stream, up to `MAX_INFLATED_BYTES`."""
-    inflater, parts, total = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
-    while chunk := stream.read(1 << 16):
-        while chunk:
-            parts.append(inflater.decompress(chunk, 1 << 20))
-            chunk = inflater.unconsumed_tail
-            total += len(parts[-1])
-            if total > MAX_INFLATED_BYTES:
-                raise ImageError(
-                    "too_large",
-                    f"{path}: inflates to more than {MAX_INFLATED_BYTES / 1e6:.0f} MB; store it uncompressed",
-                )
-    return b"".join(parts)
-
-
-def _encoding(stream: BinaryIO, declared: str, path: Path | str) -> tuple[bool, bool]:
-    """Judge by the first element whether representations are implicit, and whether the order is little-endian.
+def _is_implicit(stream: BinaryIO, path: Path | str) -> bool:
+    """Judge by the first element whether representations are implicit; refuse big-endian elements.
 
     A file's first elements have groups below 0x100; two capital letters in an implicit length would mean more than
     16 kB (PS3.5, 7.1.2 and 7.1.3).
     """
     head = stream.read(6)
     stream.seek(-len(head), io.SEEK_CUR)
-    little = head[1:2] == b"\0" or head[:1] != b"\0"
-    if declared and little == (declared == BIG_ENDIAN):
-        orders = ("little-endian", "big-endian")
-        raise ImageError(
-            "truncated",
-            f"{path}: its elements are {orders[not little]}, but its header says {orders[little]}; export it again",
-        )
-    return not head[4:6].isalpha() or not head[4:6].isupper(), little
+    if head[:1] == b"\0" and head[1:2] != b"\0":
+        raise ImageError("truncated", f"{path}: its elements are big-endian, which is not read; export it again")
+    return not head[4:6].isalpha() or not head[4:6].isupper()
 
 
 def _numbers(header: Dataset, name: str) -> list[float]:
@@ -296,11 +270,6 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
 
 def _check_kind(header: Dataset, syntax: str, path: Path | str) -> None:
     """Refuse pixels that have no decoder here, or no rule in `images.dicom.reader`."""
-    if syntax not in DECODERS:
-        raise ImageError(
-            "unsupported",
-            f"{path}: stored as {_name(syntax)}, which cannot be decoded here; store it uncompressed or as JPEG 2000",
-        )
     photometric, samples = str(header.PhotometricInterpretation), int(header.SamplesPerPixel)
     known = (*GREY, *COLOUR, PALETTE)
     if photometric not in known or samples != (3 if photometric in COLOUR else 1):
