@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -97,25 +95,3 @@ def test_losses_and_gradients_are_the_official_ones(config: str, phase: str) -> 
         values = gradient.contiguous().flatten().double()
         found = [values.sum(), values.norm(), values @ torch.arange(1, len(values) + 1).double().cos()]
         np.testing.assert_allclose(found, [total, norm, dot], rtol=0, atol=5e-4 * float(norm) + 1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda state: state.clear(), "no StyleGAN2 or StyleGAN3 generator"),
-        (lambda state: state.pop("mapping.w_avg"), "there is no 'mapping.w_avg'"),
-        (lambda state: state.pop("synthesis.input.freqs"), "Missing.*synthesis.input.frequencies"),
-        (
-            lambda state: state.update({"synthesis.L1_36_32.extra": torch.zeros(1)}),
-            "Unexpected.*layers.1.extra",
-        ),
-        (lambda state: state.pop("synthesis.L2_52_32.bias"), "Missing.*synthesis.layers.2.bias"),
-        (lambda state: state["synthesis.L3_52_27.up_filter"].mul_(1.1), "L3_52_27.up_filter: is another filter"),
-        (lambda state: state.update({"synthesis.L3_52_27.down_filter": torch.ones(12, 12)}), "is another filter"),
-    ],
-)
-def test_a_state_of_another_network_is_refused(change: Callable[[dict[str, Tensor]], object], message: str) -> None:
-    state = {name: value.clone() for name, value in below(golden_arrays("stylegan3_t"), "G/").items()}
-    change(state)
-    with pytest.raises(ValueError, match=message):
-        generator_from_official(state)

@@ -88,11 +88,7 @@ class Opened(NamedTuple):
 
 
 def with_space(source: Source) -> Source:
-    """Choose the feature space of the metrics if neither the user nor a perceptual term has one.
-
-    Raises:
-        SonoforgeError: See `spaces.choose_space`.
-    """
+    """Choose the feature space of the metrics if neither the user nor a perceptual term has one."""
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):
         return source

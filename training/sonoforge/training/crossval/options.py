@@ -34,8 +34,7 @@ class ComparisonConfig(ParallelOptions):
     real_shares: tuple[float, ...] = setting(
         (),
         "crossval.real_shares",
-        help="shares of the real images, such as 0.25,0.5,0.75,1: train every arm on each, and report how many "
-        "real images the generated ones are worth",
+        help="shares of the real images, such as 0.25,0.5,0.75,1: train every arm on each",
     )
     folds: int | None = option(
         None,

@@ -296,8 +296,7 @@ def open_images(
     """
     if not settings.held_out and not against_training:
         raise SonoforgeError(
-            "held_out: found 0, expected a share above 0: chosen on its own training images, the best would be what "
-            "copies them best"
+            "held_out must be above 0: chosen on its own training images, the best would be what copies them best"
         )
     settings = dataclasses.replace(settings, metrics=METRICS)
     apart = config.second_held_out or 0.0
@@ -311,9 +310,6 @@ def about_search(about: page.About, config: GanSearchConfig, opened: Opened, len
     """Complete what the verb says of a search by its images and budget.
 
     ``length`` is that of a trial in words; empty for the thousands of images it is shown.
-
-    Raises:
-        SonoforgeError: What cannot be trained.
     """
     training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
     shown = length or f"{training.plan.steps * training.images_per_step / 1000:.3g} thousand images shown"

@@ -56,8 +56,8 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 
     protocol: str = option(
         "sealed",
-        help="how images are split\n" + PROTOCOLS_HELP,
-        choices=PROTOCOLS,
+        help="how images are split\n" + PROTOCOLS_HELP + "; plain: as thesis, but no generator sees a test image",
+        choices=(*PROTOCOLS, "plain"),
         metavar="NAME",
     )
     from_predictions: str = option(
