@@ -156,31 +156,6 @@ def test_equalised_layers_scale_normal_weights_by_hes_constant() -> None:
     assert float(dense(torch.randn(500, 300, generator=chance)).detach().var()) == pytest.approx(1, rel=0.1)
 
 
-def test_progan_activates_every_convolution_and_normalises_those_of_the_generator() -> None:
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-
-    def note(module: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:
-        inputs.append(arguments[0])
-        outputs.append(output)
-
-    networks = small_pair("progan")
-    for network in networks:
-        for name, module in network.named_modules():
-            if type(module).__name__ == "_Activation":
-                module.register_forward_hook(note)
-            assert not isinstance(module, nn.BatchNorm2d), name
-    with torch.no_grad():
-        networks[1](networks[0](draw_latents(2)))
-    in_generator = 2 * 4  # two convolutions at each of 4, 8, 16 and 32 pixels
-    assert len(outputs) == in_generator + 1 + 2 * 3 + 2  # from the image, three blocks, the last two
-    for index, (before, after) in enumerate(zip(inputs, outputs, strict=True)):
-        leaky = torch.where(before > 0, before, 0.2 * before)
-        if index < in_generator:
-            leaky = leaky / leaky.square().mean(1, keepdim=True).sqrt()
-        torch.testing.assert_close(after, leaky, rtol=1e-3, atol=1e-3)
-
-
 def test_minibatch_std_of_equal_images_has_a_finite_gradient() -> None:
     maps = torch.ones(4, 2, 3, 3, requires_grad=True)
     progan.append_minibatch_std(maps, 4).sum().backward()

@@ -1,21 +1,22 @@
-"""Weights of the official StyleGAN2 and StyleGAN3, by the names of their PyTorch code, in the networks here."""
+"""Recorded networks of the official StyleGAN2 and StyleGAN3 in the networks here, by their PyTorch state dicts."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from sonoforge.models.stylegan import stylegan2
-from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
+from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.layers import binomial_taps
+from sonoforge.models.stylegan.stylegan2 import Discriminator, ResidualSettings
+from sonoforge.models.stylegan.stylegan2 import Generator as StyleGAN2Generator
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]
-Network = TypeVar("Network", bound=nn.Module)
 
 _LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # of StyleGAN3: index, side and channels of the result
 # Official names of tensors, and ours; `renamed` handles those of a level.
@@ -37,22 +38,28 @@ _NAMES = (
 _OWNERS = {"conv0": "first", "conv1": "second", "skip": "skip"}
 
 
-def generator_from_official(state: State) -> StyledGenerator:
+def generator_from_official(state: State) -> Any:
     """Build a generator of StyleGAN2, or of StyleGAN3, configuration T or R, in evaluation mode."""
+    style_size, classes = len(state["mapping.w_avg"]), _classes(state)
+    sizes = {
+        "latent_size": state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
+        "classes": classes,
+        "style_size": style_size,
+        "mapping_layers": _mapping_depth(state),
+    }
     if "synthesis.input.weight" in state:
-        return _loaded(_stylegan3(state), state)
+        return _loaded(_stylegan3(state, sizes), state)
     resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
     widths = [len(state[f"synthesis.b{side}.conv1.weight"]) for side in resolutions]
-    sizes = _mapping_sizes(state) | _width_settings(resolutions, widths)
-    settings = StyledSettings(resolutions[-1], len(state["synthesis.b4.torgb.weight"]), **sizes)
-    return _loaded(stylegan2.Generator(settings), state)
+    channels = len(state["synthesis.b4.torgb.weight"])
+    settings = StyledSettings(resolutions[-1], channels, **sizes, **_width_settings(resolutions, widths))
+    return _loaded(StyleGAN2Generator(settings), state)
 
 
-def discriminator_from_official(state: State) -> Discriminator:
-    """Build a discriminator of StyleGAN2 or StyleGAN3, in evaluation mode; see `generator_from_official`."""
+def discriminator_from_official(state: State) -> Any:
+    """Build a discriminator of StyleGAN2 or StyleGAN3, in evaluation mode."""
     resolutions = _resolutions(state, r"b(\d+)\.")
-    widths = [len(state["b4.conv.weight"])]
-    widths += [len(state[f"b{side}.conv0.weight"]) for side in resolutions[1:]]
+    widths = [len(state["b4.conv.weight"]), *(len(state[f"b{side}.conv0.weight"]) for side in resolutions[1:])]
     classes = _classes(state)
     settings = ResidualSettings(
         resolutions[-1],
@@ -93,17 +100,6 @@ def _mapping_depth(state: State) -> int:
     return sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
 
 
-def _mapping_sizes(state: State) -> dict[str, int]:
-    """Return the settings that the tensors of a generator's mapping network show, as `StyledSettings` has them."""
-    style_size, classes = state["mapping.w_avg"].shape[0], _classes(state)
-    return {
-        "latent_size": state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
-        "classes": classes,
-        "style_size": style_size,
-        "mapping_layers": _mapping_depth(state),
-    }
-
-
 def _resolutions(state: State, pattern: str) -> list[int]:
     return sorted({int(found[1]) for name in state if (found := re.match(pattern, name))})
 
@@ -114,26 +110,29 @@ def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]
     return {"channel_base": base, "channel_max": max(widths)}
 
 
-def _loaded(network: Network, state: State) -> Network:
-    network.load_state_dict(renamed(state))
-    return network.eval()
-
-
-def _layers(state: State) -> list[tuple[int, int]]:
-    """Return side and channels of each layer's result of StyleGAN3, by index."""
+def _stylegan3(state: State, sizes: dict[str, int]) -> Generator:
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
-    return [(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
-
-
-def _stylegan3(state: State) -> Generator:
-    """Build the generator that the tensors' names and shapes show."""
-    layers = _layers(state)
-    side, channels = layers[-1]
-    kernel = state[f"synthesis.L0_{layers[0][0]}_{layers[0][1]}.weight"].shape[2]
-    settings = GeneratorSettings(
-        side, channels, **_mapping_sizes(state), config="r" if kernel == 1 else "t", layers=len(layers) - 1
+    layers = sorted(tuple(map(int, numbers)) for numbers in found)
+    side, channels = layers[-1][1:]
+    kernel = next(
+        value for name, value in state.items() if re.match(r"synthesis\.L0_.*\.weight", name) and value.ndim == 4
     )
+    config = "r" if kernel.shape[2] == 1 else "t"
+    settings = GeneratorSettings(side, channels, **sizes, config=config, layers=len(layers) - 1)
     planned = plan_grids(side, channels, len(layers) - 1, 1, 1)
-    widths = [state["synthesis.input.weight"].shape[0], *(channels for _, channels in layers)]
+    assert [grid.side for grid in planned[1:]] == [own for _, own, _ in layers]
+    widths = [len(state["synthesis.input.weight"]), *(own for *_, own in layers)]
     grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
     return Generator(settings, grids)
+
+
+def _loaded(network: Any, state: State) -> Any:
+    """Load tensors by official name into a network of their sizes, whose filters must be the official ones."""
+    for name, taps in state.items():
+        if name.endswith("resample_filter"):
+            torch.testing.assert_close(taps.float(), torch.outer(binomial_taps(), binomial_taps()), atol=1e-5, rtol=0)
+        elif found := re.fullmatch(_LAYER + r"(up|down)_filter", name):
+            own = getattr(network.synthesis.layers[int(found[1])], f"{found[4]}_taps")
+            torch.testing.assert_close(taps.float(), own, atol=1e-5, rtol=0)
+    network.load_state_dict(renamed(state))
+    return network.eval()

@@ -18,7 +18,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import initial_weights
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.pretrained import Weights
-from sonoforge.training.verbs import train
 
 SECTIONS = ["Intended use", "Model", "Data", "Evaluation", "What it answers", "Other scanners", "Calibration and trust"]
 SECTIONS += ["Factors and ethics", "Limits"]
@@ -136,16 +135,6 @@ def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:
     for figure in ("7 of 60 test images", "33 of the 60 test images", "50.0% with seed 0, 62.5% with seed 1"):
         assert figure in card
     assert "Its figures come out too good" in card and "had seen neither" not in card
-
-
-@pytest.mark.slow
-def test_train_on_phantoms_with_generated_images_from_shipped_weights(
-    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(train.GENERATOR_BUDGETS, "quick", {"image_size": 16, "steps": 2, "batch": 4})
-    card, facts = trained(tmp_path, "phantom", "gan", "shipped", small_run.cache)
-    assert "shipped bundle mobilenetv2-breast-ultrasound 1.0.0 (trained on BUSI+BUS-BRA+BrEaST)" in card
-    check_card(card, facts)
 
 
 @pytest.mark.slow

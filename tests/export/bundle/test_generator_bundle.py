@@ -17,10 +17,9 @@ import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
 from corners import corners
-from exported_generators import ALL, ExportedGenerator
+from exported_generators import ExportedGenerator
 from generator_checkpoints import image_side, small_checkpoint
 from program import sonoforge
-from sonoforge.export.bundle.add_formats import describe
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.source import generator_inputs, load_contiguous, trace_generator
@@ -30,7 +29,6 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
 
@@ -103,48 +101,6 @@ def test_the_manifest_says_all_that_a_reader_needs(made: ExportedGenerator) -> N
     for file in folder.iterdir():
         content = file.read_bytes()
         assert str(folder.parent).encode() not in content and b"site-packages" not in content
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow) for name in ("stylegan3-t", "progan", "stylegan1")],
-)
-def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
-    """A bundle of all formats that its generator and this machine can have, and of engines."""
-    made: ExportedGenerator = generators(request.param, 2, ALL)
-    return made
-
-
-def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGenerator) -> None:
-    _, folder, manifest = everything
-    recipe, rows = manifest["recipe"], everything.rows
-    names = [name for name, form in FORMATS.items() if form.generators]
-    assert list(rows) == names
-    expected = dict.fromkeys(names, "passed")
-    if recipe == "stylegan3-t":
-        expected["torchscript"] = "not written"
-    if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
-        expected["executorch"] = "not written"
-    if runners.missing("tensorrt"):
-        status = "not checked" if "tensorrt" in ALL else "not written"
-        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), status)
-    assert {name: row["status"] for name, row in rows.items()} == expected
-    card = (folder / "MODEL_CARD.md").read_text()
-    for name, row in rows.items():
-        assert (row["precision"] == "fp16") == name.endswith("-fp16") and f"| {row['file']} |" in card
-        if row["status"] == "passed":
-            assert row["max_abs"] <= row["tolerance"]
-        else:
-            assert row["reason"] in describe(row) and row["reason"] in card
-        written = row["status"] != "not written"
-        assert (row["file"] in manifest["files"]) == written == (folder / row["file"]).is_file()
-        if written:
-            entry = manifest["files"][row["file"]]
-            assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
-    assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
-    for file in folder.iterdir():
-        content = file.read_bytes()
-        assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
 
 
 @pytest.mark.slow
@@ -406,24 +362,3 @@ def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
         replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
         with pytest.raises(BundleError, match=message):
             open_bundle(bundle, GeneratorManifest).golden()
-
-
-def test_settings_that_a_generator_does_not_have_are_refused(made: ExportedGenerator) -> None:
-    generator, recipe = Generator(made.bundle), made.manifest["recipe"]
-    name = "" if recipe == "began" else "a"
-    if recipe == "stylegan2":
-        with pytest.raises(SonoforgeError, match="truncation: this generator has styles"):
-            generator.generate(1, truncation=1, class_name=name)
-    else:
-        with pytest.raises(SonoforgeError, match="psi: this generator has no styles"):
-            generator.generate(1, psi=0.5, class_name=name)
-    if recipe == "began":
-        with pytest.raises(SonoforgeError, match="uniform"):
-            generator.generate(1, truncation=1)
-        with pytest.raises(SonoforgeError, match=r"class_name: .*'lesion'"):
-            generator.generate(1, class_name="other")
-    else:
-        with pytest.raises(SonoforgeError, match="class_name: "):
-            generator.generate(1)
-        with pytest.raises(SonoforgeError, match="a label, not None"):
-            generator.images(np.zeros((1, 6), np.float32))

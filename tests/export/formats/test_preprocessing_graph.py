@@ -15,7 +15,6 @@ from PIL import Image
 from bundle_factory import model_bytes, scan
 from sonoforge.export.formats.onnx_graph import with_preprocessing
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import open_file, session_options
@@ -80,11 +79,6 @@ def test_an_alpha_channel_is_not_taken_for_a_colour(channels: int, tmp_path: Pat
     answer = open_file(tmp_path / "a.onnx")
     with pytest.raises(Exception, match=r"(?i)broadcast"):
         answer([np.zeros((1, 80, 80, channels), np.uint8)])
-
-
-def test_a_network_of_another_input_size_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"input .*\[3, 64, 64\]"):
-        with_preprocessing(model_bytes(), PREPROCESSING)
 
 
 def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:

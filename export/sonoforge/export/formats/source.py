@@ -1,14 +1,8 @@
 """What format writers take: a trained classifier, or a generator with its graph of latents, psi and class to images.
 
-Labels are an input of conditional generators alone; psi, of those with styles.  The batch is free in every file.
-
-StyleGAN3's filtered activation consists of autograd functions, which keep fewer maps for the gradient.  A TorchScript
-trace can neither run nor save these, so formats made from a trace need the ONNX file, or the exported program.  Torch's
-older ONNX exporter, which traces, also fails at the filters of StyleGAN1 and 2.
-
-The exporter's own simplification is off for generators: it takes the 1e-8 that is added before a division for 0, so
-that a flat map of StyleGAN1 becomes NaN.  A nearly flat map (noise strengths near 0, soon after training began)
-magnifies rounding, and may make a file fail its check.
+Labels are an input of conditional generators alone; psi, of those with styles.  The batch is free in every file.  The
+exporter's own simplification is off for generators: it takes the 1e-8 that is added before a division for 0, so that a
+flat map of StyleGAN1 becomes NaN.
 
 Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles are drawn.  Noise inputs are the stored
 ones, so each latent has one image.  StyleGAN3's transform of the input is the identity.
@@ -17,7 +11,7 @@ ones, so each latent has one image.  StyleGAN3's transform of the input is the i
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -87,37 +81,22 @@ class GeneratorSource:
         return tuple(generator_inputs(self.generator, rows, psi=0.7, seed=0).values())
 
 
-def write_onnx(source: Source | GeneratorSource) -> bytes:
-    """Return the ONNX file, from which the others are made or with which they are compared."""
-    return source.onnx
+def write_onnx(source: Any, kind: str = "onnx") -> bytes:
+    """Return a source's ONNX file, or it as ``ort`` or ``uint8``; see `to_ort` and `with_preprocessing`."""
+    if kind == "ort":
+        return to_ort(source.onnx)
+    made: bytes = with_preprocessing(source.onnx, source.preprocessing) if kind == "uint8" else source.onnx
+    return made
 
 
-def write_uint8(source: Source) -> bytes:
-    """Write ``model.uint8.onnx``; see `with_preprocessing`."""
-    return with_preprocessing(source.onnx, source.preprocessing)
-
-
-def write_ort(source: Source) -> bytes:
-    """Write ``model.ort``; see `to_ort`."""
-    return to_ort(source.onnx)
-
-
-class _Plain(nn.Module):
-    """Latents (N, Z) and, for a conditional generator, labels (N,) to images (N, C, S, S)."""
+class _Styled(nn.Module):
+    """A generator with psi (1,) as an input after the latents."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.generator(latents, labels)
-        return images
-
-
-class _Styled(_Plain):
-    """The same with psi (1,) after the latents."""
-
-    def forward(self, latents: Tensor, psi: Tensor, labels: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, latents: Tensor, psi: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.generator(latents, labels, truncation_psi=psi)
         return images
 
@@ -127,7 +106,7 @@ def trace_generator(generator: nn.Module) -> nn.Module:
 
     Latents (N, Z) float, psi (1,) float where there are styles, and for a conditional generator labels (N,) int64.
     """
-    return _Styled(generator) if has_styles(generator) else _Plain(generator)
+    return _Styled(generator) if has_styles(generator) else generator
 
 
 def generator_inputs(generator: nn.Module, count: int, psi: float, seed: int) -> dict[str, Tensor]:
@@ -147,11 +126,11 @@ def tolerance(generator: nn.Module) -> float:
 
 def unsuitable(name: str, generator: nn.Module) -> str:
     """Return why this generator cannot have a format; empty if it can."""
-    if name == "torchscript" and isinstance(generator, stylegan3.Generator):
-        return "StyleGAN3's filtered activation works in place, which a trace cannot keep; use the ONNX file"
-    if name == "executorch" and isinstance(generator, stylegan3.Generator):
-        return "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file"
-    return ""
+    why = {
+        "torchscript": "StyleGAN3's filtered activation works in place, which a trace cannot keep; use the ONNX file",
+        "executorch": "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file",
+    }
+    return why.get(name, "") if isinstance(generator, stylegan3.Generator) else ""
 
 
 def load_contiguous(checkpoint: Path) -> nn.Module:

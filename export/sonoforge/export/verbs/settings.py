@@ -33,13 +33,10 @@ sonoforge export runs/00003-run-BUSI                  model.onnx alone
 sonoforge export runs/00003-run-BUSI --formats all    as many as possible
 sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
-sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
-sonoforge export shipped --evidence runs/00005-validate --out carded    the network as it is, its card with more
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
-sonoforge export runs/00005-gan-stylegan2-busi-malignant --evidence runs/00006-evaluate    its figures on the card
 
 gan sample --bundle draws images with an exported generator.
 all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
