@@ -480,7 +480,7 @@ def making(run: WholeRun) -> Section:
     made = [
         *((name, own[key]) for name, key in (("device", "device"), ("platform", "platform"), ("Python", "python"))),
         *own["versions"].items(),
-        ("revision", own["git_revision"] or "not in a checkout"),
+        ("revision", Markup('<span class="hash">{}</span>').format(own["git_revision"] or "not in a checkout")),
         ("seed", f"{own['seed']}{f' and the next {seeds - 1}' if seeds > 1 else ''}"),
     ]
     content: list[Block | Markup] = [
