@@ -312,4 +312,4 @@ def test_a_program_that_hangs_is_ended(model: Path, tmp_path: Path, monkeypatch:
 def test_which_files_run_for_those_who_trust_their_maker_alone() -> None:
     names = ("onnx", "onnx-int8", "ort", "torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
     assert [runners.needs_trust(name) for name in names] == [False, False, False, *[True] * 5]
-    assert runners.needs_trust("openvino-fp16") and runners.needs_trust("litert")  # data, but nothing checks it
+    assert runners.needs_trust("openvino-fp16")  # data, but nothing checks it

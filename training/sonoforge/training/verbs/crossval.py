@@ -32,7 +32,7 @@ def main(config: CrossvalConfig) -> Outcome:
     with run_folder.working_in(folder):
         results = compare_once(folder, cache, settings)
         log_table(results)
-    protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
+    protocol = "" if config.protocol in (CrossvalConfig().protocol, "plain") else f" --protocol {config.protocol}"
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")
 
 
