@@ -23,7 +23,7 @@ from sonoforge.training.gan.training_set import TrainingSet, join_masks, make_tr
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5
 )
-MEASURED = dataclasses.replace(SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), metric_features="pixels")
+MEASURED = dataclasses.replace(SETTINGS, tick_steps=4, held_out=0.25, metrics=("kid", "fid"), metric_features="pixels")
 
 
 def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:

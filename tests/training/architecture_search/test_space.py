@@ -89,22 +89,22 @@ def test_a_range_and_a_list_take_the_place_of_the_usual() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rat=1:2", "--over: found 'learning-rat', expected one of optimiser, .*did you mean learning-rate"),
-        ("learning-rate", "--over learning-rate: found '', expected a number"),
-        ("learning-rate=0.1:0.01", "expected learning-rate=LOW:HIGH, with LOW below HIGH, or two or more"),
-        ("learning-rate=0.1", "expected learning-rate=LOW:HIGH"),
+        ("learning_rat=1:2", "--over: 'learning-rat' is none of optimiser, .*did you mean learning-rate"),
+        ("learning-rate", "--over learning-rate: found ''"),
+        ("learning-rate=0.1:0.01", "is neither learning-rate=LOW:HIGH, with LOW below HIGH, nor two or more"),
+        ("learning-rate=0.1", "neither learning-rate=LOW:HIGH"),
         ("learning-rate=a:b", "found 'a', expected a number"),
         ("learning-rate=0:0.1", "--over learning-rate: found 0.0, expected at least 1e-09"),
         ("learning-rate=0.1:nan", "found nan, expected at least"),
-        ("learning-rate=0.1:inf", "found inf, expected a finite number"),
-        ("gradient-penalty=0:3", "--over gradient-penalty: found 0, expected a finite number above 0"),
-        ("gradient-penalty=x:3", "--over gradient-penalty: found 'x', expected a number"),
+        ("learning-rate=0.1:inf", "a finite number above 0, not inf"),
+        ("gradient-penalty=0:3", "--over gradient-penalty must be a finite number above 0, not 0"),
+        ("gradient-penalty=x:3", "--over gradient-penalty: 'x' is not a number"),
         ("batch=1:8", "--over batch: found 1, expected at least 2"),
         ("batch=8.5,16", "found '8.5', expected a whole number"),
         ("beta1=0:1", "--over beta1: found 1.0, expected at most 0.9999"),
         ("optimiser=adam,sgd", "--over optimiser: found 'sgd', expected one of adam, rmsprop"),
-        ("optimiser=adam:rmsprop", "expected optimiser=LOW:HIGH, with LOW below HIGH, or two or more values"),
-        ("r1=1:10", "found r1, which none of the recipes has"),
+        ("optimiser=adam:rmsprop", "neither optimiser=LOW:HIGH, with LOW below HIGH, nor two or more values"),
+        ("r1=1:10", "none of the recipes has r1"),
         ("width=8,16", "width is fixed by gan.width; leave one of the two out"),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_search_that_cannot_be_is_refused(text: str, message: str) -> None:
 
 
 def test_a_parameter_given_twice_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="found batch twice"):
+    with pytest.raises(SonoforgeError, match="batch is given twice"):
         read_search(("batch=4,8", "batch=8,16"), GanSettings(recipe="dcgan"), [RECIPES["dcgan"]])
 
 

@@ -130,7 +130,7 @@ def test_a_run_generates_as_many_images_as_there_are_real_ones(real: Path, runs:
 
 
 def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, Path]) -> None:
-    assert "class_name is missing, expected one of benign, malignant" in _refused(real, runs["both"])
+    assert "class_name is missing; give one of benign, malignant" in _refused(real, runs["both"])
     assert "did you mean malignant?" in _refused(real, runs["both"], class_name="malignan")
     found_real, found = read(str(real), str(runs["both"]), class_name="malignant")
     assert np.array_equal(found.pixels, sample(load_generator(runs["both"]), 4, 0, label=1)[..., :1])
@@ -303,7 +303,7 @@ def test_generated_images_are_refused_as_real_ones(real: Path, tmp_path: Path, r
     one = next(fakes.glob("*.png"))
     (real / "malignant" / "slipped in.png").write_bytes(one.read_bytes())
     assert "1 of 5 images (first malignant/slipped in.png) are marked as generated" in _refused(real, fakes)
-    assert "found a run of sonoforge gan train as REAL" in _refused(runs["one"], fakes)
+    assert "a run of sonoforge gan train cannot be REAL" in _refused(runs["one"], fakes)
 
 
 def test_images_that_say_they_are_real_are_no_fakes_without_a_warning(

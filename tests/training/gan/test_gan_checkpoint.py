@@ -147,5 +147,5 @@ def test_find_checkpoint_by_name(finished: Path, tmp_path: Path) -> None:
     assert gan_checkpoint.find_checkpoint(finished, "9").name == "step-00000009"
     with pytest.raises(SonoforgeError, match=r"no checkpoint '4'.*9, 12"):
         gan_checkpoint.find_checkpoint(finished, "4")
-    with pytest.raises(SonoforgeError, match="found no checkpoint"):
+    with pytest.raises(SonoforgeError, match="holds no checkpoint"):
         gan_checkpoint.find_checkpoint(tmp_path)

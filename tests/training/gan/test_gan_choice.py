@@ -59,10 +59,10 @@ def test_measuring_does_not_change_the_training(measured: Path, tmp_path: Path) 
 
 
 def test_every_tick_and_the_last_are_measured_under_a_stated_protocol(measured: Path, tmp_path: Path) -> None:
-    assert [row["step"] for row in read_rows(measured) if "kid" in row] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in read_rows(measured) if "kid" in row] == [4, 8, 12]
     train_measured(tmp_path, steps=11, metrics=("kid",), held_out=0.0)
     rows = read_rows(tmp_path)
-    assert [row["step"] for row in rows if "kid" in row] == [2, 4, 6, 8, 10, 11]
+    assert [row["step"] for row in rows if "kid" in row] == [4, 8, 11]
     assert not any("fid" in row for row in rows)
     protocol = ("metric_features", "metric_reference", "metric_real", "metric_generated")
     assert [rows[-1][name] for name in protocol] == ["pixels (no network)", "training", 48, 40]
@@ -126,7 +126,7 @@ def _save(folder: Path, step: int, kid: float | None, diversity: float | None, d
 def test_the_lowest_kid_is_the_best_unless_its_samples_repeat_themselves(tmp_path: Path) -> None:
     floor = COLLAPSE_FRACTION
     _save(tmp_path, 1, kid=None, diversity=None, distance=0.01)  # saved between two ticks
-    with pytest.raises(SonoforgeError, match="found no best checkpoint") as error:
+    with pytest.raises(SonoforgeError, match="has no best checkpoint") as error:
         gan_checkpoint.find_checkpoint(tmp_path, "best")
     assert "\n" not in str(error.value)
     _save(tmp_path, 2, kid=0.01, diversity=floor - 0.01)
@@ -269,11 +269,11 @@ def test_the_choice_of_held_out_images_is_the_seed_s() -> None:
 @pytest.mark.parametrize(
     ("count", "share", "message"),
     [
-        (60, 0.1, r"found 6 for one in 10 of 60 images, expected at least 8.* held_out 0"),
-        (8, 0.5, "found 4 for one in 2"),
-        (10, 0.1, "found 0 for one in 10"),
-        (60, 0.6, "found a share of 0.6"),
-        (60, -0.1, "found a share of -0.1"),
+        (60, 0.1, r"one in 10 of 60 images is 6, fewer than 8.* held_out 0"),
+        (8, 0.5, "one in 2 of 8 images is 4"),
+        (10, 0.1, "one in 10 of 10 images is 0"),
+        (60, 0.6, "held_out must be 0 to 0.5, not 0.6"),
+        (60, -0.1, "held_out must be 0 to 0.5, not -0.1"),
     ],
 )
 def test_too_few_to_hold_out_is_refused_in_one_line(count: int, share: float, message: str) -> None:

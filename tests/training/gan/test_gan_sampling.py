@@ -71,8 +71,8 @@ def test_flips_double_the_set_and_undo_themselves() -> None:
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (6, "training images of classes a, b: found 6, expected at least the 7 of one batch; give batch 6"),
-        (1, "training images of classes a, b: found 1, .*; add images"),
+        (6, "6 training images of classes a, b are fewer than the 7 of one batch; give batch 6"),
+        (1, "1 training images of classes a, b .*; add images"),
     ],
 )
 def test_fewer_images_than_a_batch_are_refused(count: int, message: str) -> None:

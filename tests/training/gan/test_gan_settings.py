@@ -70,7 +70,7 @@ def test_grey_images_give_one_channel_unless_three_are_asked_for(channels: str, 
 
 def test_a_published_batch_is_lowered_to_a_small_set_and_one_asked_for_is_refused(tmp_path: Path) -> None:
     assert make_plan(GanSettings(class_name="normal"), 60).batch == 60
-    with pytest.raises(SonoforgeError, match=r"malignant: found 3"):
+    with pytest.raises(SonoforgeError, match=r"3 training images of class malignant"):
         train(tmp_path, draw_discs(3), steps=2, batch=8)
 
 
@@ -87,10 +87,10 @@ def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
             {"recipe": "stylegan2", "norm": "batch-renorm"},
             "norm: found 'batch-renorm' with the stylegan2 networks",
         ),
-        ({"norm": "layer"}, "found norm 'layer', expected one of batch, batch-renorm, none"),
+        ({"norm": "layer"}, "norm: 'layer' is none of batch, batch-renorm, none"),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
-        ({"epochs": 1.0}, "epochs and steps, expected one"),
-        ({"batch": 1}, "batch 1, expected at least 2"),
+        ({"epochs": 1.0}, "epochs cannot be combined with steps"),
+        ({"batch": 1}, "batch must be at least 2"),
         ({"image_size": 33}, "image_size: 33 is not one of 32, 64"),
     ],
 )
@@ -110,7 +110,7 @@ def test_regularisers_are_read_from_text() -> None:
     assert parse_regularisers("none") == {}
     assert parse_regularisers("r1=5:16, weight-clipping") == {"r1": (5.0, 16), "weight-clipping": (0.01, 1)}
     for text in ("r1=x", "r1=-1", "r1=1:0", "r2=1", "r1=nan"):
-        with pytest.raises(SonoforgeError, match="found regulariser"):
+        with pytest.raises(SonoforgeError, match=r"regularisers?: "):
             parse_regularisers(text)
 
 
@@ -122,12 +122,12 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "began", "augmentation": "ada"}, "boundary at 0"),
         ({"recipe": "wgan-gp", "augmentation": "ada"}, "boundary at 0"),
         ({"recipe": "dgan-wp-tl-bce"}, "give features"),
-        ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
+        ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps cannot be combined with kimg"),
         (
             {"recipe": "dcgan", "optimiser": "rmsprp"},
-            "found optimiser 'rmsprp', expected one of adam, rmsprop .did you mean rmsprop",
+            "optimiser: 'rmsprp' is none of adam, rmsprop .did you mean rmsprop",
         ),
-        ({"recipe": "dcgan", "activation": "eluu"}, "'eluu', expected one of relu, leaky-relu, elu, tanh"),
+        ({"recipe": "dcgan", "activation": "eluu"}, "'eluu' is none of relu, leaky-relu, elu, tanh"),
         ({"recipe": "stylegan2", "activation": "elu"}, r"'elu' with the stylegan2 networks, .* any \(dcgan-thesis, "),
         ({"recipe": "began", "activation": "elu"}, "found 'elu' with the began networks"),
         ({"recipe": "progan", "activation": "relu"}, "found 'relu' with the progan networks"),
@@ -188,7 +188,7 @@ def test_a_generator_with_batch_renormalisation_is_built_again_from_its_checkpoi
 
 
 def test_networks_of_one_size_refuse_a_width_before_anything_is_trained() -> None:
-    with pytest.raises(SonoforgeError, match="width: found 8, but the dcgan-thesis networks have one size"):
+    with pytest.raises(SonoforgeError, match="width: the dcgan-thesis networks have one size"):
         compose(GanSettings(recipe="dcgan-thesis", width=8))
     for recipe in ("dcgan", "stylegan2", "biggan", "ga-gan", "progan"):
         compose(GanSettings(recipe=recipe, width=8))

@@ -164,4 +164,4 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     more = evaluate(sets.real, checkpoint, *ONE, "--count", "60")
     assert more["fake"]["images"] == 60
     assert (Path(more["run"]) / "curves.png").is_file()
-    assert "expected real images; it may be FAKE" in refused("evaluate", trained, sets.fake, *ONE)
+    assert "cannot be REAL; give real images" in refused("evaluate", trained, sets.fake, *ONE)

@@ -181,10 +181,10 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
         (["--class", "malignant", "--set", "gan.image_size=36"], "multiple of 8"),
         (
             ["--class", "malignant", "--steps", "3", "--set", "gan.epochs=2"],
-            "epochs and steps, expected one of them",
+            "epochs cannot be combined with steps",
         ),
         (["--class", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
-        ([], "--class: missing, expected one of benign, malignant"),
+        ([], "--class: missing; give one of benign, malignant"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_no_folder(
@@ -227,7 +227,7 @@ def test_samples_never_join_real_images(trained: Path, pictures: Path) -> None:
 
 
 def test_sampling_from_what_is_no_run_is_one_line(tmp_path: Path) -> None:
-    assert "found no checkpoint" in refused("gan", "sample", tmp_path)
+    assert "holds no checkpoint" in refused("gan", "sample", tmp_path)
 
 
 def test_the_table_of_recipes_gives_the_published_numbers() -> None:

@@ -178,12 +178,12 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--milestones", "0.5,0.1,1"], "--milestones: found 0.5,0.1,1, expected ascending shares"),
+        (["--milestones", "0.5,0.1,1"], "--milestones: 0.5,0.1,1 are not ascending shares"),
         (["--milestones", "0.5"], "that end with 1"),
         (["--milestones", "0.01,0.02,1"], "10 steps are too few for 3 shares"),
-        (["--recipes", "dcgan,dcgan"], "expected different recipes"),
+        (["--recipes", "dcgan,dcgan"], "give different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
-        (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
+        (["--recipes", "dcgan,dcgan:many-cores"], "preset: 'many-cores' is none of paper, few-cores"),
         (["--recipes", "dcgan,lsgan", "--set", "gan.generator_cell=fixed"], "which have no cells"),
         (["--minutes", "1"], "--minutes cannot be combined with gan.steps"),
         (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
@@ -195,7 +195,7 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
         (["--metrics", "kid,swd"], "--metrics: found kid,swd, which must include kid and fid"),
         (
             ["--recipes", "dcgan,lsgan", "--set", "gan.preset=small-data"],
-            "found preset 'small-data', expected one of paper",
+            "preset: 'small-data' is none of paper",
         ),
     ],
 )

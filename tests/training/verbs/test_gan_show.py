@@ -157,7 +157,7 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
         ("dcgan", ["--psi", "0.7"], "--psi: this generator has no styles"),
         ("stylegan2", ["--truncation", "1"], "--truncation: this generator has styles"),
         ("stylegan2", ["--set", "sample.psi_cutoff=3"], "--set sample.psi_cutoff: requires --psi"),
-        ("stylegan2", ["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "expected at most 8"),
+        ("stylegan2", ["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "must be at most 8"),
     ],
 )
 def test_truncation_is_refused_where_it_is_another_one(
@@ -254,7 +254,7 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, P
     [
         ("dcgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
-        ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),
+        ("stylegan2", ["--checkpoint", "8"], "has no checkpoint '8'"),
         ("stylegan2", ["--class", "x"], "--class"),
     ],
 )

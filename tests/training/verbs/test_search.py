@@ -256,7 +256,7 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
     ("options", "message"),
     [
         (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
-        (["--set", "gan.held_out=0"], "--set gan.held_out: found 0, expected a share above 0"),
+        (["--set", "gan.held_out=0"], "held_out must be above 0"),
         (["--set", "search.pruner=trend"], "--set search.pruner: found 'trend', expected one of none, median"),
         (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "found '{3, 19-6}' with "),
         (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),

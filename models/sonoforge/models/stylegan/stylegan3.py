@@ -62,9 +62,7 @@ class Grid:
     channels: int
 
 
-def plan_grids(
-    image_size: int, channels: int, layers: int, channel_base: int, channel_max: int, margin: int = MARGIN
-) -> list[Grid]:
+def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, channel_max: int) -> list[Grid]:
     """Return the grids of the input and of the results of all layers (section 3.2).
 
     Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
@@ -76,7 +74,6 @@ def plan_grids(
         layers: Number L of layers before the one that makes the image; the result has L + 2 grids.
         channel_base: Channels of a layer times twice its cutoff.
         channel_max: Largest number of channels of a layer.
-        margin: Samples computed beyond each border of the image, but for the last two layers.
     """
     if layers <= CRITICAL_LAYERS:
         raise ValueError(f"layers: {layers} is below {CRITICAL_LAYERS + 1}")
@@ -97,7 +94,7 @@ def plan_grids(
                 rate=rate,
                 cutoff=cutoff,
                 half_width=max(stopband, rate / 2) - cutoff,
-                side=image_size if index >= layers - 1 else rate + 2 * margin,
+                side=image_size if index >= layers - 1 else rate + 2 * MARGIN,
                 channels=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
             )
         )

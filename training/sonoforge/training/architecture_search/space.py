@@ -135,12 +135,12 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
         name = name.strip().removeprefix("--").replace("_", "-")
         if name not in NAMES:
             hint = did_you_mean(name, NAMES)
-            raise SonoforgeError(f"--over: found {name!r}, expected one of {', '.join(NAMES)}{hint}")
+            raise SonoforgeError(f"--over: {name!r} is none of {', '.join(NAMES)}{hint}")
         rows = [row for row in PARAMETERS if row.name == name]
         if name in found:
-            raise SonoforgeError(f"--over: found {name} twice")
+            raise SonoforgeError(f"--over: {name} is given twice")
         if not any(row.applies(recipe) for row in rows for recipe in recipes):
-            raise SonoforgeError(f"--over: found {name}, which none of the recipes has; leave it out")
+            raise SonoforgeError(f"--over: none of the recipes has {name}; leave it out")
         if getattr(settings, rows[0].field) is not None:
             raise SonoforgeError(f"--over: {name} is fixed by gan.{rows[0].field}; leave one of the two out")
         found[name] = _read_values(rows[0], values if equals else "", text)
@@ -152,7 +152,7 @@ def _read_values(row: Parameter, text: str, given: str) -> Parameter:
     ends: list[Any] = [_read_value(row, part) for part in ((low, high) if colon else text.split(","))]
     if len(set(ends)) < 2 or (colon and (isinstance(ends[0], str) or not ends[0] < ends[1])):
         raise SonoforgeError(
-            f"--over: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
+            f"--over: {given!r} is neither {row.name}=LOW:HIGH, with LOW below HIGH, nor two or more values: "
             f"{row.name}=a,b,c"
         )
     if not colon:
@@ -168,11 +168,11 @@ def _read_value(row: Parameter, text: str) -> Value:
         else:
             value = float(text)
     except ValueError:
-        raise SonoforgeError(f"--over {row.name}: found {text!r}, expected a number") from None
+        raise SonoforgeError(f"--over {row.name}: {text!r} is not a number") from None
     except SonoforgeError as error:
         raise SonoforgeError(f"--over {str(error).removeprefix('--')}") from None
     if isinstance(value, float) and (not math.isfinite(value) or (row.log and value <= 0)):
-        raise SonoforgeError(f"--over {row.name}: found {value:g}, expected a finite number above 0")
+        raise SonoforgeError(f"--over {row.name} must be a finite number above 0, not {value:g}")
     return value
 
 

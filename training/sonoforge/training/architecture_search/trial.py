@@ -88,11 +88,7 @@ class Opened(NamedTuple):
 
 
 def with_space(source: Source) -> Source:
-    """Choose the feature space of the metrics if neither the user nor a perceptual term has one.
-
-    Raises:
-        SonoforgeError: See `spaces.choose_space`.
-    """
+    """Choose the feature space of the metrics if neither the user nor a perceptual term has one."""
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):
         return source
@@ -158,11 +154,6 @@ class TrialTask(NamedTuple):
 def trial_folder(run: Path, study: str, number: int) -> Path:
     """Return a trial's folder in the run folder."""
     return run / study / f"trial-{number:04d}"
-
-
-def reads(task: TrialTask) -> tuple[Path, ...]:
-    """Return the folders that a trial reads: its own, and that of the weights that it inherits."""
-    return (task.folder,) if task.weights is None else (task.folder, task.weights)
 
 
 def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:

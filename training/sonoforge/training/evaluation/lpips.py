@@ -86,18 +86,13 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
     return Lpips(name, network, taps, tuple(weight.sqrt().to(device) for weight in weights), torch.device(device))
 
 
+@torch.inference_mode()
 def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
     """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
 
     Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
     SqueezeNet, 0.5 million with VGG16, 32 000 with AlexNet; it grows with the area of the images.
     """
-    with torch.inference_mode():
-        return embed_for_gradients(lpips, images)
-
-
-def embed_for_gradients(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
-    """Return the vectors of `embed`, with gradients to the images."""
     parts = []
     # LPIPS normalises its input by ImageNet's mean and deviation, as `maps` does.
     for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):

@@ -180,7 +180,7 @@ def recolour(images: Tensor, drawn: Colour) -> Tensor:
         ValueError: Another number of channels.
     """
     if images.shape[1] not in (1, 3):
-        raise ValueError(f"colour: found {images.shape[1]} image channels, expected 1 or 3")
+        raise ValueError(f"colour: image channels must be 1 or 3, not {images.shape[1]}")
     brightness, contrast, luma_flip, hue, saturation = (value[:, None, None, None] for value in drawn)
     luma = images.mean(1, keepdim=True)
     luma_gain = contrast * (1 - 2 * luma_flip)

@@ -113,7 +113,7 @@ def describe(checkpoint: Path) -> Description:
         return Description(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise SonoforgeError(
-            f"{checkpoint}: found no {DESCRIPTION}, expected a checkpoint folder such as step-00001000"
+            f"{checkpoint}: has no {DESCRIPTION}; give a checkpoint folder such as step-00001000"
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise SonoforgeError(f"{path}: does not describe a checkpoint ({error}); use another one") from error
@@ -210,7 +210,7 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
     found = list_checkpoints(folder)
     if not found:
         raise SonoforgeError(
-            f"{path}: found no checkpoint, expected a folder made by sonoforge gan train, or one of its checkpoints"
+            f"{path}: holds no checkpoint; give a folder made by sonoforge gan train, or one of its checkpoints"
         )
     if which == "last":
         return found[-1]
@@ -218,16 +218,15 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
         best = best_checkpoint(folder)
         if best is None:
             raise SonoforgeError(
-                f"{path}: found no best checkpoint, expected one with a measured "
-                f"{criterion(describe(found[-1]).settings)} and samples of at least {COLLAPSE_FRACTION:g} of the real "
-                "images' diversity; train longer, or choose last"
+                f"{path}: has no best checkpoint, as none has a measured {criterion(describe(found[-1]).settings)} and "
+                f"samples of at least {COLLAPSE_FRACTION:g} of the real images' diversity; train longer, or choose last"
             )
         return best
     for checkpoint in found:
         if which.isdigit() and int(which) == describe(checkpoint).step:
             return checkpoint
     steps = ", ".join(str(describe(checkpoint).step) for checkpoint in found)
-    raise SonoforgeError(f"{path}: found no checkpoint {which!r}, expected last, best or one of the steps {steps}")
+    raise SonoforgeError(f"{path}: has no checkpoint {which!r}; give last, best or one of the steps {steps}")
 
 
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:

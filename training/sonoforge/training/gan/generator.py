@@ -45,14 +45,10 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
     """
     if truncation.psi is not None:
         if not has_styles(generator):
-            raise SonoforgeError(
-                "psi: this generator has no styles to truncate, expected a StyleGAN; use truncation, a limit on latents"
-            )
+            raise SonoforgeError("psi: this generator has no styles to truncate; use truncation, a limit on latents")
         number = int(generator.mapping.num_styles)  # type: ignore[union-attr, arg-type]
         if truncation.cutoff is not None and truncation.cutoff > number:
-            raise SonoforgeError(
-                f"psi_cutoff: found {truncation.cutoff}, expected at most {number}, its number of styles"
-            )
+            raise SonoforgeError(f"psi_cutoff must be at most {number}, its number of styles, not {truncation.cutoff}")
     if truncation.limit is not None:
         check_limit(latent_distribution(generator), styled=has_styles(generator))
 
@@ -92,9 +88,7 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
     path = gan_checkpoint.find_checkpoint(checkpoint)
     about = gan_checkpoint.describe(path)
     if about.architecture not in ARCHITECTURES:
-        raise SonoforgeError(
-            f"{path}: found architecture {about.architecture!r}, expected one of {', '.join(ARCHITECTURES)}"
-        )
+        raise SonoforgeError(f"{path}: architecture {about.architecture!r} is none of {', '.join(ARCHITECTURES)}")
     try:
         with torch.random.fork_rng(devices=[]):
             generator = ARCHITECTURES[about.architecture].generator(**about.generator_options)
@@ -126,9 +120,6 @@ def sample_batches(
 
     Yields:
         (n, S, S, C) uint8.
-
-    Raises:
-        SonoforgeError: See `label_batch` and `check_truncation`.
     """
     size = CPU_BATCH if next(generator.parameters()).device.type == "cpu" else batch
     labels = label_batch(generator, label, size)
@@ -160,8 +151,8 @@ def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor |
     """
     classes = int(generator.classes)  # type: ignore[arg-type]
     if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
-        expected = f"a label from 0 to {classes - 1}" if classes else "no label: it was trained without classes"
-        raise SonoforgeError(f"generator: found label {label}, expected {expected}")
+        takes = f"takes a label from 0 to {classes - 1}" if classes else "was trained without classes"
+        raise SonoforgeError(f"label {label}: this generator {takes}")
     return None if label is None else torch.full((count,), label, device=next(generator.parameters()).device)
 
 

@@ -100,7 +100,7 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
     shown, label = about.class_name, None
     if about.classes:
         if not class_name:
-            raise SonoforgeError(f"{checkpoint}: class_name is missing, expected one of {', '.join(about.classes)}")
+            raise SonoforgeError(f"{checkpoint}: class_name is missing; give one of {', '.join(about.classes)}")
         shown = check_class(str(checkpoint), class_name, about.classes)
         label = about.classes.index(shown)
 
@@ -138,7 +138,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         raise absent(source)
     if is_run(path):
         raise SonoforgeError(
-            f"{source}: found a run of sonoforge gan train as REAL, expected real images; it may be FAKE"
+            f"{source}: a run of sonoforge gan train cannot be REAL; give real images, and the run as FAKE"
         )
 
     def choose(classes: Sequence[str]) -> str:
@@ -230,7 +230,7 @@ def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -
     fake = generated.load(inputs.count or len(real.images))
     for name, images in ((inputs.real, real.images), (inputs.fake, fake.images)):
         if len(images) < 2:
-            raise SonoforgeError(f"{name}: found {len(images)} image, expected at least 2; add images")
+            raise SonoforgeError(f"{name}: has {len(images)} image, fewer than 2; add images")
     if inputs.channels == "auto":
         channels = common_channels(inputs.real, real.images, inputs.fake, fake.images)
     else:

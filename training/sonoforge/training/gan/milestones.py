@@ -58,7 +58,7 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
         chosen = np.flatnonzero(images.labels == images.classes.index(shown))
     if len(chosen) < 4:
         raise SonoforgeError(
-            f"held_out: found {len(chosen)} images to measure against, expected at least 4; hold out a larger share"
+            f"held_out: {len(chosen)} images to measure against are fewer than 4; hold out a larger share"
         )
     pixels = images.pixels[chosen, ..., : images.image_channels]
     groups = [] if images.groups is None else [f"scan {group}" for group in images.groups[chosen]]

@@ -73,11 +73,7 @@ def build_networks(
 def outline_networks(
     recipe: Recipe, options: Mapping[str, Any], seen: Seen | None = None
 ) -> tuple[nn.Module, nn.Module]:
-    """Build both networks on the meta device, without weights and at no cost; a frozen network stays as it is.
-
-    Raises:
-        SonoforgeError: See `build_networks`.
-    """
+    """Build both networks on the meta device, without weights and at no cost; a frozen network stays as it is."""
     with torch.device("meta"):
         return _make(recipe, options, seen)
 

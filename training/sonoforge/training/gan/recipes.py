@@ -153,7 +153,7 @@ def find_recipe(name: str) -> Recipe:
     """
     if name not in RECIPES:
         hint = did_you_mean(name, list(RECIPES))
-        raise SonoforgeError(f"recipe: found {name!r}, expected one of {', '.join(RECIPES)}{hint}")
+        raise SonoforgeError(f"recipe: {name!r} is none of {', '.join(RECIPES)}{hint}")
     return RECIPES[name]
 
 

@@ -76,8 +76,7 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
         taken = inspect.signature(ARCHITECTURES[recipe.architecture].generator).parameters
         if not {"width", "options"} & set(taken):
             raise SonoforgeError(
-                f"GAN training: width: found {settings.width}, but the {recipe.architecture} networks have one size; "
-                "leave it out, or choose another recipe"
+                f"width: the {recipe.architecture} networks have one size; leave it out, or choose another recipe"
             )
         generator |= ARCHITECTURES[recipe.architecture].width_options(settings.width)
         discriminator |= discriminator_of(recipe).width_options(settings.width)
@@ -102,7 +101,7 @@ def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float 
 def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
     if name not in known:
         hint = did_you_mean(name, list(known))
-        raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
+        raise SonoforgeError(f"{what}: {name!r} is none of {', '.join(known)}{hint}")
 
 
 def measures_in_features(settings: GanSettings) -> bool:
@@ -129,7 +128,7 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
         except ValueError:
             strength = Strength(-1.0)
         if strength.weight <= 0 or strength.interval < 1 or not math.isfinite(strength.weight):
-            raise SonoforgeError(f"GAN training: found regulariser {part!r}, expected NAME=WEIGHT or NAME=WEIGHT:STEPS")
+            raise SonoforgeError(f"regularisers: {part!r} is neither NAME=WEIGHT nor NAME=WEIGHT:STEPS")
         strengths[name] = strength
     return strengths
 
@@ -149,20 +148,16 @@ def fill_budget(settings: GanSettings, budget: Mapping[str, Any]) -> GanSettings
 
 
 def make_plan(settings: GanSettings, images: int) -> Plan:
-    """Fill in length and batches from the recipe.
-
-    Raises:
-        SonoforgeError: See `compose`; or a number out of range.
-    """
+    """Fill in length and batches from the recipe."""
     recipe = compose(settings)
     budget = recipe.budget_for(settings.class_name)
     # A published batch is lowered to the size of a small set; an explicit one is refused instead.
     batch = min(budget.batch, images) if settings.batch is None else settings.batch
     given = given_lengths(settings)
     if len(given) > 1:
-        raise SonoforgeError(f"GAN training: found {' and '.join(given)}, expected one of them")
+        raise SonoforgeError(f"{given[0]} cannot be combined with {given[1]}")
     if batch < 2:
-        raise SonoforgeError(f"GAN training: found batch {batch}, expected at least 2 (batch normalisation)")
+        raise SonoforgeError(f"batch must be at least 2, for batch normalisation, not {batch}")
     shown = batch * recipe.n_critic
     if settings.steps is not None:
         steps = settings.steps
@@ -210,7 +205,11 @@ NEEDS: dict[str, Need] = {
         "the loss {recipe.loss}, which has no boundary at 0 to adapt by",
         "use diffaugment",
     ),
-    "masks": Need(lambda _, settings: settings.masks, "masks off, but it draws images into label maps", "add --masks"),
+    "masks": Need(
+        lambda _, settings: settings.masks,
+        "masks off, but it draws images into label maps",
+        "give --set gan.masks=true",
+    ),
     "latents alone": Need(
         lambda recipe, _: not recipe.draws_into_maps,
         "the recipe {settings.recipe}, which draws into label maps",

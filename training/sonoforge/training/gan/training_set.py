@@ -121,10 +121,8 @@ def read_training_set(
     if recipe.conditioning == "none":
         every = name == ALL and ALL not in classes
         if not every and name not in classes:
-            found = f"found {name!r}" if name else "missing"
-            raise SonoforgeError(
-                f"class_name: {found}, expected one of {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}"
-            )
+            found = f"{name!r} is none of" if name else "missing; give one of"
+            raise SonoforgeError(f"class_name: {found} {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}")
         chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == classes.index(name))
         images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
         images = replace(images, untold=labels if every else None)
@@ -153,9 +151,6 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
     Returns:
         The training images, without groups, as they must not be split again, and the held-out ones or None; both in
         their original order.
-
-    Raises:
-        SonoforgeError: See `set_aside`.
     """
     if not share:
         return images, None
@@ -170,7 +165,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
         SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
     """
     if not 0 < share <= 0.5:
-        raise SonoforgeError(f"held-out images: found a share of {share:g}, expected above 0 and at most 0.5, or 0")
+        raise SonoforgeError(f"held_out must be 0 to 0.5, not {share:g}")
     count, parts = len(images), round(1 / share)
     labels = images.strata
     groups = np.arange(count) if images.groups is None else images.groups
@@ -181,9 +176,8 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
         _, held = next(folds.split(np.zeros(count), labels, groups))
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
-            f"held-out images: found {len(held)} for one in {parts} of {count} images, expected at least "
-            f"{HELD_OUT_LEAST} and every class among them; give a larger share, or held_out 0 to measure against "
-            "the training images"
+            f"held_out: one in {parts} of {count} images is {len(held)}, fewer than {HELD_OUT_LEAST} or without some "
+            "class; give a larger share, or held_out 0 to measure against the training images"
         )
     chosen = np.isin(np.arange(count), held)
     return _subset(images, ~chosen), _subset(images, chosen)
@@ -199,9 +193,7 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
         return
     of = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(classes)}"
     remedy = f"give batch {count}" if count > 1 else "add images"
-    raise SonoforgeError(
-        f"training images of {of}: found {count}, expected at least the {batch} of one batch; {remedy}"
-    )
+    raise SonoforgeError(f"{count} training images of {of} are fewer than the {batch} of one batch; {remedy}")
 
 
 def _subset(images: TrainingSet, chosen: NDArray[Any], pixels: Pixels | None = None) -> TrainingSet:

@@ -103,7 +103,7 @@ def generate_phantom_set(
     """
     if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
         shown = ",".join(map(str, balance))
-        raise SonoforgeError(f"balance: found {shown}, expected {len(CLASSES)} weights such as 17,56,27")
+        raise SonoforgeError(f"balance: {shown} is not {len(CLASSES)} weights such as 17,56,27")
     index = 0
     for label, wanted in enumerate(class_counts(count, balance)):
         made = 0
@@ -142,7 +142,7 @@ def write_phantom_set(
     """
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SonoforgeError(f"{root}: expected a new or empty folder, found files in it; name another")
+        raise SonoforgeError(f"{root}: holds files already; name a new or empty folder")
     images = generate_phantom_set(count, seed, size, balance, marks)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
     with replacing_folder(root, durable=False, new=True) as temporary:

@@ -67,7 +67,7 @@ def main(config: GanCompareConfig) -> Outcome:
     recipes = tuple(name for given in config.recipes for name in (CYTOLOGY if given == "cytology" else (given,)))
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
-        raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
+        raise SonoforgeError(f"--recipes: {','.join(config.recipes) or 'none'}; give different recipes")
     lengths = given_lengths(config.gan)
     if config.minutes is not None and lengths:
         raise SonoforgeError(f"--minutes cannot be combined with gan.{lengths[0]}")
@@ -148,7 +148,7 @@ def _shares(texts: Sequence[str]) -> list[float]:
         shares = []
     if not shares or shares != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] == 1:
         raise SonoforgeError(
-            f"--milestones: found {','.join(texts)}, expected ascending shares of the training that end with 1, "
+            f"--milestones: {','.join(texts)} are not ascending shares of the training that end with 1, "
             "such as 0.1,0.5,1"
         )
     return shares
@@ -185,7 +185,7 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
         name = key.strip().removeprefix("gan.").replace("-", "_")
         if not equals or name not in known or name in values:
             raise SonoforgeError(
-                f"--grid: found {text!r}, expected NAME=VALUE,VALUE,... with NAME any setting gan.NAME, each once"
+                f"--grid: {text!r} is not NAME=VALUE,VALUE,... with NAME any setting gan.NAME, each once"
                 + did_you_mean(name, known).replace("_", "-")
             )
         try:

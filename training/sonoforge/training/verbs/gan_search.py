@@ -51,7 +51,6 @@ from sonoforge.training.architecture_search.trial import (
     measure_apart,
     open_source,
     prepare_trial,
-    reads,
     run_trial,
     table_columns,
     train_command,
@@ -66,9 +65,7 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.reports import search as page
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.gan import SEARCHES, GanSearchConfig
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.ray_cluster import check_cluster
-from sonoforge.training.workers.workers import Workers, WorkerSettings
+from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -299,8 +296,7 @@ def open_images(
     """
     if not settings.held_out and not against_training:
         raise SonoforgeError(
-            "held_out: found 0, expected a share above 0: chosen on its own training images, the best would be what "
-            "copies them best"
+            "held_out must be above 0: chosen on its own training images, the best would be what copies them best"
         )
     settings = dataclasses.replace(settings, metrics=METRICS)
     apart = config.second_held_out or 0.0
@@ -314,9 +310,6 @@ def about_search(about: page.About, config: GanSearchConfig, opened: Opened, len
     """Complete what the verb says of a search by its images and budget.
 
     ``length`` is that of a trial in words; empty for the thousands of images it is shown.
-
-    Raises:
-        SonoforgeError: What cannot be trained.
     """
     training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
     shown = length or f"{training.plan.steps * training.images_per_step / 1000:.3g} thousand images shown"
@@ -378,7 +371,7 @@ class Trials:
                 run=self.folder,
             )
 
-        for ended in search([own.study for own in planned], self.workers, run_trial, task, reads):
+        for ended in search([own.study for own in planned], self.workers, run_trial, task):
             own = by_name[ended.study]
             self._remove_checkpoints(own.study)
             so_far = [*self.finished, *(one.searched() for one in planned if one.study.trials)]

@@ -67,9 +67,7 @@ def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
         looks: dict[str, Any] = before["looks"]
         files = [file for look in looks.values() for file in look["files"]]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise SonoforgeError(
-            f"{folder}: holds other files already, expected an empty folder or one of gan show; choose another --out"
-        ) from None
+        raise SonoforgeError(f"{folder}: holds other files already; choose another --out") from None
     if all(before.get(key) == value for key, value in origin.items()):
         return looks
     for file in files:
