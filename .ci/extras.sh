@@ -25,8 +25,8 @@ use() { # the verbs of an environment, from now on
 
 # Two cores: what the first verbs do not need is installed beside them.
 install train
-include train cluster,remote segment,tune mlflow wandb
-(install cluster,remote && install segment,tune && install mlflow && install wandb) & others=$!
+include train cluster,remote segment,tune
+(install cluster,remote && install segment,tune) & others=$!
 (install export && include export mobile export,openvino && install mobile && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data import phantom scans --images 150 --quiet
@@ -50,14 +50,6 @@ use segment,tune
   --set gan.metric_features=pixels --quiet
 "${sonoforge[@]}" gan search --what cells --data scans --class benign --set gan.conditioning=none --stages generator --set search.population=2 --set search.children=1 --kimg 0.05 --set gan.width=2 \
   --set gan.metric_features=pixels --quiet
-
-# Without a server: into a folder of runs, which MLflow's client alone can write.
-for tracker in mlflow:tracked wandb:offline; do
-  use "${tracker%:*}"
-  MLFLOW_ALLOW_FILE_STORE=true "${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --set gan.width=8 --steps 2 \
-    --set "log.tracker=$tracker" --out "${tracker%:*}-runs" --quiet
-done
-ls tracked/*/*/metrics/diversity wandb-runs/*/wandb/offline-run-*/*.wandb
 
 wait "$exports"
 use export
@@ -104,4 +96,4 @@ use heic
 PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, mlflow, wandb, export, mobile, openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"

@@ -523,7 +523,7 @@ def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_automatic(run: Run, tmp_path: Path) -> None:
-    """A blur is told from scans, at matched sharpness no more."""
+    """It runs to its end and answers the whole sheet twice; how often it is right is not checked."""
     for number in range(48):
         pixels = generate_phantom(number % len(CLASSES), number, 0, 64)[0].pixels
         blurred = np.rint(ndimage.gaussian_filter(pixels.astype(float), 1.5)).astype(np.uint8)

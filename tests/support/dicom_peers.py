@@ -1,9 +1,8 @@
-"""Programs of others that speak DICOM over the network: DCMTK's, and Orthanc; and scans for them to send."""
+"""DCMTK's programs, which speak DICOM over the network, and scans for them to send."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +25,11 @@ STUDY = f"{ROOT}.1"
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 
 
-DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-
-
 def needs(*programs: str) -> None:
     """Skip where one is not installed."""
     for program in programs:
         if shutil.which(program, path=_PATH) is None:
-            pytest.skip(f"{program} is not installed (Debian: {'orthanc' if program == 'Orthanc' else 'dcmtk'})")
+            pytest.skip(f"{program} is not installed (Debian: dcmtk)")
 
 
 def write_scans(folder: Path, count: int, first: int = 1) -> list[Path]:
@@ -140,35 +135,6 @@ def storescp(folder: Path, port: int) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with _running(["storescp", "-od", str(folder), "-aet", "ARCHIVE", str(port)], port):
         yield
-
-
-@contextlib.contextmanager
-def orthanc(folder: Path, sonoforge_port: int) -> Iterator[tuple[int, Callable[..., Any]]]:
-    """An archive; yields its DICOM port and what asks its REST interface."""
-    folder.mkdir(exist_ok=True)
-    dicom, http = free_port(), free_port()
-    settings = {
-        "Name": "test",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "DicomAet": "ORTHANC",
-        "DicomPort": dicom,
-        "HttpPort": http,
-        "DicomCheckCalledAet": True,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [DICOMWEB] if Path(DICOMWEB).exists() else [],
-        "DicomModalities": {"sonoforge": ["SONOFORGE", "127.0.0.1", sonoforge_port]},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-
-    def ask(path: str, data: bytes | None = None) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", data, timeout=60) as answer:
-            return json.load(answer)
-
-    ask.address = f"http://127.0.0.1:{http}"  # type: ignore[attr-defined]
-    with _running(["Orthanc", str(folder / "orthanc.json")], http):
-        yield dicom, ask
 
 
 @contextlib.contextmanager

@@ -17,8 +17,6 @@ import pytest
 
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, open_bundle
-from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, parse_manifest
 from sonoforge.runtime.cli.answer_files import csv_format
 from sonoforge.runtime.errors import SonoforgeError
@@ -77,12 +75,6 @@ def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> Non
     (bundle / name).unlink()
     assert f"{name} is missing" in refused(bundle)
     assert f"{name} is missing" in refused(factory.zip_bundle(bundle, tmp_path / "b.zip"))
-
-
-def test_files_that_the_manifest_does_not_list_are_not_read(bundle: Path) -> None:
-    (bundle / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(KeyError):
-        open_bundle(bundle).read("notes.txt")
 
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -213,12 +205,6 @@ def test_golden_arrays_of_another_shape_are_refused(bundle: Path, change: dict[s
     data = factory.npz(**{name: value for name, value in arrays.items() if value is not None})
     factory.replace_file(bundle, "golden.npz", data)
     assert expected in refused(bundle, lambda path: open_bundle(path).golden())
-
-
-def test_reference_arrays_of_another_shape_are_refused(bundle: Path) -> None:
-    wrong = factory.npz(trust_mean=np.zeros(5, np.float32), trust_components=np.zeros((5, 2), np.float32))
-    factory.replace_file(bundle, "reference.npz", wrong)
-    assert "trust_mean: it is float32 (5,)" in refused(bundle, Classifier)
 
 
 class Payload:
@@ -386,34 +372,11 @@ def test_a_model_that_contradicts_the_manifest_is_refused(
     assert expected in refused(bundle, Classifier)
 
 
-def test_shapes_of_model_and_manifest_must_agree(bundle: Path) -> None:
-    factory.edit_manifest(bundle, lambda m: m["outputs"].update(embedding=[13]))
-    with np.load(bundle / "golden.npz") as archive:
-        golden = {**archive, "embedding": np.zeros((4, 13), np.float32)}
-    factory.replace_file(bundle, "golden.npz", factory.npz(**golden))
-    assert "output embedding is tensor(float)" in refused(bundle, Classifier)
-
-
 def test_a_model_without_the_temperature_is_refused_when_it_answers(bundle: Path) -> None:
     factory.replace_file(bundle, "model.onnx", factory.model_bytes(temperature=1.0))
     classifier = Classifier(bundle)
     with pytest.raises(BundleError, match=r"not softmax\(logits / temperature\)"):
         classifier.predict(classifier.bundle.golden()["pixels"])
-
-
-def test_parse_manifest_reads_what_the_file_says(bundle: Path) -> None:
-    raw = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    manifest = parse_manifest(json.dumps(raw).encode())
-    assert isinstance(manifest, ClassifierManifest)
-    assert manifest.raw == raw
-    assert manifest.trust == (raw["trust"]["median"], raw["trust"]["threshold"])
-    assert manifest.quality["noise"].high == raw["quality"]["noise"]["high"]
-    assert manifest.thresholds == raw["conformal"]["thresholds"]
-    assert manifest.scan_bands == (48, {})
-    raw["quality"]["scan"] = {"count": 9, "bands": {"coverage": {"low": 0.5, "high": 1}}}
-    manifest = parse_manifest(json.dumps(with_digest(raw)).encode())
-    assert isinstance(manifest, ClassifierManifest)
-    assert manifest.scan_bands == (9, {"coverage": (0.5, 1.0)})
 
 
 def test_no_question_is_called_as_a_column_of_csv(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def fifo(path: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "a model of 240 MB of zeros": (lambda folder: stated_zeros(folder, "model.onnx", 240), "not an ONNX file"),
+    "a model of 100 MB of zeros": (lambda folder: stated_zeros(folder, "model.onnx", 100), "not an ONNX file"),
     "arrays of 100 MB of zeros": (lambda folder: stated_zeros(folder, "golden.npz", 100), "not a plain numpy archive"),
     "240 MB in compressed arrays": (huge_arrays, "MB of arrays, more than 100"),
     "an array of 40 GB by its header": (lying_array, "not a plain numpy archive"),

@@ -65,16 +65,6 @@ def test_golden_vectors_are_simulated_not_patients(classifier: Classifier) -> No
     assert np.median(difference) <= 1
 
 
-def test_noise_and_black_frames_are_not_trusted(classifier: Classifier, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    files = []
-    for index in range(8):
-        pixels = rng.integers(0, 255, (300, 400)) if index % 2 else np.full((300, 400), index)
-        files.append(tmp_path / f"{index}.png")
-        Image.fromarray(pixels.astype(np.uint8)).save(files[-1])
-    assert share_flagged(classifier, files) == 1.0
-
-
 @pytest.mark.parametrize(
     "pattern", ["MIAS/mdb0*0.png", "IDRiD/A. Segmentation/1. Original Images/*/*0.jpg", "Herlev/normal/*1.jpg"]
 )

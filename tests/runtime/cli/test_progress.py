@@ -11,15 +11,6 @@ import sys
 import pytest
 
 from sonoforge.runtime.cli import progress
-from sonoforge.runtime.cli.progress import time_left
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s left"), (89, "89 s left"), (90, "2 min left"), (5399, "90 min left"), (7200, "2.0 h left")],
-)
-def test_time_left_in_one_unit(seconds: float, words: str) -> None:
-    assert time_left(seconds) == words
 
 
 @pytest.fixture

@@ -1,23 +1,28 @@
-"""`Classifier` against the same network computed in numpy, and the runtime's promise to need no torch."""
+"""`Classifier` against the same network computed in numpy, in threads and processes; it needs no torch."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import bundle_factory as factory
+from processes import FORK
 from sonoforge.runtime import Classifier, ImageError
 from sonoforge.runtime.images import quality_metrics as image_quality
-from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.inference.clips import answer_file
-from sonoforge.runtime.inference.trust import Cause
 
 
 def save(path: Path, seed: int) -> Path:
@@ -96,18 +101,6 @@ def test_class_thresholds_make_the_set(tmp_path: Path) -> None:
     assert set(found.set) == {first.label, other}, "the label is in its set whatever its threshold"
 
 
-def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_path: Path) -> None:
-    Image.new("L", (300, 300), 255).save(tmp_path / "white.png")
-    result = classifier.classify(tmp_path / "white.png")
-    assert not result.trust.in_distribution
-    assert Cause.UNLIKE_TRAINING in result.trust.causes
-    assert {"saturated_high", "contrast_low", "brightness_high"} <= set(result.quality.flags)
-    ordinary = classifier.classify(save(tmp_path / "a.png", 5))  # one of the reference images
-    assert ordinary.trust.in_distribution
-    assert ordinary.trust.score > result.trust.score
-    assert ordinary.quality.flags == ()
-
-
 @pytest.mark.parametrize("colour", [False, True])
 def test_a_file_a_picture_and_an_array_get_the_same_answer(
     classifier: Classifier, tmp_path: Path, colour: bool
@@ -123,20 +116,6 @@ def test_a_file_a_picture_and_an_array_get_the_same_answer(
         assert found.file == (given if isinstance(given, str) else None)
         assert {**found.to_dict(), "file": 0, "ms": 0} == {**expected.to_dict(), "file": 0, "ms": 0}
         assert np.array_equal(found.map, expected.map)
-
-
-def test_a_picture_is_turned_upright_as_its_file_is(classifier: Classifier, tmp_path: Path) -> None:
-    image = Image.fromarray(factory.scan(4))
-    exif = image.getexif()
-    exif[274] = 6
-    image.save(tmp_path / "a.png", exif=exif)
-    expected = classifier.classify(tmp_path / "a.png")
-    assert expected.size == (90, 120)
-    assert classifier.classify(Image.open(tmp_path / "a.png")).probabilities == expected.probabilities
-    assert classifier.classify(read_image(tmp_path / "a.png")).probabilities == expected.probabilities
-    sent = answer_file(classifier, "-", (tmp_path / "a.png").read_bytes())  # as standard input and `serve` do
-    assert sent.result.probabilities == expected.probabilities
-    assert classifier.classify(np.rot90(factory.scan(4), -1)).probabilities == expected.probabilities
 
 
 @pytest.mark.parametrize(
@@ -158,11 +137,6 @@ def test_other_arrays_and_pictures_are_refused(
         classifier.classify(given)
     assert refusal.value.code == code
     assert str(refusal.value).startswith(message)
-
-
-def test_what_is_no_picture_at_all_is_a_type_error(classifier: Classifier) -> None:
-    with pytest.raises(TypeError, match="not bytes"):
-        classifier.classify(b"scan.png")  # type: ignore[arg-type]
 
 
 def python(code: str, *arguments: str) -> str:
@@ -212,8 +186,88 @@ print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
     assert python(code).strip() == "[]"
 
 
-def test_a_mistyped_public_name_is_told() -> None:
-    import sonoforge.runtime as runtime
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and fork are POSIX")
 
-    with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
-        _ = runtime.Clasifier
+
+SCANS = [factory.scan(number) for number in range(24)]
+
+
+Answers = list[tuple[dict[str, float], float, bytes]]
+
+
+def answers(classifier: Classifier, scans: list[Any]) -> Answers:
+    results = [classifier.classify(scan) for scan in scans]
+    return [(result.probabilities, result.trust.score, result.map.tobytes()) for result in results]
+
+
+@pytest.fixture(scope="module")
+def alone(bundle: Path) -> Answers:
+    return answers(Classifier(bundle), SCANS)
+
+
+def test_eight_threads_share_one_classifier(bundle: Path, alone: Answers) -> None:
+    classifier, ready = Classifier(bundle), threading.Barrier(8)
+
+    def work(first: int) -> Answers:
+        ready.wait()
+        return answers(classifier, SCANS[first:] + SCANS[:first])
+
+    with ThreadPoolExecutor(8) as pool:
+        for first, found in enumerate(pool.map(work, range(8))):
+            assert found == alone[first:] + alone[:first]
+
+
+def _answer_shipped(queue: Queue[Any], classifier: Classifier | None) -> None:
+    queue.put(answers(classifier or Classifier(), SCANS[:2]))
+
+
+@pytest.mark.parametrize("how", ["spawn", "fork", "fork with an open classifier"])
+def test_processes(how: str) -> None:
+    if how != "spawn" and os.name != "posix":
+        pytest.skip("fork is POSIX")
+    mine = Classifier()
+    context: Any = FORK if how.startswith("fork") else multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    given = mine if how.endswith("classifier") else None
+    children = [context.Process(target=_answer_shipped, args=(queue, given), daemon=True) for _ in range(2)]
+    for child in children:
+        child.start()
+    found = [queue.get(timeout=300) for _ in children]
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert found == [answers(mine, SCANS[:2])] * 2
+
+
+HANGS = """
+import os, sys, time
+from sonoforge.runtime.cli import main
+sys.executable = sys.argv[1]
+sys.exit(main.run(["classify", sys.argv[2], "--bundle", sys.argv[3], "--quiet"]))
+"""
+
+
+@posix
+def test_ctrl_c_while_a_model_is_tried_ends_it_at_once(bundle: Path, tmp_path: Path) -> None:
+    script, note = tmp_path / "python", tmp_path / "child"
+    # It has read the whole model before it says so: from then on the program waits for nothing but its answer.
+    script.write_text(f"#!/bin/sh\ncat > /dev/null\necho $$ > {note}.tmp; mv {note}.tmp {note}\nexec sleep 600\n")
+    script.chmod(0o755)
+    from PIL import Image
+
+    Image.fromarray(SCANS[0]).save(tmp_path / "scan.png")
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(script), str(tmp_path / "scan.png"), str(bundle)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not note.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.splitlines() == [said.strip()] and "interrupted" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 import bundle_factory as factory
 import planted_marks as plant
 from program import sonoforge, succeed
-from sonoforge.runtime import Classifier, draw_overlay, quality
+from sonoforge.runtime import Classifier, quality
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.explanations import caption
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
@@ -68,17 +68,6 @@ def test_the_map_lies_where_the_scan_does(bundle: Path, cropping: Path, screen: 
     assert found.peak == (inside.x + left, inside.y + top, inside.value)
 
 
-def test_the_overlay_is_drawn_on_the_whole_image(cropping: Path, screen: Image.Image) -> None:
-    found = Classifier(cropping).classify(screen)
-    drawn = np.asarray(draw_overlay(screen, found))[: screen.height, : screen.width]
-    plain = np.asarray(screen.convert("RGB"))
-    changed = (drawn != plain).any(axis=2)
-    left, top, right, bottom = BOX
-    assert changed[top:bottom, left:right].any()
-    changed[top - 2 : bottom + 2, left - 2 : right + 2] = False  # the contour is two pixels wide
-    assert not changed.any()
-
-
 @pytest.mark.parametrize(("asked", "differs"), [("bundle", False), ("none", False), ("auto", True)])
 def test_another_crop_than_in_training_is_said_loudly(
     bundle: Path, screen: Image.Image, tmp_path: Path, asked: str, differs: bool
@@ -90,13 +79,6 @@ def test_another_crop_than_in_training_is_said_loudly(
     assert done.json["crop"] == {"used": "auto" if differs else "none", "in_training": "none"}
     crop = done.json["results"][0]["crop"]
     assert crop["box"] == list(BOX) if differs else crop is None
-
-
-def test_the_line_says_what_was_cropped(cropping: Path, screen: Image.Image, tmp_path: Path) -> None:
-    screen.save(tmp_path / "a.png")
-    done = sonoforge("classify", tmp_path / "a.png", "--bundle", cropping)
-    assert "cropped to rectangle of 240 x 200 of 420 x 300 pixels" in done.said
-    assert "DIFFERS" not in done.err
 
 
 def test_the_table_of_answers_holds_what_was_cropped_and_what_is_burned_in(

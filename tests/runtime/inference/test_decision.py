@@ -13,9 +13,9 @@ from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.decision import PRESETS, AtClinic, answers_in_words, decide, read_clinic, reweighted
+from sonoforge.runtime.inference.decision import AtClinic, answers_in_words, decide, read_clinic, reweighted
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.inference.verdict import ADVICE, STATES, Verdict, judge, verdict_of
+from sonoforge.runtime.inference.verdict import ADVICE, STATES, judge, verdict_of
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,6 @@ def test_after_a_no_the_next_question_does_not_arise() -> None:
     yes, no = {"probability": 0.93, "positive": True}, {"probability": 0.123, "positive": False}
     assert answers_in_words({"lesion": yes, "malignant": no}) == {"lesion": "yes 93%", "malignant": "no 12%"}
     assert answers_in_words({"lesion": no, "malignant": yes}) == {"lesion": "no 12%", "malignant": "-"}
-
-
-def test_presets_are_shares_of_the_shipped_bundle_s_classes() -> None:
-    shipped = open_bundle().manifest
-    for name, shares in PRESETS.items():
-        clinic = read_clinic(name, 0.95, shipped)
-        assert clinic.prevalence == shares and sum(shares.values()) == pytest.approx(1)
-        assert tuple(clinic.prevalence) == shipped.classes
-    assert read_clinic("normal=.33,benign=.33,malignant=.33", 0.95, shipped).prevalence["benign"] == pytest.approx(
-        1 / 3
-    )
 
 
 @pytest.mark.parametrize(
@@ -158,15 +147,6 @@ def test_how_an_answer_is_to_be_taken(
     assert found.advice == (ADVICE[phrases[0]] if state == "do not use" else STATES[state].advice)
     entry = {"ok": True, "abstained": "why" * abstained, "trust": {"causes": phrases}, "set": [*left]}
     assert verdict_of({**entry, "probabilities": dict.fromkeys(ALL, 1 / 3)}) == found
-
-
-def test_with_two_classes_both_left_cannot_tell() -> None:
-    assert judge(False, [], ("cyst", "tumour"), 2).state == "cannot tell"
-
-
-def test_a_failure_says_why() -> None:
-    failed = {"file": "a.png", "ok": False, "error": {"code": "empty", "message": "a.png: is empty"}}
-    assert verdict_of(failed) == Verdict("no answer", "No answer", "a.png: is empty")
 
 
 def test_every_cause_but_a_poor_scan_has_its_advice() -> None:

@@ -17,7 +17,7 @@ from scipy import stats
 
 from places import CHECKOUT
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.latents import between, check_limit, draw_latent
+from sonoforge.runtime.inference.latents import between, draw_latent
 
 PAGE = CHECKOUT / "export" / "docs" / "generators.md"
 
@@ -106,13 +106,6 @@ def test_normal_latents_are_standard_normal_and_independent() -> None:
     assert np.abs(squares).max() < 6 / math.sqrt(len(values)), "nor do the halves of a pair by their size"
 
 
-def test_uniform_latents_fill_minus_one_to_one() -> None:
-    values = _many("uniform")
-    assert -1 <= values.min() < -0.999 and 0.999 < values.max() <= 1
-    assert abs(values.mean()) < 4 / math.sqrt(3 * values.size)
-    assert stats.kstest(values.ravel(), stats.uniform(-1, 2).cdf).pvalue > 0.001
-
-
 @pytest.mark.parametrize("limit", [0.25, 1.0])
 def test_limited_latents_are_those_of_a_truncated_normal(limit: float) -> None:
     free, cut = _many("normal"), _many("normal", limit)
@@ -142,14 +135,6 @@ def test_each_image_has_its_own_latent_whatever_the_size() -> None:
 def test_what_is_not_defined_is_refused(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(SonoforgeError, match=message):
         draw_latent(*arguments)  # type: ignore[arg-type]
-
-
-def test_limits_are_refused_where_latents_have_none() -> None:
-    check_limit("normal", styled=False)
-    with pytest.raises(SonoforgeError, match="uniform"):
-        check_limit("uniform", styled=False)
-    with pytest.raises(SonoforgeError, match="has styles"):
-        check_limit("normal", styled=True)
 
 
 def test_paths_keep_to_the_sphere_of_normal_latents() -> None:

@@ -196,14 +196,3 @@ def test_answers_of_another_kind_fail_with_their_reason(case: str, tmp_path: Pat
     (problem,) = outcome.result["problems"]
     assert re.search(reason, problem)
     assert str(tmp_path) not in problem
-
-
-def test_a_crash_is_a_reason_without_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = factory.write_bundle(tmp_path / "b")
-    factory.add_file(folder, "model.ort", b"not a model", "ort")
-    row = verify.main(verify.VerifyConfig(str(folder))).result["formats"]["ort"]
-    assert row["status"] == "failed" and row["reason"].startswith("model.ort: not an ONNX file")
-    assert "sonoforge-" not in row["reason"] and str(tmp_path) not in row["reason"]
-    monkeypatch.setitem(runners.RUNNERS, "ort", "sonoforge.runtime.absent_program")
-    row = verify.main(verify.VerifyConfig(str(folder))).result["formats"]["ort"]
-    assert row["status"] == "not run" and "not installed" in row["reason"]

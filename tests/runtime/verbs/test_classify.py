@@ -124,24 +124,6 @@ def test_folder_recursive_glob_and_repetition(bundle: Path, tree: Path) -> None:
     assert (code, names(answer, tree)) == (0, ["c.jpg", "a.PNG", "b (1).png"])
 
 
-def test_masks_beside_their_images_are_no_scans(bundle: Path, tree: Path) -> None:
-    for name in ("a_mask.png", "a_mask_1.png", "alone_mask.png", "a_masked.png"):
-        Image.fromarray(factory.scan(9)).save(tree / name)
-    code, answer, _ = classify(bundle, tree)
-    assert (code, names(answer, tree)) == (0, ["a.PNG", "a_masked.png", "alone_mask.png", "b (1).png", "c.jpg"])
-    code, answer, _ = classify(bundle, tree / "a_mask.png")
-    assert (code, names(answer, tree)) == (0, ["a_mask.png"])
-
-
-def test_a_name_that_looks_like_a_glob_is_a_file_first(
-    bundle: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(tree / "c.jpg", tree / "[c]*.jpg")
-    monkeypatch.chdir(tree)
-    code, answer, _ = classify(bundle, "[c]*.jpg")
-    assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
-
-
 def test_a_folder_in_a_glob_is_a_folder_first(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("a [1]", "a 1", "[b]", "c"):
         (tmp_path / folder).mkdir()
@@ -224,51 +206,6 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
         assert "33.png" in text
 
 
-def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, tree: Path, tmp_path: Path) -> None:
-    code = """
-import os, signal, sys
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.inference import classifier
-answer, calls = classifier.Classifier.classify, []
-def counted(self, path, fingerprint):
-    calls.append(path)
-    if len(calls) == 60:
-        os.kill(os.getpid(), signal.SIGINT)
-    return answer(self, path, fingerprint)
-classifier.Classifier.classify = counted
-sys.argv = ["sonoforge", *sys.argv[1:]]
-cli.main()
-"""
-    many = tmp_path / "many"
-    many.mkdir()
-    for i in range(200):
-        shutil.copy(tree / "a.PNG", many / f"{i:03}.png")
-    for workers in ("1", "2"):
-        target = tmp_path / f"{workers}.csv"
-        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--set", f"model.workers={workers}"]
-        command = [sys.executable, "-c", code, "classify", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 130
-        assert "Traceback" not in done.stderr
-        rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
-        assert [row["file"] for row in rows] == [str(many / f"{i:03}.png") for i in range(len(rows))]
-        assert 32 <= len(rows) <= 64
-        assert all(row["ok"] == "true" for row in rows)
-
-
-def test_csv_that_cannot_be_written_is_told_before_anything_is_answered(bundle: Path, tree: Path) -> None:
-    done = sonoforge("classify", tree / "a.PNG", "--bundle", bundle, "--csv", tree)
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert "cannot be written" in done.err
-
-
-def test_a_zip_bundle_answers_like_its_folder(bundle: Path, tree: Path, tmp_path: Path) -> None:
-    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
-    _, folder, _ = classify(bundle, tree)
-    _, zipped, _ = classify(path, tree)
-    assert [r["probabilities"] for r in zipped["results"]] == [r["probabilities"] for r in folder["results"]]
-
-
 def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
     for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
         done = sonoforge("verify", path, "--json")
@@ -283,18 +220,17 @@ def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
         assert "passed" in done.said
 
 
-@pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
-def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, output: str) -> None:
+def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundle, tmp_path / "b"))
     arrays = dict(np.load(folder / "golden.npz"))
-    arrays[output] = arrays[output].copy()
-    arrays[output].flat[1] += 0.002
+    arrays["cam"] = arrays["cam"].copy()
+    arrays["cam"].flat[1] += 0.002
     factory.replace_file(folder, "golden.npz", factory.npz(**arrays))
     done = sonoforge("verify", folder, "--json")
     result = done.json
     assert done.code == 1
     assert result["ok"] is False
-    assert f"{output} differs by 0.002" in result["problems"][0]
+    assert "cam differs by 0.002" in result["problems"][0]
     assert "FAILED" in done.said
 
 
@@ -355,13 +291,6 @@ def test_own_pictures_in_the_folder_are_no_scans(bundle: Path, scans: Path) -> N
     assert len(named.json["results"]) == 4  # whoever names a picture wants an answer for it
 
 
-def test_a_folder_of_generated_images_says_how_to_read_them(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "made.png").write_bytes(png_bytes(np.zeros((64, 64, 1), np.uint8), {"class": "benign", "seed": 0}))
-    done = sonoforge("classify", tmp_path, "--bundle", bundle)
-    assert done.code == 2
-    assert "holds no image files; --recursive also searches its subfolders; name generated images one by" in done.err
-
-
 def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
@@ -379,21 +308,6 @@ def test_one_image_from_standard_input(bundle: Path, scans: Path, monkeypatch: p
     pipe(monkeypatch, (scans / "0.png").read_bytes())
     hidden = sonoforge("classify", "-", "--bundle", bundle, "--json", "--anonymous").json["results"][0]
     assert hidden["file"] == hashlib.sha256((scans / "0.png").read_bytes()).hexdigest()[:16]
-
-
-def test_a_clip_from_standard_input(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pydicom")
-    import dicom_files
-
-    path = tmp_path / "clip.dcm"
-    frames = np.concatenate([dicom_files.scan(seed=seed) for seed in range(3)])
-    dicom_files.data_set(frames).save_as(path, enforce_file_format=True)
-    from_file = sonoforge("classify", path, "--bundle", bundle, "--json").json["results"][0]
-    pipe(monkeypatch, path.read_bytes())
-    piped = sonoforge("classify", "-", "--bundle", bundle, "--json").json["results"][0]
-    own = {"file": "", "series": "", "ms": 0}
-    assert {**piped, **own} == {**from_file, **own}
-    assert piped["clip"]["frames"] == 3
 
 
 def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

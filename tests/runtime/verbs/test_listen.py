@@ -1,4 +1,4 @@
-"""``sonoforge listen`` between DCMTK and Orthanc: every object is answered, also where the process is killed."""
+"""``sonoforge listen`` with DCMTK: every object is answered, also where the process is killed."""
 
 from __future__ import annotations
 
@@ -145,26 +145,3 @@ def test_500_objects_of_8_senders_at_once_are_answered_over_three_kills(bundle: 
     assert len(written) == 1000 and len({each.SOPInstanceUID for each in written}) == 1000
     assert not [path for path in inbox.rglob("*") if "sonoforge-tmp" in path.name]
     assert PLANTED not in (tmp_path / "log").read_text()
-
-
-@pytest.mark.slow
-def test_orthanc_sends_scans_and_shows_the_reports(bundle: Path, tmp_path: Path) -> None:
-    dicom_peers.needs("Orthanc")
-    port = dicom_peers.free_port()
-    with dicom_peers.orthanc(tmp_path / "orthanc", port) as (dicom, ask):
-        uploaded = [ask("/instances", path.read_bytes())["ID"] for path in write_scans(tmp_path / "scans", 3)]
-        options = ("--out", tmp_path / "inbox", "--bundle", bundle, "--port", port, "--callers", "ORTHANC@127.0.0.1")
-        with listening(tmp_path / "log", *options, "--send-to", f"ORTHANC@127.0.0.1:{dicom}") as listener:
-            sent = ask("/modalities/sonoforge/store", json.dumps(uploaded).encode())
-            assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (3, 0)
-            wait_for(lambda: len(ask("/instances")) == 9)
-            assert listener.end() == 0
-        (study,) = ask("/studies?expand")  # beside the scans, of the same patient
-        series = [ask(f"/series/{each}") for each in study["Series"]]
-        shown = sorted((each["MainDicomTags"]["Modality"], len(each["Instances"])) for each in series)
-        assert shown == [("OT", 3), ("SR", 1), ("SR", 1), ("SR", 1), ("US", 3)]
-        (report, *_) = (each for each in series if each["MainDicomTags"]["Modality"] == "SR")
-        tags = ask(f"/instances/{report['Instances'][0]}/simplified-tags")
-        assert (tags["PatientName"], tags["VerificationFlag"]) == (PLANTED, "UNVERIFIED")
-        assert tags["ConceptNameCodeSequence"][0]["CodeMeaning"] == "Imaging Measurement Report"
-        assert "Probability of malignant" in json.dumps(tags["ContentSequence"])

@@ -33,8 +33,7 @@ from sonoforge.training.architecture_search.study import (
     ranked,
     search,
 )
-from sonoforge.training.workers.opening import ThisProcess, open_workers
-from sonoforge.training.workers.workers import WorkerSettings
+from sonoforge.training.workers import ThisProcess, WorkerSettings, open_workers
 
 
 def study_of(storage: BaseStorage, trials: int, seed: int) -> Study:

@@ -10,7 +10,8 @@ import torch
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.augmentation import augment
+from sonoforge.training.classifier import training
+from sonoforge.training.classifier.fine_tuning import TrainingInputs
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.scan_views import (
     SIDES,
@@ -26,7 +27,7 @@ from sonoforge.training.classifier.scan_views import (
     together,
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.training import ClassifierJob, image_frequencies, image_weights
+from sonoforge.training.classifier.training import ClassifierJob
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def test_windows_show_what_their_labels_say() -> None:
 
 
 def test_outlines_follow_what_happens_to_their_views() -> None:
-    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5, outlines=1.0, augmentation="geometry")
+    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5, outlines=1.0, augmentation="classical")
     inputs, rng = scan_inputs(images(), settings, NOTHING_FROZEN, CPU), np.random.default_rng(0)
     for _ in range(4):
         served = inputs.batch(np.arange(36), rng)
@@ -117,15 +118,6 @@ def test_collections_are_shown_equally_often_and_classes_by_the_root_of_their_si
     assert shown[:4].sum() / shown[4] == pytest.approx(np.sqrt(4 / 1))
     alone = balanced_frequencies(labels, np.zeros(7, np.int64))
     assert alone[labels == 0].sum() / alone[labels == 1].sum() == pytest.approx(np.sqrt(5 / 2))
-
-
-def test_added_images_are_shown_once_beside_balanced_real_ones() -> None:
-    job = ClassifierJob(Backbone({}, "", ""), dataclasses.replace(SETTINGS, balance=True), 0, CPU)
-    real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
-    shown = image_frequencies(real, added, job)
-    assert shown is not None and shown[36:].tolist() == [1.0] * 4
-    assert np.array_equal(shown[:36], balanced_frequencies(real.labels, collections_of(real)))
-    assert image_frequencies(real, None, dataclasses.replace(job, settings=SETTINGS)) is None
 
 
 def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
@@ -171,28 +163,23 @@ def test_windows_are_cut_from_larger_images_where_there_are_files() -> None:
     assert added.larger is not None and added.larger(256).shape == (38, 256, 256, 3)
 
 
-def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
-    spot = np.zeros((SIDE, SIDE, 3), np.uint8)
-    spot[10:16, 28:36] = 200
-    for seed in range(60):
-        moved = augment(spot, "geometry", np.random.default_rng(seed))[..., 0].astype(float)
-        rows, columns = (moved.sum(axis=axis) @ np.arange(SIDE) / moved.sum() for axis in (1, 0))
-        assert rows < 32 and 10 < columns < 54
-    same = [augment(spot, "geometry", np.random.default_rng(7)) for _ in range(2)]
-    assert np.array_equal(*same)
-
-
-def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
-    real = images()
-    job = ClassifierJob(Backbone({}, "", ""), SETTINGS, 0, CPU)
-    for heads, expected in (("classes", None), ("hierarchical", 36 / (3 * np.bincount(real.labels)))):
-        settings = dataclasses.replace(SETTINGS, heads=heads, class_weights=True)
-        weights = image_weights(real, None, dataclasses.replace(job, settings=settings))
-        assert weights is None if expected is None else weights == pytest.approx(expected[real.labels])
-    added = LabelledImages(real.pixels[:4], np.full(4, 2), CLASSES)
-    less = dataclasses.replace(job, added_weight=0.25)
-    weights = image_weights(real, added, less)
-    assert weights is not None and weights.tolist() == [1.0] * 36 + [0.25] * 4
+@pytest.mark.parametrize("heads", ["classes", "hierarchical"])
+def test_the_trainer_weighs_classes_and_shows_added_images_once(heads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under both losses, each of which weighs classes once; balanced collections do not change the added images."""
+    found: list[TrainingInputs] = []
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda net, inputs, *a, **k: found.append(inputs) or fit(net, inputs, *a, **k))
+    real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
+    settings = dataclasses.replace(
+        SETTINGS, heads=heads, class_weights=True, balance=True, frozen_blocks=17, epochs=1, least_steps=0
+    )
+    training.train_classifier(real, added, ClassifierJob(Backbone({}, "none", ""), settings, 0, CPU))
+    (inputs,) = found
+    labels = np.concatenate([real.labels, added.labels])
+    expected = (40 / (3 * np.bincount(labels)))[labels]
+    assert inputs.weights is None if heads == "classes" else inputs.weights == pytest.approx(expected)
+    assert inputs.frequencies is not None and inputs.frequencies[36:].tolist() == [1.0] * 4
+    assert np.array_equal(inputs.frequencies[:36], balanced_frequencies(real.labels, collections_of(real)))
 
 
 SIZE = (120, 200)

@@ -71,10 +71,10 @@ def test_a_mistyped_name_is_recognised() -> None:
 def test_of_classes_of_equal_size_all_get_images(caplog: pytest.LogCaptureFixture) -> None:
     assert added_counts(find_arm("gan:4"), (5, 5)) == {}
     assert added_counts(find_arm("gan-all:0.4"), (5, 5)) == {0: 2, 1: 2}
-    asked = ("real", "gan", "duplicates:2@0.5", "curated-all", "generated", "classical")
+    asked = ("real", "gan", "duplicates:2@0.5", "generated", "classical")
     with caplog.at_level(logging.INFO, "sonoforge"):
         found = for_classes("--arms", asked, ("a", "b"), (5, 5))
-    assert found == ("real", "gan-all", "duplicates-all:2@0.5", "curated-all", "generated", "classical")
+    assert found == ("real", "gan-all", "duplicates-all:2@0.5", "generated", "classical")
     assert "equal size (a 5, b 5): gan adds images to all of them, as gan-all" in caplog.text
     assert for_classes("--arms", asked, ("a", "b"), (5, 6)) == asked
     for arms, expected in ((("real", "weighted"), "weighted would weight"), (("gan", "gan-all"), "are the same")):

@@ -80,12 +80,6 @@ def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed()
     assert not set(seen_by_generators(plain[0])) & set(plain[0].plan.test(0))
 
 
-def test_too_few_groups_to_curate_are_refused_before_anything_is_trained() -> None:
-    check_generators(tasks(("real", "gan")), CACHE)
-    with pytest.raises(SonoforgeError, match=r"curated:2: fold 1 of 4 \(seed 0\) has 15"):
-        check_generators(tasks(("real", "curated:2")), CACHE)
-
-
 def test_a_generator_of_one_image_is_refused_before_anything_is_trained() -> None:
     found = tasks(("real", "gan"), seeds=1)
     check_generators(found, CACHE)

@@ -374,7 +374,7 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
     assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("Images that training runs read")
     write_reads(inner, plan, 0, {"classifier": [*half, plan.hashes[plan.test(1)[0]]]}, inner_of=1)
-    with pytest.raises(GateError, match="test images that an inner classifier read"):
+    with pytest.raises(GateError, match="test images that inner classifier trainings read"):
         write_report(read_run(*run))
 
 
@@ -411,7 +411,7 @@ def test_a_training_that_read_a_test_image_fails_the_report(small: Written, tmp_
     fold, plan = json.loads(path.read_text()), json.loads((run.folder / "splits.json").read_text())
     fold["reads"]["classifier"].append(plan["hashes"][plan["fold_of"].index(0)])
     path.write_text(json.dumps(fold))
-    with pytest.raises(GateError, match="test images that a classifier read"):
+    with pytest.raises(GateError, match="test images that classifier trainings read"):
         write_report(read_run(*run))
     page = Page((run.folder / "report.html").read_text(encoding="utf-8"))
     assert "Do not use these results" in page.text and "FAILED" in page.text

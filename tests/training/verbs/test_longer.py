@@ -1,4 +1,4 @@
-"""A finished training goes on for longer: ``--resume`` with more kimg, steps, epochs or minutes."""
+"""A finished training goes on for longer: ``--resume`` with more kimg, steps or minutes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from gan_trainings import assert_same_tensors, read_rows
 from processes import CLEAN
 from program import refused, sonoforge, succeed
 from scans import write_set
-from sonoforge.runtime.atomic import replacing
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 
@@ -28,10 +26,6 @@ GAN = (
     "gan.tick_steps=2 --resume"
 )
 GAN += " --set gan.metrics=none --device cpu"
-TRAIN = (
-    "train --data scans --weights none --set classifier.frozen_blocks=17 --set classifier.ensemble_size=1 "
-    "--set classifier.image_size=96 --device cpu --resume"
-)
 
 
 @pytest.fixture
@@ -167,66 +161,3 @@ def test_a_killed_start_of_it_can_also_end_as_it_was(place: Path) -> None:
     (short / "results.json").unlink()
     assert train(GAN, "runs", "--steps", "2") == short
     assert json.loads((short / "results.json").read_text()) == before
-
-
-def classifier(run: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(run / "final" / "checkpoint-0.pt", weights_only=True)
-    return state
-
-
-def test_a_classifier_of_constant_rate_ends_as_one_that_was_not_interrupted(place: Path) -> None:
-    """Budget thesis has neither a schedule nor an average of the weights."""
-    command = f"{TRAIN} --budget thesis"
-    short = train(command, "runs", "--epochs", "1")
-    first = (short / "model" / "model.safetensors").read_bytes()
-    assert train(command, "runs", "--epochs", "2") == short
-    whole = train(command, "whole", "--epochs", "2")
-    model = (short / "model" / "model.safetensors").read_bytes()
-    assert model == (whole / "model" / "model.safetensors").read_bytes() != first
-    assert len(run_folder.read_results(short)["history"]) == 2
-    assert json.loads((short / "model" / "model.json").read_text())["training"]["epochs"] == 2
-
-
-def test_one_cycle_goes_on_where_the_new_curve_is(place: Path) -> None:
-    short = train(TRAIN, "runs", "--epochs", "2")
-    done = sonoforge(*TRAIN.split(), "--out", "runs", "--epochs", "4")
-    assert done.code == 0, done.err
-    assert "one-cycle depends on the length" in done.err
-    whole = train(TRAIN, "whole", "--epochs", "4")
-    rates = [[row["learning_rate"] for row in run_folder.read_results(run)["history"]] for run in (short, whole)]
-    assert rates[0][2:] == rates[1][2:], "the curve of four epochs"
-    assert rates[0][:2] != rates[1][:2]
-    groups = [classifier(run)["optimizer"]["param_groups"][0] for run in (short, whole)]
-    assert groups[0]["betas"] == groups[1]["betas"]
-    assert (short / "model" / "model.safetensors").read_bytes() != (whole / "model" / "model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("ends", ["results", "config", "note"])
-def test_a_classifier_that_was_killed_at_the_start_of_it_goes_on(
-    place: Path, monkeypatch: pytest.MonkeyPatch, ends: str
-) -> None:
-    command = f"{TRAIN} --budget thesis"
-    short = train(command, "runs", "--epochs", "1")
-    first = json.loads((short / "results.json").read_text())
-    names = {"results": "config.yaml", "config": "checkpoint-0.pt", "note": "made_from.json"}
-
-    def killed(path: Path, *rest: Any) -> Any:
-        if Path(path).name == names[ends]:
-            raise KeyboardInterrupt
-        return replacing(path, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sonoforge.runtime.atomic.replacing", killed)
-        assert sonoforge(*command.split(), "--out", "runs", "--epochs", "2").code == 130
-    if run_folder.read_config(short)["classifier.epochs"] == 1:
-        assert train(command, "runs", "--epochs", "1") == short
-        assert json.loads((short / "results.json").read_text()) == first
-    assert train(command, "runs", "--epochs", "2") == short
-    assert len(run_folder.read_results(short)["history"]) == 2
-
-
-def test_fewer_epochs_than_a_small_set_was_given_are_refused(place: Path) -> None:
-    short = train(TRAIN, "runs")  # at least 60 steps: far more epochs than the budget's 5
-    done = len(run_folder.read_results(short)["history"])
-    assert f"found 6, but {short} has {done} already" in refused(*TRAIN.split(), "--out", "runs", "--epochs", "6")
-    assert run_folder.is_finished(short)

@@ -34,7 +34,7 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
         "--set",
         "classifier.zoomed_second_pass=true",
         "--set",
-        "classifier.augmentation=geometry",
+        "classifier.augmentation=trivial",
         "--set",
         "classifier.balance=true",
     )

@@ -29,11 +29,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path, choices: str) -> Weights:
-    """Read a ``.safetensors`` file; the error for a missing one names the ``choices``.
-
-    Raises:
-        SonoforgeError: No such file, another kind of file, or not readable.
-    """
+    """Read a ``.safetensors`` file; the error for a missing one names the ``choices``."""
     if not path.is_file():
         raise SonoforgeError(f"{path}: no such weights file; {choices}")
     if path.suffix != ".safetensors":
@@ -50,9 +46,6 @@ def download_weights(name: str, ways_out: str) -> Weights:
     """Let torchvision download its own weights, once, into torch's folder (``TORCH_HOME``).
 
     ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out`` are the alternatives.
-
-    Raises:
-        SonoforgeError: There is no network, or the file is not the published one.
     """
     weights = import_torchvision().models.get_weight(name)
     file = _file_of(weights.url)
@@ -91,11 +84,7 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
 
 
 def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: str, wanted: str) -> None:
-    """Refuse weights that do not consist of exactly these tensors; ``found`` and ``wanted`` begin and end the message.
-
-    Raises:
-        SonoforgeError: See `mismatches`; counts them and names the first.
-    """
+    """Refuse weights other than exactly these tensors; ``found`` and ``wanted`` begin and end the message."""
     wrong = mismatches(state, expected)
     if wrong:
         raise SonoforgeError(

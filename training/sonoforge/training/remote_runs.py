@@ -3,8 +3,6 @@
 The temporary folder has the names and settings of all runs there, and all files of a resumed run.  Changed files are
 copied every few seconds and at the end.  After each round, ``copied.json`` of a run lists what is complete there;
 nothing else is ever fetched, so a killed command never leaves half of a checkpoint of several files.
-
-Credentials come from the file system's own settings, such as ``AWS_PROFILE``, and are in no URL or record.
 """
 
 from __future__ import annotations
@@ -29,10 +27,8 @@ log = logging.getLogger(__name__)
 
 LIST = "copied.json"
 RUN = re.compile(r"\d{5,}-.+")
-NOT_COPIED = frozenset({"features"})
-"""Folders of large intermediate values, which are removed at the end of a run."""
-SECONDS = 10.0
-"""Between two rounds of copying."""
+NOT_COPIED = "features"  # a folder of large intermediate values, which is removed at the end of a run
+SECONDS = 10.0  # between two rounds of copying
 _OWNER_ALONE = 0o700
 
 _active: RemoteRuns | None = None
@@ -47,13 +43,26 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
         SonoforgeError: The URL cannot be read or written, or has a password; files that could not be copied at the end
             are kept here, and the message says where.
     """
-    with _open_remote(url) as remote, _names_of(remote):
+    global _active  # noqa: PLW0603 - a process works at one URL
+    base = Path(tempfile.gettempdir())
+    atomic.remove_leftovers(base)  # of killed processes
+    here = atomic.temporary_name(base / "sonoforge-runs")
+    before = logging.getLogRecordFactory()
+    with atomic.new_folder(here):
+        here.chmod(_OWNER_ALONE)
         try:
-            outcome = work(str(remote.here))
+            _active = remote = RemoteRuns(url, here)
+            logging.setLogRecordFactory(lambda *args, **kwargs: remote.renamed(before(*args, **kwargs)))
+            with remote.copying():
+                outcome = work(str(here))
         except SonoforgeError as error:
-            error.args = (remote.shown(str(error)),)
+            error.args = (shown_in(str(error)),)
             raise
-    following = "" if str(remote.here) in outcome.next_command else outcome.next_command
+        finally:
+            logging.setLogRecordFactory(before)
+            _active = None
+            shutil.rmtree(here, ignore_errors=True)
+    following = "" if str(here) in outcome.next_command else outcome.next_command
     return Outcome(remote.shown_in(outcome.result), following, outcome.exit_code)
 
 
@@ -77,42 +86,6 @@ def copy_now() -> None:
 def shown_in(value: Any) -> Any:
     """Return a text or nested value with the URL in place of its folder."""
     return value if _active is None else _active.shown_in(value)
-
-
-@contextlib.contextmanager
-def _open_remote(url: str) -> Iterator[RemoteRuns]:
-    global _active  # noqa: PLW0603 - a process works at one URL
-    base = Path(tempfile.gettempdir())
-    atomic.remove_leftovers(base)  # of killed processes
-    here = atomic.temporary_name(base / "sonoforge-runs")
-    with atomic.new_folder(here):
-        here.chmod(_OWNER_ALONE)
-        try:
-            remote = RemoteRuns(url, here)
-            _active = remote
-            with remote.copying():
-                yield remote
-        finally:
-            _active = None
-            shutil.rmtree(here, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _names_of(remote: RemoteRuns) -> Iterator[None]:
-    """Make every log message name the URL."""
-    before = logging.getLogRecordFactory()
-
-    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = before(*args, **kwargs)
-        if record.name.startswith("sonoforge"):
-            record.msg, record.args = remote.shown(record.getMessage()), None
-        return record
-
-    logging.setLogRecordFactory(make)
-    try:
-        yield
-    finally:
-        logging.setLogRecordFactory(before)
 
 
 class RemoteRuns:
@@ -140,17 +113,19 @@ class RemoteRuns:
         names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
         return sorted(name for name in names if RUN.fullmatch(name))
 
-    def shown(self, text: str) -> str:
-        """Return a text with the URL in place of its folder."""
-        return text.replace(str(self.here), self.url)
-
     def shown_in(self, value: Any) -> Any:
-        """Name the URL in every text of a result."""
+        """Name the URL in every text of a value."""
         if isinstance(value, str):
-            return self.shown(value)
+            return value.replace(str(self.here), self.url)
         if isinstance(value, dict):
             return {key: self.shown_in(item) for key, item in value.items()}
         return [self.shown_in(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def renamed(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Name the URL in a log message."""
+        if record.name.startswith("sonoforge"):
+            record.msg, record.args = self.shown_in(record.getMessage()), None
+        return record
 
     def claim(self, folder: Path) -> bool:
         """See `claim`: the settings are written unless there are some."""
@@ -213,8 +188,7 @@ class RemoteRuns:
         """Make a folder and its parents, but no bucket."""
         if folder in self._made or "/" not in folder.rstrip("/"):
             return
-        parent = folder.rpartition("/")[0]
-        self._make(parent)
+        self._make(folder.rpartition("/")[0])
         with contextlib.suppress(FileExistsError):
             self._files.mkdir(folder, create_parents=False)
         self._made.add(folder)
@@ -244,12 +218,12 @@ class RemoteRuns:
                 raise SonoforgeError(f"{reason(error)}; what was not copied is kept in {kept}") from error
 
 
-def stamps(folder: Path, without: frozenset[str] = NOT_COPIED) -> dict[str, tuple[int, int]]:
-    """Return time and size of each finished file of a run, by name, outside the folders in ``without``."""
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return time and size of each finished file of a run, by name."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if not without & set(name.parts) and not any(map(atomic.is_unfinished, name.parts)):
+        if NOT_COPIED not in name.parts and not any(map(atomic.is_unfinished, name.parts)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 status = path.stat()
                 if path.is_file():

@@ -35,19 +35,9 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster", "log.tracker"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
-_PACKAGES = (
-    "sonoforge",
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-    "onnxruntime",
-    "pydicom",
-    "scikit-learn",
-    "safetensors",
-)
+_PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
 class Length(NamedTuple):
@@ -63,11 +53,7 @@ def slug(*parts: str) -> str:
 
 
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
-    """Make the next numbered folder under ``root``, atomically with its ``config.yaml``.
-
-    Raises:
-        SonoforgeError: ``root`` cannot be written to.
-    """
+    """Make the next numbered folder under ``root``, atomically with its ``config.yaml``."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         atomic.remove_leftovers(root)
@@ -96,7 +82,7 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
 
 def _number(path: Path) -> int:
     match = _NUMBERED.fullmatch(path.name)
-    return int(match.group(1)) if match else -1
+    return int(match[1]) if match else -1
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -106,11 +92,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.yaml`` of a run folder.
-
-    Raises:
-        SonoforgeError: Missing or not a mapping.
-    """
+    """Read ``config.yaml`` of a run folder."""
     path = folder / CONFIG
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -121,6 +103,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
+def _runs(root: Path, name: str) -> list[Path]:
+    """Return the run folders of this name, the newest first."""
+    matches = [(path, _NUMBERED.fullmatch(path.name)) for path in (root.iterdir() if root.is_dir() else ())]
+    found = [path for path, match in matches if match and match[2] == name and (path / CONFIG).is_file()]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _differing(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> dict[str, str]:
+    """Say how a run's settings differ, by name; those in `NOT_COMPARED` do not count unless they are ``compared``."""
+    was, now = read_config(folder), plain(config)
+    names = [name for name in sorted({*was, *now}) if name not in NOT_COMPARED or name in compared]
+    return {name: f"{was.get(name)}, not {now.get(name)}" for name in names if was.get(name) != now.get(name)}
+
+
 def find_run(
     root: Path,
     name: str,
@@ -128,31 +124,18 @@ def find_run(
     compared: Collection[str] = (),
     length: Length | None = None,
 ) -> Path | None:
-    """Return the newest run folder of this name with the same settings, finished or not.
+    """Return the newest run folder of this name with the same settings, finished or not; see `_differing`.
 
-    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.  Failing that, and given ``length``, the
-    newest one that is shorter but otherwise the same.
+    Failing that, and given ``length``, the newest one that is shorter but otherwise the same.
     """
-    if not root.is_dir():
-        return None
-    wanted = _compared(plain(config), compared)
     shorter = None
-    for folder in sorted(root.iterdir(), key=_number, reverse=True):
-        match = _NUMBERED.fullmatch(folder.name)
-        if not match or match.group(2) != name or not (folder / CONFIG).is_file():
-            continue
-        before = read_config(folder)
-        was = _compared(before, compared)
-        differing = [key for key in {*was, *wanted} if was.get(key) != wanted.get(key)]
+    for folder in _runs(root, name):
+        differing = _differing(folder, config, compared)
         if not differing:
             return folder
-        if length and not shorter and set(differing) <= set(length.names) and length.is_shorter(before):
+        if length and not shorter and set(differing) <= set(length.names) and length.is_shorter(read_config(folder)):
             shorter = folder
     return shorter
-
-
-def _compared(config: Mapping[str, Any], compared: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in NOT_COMPARED or key in compared}
 
 
 def is_finished(folder: Path) -> bool:
@@ -185,8 +168,14 @@ def open_run(
                 log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
-    nearest = _nearest(folder, config, compared) if resume else ""
-    suffix = f" (nothing to resume: no earlier run with these settings{nearest})" if resume else ""
+    suffix = ""
+    if resume:
+        before = [
+            f"; {other.name} had " + name_some(f"{key} {how}" for key, how in found.items())
+            for other in _runs(root, name)
+            if other != folder and (found := _differing(other, config, compared))
+        ]
+        suffix = f" (nothing to resume: no earlier run with these settings{before[0] if before else ''})"
     log.info("run folder %s%s", folder, suffix)
     return folder
 
@@ -207,19 +196,6 @@ def lengthen(folder: Path, config: Mapping[str, Any], length: Length) -> None:
     write_config(folder, read_config(folder) | {name: config[name] for name in length.names})
 
 
-def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> str:
-    """Say how the settings of the previous run of the same name, if any, differ."""
-    number, name = folder.name.split("-", 1)
-    others = [path for path in folder.parent.glob(f"*-{name}") if _number(path) < int(number)]
-    others = [path for path in others if path.name.split("-", 1)[1] == name and (path / CONFIG).is_file()]
-    if not others:
-        return ""
-    last = max(others, key=_number)
-    was, now = _compared(read_config(last), compared), _compared(plain(config), compared)
-    keys = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    return f"; {last.name} had " + name_some(f"{key} {was.get(key)}, not {now.get(key)}" for key in keys)
-
-
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write ``results.json``, the last file of a run: from now on it counts as finished."""
     write_json(folder / RESULTS, remote_runs.shown_in(dict(results)))
@@ -231,10 +207,10 @@ def read_results(folder: Path) -> dict[str, Any]:
     return values
 
 
-def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """Return the versions of the installed packages that figures depend on."""
+def package_versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of the installed packages, by default of those that figures depend on."""
     versions = {}
-    for package in packages:
+    for package in packages or _PACKAGES.split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
@@ -280,11 +256,7 @@ def git_revision() -> str | None:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Lock a run folder and write its log while inside; it is removed if an error occurs before any work is done.
-
-    Raises:
-        SonoforgeError: Another process works in it.
-    """
+    """Lock a run folder and write its log while inside; it is removed if an error occurs before any work is done."""
     with atomic.alone_in(folder) as alone:
         if not alone:
             raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")

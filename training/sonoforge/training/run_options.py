@@ -39,19 +39,7 @@ class TrainingOptions(RunOptions):
     resume: bool = option(
         False,
         help="continue the latest run with the same settings\n"
-        "gan train and train: or, if there is none, the latest shorter one with the same settings",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogOptions:
-    """Options of a verb whose run can be sent to a tracker."""
-
-    log: str = setting(
-        "",
-        "log.tracker",
-        help="also send the run to a tracker: mlflow:URI, such as mlflow:http://localhost:5000, or wandb:offline\n"
-        "settings, figures, sheets of generated images, and the bundle; no image of a patient, no file name",
+        "gan train: or, if there is none, the latest shorter one with the same settings",
     )
 
 

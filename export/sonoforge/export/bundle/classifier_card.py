@@ -164,7 +164,7 @@ def calibrated_on(record: ModelRecord) -> str:
 
 def _is_judged_itself(record: ModelRecord) -> bool:
     """Whether the figures are of these very weights, not of those that cross-validation trained."""
-    return record.training["count"] < record.training["data_images"]
+    return bool(record.training["count"] < record.training["data_images"])
 
 
 def _decision_row(where: str, own: Record, classes: Sequence[str]) -> tuple[str, ...]:

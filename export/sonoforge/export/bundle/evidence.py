@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
+from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.split_plan import FILE as SPLITS
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record
 from sonoforge.training.statistics.tables import evaluate
 
 _SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum", "spectrum_fine")
@@ -27,7 +27,7 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     with disturbed scans, with a bundle whose network was trained without the collection.  Runs of another kind, or of
     networks trained differently from the bundle's, are refused; only the number of teachers may differ.
     """
-    elsewhere = ElsewhereRecord()
+    elsewhere: Record = {}
     teachers: dict[str, int] = {}
     for folder in folders:
         if not (folder / RESULTS).is_file():
@@ -36,7 +36,7 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         protocol = results.get("protocol")
         if protocol in (LEAVE_ONE_OUT, "sealed"):
             kind, settings = "sealed" if protocol == "sealed" else "left_out", results["classifier"]
-            elsewhere[kind] = _by_collection(folder, results, record)  # type: ignore[literal-required]
+            elsewhere[kind] = _by_collection(folder, results, record)
         elif "collections" in results:
             disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own.get("robustness")}
             if not disturbed:
@@ -59,20 +59,20 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
             )
     other = {kind: number for kind, number in teachers.items() if number != record.training["settings"]["teachers"]}
     before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
-    merged = ElsewhereRecord(**{**record.elsewhere, **elsewhere, "teachers": {**before, **other}})
+    merged = {**record.elsewhere, **elsewhere, "teachers": {**before, **other}}
     if not merged["teachers"]:
         del merged["teachers"]
     return replace(record, elsewhere=merged)
 
 
-def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> CollectionsRecord:
+def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> Record:
     arm = record.training["arm"]
     if arm not in results["arms"]:
         raise SonoforgeError(f"{folder}: has the arms {', '.join(results['arms'])}, not the bundle's, {arm}")
     _check_same(folder, {"weights": results["weights"]}, results["classifier"], record)
     figures = _recomputed(folder, results, arm)
     own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
-    return CollectionsRecord(seed=figures["seeds"]["seeds"][0], collections=own)
+    return {"seed": figures["seeds"]["seeds"][0], "collections": own}
 
 
 def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
@@ -103,7 +103,7 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
 def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:
     """Refuse networks that were trained differently, whose figures would not describe the bundle's."""
     was = record.training["settings"]
-    pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}  # type: ignore[literal-required]
+    pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}
     pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
     for name, (found, expected) in pairs.items():
         if found != expected:

@@ -19,9 +19,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.model_folder import ElsewhereRecord, ModelRecord, lacking
-
-_ELSEWHERE = tuple(ElsewhereRecord.__annotations__)
+from sonoforge.training.classifier.model_folder import ELSEWHERE, ModelRecord, lacking
 
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
@@ -120,8 +118,8 @@ def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> Model
     manifest = bundle.manifest
     raw: Any = manifest.raw
     evaluation = raw["evaluation"]
-    own: Any = {name: value for name, value in evaluation.items() if name not in _ELSEWHERE}
-    elsewhere: Any = {name: value for name, value in evaluation.items() if name in _ELSEWHERE}
+    own: Any = {name: value for name, value in evaluation.items() if name not in ELSEWHERE}
+    elsewhere: Any = {name: value for name, value in evaluation.items() if name in ELSEWHERE}
     trust: Any = {name: value for name, value in raw["trust"].items() if name != "method"}
     try:
         record = ModelRecord(

@@ -16,21 +16,19 @@ from sonoforge.runtime.verbs import verify
 from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import final_name
+from sonoforge.training.crossval.final_model import chapter, train_run
 from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
-from sonoforge.training.crossval.whole_run import chapter, train_run
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.page import REPORT, write_report
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 from sonoforge.training.statistics.verdict import judge_guessing
-from sonoforge.training.tracking import Tracker, connect, sending
 
 
 def main(config: RunConfig) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
-    tracker = connect(config.log)
     final = final_name(config.final_arm, "--final-arm")
     settings = replace(resolve(replace(config, final_arm=final)), final_arm=final)
     if final not in settings.arms:
@@ -43,7 +41,7 @@ def main(config: RunConfig) -> Outcome:
         settings = settings.for_images(cache)
     data = cache.dataset.name
     folder = run_folder.open_run(Path(config.out), f"run-{data}", settings.asked, resume=config.resume)
-    with run_folder.working_in(folder), sending(tracker, folder, "run", data, settings.asked):
+    with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings, cache)
@@ -51,7 +49,7 @@ def main(config: RunConfig) -> Outcome:
             run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
             name = config.name or f"mobilenetv2-{data.lower()}"
-            run = _work(folder, cache, settings, name, seconds, tracker)
+            run = _work(folder, cache, settings, name, seconds)
             run_folder.write_results(folder, run.results)
         log_run(run)
         say("report: %s", folder / REPORT)
@@ -69,22 +67,16 @@ def main(config: RunConfig) -> Outcome:
 
 
 def _work(
-    folder: Path,
-    cache: ImageCache,
-    settings: ComparisonSettings,
-    name: str,
-    seconds: dict[str, float],
-    tracker: Tracker,
+    folder: Path, cache: ImageCache, settings: ComparisonSettings, name: str, seconds: dict[str, float]
 ) -> WholeRun:
     """Train, export and verify, and write the report."""
-    audited, comparison = train_run(folder, cache, settings, name, seconds, tracker)
+    audited, comparison = train_run(folder, cache, settings, name, seconds)
     with chapter("export and parity", seconds):
         bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(VerifyConfig(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
-        tracker.artifact(folder / "bundle")
     results = dict(
         **comparison,
         parity=manifest["parity"]["formats"]["onnx"],

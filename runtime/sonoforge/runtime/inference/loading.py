@@ -20,7 +20,6 @@ from sonoforge.runtime.inference.onnx_session import load_session
 if TYPE_CHECKING:
     import onnxruntime
 
-_RUNS = ("onnx", "ort")  # formats that onnxruntime runs begin with these
 _FROM_PIXELS = "-uint8"  # formats that resize and normalise by themselves end with this
 
 
@@ -32,7 +31,7 @@ class LoadingModel:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.file = file
         entries = self.bundle.manifest.files
-        usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in _RUNS]
+        usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in ("onnx", "ort")]
         if file not in usable:
             if file in entries:
                 why = f"is of format {entries[file].format}" if entries[file].format else "is not a model file"

@@ -47,7 +47,7 @@ def main(config: GanSampleConfig) -> Outcome:
 
 
 def check(config: GanSampleConfig) -> None:
-    """Refuse settings that contradict each other: a run folder and a bundle, or neither, or a cut-off without psi."""
+    """Refuse settings that contradict each other."""
     if bool(config.run) == bool(config.bundle):
         raise SonoforgeError("gan sample: give either RUN or --bundle")
     if config.psi_cutoff is not None and config.psi is None:

@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.training.workers.workers import Reads, Workers
+from sonoforge.training.workers import Workers
 
 MEASUREMENTS = 4  # of the metric in a training, at equal shares of its budget, the last at its end
 LEAST = 4  # trainings behind a median
@@ -223,14 +223,13 @@ def search(
     workers: Workers,
     run: Callable[[Any], Trial],
     task: Callable[[Trial], Any],
-    reads: Reads | None = None,
 ) -> Iterator[Trial]:
     """Do all missing trials, of one study after the other, and yield each once it is recorded.
 
-    ``run`` is a module-level function of a task, which ``task`` makes of a trial; ``reads``: see `Workers.run`.
+    ``run`` is a module-level function of a task, which ``task`` makes of a trial.
     """
     by_name = {study.name: study for study in studies}
     tasks = (None if trial is None else task(trial) for study in studies for trial in study.wanted())
-    for ended in workers.run(run, tasks, reads):
+    for ended in workers.run(run, tasks):
         by_name[ended.study].tell(ended)
         yield ended

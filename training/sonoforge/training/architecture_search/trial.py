@@ -156,11 +156,6 @@ def trial_folder(run: Path, study: str, number: int) -> Path:
     return run / study / f"trial-{number:04d}"
 
 
-def reads(task: TrialTask) -> tuple[Path, ...]:
-    """Return the folders that a trial reads: its own, and that of the weights that it inherits."""
-    return (task.folder,) if task.weights is None else (task.folder, task.weights)
-
-
 def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
     """Prepare a training with a tick at each measurement, perhaps from an earlier trial's weights.
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 Pixels = NDArray[np.uint8]
-VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6, "geometry": 6}
+VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6}
 """Kinds of augmentation, and how many variants of an image are cached for frozen blocks."""
 IN_WORDS = {
     "none": "",
     "flip": "left-right flips",
     "classical": "flips, zoom, shift, brightness and contrast",
     "trivial": "flips and TrivialAugment",
-    "geometry": "flips, turns, shear, zoom, stretching, shift, gain and gamma",
 }
 
 _EVEN = (128, 128, 128)
@@ -70,16 +69,12 @@ def draw_change(kind: str, side: int, rng: np.random.Generator) -> Change:
     contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.  ``trivial`` flips
     left-right and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021,
     wide space), which turn by up to 135 degrees, shear, shift or change grey levels, all in `Change.look`.
-    ``geometry`` flips left-right, turns by up to 12 degrees, shears by 0.1, zooms by 0.78..1.16, changes the sides'
-    ratio by up to 43 %, shifts by up to 8 %, and changes gain and gamma, as another scanner, depth or hand would.
     """
     flip = bool(rng.random() < 0.5)
     if kind == "none":
         return Change(flip=False)
     if kind == "trivial":
         return Change(flip, look=_draw_trivial(rng), look_may_move=True)
-    if kind == "geometry":
-        return Change(flip, _draw_affine(side, rng), _draw_gain(rng))
     if kind == "classical":
         return Change(flip, _draw_zoom(side, rng), _draw_contrast(rng))
     return Change(flip)
@@ -95,28 +90,6 @@ def _draw_zoom(side: int, rng: np.random.Generator) -> tuple[float, ...]:
 def _draw_contrast(rng: np.random.Generator) -> Callable[[Image.Image], Image.Image]:
     brightness, contrast = rng.uniform(0.85, 1.15, 2)
     return lambda image: ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(brightness)).enhance(contrast)
-
-
-def _draw_affine(side: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """See `draw_change`; the affine map and its inverse are about the centre."""
-    zoom, aspect = np.exp(rng.uniform(-0.25, 0.15)), np.exp(rng.uniform(-0.18, 0.18))
-    angle, shear = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.1, 0.1)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    forward = turn @ np.array([[1, shear], [0, 1]]) @ np.diag([zoom * aspect, zoom / aspect])
-    inverse = np.linalg.inv(forward)
-    centre = np.full(2, (side - 1) / 2)
-    offset = centre - inverse @ (centre + rng.uniform(-0.08, 0.08, 2) * side)
-    return (*inverse[0], offset[0], *inverse[1], offset[1])
-
-
-def _draw_gain(rng: np.random.Generator) -> Callable[[Image.Image], Image.Image]:
-    levels = np.arange(256) / 255
-    if rng.random() < 0.8:
-        levels = levels ** np.exp(rng.uniform(-0.35, 0.35))
-    if rng.random() < 0.8:
-        levels = levels * rng.uniform(0.75, 1.25) + rng.uniform(-0.05, 0.05)
-    table = np.clip(np.rint(255 * levels), 0, 255).astype(int).tolist()
-    return lambda image: image.point(table * len(image.getbands()))
 
 
 def _draw_trivial(rng: np.random.Generator) -> Callable[[Image.Image], Image.Image]:

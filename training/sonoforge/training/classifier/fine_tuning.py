@@ -25,7 +25,7 @@ from torch import Tensor
 from sonoforge.models import OUTLINE_BLOCK
 from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
 from sonoforge.training.classifier.losses import (
@@ -43,10 +43,7 @@ log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 EpochRow = dict[str, float]
-
-
 _BIAS = "classifier.1.bias"  # of the classes
-
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
@@ -132,28 +129,15 @@ def fit(
     """Train the blocks after the frozen ones and the classifier, in place.
 
     Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``, which is
-    written every epoch, ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).  A
-    shorter training can be continued, too; ``one-cycle`` then has the rates of the new length from there on.
+    written every epoch, ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).
 
-    ``inputs`` serve the input of block ``settings.frozen_blocks``.
-
-    Returns:
-        One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
-        what ``inputs.measure`` adds.
-
-    Raises:
-        SonoforgeError: The checkpoint has more epochs.
-        GateError: The loss is no longer a finite number.
+    ``inputs`` serve the input of block ``settings.frozen_blocks``.  Returns one row an epoch: ``epoch``, ``loss``,
+    ``accuracy`` (on augmented training images), ``learning_rate``, and what ``inputs.measure`` adds.
     """
     training = _Training(net, inputs, settings, seed)
     history: list[EpochRow] = []
     if checkpoint is not None and checkpoint.is_file():
         history = training.restore(checkpoint)
-        if len(history) > settings.epochs:
-            raise SonoforgeError(
-                f"{checkpoint}: has {len(history)} epochs, more than {settings.epochs}; give --epochs {len(history)} "
-                "or more, or leave out --resume to start again"
-            )
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
     for epoch in range(len(history), settings.epochs):
         row = training.epoch(epoch)
@@ -192,14 +176,12 @@ class _Training:
         self.optimizer = OPTIMISERS[settings.optimiser](
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if settings.schedule == "constant":
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
-        else:
-            steps = max(2, self.steps * settings.epochs)
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, settings.learning_rate, total_steps=steps
-            )
+        rate, steps = settings.learning_rate, max(2, self.steps * settings.epochs)
+        self.schedule = (
+            torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+            if settings.schedule == "constant"
+            else torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps)
+        )
         self.average = {key: value.clone() for key, value in _trained_state(net, self.start_block).items()}
         self.target = torch.from_numpy(labels).to(device)
         self.class_weights = None
@@ -297,12 +279,7 @@ class _Training:
         saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
         self.net.load_state_dict(saved["net"], strict=False)
         self.optimizer.load_state_dict(saved["optimizer"])
-        own = self.schedule.state_dict()
         self.schedule.load_state_dict(saved["schedule"])
-        if own.get("total_steps") != saved["schedule"].get("total_steps"):  # one-cycle of another length
-            self.schedule.load_state_dict({name: own[name] for name in ("total_steps", "_schedule_phases")})
-            self.schedule.last_epoch -= 1
-            self.schedule.step()
         self.average = saved["average"]
         self.shown.counts = saved["shown"]
         history: list[EpochRow] = saved["history"]

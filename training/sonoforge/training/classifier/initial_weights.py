@@ -1,11 +1,7 @@
 """Where a classifier's weights start from: ImageNet, a bundle's network, a file, or random numbers.
 
-They are always reported and never silently replaced.  ``imagenet``: torchvision's own (downloaded once, or from torch's
-download folder); ``shipped``, or another bundle: its network, with the last layer if the classes are the same, refused
-if it has seen an image (`trained_on`); ``none``: random; else a ``.safetensors`` file with torchvision's key names.
-
-By default, the shipped network is used for few images of its kind that it has not seen; its worth is measured in
-``training/studies/other-scanners``.
+They are always reported and never silently replaced.  By default, the shipped network is used for few images of its
+kind that it has not seen; its worth is measured in ``training/studies/other-scanners``.
 """
 
 import hashlib
@@ -39,17 +35,11 @@ _CHOICES = "expected imagenet, shipped, none, a bundle or a .safetensors file"
 
 
 class Backbone(NamedTuple):
-    """Initial weights.
+    """Initial weights."""
 
-    Attributes:
-        state: By torchvision's names: ``features.*`` and, from a network with these classes, ``classifier.*``.
-        source: Their origin in one line.
-        digest: See `weights_digest`.
-    """
-
-    state: dict[str, Tensor]
-    source: str
-    digest: str
+    state: dict[str, Tensor]  # by torchvision's names: ``features.*``; of a network with these classes ``classifier.*``
+    source: str  # their origin in one line
+    digest: str  # see `weights_digest`
 
 
 def choose_weights(choice: str | None, cache: ImageCache) -> str:
@@ -80,20 +70,13 @@ def choose_weights(choice: str | None, cache: ImageCache) -> str:
 
 
 def load_backbone(choice: str, cache: ImageCache) -> Backbone:
-    """Open the chosen initial weights.
-
-    Raises:
-        SonoforgeError: A failed download, an unreadable file or bundle, or keys that do not fit.
-        GateError: The bundle's network was trained on images of this data set.
-    """
+    """Open the chosen initial weights; a bundle whose network was trained on images of this data set is refused."""
     if choice == "none":
         log.warning("weights: none; the network starts from random numbers; expect a far lower accuracy")
         return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
-        otherwise = (
-            "give --set classifier.weights=FILE, torchvision's MobileNetV2 as .safetensors, or --set "
-            "classifier.weights=none to start from random numbers"
-        )
+        otherwise = "give --set classifier.weights=FILE, torchvision's MobileNetV2 as .safetensors, or "
+        otherwise += "--set classifier.weights=none to start from random numbers"
         weights = download_weights(_IMAGENET, otherwise)
         return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
     if (bundle := _bundle(choice)) is not None:

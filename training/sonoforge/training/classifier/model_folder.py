@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,87 +30,15 @@ HASH_PREFIX = 16
 """Hex digits of a content hash that a bundle keeps of each image it was trained on."""
 
 
-class ConformalRecord(TypedDict):
-    """Prediction sets at error rate ``alpha``: threshold and measured coverage by class."""
-
-    alpha: float
-    thresholds: dict[str, float]
-    measured_coverage: dict[str, float]
-    mean_set_size: float
-
-
-class TrustRecord(TypedDict):
-    """Distance of held-out images from the training images: median and 95th percentile; `TrustChecks` as JSON."""
-
-    median: float
-    threshold: float
-    checks: dict[str, Any]
-
-
-class QualityRange(TypedDict):
-    """Range of a quality metric: its 1st and 99th percentile, in `ScanBands` its 5th and 95th."""
-
-    low: float
-    high: float
-
-
-class TrainingRecord(TypedDict):
-    """What the model was trained on, and how."""
-
-    data: str
-    data_images: int  # in the data set
-    simulated: int  # of these
-    count: int  # of these, trained on
-    class_counts: dict[str, int]
-    groups: int  # of the training images
-    given_groups: int  # that came with the data set
-    added: dict[str, int]  # by class, by the arm
-    generator: dict[str, Any]  # `GanSettings` of the generators that drew them, if any
-    choice: str  # where the settings were chosen, see `choices.describe_choice`
-    fingerprint: str
-    arm: str
-    title: str
-    budget: str
-    epochs: int
-    frozen_blocks: int
-    ensemble_size: int
-    teachers: int  # distilled into each network
-    settings: dict[str, Any]  # `ClassifierSettings`, without the arm's changes
-    collections: list[str]  # of the training images
-    mirror: bool
-    weights: str
-    seed: int
-    images: list[str]  # prefixes of the content hashes
-
-
-class CollectionsRecord(TypedDict):
-    """Figures of another run of the same recipe, by collection."""
-
-    seed: int
-    collections: list[Record]
-
-
-class ElsewhereRecord(TypedDict, total=False):
-    """Figures from other runs of the same recipe, whose folders were given to ``export``."""
-
-    left_out: CollectionsRecord  # each answered by networks trained on the others alone
-    sealed: CollectionsRecord
-    disturbed: dict[str, Any]  # by collection, of networks trained without it
-    teachers: dict[str, int]  # behind each of the above, where the number is not the bundle's
-
-
-class EvaluationRecord(ArmFigures):
-    """Figures on held-out images of models trained with the same settings."""
-
-    near_duplicates: int  # test images with a near-duplicate in their model's training
-    generator_reads: int  # test images that a generator for their fold read
-    seed_accuracy: dict[str, float]  # by seed
-    protocol: str
-    folds: int
-    budget: str
-    arm: str
-    train_accuracy: float
-    decision: dict[str, Record]
+# What a model card needs of `ModelRecord.training` and, beside `ArmFigures`, of `ModelRecord.evaluation`.
+_TRAINING = (
+    "data data_images simulated count class_counts groups given_groups added generator choice fingerprint arm title "
+    "budget epochs frozen_blocks ensemble_size teachers settings collections mirror weights seed images"
+)
+_EVALUATION = "near_duplicates generator_reads seed_accuracy protocol folds budget arm train_accuracy decision"
+ELSEWHERE = ("left_out", "sealed", "disturbed", "teachers")
+"""Figures of other runs of the same recipe, whose folders were given to ``export``: by collection, each answered by
+networks trained on the others alone; with sealed folds; under disturbances; and the teachers behind each of these."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +52,16 @@ class ModelRecord:
     mirror: bool  # whether it answers on the mean of the image and its mirror image
     temperature: float  # calibration temperature, fitted on out-of-fold predictions
     decision: Record  # reference shares and operating points
-    conformal: ConformalRecord  # prediction sets
-    trust: TrustRecord  # distances of held-out images
-    quality: dict[str, Any]  # a `QualityRange` for each metric of the network's view; ``scan``: `ScanBands`
-    training: TrainingRecord  # provenance
-    evaluation: EvaluationRecord  # figures on held-out images
+    conformal: Record  # prediction sets at error rate ``alpha``: ``thresholds`` and ``measured_coverage`` by class
+    trust: Record  # ``median`` and ``threshold`` of held-out distances; ``checks``: `TrustChecks` as JSON
+    quality: Record  # ``low`` and ``high`` of each metric of the network's view; ``scan``: see `final_model.scan_bands`
+    training: Record  # what it was trained on, and how
+    evaluation: Record  # figures on held-out images of models trained with the same settings
     intended_use: str
     crop: str = "none"  # row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
     look: int | None = None  # side of each of two passes in pixels, see `models.mobilenetv2`; None: one pass
-    elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; not in run folders
+    elsewhere: Record = field(default_factory=dict)  # by `ELSEWHERE`; not in run folders
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -170,11 +98,7 @@ def save_model(
 
 
 def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
-    """Read `save_model`'s files back; the members are on the CPU in eval mode.
-
-    Raises:
-        SonoforgeError: A file is missing or does not fit.
-    """
+    """Read `save_model`'s files back; the members are on the CPU in eval mode."""
     if not (folder / "model.json").is_file():
         raise SonoforgeError(f"{folder}: no model.json; give the model/ folder of a finished run or train")
     if not (folder / SIGNATURES).is_file():
@@ -203,5 +127,5 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
 
 def lacking(record: ModelRecord) -> list[str]:
     """Return the names of values that a model card needs and a record lacks."""
-    expected = TrainingRecord.__required_keys__ | EvaluationRecord.__required_keys__
+    expected = {*_TRAINING.split(), *_EVALUATION.split(), *ArmFigures.__required_keys__}
     return sorted(expected - {*record.training, *record.evaluation})

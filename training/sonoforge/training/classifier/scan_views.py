@@ -24,11 +24,9 @@ from sonoforge.training.classifier.network import bfloat16, to_tensor
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
 
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels."""
-
-SIDES = (0.35, 0.8)
-"""Smallest and largest side of a crop, as shares of the picture's."""
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+SIDES = (0.35, 0.8)  # smallest and largest side of a crop, as shares of the picture's
+ENOUGH = 10  # healthy scans that a collection needs for its whole scans to teach whether there is a lesion
 _MARGIN = 0.025  # of the picture, between a lesion and a crop without it
 _TRIES = 20
 _BLACK = 12  # mean grey level below which a crop shows nothing
@@ -70,10 +68,6 @@ def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) ->
 def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
     """Draw a crop of a picture (height, width), as of a scan without a lesion."""
     return crop_around(size, (size[1], size[0], 0, 0), rng)  # an empty box, which every crop contains
-
-
-ENOUGH = 10
-"""Healthy scans that a collection needs for its whole scans to teach whether there is a lesion."""
 
 
 def find_healthy(classes: Sequence[str]) -> int:
@@ -118,9 +112,6 @@ def scan_inputs(
     """Serve whole images and crops of them, augmented afresh each time, with what each view shows and teaches.
 
     The frozen blocks, in evaluation mode, are run on each view.
-
-    Raises:
-        SonoforgeError: No healthy class, or crops or outlines without masks.
     """
     healthy = find_healthy(images.classes)
     large = images.pixels
@@ -200,18 +191,13 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
 
 def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
     """Return the masks (N, S, S) if anything is learned from them."""
-    option = (
-        "--set classifier.lesion_crops"
-        if settings.lesion_crops
-        else "--set classifier.outlines"
-        if settings.outlines
-        else ""
-    )
-    if not option:
+    learned = [name for name in ("lesion_crops", "outlines") if getattr(settings, name)]
+    if not learned:
         return None
     if images.masks is None:
         raise SonoforgeError(
-            f"{option} requires NAME_mask.png beside each image of a lesion; add them, or give --budget quick"
+            f"--set classifier.{learned[0]} requires NAME_mask.png beside each image of a lesion; add them, or give "
+            "--budget quick"
         )
     return images.masks(side)
 

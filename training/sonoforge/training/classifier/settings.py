@@ -210,11 +210,7 @@ class ClassifierOptions:
         return dataclasses.replace(self, budget="quick")
 
     def settings(self) -> ClassifierSettings:
-        """Return the budget's settings, changed by what was given.
-
-        Raises:
-            SonoforgeError: Lesion crops or outlines without what they need.
-        """
+        """Return the budget's settings, changed by what was given."""
         own = {field.name: getattr(self, field.name, None) for field in dataclasses.fields(ClassifierSettings)}
         given = {name: value for name, value in own.items() if value is not None}
         if self.epochs is not None:

@@ -44,7 +44,6 @@ class ClassifierJob:
     settings: ClassifierSettings
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
-    added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     real: bool = True  # train on the real images, or on the added ones alone
     watched: Watched | None = None  # images to measure each epoch on
 
@@ -96,9 +95,12 @@ def train_classifier(
         else:
             inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
         views = pixel_views(shown.pixels, settings.mirror)
-    inputs = inputs._replace(
-        weights=image_weights(images, added, job), frequencies=image_frequencies(images, added, job)
-    )
+    if settings.heads == "hierarchical" and settings.class_weights:  # the plain loss weights classes itself
+        each = class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
+        inputs = inputs._replace(weights=each.astype(np.float64))
+    if settings.balance:  # an epoch shows the added images once
+        shown_often = balanced_frequencies(images.labels, collections_of(images))
+        inputs = inputs._replace(frequencies=np.concatenate([shown_often, np.ones(len(labels) - len(images))]))
     if not job.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
@@ -128,34 +130,6 @@ def count_learned(images: LabelledImages, added: LabelledImages | None, job: Cla
     return (len(images) if job.real else 0) + (0 if added is None else len(added))
 
 
-def image_weights(
-    images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
-) -> NDArray[np.float64] | None:
-    """Return the weight (N,) of each image in the loss, real ones first; None if all count alike.
-
-    With hierarchical heads, they include the class weights, which the plain loss applies itself.
-    """
-    settings = job.settings
-    by_class = settings.heads == "hierarchical" and settings.class_weights
-    if job.added_weight == 1 and not by_class:
-        return None
-    labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
-    weights = np.where(np.arange(len(labels)) < len(images), 1.0, job.added_weight)
-    if by_class:
-        weights = weights * class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
-    return weights
-
-
-def image_frequencies(
-    images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
-) -> NDArray[np.float64] | None:
-    """Return how often an epoch shows each image (N,), real ones first, added ones once; None if all come once."""
-    if not job.settings.balance:
-        return None
-    own = balanced_frequencies(images.labels, collections_of(images))
-    return own if added is None else np.concatenate([own, np.ones(len(added))])
-
-
 def _fit_member(
     net: Any,
     member: int,
@@ -166,20 +140,17 @@ def _fit_member(
     on_epoch: Callable[[EpochRow], None] | None,
 ) -> list[EpochRow]:
     """Train one member, after its teachers if it has any; return its learning curve."""
-    settings = job.settings
+    settings, teachers = job.settings, []
 
     def kept(name: str) -> Path | None:
         return None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{name}")
 
-    teachers = []
     for number in range(settings.teachers):
-        head, training = (
-            derive_seed(job.seed, f"{what} of teacher {number}", member) for what in ("classifier head", "classifier")
-        )
+        head = derive_seed(job.seed, f"classifier head of teacher {number}", member)
+        seed = derive_seed(job.seed, f"classifier of teacher {number}", member)
         teacher = build_network(net.classifier[1].out_features, job.backbone, head, job.device)
-        kept_at = kept(f"{member}-teacher{number}")
-        fit(teacher, inputs, settings, training, checkpoint=kept_at, on_epoch=on_epoch)
+        fit(teacher, inputs, settings, seed, checkpoint=kept(f"{member}-teacher{number}"), on_epoch=on_epoch)
         teachers.append(teacher)
     taught = taught_by(inputs, teachers, settings) if teachers else inputs
-    training = derive_seed(job.seed, "classifier", member)
-    return fit(net, taught, settings, training, checkpoint=kept(str(member)), on_epoch=on_epoch)
+    seed = derive_seed(job.seed, "classifier", member)
+    return fit(net, taught, settings, seed, checkpoint=kept(str(member)), on_epoch=on_epoch)

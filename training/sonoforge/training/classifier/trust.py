@@ -20,17 +20,25 @@ from sonoforge.runtime.inference.trust import (
     mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.training.classifier.model_folder import TrustRecord
 from sonoforge.training.statistics.calibration import Calibrated, describe_flags
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA
 
-_RIDGE = 1.0
-"""Added to the diagonal of the profiles' moments; from 0.1 to 10, 780 images have the same scans upright."""
-_ROUNDING = 2e-3
-"""Largest relative change of a distance that is accepted for axes of half the size; on BUSI it is 0.0002."""
+_RIDGE = 1.0  # added to the diagonal of the profiles' moments; from 0.1 to 10, the same scans of BUSI are upright
+_ROUNDING = 2e-3  # largest relative change of a distance accepted for axes of half the size; on BUSI it is 0.0002
+# An image is foreign if its distance exceeds the median by this many times the way to the 95th percentile.  Hardly any
+# breast ultrasound of other hospitals does, see ``runtime/docs/trust.md``.
+FOREIGN = 4.5
+# A far image is foreign if its grain is flatter than this share of the training images' median.  At a third, twice as
+# many scans out of contact were flagged, and no more foreign pictures but cells.
+FLAT = 0.2
+_WITHOUT = 0.01  # if more of the training images than this share are below that limit, it is left out
+COLOURED = 0.1  # share of coloured pixels that is always accepted: marks, logos and a Doppler window
+# If more of the held-out images than this share look upside down, images have no top and the check is left out.  Less
+# than 1 % of BUSI's scans do, and 43 % of single cells.
+TURNED = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,21 +140,6 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
     return half if same else single
 
 
-FOREIGN = 4.5
-"""An image is foreign if its distance exceeds the median by this many times the way to the 95th percentile.  Hardly any
-breast ultrasound of other hospitals does, see ``runtime/docs/trust.md``."""
-FLAT = 0.2
-"""A far image is foreign if its grain is flatter than this share of the training images' median.  At a third, twice as
-many scans out of contact were flagged, and no more foreign pictures but cells."""
-_WITHOUT = 0.01
-"""If more of the training images than this share are below that limit, it is left out."""
-COLOURED = 0.1
-"""Share of coloured pixels that is always accepted: marks, logos and a Doppler window."""
-TURNED = 0.1
-"""If more of the held-out images than this share look upside down, images have no top and the check is left out.  Less
-than 1 % of BUSI's scans do, and 43 % of single cells."""
-
-
 class TrainingLooks(NamedTuple):
     """Properties of the final model's training images that need no held-out network."""
 
@@ -170,7 +163,7 @@ def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[C
 
 def record_trust(
     judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, equal: NDArray[np.float64]
-) -> TrustRecord:
+) -> Record:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
     ``equal``: (N, C) `decision.equal_in_bundle` of the held-out answers.
@@ -187,10 +180,7 @@ def record_trust(
         "foreign": median + FOREIGN * (threshold - median),
         "upright": looks.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
         "contact": max(judged.dark),  # flags no held-out scan, as dark columns predicted no error
-        "policy": {
-            "always": False,
-            **choose_abstention(held_out, equal)._asdict(),
-        },
+        "policy": {"always": False, **choose_abstention(held_out, equal)._asdict()},
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
@@ -199,7 +189,7 @@ def record_trust(
         "grain": flat if has_flat_grain else None,
         "colour": max(COLOURED, looks.colour),
     }
-    return TrustRecord(median=median, threshold=threshold, checks=checks)
+    return {"median": median, "threshold": threshold, "checks": checks}
 
 
 def _have_a_top(judged: HeldOutTrust) -> bool:

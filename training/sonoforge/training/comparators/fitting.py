@@ -1,13 +1,9 @@
 """The comparators of papers, and what they fit inside a training fold: selection, scaling, classifier and tuning.
 
-*Minimum redundancy, maximum relevance*: features that tell the class and repeat each other little.  Peng, Long & Ding,
-"Feature selection based on mutual information", IEEE PAMI 27 (8), 2005.  Written here because the maintained package
-(mrmr_selection) ranks by F statistics and correlations and not by the paper's mutual information, and the paper's own
-program is no longer kept up.
-
-*Cat swarm optimisation*: most cats look around where they are, a few chase the best place found.  Chu, Tsai & Pan, "Cat
-swarm optimization", PRICAI 2006.  Written here because the one maintained package (niapy, MIT) needs pandas, openpyxl
-and Python 3.11, and changes all of a copy's dimensions by one sign.
+*mRMR*: features that tell the class and repeat each other little (Peng, Long & Ding, IEEE PAMI 27 (8), 2005).  Written
+here because the maintained package (mrmr_selection) ranks by other measures than the paper's mutual information.
+*Cat swarm optimisation*: most cats look around where they are, a few chase the best place found (Chu, Tsai & Pan,
+PRICAI 2006).  Written here because niapy, the maintained package, changes all of a copy's dimensions by one sign.
 """
 
 from __future__ import annotations
@@ -26,6 +22,9 @@ from sonoforge.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Features = NDArray[np.float32]
 
 HYBRID = ("alexnet", "resnet50", "mobilenet_v2")
 ENSEMBLE = ("vgg16", "vgg19", "squeezenet1_1")
@@ -64,9 +63,6 @@ COMPARATORS: dict[str, Comparator] = {
 STATES = 3
 """Of a discretised feature: below, within and above one standard deviation of its mean (Peng et al. 2005)."""
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
-
 
 def discretise(values: NDArray[np.float32]) -> Labels:
     """Turn features (N, D) into states (N, D): 0 below mean - sd, 2 above mean + sd, 1 between."""
@@ -79,14 +75,7 @@ def select_features(states: Labels, labels: Labels, count: int) -> Labels:
     """Choose features one by one, each with the largest relevance less redundancy (their equation 6, difference).
 
     Relevance is the mutual information with the class, redundancy the mean of that with the features chosen before.
-
-    Args:
-        states: Discretised features (N, D), see `discretise`.
-        labels: Classes (N,).
-        count: Number of features wanted; all D where there are not more.
-
-    Returns:
-        Indices of the features in the order of choice, (min(count, D),).
+    From `discretise`d features (N, D) and classes (N,) to indices in the order of choice (min(count, D),).
     """
     columns = np.eye(STATES, dtype=np.float32)[states]  # (N, D, STATES)
     relevance = _information(columns, np.eye(labels.max() + 1)[labels])
@@ -186,8 +175,6 @@ def trace(velocity: Floats, place: Floats, best: Floats, pull: float, rng: np.ra
     return drawn
 
 
-Features = NDArray[np.float32]
-
 INNER = 5
 """Inner parts of a training fold: the SVM's probabilities are fitted over all, the perceptron is tuned on one."""
 SWARM = Swarm()
@@ -210,20 +197,17 @@ class Fitted(NamedTuple):
     kept: Labels
     pipeline: Any
 
-    def predict(self, features: Features) -> NDArray[np.float64]:
+    def predict(self, features: Features) -> Floats:
         """Return the probability of each class, (N, C)."""
         probabilities: NDArray[np.float64] = self.pipeline.predict_proba(features[:, self.kept]).astype(np.float64)
         return probabilities
 
 
 def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm: Swarm = SWARM) -> Fitted:
-    """Fit a comparator to the features of a training fold.
+    """Fit a comparator to the features of a training fold; a class of a single group of images is refused.
 
     Inner splits keep groups whole, so that near-duplicates do not flatter the inner figures.  Where the paper is
     silent, settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
-
-    Raises:
-        SonoforgeError: A class has a single group of images, so that no inner split can hold one back.
     """
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - heavy
 
@@ -274,7 +258,7 @@ def _fit_tuned(train: TrainingFold, seed: int, swarm: Swarm) -> Any:
     """Let a cat swarm choose a perceptron by its errors on one inner part, and fit the best to all images."""
     learn, check = _inner_parts(train, seed)[0]
 
-    def errors(tried_at: NDArray[np.float64]) -> float:
+    def errors(tried_at: Floats) -> float:
         tried = _fit_perceptron(tried_at, train.features[learn], train.labels[learn], seed)
         return float((tried.predict(train.features[check]) != train.labels[check]).mean())
 
@@ -285,11 +269,11 @@ def _fit_tuned(train: TrainingFold, seed: int, swarm: Swarm) -> Any:
     return _fit_perceptron(place, train.features, train.labels, seed)
 
 
-def _meaning(place: NDArray[np.float64]) -> tuple[int, float, float]:
+def _meaning(place: Floats) -> tuple[int, float, float]:
     return round(2 ** place[0]), 10 ** place[1], 10 ** place[2]
 
 
-def _fit_perceptron(place: NDArray[np.float64], features: Features, labels: Labels, seed: int) -> Any:
+def _fit_perceptron(place: Floats, features: Features, labels: Labels, seed: int) -> Any:
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415

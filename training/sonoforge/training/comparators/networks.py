@@ -31,9 +31,6 @@ def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weigh
     """Read the weights of these networks from the given files, or let torchvision download them.
 
     ``given`` holds ``NAME=FILE`` or folders with files ``NAME*.safetensors``.
-
-    Raises:
-        SonoforgeError: A file that is unreadable or of another network, or missing weights, all of which are named.
     """
     files = _find_files(names, given)
     missing = [name for name in names if name not in files and not is_downloaded(WEIGHTS[name])]

@@ -100,10 +100,6 @@ def find_copies(
             numbering, none of them a group of the training images.  None: calibrate on the training images.
         planted: Copies of each kind to measure recall with.
         seed: Of the planted copies and of the calibrating groups.
-
-    Raises:
-        ValueError: A held-out image belongs to a group of the training images.
-        SonoforgeError: Too few calibrating groups, or no generated image.
     """
     groups, calibration = training_groups, OTHER_GROUPS
     if held_out is not None:
@@ -150,10 +146,7 @@ def copy_test(
     """Compare generated images' best scores against the training images with those of real images.
 
     Of generated images there are (N,) scores, of real ones that are no copies (K,), with their near-duplicate groups;
-    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record.
-
-    Raises:
-        SonoforgeError: Fewer than 1 / alpha - 1 groups, too few for a threshold, or no generated image.
+    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record.  Needs 1 / alpha - 1 groups.
     """
     count = len(generated)
     known, place = np.unique(real_groups, return_inverse=True)

@@ -45,11 +45,7 @@ def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
 
 
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
-    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,).
-
-    Raises:
-        SonoforgeError: Only one group.
-    """
+    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,)."""
     if len(np.unique(groups)) < 2:
         raise SonoforgeError("copy test: all training images are of one near-duplicate group; add held-out real images")
     vectors = copy_vectors(training)
@@ -60,11 +56,8 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
     """Return C_T of Meehan 2020 in one cell: the z-score of Mann and Whitney's U.
 
     U counts the pairs in which the generated image is farther from the training images than the real one.  Its mean is
-    N K / 2 and its variance N K (N + K + 1) / 12 where both are from one distribution without ties.
-
-    Args:
-        generated: (N,) distances to the nearest training image.
-        real: (K,) the same of real images.
+    N K / 2 and its variance N K (N + K + 1) / 12 where both are from one distribution without ties.  The distances to
+    the nearest training image are (N,) of generated and (K,) of real images.
     """
     n, k = len(generated), len(real)
     farther = stats.mannwhitneyu(generated, real, method="asymptotic").statistic

@@ -20,7 +20,7 @@ from sonoforge.training.statistics.predictions import SHARE_MARK
 log = logging.getLogger(__name__)
 
 FORMS = (
-    "real, weighted, classical or trivial; gan, curated, duplicates, untrained or shuffled, also as gan-all and gan:2 "
+    "real, weighted, classical or trivial; gan, duplicates, untrained or shuffled, also as gan-all and gan:2 "
     "(a dose); generated or generated:2; each with a share of the real images, as in real@0.25; or a comparator: "
     + ", ".join(COMPARATORS)
 )
@@ -34,16 +34,14 @@ class Arm:
     """One way to train the classifier."""
 
     title: str  # what the tables call it
-    # Images added to the real ones: `""` none, `gan` of generators trained on them, `curated` those that pass
-    # `balancing.curate`, `shuffled` of all classes under random labels, `untrained` of generators at step 0,
-    # `duplicates` real images again.
+    # Images added to the real ones: `""` none, `gan` of generators trained on them, `shuffled` of all classes under
+    # random labels, `untrained` of generators at step 0, `duplicates` real images again.
     fill: str = ""
     dose: float = 1.0  # how much is added, see `added_counts`
     all_classes: bool = False  # add images to the largest class, too
     real: bool = True  # train on the real images
     real_share: float = 1.0  # share of the real training images that is used
     comparator: str = ""  # row of `comparators.fitting.COMPARATORS` that is fitted instead of a network
-    added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
     name: str = ""  # the shortest one: `gan` for `gan:1.0@1`; empty in `ARMS`
@@ -51,7 +49,7 @@ class Arm:
     @property
     def reads_generators(self) -> bool:
         """Whether it adds images of trained generators."""
-        return self.fill in ("gan", "curated", "shuffled")
+        return self.fill in ("gan", "shuffled")
 
     @property
     def fills_small_classes(self) -> bool:
@@ -62,7 +60,6 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "real": Arm("real images (System 1)"),
     "gan": Arm("real + generated images (System 2)", fill="gan"),
-    "curated": Arm("real + curated generated images, low weight", fill="curated", added_weight=0.25),
     "generated": Arm("generated images alone", fill="gan", all_classes=True, real=False),
     "duplicates": Arm("placebo: real + duplicated images", fill="duplicates"),
     "untrained": Arm("placebo: real + images of untrained generators", fill="untrained"),
@@ -76,11 +73,7 @@ ARMS: dict[str, Arm] = {
 
 
 def find_arm(name: str, option: str = "--arms") -> Arm:
-    """Return the arm of a name; its title says dose and share.
-
-    Raises:
-        SonoforgeError: An unknown name; the message begins with the command-line ``option``.
-    """
+    """Return the arm of a name; its title says dose and share, and messages begin with ``option``."""
     rest, marked, share = name.partition(SHARE_MARK)
     stem, dosed, dose = rest.partition(_DOSE)
     base = stem.removesuffix(_ALL)
@@ -114,11 +107,7 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
 
 
 def final_name(name: str, option: str) -> str:
-    """Return the shortest name of an arm for a final model, which trains on all images.
-
-    Raises:
-        SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
-    """
+    """Return the shortest name of an arm for a final model, which trains on all images."""
     arm = find_arm(name, option)
     if arm.comparator:
         raise SonoforgeError(
@@ -151,11 +140,7 @@ def file_stem(name: str) -> str:
 
 
 def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
-    """Return the names of every arm at every share of the real images, the largest first; without shares, of every arm.
-
-    Raises:
-        SonoforgeError: An unknown name, one that has a share already, or a share outside (0, 1] or given twice.
-    """
+    """Return the names of every arm at every share of the real images, the largest first; without shares, of each."""
     if not shares:
         return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
@@ -206,15 +191,11 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
     wanted = added_counts(arm, counts)
     if arm.fill == "shuffled" and wanted:
         return [label for label, count in enumerate(counts) if count]
-    return list(wanted) if arm.fill in ("gan", "curated") else []
+    return list(wanted) if arm.fill == "gan" else []
 
 
 def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
-    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them.
-
-    Raises:
-        SonoforgeError: An arm that weights classes of equal size, which changes nothing, or two arms that are the same.
-    """
+    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them."""
     if len(set(counts)) > 1:
         return tuple(arms)
     found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
@@ -243,5 +224,5 @@ def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSetting
 
 def changes_of(arm: Arm) -> Mapping[str, object]:
     """Return how an arm differs from its row of `ARMS`; empty for such a row."""
-    names = ("dose", "all_classes", "real", "real_share", "added_weight")
+    names = ("dose", "all_classes", "real", "real_share")
     return {name: getattr(arm, name) for name in names if getattr(arm, name) != getattr(Arm, name)}

@@ -17,10 +17,8 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed
 
-Values = dict[str, Any]
-"""Numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`."""
-DOSE = "dose"
-"""How many images an arm adds, see `arms.added_counts`."""
+Values = dict[str, Any]  # numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`
+DOSE = "dose"  # how many images an arm adds, see `arms.added_counts`
 OPTION = "--set crossval.choose"
 
 
@@ -91,11 +89,7 @@ def choosing_of(results: Record) -> Choosing | None:
 
 
 def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
-    """Read ``learning-rate=0.0005``, ``0.001``, ``epochs=3``, ``5``: names, each followed by its values; None if empty.
-
-    Raises:
-        SonoforgeError: An unknown or repeated setting, an invalid value, or fewer than two values.
-    """
+    """Read ``learning-rate=0.0005``, ``0.001``, ``epochs=3``, ``5``: names, each before its values; None if empty."""
     grid: dict[str, list[str]] = {}
     for word in given:
         key, named, value = word.partition("=")
@@ -153,8 +147,7 @@ def _dose(text: str) -> float:
 
 
 def _typed(name: str) -> str:
-    """Return the name as users type it."""
-    return name.replace("_", "-")
+    return name.replace("_", "-")  # as users type it
 
 
 CHOSEN = {
@@ -169,10 +162,9 @@ CHOSEN = {
     "collections": "The settings of budget collections were chosen on BUSI, BUS-BRA and BrEaST, each left out of "
     "training in turn",
 }
+# Collections that a budget was chosen on.
 CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collections": ("BUSI", "BUS-BRA", "BrEaST")}
-"""Collections that a budget was chosen on."""
-SEEDS = {"quick": (0,)}
-"""Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
+SEEDS = {"quick": (0,)}  # whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh
 # The arm `weighted` sets the first; the others choose nothing.
 _NO_CHOICE = ("class_weights", "test_curves", "least_steps")
 

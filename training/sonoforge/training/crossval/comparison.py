@@ -2,12 +2,12 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
@@ -22,7 +22,6 @@ from sonoforge.training.crossval.fold_task import (
     check_finished,
     check_images,
     check_made_from,
-    digests_of_arms,
     fold_path,
     keep_plan,
     origins,
@@ -30,15 +29,13 @@ from sonoforge.training.crossval.fold_task import (
 )
 from sonoforge.training.crossval.folds import (
     check_generators,
-    files_read,
     predictions_of,
-    prepare_worker,
     run_fold,
     train_needed_generators,
+    write_features,
 )
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
@@ -48,9 +45,7 @@ from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
 from sonoforge.training.statistics.results import SEALED, Record
-from sonoforge.training.tracking import NONE, Tracker, figures_of
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.workers import Workers, WorkerSettings
+from sonoforge.training.workers import Workers, WorkerSettings, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -62,48 +57,41 @@ class Comparison:
     results: Record  # for `results.json`
     backbone: Backbone  # its initial weights
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
-    maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
     chosen: Values  # settings of the final model that were chosen on all images
 
 
-def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE) -> Record:
+def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Record:
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings, cache)
         return run_folder.read_results(folder)
-    results = compare(folder, cache, settings, tracker).results
+    results = compare(folder, cache, settings).results
     run_folder.write_results(folder, results)
     return results
 
 
-def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE) -> Comparison:
+def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
-    writes.  Folds finished before an interruption are kept.  The tracker receives the accuracy of each fold, and at
-    the end each arm's figures.
-
-    Raises:
-        SonoforgeError: The folder holds results made from other images, settings or weights.
+    writes.  Folds finished before an interruption are kept.
     """
     if settings.protocol in SEALED:
         refuse_seen_by_start(settings.generator.start_from, cache, settings.source.cache)
     trainings = _count_missing(folder, cache, settings)
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
-        workers.prepare(prepare_worker, settings.source)  # while this process loads the weights and deals the folds
         settings = dataclasses.replace(settings, device=workers.device)
         nothing = Backbone({}, "none: nothing is fine-tuned", "")
         backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
         log.info("initial weights: %s", backbone.source)
-        digests = digests_of_arms(settings, backbone.digest)
         views = find_second_views(cache)
         together = [(view.first, view.second) for view in views]
         plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
         for plan in plans:
             keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
-        made = origins(plans, settings, digests)
+        made = origins(plans, settings, backbone.digest)
         tasks = [
             FoldTask(folder, plan, fold, arm, settings, backbone, made[plan.seed, arm])
             for plan in plans
@@ -118,10 +106,9 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, track
         environment = run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         run_folder.write_environment(folder, environment)
         second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, nested, workers, tracker)
+        _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)
-    maps = read_all_maps(final) if final else None
-    remove_features(folder)
+    shutil.rmtree(folder / "features", ignore_errors=True)
     folds = [read_fold(task.path) for task in tasks]
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
     write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
@@ -130,10 +117,8 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, track
     choice = final.choice if final else None
     if settings.choosing:
         results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
-    for arm, figures in results["arms"].items():
-        tracker.figures(len(tasks), figures_of(figures, arm))
     first = {arm: made[settings.seeds[0], arm] for arm in settings.arms}
-    return Comparison(results, backbone, first, maps, choice["settings"] if choice else {})
+    return Comparison(results, backbone, first, choice["settings"] if choice else {})
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
@@ -179,7 +164,7 @@ def _results(
     return results
 
 
-def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers, tracker: Tracker) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
@@ -193,13 +178,12 @@ def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Worker
     missing = [nested.with_choice(task) for task in missing]
     write_features(missing, workers)
     with progress_bar("folds", len(tasks), done) as advance:
-        for result in workers.run(run_fold, missing, files_read):
+        for result in workers.run(run_fold, missing):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
             count, seconds = len(result.files), result.seconds
             log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
             remote_runs.copy_now()
-            tracker.figures(done, {f"{result.arm}/fold_accuracy": result.accuracy})
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 

@@ -35,9 +35,6 @@ class Check(NamedTuple):
     passed: bool
 
 
-# ---- the split
-
-
 def read_plans(folder: Path) -> dict[int, SplitPlan]:
     """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
     paths = [folder / FILE, *sorted(folder.glob("splits-seed*.json"))]
@@ -76,11 +73,7 @@ def read_folds(folder: Path) -> dict[Path, FoldResult]:
 
 
 def check_reads(folds: Mapping[Path, FoldResult], plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
-    """Compare the content hashes that every fold read with its test fold; inner folds with the outer one's.
-
-    Returns:
-        `Reads` by stage; inner folds have stages of their own.
-    """
+    """Compare the content hashes that each fold read with its test fold, by stage; inner folds with the outer one's."""
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
     for path, result in folds.items():
@@ -128,14 +121,10 @@ def origin_checks(
         Check("folds made with another split plan", name_some(foreign) or "0", not foreign),
     ]
     for kind, own in reads.items():
-        what = f"content hashes that {_a(kind)} read and no image of the split has"
+        what = f"content hashes that {kind} trainings read and no image of the split has"
         named = f" ({name_some(own.unknown)})" if own.unknown else ""
         checks.append(Check(what, f"{len(own.unknown)}{named}", not own.unknown))
     return checks
-
-
-def _a(kind: str) -> str:
-    return f"{'an' if kind.startswith('inner') else 'a'} {kind}"
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], near_duplicates: int) -> list[Check]:
@@ -152,12 +141,9 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], nea
     checks.append(Check("test images with a near-duplicate in training", str(near_duplicates), near_duplicates == 0))
     for kind, own in reads.items():
         count = len(own.same_content | own.same_group)
-        what = f"test images that {_a(kind)} read, or read a group member of"
+        what = f"test images that {kind} trainings read, or read a group member of"
         checks.append(Check(what, f"{count} ({own.images} reads in {own.runs} training runs)", count == 0))
     return checks
-
-
-# ---- the predictions
 
 
 def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], images: int) -> list[Check]:
@@ -173,9 +159,6 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], 
         what = f"confusion matrix recounted from predictions.csv: {arm}"
         checks.append(Check(what, "equal" if equal else "differs", equal))
     return checks
-
-
-# ---- the generators
 
 
 @dataclass(frozen=True)
@@ -201,7 +184,7 @@ class GeneratorRuns:
     @property
     def collapsed_at_end(self) -> int:
         """Number of trainings that ended in a collapse."""
-        return sum(bool(curve and curve[-1].get("collapsed")) for curve in self.curves)
+        return int(sum(self.last("collapsed")))
 
 
 def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]:
@@ -229,11 +212,7 @@ AS_GIVEN = "unverified: as given"
 def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
     """Read a table of answers, and compare it with the run folder that it lies in, if any, see `check_kept`.
 
-    Returns:
-        The arms, the classes, and `AS_GIVEN` without a run folder, else "".
-
-    Raises:
-        SonoforgeError: The file is no such table, or differs from its run.
+    Returns the arms, the classes, and `AS_GIVEN` without a run folder, else "".
     """
     parts, classes = read_predictions(table)
     folder = table.parent
@@ -244,11 +223,7 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
 
 
 def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
-    """Compare a run's answers with its split plans and its `read_folds`, and what trainings read with what was tested.
-
-    Raises:
-        SonoforgeError: They differ, a fold is missing, or a training read what its protocol keeps from it.
-    """
+    """Compare a run's answers with its split plans and `read_folds`, and what trainings read with what was tested."""
     plans = read_plans(folder)
     for part in parts:
         what = f"{folder / ANSWERS}: arm {part.arm}, seed {part.seed}"

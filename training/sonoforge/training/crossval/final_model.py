@@ -1,15 +1,17 @@
-"""The model to export: trained on all images, calibrated on images that it did not see."""
+"""The model to export, trained on all images, calibrated on images that it did not see; and the run that makes it."""
 
+import contextlib
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
+from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -18,17 +20,8 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.training.classifier.fine_tuning import EpochRow
-from sonoforge.training.classifier.model_folder import (
-    HASH_PREFIX,
-    ConformalRecord,
-    EvaluationRecord,
-    ModelArrays,
-    ModelRecord,
-    QualityRange,
-    TrainingRecord,
-    save_model,
-)
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, count_learned, train_classifier
@@ -39,16 +32,20 @@ from sonoforge.training.classifier.trust import (
     left_out_distances,
     record_trust,
 )
-from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import GeneratorJob, balance, train_scorer
-from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice
-from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_training
+from sonoforge.training.crossval.arms import Arm, find_arm, settings_of_arm
+from sonoforge.training.crossval.balancing import GeneratorJob, balance
+from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice, of_classifier, with_dose
+from sonoforge.training.crossval.comparison import Comparison, compare
+from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
+from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, open_training
+from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.devices import deterministic_kernels
+from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.evaluation.spaces import kind_of
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
@@ -56,41 +53,9 @@ from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
-
-_MOST = 256  # images: the 5th percentile then rests on 13, in a few seconds
-_LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
-
-
-class ScanBands(TypedDict):
-    """``quality.scan`` of a manifest: 5th and 95th percentile of each metric, and the number of images."""
-
-    count: int
-    bands: dict[str, QualityRange]
-
-
-def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> ScanBands:
-    """Measure up to 256 evenly spaced training images in their own pixels, read again from their files.
-
-    Metrics without any value are left out.
-    """
-    chosen = indices[evenly_spaced(len(indices), _MOST)]
-
-    def measure(index: int) -> dict[str, float]:
-        scan = preprocessing.seen(read_image(cache.dataset.file(cache.dataset.items[index].path)))
-        return scan_metrics.measure(grey_levels(scan))
-
-    rows = in_threads(measure, chosen.tolist())
-    bands = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if np.isfinite(row[name])]
-        if values:
-            low, high = np.percentile(values, (5, 95)).tolist()
-            bands[name] = QualityRange(low=low, high=high)
-    return ScanBands(count=len(rows), bands=bands)
-
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +66,34 @@ INTENDED_USE = (
 SIMULATED = "simulated breast ultrasound"
 PARITY_IMAGES = 128
 GOLDEN_IMAGES = 6
+_MOST = 256  # images: the 5th percentile then rests on 13, in a few seconds
+_LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
+
+
+def scan_bands(cache: ImageCache, indices: Indices, preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return ``quality.scan`` of a manifest: 5th and 95th percentile of each metric that has values.
+
+    Up to 256 evenly spaced training images are measured in their own pixels, read again from their files.
+    """
+    chosen = indices[evenly_spaced(len(indices), _MOST)]
+
+    def measure(index: int) -> dict[str, float]:
+        scan = preprocessing.seen(read_image(cache.dataset.file(cache.dataset.items[index].path)))
+        return scan_metrics.measure(grey_levels(scan))
+
+    rows = in_threads(measure, chosen.tolist())
+    return {"count": len(rows), "bands": _ranges(rows, 5)}
+
+
+def _ranges(rows: Sequence[Mapping[str, float]], percent: float) -> Record:
+    """Return both percentiles of each metric that has finite values."""
+    found = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows if np.isfinite(row[name])]
+        if values:
+            low, high = np.percentile(values, (percent, 100 - percent)).tolist()
+            found[name] = {"low": low, "high": high}
+    return found
 
 
 @dataclass(frozen=True)
@@ -125,66 +118,43 @@ class Provenance:
     choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
 
 
-def open_final(run: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
-    """Return the folder that `train_final` works in, see `fold_task.open_training`.
-
-    Raises:
-        SonoforgeError: It holds a training, or ``model/`` a model, made from something else or something unknown.
-    """
+def open_final(run: Path, made: MadeFrom) -> Path:
+    """Return the folder that `train_final` works in, see `fold_task.open_training`."""
     folder = run / "final"
     note = folder / NOTE
     if (run / "model").exists() and not note.is_file():
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
-    return open_training(folder, made, any_length=any_length)
+    return open_training(folder, made)
 
 
-def train_final(
-    folder: Path,
-    images: LabelledImages,
-    arm: Arm,
-    job: ClassifierJob,
-    generator: GanSettings,
-    maps: Tensor | None = None,
-) -> Trained:
+def train_final(folder: Path, images: LabelledImages, arm: Arm, job: ClassifierJob, generator: GanSettings) -> Trained:
     """Train an arm on all the given images, continuing from ``folder`` if it was interrupted."""
-    generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(arm, images, generators, lambda: train_scorer(images, job))
+    added = balance(arm, images, GeneratorJob(generator, job.seed, str(job.device), folder / "gan"))
     epochs = job.settings.for_images(count_learned(images, added, job)).epochs
-    with (
-        deterministic_kernels(job.device),
-        progress_bar("final model", epochs) as advance,
-    ):
-
-        def on_epoch(row: EpochRow) -> None:
-            advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
-
-        features = None if maps is None else maps.to(job.device)
-        checkpoint = folder / "checkpoint.pt"
-        return train_classifier(images, added, job, features=features, checkpoint=checkpoint, on_epoch=on_epoch)
+    with deterministic_kernels(job.device), progress_bar("final model", epochs) as advance:
+        return train_classifier(
+            images,
+            added,
+            job,
+            checkpoint=folder / "checkpoint.pt",
+            on_epoch=lambda row: advance(int(row["epoch"]), f"loss {row['loss']:.3f}"),
+        )
 
 
-def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
+def quality_reference(cache: ImageCache, indices: Indices) -> tuple[Record, float]:
     """Return the 1st and 99th percentile of every quality metric of training images, and their largest ``saturated``.
 
     A resolution is low only if it is also below `_LEAST_SIDE` of the network's input, which would average it away.
     """
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
-    ranges = {}
-    for name in rows[0]:
-        low, high = np.percentile([row[name] for row in rows], (1, 99)).tolist()
-        ranges[name] = QualityRange(low=low, high=high)
+    ranges = _ranges(rows, 1)
     ranges["resolution"]["low"] = min(ranges["resolution"]["low"], _LEAST_SIDE * cache.images.shape[1])
     return ranges, max(row["saturated"] for row in rows)
 
 
 def record_model(
-    folder: Path,
-    trained: Trained,
-    cache: ImageCache,
-    indices: NDArray[np.int64],
-    held_out: HeldOut,
-    provenance: Provenance,
+    folder: Path, trained: Trained, cache: ImageCache, indices: Indices, held_out: HeldOut, provenance: Provenance
 ) -> ModelRecord:
     """Calibrate on held-out predictions, and write the model folder that ``export`` reads."""
     classes, settings = cache.dataset.classes, provenance.job.settings
@@ -192,14 +162,8 @@ def record_model(
     ranges, white = quality_reference(cache, indices)
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
-    looks = TrainingLooks(
-        trained.trust.upright,
-        white,
-        grain,
-        left_out_distances(trained.trust.neighbours),
-        kind_of(cache.images, indices),
-        colour,
-    )
+    near, kind = left_out_distances(trained.trust.neighbours), kind_of(cache.images, indices)
+    looks = TrainingLooks(trained.trust.upright, white, grain, near, kind, colour)
     repeats = _repeats(held_out.predictions.labels, trained, settings)
     by_fold = decision.equal_by_fold(held_out.predictions, repeats)
     equal = decision.equal_in_bundle(held_out.predictions, repeats)
@@ -214,10 +178,7 @@ def record_model(
         decision=decision.fit_decision(held_out.predictions, classes, repeats, by_fold),
         conformal=prediction_sets(held_out.predictions, equal, evaluation["decision"], classes),
         trust=record_trust(held_out.trust, held_out.predictions, looks, equal),
-        quality={
-            **ranges,
-            "scan": scan_bands(cache, indices, settings.preprocessing),
-        },
+        quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
         training=training,
         evaluation=evaluation,
         crop=settings.crop,
@@ -242,7 +203,7 @@ def record_model(
     return record
 
 
-def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSettings) -> Floats:
+def _repeats(labels: Indices, trained: Trained, settings: ClassifierSettings) -> Floats:
     """Return how many images, or how much weight, the training had for each real image of a class, (C,)."""
     counts = np.maximum(np.bincount(labels, minlength=len(trained.added)), 1)
     return 1 / counts if settings.class_weights else 1 + trained.added / counts
@@ -250,7 +211,7 @@ def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSe
 
 def prediction_sets(
     held_out: Predictions, equal: Floats, measured: Mapping[str, Record], classes: Sequence[str]
-) -> ConformalRecord:
+) -> Record:
     """Set thresholds on all held-out images; coverage and size are measured with those of the other folds.
 
     ``equal``: (N, C) `decision.equal_in_bundle` of the answers.
@@ -258,48 +219,48 @@ def prediction_sets(
     thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
     each = list(measured.values())
     covered = {name: [one["coverage"][name]["value"] for one in each if name in one["coverage"]] for name in classes}
-    return ConformalRecord(
-        alpha=ALPHA,
-        thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),
-        measured_coverage={name: float(np.mean(shares)) for name, shares in covered.items() if shares},
-        mean_set_size=float(np.mean([one["mean_set_size"] for one in each])),
-    )
+    return {
+        "alpha": ALPHA,
+        "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
+        "measured_coverage": {name: float(np.mean(shares)) for name, shares in covered.items() if shares},
+        "mean_set_size": float(np.mean([one["mean_set_size"] for one in each])),
+    }
 
 
 def _describe_training(
-    cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
-) -> TrainingRecord:
+    cache: ImageCache, indices: Indices, trained: Trained, held_out: Predictions, provenance: Provenance
+) -> Record:
     labels, settings = cache.dataset.labels[indices], provenance.job.settings
     arm, added = find_arm(held_out.arm), trained.added.tolist()
     known = count_chosen_on(provenance.budget, cache)
-    return TrainingRecord(
-        data=cache.dataset.name,
-        data_images=len(cache.dataset.items),
-        simulated=len(find_simulated(cache.dataset)),
-        count=len(indices),
-        collections=collection_names(cache.dataset),
-        class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
-        groups=len(np.unique(scan_groups(cache)[indices])),
-        given_groups=len({item.group for item in cache.dataset.items} - {None}),
-        added=dict(zip(cache.dataset.classes, added, strict=True)),
-        generator=asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
-        choice=describe_choice(
+    return {
+        "data": cache.dataset.name,
+        "data_images": len(cache.dataset.items),
+        "simulated": len(find_simulated(cache.dataset)),
+        "count": len(indices),
+        "collections": collection_names(cache.dataset),
+        "class_counts": {name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
+        "groups": len(np.unique(scan_groups(cache)[indices])),
+        "given_groups": len({item.group for item in cache.dataset.items} - {None}),
+        "added": dict(zip(cache.dataset.classes, added, strict=True)),
+        "generator": asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
+        "choice": describe_choice(
             provenance.budget, _chosen(arm, provenance), known, len(cache.hashes), (held_out.seed,), provenance.choosing
         ),
-        fingerprint=cache.fingerprint,
-        arm=held_out.arm,
-        title=arm.title,
-        budget=provenance.budget,
-        epochs=len(trained.history),
-        frozen_blocks=settings.frozen_blocks,
-        ensemble_size=settings.ensemble_size,
-        teachers=settings.teachers,
-        settings=_chosen(arm, provenance),
-        mirror=settings.mirror,
-        weights=provenance.job.backbone.source,
-        seed=held_out.seed,
-        images=sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
-    )
+        "fingerprint": cache.fingerprint,
+        "arm": held_out.arm,
+        "title": arm.title,
+        "budget": provenance.budget,
+        "epochs": len(trained.history),
+        "frozen_blocks": settings.frozen_blocks,
+        "ensemble_size": settings.ensemble_size,
+        "teachers": settings.teachers,
+        "settings": _chosen(arm, provenance),
+        "mirror": settings.mirror,
+        "weights": provenance.job.backbone.source,
+        "seed": held_out.seed,
+        "images": sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
+    }
 
 
 def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
@@ -311,12 +272,8 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
 
 
 def _evaluate(
-    held_out: HeldOut,
-    classes: tuple[str, ...],
-    trained: Trained,
-    provenance: Provenance,
-    by_fold: Sequence[Calibrated],
-) -> EvaluationRecord:
+    held_out: HeldOut, classes: Sequence[str], trained: Trained, provenance: Provenance, by_fold: Sequence[Calibrated]
+) -> Record:
     predictions = held_out.predictions
     return {
         **describe_arm(predictions, classes),
@@ -331,3 +288,60 @@ def _evaluate(
         "seed_accuracy": held_out.seed_accuracy,
         "flags": describe_causes(predictions, held_out.trust, by_fold),
     }
+
+
+@contextlib.contextmanager
+def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Log a part of the run, and add its duration to ``seconds``."""
+    log.info("== %s", title)
+    started = time.perf_counter()
+    yield
+    seconds[title] = seconds.get(title, 0.0) + time.perf_counter() - started
+
+
+def train_run(
+    folder: Path, cache: ImageCache, settings: ComparisonSettings, name: str, seconds: dict[str, float]
+) -> tuple[Record, Record]:
+    """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
+
+    What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which
+    `export` turns into a bundle under ``name``.  ``seconds`` gets the duration of each chapter.
+    """
+    with chapter("audit", seconds):
+        audited = audit(cache)
+        atomic.write_json(folder / run_folder.AUDIT, audited)
+    with chapter("cross-validation", seconds):
+        comparison = compare(folder, cache, settings)
+    with chapter("final model", seconds):
+        assert settings.final_arm is not None  # noqa: S101 - see above
+        final = open_final(folder, comparison.made_from[settings.final_arm])
+        if not (folder / "model" / "model.json").is_file():
+            _train_final_model(final, name, settings, cache, comparison)
+    return audited, comparison.results
+
+
+def _train_final_model(
+    final: Path, name: str, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
+) -> None:
+    """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
+    folder, seed = final.parent, settings.seeds[0]
+    everything = np.arange(len(cache.dataset.items))
+    arm = with_dose(find_arm(settings.final_arm or ""), comparison.chosen)
+    own = dataclasses.replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
+    job = ClassifierJob(comparison.backbone, own, seed, find_device(settings.device), real=arm.real)
+    images = LabelledImages.of_set(cache, everything, scan_groups(cache))
+    trained = train_final(final, images, arm, job, settings.generator)
+    predictions, _ = read_predictions(folder / ANSWERS)
+    figures = comparison.results["arms"][settings.final_arm or ""]
+    seeds, judged = figures["seeds"], figures["trust"]
+    assert judged is not None  # noqa: S101 - only comparators have none, and they cannot be a final arm
+    reads = check_reads(read_folds(folder), read_plans(folder)) if arm.reads_generators else {}
+    held_out = HeldOut(
+        next(part for part in predictions if (part.arm, part.seed) == (settings.final_arm, seed)),
+        near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        trust=HeldOutTrust(**judged),
+        seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
+    )
+    provenance = Provenance(name, settings.budget, job, settings.generator, settings.choosing)
+    record_model(folder / "model", trained, cache, everything, held_out, provenance)

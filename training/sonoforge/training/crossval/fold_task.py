@@ -1,7 +1,6 @@
-"""One fold of a comparison: its task, which other processes can run, and its result.
+"""One fold of a comparison: its task, which other processes can run, and its result, kept in ``folds/*.json``.
 
-``folds/*.json`` hold the answers of one fold of one arm, and everything that its trainings read.  Results of an earlier
-call are reused only if this call would make the same ones from the same inputs.
+Results of an earlier call are reused only if this call would make the same ones from the same inputs.
 """
 
 import dataclasses
@@ -41,6 +40,10 @@ from sonoforge.training.statistics.results import Record
 
 NOTE = "made_from.json"
 REMEDY = "restore what changed, or leave out --resume to start again"
+CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"  # what reads images, see `FoldResult.reads`
+INNER = "inner"  # folder of a run with the inner folds, on which settings were chosen
+_RESULTS = ("folds", "final", "model", run_folder.RESULTS)
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -93,32 +96,19 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 
-def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
-    """Return a folder for the checkpoints of a training, after noting there what it is made from.
-
-    With ``any_length``, a training that it already holds may have another number of epochs.
-
-    Raises:
-        SonoforgeError: It holds a training made from something else or from something unknown.
-    """
+def open_training(folder: Path, made: MadeFrom) -> Path:
+    """Return a folder for a training's checkpoints, with a note of what it is made from; one of another is refused."""
     note = folder / NOTE
     if note.is_file():
         try:
             before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
-        if any_length:
-            length = {name: made.settings["classifier"][name] for name in ("epochs", "least_steps")}
-            classifier = {**before.settings.get("classifier", {}), **length}
-            before = dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
         check_made_from(folder, before, made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
     write_json(note, made)
     return folder
-
-
-CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
 
 @dataclass(frozen=True)
@@ -154,11 +144,6 @@ def read_fold(path: Path) -> FoldResult:
         return FoldResult(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error
-
-
-Indices = NDArray[np.int64]
-INNER = "inner"
-"""Folder of a run with the inner folds, on which settings were chosen."""
 
 
 def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:
@@ -197,11 +182,6 @@ class FoldTask:
         return self.folder / INNER / name
 
     @property
-    def training_folder(self) -> Path:
-        """Folder of the checkpoints until the fold is done."""
-        return self.path.with_suffix("")
-
-    @property
     def inside_name(self) -> str:
         """Name of the inner split and fold; empty for an outer fold."""
         if self.inside is None:
@@ -219,13 +199,10 @@ class FoldTask:
     @property
     def name(self) -> str:
         """The fold's name in messages."""
-        inner = f"inner fold {self.fold + 1} of {self.plan.folds}"
-        if self.inside is None:
-            where = f"fold {self.fold + 1} of {self.plan.folds}"
-        elif self.inside.fold is None:
-            where = f"all images, {inner}"
-        else:
-            where = f"fold {self.inside.fold + 1}, {inner}"
+        where = f"fold {self.fold + 1} of {self.plan.folds}" if len(self.test) else "all images"
+        if self.inside:
+            outer = "all images" if self.inside.fold is None else f"fold {self.inside.fold + 1}"
+            where = f"{outer}, inner {where}"
         return f"{self.arm}: {where} (seed {self.plan.seed})"
 
     @property
@@ -262,15 +239,8 @@ class FoldTask:
         return derive_seed(self.plan.seed, "fold", self.fold)
 
 
-_RESULTS = ("folds", "final", "model", run_folder.RESULTS)
-
-
 def check_images(folder: Path, cache: ImageCache) -> None:
-    """Refuse a run folder, finished or not, that was begun with other images or another split plan.
-
-    Raises:
-        SonoforgeError: It was, or does not record its images.
-    """
+    """Refuse a run folder, finished or not, that was begun with other images or another split plan."""
     if not (folder / FILE).is_file():
         kept = [name for name in _RESULTS if (folder / name).exists()]
         if kept:
@@ -305,47 +275,26 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
     save_plan(path, plan)
 
 
-def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
-    """Return the digest of each arm's initial weights; of a comparator, those of its networks.
-
-    Raises:
-        SonoforgeError: A comparator's weights are missing or of other networks.
-    """
+def origins(plans: Sequence[SplitPlan], settings: ComparisonSettings, backbone: str) -> dict[tuple[int, str], MadeFrom]:
+    """Return what the classifiers of each seed and arm are made from; ``backbone`` is the initial weights' digest."""
     found = {}
-    for arm in settings.arms:
-        comparator = find_arm(arm).comparator
-        networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights) if comparator else {}
-        found[arm] = ", ".join(weights.digest for weights in networks.values()) if comparator else backbone
+    for name in settings.arms:
+        arm, digest = find_arm(name), backbone
+        if arm.comparator:
+            networks = load_networks(COMPARATORS[arm.comparator].networks, settings.comparator_weights)
+            digest = ", ".join(weights.digest for weights in networks.values())
+        own = settings_of_arm(arm, settings.classifier)
+        for plan in plans:
+            made = made_from(plan, name, own, digest, settings.generator_record, settings.choosing)
+            found[plan.seed, name] = made
     return found
-
-
-def origins(
-    plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
-) -> dict[tuple[int, str], MadeFrom]:
-    """Return what the classifiers of each seed and arm are made from; ``digests`` are `digests_of_arms`."""
-    return {
-        (plan.seed, arm): made_from(
-            plan,
-            arm,
-            settings_of_arm(find_arm(arm), settings.classifier),
-            digests[arm],
-            settings.generator_record,
-            settings.choosing,
-        )
-        for plan in plans
-        for arm in settings.arms
-    }
 
 
 def check_finished(folder: Path, settings: ComparisonSettings, cache: ImageCache) -> None:
     """Refuse a finished comparison whose folds were made with other settings, weights or plans than asked for now."""
-    digests = digests_of_arms(
-        settings, weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
-    )
     plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
-    expected = origins(plans, settings, digests)
-    for plan in plans:
-        for arm in settings.arms:
-            for fold in range(plan.folds):
-                path = fold_path(folder, arm, plan.seed, fold)
-                check_made_from(path, read_fold(path).made_from, expected[plan.seed, arm])
+    backbone = weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
+    for (seed, arm), expected in origins(plans, settings, backbone).items():
+        for fold in range(plans[0].folds):
+            path = fold_path(folder, arm, seed, fold)
+            check_made_from(path, read_fold(path).made_from, expected)

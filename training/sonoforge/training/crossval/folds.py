@@ -1,37 +1,39 @@
 """One fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.atomic import replacing, write_json
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.images.synthetic import cut_masks
-from sonoforge.training.classifier.network import Watched, answer, pixel_views
-from sonoforge.training.classifier.training import train_classifier
+from sonoforge.training.classifier.augmentation import VARIANTS
+from sonoforge.training.classifier.network import Watched, answer, build_network, frozen_features, pixel_views
+from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.comparators.fitting import COMPARATORS, TrainingFold, fit_comparator
+from sonoforge.training.comparators.fitting import COMPARATORS, Comparator, TrainingFold, fit_comparator
+from sonoforge.training.comparators.networks import extract_features, load_networks
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
 from sonoforge.training.crossval.balancing import (
     ALL_CLASSES,
     GeneratorJob,
-    Scorer,
     balance,
-    check_enough_groups,
     duplicate_images,
     generator_name,
-    job_of_arm,
     train_generators,
-    train_scorer,
 )
 from sonoforge.training.crossval.fold_task import (
     CLASSIFIER,
@@ -43,11 +45,10 @@ from sonoforge.training.crossval.fold_task import (
     Indices,
     open_training,
 )
-from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.labelled_images import LabelledImages, read_masks
-from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.labelled_images import HALF, LabelledImages, read_masks
+from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed
@@ -55,15 +56,12 @@ from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.statistics.predictions import Predictions, pick
-from sonoforge.training.workers.workers import Workers
+from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
 
-
-LEAST_IMAGES = 2
-"""Fewest images for a generator: batch normalisation cannot take a single one."""
-GeneratorTask = tuple[FoldTask, int]
-"""One generator, to train in this process or another: a fold that draws from it, and its class."""
+LEAST_IMAGES = 2  # for a generator: batch normalisation cannot take a single one
+GeneratorTask = tuple[FoldTask, int]  # one generator: a fold that draws from it, and its class
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
@@ -72,11 +70,7 @@ def seen_by_generators(task: FoldTask) -> Indices:
 
 
 def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
-    """Refuse folds with too few groups or images for curation or generators, or without the masks they need."""
-    for task in tasks:
-        if task.own_arm.fill == "curated":
-            groups = np.array(task.plan.groups)[seen_by_generators(task)]
-            check_enough_groups(f"the training part of {task.name}", groups)
+    """Refuse folds with too few images for generators, or without the masks they need."""
     for task, label in needed_generators(tasks):
         labels = np.array(task.plan.labels)[seen_by_generators(task)]
         of_all = generator_name("", task.settings.generator) == ALL_CLASSES
@@ -134,7 +128,7 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
         return sum(_share_done(path) for folder in folders for path in folder.glob("*/stats.jsonl"))
 
     with progress_bar("generators", len(needed), how_far()) as advance, following(how_far, advance):
-        for name in workers.run(_train, needed, lambda work: (generator_job(work[0]).folder,)):
+        for name in workers.run(_train, needed):
             advance(how_far(), name)
 
 
@@ -160,22 +154,83 @@ def _train(work: GeneratorTask) -> str:
     return name
 
 
-def prepare_worker(source: ImageSource) -> None:
-    """Import what `run_fold` needs, and open the images, before there is a fold to run."""
-    open_images(source)
+# ---- outputs of frozen networks for every image, computed once and shared by all folds through files
 
 
-def files_read(task: FoldTask) -> list[Path]:
-    """Return the files that a fold reads from the run folder: feature maps of its images, and its generators."""
-    return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
+@functools.lru_cache(maxsize=2)
+def open_images(source: ImageSource) -> ImageCache:
+    """Open a data set once a process, see `load_images`."""
+    return load_images(source)
+
+
+def feature_files(task: FoldTask) -> list[Path]:
+    """Return the files that a fold reads; their names depend on the images and weights."""
+    comparator, classifier, made = task.own_arm.comparator, task.classifier, task.made_from
+    if comparator:
+        own = COMPARATORS[comparator]
+        inputs = hashlib.sha256(f"{made.plan} {made.weights}".encode()).hexdigest()[:16]
+        names = [f"{network}{'-masked' * own.masked}-{inputs}" for network in own.networks]
+    elif classifier.cached_blocks:
+        inputs = hashlib.sha256(f"{task.plan.fingerprint} {made.weights}".encode()).hexdigest()[:16]
+        kind = f"{classifier.augmentation}-{classifier.frozen_blocks}-{classifier.precision}"
+        variants = range(VARIANTS[classifier.augmentation])
+        names = [f"{kind}-seed{task.plan.seed}-{inputs}-{variant}" for variant in variants]
+    else:
+        names = []
+    return [task.folder / "features" / f"{name}.npy" for name in names]
+
+
+def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
+    """Run the frozen networks over all images for every file that is missing."""
+    missing = {
+        path: (task, place) for task in tasks for place, path in enumerate(feature_files(task)) if not path.is_file()
+    }
+    list(workers.run(_write, list(missing.values())))
+
+
+def _write(work: tuple[FoldTask, int]) -> None:
+    task, place = work
+    cache, device = open_images(task.settings.source), find_device(task.settings.device)
+    with deterministic_kernels(device):
+        if task.own_arm.comparator:
+            comparator = COMPARATORS[task.own_arm.comparator]
+            network = comparator.networks[place]
+            weights = load_networks((network,), task.settings.comparator_weights)[network]
+            features = extract_features(network, weights, _seen_pixels(comparator, cache, task.settings.source), device)
+        else:
+            net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
+            maps = frozen_features(net, cache.images, task.classifier, place, task.plan.seed, device)
+            features = maps.cpu().numpy()
+    path = feature_files(task)[place]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=False) as file:
+        np.save(file, features)
+
+
+def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource) -> NDArray[np.uint8]:
+    """Return the images (N, S, S, 3) at the comparators' size, black outside the lesions for those that see no more."""
+    cache = cache.at(IMAGENET.size)
+    if not comparator.masked:
+        return np.asarray(cache.images)
+    masks = read_masks(cache, np.arange(len(cache.dataset.items)), source.cache)
+    seen: NDArray[np.uint8] = np.where(masks[..., None] >= HALF, cache.images, 0).astype(np.uint8)
+    return seen
+
+
+def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Read the maps (V, N, C, H, W) of the images at these indices."""
+    files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in feature_files(task)]
+    maps = torch.empty((len(files), len(indices), *files[0].shape[1:]))
+    for variant, file in enumerate(files):  # one at a time: they are gigabytes at 224 pixels with few frozen blocks
+        maps[variant] = torch.from_numpy(file[indices])
+    return maps.to(device)
+
+
+# ---- one fold
 
 
 def run_fold(task: FoldTask) -> FoldResult:
-    """Train one arm without one fold, predict that fold, write and return the result.
-
-    Raises:
-        GateError: Under ``sealed``, a stage would read an image that gives away a test image.
-    """
+    """Train one arm without one fold, predict that fold, write and return the result; see `check_sealed`."""
     started = time.perf_counter()
     cache = open_images(task.settings.source)
     check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
@@ -183,7 +238,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
     result = dataclasses.replace(result, seconds=time.perf_counter() - started)
     write_json(task.path, result)
-    shutil.rmtree(task.training_folder, ignore_errors=True)
+    shutil.rmtree(task.path.with_suffix(""), ignore_errors=True)  # its checkpoints
     return result
 
 
@@ -200,7 +255,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
         accuracy=float((probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
         train_accuracy=train_accuracy,
         seconds=0.0,
-        reads={CLASSIFIER: _hashes(cache, task.training)},
+        reads={CLASSIFIER: tuple(cache.hashes[i] for i in task.training)},
         made_from=task.made_from,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
@@ -240,19 +295,18 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
     with deterministic_kernels(device):
-        job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
-        added, generator_reads = _added_images(task, cache, lambda: train_scorer(images, job))
+        added, generator_reads = _added_images(task, cache)
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
         checkpoint = None  # a training on cached maps takes seconds
         if not settings.cached_blocks:
-            checkpoint = open_training(task.training_folder, task.made_from) / "checkpoint.pt"
+            checkpoint = open_training(task.path.with_suffix(""), task.made_from) / "checkpoint.pt"
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_classifier(
             images,
             added,
-            dataclasses.replace(job, watched=watched),
+            ClassifierJob(task.backbone, settings, task.seed, device, real=task.own_arm.real, watched=watched),
             features=read_maps(task, train, device) if settings.cached_blocks else None,
             checkpoint=checkpoint,
         )
@@ -267,13 +321,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     )
 
 
-def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
-    return tuple(cache.hashes[i] for i in indices)
-
-
-def _added_images(
-    task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
-) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
+def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if not arm.fill:
@@ -290,8 +338,8 @@ def _added_images(
         if name == ALL_CLASSES:
             own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        reads[f"{GENERATOR} {name}"] = _hashes(cache, own)
-    added = balance(arm, images, job, make_scorer)
+        reads[f"{GENERATOR} {name}"] = tuple(cache.hashes[i] for i in own)
+    added = balance(arm, images, job)
     if added is not None:
         reads[GENERATED] = added.hashes
         shown = next((name for name in task.settings.arms if find_arm(name).fill == "gan"), None)

@@ -22,11 +22,11 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.arms import at_dose, find_arm
 from sonoforge.training.crossval.choices import DOSE, Choosing, Values, name_values
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, made_from, read_fold
-from sonoforge.training.crossval.folds import files_read, run_fold
+from sonoforge.training.crossval.folds import run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.workers.workers import Workers
+from sonoforge.training.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +81,7 @@ class NestedFolds:
 
 
 def nested_folds(tasks: Sequence[FoldTask]) -> NestedFolds:
-    """Divide the training part of every unfinished outer fold, and all images for the final model, into inner folds.
-
-    Raises:
-        SonoforgeError: A class has fewer groups than there are inner folds, also in a finished fold.
-    """
+    """Divide the training part of every unfinished outer fold, and all images for the final model, into inner folds."""
     choosing, final_arm = tasks[0].settings.choosing, tasks[0].settings.final_arm
     outer: dict[_Key, FoldTask] = {}
     inner: dict[_Key, list[list[FoldTask]]] = {}
@@ -131,10 +127,6 @@ def _key(task: FoldTask) -> _Key:
     return task.arm, task.plan.seed, None if _is_final(task) else task.fold
 
 
-def _name(task: FoldTask) -> str:
-    return f"{task.arm}: all images" if _is_final(task) else task.name
-
-
 def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
     plan, train = task.plan, task.training
     labels, groups = np.array(plan.labels)[train], np.array(plan.groups)[train]
@@ -143,7 +135,7 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
         if found < folds:
             example = plan.files[train[np.flatnonzero(labels == label)[0]]]
             raise SonoforgeError(
-                f"--set crossval.choose: {_name(task)}: the class of {example} has {found} groups in its training "
+                f"--set crossval.choose: {task.name}: the class of {example} has {found} groups in its training "
                 "images, fewer "
                 f"than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
             )
@@ -161,7 +153,7 @@ def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
         return
     log.info("%d inner folds to choose settings on", len(missing))
     with progress_bar("inner folds", len(missing)) as advance:
-        for done, result in enumerate(workers.run(run_fold, missing, files_read), 1):
+        for done, result in enumerate(workers.run(run_fold, missing), 1):
             advance(done, result.arm)
 
 
@@ -175,7 +167,7 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
     seconds = sum(fold.seconds for folds in results for fold in folds)
     chosen = candidates[scores.best]
     said = "; ".join(f"{name_values(own)}: {share:.3f}" for own, share in zip(candidates, scores.accuracy, strict=True))
-    log.info("%s: chosen %s (accuracy on inner folds: %s)", _name(task), name_values(chosen), said)
+    log.info("%s: chosen %s (accuracy on inner folds: %s)", task.name, name_values(chosen), said)
     choice = {
         "settings": chosen,
         "accuracy": scores.accuracy,

@@ -9,7 +9,7 @@ from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.data.data_option import phantom_images
 from sonoforge.training.gan.options import GAN_TITLE, GanSettings
-from sonoforge.training.run_options import LogOptions, ParallelOptions
+from sonoforge.training.run_options import ParallelOptions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL
 
 PROTOCOLS = ("sealed", LEAVE_ONE_OUT, OFFICIAL, "thesis", "single")
@@ -21,7 +21,7 @@ PROTOCOLS_HELP = (
 
 
 @dataclass(frozen=True)
-class ComparisonConfig(LogOptions, ParallelOptions):
+class ComparisonConfig(ParallelOptions):
     """Options of ``crossval`` and ``run``."""
 
     protocol: str = option(
@@ -34,8 +34,7 @@ class ComparisonConfig(LogOptions, ParallelOptions):
     real_shares: tuple[float, ...] = setting(
         (),
         "crossval.real_shares",
-        help="shares of the real images, such as 0.25,0.5,0.75,1: train every arm on each, and report how many "
-        "real images the generated ones are worth",
+        help="shares of the real images, such as 0.25,0.5,0.75,1: train every arm on each",
     )
     folds: int | None = option(
         None,
@@ -59,21 +58,17 @@ class ComparisonConfig(LogOptions, ParallelOptions):
     inner_folds: int = setting(
         3, "crossval.inner_folds", help="number of inner folds for crossval.choose", limits=(2, 20)
     )
-    # The classes are those of the data; KID chooses the best checkpoint.
+    # The classes are those of the data; nothing is measured, and the last checkpoint draws.
     generator: GanSettings = group(
         GanSettings(),
         title=GAN_TITLE,
         key="gan",
         flags="recipe",
         prefix="gan-",
-        without=("class_name", "seed", "metrics", "expand_to"),
-    )
-    gan_checkpoint: str = setting(
-        "last",
-        "crossval.gan_checkpoint",
-        help="checkpoint that generates images: last, or best: the one with the lowest KID on a tenth of the training "
-        "fold, which is held out from the generator",
-        choices=("last", "best"),
+        without=(
+            *("class_name", "seed", "metrics", "expand_to"),
+            *("metric_features", "metric_weights", "held_out"),
+        ),
     )
     images: int = phantom_images(240)
     comparator_weights: tuple[str, ...] = setting(
@@ -81,9 +76,4 @@ class ComparisonConfig(LogOptions, ParallelOptions):
         "crossval.comparator_weights",
         help="ImageNet weights of the comparators' networks: NAME=FILE.safetensors,... or a folder of such files "
         "(default: torchvision's download)",
-    )
-    test_curves: bool = setting(
-        False,
-        "crossval.test_curves",
-        help="evaluate on the held-out fold after each epoch, for the learning curve only (budget thesis: always)",
     )

@@ -19,10 +19,10 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.splits import FOLDS, default_folds
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
+from sonoforge.training.gan.settings import compose, fill_budget, given_lengths
 from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
-from sonoforge.training.workers.ray_cluster import check_cluster
+from sonoforge.training.workers import check_cluster
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -44,8 +44,6 @@ PHANTOM_FOLDS = 5
 PHANTOM_GAN = {"steps": 60, "batch": 16}
 # At 224 pixels it took twice as long, and answered 95.8 % rightly instead of 95.4, as six epochs do.
 PHANTOM_CLASSIFIER = {"epochs": 5, "ensemble_size": 1, "image_size": 160}
-HELD_OUT = 0.1
-"""Share of a training fold on which the best checkpoint of its generators is chosen."""
 
 _Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
 
@@ -64,9 +62,9 @@ class ComparisonSettings:
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None  # parallel folds; None: see `workers.workers.WorkerSettings`
+    jobs: int | None  # parallel folds; None: see `workers.WorkerSettings`
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
-    cluster: str = ""  # where folds are run, see `workers.workers.WorkerSettings`
+    cluster: str = ""  # where folds are run, see `workers.WorkerSettings`
     choosing: Choosing | None = None  # settings chosen inside each training fold, see `nested_choice`
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
     final_arm: str | None = None  # the arm that a final model is trained with; None: there is no final model
@@ -87,12 +85,7 @@ class ComparisonSettings:
 
 
 def resolve(config: ComparisonConfig) -> ComparisonSettings:
-    """Resolve the options of a comparison; everything that can be refused without images is refused here.
-
-    Raises:
-        SonoforgeError: An unknown arm, no arm, a setting both given and to be chosen, a missing device, or settings
-            that contradict each other.
-    """
+    """Resolve the options of a comparison; everything that can be refused without images is refused here."""
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
@@ -120,7 +113,7 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights,
-        classifier=dataclasses.replace(classifier, test_curves=classifier.test_curves or config.test_curves),
+        classifier=classifier,
         generator=generator,
         device=config.device,
         jobs=config.jobs,
@@ -134,12 +127,9 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
 
 def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     choosing = read_choosing(config.choose, config.inner_folds)
-    if choosing is None:
-        if config.inner_folds != ComparisonConfig().inner_folds:
-            raise SonoforgeError(f"inner_folds: {config.inner_folds} requires --set crossval.choose")
-        return None
-    check_not_given(choosing, config.classifier)
-    if config.protocol != "sealed":
+    if choosing:
+        check_not_given(choosing, config.classifier)
+    if choosing and config.protocol != "sealed":
         raise SonoforgeError(
             f"choose: requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
         )
@@ -182,7 +172,6 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     # The budget's own recipe has its published channels, unless others were given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
-    generator = _measured(generator) if config.gan_checkpoint == "best" else _unmeasured(generator)
     return _filled(generator, {"image_size": compose(generator).image_size})
 
 
@@ -190,30 +179,6 @@ def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any
     """Leave out the budget's batch under a preset, whose learning rates suit its own batch."""
     kept = generator.preset == PUBLISHED
     return {name: value for name, value in budget.items() if kept or name != "batch"}
-
-
-def _measured(generator: GanSettings) -> GanSettings:
-    """Let KID on held-out images choose the checkpoint."""
-    generator = dataclasses.replace(generator, metrics=("kid",))
-    # The shipped bundle was trained on images that are test images here.
-    if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
-        raise SonoforgeError(
-            "gan_checkpoint: best needs KID in a network that has seen no test image; give --set gan.features=FILE or "
-            "vgg16, or --set gan.metric_features=inception"
-        )
-    return _filled(generator, {"held_out": HELD_OUT})
-
-
-def _unmeasured(generator: GanSettings) -> GanSettings:
-    """Refuse settings that only a measured training has."""
-    unmeasured = GanSettings()
-    for name in ("metric_features", "metric_weights", "held_out"):
-        if getattr(generator, name) != getattr(unmeasured, name):
-            raise SonoforgeError(
-                f"{name}: {getattr(generator, name)} requires --set crossval.gan_checkpoint=best, as nothing is "
-                "measured otherwise"
-            )
-    return generator
 
 
 def _filled(settings: _Filled, defaults: Mapping[str, Any]) -> _Filled:

@@ -35,7 +35,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.atomic import is_unfinished, new_folder, remove_leftovers, replacing, temporary_name
+from sonoforge.runtime.atomic import new_folder, remove_leftovers, replacing, temporary_name
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
@@ -379,13 +379,6 @@ def default_folder() -> Path:
     return Path(os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge")
 
 
-def chosen_folder(folder: Path) -> str | None:
-    """Return the ``cache.folder`` by which another machine opens its own such folder; None if the user named it."""
-    if folder == default_folder():
-        return ""
-    return NONE if is_unfinished(folder.name) else None
-
-
 @functools.cache
 def _temporary_folder() -> Path:
     """Make the folder of this process; what a killed one left behind is removed by the next."""
@@ -404,28 +397,18 @@ def _temporary_folder() -> Path:
     return folder
 
 
-class File(NamedTuple):
-    """A file in the folder of decoded images."""
-
-    used: float  # when it was written or last read as a whole set, seconds since the epoch
-    bytes: int
-    path: Path
-
-
 def kept_folders(folder: Path) -> list[Path]:
     """Return what the program keeps in a folder of decoded images: images, features, simulated and unpacked sets."""
     return [path for pattern in _IMAGES + _SETS for path in sorted(folder.glob(pattern)) if path.is_dir()]
 
 
-def kept_files(folders: Iterable[Path]) -> list[File]:
-    """Return the files below some folders, the least recently used first."""
+def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:
+    """Return time of the last use, bytes and path of the files below some folders, the least recently used first."""
     found = []
-    for folder in folders:
-        for parent, _, names in os.walk(folder):
-            for path in (Path(parent) / name for name in names):
-                with contextlib.suppress(OSError):  # another process was faster
-                    status = path.stat()
-                    found.append(File(status.st_mtime, status.st_size, path))
+    for path in (Path(parent, name) for own in folders for parent, _, names in os.walk(own) for name in names):
+        with contextlib.suppress(OSError):  # another process was faster
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
     return sorted(found)
 
 
@@ -435,14 +418,14 @@ def prune(folder: Path, most_bytes: int) -> int:
     A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: they may be in use.
     """
     files = kept_files(path for pattern in _IMAGES for path in folder.glob(pattern))
-    excess = sum(file.bytes for file in files) - most_bytes
+    excess = sum(size for _, size, _ in files) - most_bytes
     removed = 0
-    for file in files:
+    for _, size, path in files:
         if removed >= excess:
             break
         with contextlib.suppress(OSError):
-            file.path.unlink()
-            removed += file.bytes
+            path.unlink()
+            removed += size
     if removed:
         log.info("%s: %.1f GB of the least recently used images were removed (cache.limit)", folder, removed / 1e9)
     return removed

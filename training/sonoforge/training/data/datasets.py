@@ -109,13 +109,8 @@ def is_busi(fingerprint: str) -> bool:
 def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...] = ()) -> Dataset:
     """Find the labelled images of a folder with one folder for each class; for BUSI, also of the folder above.
 
-    Args:
-        path: The folder; or a table and a column, see `label_tables.asked_table`.
-        fewest_classes: How many classes there have to be: 2 for a classifier, 1 where no labels are needed.
-        also: Suffixes of other files that count as images, such as volumes.
-
-    Returns:
-        The data set; the order of its items depends only on names.
+    Instead of the folder, a table and a column, see `label_tables.asked_table`.  There have to be ``fewest_classes``: 2
+    for a classifier, 1 where no labels are needed.  Files with the suffixes ``also`` count as images.
     """
     asked = asked_table(Path(path))
     folder = asked[0] if asked else Path(path)

@@ -99,14 +99,10 @@ def lay_out(
     fewest_classes: int,
     asked: tuple[Path, str] | None = None,
 ) -> Laid:
-    """Assign each image of a folder to a class.
+    """Assign each of the ``found`` images of a folder, masks among them, to a class.
 
-    Args:
-        root: The folder.
-        found: Its images and masks, relative to it.
-        skipped: Counts skipped files by kind.
-        fewest_classes: How many classes there have to be.
-        asked: A table to use, or a folder of tables, and its column (empty: the column of classes).
+    ``skipped`` counts what is left out by kind.  ``asked`` is a table to use, or a folder of tables, and its column
+    (empty: the column of classes).
     """
     refuse_other_layouts(root, {file.stem for file in found})
     folders = subfolders(root)

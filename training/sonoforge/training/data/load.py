@@ -118,12 +118,9 @@ class Collection(NamedTuple):
 
 
 def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> Dataset:
-    """Read one data set, or several as one.
+    """Read one data set, or several as one, from folders or zips of images and files that list such.
 
-    Args:
-        paths: Folders or zips of images, and files that list such.
-        fewest_classes: How many classes there have to be: 2 for a classifier, 1 where no labels are needed.
-        store: Folder that zips are unpacked into (default: that of decoded images).
+    Zips are unpacked into ``store`` (default: the folder of decoded images).
     """
     store = store or default_folder()
     if len(paths) == 1 and not _lists_collections(paths[0]):

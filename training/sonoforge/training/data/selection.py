@@ -16,16 +16,7 @@ def draw_share(labels: NDArray[np.int64], groups: NDArray[np.int64], share: floa
 
     A smaller share is part of every larger one with the same seed: each class's groups are put in one random order, and
     taken from its beginning until the number of images is nearest to the share, at least one group.  A group of several
-    classes belongs to the most frequent one.
-
-    Args:
-        labels: (N,) class of each image.
-        groups: (N,) group of each image.
-        share: In (0, 1].
-        seed: For the order.
-
-    Returns:
-        (M,) indices of the images drawn, in ascending order.
+    classes belongs to the most frequent one.  Labels and groups are (N,); returns (M,) indices in ascending order.
     """
     names, inverse = np.unique(groups, return_inverse=True)
     classes = int(labels.max()) + 1

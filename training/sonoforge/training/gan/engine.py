@@ -34,7 +34,6 @@ from sonoforge.training.gan.settings import DURATIONS
 from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.training_set import DeviceImages, Sampling, draw_real
-from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,6 @@ def train_gan(
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    tracker: Tracker = NONE,
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
@@ -62,7 +60,6 @@ def train_gan(
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the current tick is closed and saved, and the function
             returns without ``results.json``, as it does at each of the training's milestones.
-        tracker: Receives each tick's figures and samples.
 
     Raises:
         SonoforgeError: ``folder`` holds another training.
@@ -89,7 +86,7 @@ def train_gan(
     real, sampling = prepare_data(state, training)
 
     interrupted = False
-    recorder = Recorder(folder, training, state, newest, show_progress=show_progress, tracker=tracker)
+    recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
     with deterministic_kernels(state.device), recorder:
         for step in range(start, plan.steps):
             scalars = train_step(state, training, real, sampling, step)

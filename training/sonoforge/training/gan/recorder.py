@@ -43,7 +43,6 @@ from sonoforge.training.gan.ticks import (
 )
 from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_interactive
-from sonoforge.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +71,9 @@ class Recorder:
         newest: Path | None,
         *,
         show_progress: bool,
-        tracker: Tracker,
     ) -> None:
         """Read the records of an earlier run, and prepare the references of the samples."""
-        self._folder, self._training, self._state, self._tracker = folder, training, state, tracker
+        self._folder, self._training, self._state = folder, training, state
         self._start = 0
         if newest is not None:
             self._start = gan_checkpoint.describe(newest).step
@@ -217,8 +215,6 @@ class Recorder:
                     write_bytes(self._folder / "samples" / name, content)
                 if not kind:
                     _write_events(self._events, row, content)
-                    self._tracker.picture("synthetic_samples", row["step"], self._folder / "samples" / names[0])
-        self._tracker.figures(row["step"], row)
 
     def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
         """Whether a tick leaves a checkpoint; the best so far always does, so that no clock decides which is best."""
@@ -276,7 +272,6 @@ class Recorder:
         about = gan_checkpoint.describe(best) if best else None
         if self._metric_reference is not None:
             write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
-            self._tracker.artifact(self._folder / PICTURE)  # not the other picture, which shows real images
         if self._rows:
             side = self._training.originals.pixels.shape[1]
             write_over_time(self._folder / OVER_TIME, self._folder / "samples", self._rows, side)

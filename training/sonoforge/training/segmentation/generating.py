@@ -10,7 +10,6 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -105,12 +104,6 @@ def train_generator(task: FoldTask) -> str:
                 train_gan(training, folder, resume=True)
             write_json(folder / MEMORY, {"gib": memory.gib})
     return task.name
-
-
-def files_drawn_from(task: FoldTask) -> list[Path]:
-    """Return the folders of the generators from which the task's pairs are drawn."""
-    maps = task.experiment.maps
-    return [generator_folder(task), *([] if maps in (REAL, PERTURBED) else [generator_folder(task, maps)])]
 
 
 def draw_and_measure(task: FoldTask) -> Record:

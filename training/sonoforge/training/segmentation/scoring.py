@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     LabelledSet,
-    generator_folder,
     image_channels,
     open_labelled_set,
     take_pairs,
@@ -83,11 +81,6 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels of a mask with a neighbour outside; beyond the image's edge is outside."""
     inner: NDArray[np.bool_] = ndimage.binary_erosion(mask)
     return mask & ~inner
-
-
-def files_read(task: FoldTask) -> list[Path]:
-    """Return the folders of the run that a U-Net's task reads."""
-    return [generator_folder(task)] if task.recipe else []
 
 
 def run_fold(task: FoldTask) -> list[CaseScore]:

@@ -2,19 +2,22 @@
 
 JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
 "figures"}``; ``settings`` maps each that differs from the first run's to ``[there, here]``, ``figures`` is a list of
-`ComparedFigure`.  Where each collection was left out in turn also ``chosen_by_others``, a list of `OthersChoice`.
+`ComparedFigure`.  With ``--checklists``: ``run``, ``page`` and ``text`` (files in it), and ``checklists``: a list of
+``{"name", "source", "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left",
+"where"}``.  Where each collection was left out in turn also ``chosen_by_others``, a list of `OthersChoice`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.evidence import read_answers
+from sonoforge.training.reports.checklists import fill_checklists, read_run, write_checklists
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import chosen_by_others, compare_run, in_order_of
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions
@@ -33,24 +36,13 @@ class _Run:
     parts: list[Predictions]  # one a seed
     classes: tuple[str, ...]
     settings: Mapping[str, object]  # empty where the path is a table alone
-    doubt: str  # `kept_answers.AS_GIVEN`, or nothing
-
-
-class _ComparedRun(TypedDict):
-    """One of the ``runs`` in JSON."""
-
-    name: str
-    path: str
-    arm: str
-    doubt: str
-    protocol: str
-    seeds: list[int]
-    settings: dict[str, list[object]]  # those that differ from the first run's, as ``[there, here]``
-    figures: list[Record]
+    doubt: str  # `evidence.AS_GIVEN`, or nothing
 
 
 def main(config: CompareConfig) -> Outcome:
-    """Read the runs' answers, and compare each run with the first."""
+    """Read the runs' answers, and compare each run with the first; or fill in the checklists of one."""
+    if config.checklists:
+        return _fill_checklists(config)
     runs = [run for text in config.runs for run in _read(text, config.arms, several=len(config.runs) > 1)]
     if len(runs) < 2:
         raise SonoforgeError("found one run with one arm, expected two or more to compare; name others with --arms")
@@ -103,7 +95,7 @@ def _settings(folder: Path) -> Mapping[str, object]:
     return given | (run_folder.read_results(folder).get("classifier", {}) if finished else {})
 
 
-def _compare(first: _Run, run: _Run) -> _ComparedRun:
+def _compare(first: _Run, run: _Run) -> Record:
     if run.classes != first.classes:
         raise SonoforgeError(f"found classes {', '.join(run.classes)}, expected {', '.join(first.classes)}")
     protocols = {part.protocol for part in (*first.parts, *run.parts)}
@@ -138,7 +130,7 @@ def _differing(first: Mapping[str, object], other: Mapping[str, object]) -> dict
     }
 
 
-def _log(rows: Sequence[_ComparedRun]) -> None:
+def _log(rows: Sequence[Record]) -> None:
     first = rows[0]
     tell(f"protocol {first['protocol']}; each against {first['name']}, arm {first['arm']}")
     for row in rows:
@@ -169,3 +161,33 @@ def _log_choices(choices: Sequence[Record]) -> None:
     for choice in choices:
         value = interval_text(choice["value"])
         tell(f"{choice['figure']}, {choice['collection']}: {choice['run']} {value}", "  ")
+
+
+def _fill_checklists(config: CompareConfig) -> Outcome:
+    """Fill in the checklists and write them into the run folder."""
+    if len(config.runs) > 1 or config.arms:
+        raise SonoforgeError("--checklists: takes one run and no --arms")
+    folder = Path(config.runs[0])
+    run = read_run(folder)
+    filled = fill_checklists(run)
+    page, text = write_checklists(folder, run, filled)
+    for one in filled:
+        say("%-12s %d items: %s", one.checklist.name, len(one.rows), one.said)
+    say("page: %s   to paste into a supplement: %s", page, text)
+    say("%s", NOTICE)
+    checklists = [
+        {
+            "name": one.checklist.name,
+            "source": one.checklist.source,
+            "counts": one.counts,
+            "items": [
+                {
+                    **{key: getattr(row.item, key) for key in ("section", "number", "asks")},
+                    **{"status": row.status, "answer": row.text, "left": row.left, "where": row.where},
+                }
+                for row in one.rows
+            ],
+        }
+        for one in filled
+    ]
+    return Outcome({"run": str(folder), "page": str(page), "text": str(text), "checklists": checklists})

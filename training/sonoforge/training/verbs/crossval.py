@@ -15,7 +15,6 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
 from sonoforge.training.statistics.tables import evaluate
-from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig
 
 log = logging.getLogger(__name__)
@@ -25,16 +24,15 @@ def main(config: CrossvalConfig) -> Outcome:
     """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
     if config.from_predictions:
         return _print_again(config)
-    tracker = connect(config.log)
     settings = resolve(config)
     cache = load_images(settings.source)
     settings = settings.for_images(cache)
     asked = {key: value for key, value in settings.asked.items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", asked, resume=config.resume)
-    with run_folder.working_in(folder), sending(tracker, folder, "crossval", cache.dataset.name, asked):
-        results = compare_once(folder, cache, settings, tracker)
+    with run_folder.working_in(folder):
+        results = compare_once(folder, cache, settings)
         log_table(results)
-    protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
+    protocol = "" if config.protocol in (CrossvalConfig().protocol, "plain") else f" --protocol {config.protocol}"
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")
 
 

@@ -44,7 +44,7 @@ def _look_at_cache(config: DataListConfig) -> dict[str, object]:
     folder = Path(config.storage.folder or default_folder())
     own = kept_folders(folder)
     files = kept_files(own)
-    size = sum(file.bytes for file in files)
+    size = sum(own for _, own, _ in files)
     say("cache of decoded images, features, simulated and unpacked sets:")
     say("%s: %d files, %.2f GB", folder, len(files), size / 1e9)
     if config.clear_cache:

@@ -51,7 +51,6 @@ from sonoforge.training.architecture_search.trial import (
     measure_apart,
     open_source,
     prepare_trial,
-    reads,
     run_trial,
     table_columns,
     train_command,
@@ -66,9 +65,7 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.reports import search as page
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.gan import SEARCHES, GanSearchConfig
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.ray_cluster import check_cluster
-from sonoforge.training.workers.workers import Workers, WorkerSettings
+from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -374,7 +371,7 @@ class Trials:
                 run=self.folder,
             )
 
-        for ended in search([own.study for own in planned], self.workers, run_trial, task, reads):
+        for ended in search([own.study for own in planned], self.workers, run_trial, task):
             own = by_name[ended.study]
             self._remove_checkpoints(own.study)
             so_far = [*self.finished, *(one.searched() for one in planned if one.study.trials)]

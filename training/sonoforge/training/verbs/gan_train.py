@@ -41,7 +41,6 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
-from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,6 @@ LEAST_LEFT = 0.6  # of the minutes: trained at least, whatever reading and measu
 def main(config: GanTrainConfig) -> Outcome:
     """Train, or continue, or report that it is done."""
     began = time.monotonic()
-    tracker = connect(config.log)
     by_minutes = config.minutes is not None and not given_lengths(config.gan)
     settings = with_recipe(config.gan) if by_minutes else with_defaults(config.gan)
     config = dataclasses.replace(config, gan=settings)
@@ -85,15 +83,13 @@ def main(config: GanTrainConfig) -> Outcome:
         environment = run_folder.describe_environment(device, settings.seed, training.images.fingerprint)
         run_folder.write_environment(folder, environment)
         deadline = float("inf") if by_minutes or config.minutes is None else time.monotonic() + 60 * config.minutes
-        with sending(tracker, folder, "gan train", images.name, {**values, **training.plan._asdict()}):
-            checkpoint = train_gan(
-                training,
-                folder,
-                resume=config.resume,
-                show_progress=True,
-                stop=lambda: interrupted() or time.monotonic() > deadline,
-                tracker=tracker,
-            )
+        checkpoint = train_gan(
+            training,
+            folder,
+            resume=config.resume,
+            show_progress=True,
+            stop=lambda: interrupted() or time.monotonic() > deadline,
+        )
     finished = run_folder.is_finished(folder)
     best = gan_checkpoint.best_checkpoint(folder / "checkpoints")
     say("samples: %s   over time: %s", folder / "samples", folder / OVER_TIME)

@@ -53,20 +53,17 @@ from sonoforge.training.segmentation.figures import (
 from sonoforge.training.segmentation.generating import (
     check_measurable,
     draw_and_measure,
-    files_drawn_from,
     train_generator,
 )
 from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.scoring import files_read, run_fold
+from sonoforge.training.segmentation.scoring import run_fold
 from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.evaluation import SegmentConfig
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.ray_cluster import check_cluster
-from sonoforge.training.workers.workers import Workers, WorkerSettings
+from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +257,7 @@ def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> lis
     with open_workers(settings, folder, max(len(drawing), len(scoring))) as workers:
         placed = [_placed(group, workers.device) for group in (drawing, scoring)]
         with progress_bar("generators", len(drawing), show=bool(drawing)) as advance:
-            for done, name in enumerate(workers.run(train_generator, placed[0], files_drawn_from), 1):
+            for done, name in enumerate(workers.run(train_generator, placed[0]), 1):
                 advance(done, name)
         figures = _measured(workers, placed[0])
         scores = _scored(workers, placed[1])
@@ -298,7 +295,7 @@ def _unet_tasks(task: FoldTask) -> Iterator[FoldTask]:
 
 
 def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, Record]]:
-    for done, figures in enumerate(workers.run(draw_and_measure, tasks, files_drawn_from), 1):
+    for done, figures in enumerate(workers.run(draw_and_measure, tasks), 1):
         log.info("pairs of %s drawn and measured: %d of %d", figures["recipe"], done, len(tasks))
     return [(task.folder, draw_and_measure(task)) for task in tasks]
 
@@ -309,7 +306,7 @@ def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[Case
     if len(missing) < len(tasks):
         log.info("%d of %d U-Nets are done already", len(tasks) - len(missing), len(tasks))
     with progress_bar("U-Nets", len(tasks), len(tasks) - len(missing)) as advance:
-        for done, scores in enumerate(workers.run(run_fold, missing, files_read), len(tasks) - len(missing) + 1):
+        for done, scores in enumerate(workers.run(run_fold, missing), len(tasks) - len(missing) + 1):
             dice = [score.dice for score in scores]
             advance(done, f"Dice {np.nanmean(dice):.3f}" if not np.isnan(dice).all() else None)
     return {task.path: read_cases(task.path, "delete it, and --resume makes it again") for task in tasks}

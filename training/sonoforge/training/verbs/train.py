@@ -1,25 +1,19 @@
 """``sonoforge train``: one classifier, calibrated and judged on groups that it never saw."""
 
-import contextlib
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import choose_weights, load_backbone, weights_digest
 from sonoforge.training.classifier.network import answer, pixel_views
-from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.crossval.arms import Arm, file_stem, final_name, find_arm, for_classes, settings_of_arm
-from sonoforge.training.crossval.balancing import check_enough_groups, job_of_arm
+from sonoforge.training.crossval.arms import file_stem, final_name, find_arm, for_classes, settings_of_arm
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_task import check_images, keep_plan, made_from
 from sonoforge.training.crossval.folds import predictions_of
@@ -35,7 +29,6 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import interval_text
 from sonoforge.training.statistics.verdict import doubts
-from sonoforge.training.tracking import connect, figures_of, send_history, sending
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -43,31 +36,23 @@ log = logging.getLogger(__name__)
 
 def main(config: TrainConfig) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
-    tracker = connect(config.log)
     classifier = config.classifier.with_budget("sealed")
     config = replace(config, arm=final_name(config.arm, "--arm"), classifier=classifier)
     device = find_device(config.device)
-    arm = find_arm(config.arm)
-    settings = settings_of_arm(arm, config.classifier.settings())
+    settings = settings_of_arm(find_arm(config.arm), classifier.settings())
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), settings.preprocessing)
-    source = source._replace(groups_from=config.groups_from)
-    cache = load_images(source)
+    cache = load_images(source._replace(groups_from=config.groups_from))
     (name,) = for_classes("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     config, arm = replace(config, arm=name), find_arm(name)
-    values, length = flatten(config), _length(config.classifier)
-    slug = f"train-{file_stem(config.arm)}-{cache.dataset.name}"
-    folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, length=length)
-    generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
-    weights = choose_weights(config.classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(run_folder.working_in(folder))
+    slug = f"train-{file_stem(name)}-{cache.dataset.name}"
+    folder = run_folder.open_run(Path(config.out), slug, flatten(config), resume=config.resume)
+    generator = GanSettings(**GENERATOR_BUDGETS[classifier.budget])
+    weights = choose_weights(classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
+    with run_folder.working_in(folder):
         check_images(folder, cache)
-        longer = bool(run_folder.differences(folder, values, length))
-        if longer:
-            _check_longer(folder, arm, settings)
-        elif run_folder.is_finished(folder):
-            made = made_from(read_plan(folder / FILE), config.arm, settings, weights_digest(weights), asdict(generator))
-            open_final(folder, made, any_length=True)
+        if run_folder.is_finished(folder):
+            made = made_from(read_plan(folder / FILE), name, settings, weights_digest(weights), asdict(generator))
+            open_final(folder, made)
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
         backbone = load_backbone(weights, cache)
         log.info("initial weights: %s", backbone.source)
@@ -75,81 +60,27 @@ def main(config: TrainConfig) -> Outcome:
         together = [(view.first, view.second) for view in views]
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
         keep_plan(folder / FILE, plan)
-        made = made_from(plan, config.arm, settings, backbone.digest, asdict(generator))
-        final = open_final(folder, made, any_length=True)
-        if longer:
-            run_folder.lengthen(folder, values, length)
+        final = open_final(folder, made_from(plan, name, settings, backbone.digest, asdict(generator)))
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
         )
-        stack.enter_context(sending(tracker, folder, "train", cache.dataset.name, {**values, **asdict(settings)}))
         train = plan.train(0)
-        if arm.fill == "curated":
-            check_enough_groups("the training part", np.array(plan.groups)[train])
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], views)
-        job = job_of_arm(arm, backbone, settings, config.seed, device)
-        images = LabelledImages.of_set(cache, train, np.array(plan.groups))
-        trained = train_final(final, images, arm, job, generator)
-        record = record_model(
-            folder / "model",
-            trained,
-            cache,
-            train,
-            predict_held_out(trained, cache, plan, config.arm, job),
-            Provenance(
-                name=f"mobilenetv2-{cache.dataset.name.lower()}",
-                budget=config.classifier.budget,
-                job=job,
-                generator=generator,
-            ),
-        )
-        send_history(tracker, trained.history)
-        held_out = len(plan.test(0))
-        results = {"evaluation": record.evaluation, "history": trained.history, "held_out": held_out}
-        tracker.figures(len(trained.history), figures_of(record.evaluation, "held_out"))
+        job = ClassifierJob(backbone, settings, config.seed, device, real=arm.real)
+        trained = train_final(final, LabelledImages.of_set(cache, train, np.array(plan.groups)), arm, job, generator)
+        provenance = Provenance(f"mobilenetv2-{cache.dataset.name.lower()}", classifier.budget, job, generator)
+        held_out = predict_held_out(trained, cache, plan, name, job)
+        record = record_model(folder / "model", trained, cache, train, held_out, provenance)
+        count = len(plan.test(0))
+        results = {"evaluation": record.evaluation, "history": trained.history, "held_out": count}
         run_folder.write_results(folder, results)
         accuracy, area = interval_text(record.evaluation["accuracy"]), record.evaluation["macro_auc"]["value"]
-        say("%d held-out images: accuracy %s, macro-AUC %.3f", held_out, accuracy, area)
+        say("%d held-out images: accuracy %s, macro-AUC %.3f", count, accuracy, area)
         for doubt in doubts(record.evaluation, record.conformal["alpha"], backbone.source):
             say("%s", doubt.line)
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
-
-
-def _length(options: ClassifierOptions) -> run_folder.Length:
-    """Recognise a shorter run by its epochs, where some are asked for."""
-
-    def is_shorter(config: Mapping[str, Any]) -> bool:
-        return options.epochs is not None and (
-            replace(options, epochs=config.get("classifier.epochs")).settings().epochs < options.epochs
-        )
-
-    return run_folder.Length(("classifier.epochs",), is_shorter)
-
-
-def _check_longer(folder: Path, arm: Arm, settings: ClassifierSettings) -> None:
-    """Refuse to go on with a shorter run where that cannot be, else say what it means.
-
-    Raises:
-        SonoforgeError: It has as many epochs already, or its images would not be the same.
-    """
-    if arm.fill == "curated":
-        raise SonoforgeError(
-            f"{folder}: its curated images were chosen by a classifier of as many epochs, so it cannot be trained for "
-            "longer; leave out --resume to start again"
-        )
-    done = len(run_folder.read_results(folder)["history"]) if run_folder.is_finished(folder) else 0
-    if done >= settings.epochs:
-        raise SonoforgeError(
-            f"--epochs: found {settings.epochs}, but {folder} has {done} already, which its small set was given; give "
-            "more, or leave out --resume to start again"
-        )
-    if settings.schedule == "one-cycle":
-        log.info(
-            "one-cycle depends on the length: the learning rate goes on where the curve of %d epochs is, so the result "
-            "is another than that of an uninterrupted training", settings.epochs,
-        )  # fmt: skip
 
 
 def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: str, job: ClassifierJob) -> HeldOut:

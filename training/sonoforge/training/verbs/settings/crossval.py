@@ -8,11 +8,11 @@ from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import PROTOCOLS, PROTOCOLS_HELP, ComparisonConfig
 from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.data_option import phantom_images
-from sonoforge.training.run_options import LogOptions, TrainingOptions
+from sonoforge.training.run_options import TrainingOptions
 
 
 @dataclass(frozen=True)
-class TrainConfig(LogOptions, TrainingOptions):
+class TrainConfig(TrainingOptions):
     """Options of ``train``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -45,22 +45,19 @@ class CrossvalConfig(ComparisonConfig):
     EXAMPLES: ClassVar[str] = """
 sonoforge crossval --data BUSI/               real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
-sonoforge crossval --data BUSI/ --resume      continue after an interruption
 sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
 sonoforge crossval --data BUSI/ --arms real,gan --set crossval.real_shares=0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --arms real --set crossval.choose=learning-rate=0.0002,0.001,0.005
-sonoforge crossval --data BUSI/ --arms real,gan --set crossval.choose=dose=0.5,1,2
 sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
-sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --set gan.augmentation=ada --set gan.kimg=200
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
 """
 
     protocol: str = option(
         "sealed",
-        help="how images are split\n" + PROTOCOLS_HELP,
-        choices=PROTOCOLS,
+        help="how images are split\n" + PROTOCOLS_HELP + "; plain: as thesis, but no generator sees a test image",
+        choices=(*PROTOCOLS, "plain"),
         metavar="NAME",
     )
     from_predictions: str = option(
@@ -80,7 +77,6 @@ class ValidateConfig:
 sonoforge validate --external Rio:BUS-BRA/          one folder for each label
 sonoforge validate --external clinic:labels.csv     columns file and label
 sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/
-sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/ --external Poland:BrEaST/
 sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
 
 A table has columns file, label and, if known, patient and device.
@@ -110,8 +106,6 @@ class CompareConfig:
 sonoforge compare runs/00003-crossval-BUSI runs/00004-crossval-BUSI
 sonoforge compare runs/00003-crossval-BUSI --arms real,gan    arms of one run
 sonoforge compare before:old/predictions.csv after:new/predictions.csv
-sonoforge compare plain:runs/00003-crossval-BUSI crops:runs/00004-crossval-BUSI outlines:runs/00005-crossval-BUSI
-sonoforge compare runs/00003-crossval-BUSI --arms real,gan,duplicates       over all seeds of the run
 sonoforge compare runs/00003-run-BUSI --checklists    with TRIPOD+AI, CLAIM and a data sheet
 
 Differences are from the first run and arm, paired by image and seed.

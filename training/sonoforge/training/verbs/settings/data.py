@@ -36,7 +36,6 @@ class DataAuditConfig:
 sonoforge data audit --data BUSI/                      counts, near-duplicates
 sonoforge data audit --data BUSI/ --html audit.html    also with pictures
 sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
-sonoforge data audit --data BUSI/ --json > audit.json  the same for a program
 """
 
     data: tuple[str, ...] = data_option()
@@ -74,9 +73,7 @@ sonoforge data import idrid IDRiD/ eyes                 fundus photographs and m
 sonoforge data import frames SCANS/ slices              volumes, clips, films
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
 sonoforge data import herlev smear2005/ herlev          cells of Pap smears
-sonoforge data import phantom balanced-set --images 1000 --set phantom.balance=1,1,1 --set phantom.marks=0
 sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --set import.splits=train
-sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --resume
 sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, setting
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
-from sonoforge.training.run_options import LogOptions, LpipsOptions, ParallelOptions, TrainingOptions
+from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
 from sonoforge.training.statistics.published import PAPERS
 
 
 @dataclass(frozen=True)
-class GanTrainConfig(LogOptions, TrainingOptions):
+class GanTrainConfig(TrainingOptions):
     """Options of ``gan train``; what is left out is as the recipe has it."""
 
     EXAMPLES: ClassVar[str] = """

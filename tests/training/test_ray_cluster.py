@@ -1,20 +1,18 @@
 """Comparisons and answers on a Ray cluster: as on one machine, whatever is killed; about four minutes on two cores.
 
-Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/workers/test_ray_cluster.py
+Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/test_ray_cluster.py
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +22,7 @@ from processes import descendants
 from program import refused, sonoforge, succeed
 from small_run import SMALL
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.workers import WorkerSettings
+from sonoforge.training.workers import WorkerSettings, open_workers
 from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 pytestmark = [
@@ -144,81 +141,6 @@ def test_an_interruption_ends_all_workers_and_keeps_what_is_done(number: signal.
     assert errors.splitlines()[-1].startswith("sonoforge: interrupted") and "Traceback" not in errors
     assert_ended(own)
     assert list(tmp_path.glob("runs/*/folds/*.json")) and not list(tmp_path.glob("runs/*/results.json"))
-
-
-@pytest.fixture
-def other_machine(tmp_path: Path) -> Iterator[str]:
-    """A cluster whose only worker sees neither the run folders nor the decoded images; returns its address."""
-    hidden = [tmp_path / "runs", tmp_path / "cache"]
-    for folder in hidden:
-        folder.mkdir()
-    mounts = " && ".join(f"mount -t tmpfs none '{folder}'" for folder in hidden)
-    hide = ["unshare", "--mount", "sh", "-c"]
-    if subprocess.run([*hide, mounts], capture_output=True).returncode:
-        pytest.skip("a machine of its own is simulated by a mount namespace, which is not allowed here")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    ray = str(Path(sys.executable).with_name("ray"))
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    temporary = Path(f"/tmp/sonoforge-{os.getpid()}")  # the names of Ray's sockets may not be long
-    port = address.rpartition(":")[2]
-    head = [ray, "start", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
-    worker = f"exec '{ray}' start --address={address} --num-cpus=2 --block"
-    processes = [
-        subprocess.Popen([*head, "--block", f"--temp-dir={temporary}"], env=environment, stdout=subprocess.DEVNULL)
-    ]
-    try:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                    break
-            time.sleep(0.2)
-        processes.append(subprocess.Popen([*hide, f"{mounts} && {worker}"], env=environment, stdout=subprocess.DEVNULL))
-        time.sleep(10)  # until it has joined
-        yield address
-    finally:
-        for process in processes:
-            own = descendants(process.pid)
-            process.terminate()
-            process.wait(60)
-            for pid in own:
-                if Path(f"/proc/{pid}").exists():
-                    os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def test_a_machine_without_the_run_folder_sends_its_files_back(
-    other_machine: str, serial: Path, tmp_path: Path
-) -> None:
-    """In a process of its own: this one's Ray may be closed to the network."""
-    command = ["crossval", *SMALL, *ARMS, "--cluster", other_machine, "--out", tmp_path / "runs"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "sonoforge.runtime.cli.main",
-            *map(str, command),
-            "--set",
-            f"cache.folder={tmp_path / 'cache'}",
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "machines 2, cores 2" in done.stderr and done.stderr.count("files are sent") == 1
-    (run,) = (tmp_path / "runs").iterdir()
-    assert same_results(run, serial)
-    assert trainings(run) == trainings(serial)
-
-    def files(folder: Path) -> set[str]:
-        found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        return {name for name in found if "tensorboard" not in name}
-
-    assert files(run) == files(serial)
 
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:

@@ -14,8 +14,18 @@ import pytest
 import torch
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.workers.opening import ThisProcess, open_workers
-from sonoforge.training.workers.workers import Workers, WorkerSettings, default_jobs
+from sonoforge.training.run_folder import package_versions
+from sonoforge.training.workers import (
+    Home,
+    ThisProcess,
+    Workers,
+    WorkerSettings,
+    _gpu_share,
+    check_cluster,
+    default_jobs,
+    do_task,
+    open_workers,
+)
 from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 
@@ -74,8 +84,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from sonoforge.runtime.cli.main import sigterm_as_ctrl_c
-from sonoforge.training.workers.opening import open_workers
-from sonoforge.training.workers.workers import WorkerSettings
+from sonoforge.training.workers import WorkerSettings, open_workers
 
 def work(name):
     Path(name).touch()
@@ -160,3 +169,27 @@ def test_none_is_asked_again_after_the_next_result(workers: Workers) -> None:
     for task, _, _ in workers.run(who_and_how, make()):
         results.append(task)
     assert sorted(results) == [0, 1, 2]
+
+
+def test_how_a_gpu_is_shared() -> None:
+    assert _gpu_share(1, 1) == _gpu_share(2, 4) == 1
+    for jobs, gpus, together in ((8, 2, 4), (3, 1, 3), (7, 2, 4), (100, 3, 34)):
+        assert together == int(1 / _gpu_share(jobs, gpus))
+
+
+def test_a_cluster_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SonoforgeError, match="Ray assigns the GPUs"):
+        check_cluster("local", "cuda:1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SonoforgeError, match=r"ray is not installed; pip install 'sonoforge\[cluster\]'"):
+        check_cluster("local", "auto")
+
+
+def test_a_machine_with_another_torch_or_without_the_run_folder_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path / "seen", Path.cwd(), package_versions())
+    with pytest.raises(SonoforgeError, match=r"is not on this machine; give --out a folder"):
+        do_task(str, [1], 0, home)
+    home.seen.touch()
+    assert do_task(str, [1, 2], 1, home) == "2"
+    with pytest.raises(SonoforgeError, match=r"torch \d.*, not 1\.0"):
+        do_task(str, [1], 0, Home(home.seen, home.directory, {**home.versions, "torch": "1.0"}))

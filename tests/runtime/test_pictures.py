@@ -1,4 +1,4 @@
-"""The picture of an answer: what is drawn where, words that fit, marks, names."""
+"""The map of an answer at the scan's size, and the picture of it: what is drawn where, words that fit, marks, names."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from sonoforge.runtime import Classifier, Result, draw_overlay
 from sonoforge.runtime import explanations as overlay
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import heat
+from sonoforge.runtime.images import scan_metrics
+from sonoforge.runtime.inference import activation_map
 
 
 def answer(classifier: Classifier, pixels: np.ndarray, hot: tuple[int, int] | None = (1, 2)) -> Result:
@@ -89,12 +91,6 @@ def test_every_word_fits_at_any_size(
     assert "".join("".join(drawn[2:]).split()) == "".join("".join(overlay.caption(result)).split())
 
 
-def test_a_colour_scan_stays_in_colour(classifier: Classifier) -> None:
-    scan = np.stack([factory.scan(1, 480, 320), np.zeros((320, 480), np.uint8), factory.scan(2, 480, 320)], axis=2)
-    picture = np.asarray(draw_overlay(scan, answer(classifier, scan)))
-    assert np.array_equal(picture[200:320, :], scan[200:])
-
-
 def test_another_scan_than_the_answers_is_refused(classifier: Classifier) -> None:
     with pytest.raises(ValueError, match=r"\(120, 90\)"):
         draw_overlay(factory.scan(1), answer(classifier, factory.scan(1, 480, 320)))
@@ -108,15 +104,6 @@ def test_the_file_says_that_it_is_derived_and_by_which_model(classifier: Classif
     assert text["sonoforge:model_name"] == classifier.model["name"]
     assert text["Description"].startswith("Derived picture, not a scan")
     assert "not a medical device" in text["Description"]
-
-
-def test_no_two_files_share_a_picture(tmp_path: Path) -> None:
-    given = ["a/x.png", "b/x.png", "b/X.jpg", "x-2.png", "c.d/y.e.png"]
-    folder = overlay.OverlayFolder(tmp_path / "new")
-    folder.reserve(given)
-    found = [folder.target(file).name for file in given]
-    assert found[0] == "x-overlay.png" and found[4] == "y.e-overlay.png"
-    assert len({name.casefold() for name in found}) == 5
 
 
 def test_the_command_draws_each_scan_and_names_the_pictures(classifier: Classifier, tmp_path: Path) -> None:
@@ -144,3 +131,66 @@ def test_a_file_of_another_origin_is_never_replaced(classifier: Classifier, tmp_
     done = sonoforge("classify", tmp_path / "x.png", "--overlay", tmp_path, "--bundle", classifier.bundle.path)
     assert done.code == 2 and len(done.err.splitlines()) == 1
     assert (tmp_path / "x-overlay.png").read_bytes() == before
+
+
+MAP = np.random.default_rng(0).normal(1, 3, (7, 7)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("width", "height"), [(562, 471), (7, 700), (224, 224), (1000, 16)])
+def test_at_size_is_a_bilinear_resize(width: int, height: int) -> None:
+    expected = np.asarray(Image.fromarray(MAP).resize((width, height), Image.Resampling.BILINEAR))
+    found = activation_map.at_size(MAP, width, height)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "height"), [(562, 471), (70, 700), (21, 16)])
+@pytest.mark.parametrize("cell", [(0, 0), (3, 5), (6, 6)])
+def test_peak_lies_where_the_enlarged_map_is_highest(width: int, height: int, cell: tuple[int, int]) -> None:
+    values = MAP.copy()
+    values[cell] = 20
+    x, y, value = activation_map.peak(values, width, height)
+    enlarged = activation_map.at_size(values, width, height)
+    assert enlarged[y, x] >= 0.9 * enlarged.max() or min(width, height) < 70  # so few pixels miss a cell's centre
+    assert (int(y * 7 / height), int(x * 7 / width)) == cell
+    assert value == 20
+
+
+def test_share_of_maps_known_in_closed_form() -> None:
+    assert activation_map.share_in_brightest(np.full((7, 7), 2, np.float32)) == pytest.approx(0.1)
+    # A ramp along x is 0 to 1 between the outer centres and flat beyond: its last tenth of the width lies within the
+    # last fourteenth that is flat at 1, and a strip of 1/10 - 1/14 just before it with slope 7/6.
+    ramp = np.tile(np.linspace(0, 1, 7, dtype=np.float32), (7, 1))
+    strip = 1 / 10 - 1 / 14
+    expected = (1 / 14 + strip * (1 - strip * 7 / 12)) / 0.5
+    assert activation_map.share_in_brightest(ramp) == pytest.approx(expected, abs=2e-3)
+    one = np.zeros((7, 7), np.float32)
+    one[3, 3] = 5  # reaches over 2 x 2 of 7 x 7 cells, 8.2 % of the area
+    assert activation_map.share_in_brightest(one) == pytest.approx(1)
+    assert activation_map.share_in_brightest(-np.ones((7, 7), np.float32)) is None
+
+
+def test_maps_of_the_shipped_network_sum_to_its_logits() -> None:
+    """CVPR 2016, equation 2: the differences of the means of two maps are those of the logits, less the biases'."""
+    classifier = Classifier()
+    pixels = classifier.bundle.golden()["pixels"]
+    answers = classifier.predict(pixels)
+    rest = answers["logits"] - answers["cam"].mean(axis=(2, 3))
+    np.testing.assert_allclose(rest, np.broadcast_to(rest[0], rest.shape), atol=1e-3)
+
+
+def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
+    pixels = np.random.default_rng(1).integers(0, 200, (301, 402), dtype=np.uint8)
+    classifier = Classifier()
+    result, side = classifier.classify(pixels), classifier.bundle.manifest.preprocessing.size
+    on_scan = result.map_on_scan()
+    assert on_scan.shape == (301, 402)
+    told = result.to_dict()["map"]
+    assert told["peak"] == {"x": result.peak.x, "y": result.peak.y, "value": float(result.map.max())}
+    assert on_scan[result.peak.y, result.peak.x] == pytest.approx(on_scan.max(), rel=0.03)
+    assert 0.1 <= told["share_in_brightest_tenth"] <= 1
+    # gCNR of the map's area by the definition: in the network's view, of the tenth from the limit of the brightest on.
+    view = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+    area = activation_map.at_size(result.map, side, side) >= activation_map.limit_of_brightest(result.map)
+    assert area.mean() == pytest.approx(0.1, abs=0.01)
+    assert told["gcnr_of_map_area"] == pytest.approx(scan_metrics.gcnr(view, area), abs=0.01)

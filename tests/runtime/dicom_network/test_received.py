@@ -1,32 +1,32 @@
-"""Objects that DCMTK sends are on the disk before it is told so; all else is refused in one line."""
+"""Objects that DCMTK sends are on disk before it is told so, and stay until answered; all else is refused in a line."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-
-pytest.importorskip("pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'")
-
 from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage
 
 import dicom_peers
 from dicom_files import PLANTED
-from dicom_peers import said, storescu, wait_for, write_scan, write_scans
+from dicom_peers import STUDY, said, storescu, wait_for, write_scan, write_scans
 from sonoforge.runtime.dicom_network import storage
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
 from sonoforge.runtime.dicom_network.incoming import Remarks, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage import Reception, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.limits import ImageError
+
+pytest.importorskip("pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'")
+pytest.importorskip("pydicom", reason="DICOM is an extra: pip install 'sonoforge[dicom]'")
 
 RECEPTION = Reception("SONOFORGE", (), 1_000_000, 4)
 
@@ -165,20 +165,6 @@ def test_who_says_nothing_or_half_a_word_keeps_nobody_waiting(tmp_path: Path, mo
         assert "3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
 
 
-def test_more_associations_than_allowed_are_told_to_come_later(tmp_path: Path) -> None:
-    dicom_peers.needs("storescu")
-    scan = write_scan(tmp_path / "a.dcm", 1)
-    with receiving_at(tmp_path, associations=1) as place:
-        store = place.inbox.store
-        place.inbox.store = lambda *given: (time.sleep(3), store(*given))[1]  # type: ignore[method-assign]
-        slow = storescu(place.port, write_scan(tmp_path / "b.dcm", 2))
-        time.sleep(0.5)
-        code, out = said(storescu(place.port, scan))
-        assert code and "Local Limit Exceeded" in out
-        assert place.refusal().endswith("there are 1 associations already; it may try again")
-        assert said(slow)[0] == 0
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate that vouches for itself, and its key."""
@@ -221,12 +207,6 @@ def test_tls_takes_those_that_the_authority_vouches_for(certificate: tuple[Path,
         tls_context(ssl.PROTOCOL_TLS_SERVER, own, "", "")
 
 
-def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
-    busy = receiving(("127.0.0.1", place.port), RECEPTION, place.inbox, place.remarks)
-    with pytest.raises(SonoforgeError, match=rf"^127.0.0.1:{place.port}: cannot be bound \(.*; give another"), busy:
-        pass
-
-
 @pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@:1", "PACS@host:0", "PACS@host:x"])
 def test_an_archive_is_named_in_full(text: str) -> None:
     with pytest.raises(SonoforgeError, match=r"^send_to: "):
@@ -248,3 +228,30 @@ def test_a_flood_of_remarks_is_counted() -> None:
     lines = remarks.take()
     assert (len(lines), lines[-1]) == (101, "and 50 more such lines")
     assert remarks.take() == []
+
+
+ROOM = 1_000_000
+
+
+def test_what_is_named_after_files_is_named_after_uids(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox", ROOM)
+    first, second = (inbox.store(path.read_bytes())[0] for path in dicom_peers.write_scans(tmp_path, 2))
+    for file in (first, second):
+        assert inbox.answered({"file": str(file), "ok": True, "copy_of": str(first), "series": None})
+    entry = json.loads((inbox.answers / f"{STUDY}.1.2.json").read_text())
+    assert (entry["file"], entry["copy_of"], entry["series"]) == (f"{STUDY}.1.2", f"{STUDY}.1.1", None)
+    assert entry["object"]["series"] == f"{STUDY}.1"
+    assert inbox.waiting() == []
+
+
+def test_an_object_stays_until_all_of_its_answer_is_written(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox", ROOM)
+    file, _ = inbox.store(dicom_peers.write_scan(tmp_path / "a.dcm", 1).read_bytes())
+    assert inbox.answered({"file": str(file), "ok": True, "unwritten": ["no room"]}) is None
+    assert json.loads((inbox.answers / f"{STUDY}.1.1.json").read_text())["unwritten"] == ["no room"]
+    assert inbox.waiting() == [file]
+    inbox.answers.rename(tmp_path / "aside")
+    inbox.answers.write_text("no folder")
+    with pytest.raises(SonoforgeError, match="cannot be written"):
+        inbox.answered({"file": str(file), "ok": True})
+    assert inbox.waiting() == [file]
