@@ -71,7 +71,7 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     other = succeed("gan", "train", *again).json["run"]
     assert "evaluated other weights" in refused("export", other, "--evidence", evaluated["run"])
     assert "holds no results.json" in refused("export", run, "--evidence", tmp_path)
-    assert "expected one run of evaluate" in refused("export", run, *["--evidence", evaluated["run"]] * 2)
+    assert "--evidence: a generator takes one run" in refused("export", run, *["--evidence", evaluated["run"]] * 2)
 
 
 def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
         (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
         (["--set", "search.pruner=trend"], "--set search.pruner: found 'trend', expected one of none, median"),
-        (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "found '{3, 19-6}' with "),
+        (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "has operation 9"),
         (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_set_that_shares_scans_or_has_other_masks_is_no_other_set(run: Run, tm
         (["--arms", "reel"], "--arms: no arm 'reel'"),
         (["--arms", "real,real"], "--arms: found real,real, expected each once"),
         (["--recipes", "dcgam"], "--recipes: 'dcgam' is none of .*did you mean dcgan"),
-        (["--recipes", "dcgan:small"], "found preset 'small'"),
+        (["--recipes", "dcgan:small"], "preset: 'small'"),
         (["--recipes", "none"], "--recipes: found none, but generated,both:2 need generated pairs"),
         (["--set", "segment.maps=wgan"], "segment.maps: wgan is not real, perturbed or a recipe of this run.*dcgan"),
         (["--recipes", "spade"], "perceptual_weight: found 10.0 with no feature network"),
