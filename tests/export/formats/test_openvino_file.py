@@ -43,7 +43,7 @@ def test_a_bundle_keeps_the_weights_beside_the_graph(tmp_path: Path) -> None:
         assert said["status"] == "not run" and "--trust" in said["reason"]
     quick = bench.BenchConfig(str(folder), formats=("openvino",), seconds=0.02, rounds=1, batches=(1,), trust=True)
     (measured,) = bench.main(quick).result["files"]
-    assert measured["bytes"] == row["bytes"] and measured["program"].startswith("openvino 20")
+    assert measured["bytes"] == row["bytes"]
     (folder / "model.bin").unlink()
     with pytest.raises(SonoforgeError, match=r"model\.bin is missing"):
         open_bundle(folder)
