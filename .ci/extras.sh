@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Proves that each extra alone runs its verbs: .ci/extras.sh WHEEL FOLDER, with pinned versions from .ci/constraints.txt.
+# Proves that each extra alone runs its verbs: .ci/extras.sh WHEEL FOLDER [litert], with pinned versions from .ci/constraints.txt.
 set -euo pipefail
 wheel=$(realpath "$1")
 constraints=$(realpath "$(dirname "$0")/constraints.txt")
 support=$(realpath "$(dirname "$0")/../tests/support")
+litert=${3:-}
 mkdir -p "$2" && cd "$2"
 export SONOFORGE_CACHE="$PWD/cache" XDG_STATE_HOME="$PWD/state" PIP_NO_COMPILE=1 # Python compiles what it imports
 
@@ -27,7 +28,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune
 (install cluster,remote && install segment,tune) & others=$!
-(install export && include export mobile export,openvino && install mobile && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
+(install export && include export mobile litert export,openvino && install mobile && { [ -z "$litert" ] || install litert; } && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data import phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -60,6 +61,12 @@ use export
 use mobile
 "${sonoforge[@]}" export runs/*-train-* --data phantom --formats executorch --out on-a-phone --quiet
 "${sonoforge[@]}" verify on-a-phone --trust
+
+if [ -n "$litert" ]; then
+  use litert
+  "${sonoforge[@]}" export runs/*-train-* --data phantom --formats litert --out on-a-board --quiet
+  "${sonoforge[@]}" verify on-a-board --trust
+fi
 
 use export,openvino
 "${sonoforge[@]}" export runs/*-train-* --data phantom --formats openvino,openvino-fp16 --out on-intel --quiet
@@ -96,4 +103,5 @@ use heic
 PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, export, mobile, openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+[ -n "$litert" ] || echo "litert was left out, as it takes 0.9 GB: .ci/extras.sh WHEEL FOLDER litert"

@@ -156,6 +156,19 @@ def test_equalised_layers_scale_normal_weights_by_hes_constant() -> None:
     assert float(dense(torch.randn(500, 300, generator=chance)).detach().var()) == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.parametrize(("group", "expected"), [
+    (2, [1.0, 1.0, 3.0, 3.0]),  # standard deviations of (0, 2) and (10, 16)
+    (4, [6.403124] * 4),  # of (0, 2, 10, 16): mean 7, variance (49 + 25 + 9 + 81) / 4 = 41
+    (3, [1.0, 1.0, 3.0, 3.0]),  # four images in groups of at most three: two and two
+    (1, [1e-4] * 4),  # the root of epsilon
+])  # fmt: skip
+def test_minibatch_std_of_a_toy_batch(group: int, expected: list[float]) -> None:
+    maps = torch.tensor([0.0, 2.0, 10.0, 16.0])[:, None, None, None].expand(4, 3, 2, 2)
+    appended = progan.append_minibatch_std(maps, group)
+    assert torch.equal(appended[:, :3], maps)
+    torch.testing.assert_close(appended[:, 3], torch.tensor(expected)[:, None, None].expand(4, 2, 2))
+
+
 def test_minibatch_std_of_equal_images_has_a_finite_gradient() -> None:
     maps = torch.ones(4, 2, 3, 3, requires_grad=True)
     progan.append_minibatch_std(maps, 4).sum().backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from sonoforge.models.stylegan.stylegan1 import (
     GeneratorSettings,
     GrowingSettings,
     StyledLayer,
+    adaptive_instance_norm,
 )
 
 SMALL = {"channel_base": 128, "channel_max": 8}
@@ -36,6 +38,15 @@ def make_pair(
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_adain_equals_a_slow_one() -> None:
+    maps, scales, shifts = draw(3, 4, 5, 6) * 7 + 2, draw(3, 4, seed=1), draw(3, 4, seed=2)
+    found = adaptive_instance_norm(maps, scales, shifts)
+    for place in np.ndindex(3, 4):
+        values = maps[place].double().numpy()
+        expected = float(scales[place]) * (values - values.mean()) / values.std() + float(shifts[place])
+        np.testing.assert_allclose(found[place], expected, atol=1e-5)
 
 
 def test_a_layer_equals_its_steps_written_out() -> None:

@@ -114,6 +114,20 @@ def test_networks_and_their_gradients_equal_the_plain_ones(size: int, classes: i
         assert float((one - other).norm()) <= 5e-3 * float(other.norm()) + 1e-5
 
 
+@pytest.mark.parametrize("strength", [1.0, 1e4])
+@torch.no_grad()
+def test_demodulation_gives_unit_expected_variance(strength: float) -> None:
+    layer = SynthesisLayer(64, 64, 16, 32, up=False)
+    initialise(layer, _chance(2))
+    layer.weight.mul_(strength)
+    layer.affine.weight.mul_(strength)
+    maps, style = torch.randn(8, 64, 32, 32, generator=_chance(3)), torch.randn(8, 16, generator=_chance(4))
+    found = layer(maps, style)[..., 1:-1, 1:-1] / math.sqrt(2)
+    variances = torch.where(found > 0, found, found / 0.2).var((2, 3))
+    assert abs(float(variances.mean()) - 1) < 0.01
+    assert float(variances.max()) < 1.4 and float(variances.min()) > 0.7
+
+
 @pytest.mark.parametrize(("count", "group"), [(4, 4), (8, 4), (6, 4), (5, 2), (2, 4), (1, 4)])
 def test_minibatch_deviation_is_that_of_every_group(count: int, group: int) -> None:
     maps = torch.randn(count, 3, 4, 4, generator=_chance(5))

@@ -54,6 +54,21 @@ def test_images_are_those_of_the_official_network(config: str) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 @torch.no_grad()
+def test_each_layer_has_the_recorded_statistics(config: str) -> None:
+    generator, _, arrays = _official(config)
+    prefix = "out/actstat/G.synthesis."
+    recorded = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    first, *others = arrays["out/ws"].unbind(1)
+    found = {"input": generator.synthesis.input(first)}
+    for index, (layer, style) in enumerate(zip(generator.synthesis.layers, others, strict=True)):
+        name = next(name for name in recorded if name.startswith(f"L{index}_"))
+        found[name] = layer(list(found.values())[-1], style, layer.gain(None))
+    for name, maps in found.items():
+        _assert_near(torch.stack([maps.mean(), maps.std(), maps.abs().max()]).double(), recorded[name], 1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@torch.no_grad()
 def test_averages_move_as_the_official_ones(config: str) -> None:
     generator, _, arrays = _official(config)
     generator(arrays["in/z_ema"], update_average=True)

@@ -21,6 +21,7 @@ def images(labels: list[int] | None, sealed: list[list[float]] | None) -> GateIm
         None if labels is None else np.array(labels),
         None if sealed is None else np.array(sealed),
         "four scans",
+        count,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoforge.export.bundle.gate import FEWEST, PHANTOMS, GateImages, JudgedModel
+from sonoforge.export.bundle.gate import FEWEST, GAIN, PHANTOMS, SHIFT, GateImages, JudgedModel, vary
 from sonoforge.export.bundle.gate import find_images as choose_images
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
@@ -59,7 +59,7 @@ def settings(cache: Path, **values: object) -> dict[str, object]:
 
 def test_a_run_is_judged_on_its_own_images_with_their_classes(cache: Path, scans: Path) -> None:
     images = find_images("", None, settings(cache, data=str(scans)), CLASSES, "real")
-    assert len(images.pixels) == len(images.originals) == 105
+    assert len(images.pixels) == len(images.originals) == images.distinct == 105
     assert images.labels is not None
     assert [CLASSES[label] for label in images.labels] == [name.split("/")[0] for name in images.names]
     assert images.sealed is None
@@ -91,6 +91,42 @@ def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scan
     )  # rows are missing
 
 
+def test_few_images_are_judged_in_mild_variants_of_themselves(cache: Path, cells: Path, tmp_path: Path) -> None:
+    stored = load_images(ImageSource((str(cells),), 0, 0, cache))
+    names = [item.path for item in stored.dataset.items]
+    table = np.random.default_rng(0).dirichlet(np.ones(2), len(names))
+    numbers, truth = np.arange(len(names)), np.array([CELLS.index(name.split("/")[0]) for name in names])
+    part = Predictions("real", "sealed", 0, tuple(names), numbers, numbers % 2, truth, table)
+    write_predictions(tmp_path / "predictions.csv", [part], CELLS)
+    images, again = (find_images("", tmp_path, settings(cache, data=str(cells)), CELLS, "real") for _ in range(2))
+    assert images.source == "40 images of cells, 120 variants" and images.distinct == 40
+    assert len(images.pixels) == len(images.originals) == len(images.names) == 120 and len(set(images.names)) == 40
+    assert images.labels is not None and images.sealed is not None
+    assert [CELLS[label] for label in images.labels] == [name.split("/")[0] for name in images.names]
+    np.testing.assert_allclose(images.sealed, np.repeat(table, 3, axis=0), atol=1e-6)
+    assert (images.pixels[::3] == stored.images).all()  # the first variant is the image itself
+    for index in (1, 2, 61, 119):
+        assert (images.pixels[index] == IMAGENET.resize(Image.fromarray(images.originals[index]()))).all()
+        assert (images.pixels[index] != stored.images[index // 3]).mean() > 0.5
+    assert (again.pixels == images.pixels).all()
+
+
+def test_a_variant_is_mirrored_or_not_moved_and_brightened_mildly() -> None:
+    rows, columns = np.mgrid[:100, :50]
+    pixels = np.stack([rows, 2 * columns, np.full_like(rows, 200)], 2).astype(np.uint8)
+    assert (vary(lambda: pixels, 0) == pixels).all()
+    seen = set()
+    for change in range(1, 30):
+        moved = vary(lambda: pixels, change).astype(float)
+        gain = moved[0, 0, 2] / 200
+        centre = pixels[:, ::-1][50, 25] if change % 2 else pixels[50, 25]
+        shifts = np.abs(moved[50, 25, :2] / gain - centre[:2]) / (100, 2 * 50)
+        assert (shifts <= SHIFT + 0.011).all() and abs(gain - 1) <= GAIN + 1e-9  # half a level of rounding
+        seen.add(moved.tobytes())
+    assert len(seen) == 29
+    assert vary(lambda: pixels[..., 0], 1).shape == (100, 50)
+
+
 @pytest.mark.parametrize("own", ["gone", ""])
 def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
     cache: Path, cells: Path, own: str, caplog: pytest.LogCaptureFixture
@@ -98,8 +134,8 @@ def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
     kept = np.asarray(load_images(ImageSource((str(cells),), 0, 0, cache)).images)
     model = JudgedModel(CELLS, {"data": "cells"}, kept)
     images = choose_images("", None, settings(cache, data=own), model)
-    assert images.source == "40 training images of cells, kept with the model"
-    assert (images.pixels == kept).all()
+    assert images.source == "40 training images of cells, kept with the model, 120 variants"
+    assert (images.pixels[::3] == kept).all()
     assert images.labels is None
 
 
@@ -124,14 +160,12 @@ def test_phantom_by_name_is_taken_whatever_the_run_had(cache: Path) -> None:
     images = find_images("phantom", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
     assert len(images.pixels) == PHANTOMS
     own = find_images("", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
-    assert own.source == "30 simulated breast scans (phantom)"
+    assert own.source == "30 simulated breast scans (phantom), 120 variants"
 
 
-def test_few_images_given_by_name_are_taken_with_a_warning(
-    cache: Path, scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_few_images_given_by_name_are_enough(cache: Path, scans: Path, tmp_path: Path) -> None:
     for name in CLASSES[:2]:
         (tmp_path / "few" / name).mkdir(parents=True)
         shutil.copy(next((scans / name).glob("*).png")), tmp_path / "few" / name)
     images = find_images(str(tmp_path / "few"), None, settings(cache), CLASSES, "real")
-    assert images.source == "2 images of few" and "fewer than 100" in caplog.text
+    assert images.source == "2 images of few, 100 variants"

@@ -21,10 +21,11 @@ from sonoforge.runtime.inference import runners
 from traces import traces_of_this_machine
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
-PROGRAMS = {"onnx": "ONNX", "ort": "ONNX", "torchscript": "torch", "executorch": "ExecuTorch", "openvino": "OpenVINO"}
+PROGRAMS = {"onnx": "ONNX", "ort": "ONNX", "torchscript": "torch", "executorch": "ExecuTorch", "openvino": "OpenVINO",
+            "litert": "LiteRT"}  # fmt: skip
 QUICK = ("onnx", "onnx-fp16", "onnx-uint8", "ort", "torchscript", "torchscript-lite", "openvino", "openvino-fp16")
 NAMES = corners([name for name in FORMATS if not name.startswith("tensorrt")], *QUICK)
-VARYING = ("ort",)  # two files of the same network differ in their bytes
+VARYING = ("ort", "litert")  # two files of the same network differ in their bytes
 Written = Callable[[str], Path]
 
 
@@ -77,6 +78,8 @@ def test_a_file_tells_nothing_of_the_machine_and_says_what_it_is(name: str, path
         notes = {entry.key: entry.value for entry in model.metadata_props}
         assert {key: notes[key] for key in source.metadata} == source.metadata
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    elif name == "litert":  # a format without room for notes
+        assert data[4:8] == b"TFL3"
     else:
         assert b"sonoforge.use" in data or b"research use, not a medical device" in data
 
@@ -90,7 +93,7 @@ def test_the_same_network_makes_the_same_bytes(name: str, path: Path, source: So
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5])
-@pytest.mark.parametrize("name", [name for name in QUICK if name in PROGRAMS] + ["executorch"])
+@pytest.mark.parametrize("name", [name for name in QUICK if name in PROGRAMS] + ["executorch", "litert"])
 def test_a_damaged_file_is_refused_in_one_line(name: str, share: float, tmp_path: Path, written: Written) -> None:
     if absent := runners.missing(name):
         pytest.skip(absent)

@@ -14,13 +14,11 @@ from kept import (
     changes,
     interval,
     points,
+    printed,
     read,
     sonoforge,
     table,
 )
-from leakage import leakage_text
-
-from sonoforge.training.statistics.predictions import read_predictions
 
 
 def arms() -> str:
@@ -50,7 +48,7 @@ def arms() -> str:
     parts.append(one_against_rest())
     file = "leakage-dcgan-64.csv.gz"
     parts.append(
-        f"## How much is leakage\n\n{answers(file)}\n```text\n{leakage_text(read_predictions(ANSWERS[file])[0])}```\n"
+        f"## How much is leakage\n\n{answers(file)}\n```text\n{printed('crossval', '--from', ANSWERS[file])}```\n"
     )
     return "\n".join(parts)
 

@@ -15,8 +15,9 @@ from sonoforge.training.reports.gan_comparison import write_curves
 NUMBERS = ("hours", "kid_ratio")
 
 
-def main(out: Path, paths: list[Path]) -> None:
+def main() -> None:
     """Read the rows that were measured here, and draw KID over minutes."""
+    out, *paths = map(Path, sys.argv[1:])
     longest: dict[str, list[dict[str, Any]]] = {}
     for path in paths:
         own: dict[str, list[dict[str, Any]]] = {}
@@ -30,4 +31,4 @@ def main(out: Path, paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main()

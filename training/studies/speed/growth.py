@@ -58,7 +58,6 @@ crossval --from        |  700 | crossval --from folds/00000-crossval-scans/predi
 gan train, two steps   | 2800 | gan train --data scans --class all --recipe dcgan --size 64 --steps 2 \
     --set gan.width=8 --set gan.batch=8 --set gan.metrics=none --out gan
 gan sample             | 1400 | gan sample gan/00000-gan-dcgan-scans-all --count {count} --out generated
-quality --against      |  700 | quality generated --against scans --recursive
 evaluate RUN           |  700 | evaluate gan/00000-gan-dcgan-scans-all --features bundle \
     --set metrics.repeats=20 --out of-run
 evaluate REAL FAKE     |  700 | evaluate scans simulated --size 64 --features bundle \

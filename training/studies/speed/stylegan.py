@@ -7,7 +7,7 @@ memory beyond that of the networks themselves, each measured in a process of its
 The plain networks are those of `tests/support/stylegan_reference.py`.  The rounds take turns.
 
 With ``--gpu``, seconds a kimg and GPU memory of whole trainings of StyleGAN2 and StyleGAN3-T in the engine, with
-regularisation, augmentation and averaging, in each precision and compiled, of ``--steps`` steps after as many that do
+regularisation, augmentation and averaging, in each precision, of ``--steps`` steps after as many that do
 not count.
 """
 
@@ -77,7 +77,7 @@ def peak() -> float:
 def train_on_gpu(size: int, batch: int, steps: int) -> None:
     """Print what a thousand images cost in each recipe and precision."""
     from sonoforge.training.gan.engine import train_gan
-    from sonoforge.training.gan.options import GanSettings
+    from sonoforge.training.gan.options import PRECISIONS, GanSettings
     from sonoforge.training.gan.training import prepare
     from sonoforge.training.gan.training_set import make_training_set
 
@@ -85,7 +85,7 @@ def train_on_gpu(size: int, batch: int, steps: int) -> None:
     images = make_training_set(rng.integers(0, 256, (256, size, size, 1), np.uint8), None, ("any",), size)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {size}x{size}, batch {batch}, preset small-data")
     for recipe in ("stylegan2", "stylegan3-t"):
-        for precision, compiled in (("fp32", False), ("bf16", False), ("fp16", False), ("bf16", True)):
+        for precision in PRECISIONS:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             settings = GanSettings(
@@ -96,14 +96,12 @@ def train_on_gpu(size: int, batch: int, steps: int) -> None:
                 steps=2 * steps,
                 tick_steps=steps,
                 precision=precision,
-                compile=compiled,
             )
             with tempfile.TemporaryDirectory() as folder:
                 train_gan(prepare(settings, images, "cuda"), Path(folder))
                 row = json.loads((Path(folder) / "stats.jsonl").read_text().splitlines()[-1])
             seconds = 1000 / batch * row["seconds_per_step"]
-            how = f"{precision}{', compiled' if compiled else ''}"
-            print(f"  {recipe}, {how}: {seconds:.1f} s/kimg, {row['memory_gib']:.1f} GiB", flush=True)
+            print(f"  {recipe}, {precision}: {seconds:.1f} s/kimg, {row['memory_gib']:.1f} GiB", flush=True)
 
 
 def main() -> None:

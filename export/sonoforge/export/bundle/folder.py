@@ -37,7 +37,7 @@ difference of a probability, or of an image in [-1, 1]) where known; for classif
 
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
-    *("executorch", "torchao", "openvino", "tensorrt_rtx"),
+    *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx"),
 )
 
 

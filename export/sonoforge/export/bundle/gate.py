@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sonoforge.export.bundle.folder import FormatRow
 from sonoforge.export.formats.table import Tolerance
@@ -33,10 +35,15 @@ from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 
 log = logging.getLogger(__name__)
 
-FEWEST, MOST = 100, 1000  # images to compare on; with fewer, a warning
+FEWEST, MOST = 100, 1000  # images to compare on; fewer are repeated in variants
 PHANTOMS = 120
 
 _PHANTOM = re.compile(r"phantom-\d+-\d+-[0-9a-f]{8}")  # folder of a simulated set, see `load_images`
+
+# Mild, as between two frames of one examination: a label that such a change turns was a near tie before.
+SHIFT = 0.02  # largest shift, as a share of a side
+GAIN = 0.05  # largest change of brightness
+_GOLDEN = (0.7548776662466927, 0.5698402909980532, 0.618033988749895)  # steps that fill a cube evenly (Roberts 2018)
 
 Answers = Mapping[str, NDArray[np.float32]]
 """``logits`` and ``probabilities`` (N, C), ``embedding`` (N, D) and ``cam`` (N, C, h, w)."""
@@ -60,9 +67,11 @@ class GateImages(NamedTuple):
     originals: tuple[Original, ...]  # each returns an image in its own size, (H, W) or (H, W, 3), cropped as the model
     names: tuple[str, ...]  # class folder and file name
     labels: NDArray[np.int64] | None  # (N,) index of the true class; None where the set has other classes
-    # (N, C) cross-validated probabilities, from models that saw neither the image nor a near-duplicate; or None.
+    # (N, C) cross-validated probabilities, from models that saw neither the image nor a near-duplicate; variants share
+    # those of their image; None where there are none.
     sealed: NDArray[np.float64] | None
     source: str  # description, for the record
+    distinct: int  # number of images before variants
 
 
 def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
@@ -79,10 +88,7 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     Raises:
         SonoforgeError: No such folder, or no images and none given.
     """
-    images = _find(data, run, settings, model)
-    if len(images.pixels) < FEWEST:
-        log.warning("%s: files are judged on fewer than %d; give more with --data", images.source, FEWEST)
-    return images
+    return _enough(_find(data, run, settings, model), model.preprocessing)
 
 
 def _find(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
@@ -139,6 +145,7 @@ def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> Gate
         cache.dataset.labels[chosen] if same_classes else None,
         _sealed(run, names, model, cache) if same_classes and run is not None else None,
         f"{len(chosen)} {kind}",
+        len(chosen),
     )
 
 
@@ -153,7 +160,46 @@ def _from_kept(kept: NDArray[np.uint8], training: Mapping[str, Any]) -> GateImag
         None,
         None,
         f"{count} training images of {training.get('data') or 'the data set'}, kept with the model",
+        count,
     )
+
+
+def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
+    """Repeat images in variants, each equally often, until there are at least `FEWEST`."""
+    count = len(images.pixels)
+    if count >= FEWEST:
+        return images
+    changes = math.ceil(FEWEST / count)
+    originals = [functools.partial(vary, own, change) for own in images.originals for change in range(changes)]
+    mild = f"mirrored, shifted by up to {SHIFT:.0%}, brighter or darker by up to {GAIN:.0%}"
+    log.info("%s: each as it is and %s", images.source, mild)
+    return GateImages(
+        np.stack([preprocessing.resize(Image.fromarray(original())) for original in originals]),
+        tuple(originals),
+        tuple(name for name in images.names for _ in range(changes)),
+        None if images.labels is None else images.labels.repeat(changes),
+        None if images.sealed is None else images.sealed.repeat(changes, 0),
+        f"{images.source}, {len(originals)} variants",
+        count,
+    )
+
+
+def vary(original: Original, change: int) -> NDArray[np.uint8]:
+    """Mirror, shift and brighten an image (H, W) or (H, W, C); a shift repeats the border, and ``change`` 0 is none."""
+    pixels = original()
+    if not change:
+        return pixels
+    if change % 2:
+        pixels = pixels[:, ::-1]
+    right, down, gain = (2 * ((0.5 + change * step) % 1) - 1 for step in _GOLDEN)
+    rows, columns = (
+        np.clip(np.arange(side) - round(SHIFT * share * side), 0, side - 1)
+        for side, share in zip(pixels.shape, (down, right), strict=False)
+    )
+    changed: NDArray[np.uint8] = np.clip(np.round(pixels[rows][:, columns] * (1 + GAIN * gain)), 0, 255).astype(
+        np.uint8
+    )
+    return changed
 
 
 def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) -> NDArray[np.float64] | None:
@@ -176,7 +222,7 @@ def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) 
 def compare(answers: Answers, reference: Answers, images: GateImages, classes: tuple[str, ...]) -> FormatRow:
     """Compare a file's answers to N images with the network's, the reference.
 
-    Returns ``images`` and their ``count``; ``max_abs`` and ``mean_abs`` differences of probabilities;
+    Returns ``images``, ``count`` and ``distinct`` of them; ``max_abs`` and ``mean_abs`` differences of probabilities;
     ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``, the image with the
     largest difference; and where true classes are known ``sensitivity_change`` and ``specificity_change`` by class, in
     points, and ``judged_on``: ``sealed predictions`` or ``own labels``.  Outputs of another shape, or not finite, are a
@@ -192,6 +238,7 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     figures: FormatRow = {
         "images": images.source,
         "count": len(found),
+        "distinct": images.distinct,
         "max_abs": float(differences.max()),
         "mean_abs": float(differences.mean()),
         "max_relative": {

@@ -23,12 +23,12 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 from sonoforge.models import smallest_side
 from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, append_labels
 from sonoforge.models.stylegan.layers import (
+    EPSILON,
     GAIN,
     GROUP,
     SLOPE,
     Drawn,
     EqualisedLinear,
-    append_minibatch_std,
     at_least_single,
     initialise,
     normalise,
@@ -137,6 +137,19 @@ def pixel_norm(maps: Tensor) -> Tensor:
     """Scale each pixel's feature vector, along dimension 1, to a mean square of 1 (section 4.2)."""
     # In half precision the squares overflow and epsilon is 0.
     return normalise(at_least_single(maps)).to(maps.dtype)
+
+
+def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
+    """Append to (N, F, H, W) one map, as `layers.append_minibatch_std` does, of groups of neighbours in the batch.
+
+    If N is no multiple of ``group``, the groups are smaller and as equal as possible.
+    """
+    appended = []
+    for part in torch.tensor_split(at_least_single(maps), math.ceil(len(maps) / group)):
+        # Within the root, epsilon keeps the gradient finite where all images are equal.
+        deviation = (part.var(0, correction=0) + EPSILON).sqrt().mean()
+        appended.append(deviation.expand(len(part), 1, *maps.shape[2:]))
+    return torch.cat([maps, torch.cat(appended).to(maps.dtype)], 1)
 
 
 class _Activation(nn.Module):

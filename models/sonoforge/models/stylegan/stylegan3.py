@@ -8,17 +8,16 @@ The discriminator is StyleGAN2's.
 """
 
 import contextlib
-import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d
-from torch.utils.checkpoint import checkpoint
 
 from sonoforge.models.layers import Architecture, from_settings
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass
@@ -262,33 +261,86 @@ class Synthesis(nn.Module):
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
-        ``update_average``: this batch moves the layers' ``magnitude`` first.  On a CPU, where keeping all layers of a
-        batch for the gradient would take gigabytes, images are computed again for it, a few at a time.
+        ``update_average``: this batch moves the layers' ``magnitude`` first.
         """
-        if not eager_on_cpu(styles):
-            return self.compute(styles, update_average=update_average)
-        if update_average:
-            with torch.no_grad():
-                images = self.compute(styles, update_average=True)
-            if not torch.is_grad_enabled():
-                return images
-        again: Any = functools.partial(checkpoint, self.compute, use_reentrant=False)
-        run = again if torch.is_grad_enabled() else self.compute
-        gains = [layer.gain(None) for layer in self.layers]  # type: ignore[operator]
-        size = len(styles) if self.input.transform.ndim == 3 else self.images_at_once
-        return torch.cat([run(part, gains) for part in styles.split(size)])
+        if torch.is_grad_enabled() and eager_on_cpu(styles):
+            images: Tensor = _ComputedAgain.apply(self, update_average, styles, *self.parameters())  # type: ignore[no-untyped-call]
+            return images
+        return self.compute(styles, update_average=update_average)[0]
 
-    def compute(self, styles: Tensor, gains: Sequence[Tensor] = (), *, update_average: bool = False) -> Tensor:
-        """Return the images of `forward`; ``gains`` are the layers', by default of their magnitudes now."""
+    def compute(
+        self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to reuse."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
+        used: list[Tensor] = []
+        # Intermediate results of a whole batch are large; without a gradient nothing else needs them together.
+        in_parts = not torch.is_grad_enabled() and eager_on_cpu(styles)
         layers: Iterable[Any] = self.layers
         known = gains or itertools.repeat(None, len(self.layers))
         for layer, style, half, given in zip(layers, others, self.half_precision, known, strict=True):
             gain = layer.gain(maps if update_average else None) if given is None else given
+            used.append(gain)
             with contextlib.nullcontext() if half else full_precision(styles.device):
-                maps = layer(maps, style, gain)
-        return at_least_single(maps) * IMAGE_SCALE
+                if in_parts:
+                    parts = zip(maps.split(self.images_at_once), style.split(self.images_at_once), strict=True)
+                    maps = _joined((layer(*part, gain) for part in parts), len(maps))
+                else:
+                    maps = layer(maps, style, gain)
+        return at_least_single(maps) * IMAGE_SCALE, used
+
+
+def _joined(parts: Iterator[Tensor], count: int) -> Tensor:
+    """Put parts of ``count`` images into one tensor as they come, where `torch.cat` would hold all of them twice."""
+    part = next(parts)
+    # Images of one channel count as channels last, too: strides decide how the discriminator's sums are rounded.
+    last = part.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    joined = torch.empty((count, *part.shape[1:]), dtype=part.dtype, memory_format=order)
+    first = 0
+    for own in itertools.chain([part], parts):
+        joined[first : first + len(own)] = own
+        first += len(own)
+    return joined
+
+
+class _ComputedAgain(torch.autograd.Function):
+    """A synthesis on a CPU that computes images again for their gradient, a few at a time.
+
+    Keeping all layers of a whole batch would take gigabytes.  The first pass is of the whole batch, and may move the
+    layers' magnitudes.
+    """
+
+    @staticmethod
+    @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, synthesis: Synthesis, update_average: bool, styles: Tensor, *parameters: Tensor) -> Tensor:
+        images, ctx.gains = synthesis.compute(styles, update_average=update_average)
+        ctx.synthesis = synthesis
+        ctx.save_for_backward(styles, *parameters)
+        return images
+
+    @staticmethod
+    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        synthesis, needed = ctx.synthesis, ctx.needs_input_grad[2:]
+        inputs = list(itertools.compress(ctx.saved_tensors, needed))
+        found: Sequence[Tensor]
+        if torch.is_grad_enabled():  # this gradient is to be differentiated, too
+            images, _ = synthesis.compute(ctx.saved_tensors[0], gains=ctx.gains)
+            found = torch.autograd.grad(images, inputs, gradients, create_graph=True)
+        else:
+            # Rows of the styles themselves, so that each part adds to its own rows of their gradient.
+            found = [torch.zeros_like(value) for value in inputs]
+            size = len(gradients[0]) if synthesis.input.transform.ndim == 3 else synthesis.images_at_once
+            rows = ctx.saved_tensors[0]
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                with torch.enable_grad():
+                    images, _ = synthesis.compute(rows[part], gains=ctx.gains)
+                torch._foreach_add_(found, torch.autograd.grad(images, inputs, gradients[0][part]))
+        left = iter(found)
+        return None, None, *(next(left) if own else None for own in needed)
 
 
 @dataclass(frozen=True)

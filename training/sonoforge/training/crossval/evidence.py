@@ -215,10 +215,12 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
     Returns the arms, the classes, and `AS_GIVEN` without a run folder, else "".
     """
     parts, classes = read_predictions(table)
-    folder = table.parent
-    if table.name != ANSWERS or not (folder / FILE).is_file():
-        return parts, classes, AS_GIVEN
-    check_kept(folder, parts, read_folds(folder))
+    for protocol in dict.fromkeys(part.protocol for part in parts):
+        # `crossval --protocol leakage` keeps the run of each protocol in a folder of its own.
+        folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
+        if table.name != ANSWERS or not (folder / FILE).is_file():
+            return parts, classes, AS_GIVEN
+        check_kept(folder, [part for part in parts if part.protocol == protocol], read_folds(folder))
     return parts, classes, ""
 
 

@@ -1,4 +1,4 @@
-"""Runs on the same images, compared in pairs: the effect of a change of settings."""
+"""Runs on the same images, compared in pairs: the effect of a change of settings, and of what trainings may see."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,3 +104,77 @@ def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
 
 def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
     return weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
+
+
+# ---- leaks
+
+LEAK_STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
+"""Pairs of protocols: near-duplicates in training, generators that saw test images, and both."""
+
+
+def measure_leakage(parts: Sequence[Predictions]) -> Record:
+    """Compare protocols in pairs, by group, averaged over seeds; the first arm is the baseline.
+
+    Images alone in their group are a control: near-duplicates cannot help them.  An arm that reads no generator may
+    lack ``thesis``: its ``plain`` answers are the same.
+
+    Raises:
+        SonoforgeError: Other images or seeds under one protocol than under another.
+    """
+    first = parts[0]
+    answers: dict[tuple[str, str], list[Predictions]] = {}
+    for part in sorted(parts, key=lambda part: part.arm != first.arm):
+        answers.setdefault((part.arm, part.protocol), []).append(part.in_order_of(first))
+    seeds = [part.seed for part in next(iter(answers.values()))]
+    for (arm, protocol), own in answers.items():
+        if [part.seed for part in own] != seeds or any((part.groups != first.groups).any() for part in own):
+            raise SonoforgeError(f"{arm} under {protocol}: seeds or groups differ from the other protocols")
+    _, group, sizes = np.unique(first.groups, return_inverse=True, return_counts=True)
+    several = sizes[group] > 1
+    weights = group_weights(first.groups)
+    figures = {
+        "accuracy": (classification.accuracies, weights),
+        "macro_auc": (classification.macro_aucs, weights),
+        "accuracy_of_grouped": (classification.accuracies, np.where(several, weights, 0.0)),
+        "accuracy_of_single": (classification.accuracies, np.where(several, 0.0, weights)),
+    }
+    with np.errstate(invalid="ignore"):  # nan where a draw has no such image
+        found = {
+            (*key, name): np.mean([figure(part.labels, part.probabilities, drawn) for part in own], axis=0)
+            for key, own in answers.items()
+            for name, (figure, drawn) in figures.items()
+        }
+    arms = list(dict.fromkeys(arm for arm, _ in answers))
+    accuracy = {arm: {name: found[arm, name, "accuracy"] for own, name in answers if own == arm} for arm in arms}
+    baseline = accuracy[arms[0]]
+    gains = {
+        arm: {name: own - baseline.get(name, baseline["plain"]) for name, own in accuracy[arm].items()}
+        for arm in arms[1:]
+    }
+    return {
+        "images": len(first.files),
+        "grouped": int(several.sum()),
+        "groups": len(sizes),
+        "seeds": seeds,
+        "accuracy": {arm: _intervals(own) for arm, own in accuracy.items()},
+        "steps": [
+            {"arm": arm, "first": one, "second": other}
+            | _intervals({name: found[arm, other, name] - found[arm, one, name] for name in figures})
+            for arm in arms
+            for one, other in LEAK_STEPS
+            if {(arm, one), (arm, other)} <= answers.keys()
+        ],
+        "gains": [
+            {
+                "arm": arm,
+                "baseline": arms[0],
+                "gains": _intervals(own),
+                "beyond_sealed": _intervals({name: own[name] - own["sealed"] for name in own if name != "sealed"}),
+            }
+            for arm, own in gains.items()
+        ],
+    }
+
+
+def _intervals(figures: Mapping[str, Floats]) -> Record:
+    return {name: percentile_interval(values) for name, values in figures.items()}

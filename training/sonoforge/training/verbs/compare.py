@@ -101,7 +101,7 @@ def _compare(first: _Run, run: _Run) -> Record:
     protocols = {part.protocol for part in (*first.parts, *run.parts)}
     if len(protocols) > 1:
         raise SonoforgeError(
-            f"found protocols {' and '.join(sorted(protocols))}, expected one; see training/studies/leakage.py"
+            f"found protocols {' and '.join(sorted(protocols))}, expected one; see crossval --protocol leakage"
         )
     after = in_order_of(first.parts, run.parts)
     seeds = [part.seed for part in after]

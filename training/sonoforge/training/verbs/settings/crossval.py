@@ -38,6 +38,9 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
     images: int = phantom_images(240)
 
 
+LEAKAGE = "leakage"
+
+
 @dataclass(frozen=True)
 class CrossvalConfig(ComparisonConfig):
     """Options of ``crossval``."""
@@ -49,6 +52,8 @@ sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,
 sonoforge crossval --data BUSI/ --arms real,gan --set crossval.real_shares=0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --arms real --set crossval.choose=learning-rate=0.0002,0.001,0.005
 sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
+sonoforge crossval --data BUSI/ --protocol leakage --arms real    what near-duplicates add
+sonoforge crossval --data BUSI/ --protocol leakage --seeds 3      and generators that saw the test images
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
@@ -56,8 +61,10 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 
     protocol: str = option(
         "sealed",
-        help="how images are split\n" + PROTOCOLS_HELP + "; plain: as thesis, but no generator sees a test image",
-        choices=(*PROTOCOLS, "plain"),
+        help="how images are split, or leakage\n"
+        + PROTOCOLS_HELP
+        + "; leakage: sealed, plain and thesis folds in turn, and what each leak adds",
+        choices=(*PROTOCOLS, LEAKAGE),
         metavar="NAME",
     )
     from_predictions: str = option(
