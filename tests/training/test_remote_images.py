@@ -64,7 +64,7 @@ def test_what_cannot_be_is_refused_in_one_line(conditional: Path, tmp_path: Path
     sample = ("gan", "sample", conditional, "--count", "2", "--class")
     assert "a URL must name a folder" in refused(*sample, "a", "--out", "memory://x/images.zip")
     assert "credentials" in refused(*sample, "a", "--out", "s3://key:secret@bucket/x")
-    assert "expected images in a folder" in refused(*sample, "all", "--out", tmp_path / "x.zip")
+    assert "give --out a folder" in refused(*sample, "all", "--out", tmp_path / "x.zip")
     assert "holds no files" in refused("data", "import", "url", "memory://nothing", tmp_path / "x")
     assert "is not a URL such as s3://bucket/folder" in refused("data", "import", "url", tmp_path, tmp_path / "x")
     small_checkpoint(tmp_path / "one", "dcgan", 0)
