@@ -95,7 +95,7 @@ def test_provenance_is_a_bill_of_materials(bundle: Path) -> None:
     assert packages["onnx"]["version"] == onnx.__version__
     assert packages["onnx"]["purl"] == f"pkg:pypi/onnx@{onnx.__version__}"
     assert "BSD-3-Clause" in packages["torch"]["licence"]
-    assert manifest["parity"]["formats"]["onnx"]["count"] == 60
+    assert manifest["parity"]["formats"]["onnx"]["count"] == 120  # 60 images, and a variant of each
 
 
 def test_a_file_that_answers_otherwise_fails_the_gate_and_leaves_no_bundle(
