@@ -67,7 +67,7 @@ _HELD = 4  # largest uploads held at once
 
 
 def reachable_name(host: str) -> str:
-    """Return the name or address by which other machines reach a host; nothing is sent.
+    """Return the name or address at which other machines reach a host; send nothing.
 
     Raises:
         SonoforgeError: The host stands for every address, and this machine has no network.

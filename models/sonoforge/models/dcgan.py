@@ -173,7 +173,7 @@ def _base_size(image_size: int) -> int:
 
 
 class ThesisGenerator(DenseGenerator):
-    """Latent vector to image; activation and norm are those of the hidden layers."""
+    """Map a latent vector to an image; activation and norm apply to the hidden layers."""
 
     def __init__(
         self,

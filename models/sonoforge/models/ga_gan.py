@@ -102,7 +102,7 @@ def cell_sides(network: str, image_size: int) -> tuple[int, ...]:
 
 
 def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
-    """Return the numbers of the cells that self-attention may follow: those of maps of at most 64x64."""
+    """Return the numbers of the cells that self-attention may follow: cells with maps of at most 64x64."""
     sides = enumerate(cell_sides(network, image_size), start=1)
     return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
 

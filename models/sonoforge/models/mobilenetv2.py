@@ -238,7 +238,7 @@ def place_maps(maps: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 def _overlaps(start: Tensor, end: Tensor, places: Tensor, outputs: int) -> Tensor:
-    """Return the weights (N, outputs, inputs) by which a window's cells, with these middles, cover an image's."""
+    """Return the weights (N, outputs, inputs) that map a window's cells, with middles ``places``, to an image's."""
     inputs = len(places)
     length = ((end - start) / inputs)[:, None, None]
     first = start[:, None, None] + length * (places * inputs - 0.5)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def open_app(app: AppSettings, path: str) -> tuple[Classifier, dict[str, bytes]]:
-    """Load the classifier that the app answers as, and make its files; an empty path is that of the shipped bundle."""
+    """Load the classifier behind the app and make the app's files; an empty path means the shipped bundle."""
     crop = None if app.crop == "bundle" else app.crop
     asked = AtClinic(app.prevalence, app.sensitivity, app.abstain)
     classifier = Classifier(open_bundle(path or None), crop=crop, asked=asked)

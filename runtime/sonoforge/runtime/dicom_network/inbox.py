@@ -61,7 +61,7 @@ class Inbox:
             yield
 
     def store(self, data: bytes, announced: tuple[str, str] | None = None) -> tuple[Path, Identity]:
-        """Write an object to disk; return its file and its UIDs; those of class and instance must be as ``announced``.
+        """Write an object to disk; return its file and UIDs. Class and instance UIDs must match ``announced``.
 
         Raises:
             ImageError: It is not a DICOM object that an archive could file, or (``untrue``) not the one announced.

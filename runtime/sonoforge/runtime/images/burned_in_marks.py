@@ -173,7 +173,7 @@ def find_coloured_ink(picture: Image.Image) -> ColouredInk:
 
 
 def _departure(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the levels (H, W) by which each pixel departs from grey, or from its tint."""
+    """Return how many levels (H, W) each pixel departs from grey, or from its tint."""
     bands = picture.split()
     high = ImageChops.lighter(ImageChops.lighter(bands[0], bands[1]), bands[2])
     low = ImageChops.darker(ImageChops.darker(bands[0], bands[1]), bands[2])
@@ -191,7 +191,7 @@ def _departure(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _tint_levels(steps: NDArray[np.int64], levels: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Return a channel's tint (_BINS,) by step of brightness: the lower median, or that of the nearest full step."""
+    """Return a channel's tint (_BINS,) for each brightness step: its lower median, or the nearest full step's."""
     counts = np.bincount((steps * 256 + levels).ravel(), minlength=256 * _BINS).reshape(_BINS, 256).cumsum(axis=1)
     medians = np.argmax(2 * counts >= counts[:, -1:], axis=1)
     full = np.flatnonzero(counts[:, -1] >= _FULL * steps.size)
