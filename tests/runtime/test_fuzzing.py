@@ -27,8 +27,8 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
-import heic_picture
 from file_structure import changed, numbers
+from image_files import HEIC
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
@@ -102,7 +102,7 @@ def clip_files() -> list[bytes]:
         written(first, kind, save_all=True, append_images=others, **options)
         for kind, options in (("GIF", {}), ("PNG", {}), ("WEBP", {}), ("TIFF", {}), ("AVIF", {}), ("TIFF", LZW))
     ]
-    return [*files, heic_picture.HEIC]
+    return [*files, HEIC]
 
 
 def dicom_file_bytes(tmp: Path) -> list[bytes]:
