@@ -27,8 +27,8 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
-import heic_picture
 from file_structure import changed, numbers
+from image_files import HEIC
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
@@ -101,7 +101,7 @@ def clip_files() -> list[bytes]:
         buffer = io.BytesIO()
         first.save(buffer, kind, save_all=True, append_images=others, **options)
         files.append(buffer.getvalue())
-    return [*files, heic_picture.HEIC]
+    return [*files, HEIC]
 
 
 @functools.cache

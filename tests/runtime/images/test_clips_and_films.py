@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_files import refused
-from scans_in_frames import COLOUR, GREY, clip_refused, frames_of
+from image_files import COLOUR_FRAMES as COLOUR
+from image_files import GREY_FRAMES as GREY
+from image_files import clip_refused, frames_of, refused
 from sonoforge.runtime.images import clip_files, limits
 from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-import heic_picture
-from image_files import COLOUR, GREY, RNG, png_chunk, refused, tiff
+from image_files import COLOUR, GREY, HEIC, HEIC_PIXELS, RNG, png_chunk, refused, write_tiff
 from sonoforge.runtime.images import decoding, limits
 from sonoforge.runtime.images.decoding import as_image, decode_image, read_image
 from sonoforge.runtime.images.plain_image import remarks_on
@@ -98,12 +97,12 @@ READ = {
     # 16 bits: the whole range to the whole range
     **{f"16 bits {kind}": Row(saved(DEEP, kind), np.round(DEEP / 257.0)) for kind in ("PNG", "TIFF", "JPEG2000")},
     "16 bits PGM": Row(b"P5 60 40 65535\n" + DEEP.astype(">u2").tobytes(), np.round(DEEP / 257.0)),
-    "16 bits big-endian": Row(tiff(DEEP, ">", photometric=1), np.round(DEEP / 257.0)),
-    "16 bits, white is zero": Row(tiff(DEEP, "<", photometric=0), np.round((65535 - DEEP) / 257.0)),
-    "8 bits, white is zero": Row(tiff(GREY, "<", photometric=0, bits=8), 255 - GREY),
+    "16 bits big-endian": Row(write_tiff(DEEP[..., None], 1, 16, order=">"), np.round(DEEP / 257.0)),
+    "16 bits, white is zero": Row(write_tiff(DEEP[..., None], 0, 16), np.round((65535 - DEEP) / 257.0)),
+    "8 bits, white is zero": Row(write_tiff(GREY[..., None], 0, 8), 255 - GREY),
     **{f"{bits} bits in 16": spread(bits) for bits in (8, 10, 12, 14)},
     "12 bits in 16, white is zero": Row(
-        tiff(BITS_12, "<", photometric=0), (4095 - BITS_12) * (255 / 4095), 0.51, spread(12).remarks
+        write_tiff(BITS_12[..., None], 0, 16), (4095 - BITS_12) * (255 / 4095), 0.51, spread(12).remarks
     ),
     "dark, 8 bits once": Row(saved(257 * DARK, "PNG"), DARK),
     "PGM of 12 bits": Row(b"P5 30 20 4095\n" + BITS_12.astype(">u2").tobytes(), BITS_12 * (255 / 4095), 0.51),
@@ -178,19 +177,19 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 
 def test_a_lossless_heic_has_the_pixels_that_were_written(tmp_path: Path) -> None:
     pytest.importorskip("pi_heif", reason="needs the extra heic")
-    (tmp_path / "a.jpg").write_bytes(heic_picture.HEIC)
-    assert np.array_equal(np.asarray(read_image(tmp_path / "a.jpg")), heic_picture.PIXELS)
+    (tmp_path / "a.jpg").write_bytes(HEIC)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.jpg")), HEIC_PIXELS)
     for kept in (0.1, 0.5, 0.9):
-        (tmp_path / "cut.heic").write_bytes(heic_picture.HEIC[: int(kept * len(heic_picture.HEIC))])
+        (tmp_path / "cut.heic").write_bytes(HEIC[: int(kept * len(HEIC))])
         assert refused(tmp_path / "cut.heic")[0] in ("truncated", "not_an_image")
     # libheif's messages end with a line break
-    (tmp_path / "shifted.heic").write_bytes(heic_picture.HEIC[:96] + heic_picture.HEIC[32:])
+    (tmp_path / "shifted.heic").write_bytes(HEIC[:96] + HEIC[32:])
     assert "\n" not in refused(tmp_path / "shifted.heic")[1]
 
 
 @pytest.mark.parametrize(("name", "needed"), [("pi_heif", "sonoforge[heic]"), ("PIL.AvifImagePlugin", "pillow>=11.3")])
 def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: str) -> None:
-    (tmp_path / "a").write_bytes(heic_picture.HEIC if name == "pi_heif" else b"\0\0\0\x1cftypavif" + bytes(100))
+    (tmp_path / "a").write_bytes(HEIC if name == "pi_heif" else b"\0\0\0\x1cftypavif" + bytes(100))
 
     def absent(module: str) -> object:
         if module == name:
@@ -223,8 +222,8 @@ def lab() -> bytes:
 
 
 def packed_12_bits() -> bytes:
-    data = bytearray(tiff(np.tile(GREY, (1, 1))[:20, :45], "<", 1, bits=12))
-    data[data.index(struct.pack("<HHII", 256, 4, 1, 45)) + 8] = 30
+    data = bytearray(write_tiff(GREY[:20, :45, None], 1, 12))
+    data[data.index(struct.pack("<HHII", 256, 3, 1, 45)) + 8] = 30
     return bytes(data)
 
 
@@ -249,7 +248,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     # pixels whose white is a guess
     "int32": (lambda: saved(RNG.uniform(0, 9, (20, 30)).astype("int32"), "TIFF"), "unsupported", "16-bit"),
     "float32": (lambda: saved(RNG.uniform(0, 9, (20, 30)).astype("float32"), "TIFF"), "unsupported", "16-bit"),
-    "signed": (lambda: tiff(RNG.integers(0, 9, (20, 30)).astype(np.int16), "<", 1, sample=2), "unsupported", "16-bit"),
+    "signed": (lambda: write_tiff(RNG.integers(0, 9, (20, 30, 1)), 1, 16, tags={339: (2,)}), "unsupported", "16-bit"),
     "12-bit": (packed_12_bits, "unsupported", "12-bit"),
     "lab": (lab, "unsupported", "LAB"),
     **{f"several {kind}": (lambda kind=kind: several(kind), "animated", "") for kind in ("GIF", "PNG", "TIFF", "WEBP")},
