@@ -131,7 +131,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
         "kimg",
     ):
         assert settings[f"gan.{name}"] == trained["settings"][name], name
-    with Image.open(run / "history-dcgan.png") as picture:
+    with Image.open(run / "report" / "trials-of-dcgan.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
 
 
