@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import write_png, write_tiff
 from page_scripts import DAMAGED, run_script
-from png_writer import write_png
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from tiff_writer import write_tiff
 
 # ---- the page's JavaScript decodes, turns and squeezes PNG files to the very bytes of Python's runtime.
 

@@ -9,7 +9,7 @@ from sonoforge.training.run_options import EvaluationInput, LpipsOptions
 from sonoforge.training.segmentation.options import Experiment
 
 METRICS = (
-    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
+    *("kid", "fid", "swd", "precision-recall", "density-coverage", "inception-score"),
     *("spectrum", "ms-ssim", "lpips", "copies"),
 )
 """Choices of ``evaluate --metrics``."""
