@@ -75,7 +75,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
     (best_found,) = best_settings(run).values()
     assert best_found.keys() >= {"width", "batch", "learning-rate"}
     assert {name: str(value) for name, value in best_found.items()} == {name: best[name] for name in best_found}
-    with Image.open(run / "history-dcgan.png") as picture:
+    with Image.open(run / "report" / "trials-of-dcgan.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
 
 
