@@ -75,7 +75,7 @@ def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytes
     for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
         verb, *rest = shlex.split(command.replace("RUN", run))[1:]
         succeed(verb, *rest, *(["--folds", "3", *CLASSIFIER, *GENERATOR] if verb == "run" else []))
-    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.md"))
+    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.html"))
     for written in ("audit.html", *of_run):
         assert (tmp_path / written).is_file(), written
 

@@ -37,7 +37,9 @@ from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
@@ -172,6 +174,36 @@ def test_equivariance(run: Run, tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "run", "stylegan3-t", 0, side=32)
     printed = run("generators/equivariance", tmp_path / "run", "--samples", 2)
     assert len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", printed)) == 3
+
+
+def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:
+    small_checkpoint(tmp_path / "styled", "stylegan2", 0, side=32)
+    small_checkpoint(tmp_path / "plain", "dcgan", 2, side=32)
+    run("generators/looks", tmp_path / "styled", tmp_path / "a", "--count", 3)
+    run("generators/looks", tmp_path / "plain", tmp_path / "b", "--count", 3, "--class", "a")
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "a").iterdir()}
+    assert sizes == {
+        **{"truncation.png": (6 * 32, 3 * 32), "style-mixing.png": (4 * 32, 7 * 32)},
+        **{"interpolation.png": (8 * 32, 3 * 32), "interpolation.gif": (32, 32)},
+    }
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {*sizes} - {"style-mixing.png"}
+    generator = load_generator(tmp_path / "styled")
+    plain = sample(generator, 3, 0)[..., 0]
+    for file in ("truncation.png", "interpolation.png"):
+        sheet: Image.Image = Image.open(tmp_path / "a" / file)
+        assert sheet.text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
+        column = np.asarray(sheet)[:, :32].reshape(3, 32, 32).astype(int)
+        assert np.abs(column - plain).max() <= 1, "psi 1, and where a strip begins"
+    mixed = np.asarray(Image.open(tmp_path / "a" / "style-mixing.png")).astype(int)
+    styles = generator.mapping(torch.cat([sample_latent(generator, 0, index) for index in range(5)]))  # type: ignore[operator]
+    coarse = torch.cat([styles[1, :3], styles[3, 3:]])[None]  # of 8 styles; source 1, destination 3
+    expected = to_pixels(generator.synthesis(coarse))[0, ..., 0].astype(int)  # type: ignore[operator]
+    assert np.abs(mixed[32:64, 64:96] - expected).max() <= 1
+    first, last = np.random.default_rng(0).normal(size=(2, 512))
+    arc = load("generators/looks").between(first, last, np.linspace(0, 1, 9), "normal")
+    unit = arc / np.linalg.norm(arc, axis=1, keepdims=True)
+    np.testing.assert_allclose(arc[[0, -1]], [first, last], atol=1e-5)
+    assert (unit[1:] * unit[:-1]).sum(1).std() < 0.01, "equal angles"
 
 
 def test_learning_curve(run: Run, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,14 @@ def zip_bundle(folder: Path, target: Path, prefix: str = "") -> Path:
         for item in sorted(folder.iterdir()):
             archive.write(item, prefix + item.name)
     return target
+
+
+def write_scans(folder: Path, seeds: Iterable[int] = range(3)) -> Path:
+    """Write a scan for each seed, SEED.png, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        Image.fromarray(scan(seed)).save(folder / f"{seed}.png")
+    return folder
 
 
 def _prepared(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import struct
@@ -60,13 +59,6 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def with_chunk(kind: bytes) -> bytes:
-    """A PNG with a damaged chunk."""
-    data, chunk = saved(COLOUR, "PNG"), bytearray(png_chunk(kind, b"damaged words"))
-    chunk[10] ^= 64
-    return data[:33] + bytes(chunk) + data[33:]
-
-
 class Row(NamedTuple):
     """A file, and what it is read as."""
 
@@ -84,6 +76,8 @@ def spread(bits: int) -> Row:
 
 DARK = RNG.integers(0, 60, (40, 60)).astype(np.uint16)
 BIT = GREY > 127
+
+
 CMYK = RNG.integers(0, 256, (40, 60, 4), dtype=np.uint8)
 COLOUR_16 = RNG.integers(0, 65536, (20, 30, 3)).astype(np.uint16)
 READ = {
@@ -190,13 +184,7 @@ def test_a_lossless_heic_has_the_pixels_that_were_written(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("name", "needed"), [("pi_heif", "sonoforge[heic]"), ("PIL.AvifImagePlugin", "pillow>=11.3")])
 def test_a_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: str) -> None:
     (tmp_path / "a").write_bytes(HEIC if name == "pi_heif" else b"\0\0\0\x1cftypavif" + bytes(100))
-
-    def absent(module: str) -> object:
-        if module == name:
-            raise ModuleNotFoundError(module)
-        return importlib.import_module(module)
-
-    monkeypatch.setattr(decoding, "import_module", absent)
+    monkeypatch.setitem(sys.modules, name, None)
     code, message = refused(tmp_path / "a")
     assert code == "unsupported" and message.endswith(f"needs pip install '{needed}'")
 
@@ -216,27 +204,36 @@ def test_an_avif_is_upright_and_nearly_as_it_was_written(tmp_path: Path, monkeyp
 # ---- refusals
 
 
+def changed(data: bytes, at: int, value: int) -> bytes:
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
 def lab() -> bytes:
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     return saved(ImageCms.profileToProfile(Image.fromarray(COLOUR), *profiles, outputMode="LAB"), "TIFF")
 
 
 def packed_12_bits() -> bytes:
-    data = bytearray(write_tiff(GREY[:20, :45, None], 1, 12))
-    data[data.index(struct.pack("<HHII", 256, 3, 1, 45)) + 8] = 30
-    return bytes(data)
+    data = write_tiff(GREY[:20, :45, None], 1, 12)
+    return changed(data, data.index(struct.pack("<HHII", 256, 3, 1, 45)) + 8, 30)
 
 
 def flipped_bit() -> bytes:
     """Uncompressed deflate blocks: the bit changes a pixel and nothing else, so only a checksum can tell."""
-    data = bytearray(saved(GREY, "PNG", compress_level=0))
-    data[data.index(b"IDAT") + 600] ^= 1
-    return bytes(data)
+    data = saved(GREY, "PNG", compress_level=0)
+    at = data.index(b"IDAT") + 600
+    return changed(data, at, data[at] ^ 1)
+
+
+def with_chunk(kind: bytes) -> bytes:
+    """A PNG with a damaged chunk."""
+    data, chunk = saved(COLOUR, "PNG"), png_chunk(kind, b"damaged words")
+    return data[:33] + changed(chunk, 10, chunk[10] ^ 64) + data[33:]
 
 
 def several(kind: str) -> bytes:
-    first, *others = (Image.fromarray(np.roll(GREY, number)) for number in range(3))
-    return saved(first, kind, save_all=True, append_images=others)
+    others = [Image.fromarray(np.roll(GREY, number)) for number in (1, 2)]
+    return saved(GREY, kind, save_all=True, append_images=others)
 
 
 def huge_bmp(side: int) -> bytes:
@@ -328,16 +325,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory in other units")
-@pytest.mark.parametrize(
-    ("mode", "size", "most"),
-    [("RGBA", (16, 3_000_000), 5e6), ("RGBA", (5000, 5000), 300e6)],
-)
-def test_a_small_file_takes_no_large_memory(tmp_path: Path, mode: str, size: tuple[int, int], most: float) -> None:
+@pytest.mark.parametrize(("size", "most"), [((16, 3_000_000), 5e6), ((5000, 5000), 300e6)])
+def test_a_small_file_takes_no_large_memory(tmp_path: Path, size: tuple[int, int], most: float) -> None:
     """The pixels of the second take 100 MB."""
-    path = tmp_path / "a.png"
-    Image.new(mode, size).save(path)
-    assert path.stat().st_size < 1e6
+    Image.new("RGBA", size).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 1e6
     # A shell between: Linux counts the largest size of the process that forked, too.
-    command = ["sh", "-c", '"$0" -c "$1" "$2"', sys.executable, MEASURE, str(path)]
+    command = ["sh", "-c", '"$0" -c "$1" "$2"', sys.executable, MEASURE, str(tmp_path / "a.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert float(done.stdout) <= most
