@@ -45,7 +45,6 @@ NETWORKS = {
     "dcgan": Tiny("dcgan", _WIDTH, _WIDTH),
     "dcgan critic": Tiny("dcgan", _WIDTH, {**_WIDTH, "norm": "none"}),
     "began": Tiny("began", _WIDTH, {**_WIDTH}, ("none", "concatenation")),
-    "sngan": Tiny("sngan", _WIDTH, _WIDTH),
     "biggan": Tiny("biggan", _WIDTH, _WIDTH),
     "ga-gan": Tiny("ga-gan", {**_WIDTH, "cell": "{3, 24-6, [2]}"}, {**_WIDTH, "cell": "{3, 18-7, []}"}),
     "progan": Tiny("progan", {"width": 4}, {"width": 4, "group": 64}),

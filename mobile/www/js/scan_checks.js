@@ -179,7 +179,6 @@ const MEASURES = {
   saturated: ({ share }) => sum(share.slice(SATURATED_FROM)),
   black: ({ share }) => sum(share.slice(0, BLACK_UP_TO + 1)),
   evenness,
-  depth: ({ grey }) => (1 + mean(grey.slice(-(grey.length >> 2)))) / (1 + mean(grey.slice(0, grey.length >> 1))),
   resolution: ({ width, height }) => Math.min(width, height),
 };
 

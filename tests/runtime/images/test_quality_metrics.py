@@ -95,12 +95,6 @@ def test_shares_and_levels_of_a_known_picture() -> None:
     assert of_pixels(grey)["evenness"] == 0.5
 
 
-def test_depth_compares_the_lowest_quarter_with_the_upper_half() -> None:
-    grey = np.full((100, 100), 50.0)
-    grey[:50], grey[75:] = 99, 24
-    assert of_pixels(grey)["depth"] == 0.25
-
-
 def test_flags_name_the_faulty_side_only() -> None:
     limits = {name: Band(10.0, 20.0) for name in METRICS}
 

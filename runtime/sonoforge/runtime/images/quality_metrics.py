@@ -77,8 +77,6 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         ``saturated`` and ``black``: share of pixels at the white and the black end;
         ``evenness``: below the upper quarter, the mean grey level of a band of a sixth of the width over that of the
         darker of its neighbours, both plus one, for the band with the lowest ratio (falls with a shadow); our own;
-        ``depth``: the mean grey level of the lowest quarter over the mean of the upper half, both plus one: gain over
-        depth; our own;
         ``resolution``: the shorter side of the original, in pixels.
     """
     grey = _grey(pixels)
@@ -100,7 +98,6 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         "saturated": float(share[_SATURATED_FROM:].sum()),
         "black": float(share[: _BLACK_UP_TO + 1].sum()),
         "evenness": _evenness(grey),
-        "depth": float((1 + grey[-(len(grey) // 4) :].mean()) / (1 + grey[: len(grey) // 2].mean())),
         "resolution": float(min(width, height)),
     }
 
