@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import readme_pictures
 from browser import needs_archive
 from places import CHECKOUT
 from program import sonoforge, succeed
@@ -21,6 +21,7 @@ from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.bundle.reader import open_bundle
 
 FOLDERS = ("*/docs/**/*.md", "training/studies/**/*.md")
+PICTURES = runpy.run_path(str(CHECKOUT / ".ci" / "readme_pictures.py"))
 PAGES = [CHECKOUT / "README.md", *sorted(page for folder in FOLDERS for page in CHECKOUT.glob(folder))]
 
 
@@ -47,10 +48,10 @@ def test_there_are_exactly_two_set_up_commands() -> None:
     assert len([line for line in lines if line.startswith("python3 -m venv")]) == 2
 
 
-@pytest.mark.parametrize("name", readme_pictures.PICTURES)
+@pytest.mark.parametrize("name", PICTURES["PICTURES"])
 def test_pictures_show_the_pages_of_now(name: str) -> None:
-    again = "take it again with  python tests/support/readme_pictures.py RUN"
-    assert readme_pictures.noted(name) == readme_pictures.digest(), f".pictures/{name} has aged: {again}"
+    again = "take it again with  python .ci/readme_pictures.py RUN"
+    assert PICTURES["noted"](name) == PICTURES["digest"](), f".pictures/{name} has aged: {again}"
 
 
 def test_it_fits_on_a_few_screens() -> None:
@@ -74,7 +75,7 @@ def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytes
     for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
         verb, *rest = shlex.split(command.replace("RUN", run))[1:]
         succeed(verb, *rest, *(["--folds", "3", *CLASSIFIER, *GENERATOR] if verb == "run" else []))
-    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.md"))
+    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.html"))
     for written in ("audit.html", *of_run):
         assert (tmp_path / written).is_file(), written
 

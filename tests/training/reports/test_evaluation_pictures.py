@@ -38,14 +38,8 @@ def test_nearest_sheet_shows_training_images_mirrored_where_mirrored_and_frames_
     np.testing.assert_array_equal(cells[0, 0], half[:, ::-1, 0])
     np.testing.assert_array_equal(cells[0, 1], cells[0, 0])
     np.testing.assert_array_equal(cells[1], np.stack([dark, bright, half])[..., 0])
-    assert [axes.get_xlabel() for axes in figure.axes] == [
-        "generated: a copy",
-        "score 41.3, mirrored",
-        "4",
-        "generated",
-        "2",
-        "3",
-    ]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["generated: a copy", "score 41.3, mirrored", "4", "generated", "2", "3"]
     assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, True, False, False, False, False]
 
 

@@ -92,12 +92,7 @@ class Generator:
         """Yield images in batches, (n, S, S, C) uint8, so that any number fits in memory; see `generate`."""
         for first in range(0, max(count, 1), BATCH):
             latents = np.stack([self.latent(seed, first + index, truncation) for index in range(BATCH)])
-            yield self.pixels(latents, label, psi)[: max(0, count - first)]
-
-    def pixels(self, latents: NDArray[np.float32], label: int | None = None, psi: float | None = None) -> Pixels:
-        """Generate from latents (N, Z): (N, S, S, C) uint8; see `images`."""
-        parts = [latents[first : first + BATCH] for first in range(0, len(latents), BATCH)]
-        return to_pixels(np.concatenate([self.images(part, label, psi) for part in parts]))
+            yield to_pixels(self.images(latents, label, psi))[: max(0, count - first)]
 
     def label(self, class_name: str) -> int | None:
         """Return the label of a class, or None for a generator of one class; see `find_label`."""
