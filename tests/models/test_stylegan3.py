@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import stylegan3_reference as reference
+import stylegan_reference as reference
 from corners import corners
 from gan_pairs import count_weights, on_meta
 from kept_memory import KeptMemory

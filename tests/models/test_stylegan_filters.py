@@ -11,7 +11,7 @@ import torch
 from scipy import signal, special
 from torch import Tensor
 
-import stylegan3_reference as reference
+import stylegan_reference as reference
 from sonoforge.models.stylegan import filtered_lrelu
 from sonoforge.models.stylegan.filtered_lrelu import lowpass
 
