@@ -254,20 +254,22 @@ def test_picture_of_races(run: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "kid.png").width > 300
 
 
+@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])  # of arms; all by CI
 def test_left_out_scanners(
-    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path, count: int
 ) -> None:
-    budgets = load("where-it-helps/left_out_scanners").BUDGETS
-    quick = dataclasses.replace(budgets["collections"], frozen_blocks=13, image_size=64, precision="fp32")
+    study = load("where-it-helps/left_out_scanners")
+    named = ["none", "drawn", "style"] if count == 3 else list(study.ARMS)
+    quick = dataclasses.replace(study.BUDGETS["collections"], frozen_blocks=13, image_size=64, precision="fp32")
     small = {"BUDGETS": {"collections": quick}, "NUMBER": 8, "STYLE_STEPS": 1, "STYLE_BATCH": 2, "LEAST_STEPS": 1}
     small["LABEL_MAPS"] = {"recipe": "projected", "preset": "label-maps", "width": 2}
     small["SPADE"] = {"recipe": "spade", "preset": "small-data", "width": 2, "batch": 2}
     asked = ["--leave-out", "BUSI", "--backbone", weights[0], "--features", weights[1], "--out", tmp_path / "out"]
-    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache"]
+    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache", "--arms", ",".join(named)]
     folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
     run("where-it-helps/left_out_scanners", *folders, *asked, **small)
     arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
-    assert len(arms) == 9 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert [arm.arm for arm in arms] == named and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
     assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
     outlines = table(tmp_path / "out" / "outlines.csv")
     assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
