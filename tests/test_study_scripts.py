@@ -225,23 +225,22 @@ def test_learning_curve(run: Run, tmp_path: Path) -> None:
 
 PRINTED = [  # scripts, their arguments, a pattern, and how often it stands in what they print
     ("speed/gan", "--size 32 --batch 4 --steps 1 --rounds 1", "ratio", 1),
-    ("speed/stylegan", "--size 32 --batch 8 --base 1024 --most 32 --steps 1 --rounds 1", "fast by slow", 1),
     ("intervals/by_group", "--repeats 6", r"(?m)^\|", 2 + 3 * 4 * 2),
     ("intervals/one_against_rest", "2", r"\| (0|50|100)\.0 \|", 2 * 7),
-    (
-        "repeatability/run",
-        "--trainings 2 --processes 1 --threads 1 --busy 0 --batch 4 --steps 4 --size 32",
-        "2 of 2 equal",
-        1,
-    ),
     ("marks/mark_shortcut", "{data} --count 1", "labels changed", 2 * 5),
     ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 3),
     ("marks/scan_kinds", "{data} --few 4", "overlay 1.0000", 3),
     ("image-quality/map_contrast", "{data}/BUSI --scans 4", "of 4 scans with both figures", 1),
 ]
+SLOW = [  # these start processes of their own, each of which imports torch
+    ("speed/stylegan", "--size 32 --batch 8 --base 1024 --most 32 --steps 1 --rounds 1", "fast by slow", 1),
+    ("repeatability/run", "--trainings 2 --processes 1 --busy 0 --batch 4 --steps 4 --size 32", "2 of 2 equal", 1),
+]
 
 
-@pytest.mark.parametrize(("name", "arguments", "pattern", "times"), PRINTED)
+@pytest.mark.parametrize(
+    ("name", "arguments", "pattern", "times"), PRINTED + [pytest.param(*row, marks=pytest.mark.slow) for row in SLOW]
+)
 def test_it_prints_what_it_is_for(run: Run, data: Path, name: str, arguments: str, pattern: str, times: int) -> None:
     printed = run(name, *arguments.format(data=data).split())
     assert len(re.findall(pattern, printed)) == times, printed
@@ -255,20 +254,22 @@ def test_picture_of_races(run: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "kid.png").width > 300
 
 
+@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])  # of arms; all by CI
 def test_left_out_scanners(
-    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path, count: int
 ) -> None:
-    budgets = load("where-it-helps/left_out_scanners").BUDGETS
-    quick = dataclasses.replace(budgets["collections"], frozen_blocks=13, image_size=64, precision="fp32")
+    study = load("where-it-helps/left_out_scanners")
+    named = ["none", "drawn", "style"] if count == 3 else list(study.ARMS)
+    quick = dataclasses.replace(study.BUDGETS["collections"], frozen_blocks=13, image_size=64, precision="fp32")
     small = {"BUDGETS": {"collections": quick}, "NUMBER": 8, "STYLE_STEPS": 1, "STYLE_BATCH": 2, "LEAST_STEPS": 1}
     small["LABEL_MAPS"] = {"recipe": "projected", "preset": "label-maps", "width": 2}
     small["SPADE"] = {"recipe": "spade", "preset": "small-data", "width": 2, "batch": 2}
     asked = ["--leave-out", "BUSI", "--backbone", weights[0], "--features", weights[1], "--out", tmp_path / "out"]
-    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache"]
+    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache", "--arms", ",".join(named)]
     folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
     run("where-it-helps/left_out_scanners", *folders, *asked, **small)
     arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
-    assert len(arms) == 9 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert [arm.arm for arm in arms] == named and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
     assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
     outlines = table(tmp_path / "out" / "outlines.csv")
     assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
@@ -373,6 +374,7 @@ def test_speed_of_stylegan_on_a_gpu(run: Run) -> None:
     assert run("speed/stylegan", "--gpu", "--size", 32, "--batch", 4, "--steps", 1).count("s/kimg") == 2 * 2
 
 
+@pytest.mark.slow
 def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
     growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
     assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)

@@ -103,6 +103,7 @@ def test_flags_name_the_faulty_side_only() -> None:
 
     assert flags(10.0) == flags(20.0) == []
     assert flags(9.0) == ["sharpness_low", "contrast_low", "brightness_low", "evenness_low", "resolution_low"]
+    assert quality_metrics.flags(dict.fromkeys(METRICS, 9.0), {"noise": Band(10.0, 20.0)}) == []  # an older bundle
     assert flags(21.0) == ["noise_high", "brightness_high", "saturated_high", "black_high"]
 
 

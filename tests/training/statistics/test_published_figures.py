@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_trainings import options_of
-from papers import printed
+from golden import printed
 from places import CHECKOUT
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.gan.networks import outline_networks
