@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from exported_generators import CASES, SLOW_CASES, ExportedGenerator
+from generator_checkpoints import CASES, SLOW_CASES, ExportedGenerator
 from sonoforge.export.formats.half_precision import to_half
 from sonoforge.export.formats.onnx_graph import with_preprocessing
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph, operators
