@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from bundle_factory import model_bytes, scan
-from exported_generators import CASES, SLOW_CASES, ExportedGenerator
+from generator_checkpoints import CASES, SLOW_CASES, ExportedGenerator
 from sonoforge.export.formats.half_precision import SMALLEST, round_to_half, store_in_half, to_half
 from sonoforge.export.formats.onnx_graph import trace, with_preprocessing
 from sonoforge.export.formats.table import HALF

@@ -89,11 +89,7 @@ def test_a_network_that_is_open_already_embeds_under_its_own_name(squeezenet_fil
 
 @pytest.fixture
 def spaces(bundle: Path, squeezenet_file: Path) -> list[Space]:
-    return [
-        open_space(f"bundle:{bundle}"),
-        open_space("squeezenet-imagenet", squeezenet_file),
-        open_space("pixels"),
-    ]
+    return [open_space(f"bundle:{bundle}"), open_space("squeezenet-imagenet", squeezenet_file), open_space("pixels")]
 
 
 def test_an_image_gets_the_same_vector_in_any_company(spaces: list[Space]) -> None:

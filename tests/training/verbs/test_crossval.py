@@ -17,20 +17,17 @@ from safetensors.torch import save_file
 
 from program import refused, succeed, words
 from scans import write_set
-from small_run import CLASSIFIER, SMALL, SmallRun
+from small_run import SMALL, SmallRun
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.training.classifier.settings import ClassifierOptions
-from sonoforge.training.crossval.balancing import ALL_CLASSES
-from sonoforge.training.crossval.fold_task import fold_path, read_fold
+from sonoforge.training.crossval.fold_task import read_fold
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
-from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.reports.run.terminal import log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
 
@@ -64,53 +61,6 @@ def test_generated_images_balance_each_training_fold(small_run: SmallRun) -> Non
         assert result["added"] == int((counts.max() - counts).sum())
         assert len(result["reads"]["generated"]) == result["added"]
         assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
-
-
-@pytest.mark.slow
-def test_four_classes_get_images_of_one_conditional_generator_of_their_training_fold(tmp_path: Path) -> None:
-    """The use of GA-GAN's images: a classifier with and without them, groups sealed; expansion is part of the fold."""
-    counts = {"a": 4, "b": 4, "c": 6, "d": 8}
-    data = write_set(tmp_path / "cells", counts)
-    slides = [
-        (f"{name}/scan ({number + 1}).png", f"{name}-{number // 2}")
-        for name, count in counts.items()
-        for number in range(count)
-    ]
-    (data / "groups.csv").write_text("file,group\n" + "".join(f"{file},{slide}\n" for file, slide in slides))
-    conditional = words("--gan-recipe biggan --set gan.preset=small-data --set gan.width=2 --set gan.image_size=32")
-    few = words("--set classifier.epochs=1 --set classifier.ensemble_size=1 --device cpu --jobs 1")
-    conditional += words("--set gan.steps=2 --set gan.batch=16 --set gan.expand=2")
-    compared = ["crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER, *few]
-    done = succeed(*compared, *conditional, "--out", tmp_path / "runs")
-    run = Path(done.json["run"])
-    assert done.json["classes"] == list(counts)
-    plan = json.loads((run / "splits.json").read_text())
-    labels, fold_of, hashes = (np.array(plan[name]) for name in ("labels", "fold_of", "hashes"))
-    slide_of = dict(slides)
-    for fold in range(2):
-        inside = fold_of != fold
-        own = np.bincount(labels[inside])
-        result = read_fold(fold_path(run, "gan-all:0.5", 0, fold))
-        assert result.added == np.sum(own.max() + round(0.5 * own.max()) - own), "1.5 times the largest class, each"
-        (read,) = [hashes for name, hashes in result.reads.items() if name.startswith("generator ")]
-        assert set(read) == set(hashes[inside]), "every class, and no image of the test fold"
-        tested = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold == fold}
-        trained = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold != fold}
-        assert not tested & trained
-        assert [path.name for path in (run / "gan" / f"seed0-fold{fold:02d}").iterdir()] == [ALL_CLASSES]
-        checkpoint = gan_checkpoint.find_checkpoint(run / "gan" / f"seed0-fold{fold:02d}" / ALL_CLASSES)
-        about = gan_checkpoint.describe(checkpoint)
-        assert about.classes == list(counts) and about.settings["batch"] == 16, "of the expanded images"
-
-
-def test_results_can_be_recomputed_from_the_predictions(small_run: SmallRun) -> None:
-    results = json.loads((small_run.folder / "results.json").read_text())
-    again = evaluate(*read_predictions(small_run.folder / "predictions.csv"))
-    for arm, figures in again["arms"].items():
-        assert results["arms"][arm]["confusion"] == figures["confusion"]
-        assert results["arms"][arm]["sensitivity"] == figures["sensitivity"]
-        assert results["arms"][arm]["macro_auc"]["value"] == figures["macro_auc"]["value"]
-    assert results["split"]["test_images_with_near_duplicate_in_training"] == [0, 0, 0]
 
 
 def test_the_terminal_says_why_figures_come_out_too_good_or_not_at_all(
@@ -231,32 +181,6 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
         assert {level for _, level in masks.getcolors() or []} <= {0, 255}
     with Image.open(run / "samples" / "generated-malignant.png") as images:
         assert images.size == masks.size and images.mode == "RGB"
-
-
-@pytest.mark.slow
-def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path) -> None:
-    small = [*SMALL, *words("--arms real,weighted --set classifier.epochs=1 --jobs 1 --protocol single --seeds 2")]
-    done = succeed("crossval", *[word for word in small if word not in ("--folds", "3")], "--out", tmp_path)
-    run = Path(done.json["run"])
-    parts, _ = read_predictions(run / "predictions.csv")
-    plans = [read_plan(run / name) for name in ("splits.json", "splits-seed1.json")]
-    assert [(part.arm, part.seed) for part in parts] == [(arm, s) for s in (0, 1) for arm in ("real", "weighted")]
-    for part in parts:
-        plan = plans[part.seed]
-        assert part.files == tuple(plan.files[i] for i in plan.test(0)) and len(part.files) == len(plan.files) // 5
-        # What is fitted on other images is fitted on the other half, of which no group is a part.
-        assert not set(part.groups[part.parts == 0]) & set(part.groups[part.parts == 1])
-    figures = done.json["arms"]["real"]
-    assert figures["images"] == len(parts[0].files) and figures["fold_accuracy"]["sd"] is None
-    assert figures["seeds"]["accuracy"] == [
-        float((part.predicted == part.labels).mean()) for part in parts if part.arm == "real"
-    ]
-    assert done.err.rstrip().endswith("next: sonoforge run --data phantom --protocol single")
-    kept = [read_fold(run / "folds" / f"real-seed{seed}-fold00.json") for seed in (0, 1)]
-    assert figures["train_accuracy_by_seed"] == [[fold.train_accuracy] for fold in kept]
-    assert (
-        succeed("crossval", "--from", run / "predictions.csv").json["arms"]["real"]["accuracy"] == figures["accuracy"]
-    )
 
 
 def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:

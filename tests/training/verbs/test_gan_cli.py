@@ -98,7 +98,7 @@ def test_minutes_choose_what_was_left_open_and_a_resumed_run_keeps_it(
     monkeypatch.setattr(minutes, "LEAST_STEPS", 1)
     monkeypatch.setattr(minutes, "LEAST_IMAGES", 1)
     arguments = ["gan", "train", "--data", pictures, "--class", "malignant", "--set", "gan.metric_features=pixels"]
-    arguments += ["--device", "cpu", "--out", tmp_path, "--minutes", "0.2"]
+    arguments += ["--device", "cpu", "--out", tmp_path, "--minutes", "0.1"]
     began = time.monotonic()
     done = succeed(*arguments, "--set", "gan.batch=5")
     took = time.monotonic() - began
@@ -106,7 +106,7 @@ def test_minutes_choose_what_was_left_open_and_a_resumed_run_keeps_it(
     assert done.json["finished"] and settings["batch"] == 5 and settings["recipe"] == "dcgan"
     assert settings["image_size"] in (32, 64) and settings["preset"] in ("few-cores", "paper")
     assert f"at {settings['image_size']}x{settings['image_size']}, batches of 5, {settings['steps']} steps" in done.err
-    assert took < 1.3 * 12 + 10, "a start of some seconds aside"
+    assert took < 1.3 * 6 + 20, "a start of some seconds aside"
     again = succeed(*arguments, "--set", "gan.batch=5", "--resume").json
     assert again["run"] == done.json["run"] and again["settings"] == settings
 
@@ -290,14 +290,11 @@ def test_a_kill_while_a_run_folder_is_made_leaves_no_folder(tmp_path: Path, monk
     assert [path.name for path in folder.iterdir()] == ["config.yaml"]
 
 
-def test_run_numbers_go_on_after_the_largest(tmp_path: Path) -> None:
+def test_run_numbers_go_on_after_the_largest_and_the_newest_with_equal_settings_is_found(tmp_path: Path) -> None:
     (tmp_path / "00041-other").mkdir()
     (tmp_path / "notes").mkdir()
-    assert run_folder.create_run(tmp_path, "gan", {"seed": 1}).name == "00042-gan"
-
-
-def test_the_newest_run_with_equal_settings_is_found(tmp_path: Path) -> None:
     first, second, _ = (run_folder.create_run(tmp_path, "gan", {"seed": seed}) for seed in (1, 1, 2))
+    assert first.name == "00042-gan"
     assert run_folder.find_run(tmp_path, "gan", {"seed": 1, "resume": True}) == second
     assert run_folder.find_run(tmp_path, "other", {"seed": 1}) is None
     assert run_folder.find_run(tmp_path / "none", "gan", {"seed": 1}) is None
@@ -305,17 +302,11 @@ def test_the_newest_run_with_equal_settings_is_found(tmp_path: Path) -> None:
 
 
 def test_log_txt_holds_messages_and_the_reason_of_a_stop(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError), run_folder.log_to(tmp_path):
+    with pytest.raises(SonoforgeError), run_folder.log_to(tmp_path), run_folder.log_to(tmp_path):
         logging.getLogger("sonoforge.training.x").info("step 1")
         raise SonoforgeError("disk full")
     logging.getLogger("sonoforge.training.x").info("later")
     text = (tmp_path / "log.txt").read_text()
-    assert "INFO step 1" in text
+    assert text.count("INFO step 1") == 1, "once, of a log within a log"
     assert "ERROR stopped: SonoforgeError: disk full" in text
     assert "later" not in text
-
-
-def test_a_log_within_a_log_writes_each_message_once(tmp_path: Path) -> None:
-    with run_folder.log_to(tmp_path), run_folder.log_to(tmp_path):
-        logging.getLogger("sonoforge.anything").info("one message")
-    assert (tmp_path / "log.txt").read_text().count("one message") == 1

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from torch import equal
 
-from gan_trainings import SETTINGS, draw_discs, measured_pace
+from gan_trainings import SETTINGS, draw_discs
 from program import Finished, refused, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training import run_folder
@@ -271,35 +271,3 @@ def test_every_figure_of_a_grid_is_one_of_evaluate(
             assert float(row[f"{own['name']}_floor"]) == pytest.approx(own["floor"], rel=1e-6), own["name"]
     every = list(csv.DictReader((losses[0] / "compare-metrics.csv").open()))
     assert {own["name"] for own in every} >= {own["name"] for own in again} >= {"lpips_pairs", "ms_ssim"}
-
-
-@pytest.fixture(scope="module")
-def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
-    """A comparison at equal minutes, and its command; its preset is that of one recipe."""
-    command: list[object] = ["gan", "compare", "--data", pictures, "--class", "malignant"]
-    command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
-    command += words("--size 32 --set gan.batch=4 --set gan.width=8 --minutes 0.01 --milestones 1")
-    command += ["--set", "metrics.features=pixels", "--set", "metrics.repeats=5", "--set", "gan.preset=small-data"]
-    command += ["--out", tmp_path_factory.mktemp("runs")]
-    done = succeed(*command)
-    assert "quality over epochs:" in done.said and done.widest <= SCREEN
-    return Path(done.json["run"]), command
-
-
-@pytest.mark.slow
-def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: tuple[Path, list[object]]) -> None:
-    """A preset goes to the recipe that has it, unless the recipe is asked for with its own."""
-    run, command = for_as_long
-    rows = _ours(run)
-    assert [row["recipe"] for row in rows] == ["dcgan", "stylegan2", "stylegan2:few-cores"]
-    ends = {row["recipe"]: row for row in rows}
-    for row in ends.values():
-        assert int(row["step"]) == pytest.approx(60 * 0.01 / measured_pace(run / row["run"]), rel=0.05, abs=1)
-    folders = ("dcgan", "stylegan2", "stylegan2-few-cores")
-    about = [gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())).settings for name in folders]
-    assert [(one["recipe"], one["preset"]) for one in about] == [
-        *(("dcgan", "paper"), ("stylegan2", "small-data"), ("stylegan2", "few-cores"))
-    ]
-    steps = [row["step"] for row in rows]
-    again = succeed(*command, "--resume").json
-    assert again["run"] == str(run) and [row["step"] for row in _ours(run)] == steps, "its pace is measured once"

@@ -87,7 +87,9 @@ def answers(run: Path) -> dict[str, object]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "cells" else ()) for name in CASES]
+)
 def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from processes import descendants, shorten
+from processes import shorten
 from program import refused, sonoforge, succeed, words
 from sonoforge.models.ga_gan import parse
 
@@ -148,47 +140,6 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(more_pictures
     assert (last["metric_reference"], last["metric_real"]) == ("training", 90)
     assert done["studies"]["generator"]["best"]["fid"] == min(float(row["fid"]) for row in rows(run, "generator"))
     assert done["studies"]["generator"]["apart"] == {}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'")
-def test_on_a_ray_cluster_nothing_is_lost_whatever_is_killed(more_pictures: Path, tmp_path: Path) -> None:
-    """A worker first, then the command itself."""
-    command = [*CELLS, more_pictures, *TEN, "--cluster", "local", "--jobs", "2", "--out", tmp_path / "ray"]
-    process = begin(command)
-    wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/trial.json"))) >= 2, process)
-    busy: list[int] = []
-
-    def works() -> bool:
-        busy[:] = [pid for pid, line in descendants(process.pid).items() if line.startswith("ray::do_task")]
-        return bool(busy)
-
-    wait(works, process)
-    os.kill(busy[0], signal.SIGKILL)
-    (run,) = (tmp_path / "ray").iterdir()
-    wait(lambda: "its task is done again" in (run / "log.txt").read_text(), process)
-    wait(lambda: len(list(run.glob("generator/*/trial.json"))) >= 6, process)
-    process.kill()
-    process.communicate()
-    kept = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/trial.json")}
-    assert len(kept) < 10, "it ended before it could be killed"
-    done = succeed(*command, "--resume").json
-    assert Path(done["run"]) == run
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing lost, nothing twice"
-    assert_each_child_was_trained_once(run, "generator", 10)
-
-
-def begin(command: list[Any]) -> subprocess.Popen[str]:
-    """Start the command in a process of its own; a forked one could not use Ray or spawn after this one has."""
-    words = [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)]
-    return subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True)
-
-
-def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, "it ended, or took more than five minutes"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(

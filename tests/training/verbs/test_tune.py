@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,6 @@ def searched(more_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return Path(done.json["run"]), done
 
 
-def assert_each_trial_was_done_once(run: Path, count: int) -> None:
-    assert [int(row["trial"]) for row in rows(run)] == list(range(count))
-    assert sorted(path.name for path in (run / "dcgan").iterdir()) == [f"trial-{i:04d}" for i in range(count)]
-
-
 def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_the_same_settings(
     searched: tuple[Path, Finished],
 ) -> None:
@@ -77,22 +71,6 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
     assert {name: str(value) for name, value in best_found.items()} == {name: best[name] for name in best_found}
     with Image.open(run / "report" / "trials-of-dcgan.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
-
-
-@pytest.mark.slow
-def test_two_processes_do_as_many_trials(more_pictures: Path, tmp_path: Path) -> None:
-    many = ["--trials", "12", "--jobs", "2", "--kimg", "0.05", "--set", "search.pruner=median"]
-    done = succeed("gan", "search", "--data", more_pictures, *SMALL, *many, "--out", tmp_path).json
-    assert_each_trial_was_done_once(Path(done["run"]), 12)
-    states = Counter(row["state"] for row in rows(Path(done["run"])))
-    assert states["complete"] >= 1 and states["pruned"] >= 1 and sum(states.values()) == 12
-
-
-@pytest.mark.slow
-def test_a_cluster_does_as_many_trials(more_pictures: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    command = ["gan", "search", "--data", more_pictures, *SMALL, "--jobs", "2", "--cluster", "local", "--out", tmp_path]
-    assert_each_trial_was_done_once(Path(succeed(*command).json["run"]), TRIALS)
 
 
 def test_trials_differ_in_their_seeds_and_are_measured_against_the_same_images(more_pictures: Path) -> None:
