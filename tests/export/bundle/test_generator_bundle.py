@@ -18,8 +18,7 @@ import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
 from corners import corners
-from exported_generators import ExportedGenerator
-from generator_checkpoints import image_side, small_checkpoint
+from generator_checkpoints import ExportedGenerator, image_side, small_checkpoint
 from program import refused, sonoforge
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
