@@ -70,12 +70,11 @@ def kept(cache: Path, cells: Path) -> np.ndarray:
     return np.asarray(load_images(ImageSource((str(cells),), 0, 0, cache)).images)
 
 
-def write_sealed(folder: Path, names: list[str], table: np.ndarray, arm: str = "real") -> None:
-    """Write the sealed answers of a run on these images."""
-    classes = CELLS if table.shape[1] == 2 else CLASSES
+def write_sealed(folder: Path, names: list[str], table: np.ndarray, classes: tuple[str, ...]) -> None:
+    """Write the sealed answers of a run on these images, and others of another arm."""
     truth, numbers = np.array([classes.index(name.split("/")[0]) for name in names]), np.arange(len(names))
-    parts = [Predictions("gan", "sealed", 0, tuple(names), numbers, numbers % 2, truth, table[::-1].copy())]
-    parts.append(Predictions(arm, "sealed", 0, tuple(names), numbers, numbers % 2, truth, table))
+    about = ("sealed", 0, tuple(names), numbers, numbers % 2, truth)
+    parts = [Predictions(arm, *about, values) for arm, values in (("gan", table[::-1].copy()), ("real", table))]
     write_predictions(folder / "predictions.csv", parts, classes)
 
 
@@ -96,7 +95,7 @@ def test_a_run_is_judged_on_its_own_images_with_their_classes(cache: Path, scans
 def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scans: Path, tmp_path: Path) -> None:
     names = [f"{file.parent.name}/{file.name}" for file in sorted(scans.rglob("*.png"))]
     table = np.random.default_rng(0).dirichlet(np.ones(3), len(names))
-    write_sealed(tmp_path, names, table)
+    write_sealed(tmp_path, names, table, CLASSES)
     of_run = settings(cache, data=str(scans))
     images, expected = find_images("", tmp_path, of_run), dict(zip(names, table, strict=True))
     assert images.sealed is not None
@@ -110,7 +109,7 @@ def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scan
 def test_few_images_are_judged_in_mild_variants_of_themselves(cache: Path, cells: Path, tmp_path: Path) -> None:
     stored = load_images(ImageSource((str(cells),), 0, 0, cache))
     table = np.random.default_rng(0).dirichlet(np.ones(2), 12)
-    write_sealed(tmp_path, [item.path for item in stored.dataset.items], table)
+    write_sealed(tmp_path, [item.path for item in stored.dataset.items], table, CELLS)
     images, again = (find_images("", tmp_path, settings(cache, data=str(cells)), CELLS) for _ in range(2))
     assert images.source == "12 images of cells, 36 variants" and images.distinct == 12
     assert len(images.pixels) == len(images.originals) == len(images.names) == 36 and len(set(images.names)) == 12

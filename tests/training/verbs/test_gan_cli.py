@@ -20,7 +20,6 @@ from PIL import Image
 from gan_trainings import measured_pace, read_rows
 from processes import Written, start
 from program import refused, sonoforge, succeed, words
-from sonoforge.models.ga_gan import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -220,16 +219,6 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
     explained = succeed("settings", "--recipes", "wgan-gp")
     assert list(explained.json["recipes"]) == ["wgan-gp"]
     assert "Gulrajani" in explained.said
-
-
-def test_ga_gan_is_explained_with_its_codes_and_where_they_are_from() -> None:
-    explained = succeed("settings", "--recipes", "ga-gan")
-    said = " ".join(explained.said.split())
-    assert "100 000 iterations, batch 128" in said and "epochs, batch 128" not in said
-    for network, names in PUBLISHED.items():
-        for name, code in names.items():
-            assert f"gan.{network}_cell={name} is {code}: " in said
-    assert explained.json["recipes"]["ga-gan"]["budget"] == [100_000, 128, "iterations"]
 
 
 # Metrics.

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from gan_trainings import image_hashes
+from processes import shorten
 from program import Finished, refused, sonoforge, succeed, words
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.errors import GateError, SonoforgeError
@@ -39,7 +40,9 @@ def rows(run: Path) -> list[dict[str, str]]:
 def searched(more_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A finished search and its folder."""
     out = tmp_path_factory.mktemp("searched")
-    done = succeed("gan", "search", "--data", more_pictures, *SMALL, "--jobs", "1", "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch, {"sonoforge.training.gan.recorder.write_curves": None})
+        done = succeed("gan", "search", "--data", more_pictures, *SMALL, "--jobs", "1", "--out", out)
     return Path(done.json["run"]), done
 
 
