@@ -160,7 +160,8 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
-    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --set classifier.epochs=1 --jobs 1 --protocol thesis")]
+    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --jobs 1 --protocol thesis")]
+    small += words("--set classifier.epochs=1 --set classifier.ensemble_size=1")
     small += words(" ".join(f"--set gan.{name}={value}" for name, value in (told | {"masks": "true"}).items()))
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
