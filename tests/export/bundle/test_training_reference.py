@@ -74,4 +74,4 @@ def test_a_reference_without_its_file_is_refused(folder: Path, tmp_path: Path) -
     shutil.copytree(folder / "bundle", tmp_path / "bundle")
     factory.edit_manifest(tmp_path / "bundle", lambda manifest: manifest.update(reference=None))
     line = refused("gan", "sample", "--bundle", tmp_path / "bundle", "--out", tmp_path / "drawn")
-    assert "expected both or none" in line
+    assert "requires the file" in line

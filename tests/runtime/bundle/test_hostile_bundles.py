@@ -171,15 +171,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "arrays without end": (many_arrays, "its list of entries is larger"),
     "a link in a zip": (link, "it is a link"),
     "another compression": (packed_by_lzma, "compressed by method 14"),
-    "a number of 4000 digits": (nonsense_numbers, "trust.threshold: "),
-    "a list instead of settings": (nonsense_preprocessing([1] * 1000), "preprocessing: expected an object"),
+    "a number of 4000 digits": (nonsense_numbers, "trust.threshold must be"),
+    "a list instead of settings": (nonsense_preprocessing([1] * 1000), "preprocessing must be an object"),
     "settings without end": (
         nonsense_preprocessing({**dict.fromkeys(("size", "resample", "mean", "std", "crop"), 1), "x" * 100_000: 1}),
         "preprocessing: unknown key 'xxx",
     ),
     "a number of 2 million digits": (replaced("manifest.json", b"[" + b"1" * 2_000_000 + b"]"), "not valid JSON"),
     "a million levels": (replaced("manifest.json", b"[" * 1_000_000), "not valid JSON"),
-    "a million objects": (replaced("manifest.json", b"[" + b"{}," * 1_000_000 + b"{}]"), "expected an object"),
+    "a million objects": (replaced("manifest.json", b"[" + b"{}," * 1_000_000 + b"{}]"), "must be an object"),
     "bytes that are no text": (replaced("manifest.json", bytes(range(256)) * 1000), "not valid JSON"),
     "zeros without end as manifest": (
         special("manifest.json", lambda path: path.symlink_to("/dev/zero")),

@@ -207,11 +207,11 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
     assert "--data is missing" in refused("adapt", bundle, *out)
     assert "nowhere" in refused("adapt", bundle, "--data", tmp_path / "nowhere", *out)
     few = write_csv(tmp_path / "few.csv", dict(list(gained.items())[:4]))
-    assert "expected 10" in refused("adapt", bundle, "--data", few, *out)
+    assert "at least 10" in refused("adapt", bundle, "--data", few, *out)
     said = sonoforge("adapt", bundle, "--data", few, *out)
-    assert "found 4 labelled scans" in said.err and "answering" not in said.err
+    assert "has 4 labelled scans" in said.err and "answering" not in said.err
     absent = write_csv(tmp_path / "absent.csv", {f"{i}.png": "benign" if i % 2 else "malignant" for i in range(12)})
-    assert "found 0 labelled scans" in sonoforge("adapt", bundle, "--data", absent, *out).err
+    assert "has 0 labelled scans" in sonoforge("adapt", bundle, "--data", absent, *out).err
     wrong = write_csv(tmp_path / "wrong.csv", dict.fromkeys(gained, "beningn"))
     assert "benign" in refused("adapt", bundle, "--data", wrong, *out)
     (tmp_path / "folders" / "bening").mkdir(parents=True)

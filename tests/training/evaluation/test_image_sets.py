@@ -255,7 +255,7 @@ WRONG = {
     "unknown class": (
         lambda p: _generated(p / "f", _noise(3), "carcinoma"),
         {},
-        "'carcinoma', which is none of the classes",
+        "'carcinoma', which is not one of the classes",
     ),
     "pickle": (
         lambda p: _saved(p / "x.npz", images=np.array([{"a": 1}], dtype=object)),

@@ -140,7 +140,7 @@ def test_evaluations_of_one_protocol_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_what_no_evaluation_wrote_is_one_line(tmp_path: Path) -> None:
-    assert "results.json: no such file; expected a finished run folder" in _one_line(read_result, tmp_path)
+    assert "results.json: no such file; give a finished run folder" in _one_line(read_result, tmp_path)
     assert "no such file" in _one_line(read_result, tmp_path / "nowhere")
     file = tmp_path / "results.json"
     sound = _result(_protocol())

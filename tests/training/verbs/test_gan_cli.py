@@ -183,7 +183,7 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
             ["--class", "malignant", "--steps", "3", "--set", "gan.epochs=2"],
             "epochs cannot be combined with steps",
         ),
-        (["--class", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
+        (["--class", "malignant", "--device", "tpu"], "must be auto, cpu, cuda"),
         ([], "--class: missing; give one of benign, malignant"),
     ],
 )

@@ -78,14 +78,14 @@ def test_too_few_images_are_said_loudly_or_refused(pictures: Path, tmp_path: Pat
     [
         (
             ["--set", "gan.metrics=kidd"],
-            "--set gan.metrics: found 'kidd', expected one of kid, fid, none (did you mean kid?)",
+            "--set gan.metrics must be one of kid, fid, none, not 'kidd' (did you mean kid?)",
         ),
         (["--set", "gan.metric_features=incepton"], "did you mean inception"),
         (
             ["--set", "gan.metric_features=", "--set", "gan.metric_weights=x.pth"],
             "--set gan.metric_weights: x.pth requires metric_features",
         ),
-        (["--set", "gan.held_out=0.7"], "--set gan.held_out: found 0.7, expected at most 0.5"),
+        (["--set", "gan.held_out=0.7"], "--set gan.held_out must be at most 0.5, not 0.7"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_no_folder(

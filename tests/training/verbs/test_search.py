@@ -151,7 +151,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
         tmp_path / "whole",
         "--resume",
     )
-    assert "study.db: not a readable file of studies" in line
+    assert "study.db: not a readable studies file" in line
 
 
 @pytest.mark.slow
@@ -257,9 +257,9 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
     [
         (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
-        (["--set", "search.pruner=trend"], "--set search.pruner: found 'trend', expected one of none, median"),
+        (["--set", "search.pruner=trend"], "--set search.pruner must be one of none, median, not 'trend'"),
         (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "has operation 9"),
-        (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),
+        (["--set", "search.strategy=ageing"], "--set search.strategy must be one of aging, cycles, not 'ageing'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(

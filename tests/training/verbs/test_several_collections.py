@@ -61,15 +61,15 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
     [
         (
             ("--budget", "full", "--set", "classifier.outlines=0.5"),
-            "--set classifier.outlines: needs hierarchical heads",
+            "--set classifier.outlines: requires hierarchical heads",
         ),
         (
             ("--budget", "full", "--set", "classifier.lesion_crops=0.5"),
-            "--set classifier.lesion_crops: needs hierarchical heads",
+            "--set classifier.lesion_crops: requires hierarchical heads",
         ),
         (
             (*TRAVELLING, "--set", "classifier.zoomed_second_pass=true"),
-            "--set classifier.zoomed_second_pass: needs outlines",
+            "--set classifier.zoomed_second_pass: requires outlines",
         ),
         (
             (*TRAVELLING, "--set", "classifier.outlines=0.5", "--set", "classifier.frozen_blocks=15"),

@@ -1,4 +1,4 @@
-"""A generator's training images as a classifier's features, so that a device can measure KID without the images.
+"""Store a generator's training images as a classifier's features, so that a device can measure KID without them.
 
 KID needs one feature vector for each image.  The image cannot be restored from it, but it may show whether a given
 image was in the training set: share it as you share the weights.
@@ -34,7 +34,7 @@ class Reference(NamedTuple):
 def make_reference(
     checkpoint: Path, about: Description, classifier: Bundle[ClassifierManifest], data: str = ""
 ) -> Reference:
-    """Embed a generator's training images, as it saw them, by a classifier.
+    """Embed a generator's training images, as it saw them, with a classifier.
 
     ``data`` is where to read them; empty for the run's own path.
     """

@@ -1,12 +1,12 @@
-"""Can a straight line tell generated images from real ones?  The AUC of a linear classifier on their features.
+"""Measure how well a linear classifier of features tells generated images from real ones, by AUC.
 
-The classifier two-sample test of Lopez-Paz, Oquab, ICLR 2017, with the AUC instead of the accuracy: 0.5 if the sets
+This is the classifier two-sample test of Lopez-Paz, Oquab, ICLR 2017, with AUC instead of accuracy: 0.5 if the sets
 cannot be told apart linearly, 1 if one plane separates held-out images.
 
 Features are standardised on the training folds; logistic regression with an L2 penalty, C = 0.01, classes weighted
-equally; five folds; AUC within each held-out fold, averaged, as scores are never compared across folds.
-Near-duplicates stay in one fold.  On MobileNetV2's features of 50 to 250 BUSI scans against as many slightly blurred or
-noisy ones, AUC rises with C up to 0.01 and stays level up to 10.
+equally; five folds; AUC within each held-out fold, averaged, because scores are not comparable across folds.
+Near-duplicates stay in one fold.  On MobileNetV2's features of 50 to 250 BUSI scans against equally many slightly
+blurred or noisy ones, AUC rises with C up to 0.01 and stays level up to 10.
 """
 
 from typing import Any, NamedTuple
@@ -42,14 +42,15 @@ def linear_probe(
     generated_groups: Groups | None = None,
     seed: int = 0,
 ) -> Interval:
-    """Return the AUC of a linear classifier between the two sets, (N, D) and (M, D), by chance also below 0.5.
+    """Return the AUC of a linear classifier between two sets, (N, D) and (M, D); chance may take it below 0.5.
 
-    The mean over folds, with a 95 % interval that counts near-duplicate groups rather than images (`auc_interval`).
-    ``generated_groups`` are for "generated" images that are real; by default each image is its own group.
+    It is the mean over folds, with a 95 % interval that counts near-duplicate groups rather than images
+    (`auc_interval`). ``generated_groups`` is for "generated" images that are real; by default each image is its own
+    group.
 
     Raises:
         ValueError: A group is on both sides.
-        SonoforgeError: Fewer than five groups on a side, or a feature that is not a finite number.
+        SonoforgeError: A side has fewer than five groups, or a feature is not a finite number.
     """
     found = score_held_out(generated, real, real_groups, generated_groups, seed)
     held_out = [found.fold_of == fold for fold in range(FOLDS)]
@@ -59,7 +60,7 @@ def linear_probe(
 
 
 class HeldOutScores(NamedTuple):
-    """The classifier's score of each image while its fold was held out: N generated images, then M real ones."""
+    """The classifier's score for each image while its fold was held out: N generated images, then M real ones."""
 
     logits: NDArray[np.float64]  # (N + M,) above 0: generated; comparable within a fold
     is_generated: NDArray[np.bool_]  # (N + M,)
@@ -106,9 +107,9 @@ def auc_interval(
 ) -> tuple[float, float]:
     """Return Newcombe's score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
 
-    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out the observed
-    one; it does not collapse at 0 and 1, where small samples often lie.  ``positives`` and ``negatives`` are numbers of
-    independent ones, groups rather than images; ``inflation`` is a factor on the variance.
+    It holds the AUCs with a standard error, by Hanley and McNeil's formula for exponential scores, that does not rule
+    out the observed one; it does not collapse at 0 and 1, where small samples often are. ``positives`` and
+    ``negatives`` count independent ones, groups rather than images; ``inflation`` multiplies the variance.
     """
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     others = (positives + negatives) / 2 - 1
@@ -124,7 +125,7 @@ def auc_interval(
 
 
 def _deal(groups: Groups, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Give each image a fold, (N,) int64: whole groups, the largest first, else at random, to the emptiest fold."""
+    """Give each image a fold, (N,) int64: whole groups, largest first, ties at random, to the emptiest fold."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]

@@ -1,10 +1,10 @@
-"""What an evaluation's figures depend on besides the generated images; evaluations are compared only if it is equal.
+"""Record what an evaluation's figures depend on besides the generated images; only equal protocols are compared.
 
 The number of images, the resize filter, the network and the real images move FID and similar metrics more than
 generators differ (Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022;
 Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).
 
-A protocol is plain JSON; of the generated images it holds their number alone, and it has no free text such as paths.
+A protocol is plain JSON; it holds only the number of generated images, and no free text such as paths.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ def make_protocol(
 ) -> Protocol:
     """Collect everything the figures depend on.
 
-    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` are those of
-    the metrics, by name.
+    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` maps each
+    metric's name to its settings.
     """
     side, channels = real.pixels.shape[2:]
     values = {  # most readable items first, as messages name the first difference
@@ -63,14 +63,14 @@ def read_result(path: Path) -> dict[str, Any]:
     """Read the results of an evaluation from its run folder or the ``results.json`` in it; ``run`` is the path.
 
     Raises:
-        SonoforgeError: Missing, not JSON, of another verb, or changed since.
+        SonoforgeError: The file is missing, not JSON, from another verb, or was changed.
     """
     file = path / RESULTS if path.is_dir() else path
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SonoforgeError(
-            f"{file}: no such file; expected a finished run folder of sonoforge evaluate, or its {RESULTS}"
+            f"{file}: no such file; give a finished run folder of sonoforge evaluate, or its {RESULTS}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         said = reason(error)
@@ -82,7 +82,7 @@ def read_result(path: Path) -> dict[str, Any]:
         or not all(isinstance(row, dict) and {"name", "space", "value"} <= set(row) for row in values["metrics"])
     ):
         raise SonoforgeError(
-            f"{file}: not results of sonoforge evaluate, which have protocol, protocol_id and metrics; name its run"
+            f"{file}: not results of sonoforge evaluate, which have protocol, protocol_id and metrics; give its run"
         )
     if protocol_id(values["protocol"]) != values["protocol_id"]:
         raise SonoforgeError(f"{file}: protocol does not match protocol_id; run sonoforge evaluate again")
@@ -93,10 +93,10 @@ def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compare evaluations of one protocol, at least two from `read_result`, side by side.
 
     For each: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's row for each figure, by name,
-    and space where a name has several; None where it was not measured.
+    and by space if a name has several; None if it was not measured.
 
     Raises:
-        SonoforgeError: Fewer than two, or protocols that differ; names the first difference.
+        SonoforgeError: There are fewer than two, or protocols differ; the message gives the first difference.
     """
     if len(results) < 2:
         raise SonoforgeError("compare: give at least two evaluations, RUN,RUN")

@@ -1,16 +1,17 @@
-"""The answers of an evaluation in words: pure functions of its figures, by the rules below.
+"""Put an evaluation's answers into words: pure functions of its figures, by the rules below.
 
-A metric's matched value (mean and 95 % interval over the draws) *stands* to its floor (the same of real against real):
+A metric's matched value (mean and 95 % interval over the draws) *stands* to its floor (real against real) as:
 
-- ``within``: the mean is in the floor's interval or on its good side, indistinguishable from real images;
+- ``within``: the mean is within the floor's interval or on its good side, indistinguishable from real images;
 - ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
 - ``outside``: the whole matched interval is on the bad side.
 
-Realistic: KID decides, as the only common distance that is unbiased for few images; the linear probe is the second
-voice.  Diverse: recall and coverage decide; likeness of pairs is the second voice.  ``no`` if every deciding metric is
-outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p below 0.05:
-``yes``; more than expected by chance: ``partly``), then data-copying in bulk (``partly``); ``no`` covers only the kinds
-of copies that it finds when they are planted.  With fewer than `FEW` images, finding nothing means ``unknown``.
+Realistic: KID decides, because it is the only common distance that is unbiased for few images; the linear probe is the
+second voice.  Diverse: recall and coverage decide; likeness of pairs is the second voice.  ``no`` if every deciding
+metric is outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p
+below 0.05:  ``yes``; more than expected by chance: ``partly``), then data-copying in bulk (``partly``); ``no`` covers
+only the kinds of copies that it finds when they are planted.  With fewer than `FEW` images, finding nothing means
+``unknown``.
 """
 
 import math
@@ -25,9 +26,9 @@ from sonoforge.training.statistics.wording import MISSING, bracket, counted, fig
 
 QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}
 FEW = 50
-"""Images per set; the 95 % interval of a share of 50 images is up to 28 points wide."""
+"""Images per set; the 95 % interval for a share of 50 images is up to 28 points wide."""
 COPYING_Z = -3.0
-"""Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
+"""Limit of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
 SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips_pairs")}
 """Metrics that decide, and metrics that are the second voice."""
@@ -217,7 +218,7 @@ def _diverse(metrics: Sequence[Record], n: int | None) -> Record:
 
 
 def _more_alike(row: Record) -> bool:
-    """Whether generated images differ less than real ones, where this pairwise figure is outside its floor."""
+    """Whether generated images differ less than real ones, if this pairwise figure is outside its floor."""
     return _exceeds(row["matched"], row["floor_high"]) is (row["name"] == _SIMILARITY)
 
 

@@ -1,4 +1,4 @@
-"""Views of what a generator has learned: each gives pictures, and an entry in ``looks.json``.
+"""Show what a generator has learned: each view gives pictures, and an entry in ``looks.json``.
 
 A new view is one function and one row of `LOOKS`.
 """
@@ -56,7 +56,7 @@ def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
 
 
 def style_bands(number: int) -> dict[str, tuple[int, int]]:
-    """Divide the styles into thirds: begin and end (exclusive) of the coarse, the middle and the fine ones.
+    """Divide the styles into thirds: start and end (exclusive) of the coarse, middle and fine ones.
 
     Karras 2019, figure 3, takes 4 of 18 styles as coarse and 4 as middle, which leaves no fine ones at 32 pixels.
     """
@@ -65,14 +65,14 @@ def style_bands(number: int) -> dict[str, tuple[int, int]]:
 
 
 def mix_bands(styles: Tensor, sources: Tensor, begin: int, end: int) -> Tensor:
-    """Replace styles ``begin`` to ``end`` (exclusive) by the sources': (N, L, W) twice to (N, L, W)."""
+    """Replace styles ``begin`` to ``end`` (exclusive) with the sources': (N, L, W) and (N, L, W) to (N, L, W)."""
     return torch.cat([styles[:, :begin], sources[:, begin:end], styles[:, end:]], 1)
 
 
 def walk(generator: nn.Module, ends: Tensor, shares: Tensor, label: int | None) -> Tensor:
     """Generate images (N, T, C, S, S) along N paths between latents (N, 2, Z), at ``shares`` (T,) of each, 0 to 1.
 
-    A StyleGAN's are lines between two styles; others follow the distribution of their latents.
+    A StyleGAN's paths are lines between two styles; others follow the distribution of their latents.
     """
     pairs, steps = len(ends), len(shares)
     if has_styles(generator):
@@ -93,7 +93,7 @@ def walk(generator: nn.Module, ends: Tensor, shares: Tensor, label: int | None) 
 
 @dataclass(frozen=True)
 class Subject:
-    """A generator, and which of its images to show."""
+    """A generator, and which images to show."""
 
     generator: nn.Module  # in evaluation mode
     label: int | None  # class to show, or None
@@ -121,14 +121,14 @@ class Subject:
 
 
 class Look(NamedTuple):
-    """Files by name, and the entry in ``looks.json``, which also records their hashes."""
+    """Files by name, and their entry in ``looks.json``, which also records their hashes."""
 
     files: Mapping[str, bytes]
     entry: Mapping[str, object]
 
 
 def truncation(subject: Subject) -> Look:
-    """Show truncation: a row a latent, a column a psi or a limit of the latents."""
+    """Show truncation: a row for each latent, a column for each psi or limit of the latents."""
     if has_styles(subject.generator):
         columns = {f"psi {psi:g}": Truncation(psi) for psi in PSIS}
         entry: dict[str, object] = {"psi": PSIS}
@@ -148,7 +148,7 @@ def truncation(subject: Subject) -> Look:
 
 
 def mixing(subject: Subject) -> Look:
-    """Show style mixing (Karras 2019, figure 3): images on the left with a third of the styles of those above."""
+    """Show style mixing (Karras 2019, figure 3): images on the left with a third of the styles from those above."""
     count = subject.count
     styles = map_latents(subject.generator, subject.latents(count + DESTINATIONS), subject.label)
     sources, destinations = styles[:count], styles[count:]
@@ -179,7 +179,7 @@ def mixing(subject: Subject) -> Look:
 
 
 def interpolation(subject: Subject) -> Look:
-    """Show strips from each image to the next, and all of them as a film that ends where it begins."""
+    """Show strips from each image to the next, and all of them as an animation that ends where it begins."""
     ends = subject.closed_pairs()
 
     def images(shares: Tensor) -> Tensor:
@@ -232,8 +232,8 @@ _LINE = 17  # pixels from line to line
 class Sheet:
     """A picture of images in rows and columns, and its layout, recorded in ``looks.json``.
 
-    The layout is in pixels: ``width``, ``height``, ``left`` of the first column, ``top`` above the first row, ``cell``,
-    the side of each image, ``step`` from one to the next, and the gap ``apart`` after the first row and column.
+    The layout is in pixels: ``width``, ``height``, ``left`` of the first column, ``top`` above the first row, ``cell``
+    for the side of each image, ``step`` from one to the next, and the gap ``apart`` after the first row and column.
     """
 
     picture: Image.Image
@@ -300,10 +300,10 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def make_film(images: Pixels, origin: Mapping[str, Any]) -> tuple[bytes, dict[str, int]]:
-    """Encode images (N, S, S, C) uint8 as a looping film: greys exactly, colours reduced to 256 in each frame.
+    """Encode images (N, S, S, C) uint8 as a looping animation: exact greys, but at most 256 colours in each frame.
 
-    Also returns its ``width`` and ``height`` in pixels and its ``frames``.  Pillow drops a frame that repeats the one
-    before, and shows that one longer.
+    Also return its ``width`` and ``height`` in pixels and its ``frames``. Pillow drops a frame that repeats the
+    previous one, and shows that one longer.
     """
     smaller = max(1, images.shape[1] // FILM_SIDE)
     if smaller > 1:

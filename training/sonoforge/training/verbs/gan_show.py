@@ -1,4 +1,4 @@
-"""``sonoforge gan show``: what a trained generator has learned, in pictures."""
+"""``sonoforge gan show``: show what a trained generator has learned, in pictures."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: GanShowConfig) -> Outcome:
-    """Draw the looks that were named, or all that apply, and write ``looks.json``."""
+    """Draw the requested looks, or all that apply, and write ``looks.json``."""
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
     label = find_label(config.class_name, about.classes, about.class_name)
@@ -59,7 +59,7 @@ def main(config: GanShowConfig) -> Outcome:
 
 
 def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of earlier looks at the same images; remove those at others."""
+    """Return the entries of earlier looks at the same images; remove looks at others."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
     try:
@@ -67,7 +67,7 @@ def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
         looks: dict[str, Any] = before["looks"]
         files = [file for look in looks.values() for file in look["files"]]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise SonoforgeError(f"{folder}: holds other files already; choose another --out") from None
+        raise SonoforgeError(f"{folder}: already holds other files; choose another --out") from None
     if all(before.get(key) == value for key, value in origin.items()):
         return looks
     for file in files:
