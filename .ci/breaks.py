@@ -73,10 +73,11 @@ def lines_of(checkout: Path) -> Counter[str]:
 def drawn(checkout: Path, other: Path, count: int, seed: int) -> list[Break]:
     """Draw breaks of lines that stand exactly once in both checkouts."""
     once = [{line for line, times in lines_of(place).items() if times == 1} for place in (checkout, other)]
+    common = once[0] & once[1]
     by_line: dict[str, list[Break]] = {}
     for path in files(checkout):
         for one in breaks_of(path.read_text("utf-8")):
-            if one.line in once[0] & once[1]:
+            if one.line in common:
                 by_line.setdefault(one.line, []).append(one)
     rng = random.Random(seed)
     return [rng.choice(sorted(by_line[line])) for line in rng.sample(sorted(by_line), count)]

@@ -23,7 +23,6 @@ SMALL = " --set metrics.features=pixels --quiet"
 SEARCHED = " --set gan.metric_features=pixels --quiet"
 COMMANDS = {
     "data-audit": "data audit --data scans --html page.html",
-    "classify": "classify scans/benign --html page.html",
     "quality": "quality scans --recursive --html page.html",
     "validate": "validate --external Rio:scans",
     "gan-compare": "gan compare --data scans --class malignant --recipes dcgan,lsgan --size 32 --set gan.width=8 "

@@ -6,7 +6,6 @@ Run with ``-s`` to see how long each of them took; machines differ, so no time i
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import shlex
@@ -21,12 +20,11 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from axe import printed_pages, sheets
+from axe import sheets
 from browser import needs_archive
 from page import READY, give
 from places import CHECKOUT
 from small_run import CLASSIFIER, GENERATOR
-from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 if TYPE_CHECKING:
@@ -124,26 +122,6 @@ def ten_scans(tmp_path: Path) -> list[Path]:
     Image.effect_noise((300, 300), 90).convert("RGB").save(tmp_path / "photograph.jpg")
     (tmp_path / "letter.png").write_bytes(b"Dear colleague")
     return [*files, tmp_path / "photograph.jpg", tmp_path / "letter.png"]
-
-
-def test_a_clinician_prints_a_page_for_each_of_ten_files(
-    ten_scans: list[Path], tmp_path: Path, browser: Browser
-) -> None:
-    names = " ".join(shlex.quote(file.name) for file in ten_scans)
-    command = f"{shlex.quote(sys.executable)} -m sonoforge.runtime.cli.main classify {names} --html page.html --json"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2, "one of the ten cannot be read, and the exit code says so"
-    answers = {entry["file"]: entry for entry in json.loads(done.stdout)["results"]}
-    with browser.new_context(viewport=LAPTOP, offline=True) as context:
-        tab = context.new_page()
-        tab.goto((tmp_path / "page.html").as_uri())
-        first = tab.locator("article.card").first.inner_text()
-        shown = tab.locator("body").inner_text()
-    usable = [one for one in answers.values() if one["ok"] and one["trust"]["in_distribution"]]
-    if usable:
-        assert max(usable, key=lambda one: one["probabilities"]["malignant"])["file"] in first
-    assert NOTICE in shown and all(file.name in shown for file in ten_scans)
-    assert printed_pages(browser, tmp_path / "page.html") == 1 + len(ten_scans)
 
 
 def test_a_clinician_asks_the_page_of_the_laptop_and_prints_its_list(

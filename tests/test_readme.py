@@ -1,9 +1,10 @@
-"""Every command and link of the README and of the pages in docs/, and every example of the README, works."""
+"""Commands, links and examples of the README and of the pages in docs/ work; the map of the project is whole."""
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,14 +14,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import readme_pictures
 from browser import needs_archive
 from places import CHECKOUT
 from program import sonoforge, succeed
 from small_run import CLASSIFIER, GENERATOR
+from sonoforge.runtime.bundle import reader
 from sonoforge.runtime.bundle.reader import open_bundle
 
+MAP = CHECKOUT.joinpath("training", "docs", "how-it-fits.md").read_text(encoding="utf-8")
 FOLDERS = ("*/docs/**/*.md", "training/studies/**/*.md")
+PICTURES = runpy.run_path(str(CHECKOUT / ".ci" / "readme_pictures.py"))
 PAGES = [CHECKOUT / "README.md", *sorted(page for folder in FOLDERS for page in CHECKOUT.glob(folder))]
 
 
@@ -47,15 +50,10 @@ def test_there_are_exactly_two_set_up_commands() -> None:
     assert len([line for line in lines if line.startswith("python3 -m venv")]) == 2
 
 
-@pytest.mark.parametrize("name", readme_pictures.PICTURES)
+@pytest.mark.parametrize("name", PICTURES["PICTURES"])
 def test_pictures_show_the_pages_of_now(name: str) -> None:
-    again = "take it again with  python tests/support/readme_pictures.py RUN"
-    assert readme_pictures.noted(name) == readme_pictures.digest(), f".pictures/{name} has aged: {again}"
-
-
-def test_it_fits_on_a_few_screens() -> None:
-    sections = PAGES[0].read_text(encoding="utf-8").split("\n## ")
-    assert len(sections) <= 10 and max(len(section.splitlines()) for section in sections) <= 60
+    again = "take it again with  python .ci/readme_pictures.py RUN"
+    assert PICTURES["noted"](name) == PICTURES["digest"](), f".pictures/{name} has aged: {again}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,7 +72,7 @@ def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytes
     for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
         verb, *rest = shlex.split(command.replace("RUN", run))[1:]
         succeed(verb, *rest, *(["--folds", "3", *CLASSIFIER, *GENERATOR] if verb == "run" else []))
-    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.md"))
+    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.html"))
     for written in ("audit.html", *of_run):
         assert (tmp_path / written).is_file(), written
 
@@ -119,6 +117,31 @@ def test_python_examples_run(
 def test_linked_files_are_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("package", ["runtime", "training", "export"])
+def test_every_room_is_drawn(package: str) -> None:
+    drawn = MAP[MAP.index("```") : MAP.index("```", MAP.index("```") + 3)]
+    rooms = {path.parent.name for path in (CHECKOUT / package / "sonoforge" / package).glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"(\w+)/", drawn))
+
+
+@pytest.mark.parametrize("task", reader.TASKS)
+def test_every_key_of_a_manifest_is_listed(task: str) -> None:
+    kind = reader.manifest_kind(task)
+    listed = set(re.findall(r"`([\w.]+)`", MAP[MAP.index("Keys of `manifest.json`") :]))
+    assert {*reader._KEYS, *kind.keys} <= listed
+    assert set(kind.required) <= set(re.findall(r"`([\w.]+)`", MAP))
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    if not (CHECKOUT / ".git").exists():
+        pytest.skip("needs a checkout of git")
+    done = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    top = {path.partition("/")[0] for path in done.stdout.splitlines()}
+    fixed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
+    packages = {"training", "export", "runtime", "mobile", "tests", "models"}
+    assert {name for name in top if not name.startswith(".")} == fixed | packages
 
 
 # Pages with figures of the shipped network that no kept answers give: each says under them whose they are.

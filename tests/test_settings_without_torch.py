@@ -55,13 +55,10 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.models.layers import ACTIVATIONS, NORMS
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS
-    from sonoforge.training.gan.looks import LOOKS
     from sonoforge.training.gan.losses import CONDITIONINGS, LOSSES
-    from sonoforge.training.verbs.settings import gan
 
     assert tuple(LOSSES) == options.LOSS_NAMES
     assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
     assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
     assert tuple(ACTIVATIONS) == options.ACTIVATION_NAMES
     assert NORMS == options.NORM_NAMES
-    assert tuple(LOOKS) == gan.LOOK_NAMES

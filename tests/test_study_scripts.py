@@ -28,7 +28,6 @@ from safetensors.torch import save_file
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-import foreign_images
 import planted_marks
 from browser import needs_archive, needs_browser
 from generator_checkpoints import small_checkpoint
@@ -38,7 +37,9 @@ from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
@@ -124,8 +125,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Random weights of MobileNetV2 and of SqueezeNet."""
+    folder = tmp_path_factory.mktemp("weights")
+    kinds, features = folder / "mobilenet.safetensors", folder / "squeezenet.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
+    return kinds, features
+
+
 def scans(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.*g") if "_mask" not in path.name)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def numbers(line: str) -> list[float]:
@@ -136,7 +152,7 @@ def test_every_script_is_run_here_and_on_the_page() -> None:
     scripts = {
         path.relative_to(STUDIES).with_suffix("").as_posix()
         for path in STUDIES.glob("*/*.py")
-        if path.name != "tables.py"
+        if path.name != "tables.py" and "__main__" in path.read_text(encoding="utf-8")
     }
     assert scripts <= set(re.findall(r'"([\w-]+/\w+)(?:\.py)?"', Path(__file__).read_text(encoding="utf-8")))
     page = (STUDIES / "README.md").read_text(encoding="utf-8")
@@ -156,10 +172,38 @@ def test_robustness(run: Run, data: Path, tmp_path: Path) -> None:
 
 def test_equivariance(run: Run, tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "run", "stylegan3-t", 0, side=32)
-    assert (
-        len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", run("generators/equivariance", tmp_path / "run", "--samples", 2)))
-        == 3
-    )
+    printed = run("generators/equivariance", tmp_path / "run", "--samples", 2)
+    assert len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", printed)) == 3
+
+
+def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:
+    small_checkpoint(tmp_path / "styled", "stylegan2", 0, side=32)
+    small_checkpoint(tmp_path / "plain", "dcgan", 2, side=32)
+    run("generators/looks", tmp_path / "styled", tmp_path / "a", "--count", 3)
+    run("generators/looks", tmp_path / "plain", tmp_path / "b", "--count", 3, "--class", "a")
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "a").iterdir()}
+    assert sizes == {
+        **{"truncation.png": (6 * 32, 3 * 32), "style-mixing.png": (4 * 32, 7 * 32)},
+        **{"interpolation.png": (8 * 32, 3 * 32), "interpolation.gif": (32, 32)},
+    }
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {*sizes} - {"style-mixing.png"}
+    generator = load_generator(tmp_path / "styled")
+    plain = sample(generator, 3, 0)[..., 0]
+    for file in ("truncation.png", "interpolation.png"):
+        sheet: Image.Image = Image.open(tmp_path / "a" / file)
+        assert sheet.text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
+        column = np.asarray(sheet)[:, :32].reshape(3, 32, 32).astype(int)
+        assert np.abs(column - plain).max() <= 1, "psi 1, and where a strip begins"
+    mixed = np.asarray(Image.open(tmp_path / "a" / "style-mixing.png")).astype(int)
+    styles = generator.mapping(torch.cat([sample_latent(generator, 0, index) for index in range(5)]))  # type: ignore[operator]
+    coarse = torch.cat([styles[1, :3], styles[3, 3:]])[None]  # of 8 styles; source 1, destination 3
+    expected = to_pixels(generator.synthesis(coarse))[0, ..., 0].astype(int)  # type: ignore[operator]
+    assert np.abs(mixed[32:64, 64:96] - expected).max() <= 1
+    first, last = np.random.default_rng(0).normal(size=(2, 512))
+    arc = load("generators/looks").between(first, last, np.linspace(0, 1, 9), "normal")
+    unit = arc / np.linalg.norm(arc, axis=1, keepdims=True)
+    np.testing.assert_allclose(arc[[0, -1]], [first, last], atol=1e-5)
+    assert (unit[1:] * unit[:-1]).sum(1).std() < 0.01, "equal angles"
 
 
 def test_learning_curve(run: Run, tmp_path: Path) -> None:
@@ -179,6 +223,29 @@ def test_learning_curve(run: Run, tmp_path: Path) -> None:
     assert worth["ratio"]["low"] < 2 < worth["ratio"]["high"]
 
 
+PRINTED = [  # scripts, their arguments, a pattern, and how often it stands in what they print
+    ("speed/gan", "--size 32 --batch 4 --steps 1 --rounds 1", "ratio", 1),
+    ("intervals/by_group", "--repeats 6", r"(?m)^\|", 2 + 3 * 4 * 2),
+    ("intervals/one_against_rest", "2", r"\| (0|50|100)\.0 \|", 2 * 7),
+    ("marks/mark_shortcut", "{data} --count 1", "labels changed", 2 * 5),
+    ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 3),
+    ("marks/scan_kinds", "{data} --few 4", "overlay 1.0000", 3),
+    ("image-quality/map_contrast", "{data}/BUSI --scans 4", "of 4 scans with both figures", 1),
+]
+SLOW = [  # these start processes of their own, each of which imports torch
+    ("speed/stylegan", "--size 32 --batch 8 --base 1024 --most 32 --steps 1 --rounds 1", "fast by slow", 1),
+    ("repeatability/run", "--trainings 2 --processes 1 --busy 0 --batch 4 --steps 4 --size 32", "2 of 2 equal", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "pattern", "times"), PRINTED + [pytest.param(*row, marks=pytest.mark.slow) for row in SLOW]
+)
+def test_it_prints_what_it_is_for(run: Run, data: Path, name: str, arguments: str, pattern: str, times: int) -> None:
+    printed = run(name, *arguments.format(data=data).split())
+    assert len(re.findall(pattern, printed)) == times, printed
+
+
 # ---- generated images, and features
 
 
@@ -187,19 +254,24 @@ def test_picture_of_races(run: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "kid.png").width > 300
 
 
-def test_left_out_scanners(run: Run, data: Path, tmp_path: Path) -> None:
-    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
-    save_file(mobilenet_v2(1000).state_dict(), kinds)
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
-    asked = ["--leave-out", "BUSI", "--backbone", kinds, "--features", features, "--out", tmp_path / "out"]
-    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.03, "--cache", tmp_path / "cache"]
+@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])  # of arms; all by CI
+def test_left_out_scanners(
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path, count: int
+) -> None:
+    study = load("where-it-helps/left_out_scanners")
+    named = ["none", "drawn", "style"] if count == 3 else list(study.ARMS)
+    quick = dataclasses.replace(study.BUDGETS["collections"], frozen_blocks=13, image_size=64, precision="fp32")
+    small = {"BUDGETS": {"collections": quick}, "NUMBER": 8, "STYLE_STEPS": 1, "STYLE_BATCH": 2, "LEAST_STEPS": 1}
+    small["LABEL_MAPS"] = {"recipe": "projected", "preset": "label-maps", "width": 2}
+    small["SPADE"] = {"recipe": "spade", "preset": "small-data", "width": 2, "batch": 2}
+    asked = ["--leave-out", "BUSI", "--backbone", weights[0], "--features", weights[1], "--out", tmp_path / "out"]
+    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache", "--arms", ",".join(named)]
     folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
-    run("where-it-helps/left_out_scanners", *folders, *asked, NUMBER=8, STYLE_STEPS=1, STYLE_BATCH=2, LEAST_STEPS=1)
+    run("where-it-helps/left_out_scanners", *folders, *asked, **small)
     arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
-    assert len(arms) == 9 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert [arm.arm for arm in arms] == named and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
     assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
-    with (tmp_path / "out" / "outlines.csv").open() as file:
-        outlines = list(csv.DictReader(file))
+    outlines = table(tmp_path / "out" / "outlines.csv")
     assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
     assert all(0 <= float(row["dice"]) <= 1 for row in outlines)
     assert not any("normal" in row["file"] for row in outlines)
@@ -211,40 +283,24 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.safetensors").touch()
     listed = run("where-it-helps/run", data, tmp_path, "--out", tmp_path / "study", "--list").splitlines()
     calls = [shlex.split(line)[1:] for line in listed]
-    assert {Path(call[0]).stem for call in calls} == {
-        "-m",
-        "generated_features",
-        "left_out_scanners",
-        "training_stages",
-    }
+    of_scripts = {"generated_features", "left_out_scanners", "training_stages"}
+    assert {Path(call[0]).stem for call in calls} == {"-m", *of_scripts}
     for call in calls:
         if call[0] == "-m":
             succeed(*call[2:], "--dry-run")
 
 
-def test_generated_features(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
-    kinds = tmp_path / "weights.safetensors"
-    save_file(mobilenet_v2(1000).state_dict(), kinds)
-    small = {"COUNTS": (4,), "DRAWS": 1, "STEPS": 2, "WEIGHTS": (1.0,), "STRENGTHS": (0.1,)}
-    run(
-        "where-it-helps/generated_features",
-        data / "BUSI",
-        data / "BrEaST",
-        "--weights",
-        kinds,
-        "--csv",
-        tmp_path / "f.csv",
-        **small,
-    )
-    with (tmp_path / "f.csv").open() as file:
-        rows = list(csv.DictReader(file))
+def test_generated_features(
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
+) -> None:
+    small = {"COUNTS": (4,), "DRAWS": 1, "STEPS": 2, "WEIGHTS": (1.0,), "STRENGTHS": (0.1,), "DRAWS_AGAIN": 2}
+    asked = [data / "BUSI", data / "BrEaST", "--weights", weights[0], "--csv", tmp_path / "f.csv"]
+    run("where-it-helps/generated_features", *asked, **small)
+    rows = table(tmp_path / "f.csv")
     assert len({(row["trained on"], row["tested on"]) for row in rows}) * 6 == len(rows) == 2 * 6
     assert all(0 <= float(row["low"]) <= float(row["auc"]) <= float(row["high"]) <= 1 for row in rows)
-    small["DRAWS_AGAIN"] = 2
-    asked = ["--weights", kinds, "--again", "--csv", tmp_path / "again.csv"]
-    run("where-it-helps/generated_features", data / "BUSI", data / "BrEaST", *asked, **small)
-    with (tmp_path / "again.csv").open() as file:
-        again = list(csv.DictReader(file))
+    run("where-it-helps/generated_features", *asked, "--again", **small)
+    again = table(tmp_path / "f.csv")
     assert [row["placebo"] for row in again] == 2 * ["real", "copies", "noise", "mixtures"]
     assert all(float(row["low"]) <= float(row["change"]) <= float(row["high"]) for row in again)
     assert len({round(float(row["auc"]) + float(row["change"]), 3) for row in again}) == 2, "one arm, two test sets"
@@ -255,23 +311,18 @@ def test_generated_features(load: Callable[[str], ModuleType], run: Run, data: P
     assert module.areas(scores, labels, weights.astype(float)) == pytest.approx(one_by_one)
 
 
-def test_training_stages(run: Run, data: Path, tmp_path: Path) -> None:
-    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
-    save_file(mobilenet_v2(1000).state_dict(), kinds)
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
-    asked = ["--home", "BUS-BRA", "--weights", kinds, "--features", features, "--seeds", 0]
+def test_training_stages(run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path) -> None:
+    asked = ["--home", "BUS-BRA", "--weights", weights[0], "--features", weights[1], "--seeds", 0]
     asked += ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
     small = {"STAGES": (1, 2), "BATCH": 4, "NUMBER": 6, "COMPONENTS": 4, "STRENGTHS": (0.1,), "HELD_OUT": 0}
     for _ in range(2):  # what is done is not done again
         run("where-it-helps/training_stages", data / "BUSI", data / "BUS-BRA", *asked, **small)
-    with (tmp_path / "out" / "stages-BUS-BRA.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(tmp_path / "out" / "stages-BUS-BRA.csv")
     assert [*rows[0]][4:] == ["real", "alone 1 0", "beside 1 0", "alone 2 0", "beside 2 0"]
     lesions = [path for path in scans(data / "BUSI") if path.parent.name != "normal"]
     assert {row["data"] for row in rows} == {"BUSI"} and len(rows) == len(lesions)
     assert sum(row["malignant"] == "1" for row in rows) == sum(path.parent.name == "malignant" for path in lesions)
-    with (tmp_path / "out" / "quality.csv").open() as file:
-        quality = list(csv.DictReader(file))
+    quality = table(tmp_path / "out" / "quality.csv")
     assert {(row["step"], row["name"]) for row in quality} >= {(step, "kid") for step in ("1", "2")}
 
 
@@ -313,19 +364,9 @@ def test_speed_of_tensorrt(run: Run) -> None:
 def test_speed_of_classifier_training(load: Callable[[str], ModuleType], run: Run) -> None:
     benchmark = load("speed/classifier_training")
     small = {name: dataclasses.replace(settings, batch=4) for name, settings in benchmark.VARIANTS.items()}
-    rows = run(
-        "speed/classifier_training", "--images", 4, "--rounds", 1, VARIANTS=small, BASE=small["float32"]
-    ).splitlines()
+    small_ones = {"VARIANTS": small, "BASE": small["float32"]}
+    rows = run("speed/classifier_training", "--images", 4, "--rounds", 1, **small_ones).splitlines()
     assert len(rows) == 2 + len(small) and all(numbers(row)[-1] > 0 for row in rows)
-
-
-def test_speed_of_gan(run: Run) -> None:
-    assert "ratio" in run("speed/gan", "--size", 32, "--batch", 4, "--steps", 1, "--rounds", 1)
-
-
-def test_speed_of_stylegan(run: Run) -> None:
-    small = ("--size", 32, "--batch", 8, "--base", 1024, "--most", 32, "--steps", 1, "--rounds", 1)
-    assert "fast by slow" in run("speed/stylegan", *small)
 
 
 @pytest.mark.gpu
@@ -333,6 +374,7 @@ def test_speed_of_stylegan_on_a_gpu(run: Run) -> None:
     assert run("speed/stylegan", "--gpu", "--size", 32, "--batch", 4, "--steps", 1).count("s/kimg") == 2 * 2
 
 
+@pytest.mark.slow
 def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
     growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
     assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
@@ -371,6 +413,7 @@ def app(tmp_path: Path) -> Path:
     return tmp_path / "app"
 
 
+@pytest.mark.slow
 def test_web_app(app: Path, tmp_path: Path) -> None:
     """In a process of its own, as Playwright runs once in each."""
     written = tmp_path / "times.json"
@@ -383,15 +426,6 @@ def test_web_app(app: Path, tmp_path: Path) -> None:
 
 
 # ---- what the pages say of statistics, metrics and repeatability
-
-
-def test_by_group(run: Run) -> None:
-    assert len(run("intervals/by_group", "--repeats", 6).splitlines()) == 2 + 3 * 4 * 2
-
-
-def test_one_against_rest(run: Run) -> None:
-    shares = [float(line.split("|")[3]) for line in run("intervals/one_against_rest", 2).splitlines()]
-    assert len(shares) == 2 * 7 and all(share in (0, 50, 100) for share in shares)
 
 
 def test_fid_bias(run: Run, tmp_path: Path) -> None:
@@ -407,11 +441,6 @@ def test_copy_test_false_alarms(run: Run, tmp_path: Path) -> None:
         save(tmp_path / f"{seed}.png", draw_scan(seed, 64))
     printed = run("generated-quality/copy_test_false_alarms", 64, tmp_path, SPLITS=1)
     assert f"{count} images in {count} groups" in printed and printed.count("calibrated on") == 2
-
-
-def test_repeat_training(run: Run) -> None:
-    small = ("--trainings", 2, "--processes", 1, "--threads", 1, "--busy", 0, "--batch", 4, "--steps", 4, "--size", 32)
-    assert "2 of 2 equal" in run("repeatability/run", *small)
 
 
 # ---- what is found in a scan
@@ -432,20 +461,6 @@ def test_inpainted_marks(run: Run, data: Path, tmp_path: Path) -> None:
     assert "source: 1 of 2 scans" in run("marks/inpainted_marks", tmp_path / "source", tmp_path / "target")
     kept, filled = (Image.open(tmp_path / "target" / f"{name}.png") for name in ("plain", "marked"))
     assert np.array_equal(kept, Image.open(plain)) and not find_marks(filled).marks
-
-
-def test_mark_shortcut(run: Run, data: Path) -> None:
-    assert run("marks/mark_shortcut", data, "--count", 1).count("labels changed") == 2 * 5
-
-
-def test_scan_area(run: Run, data: Path) -> None:
-    first, *_ = run("marks/scan_area", data, "--count", 4, "--every", 10).splitlines()
-    assert "4 screens" in first
-
-
-def test_scan_kinds(run: Run, data: Path) -> None:
-    for row in run("marks/scan_kinds", data, "--few", 4).splitlines():
-        assert "overlay 1.0000" in row
 
 
 def test_image_quality(run: Run, data: Path) -> None:
@@ -495,17 +510,12 @@ def test_explanations(run: Run, data: Path) -> None:
     assert min(shares) <= numbers(next(line for line in printed.splitlines() if "chance" in line))[0] <= max(shares)
 
 
-def test_map_contrast(run: Run, data: Path) -> None:
-    assert "of 4 scans with both figures" in run("image-quality/map_contrast", data / "BUSI", "--scans", 4)
-
-
-def test_trust(run: Run, data: Path, tmp_path: Path) -> None:
+def test_trust(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
     for fold in range(2):
         save_file(mobilenet_v2(3).state_dict(), tmp_path / f"fold{fold}.safetensors")
     printed = run("trust/trust", data, "none", tmp_path, 2, **{"foreign.COUNT": 1})
-    assert {line.split(" AUROC")[0].strip() for line in printed.splitlines() if " AUROC" in line} >= set(
-        foreign_images.SPOILT
-    )
+    found = {line.split(" AUROC")[0].strip() for line in printed.splitlines() if " AUROC" in line}
+    assert found >= set(load("trust/trust").foreign.SPOILT)
 
 
 def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
@@ -513,18 +523,8 @@ def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
     net.outline = OutlineHead()
     for name in ("BUSI", "BUS-BRA", "BrEaST"):
         save_file(net.state_dict(), tmp_path / f"{name}.safetensors")
-    printed = run(
-        "trust/site_trust",
-        data,
-        tmp_path,
-        TRAINING=24,
-        KEPT_OUT=10,
-        SCANS=4,
-        DRAWS=2,
-        PICTURES=1,
-        **{"foreign.COUNT": 1},
-    )
-    assert printed.count("reach") == 3
+    few = {"TRAINING": 24, "KEPT_OUT": 10, "SCANS": 4, "DRAWS": 2, "PICTURES": 1, "foreign.COUNT": 1}
+    assert run("trust/site_trust", data, tmp_path, **few).count("reach") == 3
 
 
 def test_automatic(run: Run, tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from exported_generators import ExportedGenerator, read_export
-from generator_checkpoints import small_checkpoint
+from generator_checkpoints import ExportedGenerator, read_export, small_checkpoint
 from once import made_once
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.network import read_network

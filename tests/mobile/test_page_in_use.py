@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from PIL import Image
 import planted_marks as plant
 from axe import WIDTHS, faults
 from browser import served
+from image_files import png_chunk
 from page import READY, answered, give, opened
 from program import succeed
 from sonoforge.runtime.inference.verdict import UNUSABLE
@@ -42,9 +42,7 @@ def scans(folder: Path, count: int) -> list[Path]:
 def png_header(width: int, height: int) -> bytes:
     """A PNG that says how large it is, and holds nothing."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def with_mark(picture: Image.Image) -> Image.Image:
 def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
     files = write_pictures(tmp_path, 8)
     rng = np.random.default_rng(3)
-    large = screen(Image.fromarray(plant.speckle(700, 1000, 5)), 1)
+    large = screen(Image.fromarray(plant.speckle(500, 700, 5)), 1)
     fan = np.zeros((300, 420), np.uint8)
     rows, columns = np.mgrid[:300, :420]
     within = (np.hypot(rows + 40, columns - 210) < 330) & (np.abs(columns - 210) < 0.6 * (rows + 60))
@@ -107,7 +107,7 @@ def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
     dotted = Image.fromarray(plant.speckle(300, 400, 8))
     plant.dotted(plant.ImageDraw.Draw(dotted), (40, 200), (330, 90), 250)
     extra |= {"dotted": dotted, "dotted again": dotted}
-    for number, (name, ink) in enumerate(plant.COLOURS.items()):
+    for number, (name, ink) in enumerate([*plant.COLOURS.items()][::2]):
         marked = Image.fromarray(plant.speckle(300, 400, number)).convert("RGB")
         draw = plant.ImageDraw.Draw(marked)
         for shape, x in zip(plant.SHAPES, range(50, 400, 70), strict=True):
@@ -127,7 +127,7 @@ def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
         "two": plant.side_by_side(plain, Image.fromarray(plant.speckle(300, 380, 10)), 6),
         "two that touch": plant.side_by_side(plain, Image.fromarray(plant.speckle(300, 420, 11)), 0),
     }
-    for number, shape in enumerate(plant.ICONS):
+    for number, shape in enumerate(plant.ICONS[::2]):
         extra[f"icon {shape}"] = Image.fromarray(plant.speckle(300, 400, number))
         plant.icon(extra[f"icon {shape}"], shape, 22 + 2 * number, rng)
     for name, picture in extra.items():

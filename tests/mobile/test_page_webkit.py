@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browser import running
 from page import MOST_APART, Expected, compare_csv, compare_json, write_pictures
 from sonoforge.mobile.server import Server, Site
 from sonoforge.mobile.web_app import app_files
@@ -18,20 +17,6 @@ from sonoforge.runtime.inference.classifier import Classifier
 from webkit import WebKit, needs_webkit, webkit
 
 pytestmark = pytest.mark.slow  # .ci/run runs it
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """What `sonoforge serve` serves; yields its address."""
-    classifier = Classifier()
-    site = Site(app_files(classifier), classifier, frozenset({"localhost"}), 1_000_000)
-    server = Server(("127.0.0.1", 0), site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://localhost:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +52,10 @@ def test_the_other_engine_answers_as_python_does_and_again_offline(
     window: WebKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_pictures(tmp_path, 9)
-    with serving() as address:
-        opened(window, address)
+    classifier = Classifier()
+    site = Site(app_files(classifier), classifier, frozenset({"localhost"}), 1_000_000)
+    with running(Server(("127.0.0.1", 0), site)) as port:  # as `sonoforge serve` does
+        opened(window, f"http://localhost:{port}/")
         check = json.loads(saved(window, "#save-check"))
         assert check["passed"]
         assert max(check["differences"].values()) < 1e-4

@@ -11,7 +11,6 @@ import socket
 import ssl
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
+from browser import running
 from program import refused, sonoforge
 from sonoforge.mobile import HERE, npm_package, web_app
 from sonoforge.mobile import server as network
@@ -62,10 +62,8 @@ def https() -> Iterator[tuple[int, Any]]:
     site = Site({"index.html": PAGE}, Classifier(), frozenset(HERE), 2_000_000)
     server, certificate = Server(("127.0.0.1", 0), site), certificates.certificate_for("127.0.0.1")
     server.encrypt(certificate)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port, certificate
-    server.shutdown()
-    server.server_close()
+    with running(server) as port:
+        yield port, certificate
 
 
 def trusting(authority: bytes, folder: Path) -> ssl.SSLContext:

@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import running
 from bundle_factory import scan
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
@@ -33,14 +33,15 @@ def classifier() -> Classifier:
     return Classifier()
 
 
+def make_server(classifier: Classifier) -> Server:
+    files = {"index.html": PAGE, "js/app.js": b"1;"}
+    return Server(("127.0.0.1", 0), Site(files, classifier, frozenset(("localhost", "127.0.0.1")), MOST))
+
+
 @pytest.fixture(scope="module")
 def port(classifier: Classifier) -> Iterator[int]:
-    files = {"index.html": PAGE, "js/app.js": b"1;"}
-    server = Server(("127.0.0.1", 0), Site(files, classifier, frozenset(("localhost", "127.0.0.1")), MOST))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with running(make_server(classifier)) as port:
+        yield port
 
 
 def png(seed: int) -> bytes:
@@ -150,13 +151,9 @@ def hasty(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     """A server that waits a second for a request, and takes eight connections at a time."""
     monkeypatch.setattr(server_module, "SECONDS", 1.0)
     monkeypatch.setattr(server_module, "_AT_ONCE", 8)
-    server = Server(
-        ("127.0.0.1", 0), Site({"index.html": PAGE}, classifier, frozenset(("localhost", "127.0.0.1")), MOST)
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    server = make_server(classifier)
+    with running(server):
+        yield server
 
 
 @pytest.mark.parametrize(

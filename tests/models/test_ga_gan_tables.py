@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_pairs import count_weights, on_meta
-from papers import printed
+from golden import printed
 from sonoforge.models.ga_gan import PUBLISHED, Discriminator, Generator
 from sonoforge.models.layers import SelfAttention
 

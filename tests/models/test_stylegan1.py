@@ -4,49 +4,23 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from sonoforge.models.stylegan.layers import initialise
+from gan_pairs import draw_latents, on_meta, small_pair
 from sonoforge.models.stylegan.stylegan1 import (
     Discriminator,
     Generator,
     GeneratorSettings,
     GrowingSettings,
     StyledLayer,
-    adaptive_instance_norm,
 )
-
-SMALL = {"channel_base": 128, "channel_max": 8}
-
-
-def make_pair(
-    size: int = 32, classes: int = 0, conditioning: str = "none", channels: int = 2
-) -> tuple[Generator, Discriminator]:
-    generator = Generator(GeneratorSettings(size, channels, 6, classes, style_size=10, mapping_layers=2, **SMALL))
-    discriminator = Discriminator(GrowingSettings(size, channels, classes, conditioning, **SMALL))
-    for seed, network in enumerate((generator, discriminator)):
-        initialise(network, torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        for layer in generator.synthesis.layers:
-            layer.noise_strength.fill_(0.3)
-    return generator, discriminator
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def test_adain_equals_a_slow_one() -> None:
-    maps, scales, shifts = draw(3, 4, 5, 6) * 7 + 2, draw(3, 4, seed=1), draw(3, 4, seed=2)
-    found = adaptive_instance_norm(maps, scales, shifts)
-    for place in np.ndindex(3, 4):
-        values = maps[place].double().numpy()
-        expected = float(scales[place]) * (values - values.mean()) / values.std() + float(shifts[place])
-        np.testing.assert_allclose(found[place], expected, atol=1e-5)
 
 
 def test_a_layer_equals_its_steps_written_out() -> None:
@@ -73,7 +47,7 @@ def test_a_layer_equals_its_steps_written_out() -> None:
 
 def test_initial_values_are_the_published_ones() -> None:
     """Appendix C: constant 1, biases and noise 0, but 1 for the biases of the scales."""
-    generator = Generator(GeneratorSettings(16, 1, 4, **SMALL))
+    generator = Generator(GeneratorSettings(16, 1, 4, channel_base=128, channel_max=8))
     assert bool((generator.synthesis.constant == 1).all())
     for layer in generator.synthesis.layers:
         assert bool((layer.bias == 0).all()) and bool((layer.noise_strength == 0).all())
@@ -84,13 +58,13 @@ def test_initial_values_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("side", [8, 32])
 def test_training_mixes_styles_among_the_layers_in_use(side: int) -> None:
-    generator, _ = make_pair()
+    generator, _ = small_pair("stylegan1")
     generator.set_stage(side, 1.0)
     count = {8: 4, 32: 8}[side]
     taken: list[Tensor] = []
     generator.synthesis.register_forward_pre_hook(lambda module, inputs: taken.append(inputs[0]))
     with torch.no_grad():
-        generator(draw(600, 6), chance=torch.Generator().manual_seed(7))
+        generator(draw_latents(600), chance=torch.Generator().manual_seed(7))
     changes = (taken[0][:, 1:] != taken[0][:, :-1]).any(2)
     assert changes.shape == (600, count - 1)
     assert int(changes.sum(1).max()) == 1
@@ -100,11 +74,8 @@ def test_training_mixes_styles_among_the_layers_in_use(side: int) -> None:
 
 def test_the_published_generator_has_26_million_weights() -> None:
     """Section 2: 26.2 million weights, and 18 layers, for 1024x1024."""
-    with torch.device("meta"):
-        generator, discriminator = (
-            Generator(GeneratorSettings(1024, 3, 512)),
-            Discriminator(GrowingSettings(1024, 3)),
-        )
+    generator = on_meta(lambda: Generator(GeneratorSettings(1024, 3, 512)))
+    discriminator = on_meta(lambda: Discriminator(GrowingSettings(1024, 3)))
     in_use = [generator.mapping, generator.synthesis.layers, generator.synthesis.to_image[-1]]
     count = sum(v.numel() for part in in_use for v in part.parameters()) + generator.synthesis.constant.numel()
     assert round(count / 1e5) == 262

@@ -8,46 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy import signal, special
-from scipy.signal import convolve2d
 from torch import Tensor
 
-import stylegan3_reference as reference
+import stylegan_reference as reference
 from sonoforge.models.stylegan import filtered_lrelu
 from sonoforge.models.stylegan.filtered_lrelu import lowpass
-from sonoforge.models.stylegan.layers import binomial_taps, smooth, upsample
-
-
-def _slow(maps: Tensor, up: int, down: int, before: int, after: int) -> NDArray[np.float64]:
-    kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
-    results = []
-    for image in maps.double().numpy().reshape(-1, *maps.shape[2:]):
-        spread = np.zeros([side * up for side in image.shape])
-        spread[::up, ::up] = image
-        results.append(convolve2d(np.pad(spread, (before, after)), kernel, mode="valid")[::down, ::down])
-    stack: NDArray[np.float64] = np.stack(results).reshape(*maps.shape[:2], *results[0].shape)
-    return stack
-
-
-def _maps() -> Tensor:
-    return torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.mark.parametrize("down", [1, 2])
-@pytest.mark.parametrize("padding", [0, 1, 2])
-def test_smoothing_is_the_full_convolution(down: int, padding: int) -> None:
-    result = smooth(_maps(), binomial_taps(), padding, stride=down, gain=1.5)
-    np.testing.assert_allclose(result, 1.5 * _slow(_maps(), 1, down, padding, padding), atol=1e-5, rtol=1e-5)
-
-
-def test_doubling_is_inserted_zeros_and_the_full_convolution() -> None:
-    result = upsample(_maps(), binomial_taps())
-    assert result.shape == (2, 3, 16, 20)
-    np.testing.assert_allclose(result, 4 * _slow(_maps(), 2, 1, 2, 1), atol=1e-5, rtol=1e-5)
-
-
-# StyleGAN3.
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,6 @@ def model_bytes(
         helper.make_node("Softmax", ["scaled"], ["probabilities"], axis=1),
         helper.make_node("Conv", ["maps", "head_1x1"], ["cam"]),
     ]
-    cells = SIZE // PATCH
     shapes = {name: [batch, *shape] for name, shape in outputs().items()}
     graph = helper.make_graph(
         nodes,
@@ -118,7 +117,6 @@ def model_bytes(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
     )
-    assert cells * PATCH == SIZE
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     said = {"preprocessing": preprocessing, "classes": CLASSES}
     helper.set_model_props(model, {f"sonoforge.{key}": json.dumps(value) for key, value in said.items()})
@@ -170,18 +168,6 @@ def reference(embeddings: NDArray[np.float64]) -> tuple[bytes, dict[str, object]
     return data, trust
 
 
-def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
-    """Write files and manifest, filling in the manifest's ``files``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
-    entries["model.onnx"] |= {"precision": "fp32", "format": "onnx"}
-    manifest = {**manifest, "files": entries}
-    (folder / "manifest.json").write_text(json.dumps(with_digest(manifest), indent=2), encoding="utf-8")
-    return folder
-
-
 def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return what a bundle records beside the distance: arrays of reference.npz, and ``trust.checks``."""
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -228,7 +214,7 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> 
         "golden.npz": npz(pixels=pixels[:4], **golden),
         "MODEL_CARD.md": b"# A model for tests\n",
     }
-    manifest = {
+    manifest: dict[str, Any] = {
         "format_version": 1,
         "task": "classification",
         "name": "patches",
@@ -247,8 +233,15 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> 
         "parity": {},
         "provenance": {},
         "intended_use": "Tests only.",
+        "files": {},
     }
-    return pack(folder, files, manifest)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    manifest["files"]["model.onnx"] |= {"precision": "fp32", "format": "onnx"}
+    (folder / "manifest.json").write_text(json.dumps(with_digest(manifest), indent=2), encoding="utf-8")
+    return folder
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -282,6 +275,14 @@ def zip_bundle(folder: Path, target: Path, prefix: str = "") -> Path:
         for item in sorted(folder.iterdir()):
             archive.write(item, prefix + item.name)
     return target
+
+
+def write_scans(folder: Path, seeds: Iterable[int] = range(3)) -> Path:
+    """Write a scan for each seed, SEED.png, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        Image.fromarray(scan(seed)).save(folder / f"{seed}.png")
+    return folder
 
 
 def _prepared(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -40,17 +39,6 @@ class CardFacts:
         return figures
 
     @property
-    def plan(self) -> dict[str, Any]:
-        """``splits.json``."""
-        plan: dict[str, Any] = json.loads((self.folder / "splits.json").read_text())
-        return plan
-
-    @property
-    def thesis(self) -> bool:
-        """Whether the protocol leaks."""
-        return self.config.get("protocol") == "thesis"
-
-    @property
     def simulated(self) -> bool:
         """Whether the images are phantoms."""
         return self.config["data"] == ["phantom"]
@@ -61,43 +49,12 @@ class CardFacts:
         return sum(self.images.values()) - (0 if self.cross_validated else sum(self.trained.values()))
 
     @property
-    def near_duplicates(self) -> int:
-        """Test images whose pair lies in another fold; the set has no larger groups that its folds divide."""
-        if not self.thesis:
-            return 0
-        plan = self.plan
-        folds: dict[int, list[int]] = {}
-        for group, fold in zip(plan["groups"], plan["fold_of"], strict=True):
-            folds.setdefault(group, []).append(fold)
-        return sum(len(own) for own in folds.values() if len(set(own)) > 1)
-
-    @property
-    def generator_reads(self) -> int:
-        """Test images among what the generators of their fold read."""
-        read = set()
-        for path in self.folder.glob(f"folds/{self.arm}-*.json"):
-            fold = json.loads(path.read_text())
-            plan = json.loads((self.folder / f"splits{f'-seed{n}' if (n := fold['seed']) else ''}.json").read_text())
-            contents = {h for key, hashes in fold["reads"].items() if key.startswith("generator ") for h in hashes}
-            tested = zip(plan["files"], plan["hashes"], plan["fold_of"], strict=True)
-            read |= {name for name, content, own in tested if own == fold["fold"] and content in contents}
-        return len(read)
-
-    @property
     def added(self) -> dict[str, int]:
         """What fills every class up to the largest."""
         if self.arm not in ("gan", "duplicates"):
             return {}
         missing = {name: max(self.trained.values()) - count for name, count in self.trained.items()}
         return {name: count for name, count in missing.items() if count}
-
-    def accuracy(self, seed: int) -> float:
-        """Share of the rows of ``predictions.csv`` that are right."""
-        rows = csv.DictReader((self.folder / "predictions.csv").open())
-        own = [row for row in rows if (row["arm"], row["seed"]) == (self.arm, str(seed))]
-        return float(
-            np.mean([max(self.classes, key=lambda c, r=row: float(r[f"p_{c}"])) == row["label"] for row in own])
-        )
 
 
 def read_facts(folder: Path, data: Path, arm: str, result: dict[str, Any]) -> CardFacts:

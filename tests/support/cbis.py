@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
+
+import dicom_files
 
 HEIGHT, WIDTH = 420, 300
 LESION = (slice(180, 220), slice(40, 100))  # rows and columns
@@ -26,20 +27,8 @@ def draw_film(seed: int = 0, *, right: bool = False) -> np.ndarray:
 
 def save_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROME2", bits: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.PatientID, file.Modality = path.parts[-4], "MG"
-    file.Rows, file.Columns = pixels.shape
-    file.SamplesPerPixel, file.PhotometricInterpretation = 1, interpretation
-    file.BitsAllocated = pixels.itemsize * 8
-    file.BitsStored = bits or file.BitsAllocated
-    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
-    file.PixelData = np.ascontiguousarray(pixels).tobytes()
-    file.save_as(path, enforce_file_format=True)
+    about = {"PatientID": path.parts[-4], "Modality": "MG", "BitsStored": bits or pixels.itemsize * 8}
+    dicom_files.save(dicom_files.data_set(pixels[None], interpretation, **about), path)
 
 
 HEADER = (

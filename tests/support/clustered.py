@@ -1,4 +1,4 @@
-"""Invented answers of classifiers on images that come in groups, with a known correlation inside a group."""
+"""Invented answers and scores of classifiers on images that come in groups; their true figures are known."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 BUSI = np.repeat([1, 2, 3, 4, 6, 7], [442, 124, 19, 5, 1, 1])
 """Images in each of BUSI's groups of near-duplicates: 592 groups, 780 images."""
-LARGER = np.repeat([1, 2, 3, 4, 5, 6, 7], [470, 60, 25, 10, 8, 4, 3])
-"""580 groups, 794 images."""
-HUNDRED = np.repeat([1, 2, 3, 4], [75, 21, 3, 1])
-"""100 groups of sizes in BUSI's proportions, 130 images."""
+PREVALENCE = 0.27
 
 
 class World(NamedTuple):
@@ -60,14 +58,48 @@ def draw_answers(world: World, share: float, rng: np.random.Generator) -> tuple[
     return outcome == 0, group
 
 
-def draw_pair(world: World, differing: float, difference: float, rng: np.random.Generator) -> tuple[Bools, Bools, Ints]:
-    """Which images two arms answer correctly, and the groups.
+class Scores(NamedTuple):
+    """What one draw gives, N images."""
 
-    A share ``differing`` of the images is answered correctly by one arm alone; ``difference`` is the accuracy of the
-    second minus that of the first, the same in groups of all sizes.
-    """
-    sizes = world.draw_groups(rng)
-    either = np.maximum(differing * (1 + 0.5 * world.tilt(sizes)), difference)
-    first, second = (either - difference) / 2, (either + difference) / 2
-    outcome, group = world.draw(rng, np.stack([first, second, 1 - either], axis=1), sizes)
-    return outcome != 1, outcome != 0, group
+    positive: NDArray[np.bool_]
+    arms: tuple[NDArray[np.float64], NDArray[np.float64]]
+    groups: NDArray[np.int64]
+    folds: NDArray[np.int64]
+
+
+def draw_scores(
+    separations: tuple[float, float], correlation: float, rng: np.random.Generator, sizes: NDArray[np.int64] = BUSI
+) -> Scores:
+    """Draw as many groups as there are, each of one kind; scores of one group, and of both arms, are correlated."""
+    drawn = rng.choice(sizes, len(sizes))
+    groups = np.repeat(np.arange(len(drawn)), drawn)
+    positive = (rng.random(len(drawn)) < PREVALENCE)[groups]
+    folds = rng.integers(0, 10, len(drawn))[groups]
+
+    def noise() -> NDArray[np.float64]:
+        common, own = rng.normal(size=len(drawn))[groups], rng.normal(size=len(groups))
+        return np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
+
+    shared = noise()
+    first, second = (np.sqrt(0.7) * shared + np.sqrt(0.3) * noise() + d * positive for d in separations)
+    return Scores(positive, (first, second), groups, folds)
+
+
+def true_sensitivity(separation: float, specificity: float) -> float:
+    """Share of the class above the rest's quantile."""
+    return float(stats.norm.cdf(separation - stats.norm.ppf(specificity)))
+
+
+def posterior(scores: NDArray[np.float64], separation: float) -> NDArray[np.float64]:
+    """Probability of the class given a score, by Bayes' rule."""
+    odds = PREVALENCE / (1 - PREVALENCE) * np.exp(separation * scores - separation**2 / 2)
+    probability: NDArray[np.float64] = odds / (1 + odds)
+    return probability
+
+
+def true_net_benefit(separation: float, threshold: float) -> float:
+    """Net benefit of acting where the posterior probability reaches a threshold."""
+    odds = threshold / (1 - threshold)
+    cut = (np.log(odds * (1 - PREVALENCE) / PREVALENCE) + separation**2 / 2) / separation
+    found, needless = stats.norm.sf(cut - separation), stats.norm.sf(cut)
+    return float(PREVALENCE * found - (1 - PREVALENCE) * needless * odds)

@@ -133,14 +133,9 @@ def listening(log: Path, *arguments: object) -> Iterator[Listener]:
 def storescp(folder: Path, port: int) -> Iterator[None]:
     """DCMTK's archive of the simplest kind: it writes each object that it is sent into a folder."""
     folder.mkdir(exist_ok=True)
-    with _running(["storescp", "-od", str(folder), "-aet", "ARCHIVE", str(port)], port):
-        yield
-
-
-@contextlib.contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
-    program = shutil.which(command[0], path=_PATH) or command[0]
-    process = subprocess.Popen([program, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    program = shutil.which("storescp", path=_PATH) or "storescp"
+    command = [program, "-od", str(folder), "-aet", "ARCHIVE", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: listens(port))
         yield

@@ -49,7 +49,6 @@ def good() -> dict[str, Any]:
         "n": 105,
         "metrics": [
             row("kid", "low", "realistic", (0.0011, -0.0004, 0.0029), (0.0001, -0.0012, 0.0021)),
-            row("linear_probe", "low", "realistic", (0.55, 0.49, 0.63), (0.5, 0.42, 0.61)),
             row("recall", "high", "diverse", (0.71, 0.63, 0.78), (0.72, 0.64, 0.81)),
             row("coverage", "high", "diverse", (0.9, 0.84, 0.95), (0.93, 0.87, 0.98)),
             row("ms_ssim", "near", "diverse", (0.22, 0.2, 0.25), (0.22, 0.19, 0.24)),

@@ -69,18 +69,20 @@ def draw_masked_discs(count: int = 6, size: int = 32) -> TrainingSet:
     return dataclasses.replace(images, pixels=join_masks(images.pixels, discs[:, None]))
 
 
-def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", **changes: Any) -> Path:
-    """Train on images of one class, with `SETTINGS` and these changes; other keywords go to `train_gan`."""
+def train(
+    folder: Path,
+    images: np.ndarray | TrainingSet | None = None,
+    device: str = "cpu",
+    base: GanSettings = SETTINGS,
+    **changes: Any,
+) -> Path:
+    """Train on images of one class, with settings and these changes; other keywords go to `train_gan`."""
     options = {key: changes.pop(key) for key in ("resume", "stop", "show_progress") if key in changes}
-    settings = dataclasses.replace(SETTINGS, **changes)
-    prepared = make_training_set(
-        draw_discs() if images is None else images,
-        None,
-        (settings.class_name,),
-        settings.image_size or 32,
-        settings.channels,
-    )
-    return train_gan(prepare(settings, prepared, device), folder, **options)
+    settings = dataclasses.replace(base, **changes)
+    if not isinstance(images, TrainingSet):
+        pixels, classes = draw_discs() if images is None else images, (settings.class_name,)
+        images = make_training_set(pixels, None, classes, settings.image_size or 32, settings.channels)
+    return train_gan(prepare(settings, images, device), folder, **options)
 
 
 def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
@@ -104,9 +106,7 @@ def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
 
 def train_measured(folder: Path, images: TrainingSet | None = None, **changes: Any) -> Path:
     """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every tick, and these changes."""
-    options = {key: changes.pop(key) for key in ("resume", "stop") if key in changes}
-    settings = dataclasses.replace(MEASURED, **changes)
-    return train_gan(prepare(settings, draw_scans() if images is None else images, "cpu"), folder, **options)
+    return train(folder, draw_scans() if images is None else images, base=MEASURED, **changes)
 
 
 def image_hashes(images: np.ndarray) -> list[str]:

@@ -1,7 +1,8 @@
-"""Recorded numbers of official implementations, beside the checkout; tests that need them are skipped without."""
+"""Figures that papers print, and recorded numbers of official implementations; without these their tests skip."""
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from places import SHARED
+from places import CHECKOUT, SHARED
 
 FOLDER = SHARED / "golden"
 
@@ -36,3 +37,13 @@ def golden_settings(name: str) -> dict[str, Any]:
 def below(record: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the arrays whose names begin with this prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
+
+
+def printed(source: str) -> dict[str, dict[str, dict[str, str]]]:
+    """Read the figures that a paper prints, by table, row and column in its order, as they were copied by hand."""
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    path = CHECKOUT / "tests" / "golden" / "papers" / f"{source}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            tables.setdefault(line["table"], {}).setdefault(line["row"], {})[line["column"]] = line["value"]
+    return tables

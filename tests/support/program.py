@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli import main
@@ -28,6 +30,12 @@ class Finished(NamedTuple):
     def widest(self) -> int:
         """Characters of the longest line of the answer as text, but for lines with a path, which cannot be broken."""
         return max(len(line) for line in self.said.splitlines() if "/" not in line)
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def words(line: str) -> list[str]:

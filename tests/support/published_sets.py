@@ -165,6 +165,14 @@ def cbis_ddsm(root: Path) -> None:
     write_collection(root)
 
 
+def medmnist(root: Path) -> None:
+    sizes = {"train": 4, "val": 2, "test": 3}
+    arrays = {f"{part}_images": np.stack([draw_scan(seed, 28) for seed in range(n)]) for part, n in sizes.items()}
+    labels = {f"{part}_labels": (np.arange(n, dtype=np.uint8) % 2)[:, None] for part, n in sizes.items()}
+    root.mkdir(parents=True)
+    np.savez_compressed(root / "breastmnist.npz", **arrays, **labels)
+
+
 def frames(root: Path) -> None:
     """Two volumes, one with a label map; a clip whose second frame repeats its first; a plain picture."""
     for seed, name in enumerate(("benign/p1.nii.gz", "malignant/p2.nii")):
@@ -185,6 +193,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "frames": frames,
     "herlev": herlev,
     "idrid": idrid,
+    "medmnist": medmnist,
     "sliver07": sliver07,
     "yolo": yolo,
     "yolo of roboflow": lambda root: roboflow(root, "yolo"),

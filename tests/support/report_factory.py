@@ -33,7 +33,6 @@ from sonoforge.training.statistics.calibration import describe_flags
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 
 EPOCHS = 3
-BUNDLE = SUPPORT / "report_bundle.json"
 
 
 class Run(NamedTuple):
@@ -121,17 +120,16 @@ def make_run(
     environment = run_folder.describe_environment("cpu", 0, cache.fingerprint)
     environment["command"] = ["/somewhere/bin/sonoforge", "run", "--data", "my scans", "--resume"]
     run_folder.write_environment(folder, environment)
-    for plan in plans:
-        save_plan(folder / ("splits.json" if plan.seed == 0 else f"splits-seed{plan.seed}.json"), plan)
     filled = [name for name, count in zip(classes, counts, strict=True) if count < max(counts)]
     parts = []
     for plan in plans:
+        save_plan(folder / ("splits.json" if plan.seed == 0 else f"splits-seed{plan.seed}.json"), plan)
+        own = plan.tested
+        files, groups = tuple(plan.files[i] for i in own), np.array(plan.groups)[own]
+        sources = tuple(collections[group % len(collections)] for group in groups if collections)
         for n, (arm, right) in enumerate(arms):
-            own = plan.tested
             probabilities = invented_probabilities(labels[own], len(classes), right, 10 * plan.seed + n)
-            files, groups = tuple(plan.files[i] for i in own), np.array(plan.groups)[own]
             kept = (files, groups, np.array(plan.fold_of)[own], labels[own], probabilities)
-            sources = tuple(collections[group % len(collections)] for group in groups if collections)
             parts.append(Predictions(arm, protocol, plan.seed, *kept, collections=sources))
             for fold in range(folds):
                 _write_fold(folder, cache, plan, fold, arm, filled)
@@ -149,11 +147,9 @@ def make_run(
     results |= tables.evaluate(parts, tuple(classes))
     rng = np.random.default_rng(5)
     for arm, figures in results["arms"].items():
-        figures["title"] = find_arm(arm).title
-        figures["train_accuracy"] = 0.98
-        figures["train_accuracy_by_seed"] = [
-            [0.9 + 0.01 * (seed + fold) for fold in range(folds)] for seed in range(seeds)
-        ]
+        figures |= {"title": find_arm(arm).title, "train_accuracy": 0.98, "seconds": 12.5}
+        accuracies = [[0.9 + 0.01 * (seed + fold) for fold in range(folds)] for seed in range(seeds)]
+        figures["train_accuracy_by_seed"] = accuracies
         figures["learning_curves"] = [
             [
                 {"epoch": e + 1, "loss": 1.1 / (e + 1) + 0.1 * rng.random(), "accuracy": 0.6 + 0.1 * e}
@@ -161,7 +157,6 @@ def make_run(
             ]
             for _ in range(folds)
         ]
-        figures["seconds"] = 12.5
         part = next(own for own in parts if (own.arm, own.seed) == (arm, 0))
         figures["flags"] = describe_flags(part, 0.1, {"far": rng.random(len(part.labels))}, {"none": part.labels < 0})
         fold_classes = [np.bincount(labels[plans[0].train(fold)], minlength=len(classes)) for fold in range(folds)]
@@ -175,11 +170,8 @@ def make_run(
         "fold_sizes": [len(plans[0].test(fold)) for fold in range(folds)],
         "test_images_with_near_duplicate_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
         "second_opinion": {
-            "compared": 3000,
-            "threshold": 0.5,
-            "leaks": [],
-            "possible_second_views": [],
-            "distinct_by_hand": [],
+            **{"compared": 3000, "threshold": 0.5, "leaks": []},
+            **{"possible_second_views": [], "distinct_by_hand": []},
         },
         "chosen_on": 0,
         "fingerprint": cache.fingerprint,
@@ -191,7 +183,10 @@ def make_run(
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             rows[-1] |= {"collapsed": True, "diversity": 0.1}
             write_text(path, "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 13')
-    _add_bundle(folder, results)
+    found = json.loads((SUPPORT / "report_bundle.json").read_text(encoding="utf-8"))
+    results |= found["results"] | {"final_arm": next(iter(results["arms"]))}
+    manifest = found["manifest"] | {"training": {"count": results["split"]["images"]}}
+    write_json(folder / "bundle" / "manifest.json", manifest)
     return Run(folder, cache, audit(cache), results)
 
 
@@ -216,12 +211,9 @@ def write_reads(
     inner_of: int | None = None,
 ) -> None:
     """Write a fold's result that says nothing but what its stages read."""
-    answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0}
-    training: dict[str, Any] = {"train_accuracy": 0.0, "seconds": 0.0}
-    made_from = MadeFrom(plan.digest, "", {})
-    proof: dict[str, Any] = {"reads": reads, "made_from": made_from, "inner_of": inner_of}
-    result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, **proof)
-    write_json(path, result)
+    made = {"files": [], "probabilities": [], "accuracy": 0.0, "train_accuracy": 0.0, "seconds": 0.0, "reads": reads}
+    made |= {"made_from": MadeFrom(plan.digest, "", {}), "inner_of": inner_of}
+    write_json(path, FoldResult(arm, "sealed", plan.seed, fold, **made))
 
 
 def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:
@@ -244,13 +236,5 @@ def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], fo
             write_json(own / "results.json", {"plan": {"steps": 120, "batch": 32, "learning_rate": 1e-3}, "images": 17})
         (folder / "samples").mkdir(exist_ok=True)
         for kind in ("real", "generated"):
-            Image.fromarray(np.asarray(cache.images[0])).resize((128, 128)).save(
-                folder / "samples" / f"{kind}-{name}.png"
-            )
-
-
-def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
-    found = json.loads(BUNDLE.read_text(encoding="utf-8"))
-    results |= found["results"] | {"final_arm": next(iter(results["arms"]))}
-    manifest = found["manifest"] | {"training": {"count": results["split"]["images"]}}
-    write_json(folder / "bundle" / "manifest.json", manifest)
+            picture = Image.fromarray(np.asarray(cache.images[0])).resize((128, 128))
+            picture.save(folder / "samples" / f"{kind}-{name}.png")

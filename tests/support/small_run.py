@@ -11,18 +11,10 @@ from program import succeed, words
 DATA = ["--data", "phantom", "--set", "phantom.images=60", "--folds", "3", "--device", "cpu"]
 SIDE = 96  # pixels that the classifier sees
 # The last blocks only, random weights, small images, a few steps.
-CLASSIFIER = [
-    "--set",
-    "classifier.weights=none",
-    "--set",
-    "classifier.frozen_blocks=17",
-    "--set",
-    f"classifier.image_size={SIDE}",
-    "--set",
-    "classifier.epochs=2",
-    "--set",
-    "classifier.ensemble_size=2",
-]
+CLASSIFIER = words(
+    f"--set classifier.weights=none --set classifier.frozen_blocks=17 --set classifier.image_size={SIDE} "
+    "--set classifier.epochs=2 --set classifier.ensemble_size=2"
+)
 GENERATOR = words("--gan-recipe dcgan --set gan.width=4 --set gan.image_size=32 --set gan.steps=6 --set gan.batch=4")
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 

@@ -66,20 +66,6 @@ class Context:
         return True
 
 
-class Engine:
-    """Stands for ``ICudaEngine``."""
-
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self.session = session
-        self.dtypes = {item.name: DTYPES[item.type] for item in (*session.get_inputs(), *session.get_outputs())}
-
-    def create_execution_context(self) -> Context:
-        return Context(self.session)
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return self.dtypes[name]
-
-
 def install(
     patch: pytest.MonkeyPatch,
     model: Path,
@@ -97,22 +83,25 @@ def install(
     class Runtime:
         engine_header_size = 64
 
-        def __init__(self, logger: object) -> None:
-            del logger
+        def __init__(self, *_: object) -> None:
+            """Take a logger."""
 
         def get_engine_validity(self, header: bytes) -> tuple[str, int]:
             assert len(header) <= 64
             return ("VALID", 0) if valid else ("INVALID", 32)
 
-        def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+        def deserialize_cuda_engine(self, data: bytes) -> Any:
             deserialised.append(data)
-            return Engine(onnxruntime.InferenceSession(str(model))) if loads else None
+            session = onnxruntime.InferenceSession(str(model))
+            dtypes = {item.name: DTYPES[item.type] for item in (*session.get_inputs(), *session.get_outputs())}
+            engine = {"create_execution_context": lambda: Context(session), "get_tensor_dtype": dtypes.__getitem__}
+            return SimpleNamespace(**engine) if loads else None
 
     class Logger:
         ERROR = 1
 
-        def __init__(self, severity: int) -> None:
-            del severity
+        def __init__(self, *_: object) -> None:
+            """Take a severity."""
 
     module = ModuleType("tensorrt_rtx")
     contents = {

@@ -38,13 +38,3 @@ def ends_its_process_once(path: Path) -> Path:
     with path.open("a") as file:
         file.write("begun")
     return path
-
-
-def doubles(path: Path) -> Path:
-    """Read a file, and write twice its content into one beside it, in a folder of its own, and a line of the log."""
-    result = path.parent / "made" / path.name
-    result.parent.mkdir(exist_ok=True)
-    result.write_bytes(path.read_bytes() * 2)
-    with (path.parent / "log.txt").open("a") as file:
-        file.write(f"doubled {path.name}\n")
-    return result

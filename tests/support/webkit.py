@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dicom_peers import free_port, listens, wait_for
 
 DRIVER, SCREEN = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
 BROWSERS = sorted(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"))
@@ -108,24 +109,10 @@ def webkit(folder: Path) -> Iterator[WebKit]:
         screen = started(SCREEN, *settings, stdout=subprocess.PIPE)
         assert screen.stdout is not None
         number = screen.stdout.readline().decode().strip()
-        port = _free_port()
+        port = free_port()
         home = {"DISPLAY": f":{number}", "HOME": str(folder), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
         started(DRIVER, f"--port={port}", env=home, stdout=log)
-        window = _connected(port)
+        wait_for(lambda: listens(port))
+        window = WebKit(port)
         stack.callback(window.close)
         yield window
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def _connected(port: int) -> WebKit:
-    for _ in range(100):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            return WebKit(port)
-        time.sleep(0.1)
-    pytest.fail("WebKitWebDriver does not answer")

@@ -62,3 +62,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Any, str
     if request.param == "s3":
         return f"s3://bucket/{tmp_path.name}", request.getfixturevalue("s3"), f"bucket/{tmp_path.name}"
     return f"memory://{tmp_path.name}", fsspec.filesystem("memory"), f"/{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished training with `gan_trainings.SETTINGS`; not to be changed."""
+    from gan_trainings import train
+
+    folder = tmp_path_factory.mktemp("gan") / "finished"
+    train(folder)
+    return folder

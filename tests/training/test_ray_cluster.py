@@ -6,12 +6,10 @@ Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/test_ray_clu
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from processes import descendants
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge
 from small_run import SMALL
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.workers import WorkerSettings, open_workers
@@ -31,7 +29,6 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes and namespaces as Linux has them"),
 ]
-ARMS = ("--arms", "real,gan,gan:2")
 
 
 def begin(*arguments: object) -> subprocess.Popen[str]:
@@ -53,24 +50,6 @@ def assert_ended(processes: Iterable[int]) -> None:
     while alive := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, f"{alive} outlived the command"
         time.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a comparison in one process; not to be changed."""
-    out = tmp_path_factory.mktemp("serial")
-    return Path(succeed("crossval", *SMALL, *ARMS, "--jobs", "1", "--out", out).json["run"])
-
-
-def same_results(run: Path, serial: Path) -> bool:
-    return (run / "predictions.csv").read_bytes() == (serial / "predictions.csv").read_bytes()
-
-
-def trainings(run: Path) -> Counter[str]:
-    """Every training that the log tells of, by what was trained."""
-    log = (run / "log.txt").read_text()
-    folds = re.findall(r"INFO (\S+: fold \d+ of \d+ \(seed \d+\)): accuracy", log)
-    return Counter(folds) + Counter({"generators": len(re.findall(r"INFO training dcgan on", log))})
 
 
 def test_tasks_errors_and_deaths_are_those_of_processes(
@@ -101,32 +80,6 @@ def assert_closed() -> None:
     listening = subprocess.run(["ss", "-Htlnp"], capture_output=True, text=True, check=True).stdout.splitlines()
     ports = [line.split()[3] for line in listening if any(f"pid={pid}," in line for pid in own)]
     assert ports and all(port.startswith(("127.0.0.1:", "[::ffff:127.0.0.1]:", "[::1]:")) for port in ports), ports
-
-
-def test_kill_9_of_a_worker_and_of_the_driver_trains_nothing_twice(serial: Path, tmp_path: Path) -> None:
-    arguments = ["crossval", *SMALL, *ARMS, "--out", tmp_path / "runs", "--cluster", "local", "--jobs", "2"]
-    victim = begin(*arguments)
-    wait_until(lambda: len(list(tmp_path.glob("runs/*/folds/*.json"))) >= 2, victim)
-    busy = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
-    os.kill(busy[0], signal.SIGKILL)
-    (run,) = (tmp_path / "runs").iterdir()
-    wait_until(lambda: "its task is done again" in (run / "log.txt").read_text(), victim)
-    wait_until(lambda: len(list(run.glob("folds/*.json"))) >= 5, victim)
-    workers = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
-    victim.kill()
-    victim.communicate()
-    assert not (run / "results.json").exists(), "the run ended before it could be killed"
-    assert_ended(workers)
-    kept = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.glob("folds/*.json")}
-    done = succeed(*arguments, "--resume")
-    assert done.json["run"] == str(run)
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept} == kept
-    assert same_results(run, serial)
-    assert not list(run.rglob(".*")), "something unfinished was left"
-    counted = trainings(run)
-    assert counted.pop("generators") == 6  # two classes in three folds
-    # What each worker wrote while its driver was killed is not told of, nor done again.
-    assert len(counted) >= 7 and set(counted.values()) == {1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

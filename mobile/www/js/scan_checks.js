@@ -195,8 +195,8 @@ export function measureQuality(pixels, width, height) {
 /** Name what is beyond `limits`, of the manifest's `quality`, such as `sharpness_low`. */
 export function qualityFlags(values, limits) {
   return Object.entries(METRICS).flatMap(([name, metric]) => [
-    ...(metric.low && values[name] < limits[name].low ? [`${name}_low`] : []),
-    ...(metric.high && values[name] > limits[name].high ? [`${name}_high`] : []),
+    ...(metric.low && values[name] < limits[name]?.low ? [`${name}_low`] : []),
+    ...(metric.high && values[name] > limits[name]?.high ? [`${name}_high`] : []),
   ]);
 }
 

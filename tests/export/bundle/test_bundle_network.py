@@ -30,9 +30,11 @@ from sonoforge.training.classifier.model_folder import SIGNATURES, ModelArrays, 
 from sonoforge.training.classifier.network import answer, pixel_views
 
 SHARED = 16  # blocks; few of their own, so that tracing two members takes little longer than one
+SIDE = 96
+SMALL = Preprocessing(size=SIDE)
 
 
-def _noise(count: int, seed: int, side: int = 224) -> np.ndarray:
+def _noise(count: int, seed: int, side: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
 
 
@@ -59,7 +61,7 @@ def pair() -> list[nn.Module]:
     torch.manual_seed(0)
     first = mobilenet_v2(3).train()
     with torch.no_grad():
-        first.features(torch.from_numpy(IMAGENET.normalise(_noise(3, 2))))
+        first.features(torch.from_numpy(SMALL.normalise(_noise(3, 2, SIDE))))
         first.classifier[1].weight.normal_(0, 0.1)
         first.classifier[1].bias.normal_(0, 0.5)
         second = copy.deepcopy(first)
@@ -108,7 +110,7 @@ def _write(
 @pytest.fixture(scope="module")
 def joint(pair: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of both members, which share their first blocks and look at the mirror image, too."""
-    return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, SHARED, mirror=True)
+    return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, SHARED, mirror=True, seen=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: lis
     first, second = pair[0], copy.deepcopy(pair[1])
     for index in range(SHARED):
         second.features[index] = first.features[index]  # type: ignore[union-attr, index, operator]
-    inputs, model = IMAGENET.normalise(_noise(3, 5)), open_bundle(joint).read("model.onnx")
+    inputs, model = SMALL.normalise(_noise(3, 5, SIDE)), open_bundle(joint).read("model.onnx")
     assert operators(model) <= OPERATORS
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
     found = _onnxruntime(model, inputs)
@@ -143,9 +145,9 @@ def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: lis
 
 
 def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pair: list[nn.Module]) -> None:
-    pixels = _noise(2, 6)
+    pixels = _noise(2, 6, SIDE)
     answers = answer(pair, (pixels,), SHARED, torch.device("cpu"))
-    found = run_torch(BundleGraph(pair, 1.0, SHARED), IMAGENET.normalise(pixels))
+    found = run_torch(BundleGraph(pair, 1.0, SHARED), SMALL.normalise(pixels))
     assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
 
 
@@ -163,7 +165,12 @@ def test_a_network_of_another_input_size_is_exported_at_it(looking: tuple[nn.Mod
 
 
 def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:
-    _same_network(joint, pair, SHARED, mirror=True)
+    graph = read_network(open_bundle(joint))
+    assert (len(graph.tails), len(graph.shared), graph.mirror) == (len(pair), SHARED, True)
+    inputs = SMALL.normalise(_noise(3, 5, SIDE))
+    found, expected = run_torch(graph, inputs), run_torch(BundleGraph(pair, 1.7, SHARED, True), inputs)
+    for name in OUTPUTS:
+        assert np.abs(found[name] - expected[name]).max() < 1e-5 * max(1, np.abs(expected[name]).max()), name
 
 
 @pytest.mark.parametrize("mirror", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -190,14 +197,13 @@ def test_a_network_that_looks_twice_answers_as_in_training_and_comes_back(
     assert np.abs(back["logits"] - exact["logits"]).max() < 1e-4 * np.abs(exact["logits"]).max()
 
 
-def _same_network(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool) -> None:
-    graph = read_network(open_bundle(folder))
-    assert (len(graph.tails), len(graph.shared), graph.mirror) == (len(members), shared_blocks, mirror)
-    inputs = IMAGENET.normalise(_noise(3, 5))
-    found = run_torch(graph, inputs)
-    expected = run_torch(BundleGraph(members, 1.7, shared_blocks, mirror), inputs)
-    for name in OUTPUTS:
-        assert np.abs(found[name] - expected[name]).max() < 1e-5 * max(1, np.abs(expected[name]).max()), name
+def _other_model(change: Callable[[onnx.ModelProto], object]) -> Callable[[Path], object]:
+    def replace(folder: Path) -> None:
+        model = onnx.load_model(folder / "model.onnx")
+        change(model)
+        factory.replace_file(folder, "model.onnx", model.SerializeToString())
+
+    return replace
 
 
 def _move_out(model: onnx.ModelProto) -> None:
@@ -208,19 +214,13 @@ def _move_out(model: onnx.ModelProto) -> None:
 
 
 def _cut(model: onnx.ModelProto) -> None:
-    for node in [node for node in model.graph.node if node.op_type == "Conv" and "7.conv.2.weight" in node.input[1]]:
+    for node in [one for one in model.graph.node if one.op_type == "Conv" and "7.conv.2.weight" in one.input[1]]:
         model.graph.node.remove(node)
 
 
 def _shift(model: onnx.ModelProto) -> None:
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linears.0.bias")
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
-
-
-def _replace_model(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
-    model = onnx.load_model(folder / "model.onnx")
-    change(model)
-    factory.replace_file(folder, "model.onnx", model.SerializeToString())
 
 
 # Changes to a copy of the shipped bundle whose manifest states the new size and hash, and words of the one line.
@@ -230,9 +230,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: factory.replace_file(folder, "model.onnx", factory.model_bytes()),
         "'kernel', so it is not a MobileNetV2",
     ),
-    "weights outside": (lambda folder: _replace_model(folder, _move_out), "model.onnx"),
-    "a missing layer": (lambda folder: _replace_model(folder, _cut), r"Missing key.*not a MobileNetV2"),
-    "other weights": (lambda folder: _replace_model(folder, _shift), "logits .* differ by 1.0e-02"),
+    "weights outside": (_other_model(_move_out), "model.onnx"),
+    "a missing layer": (_other_model(_cut), r"Missing key.*not a MobileNetV2"),
+    "other weights": (_other_model(_shift), "logits .* differ by 1.0e-02"),
     "another temperature": (
         lambda folder: factory.edit_manifest(folder, lambda manifest: manifest["calibration"].update(temperature=1.0)),
         "probabilities .* differ",

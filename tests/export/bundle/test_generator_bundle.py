@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import functools
 import importlib.util
 import json
 import os
@@ -17,9 +18,8 @@ import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
 from corners import corners
-from exported_generators import ExportedGenerator
-from generator_checkpoints import image_side, small_checkpoint
-from program import sonoforge
+from generator_checkpoints import ExportedGenerator, image_side, small_checkpoint
+from program import refused, sonoforge
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.source import generator_inputs, load_contiguous, trace_generator
@@ -27,7 +27,6 @@ from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.formats.torchscript import trace_file, write_torchscript
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, open_bundle
-from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
@@ -78,19 +77,18 @@ def test_images_are_those_of_the_checkpoint(made: ExportedGenerator) -> None:
 def test_the_manifest_says_all_that_a_reader_needs(made: ExportedGenerator) -> None:
     checkpoint, folder, manifest = made
     assert json.loads((folder / "manifest.json").read_text()) == manifest
-    about = open_bundle(folder, GeneratorManifest).manifest
-    recipe = manifest["recipe"]
-    assert manifest["task"] == "generation"
-    assert manifest["latents"]["size"] == about.latent_size == 6
-    assert manifest["latents"]["recipe"] == "sha256-box-muller-1"
-    assert manifest["latents"]["distribution"] == ("uniform" if recipe == "began" else "normal")
+    about, recipe = open_bundle(folder, GeneratorManifest).manifest, manifest["recipe"]
+    distribution = "uniform" if recipe == "began" else "normal"
+    latents = {"size": about.latent_size, "recipe": "sha256-box-muller-1", "distribution": distribution}
+    assert manifest["latents"] == manifest["latents"] | latents and about.latent_size == 6
     assert (about.image_size, about.channels) == (image_side(recipe), 2 if recipe == "dcgan" else 1)
+    assert manifest["task"] == "generation"
     assert manifest["psi"] == {"accepted": recipe == "stylegan2", "default": 1.0}
     assert manifest["classes"] == ([] if recipe == "began" else ["a", "b"])
     assert manifest["class_name"] == ("lesion" if recipe == "began" else "")
-    described = json.loads((checkpoint / "checkpoint.json").read_text())
-    assert manifest["training"]["generator_sha256"] == described["files"]["average.safetensors"]
-    assert manifest["training"]["fingerprint"] == "0" * 64 and manifest["training"]["step"] == 7
+    sha256 = json.loads((checkpoint / "checkpoint.json").read_text())["files"]["average.safetensors"]
+    training = {"generator_sha256": sha256, "fingerprint": "0" * 64, "step": 7}
+    assert manifest["training"] == manifest["training"] | training
     row = manifest["parity"]["formats"]["onnx"]
     assert row["max_abs"] <= row["tolerance"] == (1e-3 if recipe == "stylegan2" else 1e-4)
     assert row["status"] == "passed" and row["bytes"] == manifest["files"]["generator.onnx"]["bytes"]
@@ -109,14 +107,11 @@ def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, gen
     folder = Path(shutil.copytree(generators("dcgan", 0, ("torchscript",)).bundle, tmp_path / "dcgan"))
     other = load_generator(generators("began").checkpoint)  # its latents are as long, its images as large
     wrong = trace_file(trace_generator(other).eval(), tuple(generator_inputs(other, 2, psi=1, seed=0).values()))
-    for content, message in (
-        (wrong, f"{name}: a golden image differs by "),
-        (b"no program", f"{name}: its runner ended with exit code 1: torch cannot load it"),
-    ):
+    broken = "its runner ended with exit code 1: torch cannot load it"
+    for content, message in ((wrong, "a golden image differs by "), (b"no program", broken)):
         replace_file(folder, name, content)
-        result = _verified(folder, "--trust")
-        assert not result["ok"] and len(result["problems"]) == 1
-        assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
+        (problem,) = _verified(folder, "--trust")["problems"]
+        assert f"{name}: {message}" in problem and "sonoforge-" not in problem
 
 
 @pytest.mark.parametrize(
@@ -139,16 +134,9 @@ def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
     assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
 
 
-def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
-    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
-    with pytest.raises(SonoforgeError, match=r"--data is not for a generator"):
-        cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
-    assert not (run / "bundle").exists()
-
-
 @pytest.mark.parametrize("spoilt", corners(["other network", "no program", "refused"], "other network", "no program"))
 def test_a_format_that_fails_is_left_out_and_the_others_go_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
 ) -> None:
     run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
     other = load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
@@ -156,29 +144,22 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
     def write(source: Any) -> bytes:
         if spoilt == "refused":
             raise GateError("torchscript: found something, expected another")
-        return (
-            write_torchscript(dataclasses.replace(source, generator=other))
-            if spoilt == "other network"
-            else b"no program"
-        )
+        of_other = dataclasses.replace(source, generator=other)
+        return write_torchscript(of_other) if spoilt == "other network" else b"no program"
 
     monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
-    code = cli._run(
-        ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
-    )
-    result = json.loads(capsys.readouterr().out)
-    status = {row["format"]: row["status"] for row in result["formats"]}
-    assert code == 1 and status == {"onnx": "passed", "onnx-fp16": "passed", "torchscript": "failed"}
-    reason = result["formats"][2]["reason"]
+    formats = ("--formats", "torchscript,onnx-fp16", "--zip")
+    done = sonoforge("export", run, "--checkpoint", "last", *formats, "--json", "--quiet")
+    status = {row["format"]: row["status"] for row in done.json["formats"]}
+    assert done.code == 1 and status == {"onnx": "passed", "onnx-fp16": "passed", "torchscript": "failed"}
+    reason = done.json["formats"][2]["reason"]
     expected = {"other network": "images differ from torch's by", "no program": "torch cannot load it as TorchScript"}
     assert expected.get(spoilt, "found something") in reason and str(tmp_path) not in reason and "\n" not in reason
-    assert not (run / "bundle" / "generator.torchscript.pt").exists()
-    assert (
-        open_bundle(run / "bundle", GeneratorManifest).manifest.raw["parity"]["formats"]["torchscript"]["reason"]
-        == reason
-    )
-    assert reason in (run / "bundle" / "MODEL_CARD.md").read_text()
-    assert _verified(result["zip"])["ok"]
+    bundle = run / "bundle"
+    assert not (bundle / "generator.torchscript.pt").exists()
+    kept = open_bundle(bundle, GeneratorManifest).manifest.raw["parity"]["formats"]["torchscript"]
+    assert kept["reason"] == reason and reason in (bundle / "MODEL_CARD.md").read_text()
+    assert _verified(done.json["zip"])["ok"]
 
 
 @pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
@@ -208,10 +189,9 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
     other = (generators("began").bundle / "generator.onnx").read_bytes()
     monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], write=lambda source: other))
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    words = r"generator\.onnx: images differ from torch's by .* no bundle was written"
     for target in (bundle, tmp_path / "new"):
-        with pytest.raises(
-            GateError, match=r"generator\.onnx: images differ from torch's by .* no bundle was written"
-        ) as error:
+        with pytest.raises(GateError, match=words) as error:
             bundle_from_checkpoint(generators("dcgan").checkpoint, target)
         assert "\n" not in str(error.value)
     assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
@@ -233,16 +213,15 @@ def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path
     classifier = write_bundle(tmp_path / "classifier")
     (tmp_path / "notes").mkdir()
     before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
-    for source, folder, message in (
-        (run, classifier, "holds a classifier's bundle, not a generator's"),
-        ("shipped", bundle, "holds a generator's bundle, not a classifier's"),
-        (run, tmp_path / "notes", "exists but is not a bundle"),
+    for source, flags, message in (
+        (run, ("--out", classifier), "holds a classifier's bundle, not a generator's"),
+        ("shipped", ("--out", bundle), "holds a generator's bundle, not a classifier's"),
+        (run, ("--out", tmp_path / "notes"), "exists but is not a bundle"),
+        (run, ("--formats", "gif", "--out", tmp_path / "new"), "--formats: 'gif'"),
+        (run, ("--data", "phantom", "--out", tmp_path / "new"), "is not for a generator"),
     ):
-        done = sonoforge("export", source, "--out", folder)
-        assert done.code == 2 and message in done.err
+        assert message in refused("export", source, *flags)
     assert {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()} == before
-    done = sonoforge("export", run, "--formats", "gif", "--out", tmp_path / "new")
-    assert done.code == 2 and "--formats: 'gif'" in done.err
     assert not (tmp_path / "new").exists()
 
 
@@ -257,12 +236,12 @@ def test_a_zip_holds_the_same_images(bundle: Path, tmp_path: Path) -> None:
         assert _verified(archive)["ok"]
 
 
-def _put(*keys: str, value: Any) -> Any:
+def _put(place: str, value: Any) -> Any:
+    """An edit of a manifest that gives the entry at a place, as KEY KEY, another value."""
+
     def edit(manifest: dict[str, Any]) -> None:
-        place = manifest
-        for key in keys[:-1]:
-            place = place[key]
-        place[keys[-1]] = value
+        *keys, last = place.split()
+        functools.reduce(lambda inner, key: inner[key], keys, manifest)[last] = value
 
     return edit
 
@@ -270,39 +249,36 @@ def _put(*keys: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (_put("extra", value=1), "unknown key 'extra'"),
-        (_put("image", "extra", value=1), "image: unknown key 'extra'"),
-        (_put("training", "extra", value=1), "training: unknown key"),
+        (_put("extra", 1), "unknown key 'extra'"),
+        (_put("image extra", 1), "image: unknown key 'extra'"),
+        (_put("training extra", 1), "training: unknown key"),
         (lambda manifest: manifest.pop("psi"), "psi is missing"),
-        (_put("format_version", value=2), "format_version"),
-        (_put("format_version", value=True), "format_version"),
-        (_put("task", value="other"), "task"),
-        (_put("name", value=""), "name"),
-        (_put("recipe", value="a\x1b[2J"), "recipe"),
-        (_put("image", "size", value=10**9), "image.size"),
-        (_put("image", "channels", value=True), "image.channels"),
-        (_put("image", "masks", value=65), "image.masks"),
-        (_put("image", "structures", value=["disc", "cup"]), "image.structures"),
-        (
-            lambda manifest: manifest["image"].update(masks=1, structures=["../a"]),
-            "image.structures",
-        ),
-        (_put("image", "range", value=[0, 1]), "image.range"),
-        (_put("classes", value=["a"]), "class_name"),
-        (_put("classes", value="a"), "classes"),
-        (_put("latents", "recipe", value="mersenne"), "latents.recipe"),
-        (_put("latents", "distribution", value=["normal"]), "latents.distribution"),
-        (_put("latents", "size", value=7), "inputs"),
-        (_put("outputs", "images", value=["N", 1, 32, 31]), "outputs"),
-        (_put("psi", "accepted", value=1), "psi.accepted"),
-        (_put("psi", "accepted", value=True), "inputs"),
-        (_put("training", "step", value=-1), "training.step"),
-        (_put("training", "generator_sha256", value="x"), "training.generator_sha256"),
+        (_put("format_version", 2), "format_version"),
+        (_put("format_version", True), "format_version"),
+        (_put("task", "other"), "task"),
+        (_put("name", ""), "name"),
+        (_put("recipe", "a\x1b[2J"), "recipe"),
+        (_put("image size", 10**9), "image.size"),
+        (_put("image channels", True), "image.channels"),
+        (_put("image masks", 65), "image.masks"),
+        (_put("image structures", ["disc", "cup"]), "image.structures"),
+        (lambda manifest: manifest["image"].update(masks=1, structures=["../a"]), "image.structures"),
+        (_put("image range", [0, 1]), "image.range"),
+        (_put("classes", ["a"]), "class_name"),
+        (_put("classes", "a"), "classes"),
+        (_put("latents recipe", "mersenne"), "latents.recipe"),
+        (_put("latents distribution", ["normal"]), "latents.distribution"),
+        (_put("latents size", 7), "inputs"),
+        (_put("outputs images", ["N", 1, 32, 31]), "outputs"),
+        (_put("psi accepted", 1), "psi.accepted"),
+        (_put("psi accepted", True), "inputs"),
+        (_put("training step", -1), "training.step"),
+        (_put("training generator_sha256", "x"), "training.generator_sha256"),
         (lambda manifest: manifest["files"].pop("golden.npz"), "golden.npz is missing"),
-        (_put("files", "../x", value={}), "must be a plain file name"),
-        (_put("files", "generator.onnx", "precision", value="fp64"), "precision"),
-        (_put("files", "generator.onnx", "format", value="torchscript"), "format must be 'onnx'"),
-        (_put("files", "generator.onnx", "bytes", value=10**12), "bytes"),
+        (_put("files ../x", {}), "must be a plain file name"),
+        (_put("files generator.onnx precision", "fp64"), "precision"),
+        (_put("files generator.onnx format", "torchscript"), "format must be 'onnx'"),
+        (_put("files generator.onnx bytes", 10**12), "bytes"),
     ],
 )
 def test_a_manifest_that_is_not_as_it_must_be_is_refused(bundle: Path, edit: Any, message: str) -> None:
@@ -327,13 +303,11 @@ def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) ->
 
 
 def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, generators: Any) -> None:
-    other = generators("began", 2).bundle
-    replace_file(bundle, "generator.onnx", (other / "generator.onnx").read_bytes())
-    with pytest.raises(BundleError, match="labels"):
-        Generator(bundle)
-    replace_file(bundle, "generator.onnx", b"no model")
-    with pytest.raises(SonoforgeError, match="not an ONNX file"):
-        Generator(bundle)
+    other = generators("dcgan", 2, masks=1).bundle
+    for content, words in (((other / "generator.onnx").read_bytes(), "labels"), (b"no model", "not an ONNX file")):
+        replace_file(bundle, "generator.onnx", content)
+        with pytest.raises(SonoforgeError, match=words):
+            Generator(bundle)
 
 
 def test_verify_computes_the_golden_images(bundle: Path) -> None:

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from corners import corners
-from exported_generators import CASES, SLOW_CASES, ExportedGenerator
-from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
+from generator_checkpoints import CASES, PLAIN, SLOW_CASES, STYLED, ExportedGenerator, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
 from sonoforge.export.formats.source import (

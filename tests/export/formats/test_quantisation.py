@@ -32,11 +32,6 @@ def probabilities(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float
 
 
 @pytest.fixture(scope="module")
-def model(single_look: bytes) -> bytes:
-    return single_look
-
-
-@pytest.fixture(scope="module")
 def inputs() -> NDArray[np.float32]:
     return IMAGENET.normalise(
         np.stack([IMAGENET.resize(Image.fromarray(one)) for one in open_bundle().golden()["pixels"]])
@@ -44,8 +39,8 @@ def inputs() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
-    return to_int8(model, inputs).data
+def int8(single_look: bytes, inputs: NDArray[np.float32]) -> bytes:
+    return to_int8(single_look, inputs).data
 
 
 def dequantised_weights(model: bytes) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]]:
@@ -67,8 +62,8 @@ def in_float(model: bytes) -> set[str]:
 
 
 @pytest.mark.slow
-def test_weights_are_off_by_half_a_step_of_their_channel(model: bytes, int8: bytes) -> None:
-    graph = onnx.load_model_from_string(model).graph
+def test_weights_are_off_by_half_a_step_of_their_channel(single_look: bytes, int8: bytes) -> None:
+    graph = onnx.load_model_from_string(single_look).graph
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     original = {node.name: arrays[node.input[1]] for node in graph.node if node.op_type == "Conv"}
     quantised = dequantised_weights(int8)
@@ -84,26 +79,14 @@ def test_weights_are_off_by_half_a_step_of_their_channel(model: bytes, int8: byt
 
 
 @pytest.mark.slow
-def test_it_says_what_stays_in_float32_and_is_small(int8: bytes) -> None:
-    assert 6 <= len(in_float(int8)) <= 10
-    assert len(int8) <= 3_200_000
-
-
-@pytest.mark.slow
-def test_biases_have_scales_and_no_zero_points(int8: bytes) -> None:
+def test_biases_have_scales_and_no_zero_points_and_the_file_is_small(int8: bytes) -> None:
     graph = onnx.load_model_from_string(int8).graph
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    read = {name for node in graph.node for name in node.input}
-    biases = [
-        node
-        for node in graph.node
-        if node.op_type == "DequantizeLinear"
-        and node.input[0] in stored
-        and stored[node.input[0]].data_type == TensorProto.INT32
-    ]
-    assert len(biases) == 53 - len(in_float(int8))
-    assert {len(node.input) for node in biases} == {2}
-    assert set(stored) <= read
+    stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    made = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    biases = [node for node in made if stored.get(node.input[0]) == TensorProto.INT32]
+    assert len(biases) == 53 - len(in_float(int8)) and {len(node.input) for node in biases} == {2}
+    assert set(stored) <= {name for node in graph.node for name in node.input}
+    assert 6 <= len(in_float(int8)) <= 10 and len(int8) <= 3_200_000
 
 
 def test_it_is_quiet_and_leaves_logging_alone(capfd: pytest.CaptureFixture[str]) -> None:

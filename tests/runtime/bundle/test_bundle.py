@@ -43,23 +43,17 @@ def refused(path: Path, use: Callable[[Path], object] = open_bundle) -> str:
     return message
 
 
-def test_folder_and_zip_hold_the_same(bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_says_what_was_written(bundle: Path) -> None:
     folder = open_bundle(bundle)
     assert folder.classes == factory.CLASSES
     assert folder.manifest.temperature == factory.TEMPERATURE
     assert folder.manifest.preprocessing.to_dict() == {**factory.PREPROCESSING, "crop": "none"}
-    for prefix in ("", "patches-1/"):
-        zipped = open_bundle(factory.zip_bundle(bundle, tmp_path / "b.zip", prefix))
-        assert zipped.manifest == folder.manifest
-        for name in folder.manifest.files:
-            assert zipped.read(name) == folder.read(name) == (bundle / name).read_bytes()
     golden = folder.golden()
-    assert golden["pixels"].shape == (4, 64, 64, 3)
-    assert golden["cam"].shape == (4, 3, 8, 8)
+    assert golden["pixels"].shape == (4, 64, 64, 3) and golden["cam"].shape == (4, 3, 8, 8)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md"])
-def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
+def test_a_flipped_bit_is_noticed_and_a_missing_file_named(bundle: Path, tmp_path: Path, name: str) -> None:
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(bytes(data))
@@ -68,13 +62,10 @@ def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
         opened.read(name)
     if name != "MODEL_CARD.md":
         assert "SHA-256" in refused(bundle, Classifier)
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md", "manifest.json"])
-def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
-    (bundle / name).unlink()
-    assert f"{name} is missing" in refused(bundle)
-    assert f"{name} is missing" in refused(factory.zip_bundle(bundle, tmp_path / "b.zip"))
+    for missing in (name, "manifest.json"):
+        (bundle / missing).unlink()
+        assert f"{missing} is missing" in refused(bundle)
+        assert f"{missing} is missing" in refused(factory.zip_bundle(bundle, tmp_path / "b.zip"))
 
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -103,22 +94,12 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx", "precision": "fp32"}}),
         "files.a.onnx.format: onnx is given twice",
     ),
-    "other format twice": (
-        lambda m: [
-            m["files"].update({name: m["files"]["golden.npz"] | {"format": "ort", "precision": "fp32"}})
-            for name in ("a", "b")
-        ],
-        "files.b.format: ort is given twice",
-    ),
     "resample": (lambda m: m["preprocessing"].update(resample="nearest"), "preprocessing.resample must be"),
     "preprocessing key": (lambda m: m["preprocessing"].update(crop=0.9), "preprocessing.crop must be"),
     "cam rank": (lambda m: m["outputs"].update(cam=[3, 8]), "outputs.cam must be"),
     "output key": (lambda m: m["outputs"].update(mask=[3]), "unknown key 'mask'"),
     "no golden": (lambda m: m["files"].pop("golden.npz"), "golden.npz is missing"),
-    "path": (
-        lambda m: m["files"].update({"../x": m["files"]["golden.npz"]}),
-        "not '../x'",
-    ),
+    "path": (lambda m: m["files"].update({"../x": m["files"]["golden.npz"]}), "not '../x'"),
     "backslash": (lambda m: m["files"].update({"a\\b": m["files"]["golden.npz"]}), "plain file name"),
     "file key": (lambda m: m["files"]["golden.npz"].update(url="x"), "files.golden.npz must be"),
     "hash form": (lambda m: m["files"]["golden.npz"].update(sha256="AB"), "64 lower-case hex digits"),
@@ -155,7 +136,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "checks, always": (lambda m: m["trust"]["checks"]["policy"].update(always=1), "policy.always must be"),
     "checks, probability": (
         lambda m: m["trust"]["checks"]["policy"].update(least_probability=7),
-        "least_probability must be",
+        "_probability must be",
     ),
     "checks, source": (lambda m: m["trust"]["checks"].update(source=""), "trust.checks.source"),
     "no checks": (lambda m: m["trust"].pop("checks"), "trust: checks is missing"),
@@ -232,31 +213,30 @@ def test_a_pickle_is_never_executed(bundle: Path, tmp_path: Path, form: str) -> 
 
 
 def zipped_as(bundle: Path, path: Path, program: str) -> Path:
-    """Zip a bundle as Finder, an old Windows program, or a person who zips a folder in a folder."""
-    inner = {"finder": "b/", "windows": "b\\", "windows flat": "", "nested": "b/b/"}[program]
+    """Zip a bundle as Finder, an old Windows program, or a person who zips a folder, or a folder in a folder."""
+    inner = {"plain": "", "folder": "b-1/", "finder": "b/", "windows": "b\\", "windows flat": "", "nested": "b/b/"}
+    beside = {
+        "finder": {"b/.DS_Store": b"\0\0\0\1Bud1", "__MACOSX/._b": b"\0\5\x16\7"},
+        "windows": {"b\\": b""},
+        "windows flat": {"Thumbs.db": b"thumbs", "desktop.ini": b"[.ShellClassInfo]"},
+    }.get(program, {})
+    if program == "finder":
+        beside |= {f"__MACOSX/b/._{file.name}": b"\0\5\x16\7" for file in bundle.iterdir()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        if program == "windows":
-            archive.writestr(zipfile.ZipInfo("b\\"), b"")
-        for file in sorted(bundle.iterdir()):
+        own = {inner[program] + file.name: file.read_bytes() for file in sorted(bundle.iterdir())}
+        for name, data in {**beside, **own}.items():
             info = zipfile.ZipInfo("x")
-            info.filename = inner + file.name  # as given: on Windows the constructor would turn backslashes round
-            archive.writestr(info, file.read_bytes())
-            if program == "finder":
-                archive.writestr(f"__MACOSX/b/._{file.name}", b"\0\5\x16\7")
-        if program == "finder":
-            archive.writestr("b/.DS_Store", b"\0\0\0\1Bud1")
-            archive.writestr("__MACOSX/._b", b"\0\5\x16\7")
-        if program == "windows flat":
-            archive.writestr("Thumbs.db", b"thumbs")
-            archive.writestr("desktop.ini", b"[.ShellClassInfo]")
+            info.filename = name  # as given: on Windows the constructor would turn backslashes round
+            archive.writestr(info, data)
     return path
 
 
-@pytest.mark.parametrize("program", ["finder", "windows", "windows flat", "nested"])
-def test_zips_of_all_programs_are_read(bundle: Path, tmp_path: Path, program: str) -> None:
+@pytest.mark.parametrize("program", ["plain", "folder", "finder", "windows", "windows flat", "nested"])
+def test_zips_of_all_programs_hold_the_same(bundle: Path, tmp_path: Path, program: str) -> None:
     zipped, folder = open_bundle(zipped_as(bundle, tmp_path / "b.zip", program)), open_bundle(bundle)
     assert zipped.manifest == folder.manifest
-    assert all(zipped.read(name) == folder.read(name) for name in folder.manifest.files)
+    for name in folder.manifest.files:
+        assert zipped.read(name) == folder.read(name) == (bundle / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +262,7 @@ def test_a_name_given_twice_in_a_zip_is_refused(bundle: Path, tmp_path: Path) ->
 
 
 def test_a_zip_bomb_is_not_inflated(bundle: Path, tmp_path: Path) -> None:
-    size = 400_000_000
+    size = 100_000_000
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for item in bundle.iterdir():
             if item.name != "model.onnx":
@@ -296,75 +276,51 @@ def test_a_zip_bomb_is_not_inflated(bundle: Path, tmp_path: Path) -> None:
     assert "manifest.json: larger than" in refused(tmp_path / "c.zip")
 
 
-def test_a_zip_that_lies_about_a_size_is_refused(bundle: Path, tmp_path: Path) -> None:
-    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
-    data = bytearray(path.read_bytes())
-    entry = data.rindex(b"model.onnx") - 46  # its record in the central directory; APPNOTE 4.3.12
-    assert data[entry : entry + 4] == b"PK\x01\x02"
-    (size,) = struct.unpack_from("<I", data, entry + 24)
-    factory.edit_manifest(bundle, lambda m: m["files"]["model.onnx"].update(bytes=size - 50))
-    path = factory.zip_bundle(bundle, path)
-    data = bytearray(path.read_bytes())
-    entry = data.rindex(b"model.onnx") - 46
-    struct.pack_into("<I", data, entry + 24, size - 50)
-    path.write_bytes(bytes(data))
-    assert "model.onnx" in refused(path, Classifier)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nonsense", b"text"])
-def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "b.zip").write_bytes(content)
-    assert "neither a folder nor a readable .zip" in refused(tmp_path / "b.zip")
-
-
-def test_a_zip_with_damaged_data_is_refused(bundle: Path, tmp_path: Path) -> None:
-    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+def test_a_zip_that_lies_about_a_size_or_has_damaged_data_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "damaged.zip")
     with zipfile.ZipFile(path) as archive:
         offset = archive.getinfo("model.onnx").header_offset
     data = bytearray(path.read_bytes())
     data[offset + 200 : offset + 260] = bytes(60)
     path.write_bytes(bytes(data))
     assert "model.onnx: cannot be unpacked" in refused(path, Classifier)
+    size = (bundle / "model.onnx").stat().st_size
+    factory.edit_manifest(bundle, lambda m: m["files"]["model.onnx"].update(bytes=size - 50))
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"model.onnx") - 46  # its record in the central directory; APPNOTE 4.3.12
+    assert data[entry : entry + 4] == b"PK\x01\x02" and struct.unpack_from("<I", data, entry + 24) == (size,)
+    struct.pack_into("<I", data, entry + 24, size - 50)
+    path.write_bytes(bytes(data))
+    assert "model.onnx" in refused(path, Classifier)
 
 
-def test_no_bundle_there(tmp_path: Path) -> None:
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"PK\x03\x04 nonsense", b"text"):
+        (tmp_path / "b.zip").write_bytes(content)
+        assert "neither a folder nor a readable .zip" in refused(tmp_path / "b.zip")
     assert "no such bundle" in refused(tmp_path / "absent")
     assert "manifest.json is missing" in refused(tmp_path)
 
 
-def renamed_output(model: onnx.ModelProto) -> None:
-    model.graph.output[3].name = "maps"
-
-
-def fixed_batch(model: onnx.ModelProto) -> None:
-    model.CopyFrom(onnx.load_from_string(factory.model_bytes(batch=1)))
-
-
-def other_metadata(model: onnx.ModelProto) -> None:
-    other = {**factory.PREPROCESSING, "mean": [0.5, 0.5, 0.5]}
-    onnx.helper.set_model_props(model, {"sonoforge.preprocessing": json.dumps(other)})
-
-
-def no_metadata(model: onnx.ModelProto) -> None:
-    del model.metadata_props[:]
-
-
-def broken_metadata(model: onnx.ModelProto) -> None:
-    onnx.helper.set_model_props(model, {"sonoforge.preprocessing": "{"})
+def preprocessed(text: object) -> Callable[[onnx.ModelProto], object]:
+    """Let a model say that it was preprocessed in another way."""
+    said = text if isinstance(text, str) else json.dumps(text)
+    return lambda model: onnx.helper.set_model_props(model, {"sonoforge.preprocessing": said})
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (renamed_output, "output "),
-        (fixed_batch, "with any batch"),
-        (other_metadata, "sonoforge.preprocessing"),
-        (no_metadata, "sonoforge.preprocessing"),
-        (broken_metadata, "sonoforge.preprocessing"),
+        (lambda model: setattr(model.graph.output[3], "name", "maps"), "output "),
+        (lambda model: model.CopyFrom(onnx.load_from_string(factory.model_bytes(batch=1))), "with any batch"),
+        (preprocessed({**factory.PREPROCESSING, "mean": [0.5, 0.5, 0.5]}), "sonoforge.preprocessing"),
+        (lambda model: model.ClearField("metadata_props"), "sonoforge.preprocessing"),
+        (preprocessed("{"), "sonoforge.preprocessing"),
     ],
 )
 def test_a_model_that_contradicts_the_manifest_is_refused(
-    bundle: Path, change: Callable[[onnx.ModelProto], None], expected: str
+    bundle: Path, change: Callable[[onnx.ModelProto], object], expected: str
 ) -> None:
     model = onnx.load(bundle / "model.onnx")
     change(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import stat
 import struct
@@ -18,18 +19,31 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from measured import Commands
+from program import sonoforge
+from worker import Worker
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured as Linux counts it")
 
-LONGEST_SECONDS, MOST_MB = 5.0, 400.0
+MOST_MB = 400.0
 MB = 1_000_000
 
 
+def refuse(content: bytes) -> None:
+    """Run a command, and check that it says what it must in one line."""
+    said, *arguments = json.loads(content)
+    done = sonoforge(*arguments, "--quiet")
+    lines = [*done.err.splitlines(), *(line for line in done.out.splitlines() if line.startswith("problem"))]
+    assert said in lines[0] and len(lines) == 1, done
+    assert "unexpected" not in lines[0] and len(lines[0]) < 2000
+    assert done.code in ((2,) if arguments[0] == "classify" else (1, 2))
+
+
 @pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    with Commands() as started:
-        yield started
+def worker() -> Iterator[Worker]:
+    """Run commands in a process whose processor time and memory are limited."""
+    started = Worker(refuse, 4_000_000_000)
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +51,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.png"
     Image.fromarray(factory.scan(0)).save(path)
     return path
-
-
-def zeros(archive: zipfile.ZipFile, name: str, megabytes: int) -> None:
-    with archive.open(name, "w") as stream:
-        for _ in range(megabytes):
-            stream.write(bytes(MB))
 
 
 def without(folder: Path, name: str, target: Path, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipFile:
@@ -56,13 +64,9 @@ def without(folder: Path, name: str, target: Path, method: int = zipfile.ZIP_DEF
 
 def stated_zeros(folder: Path, name: str, megabytes: int) -> Path:
     """A zip in which a file is zeros, of which the manifest knows."""
-    import hashlib
-
-    digest = hashlib.sha256(bytes(megabytes * MB)).hexdigest()
-    factory.edit_manifest(folder, lambda m: m["files"][name].update(sha256=digest, bytes=megabytes * MB))
-    with without(folder, name, folder.parent / "b.zip") as archive:
-        zeros(archive, name, megabytes)
-    return folder.parent / "b.zip"
+    data = bytes(megabytes * MB)
+    factory.replace_file(folder, name, data)
+    return factory.zip_bundle(folder, folder.parent / "b.zip")
 
 
 def huge_arrays(folder: Path) -> Path:
@@ -110,55 +114,43 @@ def many_arrays(folder: Path) -> Path:
 
 
 def link(folder: Path) -> Path:
+    size = (folder / "model.onnx").stat().st_size
+    entry = zipfile.ZipInfo("model.onnx")
+    entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with without(folder, "model.onnx", folder.parent / "b.zip") as archive:
-        entry = zipfile.ZipInfo("model.onnx")
-        entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-        size = (folder / "model.onnx").stat().st_size
         archive.writestr(entry, ("/" * size)[:size])
     return folder.parent / "b.zip"
 
 
 def packed_by_lzma(folder: Path) -> Path:
-    return Path(without(folder, "", folder.parent / "b.zip", zipfile.ZIP_LZMA).close() or folder.parent / "b.zip")
+    without(folder, "", folder.parent / "b.zip", zipfile.ZIP_LZMA).close()
+    return folder.parent / "b.zip"
+
+
+def leading_to(target: str) -> Callable[[Path], object]:
+    return lambda path: path.symlink_to(target)
 
 
 def nonsense_numbers(folder: Path) -> Path:
-    path = folder / "manifest.json"
-    document = json.loads(path.read_bytes())
+    document = json.loads((folder / "manifest.json").read_bytes())
     document["trust"]["threshold"] = 0
-    path.write_text(json.dumps(document).replace('"threshold": 0', '"threshold": 1' + "0" * 4000))
+    text = json.dumps(document).replace('"threshold": 0', '"threshold": 1' + "0" * 4000)
+    return put(folder, "manifest.json", lambda path: path.write_text(text))
+
+
+def put(folder: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """Make something else of a file of a bundle."""
+    (folder / name).unlink()
+    make(folder / name)
     return folder
 
 
-def nonsense_preprocessing(value: Any) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        factory.edit_manifest(folder, lambda m: m.update(preprocessing=value))
-        return folder
-
-    return make
+def manifest(content: bytes) -> Callable[[Path], Path]:
+    return lambda folder: put(folder, "manifest.json", lambda path: path.write_bytes(content))
 
 
-def replaced(name: str, content: bytes) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        (folder / name).write_bytes(content)
-        return folder
-
-    return make
-
-
-def special(name: str, make: Callable[[Path], Any]) -> Callable[[Path], Path]:
-    def change(folder: Path) -> Path:
-        (folder / name).unlink()
-        make(folder / name)
-        return folder
-
-    return change
-
-
-def fifo(path: Path) -> None:
-    import os
-
-    os.mkfifo(path)
+def preprocessing(value: Any) -> Callable[[Path], Path]:
+    return lambda folder: factory.edit_manifest(folder, lambda m: m.update(preprocessing=value)) or folder
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -172,23 +164,20 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a link in a zip": (link, "it is a link"),
     "another compression": (packed_by_lzma, "compressed by method 14"),
     "a number of 4000 digits": (nonsense_numbers, "trust.threshold must be"),
-    "a list instead of settings": (nonsense_preprocessing([1] * 1000), "preprocessing must be an object"),
+    "a list instead of settings": (preprocessing([1] * 1000), "preprocessing must be an object"),
     "settings without end": (
-        nonsense_preprocessing({**dict.fromkeys(("size", "resample", "mean", "std", "crop"), 1), "x" * 100_000: 1}),
+        preprocessing({**dict.fromkeys(("size", "resample", "mean", "std", "crop"), 1), "x" * 100_000: 1}),
         "preprocessing: unknown key 'xxx",
     ),
-    "a number of 2 million digits": (replaced("manifest.json", b"[" + b"1" * 2_000_000 + b"]"), "not valid JSON"),
-    "a million levels": (replaced("manifest.json", b"[" * 1_000_000), "not valid JSON"),
-    "a million objects": (replaced("manifest.json", b"[" + b"{}," * 1_000_000 + b"{}]"), "must be an object"),
-    "bytes that are no text": (replaced("manifest.json", bytes(range(256)) * 1000), "not valid JSON"),
-    "zeros without end as manifest": (
-        special("manifest.json", lambda path: path.symlink_to("/dev/zero")),
-        "is missing",
-    ),
-    "a pipe as model": (special("model.onnx", fifo), "model.onnx is missing"),
-    "a folder as model": (special("model.onnx", Path.mkdir), "model.onnx is missing"),
-    "memory of a process as manifest": (
-        special("manifest.json", lambda path: path.symlink_to("/proc/self/mem")),
+    "a number of 2 million digits": (manifest(b"[" + b"1" * 2_000_000 + b"]"), "not valid JSON"),
+    "a million levels": (manifest(b"[" * 1_000_000), "not valid JSON"),
+    "a million objects": (manifest(b"[" + b"{}," * 1_000_000 + b"{}]"), "must be an object"),
+    "bytes that are no text": (manifest(bytes(range(256)) * 1000), "not valid JSON"),
+    "zeros without end": (lambda folder: put(folder, "manifest.json", leading_to("/dev/zero")), "is missing"),
+    "a pipe as model": (lambda folder: put(folder, "model.onnx", os.mkfifo), "model.onnx is missing"),
+    "a folder as model": (lambda folder: put(folder, "model.onnx", Path.mkdir), "model.onnx is missing"),
+    "memory of a process": (
+        lambda folder: put(folder, "manifest.json", leading_to("/proc/self/mem")),
         "manifest.json: cannot be read",
     ),
 }
@@ -196,15 +185,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_it_is_refused_in_one_line_in_seconds_within_little_memory(
-    kind: str, bundle: Path, picture: Path, tmp_path: Path, commands: Commands
+    kind: str, bundle: Path, picture: Path, tmp_path: Path, worker: Worker
 ) -> None:
     make, said = HOSTILE[kind]
     path = make(Path(shutil.copytree(bundle, tmp_path / "b")))
     for arguments in (("classify", picture, "--bundle", path), ("verify", path)):
-        found = commands.run(*arguments, "--quiet")
-        lines = [*found.err.splitlines(), *(line for line in found.out.splitlines() if line.startswith("problem"))]
-        assert said in lines[0] and len(lines) == 1, found
-        assert "unexpected" not in lines[0] and len(lines[0]) < 2000
-        assert found.code == (2 if arguments[0] == "classify" else found.code) and found.code in (1, 2)
-        assert found.cpu_seconds < LONGEST_SECONDS, found
-        assert found.peak_mb < MOST_MB, found
+        found = worker.try_file(json.dumps([said, *map(str, arguments)]).encode())
+        assert found.kind == "answered" and found.peak_mb < MOST_MB, found

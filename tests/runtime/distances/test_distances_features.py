@@ -97,9 +97,19 @@ def _kid_by_hand(x: Rows, y: Rows) -> float:
     return within_x + within_y - 2 * between
 
 
-def test_kid_equals_the_double_loop_over_pairs() -> None:
+@pytest.mark.parametrize("block", [5, None])
+def test_kid_is_the_double_loop_over_pairs_and_its_error_the_jackknife(
+    block: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if block:
+        monkeypatch.setattr("sonoforge.runtime.distances.fid_kid._BLOCK", block)
     x, y = rows(9, 4, 0), 0.5 + 2 * rows(7, 4, 1)
-    assert kernel_distance(x, y).value == pytest.approx(_kid_by_hand(x, y), rel=1e-12)
+    without_x = [_kid_by_hand(np.delete(x, i, 0), y) for i in range(9)]
+    without_y = [_kid_by_hand(x, np.delete(y, j, 0)) for j in range(7)]
+    expected = 8 * np.var(without_x) + 6 * np.var(without_y)
+    found = kernel_distance(x, y)
+    assert found.value == pytest.approx(_kid_by_hand(x, y), rel=1e-12)
+    assert found.standard_error == pytest.approx(math.sqrt(expected), rel=1e-9)
 
 
 def test_kid_of_two_points_is_its_closed_form() -> None:
@@ -110,13 +120,6 @@ def test_kid_of_two_points_is_its_closed_form() -> None:
     assert kid.standard_error == pytest.approx(0, abs=1e-7)
 
 
-def test_kid_in_blocks_equals_kid_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = rows(23, 6, 0), rows(17, 6, 1)
-    expected = kernel_distance(x, y)
-    monkeypatch.setattr("sonoforge.runtime.distances.fid_kid._BLOCK", 5)
-    assert kernel_distance(x, y).value == pytest.approx(expected.value, rel=1e-9)
-
-
 def test_kid_of_equal_distributions_is_zero_on_average_and_its_error_honest() -> None:
     found = [kernel_distance(rows(12, 5, 2 * seed), rows(15, 5, 2 * seed + 1)) for seed in range(400)]
     values = np.array([kid.value for kid in found])
@@ -125,21 +128,6 @@ def test_kid_of_equal_distributions_is_zero_on_average_and_its_error_honest() ->
     assert abs(values.mean()) < 4 * spread / math.sqrt(len(values))
     # Efron, Stein 1981: the jackknife's variance is on average not too small.
     assert math.sqrt(np.mean([kid.standard_error**2 for kid in found])) > 0.9 * spread
-
-
-def test_kid_error_is_the_jackknife_done_image_by_image() -> None:
-    x, y = rows(8, 3, 0), 1 + rows(6, 3, 1)
-    without_x = [_kid_by_hand(np.delete(x, i, 0), y) for i in range(8)]
-    without_y = [_kid_by_hand(x, np.delete(y, j, 0)) for j in range(6)]
-    expected = 7 * np.var(without_x) + 5 * np.var(without_y)
-    assert kernel_distance(x, y).standard_error == pytest.approx(math.sqrt(expected), rel=1e-9)
-
-
-def test_subsets_of_the_size_of_both_sets_are_the_whole_sets() -> None:
-    x, y = rows(20, 4, 0), 1 + rows(20, 4, 1)
-    subsets = subset_kernel_distance(x, y, subsets=5, subset_size=20)
-    assert subsets.value == pytest.approx(kernel_distance(x, y).value, rel=1e-9)
-    assert subsets.standard_error == pytest.approx(0, abs=1e-9)
 
 
 def test_subsets_equal_torch_fidelity_on_the_same_subsets() -> None:
@@ -156,14 +144,14 @@ def test_subsets_equal_torch_fidelity_on_the_same_subsets() -> None:
 
 def test_kid_agrees_with_torch_fidelity_and_torchmetrics_on_features_of_a_network() -> None:
     x, y = network_rows(80, 96, 0, blur=3), network_rows(80, 96, 100)
-    found = kernel_distance(x, y).value
+    found, subsets = kernel_distance(x, y).value, subset_kernel_distance(x, y, subsets=2, subset_size=80)
     first, second = torch.from_numpy(x), torch.from_numpy(y)
     settings = {"kid_subsets": 2, "kid_subset_size": 80, "verbose": False}
     theirs = KID_FIDELITY.kid_features_to_metric(first, second, **settings)[KID_FIDELITY.KEY_METRIC_KID_MEAN]
     assert found == pytest.approx(theirs, rel=1e-3)
     assert found == pytest.approx(float(KID_TORCHMETRICS.poly_mmd(second.double(), first.double())), rel=1e-3)
-    subsets = subset_kernel_distance(x, y, subsets=2, subset_size=80).value
-    assert subsets == pytest.approx(theirs, rel=1e-3)
+    assert subsets.value == pytest.approx(found, rel=1e-6)  # of the size of both sets
+    assert subsets.standard_error == pytest.approx(0, abs=1e-6)
 
 
 # ---- nearest neighbours, precision and recall, density and coverage: loops, closed forms, torch-fidelity.

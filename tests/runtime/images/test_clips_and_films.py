@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -12,18 +13,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_files import refused
-from scans_in_frames import COLOUR, GREY, clip_refused, frames_of
+from image_files import COLOUR_FRAMES as COLOUR
+from image_files import GREY_FRAMES as GREY
+from image_files import clip_refused, frames_of, refused
 from sonoforge.runtime.images import clip_files, limits
 from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 
-# ---- animated files and those of several pages are clips: their frames are those written, or it is said why not.
+pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
 def save(path: Path, frames: np.ndarray, **options: object) -> Path:
     first, *others = map(Image.fromarray, frames)
     first.save(path, save_all=True, append_images=others, **options)  # type: ignore[arg-type]
     return path
+
+
+def ffmpeg(*arguments: object, given: bytes = b"") -> bytes:
+    command = ["ffmpeg", "-y", "-v", "error", *map(str, arguments)]
+    return subprocess.run(command, input=given, check=True, capture_output=True, timeout=300).stdout
+
+
+def theirs(path: Path, height: int = 120, width: int = 160) -> np.ndarray:
+    """All frames as ffmpeg shows them, (N, H, W, 3)."""
+    raw = ffmpeg("-i", path, "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
 
 
 @pytest.mark.parametrize("frames", [GREY, COLOUR], ids=["grey", "colour"])
@@ -45,17 +58,13 @@ def test_a_grey_gif_has_the_frames_that_were_written(tmp_path: Path) -> None:
     assert np.array_equal(frames_of(save(tmp_path / "a.gif", GREY))[..., 0], GREY)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 @pytest.mark.parametrize("suffix", ["gif", "apng"])
 def test_frames_that_hold_changes_alone_are_put_together_as_ffmpeg_does(tmp_path: Path, suffix: str) -> None:
     """Discs that move over a palette of 16 colours: each frame stores the part that changed."""
     rows, columns = np.mgrid[:60, :80]
     discs = [np.where((rows - 30) ** 2 + (columns - 15 - 12 * n) ** 2 < 90, 40 * n + 55, 20) for n in range(5)]
     path = save(tmp_path / f"a.{suffix}", np.stack(discs).astype(np.uint8), disposal=2 if suffix == "gif" else 0)
-    command = ["ffmpeg", "-v", "error", "-i", str(path), "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    done = subprocess.run([*command, "-"], check=True, capture_output=True, timeout=300)
-    theirs = np.frombuffer(done.stdout, np.uint8).reshape(-1, 60, 80, 3)
-    assert np.array_equal(frames_of(path), theirs)
+    assert np.array_equal(frames_of(path), theirs(path, 60, 80))
 
 
 def test_the_picture_for_programs_without_animation_is_no_frame(tmp_path: Path) -> None:
@@ -76,9 +85,8 @@ def test_a_file_of_one_picture_is_no_clip(tmp_path: Path) -> None:
 
 
 def test_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(GREY[0]).save(
-        tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(GREY[1]).resize((30, 20))]
-    )
+    small = Image.fromarray(GREY[1]).resize((30, 20))
+    Image.fromarray(GREY[0]).save(tmp_path / "a.tif", save_all=True, append_images=[small])
     code, message = clip_refused(tmp_path / "a.tif")
     assert code == "unsupported" and "64x48 and 30x20" in message
 
@@ -90,35 +98,6 @@ def test_a_gif_with_a_frame_beyond_its_screen_is_refused_before_memory_is_taken(
     (tmp_path / "a.gif").write_bytes(data)
     code, message = clip_refused(tmp_path / "a.gif")
     assert code == "truncated" and "65535x65535" in message
-
-
-@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
-@pytest.mark.parametrize("kept", [0.5, 0.9])
-def test_a_clip_that_is_cut_off_is_refused(tmp_path: Path, suffix: str, kept: float) -> None:
-    path = save(tmp_path / f"a.{suffix}", GREY)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
-    assert clip_refused(path)[0] in ("truncated", "not_an_image")
-
-
-def test_clips_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "a.tif", GREY)
-    monkeypatch.setattr(limits, "MAX_FRAMES", 2)
-    code, message = clip_refused(path)
-    assert code == "too_large" and "3 frames of 64x48" in message
-    monkeypatch.setattr(limits, "MAX_FRAMES", 3)
-    monkeypatch.setattr("sonoforge.runtime.images.clip_files.MAX_CLIP_SECONDS", 0)
-    assert clip_refused(path)[0] == "too_slow"
-
-
-# ---- films: their frames are FFmpeg's, and what is damaged, hostile or no film is refused in one line.
-
-pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-
-
-def ffmpeg(*arguments: object, given: bytes = b"") -> bytes:
-    command = ["ffmpeg", "-y", "-v", "error", *map(str, arguments)]
-    return subprocess.run(command, input=given, check=True, capture_output=True, timeout=300).stdout
 
 
 def film(path: Path, frames: np.ndarray, *codec: str) -> Path:
@@ -133,12 +112,6 @@ def scene(path: Path, *codec: str, seconds: float = 2) -> Path:
     """Let ffmpeg make a film of its moving test picture, 25 frames a second."""
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=160x120:r=25:d={seconds}", *codec, path)
     return path
-
-
-def theirs(path: Path) -> np.ndarray:
-    """All frames as ffmpeg shows them, (N, H, W, 3)."""
-    raw = ffmpeg("-i", path, "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
-    return np.frombuffer(raw, np.uint8).reshape(-1, 120, 160, 3)
 
 
 @pytest.mark.parametrize("frames", [GREY, COLOUR], ids=["grey", "colour"])
@@ -190,6 +163,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "codec"),
     [
+        *((f"a.{suffix}", ()) for suffix in ("gif", "webp", "png", "tif")),
         ("end.mp4", ("-c:v", "libx264")),
         ("start.mp4", ("-c:v", "libx264", "-movflags", "+faststart")),
         ("png.mov", ("-c:v", "png", "-movflags", "+faststart")),
@@ -200,12 +174,12 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         ("a.wmv", ("-c:v", "wmv2")),
     ],
 )
-@pytest.mark.parametrize("kept", [0.0005, 0.7])
-def test_a_film_that_is_cut_off_is_refused(tmp_path: Path, name: str, codec: tuple[str, ...], kept: float) -> None:
-    path = scene(tmp_path / name, *codec, seconds=1)
+def test_a_clip_that_is_cut_off_is_refused(tmp_path: Path, name: str, codec: tuple[str, ...]) -> None:
+    path = scene(tmp_path / name, *codec, seconds=1) if codec else save(tmp_path / name, GREY)
     data = path.read_bytes()
-    path.write_bytes(data[: 40 + int(kept * len(data))])
-    assert clip_refused(path)[0] in ("truncated", "not_an_image")
+    for kept in (0.0005, 0.7) if codec else (0.5, 0.9):
+        path.write_bytes(data[: 40 * bool(codec) + int(kept * len(data))])
+        assert clip_refused(path)[0] in ("truncated", "not_an_image")
 
 
 def test_what_is_no_film(tmp_path: Path) -> None:
@@ -227,18 +201,17 @@ def test_a_playlist_reads_no_other_file(tmp_path: Path) -> None:
 
 
 def test_a_film_that_states_a_huge_size_is_refused(tmp_path: Path) -> None:
-    for name, codec, mark, at in (("a.avi", "rawvideo", b"strf", 12), ("a.mov", "png", b"png ", 28)):
-        data = bytearray(scene(tmp_path / name, "-c:v", codec, seconds=0.2).read_bytes())
-        place = data.index(mark) + at
-        data[place : place + 8 if name == "a.avi" else place + 4] = (
-            2 * (100_000).to_bytes(4, "little") if name == "a.avi" else b"\xff\xff\xff\xff"
-        )
-        header = data.find(b"IHDR")
-        while header >= 0:
-            data[header + 4 : header + 12] = 2 * (100_000).to_bytes(4, "big")
-            header = data.find(b"IHDR", header + 4)
-        (tmp_path / name).write_bytes(data)
-        code, message = clip_refused(tmp_path / name)
+    avi = bytearray(scene(tmp_path / "a.avi", "-c:v", "rawvideo", seconds=0.2).read_bytes())
+    at = avi.index(b"strf") + 12
+    avi[at : at + 8] = 2 * (100_000).to_bytes(4, "little")
+    mov = bytearray(scene(tmp_path / "a.mov", "-c:v", "png", seconds=0.2).read_bytes())
+    at = mov.index(b"png ") + 28
+    mov[at : at + 4] = b"\xff\xff\xff\xff"
+    for found in re.finditer(b"IHDR", bytes(mov)):
+        mov[found.end() : found.end() + 8] = 2 * (100_000).to_bytes(4, "big")
+    for path, data in ((tmp_path / "a.avi", avi), (tmp_path / "a.mov", mov)):
+        path.write_bytes(data)
+        code, message = clip_refused(path)
         assert code == "truncated" and "is invalid" in message
 
 
@@ -249,19 +222,21 @@ def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> Non
 
 
 def test_limits_of_time_memory_and_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = scene(tmp_path / "a.avi", "-c:v", "ffv1")
+    pages, path = save(tmp_path / "a.tif", GREY), scene(tmp_path / "a.avi", "-c:v", "ffv1")
+    for file, module, name, value, code in (
+        (pages, limits, "MAX_FRAMES", 2, "too_large"),
+        (pages, clip_files, "MAX_CLIP_SECONDS", 0, "too_slow"),
+        (path, limits, "MAX_FRAMES", 49, "too_large"),
+        (path, clip_files, "MAX_CLIP_SECONDS", 0, "too_slow"),
+        (path, clip_files, "MAX_CLIP_FILE_BYTES", 1000, "too_large"),
+        (path, clip_files, "_MEMORY", 60_000_000, "truncated"),  # less than Python and OpenCV take
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            assert clip_refused(file)[0] == code, name
     with monkeypatch.context() as patch:
-        patch.setattr(limits, "MAX_FRAMES", 49)
-        assert clip_refused(path)[0] == "too_large"
-    with monkeypatch.context() as patch:
-        patch.setattr(clip_files, "MAX_CLIP_SECONDS", 0)
-        assert clip_refused(path)[0] == "too_slow"
-    with monkeypatch.context() as patch:
-        patch.setattr(clip_files, "MAX_CLIP_FILE_BYTES", 1000)
-        assert clip_refused(path)[0] == "too_large"
-    with monkeypatch.context() as patch:
-        patch.setattr(clip_files, "_MEMORY", 60_000_000)  # less than Python and OpenCV take
-        assert clip_refused(path)[0] == "truncated"
+        patch.setattr(limits, "MAX_FRAMES", 2)
+        assert "3 frames of 64x48" in clip_refused(pages)[1]
 
 
 def test_a_film_that_is_left_early_leaves_no_process_and_no_thread(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import heic_picture
 from bundle_factory import scan
+from image_files import HEIC
 from program import sonoforge
 from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES, IMAGE_SUFFIXES, READ
 from sonoforge.runtime.images.inputs import expand
@@ -26,7 +26,7 @@ FORMATS = {"JPEG 2000": "JPEG2000", "PNM": "PPM"}
 def write(path: Path, seed: int) -> None:
     """Write a scan under a name, in the format that its suffix stands for."""
     if path.suffix in READ["HEIC"]:
-        path.write_bytes(heic_picture.HEIC)
+        path.write_bytes(HEIC)
         return
     kind = next((kind for kind, suffixes in READ.items() if path.suffix.lower() in suffixes), "DICOM")
     pixels = scan(seed, 90, 120)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from PIL import Image
 pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
 
 from dicom_files import PLANTED, data_set, plant, region, save
-from program import sonoforge
+from program import rows_of, sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.inference.clips import classify_clip, distinct_frames
 
@@ -125,10 +124,8 @@ def test_a_clip_has_one_answer_whatever_file_holds_it(tmp_path: Path) -> None:
 
 def test_a_clip_says_that_it_moves_too_fast_or_not_at_all(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    grain = Image.fromarray(rng.integers(0, 256, (120, 450), dtype=np.uint8)).resize(
-        (900, 240), Image.Resampling.BICUBIC
-    )
-    wide = np.asarray(grain)
+    grain = Image.fromarray(rng.integers(0, 256, (120, 450), dtype=np.uint8))
+    wide = np.asarray(grain.resize((900, 240), Image.Resampling.BICUBIC))
     swept = {"fast": 15, "slow": 2, "frozen": 0}
     for name, shift in swept.items():
         save(data_set(np.stack([wide[:, n * shift : n * shift + 320] for n in range(4)])), tmp_path / f"{name}.dcm")
@@ -141,8 +138,7 @@ def test_a_clip_says_that_it_moves_too_fast_or_not_at_all(tmp_path: Path) -> Non
     assert {name: motion["flags"] for name, motion in motions.items()} == {
         **{"fast": ["motion_high"], "slow": [], "frozen": ["frozen"]}
     }
-    with (tmp_path / "a.csv").open(newline="") as file:
-        rows = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
+    rows = {Path(row["file"]).stem: row for row in rows_of(tmp_path / "a.csv")}
     page, text = (tmp_path / "a.html").read_text(), " ".join(sonoforge("classify", tmp_path).out.split())
     for name, motion in motions.items():
         assert float(rows[name]["motion_per_frame"]) == motion["per_frame"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw
 
 import bundle_factory as factory
 import planted_marks as plant
-from program import sonoforge, succeed
+from program import rows_of, sonoforge, succeed
 from sonoforge.runtime import Classifier, quality
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.explanations import caption
@@ -21,19 +20,15 @@ from sonoforge.runtime.inference import activation_map
 BOX = (100, 60, 340, 260)
 
 
-CROPPING = {**factory.PREPROCESSING, "crop": "auto"}
-
-
-def write_cropping_bundle(folder: Path) -> Path:
-    """Write a bundle whose training cropped."""
-    factory.write_bundle(folder, model=factory.model_bytes(preprocessing=CROPPING))
-    factory.edit_manifest(folder, lambda manifest: manifest.update(preprocessing=CROPPING))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def cropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_cropping_bundle(tmp_path_factory.mktemp("cropping") / "b")
+    """A bundle whose training cropped."""
+    how = {**factory.PREPROCESSING, "crop": "auto"}
+    folder = factory.write_bundle(
+        tmp_path_factory.mktemp("cropping") / "b", model=factory.model_bytes(preprocessing=how)
+    )
+    factory.edit_manifest(folder, lambda manifest: manifest.update(preprocessing=how))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +87,7 @@ def test_the_table_of_answers_holds_what_was_cropped_and_what_is_burned_in(
     answers = tmp_path / "answers.csv"
     asked = ("classify", tmp_path, "--bundle", cropping, "--csv", answers)
     done = sonoforge(*asked, "--json")
-    with answers.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(answers)
     for row, entry in zip(rows, done.json["results"], strict=True):
         assert row["crop_box"] == ("|".join(map(str, entry["crop"]["box"])) if entry["crop"] else "")
         assert row["marks"] == entry["marks"]["summary"]
@@ -130,10 +124,7 @@ def test_marks_are_named_and_explained(bundle: Path, scans: Path) -> None:
     assert f"Burned in: 2 calipers, text. {SENTENCE}" in caption(classifier.classify(scans / "b.png"))
 
 
-def test_marks_that_were_cropped_away_do_not_count(bundle: Path) -> None:
-    screen = Image.new("L", (420, 300))
-    screen.paste(Image.fromarray(plant.speckle(200, 240)), (100, 60))
-    ImageDraw.Draw(screen).text((10, 10), "HOSPITAL  ID 000123", fill=220)
+def test_marks_that_were_cropped_away_do_not_count(bundle: Path, screen: Image.Image) -> None:
     assert Classifier(bundle).classify(screen).marks.summary == "text"
     assert Classifier(bundle, crop="auto").classify(screen).marks.summary == ""
 

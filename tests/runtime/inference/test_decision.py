@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from program import refused, sonoforge, succeed
+from program import refused, rows_of, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
@@ -94,8 +94,8 @@ def test_what_is_no_clinic_is_refused_in_one_line(flags: tuple[str, str], found:
 
 def test_the_command_answers_for_the_clinic_and_does_not_continue_a_file_of_another(tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
-    _save(tmp_path / "scan.png")
-    command = ("classify", tmp_path / "scan.png", "--bundle", folder, "--csv", tmp_path / "a.csv")
+    scan = factory.write_scans(tmp_path, [60]) / "60.png"
+    command = ("classify", scan, "--bundle", folder, "--csv", tmp_path / "a.csv")
     done = succeed(*command, "--prevalence", "normal=.8,benign=.1,malignant=.1", "--sensitivity", "0.9")
     assert done.json["clinic"] == {
         "prevalence": pytest.approx({"normal": 0.8, "benign": 0.1, "malignant": 0.1}),
@@ -103,24 +103,15 @@ def test_the_command_answers_for_the_clinic_and_does_not_continue_a_file_of_anot
     }
     (entry,) = done.json["results"]
     expected = Classifier(folder, asked=AtClinic("normal=.8,benign=.1,malignant=.1", 0.9))
-    assert entry["probabilities"] == pytest.approx(expected.classify(tmp_path / "scan.png").probabilities)
-    head, row = (line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines())
-    cells = dict(zip(head, row, strict=True))
+    assert entry["probabilities"] == pytest.approx(expected.classify(scan).probabilities)
+    (cells,) = rows_of(tmp_path / "a.csv")
     assert float(cells["q_lesion"]) == entry["findings"]["lesion"]["probability"]
     assert cells["lesion"] == ("yes" if entry["findings"]["lesion"]["positive"] else "no")
     again = sonoforge(*command, "--resume")
     assert again.code == 2 and "settings" in again.err
 
 
-def _save(path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(factory.scan(60)).save(path)
-
-
 ALL = ("normal", "benign", "malignant")
-
-
 WORDS = Path(__file__).parents[3] / "mobile" / "www" / "words"
 
 

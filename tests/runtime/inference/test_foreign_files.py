@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -39,10 +40,7 @@ def bundle(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    from PIL import Image
-
-    Image.fromarray(factory.scan(0)).save(tmp_path / "scan.png")
-    return tmp_path / "scan.png"
+    return factory.write_scans(tmp_path / "scans", [0]) / "0.png"
 
 
 def interpreter(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +49,18 @@ def interpreter(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> N
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(path))
+
+
+def with_more(add: Callable[[onnx.ModelProto], str]) -> bytes:
+    """The patch network with more operators, the last of which gives a number that its logits are moved by."""
+    model = onnx.load_model_from_string(factory.model_bytes())
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
+        node.input[:] = ["plain" if name == "logits" else name for name in node.input]
+    last = add(model)
+    model.graph.node.append(helper.make_node("ReduceMean", [last], ["one"], keepdims=0))
+    model.graph.node.append(helper.make_node("Add", ["plain", "one"], ["logits"]))
+    return model.SerializeToString()
 
 
 @posix
@@ -72,23 +82,23 @@ def test_one_that_ends_before_it_has_read_its_model_is_refused(
         Classifier(bundle)
 
 
-def endless() -> bytes:
-    """The patch network with hours of work beside it, on its input, so that none is done while it is loaded."""
-    model = onnx.load_model_from_string(factory.model_bytes())
-    side = numpy_helper.from_array(np.array([1500, 1500]), "side")
-    model.graph.initializer.append(side)
+def endless(model: onnx.ModelProto) -> str:
+    """Hours of work, on the network's input, so that none is done while it is loaded."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1500, 1500]), "side"))
     model.graph.node.append(helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0))
     model.graph.node.append(helper.make_node("Expand", ["mean", "side"], ["product0"]))
     for number in range(5000):
         names = [f"product{number}", "product0"]
         model.graph.node.append(helper.make_node("MatMul", names, [f"product{number + 1}"]))
-    model.graph.node.append(helper.make_node("ReduceMean", ["product5000"], ["one"], keepdims=0))
-    (logits,) = (item for item in model.graph.output if item.name == "logits")
-    for node in model.graph.node:
-        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
-        node.input[:] = ["plain" if name == "logits" else name for name in node.input]
-    model.graph.node.append(helper.make_node("Add", ["plain", "one"], [logits.name]))
-    return model.SerializeToString()
+    return "product5000"
+
+
+def copies_without_end(model: onnx.ModelProto) -> str:
+    """An output that grows to 2**16 copies of the image: 3 GB of 48 kB."""
+    names = ["input", *(f"copies{number}" for number in range(16))]
+    for before, after in itertools.pairwise(names):
+        model.graph.node.append(helper.make_node("Concat", [before, before], [after], axis=0))
+    return names[-1]
 
 
 @posix
@@ -96,7 +106,7 @@ def test_models_that_work_on_and_on_are_refused_and_a_further_file_is_a_problem_
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "SECONDS", 1)
-    factory.add_file(bundle, "model.int8.onnx", endless(), "onnx-int8", "int8")
+    factory.add_file(bundle, "model.int8.onnx", with_more(endless), "onnx-int8", "int8")
     with pytest.raises(BundleError, match="within 1 s of processor time"):
         Classifier(bundle, file="model.int8.onnx")
     outcome = verify.main(verify.VerifyConfig(str(bundle)))
@@ -113,25 +123,9 @@ def test_a_busy_machine_condemns_no_model(bundle: Path, tmp_path: Path, monkeypa
     assert "do not use" not in str(untried.value)
 
 
-def doubled(times: int) -> bytes:
-    """The patch network with an output that grows to 2**times copies of the image."""
-    model = onnx.load_model_from_string(factory.model_bytes())
-    names = ["input", *(f"copies{number}" for number in range(times))]
-    for before, after in itertools.pairwise(names):
-        model.graph.node.append(helper.make_node("Concat", [before, before], [after], axis=0))
-    model.graph.node.append(helper.make_node("ReduceMean", [names[-1]], ["one"], keepdims=0))
-    model.graph.node.append(helper.make_node("Mul", ["logits", "one"], ["ignored"]))
-    (logits,) = (item for item in model.graph.output if item.name == "logits")
-    for node in model.graph.node:
-        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
-        node.input[:] = ["plain" if name == "logits" else name for name in node.input]
-    model.graph.node.append(helper.make_node("Add", ["plain", "ignored"], [logits.name]))
-    return model.SerializeToString()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux limits a process's memory")
 def test_a_model_that_swallows_memory_is_refused(bundle: Path) -> None:
-    factory.replace_file(bundle, "model.onnx", doubled(16))  # 3 GB of 48 kB
+    factory.replace_file(bundle, "model.onnx", with_more(copies_without_end))
     with pytest.raises(BundleError, match=r"model\.onnx: onnxruntime cannot run it \(.*; do not use this bundle"):
         Classifier(bundle)
 
@@ -162,29 +156,18 @@ def test_answers_that_are_no_numbers_are_refused(bundle: Path, picture: Path, na
     assert "not finite numbers" in refused("classify", picture, "--bundle", bundle)
 
 
-class Stand:
-    """A session that answers on some images as it did not on its golden one, or fails as onnxruntime does."""
-
-    def __init__(self, answer: Exception | np.ndarray) -> None:
-        self.answer = answer
-
-    def run(self, names: list[str], fed: dict[str, Any]) -> list[np.ndarray]:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return [self.answer for _ in names]
-
-
 def test_answers_of_another_shape_and_raw_errors_are_one_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that answers on some images as it did not on its golden one, or fails as onnxruntime does."""
     from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
     classifier = Classifier(bundle)
     pixels = np.zeros((2, factory.SIZE, factory.SIZE, 3), np.uint8)
     for answer, said in (
-        (np.zeros((2, 1), np.float32), r"logits has the shape \(2, 1\), not \(2, 3\)"),
-        (np.full((2, 3), np.nan, np.float32), "logits holds numbers that are not finite"),
-        (RuntimeException("bad\nnode"), r"onnxruntime cannot run it \(bad node\)"),
+        ({"return_value": [np.zeros((2, 1), np.float32)] * 4}, r"logits has the shape \(2, 1\), not \(2, 3\)"),
+        ({"return_value": [np.full((2, 3), np.nan, np.float32)] * 4}, "logits holds numbers that are not finite"),
+        ({"side_effect": RuntimeException("bad\nnode")}, r"onnxruntime cannot run it \(bad node\)"),
     ):
-        monkeypatch.setattr(classifier, "_session", Stand(answer))
+        monkeypatch.setattr(classifier, "_session", Mock(**{f"run.{key}": value for key, value in answer.items()}))
         with pytest.raises(BundleError, match=rf"model\.onnx: {said}"):
             classifier.predict(pixels)
 
@@ -204,12 +187,8 @@ def test_only_our_own_line_is_printed_of_a_model_that_cannot_be_loaded(capfd: py
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b") / "model.onnx"
-
-
-def test_a_file_answers_in_a_subprocess_as_in_this_process(model: Path) -> None:
+def test_a_file_answers_in_a_subprocess_as_in_this_process(bundle: Path) -> None:
+    model = bundle / "model.onnx"
     pixels = np.random.default_rng(0).integers(0, 255, (5, factory.SIZE, factory.SIZE, 3)).astype(np.uint8)
     inputs = read_preprocessing("preprocessing", factory.PREPROCESSING).normalise(pixels)
     here = runners.open_file("onnx", model)([inputs])
@@ -230,27 +209,6 @@ def test_a_file_that_is_no_model_is_refused_in_one_line_that_names_it_as_it_was_
     with pytest.raises(GateError, match=r"^model\.onnx: .*ended with exit code 1: not an ONNX file") as error:
         runners.run_in_subprocess("onnx", Path("model.onnx"), [np.zeros((1, 2), np.float32)])
     assert str(tmp_path) not in str(error.value)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals end processes on POSIX only")
-def test_a_program_that_crashes_takes_nothing_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "crashing.py").write_text(
-        "import os, signal\n"
-        "def missing(): return ''\n"
-        "def open_file(path, threads): os.kill(os.getpid(), signal.SIGSEGV)\n"
-    )
-    script = tmp_path / "python"
-    # The child runs the module as __main__, whose table is its own: replace it by a start-up script.
-    script.write_text(
-        f"#!{sys.executable}\nimport runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "import sonoforge.runtime.inference.runners as files\n"
-        "files.RUNNERS['onnx'] = 'crashing'\n"
-        "from pathlib import Path\nfiles._run_task(Path(sys.argv[-1]))\n"
-    )
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    with pytest.raises(GateError, match=f"ended with signal {int(signal.SIGSEGV)}"):
-        runners.run_in_subprocess("onnx", tmp_path / "x.onnx", [np.zeros((1, 2), np.float32)])
 
 
 STARTS_ONE = """
@@ -280,19 +238,16 @@ def test_a_program_that_runs_a_file_leaves_with_the_one_that_was_killed() -> Non
     pytest.fail("it outlived the process that had started it")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell script stands for the interpreter")
+@posix
 def test_nothing_is_imported_from_the_users_folder(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('taken from the wrong folder')\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "sitecustomize.py").write_text("open(__file__ + '.ran', 'w')\n")
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nunset PYTHONSAFEPATH\nexec {sys.executable} "$@"\n')  # as Python 3.10 ignores it
-    script.chmod(0o755)
-    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    (tmp_path / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "executable", str(script))
+    interpreter(tmp_path, f'unset PYTHONSAFEPATH\nexec {sys.executable} "$@"', monkeypatch)  # as Python 3.10 ignores it
     # An empty entry means the working folder; relative ones count from there, and stay.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "mine", os.environ.get("PYTHONPATH", "")]))
     inputs = np.zeros((2, 3, factory.SIZE, factory.SIZE), np.float32)
@@ -301,15 +256,15 @@ def test_nothing_is_imported_from_the_users_folder(
     assert (tmp_path / "mine" / "sitecustomize.py.ran").exists()
 
 
-def test_a_program_that_hangs_is_ended(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_hangs_is_ended(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(runners, "_LONGEST", 0.5)
     with pytest.raises(GateError, match=r"model\.onnx: .* did not end within 0\.5 seconds"):
-        runners.run_in_subprocess("onnx", model, [np.zeros((1, 2), np.float32)])
+        runners.run_in_subprocess("onnx", bundle / "model.onnx", [np.zeros((1, 2), np.float32)])
 
 
 def test_which_files_run_for_those_who_trust_their_maker_alone() -> None:
-    names = ("onnx", "onnx-int8", "ort", "torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
-    assert [runners.needs_trust(name) for name in names] == [False, False, False, *[True] * 5]
-    assert runners.needs_trust("openvino-fp16")  # data, but nothing checks it
+    assert not any(map(runners.needs_trust, ("onnx", "onnx-int8", "ort")))
+    programs = ("torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
+    assert all(map(runners.needs_trust, (*programs, "openvino-fp16")))  # the last is data, but nothing checks it

@@ -17,7 +17,7 @@ from scipy import stats
 
 from places import CHECKOUT
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.latents import between, draw_latent
+from sonoforge.runtime.inference.latents import draw_latent
 
 PAGE = CHECKOUT / "export" / "docs" / "generators.md"
 
@@ -135,18 +135,3 @@ def test_each_image_has_its_own_latent_whatever_the_size() -> None:
 def test_what_is_not_defined_is_refused(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(SonoforgeError, match=message):
         draw_latent(*arguments)  # type: ignore[arg-type]
-
-
-def test_paths_keep_to_the_sphere_of_normal_latents() -> None:
-    first, last = draw_latent(0, 0, 512), draw_latent(0, 1, 512)
-    arc = between(first, last, np.linspace(0, 1, 9), "normal")
-    assert arc.shape == (9, 512)
-    np.testing.assert_allclose(arc[[0, -1]], [first, last], atol=1e-5)
-    lengths = np.linalg.norm(arc, axis=1)
-    assert lengths.min() > 0.95 * min(np.linalg.norm(first), np.linalg.norm(last))
-    # Equal angles: the product of neighbours' directions is the same everywhere.
-    unit = arc / lengths[:, None]
-    assert (unit[1:] * unit[:-1]).sum(1).std() < 0.01
-    np.testing.assert_allclose(between(first, last, np.array([0.5]), "uniform")[0], (first + last) / 2, atol=1e-6)
-    same = between(first, first, np.array([0.3]), "normal")
-    np.testing.assert_allclose(same[0], first, atol=1e-6)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import bundle_factory as factory
-from program import Finished, refused, sonoforge
+from program import refused, succeed
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import runners
@@ -33,34 +33,23 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
-    Image.fromarray(factory.scan(5)).save(tmp_path / "scan.png")
-    return tmp_path / "scan.png"
+    return factory.write_scans(tmp_path / "scans", [5]) / "5.png"
 
 
-def classify(bundle: Path, scan: Path, *arguments: object) -> Finished:
-    return sonoforge("classify", scan, "--bundle", bundle, "--json", *arguments)
-
-
-def test_the_file_that_was_asked_for_answers(bundle: Path, scan: Path, tmp_path: Path) -> None:
+def test_the_file_that_was_asked_for_answers(bundle: Path, scan: Path) -> None:
     small = Image.open(scan).resize((factory.SIZE, factory.SIZE), Image.Resampling.BILINEAR)
     pixels = np.repeat(np.asarray(small)[None, :, :, None], 3, axis=3)
     for seed, flags, name in (
         (0, (), "model.onnx"),
         (SEED, ("--set", "model.file=model.int8.onnx"), "model.int8.onnx"),
     ):
-        answer = classify(bundle, scan, *flags).json
-        expected = factory.equal_shares(pixels, seed)[0]
-        found = [answer["results"][0]["probabilities"][label] for label in factory.CLASSES]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        answer = succeed("classify", scan, "--bundle", bundle, *flags).json
+        (result,) = answer["results"]
+        found = [result["probabilities"][label] for label in factory.CLASSES]
+        np.testing.assert_allclose(found, factory.equal_shares(pixels, seed)[0], atol=1e-5)
         sha256 = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
-        assert answer["model"]["sha256"] == answer["results"][0]["model"]["sha256"] == sha256
+        assert answer["model"]["sha256"] == result["model"]["sha256"] == sha256
         assert answer["provider"] == "CPUExecutionProvider"
-    table = tmp_path / "a.csv"
-    assert classify(bundle, scan, "--csv", table).code == 0
-    other = ("--set", "model.file=model.int8.onnx", "--csv", table, "--resume")
-    assert "made with file=model.onnx and not file=model.int8.onnx" in refused(
-        "classify", scan, "--bundle", bundle, *other
-    )
 
 
 def test_a_file_that_resizes_and_normalises_itself_gives_the_same_answer(scan: Path, tmp_path: Path) -> None:
@@ -115,9 +104,9 @@ def planted(target: Path) -> bytes:
             torch.save(images, self.target)
             return images
 
-    module = torch.jit.script(Writing(str(target)))
-    data: bytes = module.save_to_buffer() if hasattr(module, "save_to_buffer") else module._c.save_to_buffer()
-    return data
+    stream = io.BytesIO()
+    torch.jit.save(torch.jit.script(Writing(str(target))), stream)
+    return stream.getvalue()
 
 
 def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -> None:
@@ -125,28 +114,19 @@ def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -
     folder = factory.write_bundle(tmp_path / "b")
     factory.add_file(folder, "model.torchscript.pt", planted(target), "torchscript")
     factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
-    said = runners.NOT_TRUSTED
+    said, quick = runners.NOT_TRUSTED, {"seconds": 0.02, "rounds": 1, "batches": (1,)}
     assert "--trust" in said
-
     outcome = verify.main(verify.VerifyConfig(str(folder)))
-    assert outcome.exit_code == 0
-    assert outcome.result["formats"]["torchscript"] == {
-        "file": "model.torchscript.pt",
-        "status": "not run",
-        "reason": said,
-    }
+    row = {"file": "model.torchscript.pt", "status": "not run", "reason": said}
+    assert outcome.exit_code == 0 and outcome.result["formats"]["torchscript"] == row
     assert outcome.result["formats"]["onnx-int8"]["status"] == "passed"
-
-    quick: dict[str, Any] = {"seconds": 0.02, "rounds": 1, "batches": (1,)}
     outcome = bench.main(bench.BenchConfig(str(folder), **quick))
-    assert outcome.exit_code == 0
     statuses = {row["format"]: row["status"] for row in outcome.result["files"]}
+    assert outcome.exit_code == 0
     assert statuses == {"onnx": "measured", "torchscript": "not run", "onnx-int8": "measured"}
     outcome = bench.main(bench.BenchConfig(str(folder), formats=("torchscript",), **quick))
-    assert outcome.exit_code == 1  # nothing could be measured
-    assert outcome.result["files"][0]["reason"] == said
+    assert outcome.exit_code == 1 and outcome.result["files"][0]["reason"] == said  # nothing could be measured
     assert not target.exists()
-
     outcome = verify.main(verify.VerifyConfig(str(folder), trust=True))
     assert outcome.result["formats"]["torchscript"]["status"] == "failed"  # it ran: its answers are no classifier's
     assert target.exists()

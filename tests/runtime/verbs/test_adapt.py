@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import bundle_factory as factory
 from program import refused, sonoforge, succeed
@@ -23,14 +22,11 @@ SCANS = 90
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> dict[str, dict[str, float]]:
+def answered(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> dict[str, dict[str, float]]:
     """Scans, and the probabilities of equally frequent classes for each."""
-    folder, classifier, found = tmp_path_factory.mktemp("scans"), Classifier(bundle), {}
-    for i in range(SCANS):
-        path = folder / f"{i}.png"
-        Image.fromarray(factory.scan(i)).save(path)
-        found[str(path)] = classifier.classify(path).probabilities
-    return found
+    folder = factory.write_scans(tmp_path_factory.mktemp("scans"), range(SCANS))
+    files = [str(folder / f"{seed}.png") for seed in range(SCANS)]
+    return {file: classifier.classify(file).probabilities for file in files}
 
 
 def called(answered: dict[str, dict[str, float]]) -> dict[str, str]:
@@ -115,14 +111,12 @@ def test_nothing_is_written_where_it_would_do_harm(
     bundle: Path, answered: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
     """All labels are as the bundle says, and the few of one class nearly were of the other: counting loses them."""
-    said = called(answered)
+    said, site = called(answered), tmp_path / "site"
     assert 4 <= list(said.values()).count("normal") <= SCANS / 10
-    done = sonoforge(
-        "adapt", bundle, "--data", write_csv(tmp_path / "a.csv", said), "--out", tmp_path / "site", "--json"
-    )
+    done = sonoforge("adapt", bundle, "--data", write_csv(tmp_path / "a.csv", said), "--out", site, "--json")
     assert done.code == 1 and done.json["verdict"] == "worse" and done.json["site_bundle"] is None
     assert done.json["figures"]["accuracy"]["change"][2] < 0
-    assert not (tmp_path / "site").exists()
+    assert not site.exists()
 
 
 def test_class_folders_and_copies_and_scans_without_a_class(
@@ -132,29 +126,23 @@ def test_class_folders_and_copies_and_scans_without_a_class(
     for name in (*factory.CLASSES, "unlabelled"):
         (ours / name).mkdir(parents=True)
     for number, (file, label) in enumerate(gained.items()):
-        (ours / label / f"{number}.png").write_bytes(Path(file).read_bytes())
-    (ours / "unlabelled" / "x.png").write_bytes(Path(file).read_bytes())
-    (ours / label / "copy.png").write_bytes(Path(file).read_bytes())
-    done = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "site", "--json")
-    assert done.code == 0, done.err
+        shutil.copy(file, ours / label / f"{number}.png")
+    shutil.copy(file, ours / "unlabelled" / "x.png")
+    shutil.copy(file, ours / label / "copy.png")
+    done = succeed("adapt", bundle, "--data", ours, "--out", tmp_path / "site")
     assert sum(done.json["scans"].values()) == SCANS + 1
     assert done.json["groups"] == SCANS and done.json["unlabelled"] == 1
     assert len(done.out.splitlines()) <= 40
-    said = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "again")
-    assert "Research use, not a medical device" in said.out and "change, 95 % by patient" in said.out
+    assert "Research use, not a medical device" in done.said and "change, 95 % by patient" in done.said
 
 
 def test_the_card_says_what_was_adapted_on_which_scans(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
-    original = tmp_path / "original"
-    shutil.copytree(bundle, original)
-    factory.replace_file(
-        original, "MODEL_CARD.md", b"# A model\n\nFor tests.\n\n## Data\n\nNone.\n\n## Limits\n\nMany.\n"
-    )
-    site = tmp_path / "site"
+    original, site = Path(shutil.copytree(bundle, tmp_path / "original")), tmp_path / "site"
+    card = b"# A model\n\nFor tests.\n\n## Data\n\nNone.\n\n## Limits\n\nMany.\n"
+    factory.replace_file(original, "MODEL_CARD.md", card)
     groups = {file: f"patient {i // 3}" for i, file in enumerate(gained)}
     said = succeed("adapt", original, "--data", write_csv(tmp_path / "a.csv", gained, groups), "--out", site).json
-    card = (site / "MODEL_CARD.md").read_text(encoding="utf-8")
-    first, section, *rest = card.split("\n## ")
+    first, section, *rest = (site / "MODEL_CARD.md").read_text(encoding="utf-8").split("\n## ")
     assert first.strip() == "# A model\n\nFor tests." and [part.split("\n")[0] for part in rest] == ["Data", "Limits"]
     assert section.startswith("Adapted to one site") and "not a medical device" in section
     assert f"{SCANS} labelled scans" in section and f"{SCANS // 3} patients" in section
@@ -203,24 +191,25 @@ def test_scans_with_and_without_a_class_tell_how_far_out_the_clinic_s_lie(
 
 
 def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
-    out = ("--out", tmp_path / "site")
-    assert "--data is missing" in refused("adapt", bundle, *out)
-    assert "nowhere" in refused("adapt", bundle, "--data", tmp_path / "nowhere", *out)
     few = write_csv(tmp_path / "few.csv", dict(list(gained.items())[:4]))
-    assert "at least 10" in refused("adapt", bundle, "--data", few, *out)
-    said = sonoforge("adapt", bundle, "--data", few, *out)
-    assert "has 4 labelled scans" in said.err and "answering" not in said.err
-    absent = write_csv(tmp_path / "absent.csv", {f"{i}.png": "benign" if i % 2 else "malignant" for i in range(12)})
-    assert "has 0 labelled scans" in sonoforge("adapt", bundle, "--data", absent, *out).err
-    wrong = write_csv(tmp_path / "wrong.csv", dict.fromkeys(gained, "beningn"))
-    assert "benign" in refused("adapt", bundle, "--data", wrong, *out)
+    absent = {f"{i}.png": "benign" if i % 2 else "malignant" for i in range(12)}
     (tmp_path / "folders" / "bening").mkdir(parents=True)
-    assert "benign" in refused("adapt", bundle, "--data", tmp_path / "folders", *out)
-    headless = tmp_path / "headless.csv"
-    headless.write_text("a.png,benign\n", encoding="utf-8")
-    assert "file,label" in refused("adapt", bundle, "--data", headless, *out)
-    (tmp_path / "site").mkdir()
-    assert "new folder" in refused("adapt", bundle, "--data", few, *out)
+    (tmp_path / "headless.csv").write_text("a.png,benign\n", encoding="utf-8")
+    (tmp_path / "taken").mkdir()
+    command, out = ("adapt", bundle), ("--out", tmp_path / "site")
+    assert "--data is missing" in refused(*command, *out)
+    assert "new folder" in refused(*command, "--data", few, "--out", tmp_path / "taken")
+    for data, words in (
+        (tmp_path / "nowhere", "nowhere"),
+        (few, "at least 10"),
+        (write_csv(tmp_path / "wrong.csv", dict.fromkeys(gained, "beningn")), "benign"),
+        (tmp_path / "folders", "benign"),
+        (tmp_path / "headless.csv", "file,label"),
+    ):
+        assert words in refused(*command, "--data", data, *out)
+    for data, count in ((few, 4), (write_csv(tmp_path / "absent.csv", absent), 0)):
+        said = sonoforge(*command, "--data", data, *out)
+        assert f"found {count} labelled scans" in said.err and "answering" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import bundle_factory as factory
 from program import refused, sonoforge
+from sonoforge.export.formats.onnx_graph import with_preprocessing
+from sonoforge.runtime.bundle.classification import read_preprocessing
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference import runners
 from sonoforge.runtime.verbs import bench
@@ -25,34 +25,13 @@ from sonoforge.runtime.verbs import bench
 QUICK = ("--set", "bench.seconds=0.06", "--set", "bench.rounds=2", "--batches", "1,4")
 
 
-def with_pixels() -> bytes:
-    """The patch network behind the preprocessing: (N, S, S, 3) uint8 in, the same outputs."""
-    model = onnx.load_model_from_string(factory.model_bytes())
-    graph = model.graph
-    mean, std = np.array(factory.PREPROCESSING["mean"]), np.array(factory.PREPROCESSING["std"])
-    for name, value in (("pixel_scale", 1 / (255 * std)), ("pixel_shift", -mean / std)):
-        graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
-    before = [
-        helper.make_node("Cast", ["pixels"], ["levels"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["levels", "pixel_scale"], ["scaled_levels"]),
-        helper.make_node("Add", ["scaled_levels", "pixel_shift"], ["rows"]),
-        helper.make_node("Transpose", ["rows"], ["input"], perm=[0, 3, 1, 2]),
-    ]
-    nodes = [*before, *graph.node]
-    del graph.node[:], graph.input[:]
-    graph.node.extend(nodes)
-    shape = ["batch", factory.SIZE, factory.SIZE, 3]
-    graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape))
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with one file of each kind of outcome."""
     folder = factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
     factory.add_file(folder, "model.int8.onnx", factory.model_bytes(seed=1), "onnx-int8", "int8")  # other answers
-    factory.add_file(folder, "model.uint8.onnx", with_pixels(), "onnx-uint8", "fp32")
+    whole = with_preprocessing(factory.model_bytes(), read_preprocessing("preprocessing", factory.PREPROCESSING))
+    factory.add_file(folder, "model.uint8.onnx", whole, "onnx-uint8", "fp32")
     factory.add_file(folder, "model.wrong.onnx", factory.model_bytes(seed=1), "onnx-wrong", "fp32")
     factory.add_file(folder, "model.ort", b"not a model", "ort", "fp32")
     factory.add_file(folder, "model.fp16.onnx", factory.model_bytes(batch=1), "onnx-fp16", "fp16")  # of 1 only
@@ -108,9 +87,8 @@ def test_figures_are_complete_in_order_and_printed(measured: Any, bundle: Path) 
         assert row["batches"]["1"]["calls"] >= 6
         assert ("error" in row["batches"]["4"]) == (name == "onnx-fp16")
     assert measured.json["batches"] == [1, 4] and measured.json["threads"] == 1
-    header, *lines = [
-        line for line in measured.said.splitlines() if line.startswith(("format", "onnx")) and ":" not in line
-    ]
+    table = [line for line in measured.said.splitlines() if line.startswith(("format", "onnx"))]
+    header, *lines = [line for line in table if ":" not in line]
     assert len(lines) == 4 and {len(line) for line in lines} == {len(header)} and len(header) <= 130
 
 
@@ -170,12 +148,12 @@ def test_memory_counts_this_process_and_not_its_parent() -> None:
 
 
 def test_rounds_are_summed_up_by_the_quietest() -> None:
-    def turn(times: list[float]) -> list[dict[str, Any]]:
+    def turn(*times: float) -> list[dict[str, Any]]:
         start = {"load_ms": sum(times), "first_ms": 1.0, "memory_bytes": 5}
-        return [start, {"logits": [[0.0, 1.0]], "memory_bytes": 6}, {"batch": 1, "ms": times, "memory_bytes": 7}]
+        return [start, {"logits": [[0.0, 1.0]], "memory_bytes": 6}, {"batch": 1, "ms": [*times], "memory_bytes": 7}]
 
     golden = np.array([[0.5, 0.0]], np.float32)
-    found = bench.summarise(turn([4.0, 5.0, 9.0]) + turn([2.0, 3.0, 4.0]), golden, 4)
+    found = bench.summarise(turn(4.0, 5.0, 9.0) + turn(2.0, 3.0, 4.0), golden, 4)
     assert found["latency_ms"]["p50"] == 3.0
     assert found["latency_ms"]["p95"] == pytest.approx(np.percentile([4, 5, 9, 2, 3, 4], 95))
     assert found["load_ms"] == 9.0 and found["memory_bytes"] == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import signal
@@ -16,8 +15,7 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-import processes
-from program import refused, sonoforge
+from program import refused, rows_of, sonoforge
 from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images import inputs
@@ -37,16 +35,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    folder = tmp_path / "few"
-    folder.mkdir()
-    for i in range(3):
-        Image.fromarray(factory.scan(i)).save(folder / f"{i}.png")
-    return folder
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return factory.write_scans(tmp_path / "few")
 
 
 KILLED = """
@@ -71,34 +60,27 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
 ) -> None:
     table = tmp_path / "a.csv"
     command = ["classify", many, "--bundle", bundle, "--csv", table, "--set", "model.workers=2"]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(int(number)), *map(str, command)], capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", KILLED, str(int(number)), *map(str, command)], capture_output=True)
     assert done.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    before = rows(table)
-    assert 32 <= len(before) <= 80
-    assert [row["file"] for row in before] == [str(many / f"{i:03}.png") for i in range(len(before))]
-    assert all(row["ok"] == "true" for row in before)
+    before, expected = rows_of(table), [str(many / f"{i:03}.png") for i in range(COUNT)]
+    assert 32 <= len(before) <= 80 and all(row["ok"] == "true" for row in before)
+    assert [row["file"] for row in before] == expected[: len(before)]
     resumed = sonoforge(*command, "--resume")
     assert resumed.code == 0, resumed.err
-    expected = [str(many / f"{i:03}.png") for i in range(COUNT)]
-    assert [row["file"] for row in rows(table)] == expected
-    assert rows(table)[: len(before)] == before
+    assert [row["file"] for row in rows_of(table)] == expected and rows_of(table)[: len(before)] == before
     again = sonoforge(*command, "--resume")
     assert "0 of 0 files answered" in again.out and f"{COUNT} files are answered already" in again.err
 
 
 def test_a_row_cut_anywhere_is_answered_again(bundle: Path, few: Path, tmp_path: Path) -> None:
     Image.fromarray(factory.scan(7)).save(few / 'two\nlines, "quoted".png')
-    whole = tmp_path / "whole.csv"
-    assert sonoforge("classify", few, "--bundle", bundle, "--csv", whole).code == 0
-    data = whole.read_bytes()
-    names = [row["file"] for row in rows(whole)]
-    assert len(names) == 4
+    table = tmp_path / "a.csv"
+    command = ("classify", few, "--bundle", bundle, "--csv", table)
+    assert sonoforge(*command).code == 0 and len(rows_of(table)) == 4
+    data = table.read_bytes()
     for cut in (0, 1, 90, len(data) // 2, data.index(b"two\n") + 4, data.index(b"two\n") + 6, len(data) - 1):
-        table = tmp_path / f"{cut}.csv"
         table.write_bytes(data[:cut])
-        done = sonoforge("classify", few, "--bundle", bundle, "--csv", table, "--resume")
+        done = sonoforge(*command, "--resume")
         assert done.code == 0, done.err
         assert table.read_bytes() == data
 
@@ -108,20 +90,19 @@ def test_a_changed_file_is_answered_anew_and_once(bundle: Path, few: Path, tmp_p
     command = ("classify", few, "--bundle", bundle, "--csv", table)
     assert sonoforge(*command).code == 0
     Image.fromarray(factory.scan(8, 200, 150)).save(few / "1.png")
-    before = rows(table)
+    before = rows_of(table)
     assert "1 of 1 files answered" in sonoforge(*command, "--resume").out
-    after = {row["file"]: row for row in rows(table)}
-    assert len(after) == len(rows(table)) == 3
+    after = {row["file"]: row for row in rows_of(table)}
+    assert len(after) == len(rows_of(table)) == 3
     assert [after[row["file"]] == row for row in before] == [True, False, True]
 
 
 def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path) -> None:
     (few / "bad.png").write_bytes(b"junk")
-    answers = tmp_path / "answers"
-    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 2
-    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 2
+    command = ("classify", few, "--bundle", bundle, "--csv", tmp_path / "answers")
+    assert sonoforge(*command).code == sonoforge(*command, "--resume").code == 2
     (few / "bad.png").unlink()  # its row goes with it
-    assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers, "--resume").code == 0
+    assert sonoforge(*command, "--resume").code == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
@@ -142,15 +123,13 @@ def test_a_second_writer_is_refused(bundle: Path, few: Path, tmp_path: Path, res
 
 def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: Path, tmp_path: Path) -> None:
     table = tmp_path / "a.csv"
-    command = ("classify", few, "--csv", table)
-    assert sonoforge(*command, "--bundle", bundle).code == 0
+    command = ("classify", few, "--bundle", bundle, "--csv", table)
+    assert sonoforge(*command).code == 0
     data = table.read_bytes()
-    assert "exists already; --resume continues it" in refused(*command, "--bundle", bundle)
-    other = factory.write_bundle(tmp_path / "other", seed=1)
-    assert "made with bundle=" in refused(*command, "--bundle", other, "--resume")
+    assert "exists already; --resume continues it" in refused(*command)
     assert table.read_bytes() == data
     table.write_text("file,diagnosis\nx.png,benign\n", encoding="utf-8")
-    assert "its columns differ (" in refused(*command, "--bundle", bundle, "--resume")
+    assert "its columns differ (" in refused(*command, "--resume")
     assert table.read_text(encoding="utf-8") == "file,diagnosis\nx.png,benign\n"
     assert "--resume requires --csv" in refused("classify", few, "--bundle", bundle, "--resume")
 
@@ -158,15 +137,8 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
 def test_rows_of_other_settings_are_refused_and_left_alone(few: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers"
     command = ("classify", few, "--csv", table)
-    own = tmp_path / "own"
-    factory.write_bundle(own)
-    shutil.copy(own / "model.onnx", own / "copy.onnx")
-
-    def list_copy(manifest: dict[str, Any]) -> None:
-        entry = {**manifest["files"]["model.onnx"], "format": "onnx-int8", "precision": "int8"}
-        manifest["files"]["copy.onnx"] = entry
-
-    factory.edit_manifest(own, list_copy)
+    own = factory.write_bundle(tmp_path / "own")
+    factory.add_file(own, "copy.onnx", (own / "model.onnx").read_bytes(), "onnx-int8", "int8")
     renamed = Path(shutil.copytree(own, tmp_path / "renamed"))
     factory.edit_manifest(renamed, lambda manifest: manifest.update(version="9"))
     assert sonoforge(*command, "--bundle", own).code == 0
@@ -193,8 +165,8 @@ def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypat
     table = tmp_path / "a.csv"
     command = ("classify", *names, "--bundle", bundle, "--csv", table)
     assert sonoforge(*command).code == 0
-    assert [row["file"] for row in rows(table)] == ["'" + name for name in names]
-    for row in rows(table):
+    assert [row["file"] for row in rows_of(table)] == ["'" + name for name in names]
+    for row in rows_of(table):
         assert 0 <= float(row["p_benign"]) <= 1  # a number stays one
     assert "0 of 0 files answered" in sonoforge(*command, "--resume").out
 
@@ -252,58 +224,30 @@ def test_a_folder_that_goes_away_is_waited_for(incoming: Path, scan: Path, caplo
     incoming.mkdir()
     shutil.copy(scan, incoming / "a.png")
     assert [next(looks), next(looks)] == [[], [str(incoming / "a.png")]]
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "cannot be read now; waiting for it",
-        "is back",
-    ]
+    said = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert said == ["cannot be read now; waiting for it", "is back"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="sends signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
-    number: signal.Signals, bundle: Path, incoming: Path, scan: Path, tmp_path: Path
-) -> None:
-    def rows() -> list[dict[str, str]]:
-        with table.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
-    table, log = tmp_path / "a.csv", tmp_path / "log"
-    shutil.copy(scan, incoming / "0.png")
-    command = ("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
-    process = processes.start(log, *command)
-    processes.wait_until(lambda: table.exists() and len(rows()) == 1, process)
-    shutil.copy(scan, incoming / "1.png")
-    (incoming / "2.png").write_bytes(b"junk")
-    processes.wait_until(lambda: len(rows()) == 3, process)
-    os.kill(process.pid or 0, number)
-    process.join(300)
-    assert process.exitcode == 2  # as one file could not be answered
-    assert [(Path(row["file"]).name, row["ok"]) for row in rows()] == [
-        ("0.png", "true"),
-        ("1.png", "true"),
-        ("2.png", "false"),
-    ]
-    assert f"watching {incoming}; Ctrl-C ends it\n" in log.read_text()
-    assert f"written: {table}\n" in log.read_text()
-
-
-def test_an_end_before_the_last_line_is_printed_still_tells_of_its_failure(
+def test_ctrl_c_ends_a_watch_as_a_command_that_is_done(
     bundle: Path, incoming: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also before the last line is printed; files that come while it watches are answered, too."""
+
     def interrupted(self: AnswerTable, entry: Mapping[str, Any]) -> None:
-        if entry["ok"]:
-            shown(self, entry)
-        else:
+        if not entry["ok"]:
             raise KeyboardInterrupt
+        if not (incoming / "1.png").exists():
+            shutil.copy(scan, incoming / "1.png")
+        else:
+            (incoming / "2.png").write_bytes(b"junk")
+        shown(self, entry)
 
     shown = AnswerTable.show
     monkeypatch.setattr(AnswerTable, "show", interrupted)
     shutil.copy(scan, incoming / "0.png")
-    (incoming / "1.png").write_bytes(b"junk")
     table = tmp_path / "a.csv"
     done = sonoforge("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
-    with table.open(encoding="utf-8", newline="") as file:
-        assert [row["ok"] for row in csv.DictReader(file)] == ["true", "false"]
-    assert done.code == 2
-    assert "1 of 2 files answered" in done.out + done.err
+    answered = [(Path(row["file"]).name, row["ok"]) for row in rows_of(table)]
+    assert answered == [("0.png", "true"), ("1.png", "true"), ("2.png", "false")]
+    assert done.code == 2 and "2 of 3 files answered" in done.out + done.err
+    assert f"watching {incoming}; Ctrl-C ends it\n" in done.err and f"written: {table}\n" in done.err

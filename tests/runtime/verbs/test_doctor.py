@@ -83,15 +83,11 @@ def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:
 
 
 def test_an_extra_needs_what_its_requirements_ask_of_this_machine() -> None:
+    version, here = metadata.version("pillow"), f"sys_platform == '{sys.platform}'"
     lines = ["numpy>=1.0", "pillow>=9999; extra == 'one'", "absent-package>=2; extra == 'one'"]
-    lines += [f"numpy>=1; extra == 'one' and sys_platform == '{sys.platform}'"]
-    lines += [
-        "also-absent; extra == 'one' and sys_platform == 'other'",
-        "absent; extra == 'two' and python_version < '3'",
-    ]
-    requirements = [Requirement(line) for line in lines]
+    lines += [f"numpy>=1; extra == 'one' and {here}", "also-absent; extra == 'one' and sys_platform == 'other'"]
+    requirements = [*map(Requirement, lines), Requirement("absent; extra == 'two' and python_version < '3'")]
     found = doctor.examine_extra("one", requirements)
-    version = metadata.version("pillow")
     assert found["missing"] == [f"pillow>=9999 (found {version})", "absent-package>=2"]
     assert found["installed"] == {"pillow": version, "numpy": metadata.version("numpy")}
     assert not found["complete"] and found["install"] == "pip install 'sonoforge[one]'"

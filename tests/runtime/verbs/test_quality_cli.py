@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 import bundle_factory as factory
-from program import sonoforge
+from program import rows_of, sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.images import quality_metrics, scan_metrics
-from sonoforge.runtime.images import quality_metrics as image_quality
-
-
-def write_scans(folder: Path, seeds: range, blur: float = 0) -> Path:
-    folder.mkdir(parents=True)
-    for seed in seeds:
-        image = Image.fromarray(factory.scan(seed))
-        (image.filter(ImageFilter.GaussianBlur(blur)) if blur else image).save(folder / f"{seed}.png")
-    return folder
 
 
 def quality(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
@@ -35,7 +24,7 @@ def quality(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]
 
 
 def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_path: Path) -> None:
-    folder = write_scans(tmp_path / "scans", range(3))
+    folder = factory.write_scans(tmp_path / "scans")
     Image.fromarray(np.full((90, 120), 3, np.uint8)).save(folder / "black.png")
     code, answer, text = quality(bundle, folder)
     assert code == 0
@@ -64,7 +53,7 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     shutil.copytree(bundle, own)
     bands = {"coverage": {"low": 0.9, "high": 1.0}, "blockiness": {"low": 1.0, "high": 9.0}}
     factory.edit_manifest(own, lambda manifest: manifest["quality"].update(scan={"count": 7, "bands": bands}))
-    folder = write_scans(tmp_path / "scans", range(2))
+    folder = factory.write_scans(tmp_path / "scans", range(2))
     names = sorted(file.name for file in folder.iterdir())
     covered = np.array(Image.open(folder / names[0]).convert("L"))
     mask = np.zeros_like(covered)
@@ -93,7 +82,7 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     assert "<b>" not in html and "<script" not in html and "http" not in html.replace("http-equiv", "")
     assert html.index("z&lt;b&gt;.png") < min(html.index(name) for name in names)
     assert html.count("data:image/jpeg;base64,") == 4
-    rows = {Path(row["file"]).name: row for row in csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))}
+    rows = {Path(row["file"]).name: row for row in rows_of(table)}
     assert rows["z<b>.png"]["scan_flags"] == "coverage_low"
     assert float(rows["z<b>.png"]["coverage"]) == worst["metrics"]["coverage"]
     assert (rows[names[1]]["gcnr"], float(rows[names[0]]["gcnr"])) == ("", expected["gcnr"])
@@ -102,7 +91,7 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
 def test_what_was_measured_on_ultrasound_alone_is_not_said_of_other_images(bundle: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(bundle, tmp_path / "other"))
     factory.edit_manifest(other, lambda manifest: manifest["trust"]["checks"].update(kind="other"))
-    folder = write_scans(tmp_path / "scans", range(1))
+    folder = factory.write_scans(tmp_path / "scans", range(1))
     Image.fromarray(np.pad(np.full((40, 40), 255, np.uint8), ((30, 20), (40, 40)))).save(folder / "0_mask.png")
     (of_ultrasound,), (of_other,) = (quality(one, folder)[1]["results"] for one in (bundle, other))
     assert of_ultrasound["scan"]["lesion"] and of_ultrasound["scan"]["metrics"]["speckle_snr"] > 0
@@ -111,25 +100,22 @@ def test_what_was_measured_on_ultrasound_alone_is_not_said_of_other_images(bundl
 
 
 def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
-    folder = write_scans(tmp_path / "scans", range(2))
+    folder = factory.write_scans(tmp_path / "scans", range(2))
     (folder / "bad, or worse.png").write_bytes(b"junk")
     for name in ("a.txt", "b.txt", "c.mp4"):
         (folder / name).write_bytes(b"junk")
     assert "3 files skipped: 2 text, 1 film" in sonoforge("quality", folder, "--bundle", bundle).err
     target = tmp_path / "new" / "quality.csv"
     code, answer, text = quality(bundle, tmp_path / "absent.png", folder, "--csv", target, "--quiet")
-    assert code == 2
-    assert [result["ok"] for result in answer["results"]] == [False, True, True, False]
-    assert [r["error"]["code"] for r in answer["results"] if not r["ok"]] == ["not_found", "not_an_image"]
+    outcome = [result["error"]["code"] if not result["ok"] else "ok" for result in answer["results"]]
+    assert code == 2 and outcome == ["not_found", "ok", "ok", "not_an_image"] and text.count("error (") == 2
     summary = answer["summary"]
     assert [summary[name] for name in ("files", "ok", "failed")] == [4, 2, 2]
     assert summary["skipped"] == {"film": 1, "text": 2}
-    assert text.count("error (") == 2
-    rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
-    for row, result in zip(rows, answer["results"], strict=True):
+    for row, result in zip(rows_of(target), answer["results"], strict=True):
         assert (row["file"], row["ok"]) == (result["file"], str(result["ok"]).lower())
         if result["ok"]:
-            for name in image_quality.METRICS:
+            for name in quality_metrics.METRICS:
                 assert float(row[name]) == result["quality"][name]
             assert [flag for flag in row["quality_flags"].split("|") if flag] == result["quality"]["flags"]
         else:

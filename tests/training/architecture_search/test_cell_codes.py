@@ -11,7 +11,7 @@ from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.training.architecture_search.strategies import Space, mutate, random_code, space_of
 
 SPACES = [space_of(network, side) for network in ("generator", "discriminator") for side in (32, 64)]
-MANY = 10_000
+MANY = 4000
 
 
 def size(space: Space) -> int:
@@ -27,7 +27,7 @@ def assert_valid(code: Code, space: Space) -> None:
     assert set(code.attention) <= set(space.attention) and list(code.attention) == sorted(set(code.attention))
 
 
-def test_ten_thousand_codes_survive_printing_and_mutation() -> None:
+def test_thousands_of_codes_survive_printing_and_mutation() -> None:
     rng = np.random.default_rng(0)
     seen = set()
     for space in SPACES:
@@ -45,7 +45,7 @@ def test_of_each_kind_of_code_there_are_as_many_as_counted() -> None:
     """Codes of 3 nodes, all of them drawn, against the product of what each element may be."""
     space = Space("generator", (1,))
     rng = np.random.default_rng(0)
-    drawn = {code for code in (random_code(space, rng) for _ in range(30_000)) if code.nodes == 3}
+    drawn = {code for code in (random_code(space, rng) for _ in range(12_000)) if code.nodes == 3}
     assert len(drawn) == 6**3 * 2
     assert size(space) == (6**3 + 6**6 + 6**10) * 2
     assert size(space_of("discriminator", 64)) == (8**3 + 8**6 + 8**10) * 2**4
@@ -56,24 +56,24 @@ def test_each_element_changes_at_its_rate() -> None:
     code, rng = parse("{4, 235-66-7, [4]}", "discriminator"), np.random.default_rng(0)
     mutants = [mutate(code, space, rate, rng) for _ in range(MANY)]
     nodes = [mutant.nodes for mutant in mutants]
-    assert np.mean([count != 4 for count in nodes]) == pytest.approx(rate, abs=0.01)
+    assert np.mean([count != 4 for count in nodes]) == pytest.approx(rate, abs=0.015)
     assert np.mean([count == 3 for count in nodes]) == pytest.approx(rate / 2, abs=0.01)
     same = [mutant for mutant in mutants if mutant.nodes == 4]
     for node, group in enumerate(code.edges):
         for place, digit in enumerate(group):
             changed = [mutant.edges[node][place] for mutant in same if mutant.edges[node][place] != digit]
-            assert len(changed) / len(same) == pytest.approx(rate, abs=0.01)
+            assert len(changed) / len(same) == pytest.approx(rate, abs=0.015)
             assert set(changed) == set(OPERATIONS["discriminator"]) - {digit}
     for cell in space.attention:
         flipped = np.mean([(cell in mutant.attention) != (cell in code.attention) for mutant in mutants])
-        assert flipped == pytest.approx(rate, abs=0.01)
+        assert flipped == pytest.approx(rate, abs=0.015)
     assert mutate(code, space, 0.0, rng) == code
 
 
 def test_a_new_node_is_the_last_and_a_lost_one_was() -> None:
     space, rng = space_of("generator", 32), np.random.default_rng(1)
     code = parse("{4, 123-45-6, [2]}", "generator")
-    mutants = {mutate(code, space, 0.02, rng) for _ in range(20_000)}
+    mutants = {mutate(code, space, 0.02, rng) for _ in range(8000)}
     assert {own.nodes for own in mutants} == {3, 4, 5}
     assert parse("{3, 12-4, [2]}", "generator") in mutants
     grown = {own for own in mutants if own.nodes == 5 and own.attention == code.attention}
@@ -89,7 +89,7 @@ def test_from_any_code_mutations_reach_all_of_a_small_space() -> None:
     space, rng = Space("generator", (1,)), np.random.default_rng(2)
     code = parse("{3, 55-5, [1]}", "generator")
     found = set()
-    for _ in range(40_000):
+    for _ in range(12_000):
         code = mutate(code, space, 0.3, rng)
         code = code if code.nodes == 3 else random_code(space, rng)
         found.add(code)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from closed_forms import SPACE, Asked, bowl, falling_bowl, height
-from processes import CLEAN
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.architecture_search.strategies import SettingsSearch
 from sonoforge.training.architecture_search.study import (
@@ -74,35 +71,6 @@ def test_two_processes_do_as_many_trials_each_once(tmp_path: Path) -> None:
     for trial in study.trials:
         assert dict(trial.reports)[1] == height(trial.values) + 1, "each was told its own measurements"
     assert study_of(open_storage(tmp_path / FILE), 12, 0).trials == study.trials, "read as they were kept"
-
-
-def _killed(asked: Asked) -> Trial:
-    if asked[0].number == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return falling_bowl(asked)
-
-
-def _run_until_killed(file: Path) -> None:
-    run(study_of(open_storage(file), 12, 0), _killed)
-
-
-@pytest.mark.slow
-def test_a_study_that_was_killed_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    process = CLEAN.Process(target=_run_until_killed, args=(tmp_path / FILE,), daemon=True)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    study = study_of(open_storage(tmp_path / FILE), 12, 0)
-    assert [trial.ended for trial in study.trials] == [True] * 7 + [False], "one was under way"
-    done: list[int] = []
-
-    def noted(asked: Asked) -> Trial:
-        done.append(asked[0].number)
-        return falling_bowl(asked)
-
-    resumed = run(study, noted)
-    assert done == [7, 8, 9, 10, 11]
-    assert resumed == in_memory(12, 0, falling_bowl)
 
 
 def test_a_trial_that_was_begun_and_not_chosen_is_chosen_after_a_kill() -> None:

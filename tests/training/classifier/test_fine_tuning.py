@@ -199,16 +199,6 @@ def test_an_image_counts_as_its_weight_says(data: tuple[np.ndarray, np.ndarray])
     assert not torch.equal(weights(right)["classifier.1.weight"], weights(plain)["classifier.1.weight"])
 
 
-def test_same_seed_gives_the_same_weights_whatever_the_global_state(data: tuple[np.ndarray, np.ndarray]) -> None:
-    pixels, labels = data
-    first, second = SmallNet(), SmallNet()
-    fit(first, pixel_inputs(pixels, labels, "flip", CPU), SETTINGS, 7)
-    torch.manual_seed(12345)
-    np.random.default_rng(5)
-    fit(second, pixel_inputs(pixels, labels, "flip", CPU), SETTINGS, 7)
-    assert_equal(weights(first), weights(second))
-
-
 def test_the_thesis_budget_is_adam_on_plain_cross_entropy(data: tuple[np.ndarray, np.ndarray]) -> None:
     """Against the loop of a textbook: nothing that the thesis does not name moves a weight."""
     pixels, labels = data
@@ -299,9 +289,5 @@ def test_only_depthwise_convolutions_with_a_stride_stay_in_float32_on_a_cpu() ->
     near.sum().backward()
     assert all(weight.grad is not None and weight.grad.dtype is torch.float32 for weight in net.parameters())
     assert not any("forward" in vars(layer) for layer in net)
-
-
-def test_it_can_be_left_out() -> None:
-    net = nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, groups=8))
     with bfloat16(net, CPU, enabled=False):
-        assert net(torch.zeros(1, 8, 9, 9)).dtype is torch.float32
+        assert net(inputs.detach()).dtype is torch.float32

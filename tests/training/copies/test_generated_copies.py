@@ -83,21 +83,6 @@ def test_kinds_that_are_not_found_are_known() -> None:
     assert not any(row["holds"] for row in found.recall)
 
 
-@pytest.mark.slow
-def test_half_memorised_is_measured_as_half_in_colour_too() -> None:
-    mixed = np.repeat(np.concatenate([TRAINING[:EACH, :, ::-1], FRESH[:EACH]]), 3, axis=3)
-    held_out = np.repeat(FRESH[20:], 3, axis=3), COUNT + GROUPS
-    found = find_copies(mixed, np.repeat(TRAINING, 3, axis=3), GROUPS, held_out, planted=1)
-    test, best = found.test, found.best
-    assert test["low"] < 0.5 < test["high"]
-    assert (test["copies"], test["images"], test["calibration"]) == (EACH, 2 * EACH, HELD_OUT)
-    assert test["memorised"] == pytest.approx((0.5 - test["false_alarm"]) / (1 - test["false_alarm"]))
-    assert np.array_equal(np.flatnonzero(best.score > test["threshold"]), np.arange(EACH))
-    assert np.array_equal(best.training_index[:EACH], np.arange(EACH)) and best.mirrored[:EACH].all()
-    nothing = best.score == 0
-    assert nothing.any() and np.array_equal(nothing, best.training_index == NOTHING)
-
-
 def test_the_training_images_themselves_are_matched_with_other_groups_only(wanted: Wanted) -> None:
     everything = match_training(wanted.square, wanted)
     assert np.array_equal(everything.training_index, GROUPS)

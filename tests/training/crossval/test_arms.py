@@ -44,28 +44,22 @@ def test_a_name_says_how_many_images_are_added(name: str, canonical: str, added:
     assert find_arm(canonical) == find_arm(name)
 
 
-@pytest.mark.parametrize("name", ["", "gna", "-all", "real-all", "generated-all", "gan-all-all", "Gan", "gan -all"])
-def test_other_names_are_refused_with_the_forms(name: str) -> None:
-    with pytest.raises(SonoforgeError, match=r"^--final-arm: no arm is called"):
-        find_arm(name, "--final-arm")
+RANGE = r"^--arms: .*a dose above 0 and at most 100 .*above 0 and at most 1"
 
 
 @pytest.mark.parametrize(
-    "name", ["gan:", "gan:0", "gan:-1", "gan:nan", "gan:1000", "gan@0", "gan@2", "gan@", "gan:1:2", "gan@0.5:2"]
+    ("names", "message"),
+    [
+        (",gna,-all,real-all,generated-all,gan-all-all,Gan,gan -all", r"^--arms: no arm is called"),
+        ("gan:,gan:0,gan:-1,gan:nan,gan:1000,gan@0,gan@2,gan@,gan:1:2,gan@0.5:2", RANGE),
+        ("weighted:1", "write weighted"),
+        ("gna:2", r"gan:2 \(a dose\).*did you mean gan"),
+    ],
 )
-def test_doses_and_shares_out_of_range_are_refused_with_the_range(name: str) -> None:
-    with pytest.raises(SonoforgeError, match=r"^--arms: .*a dose above 0 and at most 100 .*above 0 and at most 1"):
-        find_arm(name)
-
-
-def test_a_dose_of_nothing_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="write weighted"):
-        find_arm("weighted:1")
-
-
-def test_a_mistyped_name_is_recognised() -> None:
-    with pytest.raises(SonoforgeError, match=r"gan:2 \(a dose\).*did you mean gan"):
-        find_arm("gna:2")
+def test_other_names_and_doses_out_of_range_are_refused(names: str, message: str) -> None:
+    for name in names.split(","):
+        with pytest.raises(SonoforgeError, match=message):
+            find_arm(name)
 
 
 def test_of_classes_of_equal_size_all_get_images(caplog: pytest.LogCaptureFixture) -> None:

@@ -66,14 +66,9 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     assert trained == ["few", "many"]
     counts = {name: own.counts.tolist() for name, own in added.items() if own is not None}
     assert counts == {
-        "gan": [4, 0],
-        "gan:0.5": [2, 0],
-        "gan:2": [8, 0],
-        "gan-all": [14, 10],
-        "generated:0.5": [5, 5],
-        "shuffled": [4, 0],
-        "untrained": [4, 0],
-    }
+        "gan": [4, 0], "gan:0.5": [2, 0], "gan:2": [8, 0], "gan-all": [14, 10], "generated:0.5": [5, 5],
+        "shuffled": [4, 0], "untrained": [4, 0],
+    }  # fmt: skip
     drawn = {name: own.hashes for name, own in added.items() if own is not None}
     assert len(set(drawn["gan-all"])) == 24
     assert drawn["gan:0.5"] == drawn["gan"][:2] and drawn["gan"] == drawn["gan:2"][:4]
@@ -118,11 +113,8 @@ def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_f
         return make(pixels, *rest, **named)
 
     monkeypatch.setattr(balancing, "make_training_set", note)
-    gan = (
-        GanSettings(recipe="lsgan", image_size=size, steps=1, batch=4, width=4)
-        if size > 16
-        else GanSettings(image_size=16, steps=1, batch=4)
-    )
+    other = {"recipe": "lsgan", "width": 4} if size > 16 else {}
+    gan = GanSettings(image_size=size, steps=1, batch=4, **other)  # type: ignore[arg-type]
     paths = train_generators(images, [0], GeneratorJob(gan, 0, "cpu", tmp_path))
     np.testing.assert_array_equal(seen[0], files[:4] if size > 32 else images.pixels[:4])
     extra = draw_trained(paths, {0: 4}, images, 0)

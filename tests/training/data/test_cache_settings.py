@@ -61,17 +61,8 @@ def test_none_keeps_no_image_when_the_command_ends(tmp_path: Path) -> None:
     temporary.mkdir()
     killed = temporary / ".sonoforge-images.0123456789ab.sonoforge-tmp"  # what a killed command left
     fill(killed / "image.bin", 10, 1000)
-    command = [
-        sys.executable,
-        "-m",
-        "sonoforge.runtime.cli.main",
-        "data",
-        "audit",
-        "--data",
-        data,
-        "--set",
-        "cache.folder=none",
-    ]
+    audit = ["data", "audit", "--data", data, "--set", "cache.folder=none"]
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", *audit]
     environment = {**os.environ, "TMPDIR": str(temporary), "SONOFORGE_CACHE": str(kept)}
     done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr

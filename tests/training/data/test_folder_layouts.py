@@ -165,11 +165,6 @@ def test_a_split_inside_some_classes_or_beside_images_is_refused(tmp_path: Path)
     save(tmp_path / "set" / "benign" / "9.png", draw_scan(9, 60))
     with pytest.raises(SonoforgeError, match=r"benign/9.png: .*folders test, train"):
         read_dataset(tmp_path / "set")
-    for part in ("train", "test"):
-        for site in ("Cairo", "Rio"):
-            scans(tmp_path / "sites" / site / part)
-    with pytest.raises(SonoforgeError, match=r"benign, malignant below each of Cairo, Rio.*--data"):
-        read_dataset(tmp_path / "sites")
 
 
 def test_a_part_of_a_split_without_classes_is_refused_with_the_command_that_reads_the_rest(tmp_path: Path) -> None:
@@ -220,14 +215,8 @@ def test_links_are_followed_at_every_depth_and_thumbnails_are_not(
     for skipped in ("1 link that leads back", "1 broken link", "1 document", "8 thumbnail or system files"):
         assert skipped in said
     assert "1 image outside the class folders" in said
-    found = sonoforge("classify", root, "--recursive", "--json")
-    assert {Path(entry["file"]).name for entry in found.json["results"]} == {
-        "1.png",
-        "2.png",
-        "3.png",
-        "a.png",
-        "loose.png",
-    }
+    found = sonoforge("classify", root, "--recursive", "--json").json["results"]
+    assert {Path(entry["file"]).name for entry in found} == {"1.png", "2.png", "3.png", "a.png", "loose.png"}
 
 
 def test_black_and_white_pictures_among_the_scans_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -129,10 +129,7 @@ def test_a_scan_in_two_collections_is_in_one_fold(two: tuple[Path, Path], tmp_pa
     [
         ({"folder": "first", "colour": 1}, "collection 1: unknown setting 'colour'"),
         ({"name": "first"}, "collection 1: .*folder: PATH"),
-        (
-            {"folder": "first", "classes": {"cyst": "benign"}},
-            "cyst.*benign, malignant, normal",
-        ),
+        ({"folder": "first", "classes": {"cyst": "benign"}}, "cyst.*benign, malignant, normal"),
         ({"folder": "first", "name": "second"}, "named 'second'"),
         ({"folder": "first", "classes": ["benign"]}, "classes: .*NAME: NEW NAME"),
         (

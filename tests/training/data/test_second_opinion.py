@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corners import corners
-from program import Finished, sonoforge
+from program import Finished, sonoforge, words
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
@@ -57,17 +57,8 @@ def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0, 
     names = tuple(item.path for item in cache.dataset.items)
     fold_of = [index % folds for index in range(len(names))]
     fold_of[names.index(ORIGINAL)], fold_of[names.index(PLANTED)] = 0, 1
-    return SplitPlan(
-        protocol=protocol,
-        seed=seed,
-        folds=folds,
-        fingerprint=cache.fingerprint,
-        files=names,
-        hashes=cache.hashes,
-        labels=tuple(cache.dataset.labels.tolist()),
-        groups=tuple(range(len(names))),
-        fold_of=tuple(fold_of),
-    )
+    labels, groups = tuple(cache.dataset.labels.tolist()), tuple(range(len(names)))
+    return SplitPlan(protocol, seed, folds, cache.fingerprint, names, cache.hashes, labels, groups, tuple(fold_of))
 
 
 @pytest.fixture
@@ -90,20 +81,8 @@ def blind(blind_search: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def crossval(data: Path, *arguments: object) -> Finished:
     runs, cache = data.parent / "runs", data.parent / "cache"
-    settings = [
-        "--folds",
-        2,
-        "--device",
-        "cpu",
-        "--jobs",
-        1,
-        *CLASSIFIER,
-        *GENERATOR,
-        "--out",
-        runs,
-        "--set",
-        f"cache.folder={cache}",
-    ]
+    settings = [*words("--folds 2 --device cpu --jobs 1"), *CLASSIFIER, *GENERATOR, "--out", runs]
+    settings += ["--set", f"cache.folder={cache}"]
     return sonoforge("crossval", "--data", data, *settings, *arguments)
 
 
@@ -132,17 +111,8 @@ def test_a_copy_that_the_split_does_not_see_stops_the_run(data: Path, kind: str)
 @pytest.mark.usefixtures("blind")
 def test_train_refuses_what_its_held_out_images_give_away(data: Path) -> None:
     folder = data.parent
-    settings = [
-        "--set",
-        "train.holdout=0.5",
-        "--device",
-        "cpu",
-        *CLASSIFIER,
-        "--out",
-        folder / "runs",
-        "--set",
-        f"cache.folder={folder / 'cache'}",
-    ]
+    settings = [*words("--set train.holdout=0.5 --device cpu"), *CLASSIFIER, "--out", folder / "runs"]
+    settings += ["--set", f"cache.folder={folder / 'cache'}"]
     stopped = sonoforge("train", "--data", data, *settings)
     assert stopped.code == 1
     assert ORIGINAL in stopped.err and PLANTED in stopped.err

@@ -17,7 +17,6 @@ from program import succeed
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target
-from sonoforge.training.copies import near_duplicates
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
@@ -112,9 +111,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     small += ["--recipe", "dcgan", "--set", "gan.metrics=none"]
     common = ["gan", "train", "--data", data, *small, "--set", f"cache.folder={folder / 'cache'}"]
     one = succeed(*common, "--class", "benign", "--out", folder / "one").json["run"]
-    both = succeed(*common, "--conditioning", "projection", "--set", "gan.masks=true", "--out", folder / "both").json[
-        "run"
-    ]
+    masked = ["--conditioning", "projection", "--set", "gan.masks=true", "--out", folder / "both"]
+    both = succeed(*common, *masked).json["run"]
     return {"one": Path(one), "both": Path(both), "data": data}
 
 
@@ -252,21 +250,13 @@ WRONG = {
     "nowhere": (lambda p: p / "nowhere", {}, "no such file or folder"),
     "file": (lambda p: p / "real" / "groups.txt", {}, "groups.txt: unknown file type; give a folder"),
     "other class": (lambda p: _generated(p / "f", _noise(3)), {"class_name": "benin"}, "did you mean benign?"),
-    "unknown class": (
-        lambda p: _generated(p / "f", _noise(3), "carcinoma"),
-        {},
-        "'carcinoma', which is not one of the classes",
-    ),
+    "unknown class": (lambda p: _generated(p / "f", _noise(3), "carcinoma"), {}, "which is not one of the classes"),
     "pickle": (
-        lambda p: _saved(p / "x.npz", images=np.array([{"a": 1}], dtype=object)),
+        lambda p: _saved(p / "x.npz", images=np.array([{}], dtype=object)),
         {},
-        "not a plain numpy archive (Object arrays cannot be loaded",
+        "not a plain numpy archive (Obj",
     ),
-    "nan": (
-        lambda p: _saved(p / "x.npz", images=np.full((3, 32, 32, 1), np.nan, np.float32)),
-        {},
-        "float32 (3, 32, 32, 1) with NaN or infinity; save it as uint8",
-    ),
+    "nan": (lambda p: _saved(p / "x.npz", images=np.full((3, 32, 32, 1), np.nan, "f")), {}, "with NaN or infinity"),
     "float": (lambda p: _saved(p / "x.npz", images=np.zeros((3, 32, 32, 1))), {}, "is float64 (3, 32, 32, 1);"),
     "flat": (lambda p: _saved(p / "x.npz", images=np.zeros((3, 32, 32), np.uint8)), {}, "is uint8 (3, 32, 32);"),
     "alpha": (lambda p: _saved(p / "x.npz", images=np.zeros((3, 8, 8, 4), np.uint8)), {}, "is uint8 (3, 8, 8, 4);"),
@@ -405,29 +395,3 @@ def test_archives_with_changed_bytes_are_read_or_refused_in_one_line(tmp_path: P
         except SonoforgeError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     assert read < 80
-
-
-def test_busi_is_found_in_the_folder_that_its_archive_makes(tmp_path: Path) -> None:
-    for name in ("benign", "malignant"):
-        folder = tmp_path / "BUSI" / "Dataset_BUSI_with_GT" / name
-        folder.mkdir(parents=True)
-        for number in (1, 2, 3):
-            Image.new("L", (40, 30), 20 * number).save(folder / f"{name} ({number}).png")
-    found = pictures.find_images(tmp_path / "BUSI")
-    assert (found.name, found.classes, len(found.items)) == ("BUSI", ("benign", "malignant"), 6)
-
-
-def test_near_duplicates_are_sought_once_in_the_same_real_images(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.savez(real.parent / "fake.npz", images=_noise(4))
-    first, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
-    found = first.groups
-
-    def sought_again(*_: object, **__: object) -> None:
-        raise AssertionError("sought again")
-
-    monkeypatch.setattr(near_duplicates, "match_pictures", sought_again)
-    second, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
-    assert np.array_equal(second.groups, found)
-    other, _ = read(str(real), str(real.parent / "fake.npz"), class_name="malignant")
-    with pytest.raises(AssertionError, match="sought again"):
-        _ = other.groups

@@ -21,7 +21,6 @@ from corners import corners
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd
-from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.spaces import Space, embed_cached, open_space
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
@@ -110,16 +109,10 @@ def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halv
     real, series = _embedded(halves, name, bundle)
     kid = [kernel_distance(fake, real).value for fake in series]
     fid = [frechet_distance(fake, real) for fake in series]
-    probe = [linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in series]
     precision = [precision_recall(fake, real).precision for fake in series]
     density = [density_coverage(fake, real).density for fake in series]
     assert _rises(kid), kid
     assert _rises(fid), fid
-    # An AUC has an upper end: there it may stay.
-    assert _rises([area for area in probe if area < 0.999]), probe
-    assert probe == sorted(probe), probe
-    assert 0.3 < probe[0] < 0.7
-    assert probe[-1] > 0.98
     # Precision counts images: of 75 with a share of 0.9, its binomial deviation is 2.6, so five either way are chance.
     # It is blunter than the distances: the network was taught to see past what scanners differ by.
     assert all(after < before + 5.5 / IMAGES for before, after in itertools.pairwise(precision)), precision
@@ -151,13 +144,11 @@ def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) ->
     pixels = open_space("pixels")
     real, contrast = _embedded(halves, "contrast", pixels)
     assert _rises([kernel_distance(fake, real).value for fake in contrast])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in contrast])
     _, noise = _embedded(halves, "noise", pixels)
     assert _rises([frechet_distance(fake, real) for fake in noise])
     assert _falls([precision_recall(fake, real).precision for fake in noise])
     _, blur = _embedded(halves, "blur", pixels)
     assert _rises([kernel_distance(fake, real).value for fake in blur])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in blur])
     assert _rises([density_coverage(fake, real).density for fake in blur])
     assert frechet_distance(blur[-1], real) < frechet_distance(blur[0], real)
 

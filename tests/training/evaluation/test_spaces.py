@@ -89,11 +89,7 @@ def test_a_network_that_is_open_already_embeds_under_its_own_name(squeezenet_fil
 
 @pytest.fixture
 def spaces(bundle: Path, squeezenet_file: Path) -> list[Space]:
-    return [
-        open_space(f"bundle:{bundle}"),
-        open_space("squeezenet-imagenet", squeezenet_file),
-        open_space("pixels"),
-    ]
+    return [open_space(f"bundle:{bundle}"), open_space("squeezenet-imagenet", squeezenet_file), open_space("pixels")]
 
 
 def test_an_image_gets_the_same_vector_in_any_company(spaces: list[Space]) -> None:
@@ -141,32 +137,26 @@ def test_the_shipped_bundle_says_what_it_was_trained_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("choice", "weights", "message"),
     [
-        ("inceptoin", r"must be one of inception, .*, not 'inceptoin' \(did you mean inception\?\)"),
-        ("mobilenet", r"did you mean mobilenetv2-imagenet\?"),
-        ("bundle:", r"must be one of .*bundle:PATH"),
-        ("pixels:64", r"did you mean pixels\?"),
-        ("", r"must be one of"),
-        ("bundle:nowhere", r"nowhere: no such bundle"),
+        ("inceptoin", None, r"must be one of inception, .*, not 'inceptoin' \(did you mean inception\?\)"),
+        ("mobilenet", None, r"did you mean mobilenetv2-imagenet\?"),
+        ("bundle:", None, r"must be one of .*bundle:PATH"),
+        ("pixels:64", None, r"did you mean pixels\?"),
+        ("", None, r"must be one of"),
+        ("bundle:nowhere", None, r"nowhere: no such bundle"),
+        ("pixels", "FILE", "the feature space pixels takes no weights file; leave it out"),
+        ("bundle", "FILE", "name it bundle:PATH"),
+        ("mobilenetv2-imagenet", "FILE", r"not a torchvision mobilenet_v2 "),
+        ("vgg16-imagenet", "missing.safetensors", "no such weights file; give a"),
     ],
 )
-def test_an_unknown_space_is_refused_with_the_closest(choice: str, message: str) -> None:
+def test_an_unknown_space_and_weights_that_mean_nothing_there_are_refused(
+    choice: str, weights: str | None, message: str, squeezenet_file: Path
+) -> None:
     with pytest.raises(SonoforgeError, match=message) as error:
-        open_space(choice)
+        open_space(choice, squeezenet_file if weights == "FILE" else weights)
     assert "\n" not in str(error.value)
-
-
-def test_weights_are_refused_where_they_mean_nothing_or_another_network(squeezenet_file: Path) -> None:
-    with pytest.raises(SonoforgeError, match=r"the feature space pixels takes no weights file .*; leave it out"):
-        open_space("pixels", squeezenet_file)
-    with pytest.raises(SonoforgeError, match="name it bundle:PATH"):
-        open_space("bundle", squeezenet_file)
-    with pytest.raises(SonoforgeError, match=r"not a torchvision mobilenet_v2 ") as error:
-        open_space("mobilenetv2-imagenet", squeezenet_file)
-    assert "\n" not in str(error.value)
-    with pytest.raises(SonoforgeError, match="no such weights file; give a"):
-        open_space("vgg16-imagenet", "missing.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -109,16 +109,8 @@ def test_downloaded_imagenet_weights_are_taken_and_said_aloud(hub: Path, caplog:
 
 
 def test_evaluate_asks_for_a_space_where_the_images_are_no_breast_ultrasound(cells: Path, tmp_path: Path) -> None:
-    command = [
-        "evaluate",
-        cells / "large",
-        cells / "small",
-        *FAST,
-        "--image-size",
-        "64",
-        "--set",
-        f"cache.folder={tmp_path / 'cache'}",
-    ]
+    command = ["evaluate", cells / "large", cells / "small", *FAST, "--image-size", "64"]
+    command += ["--set", f"cache.folder={tmp_path / 'cache'}"]
     line = refused(*command, "--out", tmp_path / "runs")
     assert "large: no feature space suits" in line
     for choice in ("--features mobilenetv2-imagenet", "inception", "bundle:PATH", "pixels", "bundle anyway"):

@@ -128,20 +128,6 @@ def test_a_kill_in_the_removal_of_an_old_checkpoint_leaves_none_that_is_not_whol
     assert kept == sorted(path.name for path in (finished / "checkpoints").iterdir())
 
 
-def test_a_resumed_training_keeps_the_checkpoints_that_an_uninterrupted_one_keeps(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after the last checkpoint was written and before the old ones were removed."""
-    monkeypatch.setattr(gan_checkpoint, "remove_old", lambda *_: None)
-    train(tmp_path)
-    monkeypatch.undo()
-    (tmp_path / "results.json").unlink()
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
-    train(tmp_path, resume=True)
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == sorted(path.name for path in (finished / "checkpoints").iterdir())
-
-
 def test_find_checkpoint_by_name(finished: Path, tmp_path: Path) -> None:
     assert gan_checkpoint.find_checkpoint(finished).name == "step-00000012"
     assert gan_checkpoint.find_checkpoint(finished, "9").name == "step-00000009"

@@ -40,7 +40,6 @@ from sonoforge.training.gan.start_from import (
     read_starting_weights,
     transfer_weights,
 )
-from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.training_set import make_training_set
 from tiny_recipes import LATENT, STYLED, tiny_recipes
@@ -117,15 +116,6 @@ def test_a_generator_of_another_size_makes_the_same_image_where_levels_agree(bef
     maps = torch.randn(2, 8, 32, 32, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(large[1].blocks[1](maps), small[1].blocks[0](maps))
     assert not torch.equal(large[1].blocks[0].first.weight, small[1].blocks[0].first.weight)
-
-
-def test_224_pixels_take_the_levels_of_128(caplog: pytest.LogCaptureFixture) -> None:
-    theirs, own = _networks("stylegan2", 128), _networks("stylegan2", 224, seed=1)
-    with caplog.at_level(logging.INFO):
-        transfer_weights(_start("stylegan2", theirs), *own)
-    assert "new (synthesis.constant)" in caplog.text
-    assert "new (last_linear)" in caplog.text
-    assert torch.equal(own[1].blocks[0].first.weight, theirs[1].blocks[0].first.weight)
 
 
 def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
@@ -208,17 +198,6 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
         prepare(SETTINGS, images, "cpu", Pretrained(start_from=start))
 
 
-def test_the_averaged_generator_starts_as_the_generator() -> None:
-    start = _start("stylegan3-t", _networks("stylegan3-t", 32))
-    images = make_training_set(_images(), None, ("malignant",), 32, "1")
-    settings = dataclasses.replace(SETTINGS, recipe="stylegan3-t")
-    training = prepare(settings, images, "cpu", Pretrained(start_from=start))
-    state = build_state(training)
-    for network in (state.generator, state.average):
-        own = network.state_dict()
-        assert all(torch.equal(own[name], value) for name, value in start.generator.items())
-
-
 # Classes.
 
 
@@ -293,16 +272,8 @@ def test_other_classes_take_their_own_by_name_and_new_ones_the_mean() -> None:
 def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_file: Path) -> None:
     options: list[Any] = ["--recipe", "projected", "--preset", "small-data", "--set", f"gan.features={squeezenet_file}"]
     options += words("--conditioning projection --image-size 32 --set gan.batch=4 --steps 2 --set gan.width=4")
-    options += [
-        "--set",
-        f"gan.latent_size={CLASS_LATENT}",
-        "--set",
-        "gan.metrics=none",
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path / "runs",
-    ]
+    options += words(f"--set gan.latent_size={CLASS_LATENT} --set gan.metrics=none --device cpu")
+    options += ["--out", tmp_path / "runs"]
     (tmp_path / "pictures").mkdir()
     pictures = write_pictures(tmp_path / "pictures", 12)
     first = succeed("gan", "train", "--data", pictures, *options).json["run"]

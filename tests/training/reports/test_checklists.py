@@ -23,7 +23,6 @@ from sonoforge.training.reports.checklists import (
     OPEN,
     PAGE,
     PARTLY,
-    TEXT,
     TRIPOD_AI,
     Item,
     answer,
@@ -86,7 +85,6 @@ def test_the_figures_are_those_of_the_run(folder: Path) -> None:
         own = figures["accuracy"]
         said = f"{name}: accuracy {100 * own['value']:.1f} % [{100 * own['low']:.1f}, {100 * own['high']:.1f}]"
         assert said in rows["23aResults"][2]
-        assert said in (folder / TEXT).read_text().replace("\\[", "[")
     counts = ", ".join(f"{n} {c}" for n, c in zip(results["classes"], results["class_counts"], strict=True))
     assert counts in rows["21Results"][2]
     (row,) = results["comparisons"]
@@ -94,17 +92,10 @@ def test_the_figures_are_those_of_the_run(folder: Path) -> None:
     assert rows["18aOpen science"][2] == f"{AUTHORS}: sources, and the role of funders."
 
 
-def test_page_and_text_hold_the_same_rows(folder: Path) -> None:
+def test_the_page_holds_every_row(folder: Path) -> None:
     page = Page((folder / PAGE).read_text())
-    lines = [line for line in (folder / TEXT).read_text().splitlines() if line.startswith("| ")]
-    count = 0
     for checklist in CHECKLISTS:
-        table = page.table(checklist.name + ", after")[1:]
-        assert len(table) == len(checklist.items)
-        count += len(table)
-    assert len(lines) == count + len(CHECKLISTS)  # with the heads
-    assert {line.replace("\\|", "").count("|") for line in lines} == {5}
-    assert "<b>" not in (folder / TEXT).read_text()
+        assert len(page.table(checklist.name + ", after")[1:]) == len(checklist.items)
     assert "<b>|n" in page.text
 
 

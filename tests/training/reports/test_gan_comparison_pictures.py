@@ -20,14 +20,8 @@ def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alik
     monkeypatch.setattr(pictures, "show_row", lambda _, pixels, title: rows.append(pixels[:, 0, 0, 0].tolist()))
     monkeypatch.setattr(pictures, "load_generator", lambda _: SimpleNamespace(classes=0))
     monkeypatch.setattr(pictures, "sample", lambda *_: np.full((8, 4, 4, 1), 255, np.uint8))
-    row: dict[str, Any] = {
-        "recipe": "dcgan",
-        "milestone": 1,
-        "epoch": 3,
-        "fid": 31.8,
-        "kid": 0.06,
-        "features": "pixels",
-    }
+    row: dict[str, Any] = {"recipe": "dcgan", "milestone": 1, "epoch": 3, "fid": 31.8, "kid": 0.06}
+    row["features"] = "pixels"
     measured = Milestone(protocol={}, protocol_id="", metrics=[], not_measured=[], pca={})
     real = np.tile(np.arange(80, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 1))
     pictures.write_samples(tmp_path / "samples.png", [pictures.Shown(row, tmp_path, measured)], real)

@@ -19,22 +19,10 @@ from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
 
 SEALED = RunFacts(
-    protocol="sealed",
-    folds=5,
-    images=90,
-    tested=90,
-    groups=70,
-    classes=3,
-    arms=("real", "gan"),
-    filled=("normal", "malignant"),
-    added=(20, 22, 20),
-    simulated=0,
-    given_groups=0,
-    second_views=0,
-    near_duplicates=0,
-    generator_reads=0,
-    passed=True,
-)
+    protocol="sealed", folds=5, images=90, tested=90, groups=70, classes=3, arms=("real", "gan"),
+    filled=("normal", "malignant"), added=(20, 22, 20), simulated=0, given_groups=0, second_views=0,
+    near_duplicates=0, generator_reads=0, passed=True,
+)  # fmt: skip
 
 
 def say(**changes: Any) -> str:
@@ -98,6 +86,9 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
     for budget, settings in BUDGETS.items():
         said = describe_choice(budget, vars(settings), 0, 10, (0,))
         assert "BUSI" in said and "optimistic" not in said and "departs" not in said
+    assert "36 images are BUSI's" not in describe_choice("full", vars(BUDGETS["full"]), 36, 36, (0,))
+    some = describe_choice("full", vars(BUDGETS["full"]), 9, 36, (0,))
+    assert "9 of these 36 images are BUSI's, so the figures are optimistic" in some
     turned = vars(dataclasses.replace(BUDGETS["quick"], augmentation="classical"))
     assert "(augmentation classical instead of flip);" in describe_choice("quick", turned, 0, 10, (0,))
     changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, class_weights=True))

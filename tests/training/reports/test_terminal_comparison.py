@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from papers import printed
+from golden import printed
 from report_factory import make_run
 from sonoforge.training.data import datasets
 from sonoforge.training.reports.run.terminal import log_table

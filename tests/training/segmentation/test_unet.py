@@ -40,8 +40,8 @@ def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
 
 @pytest.mark.parametrize("augmented", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_discs_and_rings(augmented: bool) -> None:
-    network = train_unet(draw_pairs(60, 0), job(90, augmented=augmented))
-    tested = draw_pairs(30, 1)
+    network = train_unet(draw_pairs(40, 0), job(75, augmented=augmented))
+    tested = draw_pairs(16, 1)
     found = predict(network, tested.images, CPU)
     for label in (1, 2):
         both = ((found == label) & (tested.maps == label)).sum()

@@ -14,6 +14,7 @@ from group_loops import design_effect, group_sums, wilson_ends
 from sonoforge.training.statistics import intervals
 from sonoforge.training.statistics.intervals import (
     against_chance,
+    auc_interval,
     exact_interval,
     minimum_detectable_difference,
     noticeable_share,
@@ -31,6 +32,18 @@ def test_exact_intervals_are_clopper_and_pearsons() -> None:
     assert stats.binom.sf(8, 30, found["low"]) == pytest.approx(0.025)
     assert stats.binom.cdf(9, 30, found["high"]) == pytest.approx(0.025)
     assert math.isnan(exact_interval(0, 0)["value"])
+
+
+def test_the_interval_of_an_auc_near_one_half_is_that_of_mann_and_whitney() -> None:
+    """Variance of U under the null hypothesis, (m + n + 1) / (12 m n), for large numbers."""
+    half = 1.96 * math.sqrt(10_001 / (12 * 4000 * 6000))
+    assert auc_interval(0.5, 4000, 6000) == pytest.approx((0.5 - half, 0.5 + half), abs=2e-4)
+
+
+def test_the_interval_of_an_auc_at_the_ends_stays_open_to_one_side() -> None:
+    assert auc_interval(1.0, 10, 12)[1] == 1.0
+    assert 0.7 < auc_interval(1.0, 10, 12)[0] < auc_interval(1.0, 100, 120)[0] < 1.0
+    assert auc_interval(0.0, 10, 12) == pytest.approx((0.0, 1 - auc_interval(1.0, 10, 12)[0]))
 
 
 def test_against_chance_sums_both_tails() -> None:

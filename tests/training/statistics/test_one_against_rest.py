@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clustered_scores import draw_scores, posterior, true_net_benefit, true_sensitivity
+from clustered import draw_scores, posterior, true_net_benefit, true_sensitivity
 from sonoforge.training.statistics.one_against_rest import (
     SPECIFICITIES,
     THRESHOLDS,

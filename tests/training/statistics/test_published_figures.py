@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_trainings import options_of
-from papers import printed
+from golden import printed
 from places import CHECKOUT
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.gan.networks import outline_networks
@@ -169,19 +169,6 @@ def test_all_six_gans_are_those_of_table_4() -> None:
             name for name in SIX["4"] if name != "Real data"
         ]
     assert all(RECIPES[name.partition(":")[0]].growing for name in ALL_SIX["full"] if "stylegan" in name), "section 4.3"
-
-
-@pytest.mark.parametrize("system", ["System 1", "System 2"])
-def test_the_readme_quotes_table_1(system: str) -> None:
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    (line,) = (line for line in readme.splitlines() if line.startswith(f"| {ROWS[system].name}, "))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    columns = THESIS["1"][system]
-    for cell, figure in zip(cells[4:6], ("sensitivity", "specificity"), strict=True):
-        assert [int(part) for part in cell.split(" / ")] == [
-            round(100 * float(columns[f"{figure}, {name}"])) for name in BUSI_CLASSES
-        ]
-    assert float(cells[2].split(",")[0]) == round(float(columns["accuracy, test"]) / 100, 3)
 
 
 def test_each_row_of_ga_gan_has_the_printed_figures_and_no_others() -> None:

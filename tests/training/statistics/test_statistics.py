@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics
 
-from clustered_scores import draw_scores
+from clustered import draw_scores
 from sonoforge.training.statistics import calibration, classification, intervals
 from sonoforge.training.statistics.classification import agreement, cohen_kappa, delong_test, fleiss_kappa, weighted_auc
 from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights, paired_bootstrap

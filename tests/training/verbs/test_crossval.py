@@ -15,49 +15,32 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from processes import start, wait_until
 from program import refused, succeed, words
 from scans import write_set
-from small_run import CLASSIFIER, SMALL, SmallRun
+from small_run import SMALL, SmallRun
 from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions
-from sonoforge.training.crossval.balancing import ALL_CLASSES
-from sonoforge.training.crossval.fold_task import fold_path, read_fold
+from sonoforge.training.crossval.fold_task import read_fold
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
-from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.reports.run.terminal import log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
 
-@pytest.fixture
-def uninterrupted(small_run: SmallRun) -> Path:
-    """The folder of a run whose comparison is that of `SMALL`, one fold after the other."""
-    return small_run.folder
-
-
-@pytest.fixture(scope="module")
-def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of six scans."""
-    return write_set(tmp_path_factory.mktemp("balanced") / "cells", {"one": 6, "two": 6})
-
-
-def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(uninterrupted: Path) -> None:
-    parts, _ = read_predictions(uninterrupted / "predictions.csv")
-    plan = json.loads((uninterrupted / "splits.json").read_text())
+def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(small_run: SmallRun) -> None:
+    parts, _ = read_predictions(small_run.folder / "predictions.csv")
+    plan = json.loads((small_run.folder / "splits.json").read_text())
     content = dict(zip(plan["files"], plan["hashes"], strict=True))
     groups = dict(zip(plan["files"], plan["groups"], strict=True))
     assert [part.arm for part in parts] == ["real", "gan"]
     for part in parts:
         assert sorted(part.files) == sorted(plan["files"])
         assert np.allclose(part.probabilities.sum(axis=1), 1, atol=1e-6)
-    folds = [read_fold(path) for path in sorted((uninterrupted / "folds").glob("*.json"))]
+    folds = [read_fold(path) for path in sorted((small_run.folder / "folds").glob("*.json"))]
     assert len(folds) == 6
     for fold in folds:
         tested = {content[file] for file in fold.files}
@@ -69,129 +52,32 @@ def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(uninterrup
             assert not {groups[f] for f in plan["files"] if content[f] in set(read)} & tested_groups, stage
 
 
-def test_generated_images_balance_each_training_fold(uninterrupted: Path) -> None:
-    plan = json.loads((uninterrupted / "splits.json").read_text())
+def test_generated_images_balance_each_training_fold(small_run: SmallRun) -> None:
+    plan = json.loads((small_run.folder / "splits.json").read_text())
     labels, fold_of = np.array(plan["labels"]), np.array(plan["fold_of"])
     for fold in range(3):
         counts = np.bincount(labels[fold_of != fold])
-        result = json.loads((uninterrupted / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
+        result = json.loads((small_run.folder / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
         assert result["added"] == int((counts.max() - counts).sum())
         assert len(result["reads"]["generated"]) == result["added"]
         assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
 
 
-@pytest.mark.slow
-def test_four_classes_get_images_of_one_conditional_generator_of_their_training_fold(tmp_path: Path) -> None:
-    """The use of GA-GAN's images: a classifier with and without them, groups sealed; expansion is part of the fold."""
-    counts = {"a": 4, "b": 4, "c": 6, "d": 8}
-    data = write_set(tmp_path / "cells", counts)
-    slides = [
-        (f"{name}/scan ({number + 1}).png", f"{name}-{number // 2}")
-        for name, count in counts.items()
-        for number in range(count)
-    ]
-    (data / "groups.csv").write_text("file,group\n" + "".join(f"{file},{slide}\n" for file, slide in slides))
-    conditional = words("--gan-recipe biggan --set gan.preset=small-data --set gan.width=2 --set gan.image_size=32")
-    done = succeed(
-        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER,
-        "--set", "classifier.epochs=1",
-        "--set", "classifier.ensemble_size=1", *conditional,
-        "--set", "gan.steps=2", "--set", "gan.batch=16", "--set", "gan.expand=2", "--device", "cpu", "--jobs", "1",
-        "--out", tmp_path / "runs",
-    )  # fmt: skip
-    run = Path(done.json["run"])
-    assert done.json["classes"] == list(counts)
-    plan = json.loads((run / "splits.json").read_text())
-    labels, fold_of, hashes = (np.array(plan[name]) for name in ("labels", "fold_of", "hashes"))
-    slide_of = dict(slides)
-    for fold in range(2):
-        inside = fold_of != fold
-        own = np.bincount(labels[inside])
-        result = read_fold(fold_path(run, "gan-all:0.5", 0, fold))
-        assert result.added == np.sum(own.max() + round(0.5 * own.max()) - own), "1.5 times the largest class, each"
-        (read,) = [hashes for name, hashes in result.reads.items() if name.startswith("generator ")]
-        assert set(read) == set(hashes[inside]), "every class, and no image of the test fold"
-        tested = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold == fold}
-        trained = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold != fold}
-        assert not tested & trained
-        assert [path.name for path in (run / "gan" / f"seed0-fold{fold:02d}").iterdir()] == [ALL_CLASSES]
-        checkpoint = gan_checkpoint.find_checkpoint(run / "gan" / f"seed0-fold{fold:02d}" / ALL_CLASSES)
-        about = gan_checkpoint.describe(checkpoint)
-        assert about.classes == list(counts) and about.settings["batch"] == 16, "of the expanded images"
-
-
-def test_results_can_be_recomputed_from_the_predictions(uninterrupted: Path) -> None:
-    results = json.loads((uninterrupted / "results.json").read_text())
-    again = evaluate(*read_predictions(uninterrupted / "predictions.csv"))
-    for arm, figures in again["arms"].items():
-        assert results["arms"][arm]["confusion"] == figures["confusion"]
-        assert results["arms"][arm]["sensitivity"] == figures["sensitivity"]
-        assert results["arms"][arm]["macro_auc"]["value"] == figures["macro_auc"]["value"]
-    assert results["split"]["test_images_with_near_duplicate_in_training"] == [0, 0, 0]
-
-
-def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(uninterrupted: Path, tmp_path: Path) -> None:
-    """Begun by two processes and ended by one."""
-    arguments = ["crossval", *SMALL, "--out", tmp_path / "runs"]
-    victim = start(tmp_path / "log", *arguments, "--jobs", "2")
-    # In the middle of the second arm, with a generator half trained.
-    wait_until(lambda: len(list(tmp_path.glob("runs/*/folds/*.json"))) >= 4, victim)
-    victim.kill()
-    victim.join()
-    (run,) = (tmp_path / "runs").iterdir()
-    assert not (run / "results.json").exists(), "the run ended before it could be killed"
-    kept = {path: path.read_bytes() for path in run.glob("folds/*.json")}
-    done = succeed(*arguments, "--jobs", "1", "--resume")
-    assert "resuming" in done.err
-    assert "macro-AUC" in done.said and "next: sonoforge run" in done.err
-    assert done.json["run"] == str(run)
-    for path, content in kept.items():
-        assert path.read_bytes() == content
-    assert (run / "predictions.csv").read_bytes() == (uninterrupted / "predictions.csv").read_bytes()
-
-
-def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
-    for arms, message in ((("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "nothing")):
-        with pytest.raises(SonoforgeError, match=message):
-            resolve(crossval.CrossvalConfig(arms=arms))
-
-
-@pytest.mark.parametrize("arguments", [["crossval", "--arms", "real,weighted"], ["train", "--arm", "weighted"]])
-def test_an_arm_that_changes_nothing_is_refused_before_any_work(
-    arguments: list[str], balanced: Path, tmp_path: Path
+def test_the_terminal_says_why_figures_come_out_too_good_or_not_at_all(
+    caplog: pytest.LogCaptureFixture, small_run: SmallRun
 ) -> None:
-    said = refused(
-        *arguments, "--data", balanced, "--out", tmp_path / "runs", "--set", f"cache.folder={balanced.parent / 'cache'}"
-    )
-    assert "weighted would weight the classes" in said and "(one 6, two 6)" in said
-    assert not (tmp_path / "runs").exists()
-
-
-def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
-    results = json.loads((uninterrupted / "results.json").read_text())
-    (row,) = results["comparisons"]
-    row["sign_flip_test"] |= {"first_only": 0, "second_only": 0}
-    for nothing in (float("nan"), None):  # as computed, and as read back from results.json
-        row["minimum_detectable_difference"] = nothing
-        with caplog.at_level("INFO"):
-            caplog.clear()
-            log_table(results)
-        assert "nan" not in caplog.text.replace("malignant", "") and "None" not in caplog.text
-        assert "cannot be computed: both arms classified exactly the same images correctly" in " ".join(
-            caplog.text.split()
-        )
-
-
-def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
-    def said(arm: str = "", **split: Any) -> str:
-        results = json.loads((uninterrupted / "results.json").read_text())
+    def said(arm: str = "", row: dict[str, Any] | None = None, **split: Any) -> str:
+        results = json.loads((small_run.folder / "results.json").read_text())
         results["split"] |= split
+        if row:
+            results["comparisons"][0] |= row | {"sign_flip_test": {"first_only": 0, "second_only": 0, "p_value": 1}}
         if arm:
             results |= {"arms": {arm: results["arms"]["real"]}, "comparisons": []}
         caplog.clear()
         log_table(results)
         messages = (" ".join(record.getMessage().split()) for record in caplog.records)
-        return " ".join(text for text in messages if "come out too good" in text or "are optimistic" in text)
+        wanted = ("come out too good", "are optimistic", "cannot be computed")
+        return " ".join(text for text in messages if any(words in text for words in wanted))
 
     caplog.set_level(logging.INFO, "sonoforge")
     assert said() == ""
@@ -203,6 +89,33 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
     assert "chosen on BUSI, which holds 780 of these 60 images: these figures are optimistic" in said(chosen_on=780)
     assert said("mrmr-svm", chosen_on=780) == ""  # no budget's settings were used
     assert "an empty one gives a class away" in said("edlcds-masks")
+    for nothing in (float("nan"), None):  # as computed, and as read back from results.json
+        text = said(row={"minimum_detectable_difference": nothing})
+        assert "cannot be computed: both arms classified exactly the same images correctly" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("crossval --arms real,gna", "did you mean gan"),
+        ("crossval --arms real,real", "each arm once"),
+        ("crossval --arms mrmr-svn", "did you mean mrmr-svm"),
+        ("run --arms real,edlcds --final-arm edlcds", "comparator"),
+        ("crossval --arms real,weighted", "weighted would weight the classes"),
+        ("train --arm weighted", "(one 6, two 6)"),
+        ("crossval --arms real,gan-all --set gan.masks=true --folds 2", "has no masks, such as NAME_mask.png"),
+        ("crossval --protocol single --folds 3", "--folds: 3 "),
+        ("crossval --set gan.held_out=0.2", "gan.held_out"),
+        ("crossval --gan-recipe stylegan2 --set gan.start_from=.", "no checkpoint"),
+        ("crossval --set gan.loss=began", "--set gan.loss: found 'began'"),
+        ("crossval --gan-recipe dcgann", "--gan-recipe: found 'dcgann'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_any_work(arguments: str, message: str, tmp_path: Path) -> None:
+    data = write_set(tmp_path / "cells", {"one": 6, "two": 6})
+    rest = ["--data", data, "--set", "classifier.weights=none", "--out", tmp_path / "runs"]
+    assert message in refused(*words(arguments), *rest)
+    assert not list(tmp_path.rglob("fold*.json"))
 
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:
@@ -247,12 +160,9 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
-    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --set classifier.epochs=1 --jobs 1 --protocol thesis")]
-    small += [
-        "--set",
-        "gan.masks=true",
-        *(word for name, value in told.items() for word in ("--set", f"gan.{name}={value}")),
-    ]
+    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --jobs 1 --protocol thesis")]
+    small += words("--set classifier.epochs=1 --set classifier.ensemble_size=1")
+    small += words(" ".join(f"--set gan.{name}={value}" for name, value in (told | {"masks": "true"}).items()))
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
@@ -272,66 +182,6 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
         assert {level for _, level in masks.getcolors() or []} <= {0, 255}
     with Image.open(run / "samples" / "generated-malignant.png") as images:
         assert images.size == masks.size and images.mode == "RGB"
-
-
-def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balanced: Path, tmp_path: Path) -> None:
-    arguments = [
-        "--data",
-        balanced,
-        *words("--arms real,gan-all --set gan.masks=true --set classifier.weights=none --folds 2"),
-    ]
-    assert "has no masks, such as NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
-    assert not list(tmp_path.rglob("fold*.json"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--set", "gan.held_out=0.2"], "gan.held_out"),
-        (["--gan-recipe", "stylegan2", "--set", "gan.start_from=."], "no checkpoint"),
-        (["--set", "gan.loss=began"], "--set gan.loss: found 'began'"),
-        (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
-    ],
-)
-def test_wrong_generator_settings_are_refused_before_any_work(
-    arguments: list[str], message: str, tmp_path: Path
-) -> None:
-    assert message in refused(
-        "crossval", *arguments, "--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}"
-    )
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.slow
-def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path) -> None:
-    small = [*SMALL, *words("--arms real,weighted --set classifier.epochs=1 --jobs 1 --protocol single --seeds 2")]
-    done = succeed("crossval", *[word for word in small if word not in ("--folds", "3")], "--out", tmp_path)
-    run = Path(done.json["run"])
-    parts, _ = read_predictions(run / "predictions.csv")
-    plans = [read_plan(run / name) for name in ("splits.json", "splits-seed1.json")]
-    assert [(part.arm, part.seed) for part in parts] == [(arm, s) for s in (0, 1) for arm in ("real", "weighted")]
-    for part in parts:
-        plan = plans[part.seed]
-        assert part.files == tuple(plan.files[i] for i in plan.test(0)) and len(part.files) == len(plan.files) // 5
-        # What is fitted on other images is fitted on the other half, of which no group is a part.
-        assert not set(part.groups[part.parts == 0]) & set(part.groups[part.parts == 1])
-    figures = done.json["arms"]["real"]
-    assert figures["images"] == len(parts[0].files) and figures["fold_accuracy"]["sd"] is None
-    assert figures["seeds"]["accuracy"] == [
-        float((part.predicted == part.labels).mean()) for part in parts if part.arm == "real"
-    ]
-    assert done.err.rstrip().endswith("next: sonoforge run --data phantom --protocol single")
-    kept = [read_fold(run / "folds" / f"real-seed{seed}-fold00.json") for seed in (0, 1)]
-    assert figures["train_accuracy_by_seed"] == [[fold.train_accuracy] for fold in kept]
-    assert (
-        succeed("crossval", "--from", run / "predictions.csv").json["arms"]["real"]["accuracy"] == figures["accuracy"]
-    )
-
-
-def test_a_single_split_has_one_fold() -> None:
-    with pytest.raises(SonoforgeError, match=r"--folds: 3 .* single"):
-        resolve(crossval.CrossvalConfig(protocol="single", folds=3))
-    assert resolve(crossval.CrossvalConfig(protocol="single")).folds == 1
 
 
 def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:
@@ -399,10 +249,10 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverified(
-    uninterrupted: Path, tmp_path: Path
+    small_run: SmallRun, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(uninterrupted, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
+    shutil.copytree(small_run.folder, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
     table = run / "predictions.csv"
     kept = succeed("crossval", "--from", table)
     assert kept.json["doubt"] == "" and "unverified" not in kept.said
@@ -428,12 +278,6 @@ def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverifie
     assert "in the plan alone" in refused("crossval", "--from", table)
 
 
-def test_comparators_are_refused_where_they_do_not_apply(tmp_path: Path) -> None:
-    arms = ["--arms", "real,edlcds", "--final-arm", "edlcds"]
-    assert "comparator" in refused("run", *arms, "--out", tmp_path)
-    assert "did you mean mrmr-svm" in refused("crossval", "--arms", "mrmr-svn", "--out", tmp_path)
-
-
 @pytest.mark.slow
 def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_path: Path) -> None:
     """Of random weights; the networks' features are compared elsewhere."""
@@ -442,16 +286,8 @@ def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_
         state = getattr(import_torchvision().models, name)(weights=None).state_dict()
         save_file(state, tmp_path / f"{name}.safetensors")
     small = [*SMALL, "--arms", "mrmr-svm-mobilenet-only,real,edlcds-squeezenet-only", "--final-arm", "real"]
-    small += [
-        "--set",
-        "classifier.epochs=1",
-        "--jobs",
-        "1",
-        "--set",
-        f"crossval.comparator_weights={tmp_path}",
-        "--out",
-        str(tmp_path / "runs"),
-    ]
+    small += words(f"--set classifier.epochs=1 --jobs 1 --out {tmp_path}/runs")
+    small += ["--set", f"crossval.comparator_weights={tmp_path}"]
     done = succeed("run", *small)
     run = Path(done.json["run"])
     parts, _ = read_predictions(run / "predictions.csv")

@@ -19,8 +19,8 @@ from sonoforge.training.verbs.settings.evaluation import METRICS
 @pytest.mark.parametrize(
     ("count", "missing"),
     [
-        (4, {"KID", "Linear", "Precision", "Density", "MS-SSIM"}),
-        pytest.param(8, {"Linear", "Density"}, marks=pytest.mark.slow),
+        (4, {"KID", "Precision", "Density", "MS-SSIM"}),
+        pytest.param(8, {"Density"}, marks=pytest.mark.slow),
     ],
 )
 def test_what_few_images_do_not_allow_is_not_measured_and_said(
@@ -36,16 +36,16 @@ def test_what_few_images_do_not_allow_is_not_measured_and_said(
     assert all(answer["answer"] in ("unknown", "partly", "no") for answer in found["verdicts"].values())
 
 
-def test_too_few_groups_for_halves_and_for_the_probe(sets: Sets, tmp_path: Path) -> None:
+def test_too_few_groups_for_halves(sets: Sets, tmp_path: Path) -> None:
     for groups in (1, 2):
         tied = write_set(tmp_path / f"{groups}", {"a": 12, "b": 12})
         lines = [f"{name}/scan ({number}).png,{number % groups}" for name in "ab" for number in range(1, 13)]
         (tied / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
     assert "24 real images in 1 groups" in refused("evaluate", tmp_path / "1", sets.fake, *ONE)
-    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,probe,copies", "--set", "metrics.plots=pca")
+    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,copies", "--set", "metrics.plots=pca")
     assert (found["real"]["groups"], found["n"]) == (2, 12)
     assert [row["name"] for row in found["metrics"]] == ["fid"]
-    assert [item["name"] for item in found["not_measured"]] == ["Linear probe, AUC in pixels", "Copy test"]
+    assert [item["name"] for item in found["not_measured"]] == ["Copy test"]
     assert found["copies"] is None
 
 

@@ -1,4 +1,4 @@
-"""Sampling from a run or a bundle: folders, archives, classes, truncation, masks."""
+"""Sampling from a run or a bundle: folders, archives, classes, masks, truncation by psi or a limit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bundle_factory import zip_bundle
+from generator_checkpoints import small_checkpoint
 from program import refused, succeed
-from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 
 SMALL = ["--image-size", "32", "--set", "gan.batch=8", "--set", "gan.width=8", "--steps", "2", "--device", "cpu"]
 PIXELS = ["--set", "gan.metric_features=pixels"]  # the shipped network does not know these images
@@ -96,6 +98,52 @@ def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path:
     command = ["gan", "sample", run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x"]
     assert "uniform" in refused(*command)
     succeed("gan", "sample", run, "--count", 2, "--out", tmp_path / "y")
+
+
+@pytest.fixture(scope="module")
+def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("styled") / "stylegan2"
+    small_checkpoint(folder, "stylegan2", 0, side=32)
+    return folder
+
+
+def test_psi_draws_images_to_the_mean_and_is_kept_with_them(styled: Path, tmp_path: Path) -> None:
+    command = ["gan", "sample", styled, "--count", 3, "--device", "cpu"]
+    for psi in (1, 0):
+        succeed(*command, "--psi", psi, "--out", tmp_path / f"{psi}.npz")
+        with np.load(tmp_path / f"{psi}.npz", allow_pickle=False) as arrays:
+            images = arrays["images"]
+        assert len({image.tobytes() for image in images}) == (3 if psi else 1)
+        assert psi == 0 or np.array_equal(images, sample(load_generator(styled), 3, 0)), "psi 1 truncates nothing"
+    some = [*command, "--out", tmp_path / "some"]
+    succeed(*some, "--psi", 0.5, "--set", "sample.psi_cutoff=3")
+    manifest = json.loads((tmp_path / "some" / "manifest.json").read_text())
+    assert (manifest["psi"], manifest["psi_cutoff"]) == (0.5, 3)
+    image: Any = Image.open(tmp_path / "some" / manifest["images"][1]["file"])
+    assert (image.text["sonoforge:psi"], image.text["sonoforge:psi_cutoff"]) == ("0.5", "3")
+    generator: Any = load_generator(styled)
+    styles = generator.mapping(torch.cat([sample_latent(generator, 0, index) for index in range(8)]))
+    styles = styles.clone()
+    styles[:, :3] = generator.mapping.average + 0.5 * (styles[:, :3] - generator.mapping.average)
+    expected = ((generator.synthesis(styles)[1, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
+    assert np.abs(np.asarray(image).astype(float) - expected).max() <= 1
+    assert "holds other files already" in refused(*some)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--truncation", "1"], "--truncation: this generator has styles"),
+        (["--set", "sample.psi_cutoff=3"], "--set sample.psi_cutoff: requires --psi"),
+        (["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "must be at most 8"),
+        (["--checkpoint", "8"], "has no checkpoint '8'"),
+    ],
+)
+def test_what_a_generator_with_styles_does_not_take_is_refused(
+    styled: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    assert message in refused("gan", "sample", styled, "--count", 2, *options, "--out", tmp_path / "x.npz")
+    assert not list(tmp_path.iterdir())
 
 
 # From a bundle.

@@ -101,14 +101,6 @@ def test_growing_is_refused_and_the_finished_run_stays(place: Path) -> None:
     assert ((short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()) == before
 
 
-def test_other_images_are_refused_and_the_finished_run_stays(place: Path) -> None:
-    short = train(GAN, "runs", "--steps", "2")
-    next((place / "scans" / "malignant").iterdir()).unlink()
-    before = (short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()
-    assert str(short) in refused(*GAN.split(), "--out", "runs", "--steps", "4")
-    assert ((short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()) == before
-
-
 def _killed(place: Path, environment: dict[str, str], arguments: tuple[object, ...], at: int) -> None:
     """Run a command that is killed at this change of the file system."""
     os.chdir(place)

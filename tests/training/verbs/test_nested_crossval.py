@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from processes import start, wait_until
 from program import Finished, refused, succeed, words
 from small_run import SIDE, SMALL
 from sonoforge.runtime.images.preprocessing import Preprocessing
@@ -134,21 +133,6 @@ def test_what_is_left_of_a_choice_is_kept_and_only_the_rest_is_trained(nested: W
     ]
     for own, other in zip(*results, strict=True):
         assert own | {"seconds": 0} == other | {"seconds": 0}
-
-
-@pytest.mark.slow
-def test_killed_in_its_inner_folds_and_resumed_it_ends_as_it_would_have(nested: Watched, tmp_path: Path) -> None:
-    """Begun by two processes and ended by one."""
-    arguments = ["crossval", *NESTED, "--out", tmp_path / "runs"]
-    victim = start(tmp_path / "log", *arguments, "--jobs", "2")
-    wait_until(lambda: len(list(tmp_path.glob("runs/*/inner/*.json"))) >= 3, victim)
-    victim.kill()
-    victim.join()
-    (run,) = (tmp_path / "runs").iterdir()
-    kept = len(list(run.glob("inner/*.json")))
-    again = watched(*NESTED, "--out", tmp_path / "runs", "--resume")
-    assert again.run == run and 3 <= kept < 8 and len(again.given) == 8 - kept + 2
-    assert (run / "predictions.csv").read_bytes() == (nested.run / "predictions.csv").read_bytes()
 
 
 def test_a_choice_needs_sealed_folds_enough_groups_and_a_network(tmp_path: Path) -> None:

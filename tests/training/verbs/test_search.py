@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gan_trainings import write_pictures
-from processes import Written, descendants, shorten, start
+from processes import shorten
 from program import refused, sonoforge, succeed, words
 from sonoforge.models.ga_gan import parse
 
@@ -33,11 +24,6 @@ TEN += SMALL
 CELLS = words("gan search --what cells --data")
 CURVES = "sonoforge.training.gan.recorder.write_curves"
 QUICK = {CURVES: None, "sonoforge.training.reports.search.write_report": None}
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"), 48)
 
 
 @pytest.fixture
@@ -69,16 +55,12 @@ def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> Non
 
 @pytest.mark.slow
 def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch, {CURVES: None})
-    options = [
-        *words(
-            "--set search.population=2 --set search.children=1 --set search.sample=2 --set search.pruner=none --jobs 1"
-        ),
-        *SMALL,
-    ]
-    done = succeed(*CELLS, pictures, *options, "--out", tmp_path).json
+    options = words("--set search.population=2 --set search.children=1 --set search.sample=2 --set search.pruner=none")
+    options += ["--jobs", "1", *SMALL]
+    done = succeed(*CELLS, more_pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["studies"]
     for stage in ("generator", "discriminator"):
         assert_each_child_was_trained_once(run, stage, 3)
@@ -116,55 +98,10 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path: Path) -> None:
-    whole = Path(succeed(*CELLS, pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole").json["run"])
-    assert_each_child_was_trained_once(whole, "generator", 10)
-    command = [
-        *CELLS,
-        pictures,
-        *TEN,
-        "--jobs",
-        "1",
-        "--out",
-        tmp_path / "killed",
-    ]
-    for child in (2, 8):
-        killed = Written(f"/generator/trial-{child:04d}/checkpoints/step-*")
-        start(tmp_path / "log.txt", *command, "--resume", returning=QUICK, signalled=killed).join()
-    (run,) = (tmp_path / "killed").iterdir()
-    before = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/trial.json")}
-    assert len(before) == 8
-    done = succeed(*command, "--resume").json
-    assert Path(done["run"]) == run
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "none was trained again"
-    assert_each_child_was_trained_once(run, "generator", 10)
-    assert found(run) == found(whole)
-    (whole / "results.json").unlink()
-    (whole / "study.db").write_text("{" * 9999)
-    line = refused(
-        *CELLS,
-        pictures,
-        *TEN,
-        "--jobs",
-        "1",
-        "--out",
-        tmp_path / "whole",
-        "--resume",
-    )
-    assert "study.db: not a readable studies file" in line
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("quick")
-def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) -> None:
-    options = [
-        *words(
-            "--stages discriminator --set search.strategy=cycles --set search.population=2 --set "
-            "search.children=2 --jobs"
-        ),
-        1,
-    ]
-    run = Path(succeed(*CELLS, pictures, *options, *SMALL, "--out", tmp_path).json["run"])
+def test_cycles_inherit_the_weights_of_the_best(more_pictures: Path, tmp_path: Path) -> None:
+    options = words("--stages discriminator --set search.strategy=cycles --set search.population=2 --jobs 1")
+    options += ["--set", "search.children=2"]
+    run = Path(succeed(*CELLS, more_pictures, *options, *SMALL, "--out", tmp_path).json["run"])
     own = rows(run, "discriminator")
     assert len(own) == 4 and all(row["parent"] == "" for row in own)
     best = min(own[:2], key=lambda row: float(row["kid"]))
@@ -175,22 +112,22 @@ def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
+def test_fresh_weights_are_nobody_s(more_pictures: Path, tmp_path: Path) -> None:
     options = words(
         "--stages generator --set search.population=2 --set search.children=1 --set search.weights=fresh --jobs 1"
     )
-    run = Path(succeed(*CELLS, pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
+    run = Path(succeed(*CELLS, more_pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
     assert [row["heir_of"] for row in rows(run, "generator")] == ["", "", ""]
     assert "parameters taken from" not in (run / "log.txt").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Path, tmp_path: Path) -> None:
+def test_as_published_classes_are_expanded_and_nothing_is_held_out(more_pictures: Path, tmp_path: Path) -> None:
     """In another feature space than Inception, with another activation and fewer and smaller trainings."""
     options = words("--stages generator --set search.population=2 --set search.children=0 --set search.sample=1")
     options += ["--set", "gan.activation=leaky-relu", "--set", "gan.expand_to=90", "--jobs", "1", *SMALL]
-    done = succeed("gan", "search", "--what", "cells-paper", "--data", pictures, *options, "--out", tmp_path).json
+    done = succeed("gan", "search", "--what", "cells-paper", "--data", more_pictures, *options, "--out", tmp_path).json
     run = Path(done["run"])
     results = json.loads((run / rows(run, "generator")[0]["run"] / "results.json").read_text())
     assert (results["settings"]["activation"], results["settings"]["expand_to"]) == ("leaky-relu", 90)
@@ -199,57 +136,6 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Pat
     assert (last["metric_reference"], last["metric_real"]) == ("training", 90)
     assert done["studies"]["generator"]["best"]["fid"] == min(float(row["fid"]) for row in rows(run, "generator"))
     assert done["studies"]["generator"]["apart"] == {}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'")
-def test_on_a_ray_cluster_nothing_is_lost_whatever_is_killed(pictures: Path, tmp_path: Path) -> None:
-    """A worker first, then the command itself."""
-    command = [
-        *CELLS,
-        pictures,
-        *TEN,
-        "--cluster",
-        "local",
-        "--jobs",
-        "2",
-        "--out",
-        tmp_path / "ray",
-    ]
-    process = begin(command)
-    wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/trial.json"))) >= 2, process)
-    busy: list[int] = []
-
-    def works() -> bool:
-        busy[:] = [pid for pid, line in descendants(process.pid).items() if line.startswith("ray::do_task")]
-        return bool(busy)
-
-    wait(works, process)
-    os.kill(busy[0], signal.SIGKILL)
-    (run,) = (tmp_path / "ray").iterdir()
-    wait(lambda: "its task is done again" in (run / "log.txt").read_text(), process)
-    wait(lambda: len(list(run.glob("generator/*/trial.json"))) >= 6, process)
-    process.kill()
-    process.communicate()
-    kept = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/trial.json")}
-    assert len(kept) < 10, "it ended before it could be killed"
-    done = succeed(*command, "--resume").json
-    assert Path(done["run"]) == run
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing lost, nothing twice"
-    assert_each_child_was_trained_once(run, "generator", 10)
-
-
-def begin(command: list[Any]) -> subprocess.Popen[str]:
-    """Start the command in a process of its own; a forked one could not use Ray or spawn after this one has."""
-    words = [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)]
-    return subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True)
-
-
-def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, "it ended, or took more than five minutes"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -263,13 +149,13 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(
-    options: list[str], message: str, pictures: Path, tmp_path: Path
+    options: list[str], message: str, more_pictures: Path, tmp_path: Path
 ) -> None:
-    assert message in refused(*CELLS, pictures, *SMALL, *options, "--out", tmp_path / "runs")
+    assert message in refused(*CELLS, more_pictures, *SMALL, *options, "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_as_published_inception_s_weights_are_asked_for(pictures: Path, tmp_path: Path) -> None:
-    line = refused("gan", "search", "--what", "cells-paper", "--data", pictures, "--out", tmp_path / "runs")
+def test_as_published_inception_s_weights_are_asked_for(more_pictures: Path, tmp_path: Path) -> None:
+    line = refused("gan", "search", "--what", "cells-paper", "--data", more_pictures, "--out", tmp_path / "runs")
     assert "--set gan.metric_weights: --what cells-paper measures FID in Inception" in line
     assert not (tmp_path / "runs").exists()

@@ -20,14 +20,9 @@ from program import Finished, refused, sonoforge, succeed, words
 
 pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 
-QUICK = [
-    "--set",
-    f"unet.image_size={SIDE}",
-    *words("--set unet.steps=12 --set unet.batch=8 --set unet.width=8 --set unet.learning_rate=0.003 --device cpu"),
-]
-QUICK += words(
-    "--set gan.kimg=0.032 --set gan.batch=8 --set gan.width=4 --set metrics.features=pixels --set metrics.repeats=5"
-)
+QUICK = words(f"--set unet.image_size={SIDE} --set unet.steps=12 --set unet.batch=8 --set unet.width=8 --device cpu")
+QUICK += words("--set unet.learning_rate=0.003 --set gan.kimg=0.032 --set gan.batch=8 --set gan.width=4")
+QUICK += words("--set metrics.features=pixels --set metrics.repeats=5")
 ARMS = ("real", "augmented", "generated", "both:2")
 RECIPES = ("dcgan", "spade:small-data")
 
@@ -117,19 +112,6 @@ def test_the_tables_follow_from_the_scores_alone(run: Run) -> None:
     assert "--from cannot be combined" in refused("segment", "--from", run.folder / "cases.csv", "--seeds", "2")
 
 
-def test_resuming_makes_only_what_is_missing_and_makes_it_alike(run: Run, tmp_path: Path) -> None:
-    own = run.folder / "heart volumes"
-    lost = own / "folds" / "both_2-dcgan-seed0-fold00.csv"
-    files = [*own.rglob("*.json"), *own.rglob("*.csv")]
-    before, kept = lost.read_text(), {path: path.stat().st_mtime_ns for path in files}
-    lost.unlink()
-    again = succeed(*run.command, "--resume")
-    assert again.json == run.done.json
-    assert lost.read_text() == before
-    changed = {path for path, stamp in kept.items() if path.stat().st_mtime_ns != stamp}
-    assert changed <= {lost, own / "splits.json"}
-
-
 def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run, tmp_path: Path) -> None:
     leaking = tmp_path / "leaking"
     shutil.copytree(run.data, leaking)
@@ -176,26 +158,9 @@ def test_networks_of_few_pairs_are_tested_on_all_of_another_set(run: Run, tmp_pa
 
 def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(run: Run, tmp_path: Path) -> None:
     other = write_volumes(tmp_path / "other heart", patients=3, seed=4)
-    start = [
-        *words("--set gan.masks=true --class heart --recipe lsgan --set"),
-        f"gan.image_size={SIDE}",
-        "--set",
-        "gan.width=4",
-        "--kimg",
-        "0.032",
-    ]
-    start += ["--set", "gan.batch=8", "--set", "gan.metrics=none", "--out", tmp_path]
-    command = [
-        *run.command,
-        "--recipes",
-        "lsgan",
-        "--arms",
-        "both",
-        "--out",
-        tmp_path,
-        "--set",
-        "gan.learning_rate=1e-9",
-    ]
+    start = words(f"--set gan.masks=true --class heart --recipe lsgan --set gan.image_size={SIDE} --set gan.width=4")
+    start += [*words("--kimg 0.032 --set gan.batch=8 --set gan.metrics=none --out"), str(tmp_path)]
+    command = [*run.command, *words("--recipes lsgan --arms both --set gan.learning_rate=1e-9"), "--out", tmp_path]
     trained = {}
     for name, data in (("other", other), ("own", run.data)):
         trained[name] = succeed("gan", "train", "--data", data, *start).json["run"]
@@ -238,9 +203,5 @@ def test_wrong_input_is_refused_in_one_line(run: Run, flags: list[str], message:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_set_without_masks_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "plain" / "one"
-    folder.mkdir(parents=True)
-    for number in range(3):
-        Image.fromarray(np.full((20, 20), 40 * number, np.uint8)).save(folder / f"{number}.png")
-    assert "has no masks, such as NAME_mask.png" in refused("segment", "--data", folder.parent, "--out", tmp_path)
+def test_a_set_without_masks_is_refused(pictures: Path, tmp_path: Path) -> None:
+    assert "has no masks, such as NAME_mask.png" in refused("segment", "--data", pictures, "--out", tmp_path)

@@ -17,11 +17,28 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
-from clustered import BUSI, HUNDRED, LARGER, Bools, Ints, World, draw_answers, draw_pair
+from clustered import BUSI, Bools, Ints, World, draw_answers
 from sonoforge.training.statistics.intervals import minimum_detectable_difference, sign_flip_test, wilson_by_group
 
 DIFFERING = 0.08  # share of the images that one arm alone classifies correctly; about .05 for README's two arms
 Grouping = Callable[[Ints], Ints]
+LARGER = np.repeat([1, 2, 3, 4, 5, 6, 7], [470, 60, 25, 10, 8, 4, 3])
+"""580 groups, 794 images."""
+HUNDRED = np.repeat([1, 2, 3, 4], [75, 21, 3, 1])
+"""100 groups of sizes in BUSI's proportions, 130 images."""
+
+
+def draw_pair(world: World, differing: float, difference: float, rng: np.random.Generator) -> tuple[Bools, Bools, Ints]:
+    """Which images two arms answer correctly, and the groups.
+
+    A share ``differing`` of the images is answered correctly by one arm alone; ``difference`` is the accuracy of the
+    second minus that of the first, the same in groups of all sizes.
+    """
+    sizes = world.draw_groups(rng)
+    either = np.maximum(differing * (1 + 0.5 * world.tilt(sizes)), difference)
+    first, second = (either - difference) / 2, (either + difference) / 2
+    outcome, group = world.draw(rng, np.stack([first, second, 1 - either], axis=1), sizes)
+    return outcome != 1, outcome != 0, group
 
 
 def by_group(groups: Ints) -> Ints:

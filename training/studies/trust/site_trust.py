@@ -13,15 +13,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import foreign_images as foreign
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
-
-import foreign_images as foreign
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
 from sonoforge.runtime.bundle.reader import open_bundle

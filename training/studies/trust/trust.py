@@ -13,15 +13,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import foreign_images as foreign
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.stats import mannwhitneyu
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
-
-import foreign_images as foreign
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import TailLimits
 from sonoforge.runtime.images import quality_metrics

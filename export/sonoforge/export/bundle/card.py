@@ -63,7 +63,7 @@ def _cells(row: FormatRow, task: str) -> dict[str, str]:
 
 def generator_card(record: ManifestJson) -> str:
     """Render a generator's card, without its files, from its manifest."""
-    image, latents, training, reference = (record[key] for key in ("image", "latents", "training", "reference"))
+    image, latents, training = (record[key] for key in ("image", "latents", "training"))
     colour = "grey" if image["channels"] == 1 else "RGB"
     shown = ", ".join(record["classes"]) or record["class_name"] or "not named"
     masks = {0: "", 1: ", each image with its mask as one more channel"}.get(
@@ -71,14 +71,6 @@ def generator_card(record: ManifestJson) -> str:
     )
     styles = " Takes psi, the truncation of styles." if record["psi"]["accepted"] else ""
     rounded = f", here {training['weights']}" if training["weights"] else ""
-    recorded = ""
-    if reference:
-        model = reference["model"]
-        recorded = (
-            f" `reference.npz` records each training image as {reference['dimension']} features of the classifier "
-            f"{model['name']} {model['version']}, for measuring KID; like the weights, it may allow conclusions about "
-            "training images."
-        )
     limits = [
         "A generator may repeat itself, omit what is rare, and copy training images. `sonoforge evaluate` measures "
         "all three" + ("." if training["measured"] else "; its figures are not part of this bundle."),
@@ -101,7 +93,7 @@ def generator_card(record: ManifestJson) -> str:
             "## Data",
             f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
             f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
-            f"`{training['generator_sha256'][:16]}`{rounded}.{recorded}",
+            f"`{training['generator_sha256'][:16]}`{rounded}.",
             *(["\n".join(sources)] if sources else []),
             *(_measured(training["measured"]) if training["measured"] else []),
             "## Limits",

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ from sonoforge.export.formats.source import (
 )
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.models.stylegan.generator import has_styles
-from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
+from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.inference import runners
@@ -55,9 +54,6 @@ from sonoforge.training.gan.generator import (
 )
 from sonoforge.training.run_folder import CONFIG, read_config
 
-if TYPE_CHECKING:
-    from sonoforge.export.bundle.reference import Reference
-
 log = logging.getLogger(__name__)
 
 TASK = GeneratorManifest.task
@@ -71,7 +67,6 @@ GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed and psi, which networ
 class Extras:
     """Optional parts of a generator's bundle."""
 
-    reference: Reference | None = None  # of its training images
     evidence: Path | None = None  # run of ``sonoforge evaluate`` whose figures go on the card
     half_weights: bool = False  # round the weights to half precision, and store them so in ``model.onnx``
 
@@ -106,7 +101,6 @@ def bundle_from_checkpoint(
             GeneratorManifest.model: exported.source.onnx,
             "golden.npz": _golden(generator),
             "MODEL_CARD.md": generator_card(manifest).encode(),
-            **({REFERENCE: npz(extras.reference.arrays)} if extras.reference else {}),
         }
         write_bundle(fresh, TASK, manifest, contents)
         rows = add_formats(fresh, exported, names, formats, reasons)
@@ -184,7 +178,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
             "weights": "rounded to half precision" if extras.half_weights else "",
             "measured": read_measured(extras.evidence, about) if extras.evidence else {},
         },
-        "reference": extras.reference.about if extras.reference else None,
+        "reference": None,
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,
     }

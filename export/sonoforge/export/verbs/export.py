@@ -15,7 +15,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
-from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_checkpoint
+from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 from sonoforge.training.statistics.verdict import doubts
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,10 @@ def main(config: ExportConfig) -> Outcome:
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
     is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
     is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
-    if is_generator and config.data and not config.reference:
+    if is_generator and config.data:
         raise SonoforgeError(
             f"--data is not for a generator's run such as {source}: its files are checked on latents; leave it out"
         )
-    if config.reference and not is_generator:
-        raise SonoforgeError(f"--reference requires a run of gan train; {source} is not one")
     if config.half_weights and not is_generator:
         raise SonoforgeError(f"--half-weights requires a run of gan train; {source} is not one; use onnx-fp16")
     if is_generator and len(config.evidence) > 1:
@@ -48,13 +46,7 @@ def main(config: ExportConfig) -> Outcome:
         measured = best_checkpoint(source / "checkpoints")
         checkpoint = find_checkpoint(source, config.checkpoint or ("best" if measured else "last"))
         log.info("%s", checkpoint)
-        reference = None
-        if config.reference:
-            from sonoforge.export.bundle.reference import make_reference  # noqa: PLC0415 - needs the extra train
-
-            classifier = open_bundle(None if config.reference == "shipped" else config.reference)
-            reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
-        extras = Extras(reference, evidence[0] if evidence else None, config.half_weights)
+        extras = Extras(evidence[0] if evidence else None, config.half_weights)
         rows = bundle_from_checkpoint(checkpoint, folder, config.formats, extras)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data, evidence)

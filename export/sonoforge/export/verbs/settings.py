@@ -35,7 +35,6 @@ sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
-sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
 
 gan sample --bundle draws images with an exported generator.
@@ -64,12 +63,6 @@ exit code: 0 every file passed; 1 one failed its gate and was left out; 2 wrong 
         "leave-one-collection-out, or validate, with disturbed scans, of networks trained without the collection; "
         "for a generator, its run of evaluate",
         metavar="RUN",
-    )
-    reference: str = option(
-        "",
-        help="generator: classifier whose features the app uses for KID\n"
-        "a bundle (folder, .zip, or shipped); the training images' features are recorded in the bundle",
-        metavar="BUNDLE",
     )
     half_weights: bool = option(False, help="generator: half-precision weights, half the size")
     out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")

@@ -167,7 +167,8 @@ class ClassifierManifest(Manifest):
         if not 0 < alpha < 1:
             raise wrong("conformal.alpha", alpha, "a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
-        quality = fields("quality", raw["quality"], _QUALITY)
+        bands = [name for name in METRICS if name in mapping("quality", raw["quality"])]  # older bundles have fewer
+        quality = fields("quality", raw["quality"], {**dict.fromkeys(bands, _band), "scan": _SCAN})
         outputs = _outputs(raw["outputs"], len(classes))
         reference, questions = _decision(raw["decision"], classes)
         return cls(
@@ -185,7 +186,7 @@ class ClassifierManifest(Manifest):
             thresholds=fields("conformal.thresholds", conformal.get("thresholds"), dict.fromkeys(classes, share)),
             trust=trust,
             checks=checks,
-            quality={name: quality[name] for name in METRICS},
+            quality={name: quality[name] for name in bands},
             scan_bands=ScanBands(quality["scan"]["count"], quality["scan"]["bands"]),
             site=_site(raw["site"], classes, questions) if "site" in raw else None,
         )
@@ -379,8 +380,8 @@ _TRUST: Readers = {
     "threshold": positive,
     "checks": partial(fields, readers=_CHECKS),
 }
-_SCAN: Readers = {
+_SCAN_BANDS: Readers = {
     "count": partial(whole, low=1, high=_MOST_IMAGES),
     "bands": lambda name, value: fields(name, value, {m: _band for m in SCAN if m in mapping(name, value)}),
 }
-_QUALITY: Readers = {**dict.fromkeys(METRICS, _band), "scan": partial(fields, readers=_SCAN)}
+_SCAN = partial(fields, readers=_SCAN_BANDS)

@@ -15,18 +15,16 @@ All of these keys are required besides the common ones, and no others are allowe
 | `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
 | `provenance` | packages and their versions |
 | `training` | `step`; `data`; `fingerprint` of the images; `generator_sha256` of the weights; `label_maps`: how many it keeps of the training images; `weights`: how they were processed; `sources`: `name`, `licence`, `citation` of each known collection; `measured`: result of `sonoforge evaluate`; 0 and empty where not applicable |
-| `reference` | null, or with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) whose embedding records the training images; its `dimension`; `images`: how many, by class |
-
-`reference.npz` holds `embeddings` (M, D) float16 and `labels` (M,) int64, 0 without classes.
+| `reference` | null |
 """  # noqa: E501 - a table's rows cannot be broken
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,22 +52,7 @@ LATENT_RECIPE = "sha256-box-muller-1"
 
 DISTRIBUTIONS = ("normal", "uniform")
 
-REFERENCE = "reference.npz"
-
 _STRUCTURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-
-class TrainingReference(NamedTuple):
-    """The training images, recorded in a classifier's features."""
-
-    model: dict[str, str]  # ``name``, ``version`` and ``sha256`` of the classifier's float32 ONNX file
-    dimension: int  # D of its embedding
-    images: dict[str, int]  # number of them, by class
-
-    @property
-    def arrays(self) -> dict[str, ArrayKind]:
-        """The arrays of ``reference.npz``."""
-        return {"embeddings": ArrayKind(np.float16, ("N", self.dimension)), "labels": ArrayKind(np.int64, ("N",))}
 
 
 @dataclass(frozen=True)
@@ -89,7 +72,6 @@ class GeneratorManifest(Manifest):
     step: int  # training step of the weights
     fingerprint: str  # hash of the training images
     generator_sha256: str  # hash of the weights' file
-    reference: TrainingReference | None  # of the training images; None where the bundle has none
 
     task: ClassVar[str] = "generation"
     owner: ClassVar[str] = "a generator"
@@ -123,14 +105,13 @@ class GeneratorManifest(Manifest):
         ):
             if repr(raw[key]) != repr(expected):  # as text, since another order, 1.0 and True would compare equal
                 raise wrong(key, raw[key], repr(expected))
-        files, reference = read_files(raw["files"], cls), raw["reference"]
-        if (reference is not None) != (REFERENCE in files):
-            raise ManifestError(f"reference requires the file {REFERENCE}, and the file requires it")
+        if raw["reference"] is not None:
+            raise wrong("reference", raw["reference"], "null")
         return cls(
             name=raw["name"],
             version=raw["version"],
             classes=classes,
-            files=files,
+            files=read_files(raw["files"], cls),
             raw=raw,
             recipe=text("recipe", raw["recipe"]),
             image_size=size,
@@ -145,7 +126,6 @@ class GeneratorManifest(Manifest):
             step=training["step"],
             fingerprint=training["fingerprint"],
             generator_sha256=training["generator_sha256"],
-            reference=None if reference is None else _read_reference("reference", reference, classes or (class_name,)),
         )
 
     @property
@@ -180,19 +160,8 @@ def _structures(name: str, value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_reference(name: str, value: Any, classes: Sequence[str]) -> TrainingReference:
-    counts = dict.fromkeys(classes, partial(whole, low=1, high=10**9))
-    readers: Readers = {
-        "model": partial(fields, readers=_MODEL),
-        "dimension": _SIZE,
-        "images": partial(fields, readers=counts),
-    }
-    return TrainingReference(**fields(name, value, readers))
-
-
 _line = partial(text, empty=True)
 _SIZE = partial(whole, low=1, high=65536)
-_MODEL: Readers = {"name": text, "version": text, "sha256": digest}
 _PSI: Readers = {"accepted": boolean, "default": number}
 _LATENTS: Readers = {
     "recipe": partial(one_of, expected=(LATENT_RECIPE,)),

@@ -109,12 +109,16 @@ def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str
 
 
 def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
-    """Return a flag such as ``sharpness_low`` for each metric of `measure` beyond the faulty side of its band."""
+    """Return a flag such as ``sharpness_low`` for each metric of `measure` beyond the faulty side of its band.
+
+    A metric without a band, which the bundle is too old to have, is never flagged.
+    """
     found = []
-    for name, metric in METRICS.items():
-        if metric.low and values[name] < limits[name].low:
+    for name, band in limits.items():
+        metric = METRICS[name]
+        if metric.low and values[name] < band.low:
             found.append(f"{name}_low")
-        if metric.high and values[name] > limits[name].high:
+        if metric.high and values[name] > band.high:
             found.append(f"{name}_high")
     return found
 

@@ -92,12 +92,7 @@ class Generator:
         """Yield images in batches, (n, S, S, C) uint8, so that any number fits in memory; see `generate`."""
         for first in range(0, max(count, 1), BATCH):
             latents = np.stack([self.latent(seed, first + index, truncation) for index in range(BATCH)])
-            yield self.pixels(latents, label, psi)[: max(0, count - first)]
-
-    def pixels(self, latents: NDArray[np.float32], label: int | None = None, psi: float | None = None) -> Pixels:
-        """Generate (N, S, S, C) uint8 from latents (N, Z); see `images`."""
-        parts = [latents[first : first + BATCH] for first in range(0, len(latents), BATCH)]
-        return to_pixels(np.concatenate([self.images(part, label, psi) for part in parts]))
+            yield to_pixels(self.images(latents, label, psi))[: max(0, count - first)]
 
     def label(self, class_name: str) -> int | None:
         """Return a class's label, or None if the generator has one class; see `find_label`."""

@@ -65,24 +65,6 @@ def check_limit(distribution: str, *, styled: bool) -> None:
         raise SonoforgeError("truncation: this generator has uniform latents, which cannot be truncated")
 
 
-def between(
-    first: NDArray[np.floating], last: NDArray[np.floating], shares: NDArray[np.floating], distribution: str
-) -> NDArray[np.float64]:
-    """Return latents (T, Z) at fractions (T,), 0 to 1, of the path from one (Z,) to another.
-
-    Normal latents are near a sphere, so the path is an arc (White, "Sampling Generative Networks", 2016: slerp); a
-    straight line would pass through places where no latent is ever drawn. Between uniform latents it is a straight
-    line.
-    """
-    begin, end = first.astype(np.float64), last.astype(np.float64)
-    share = shares.astype(np.float64)[:, None]
-    cosine = begin @ end / (np.linalg.norm(begin) * np.linalg.norm(end))
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    if distribution == "uniform" or angle < 1e-4:
-        return np.asarray((1 - share) * begin + share * end)
-    return np.asarray((np.sin((1 - share) * angle) * begin + np.sin(share * angle) * end) / np.sin(angle))
-
-
 def _uniform(seed: int, index: int, count: int, attempt: int) -> NDArray[np.float64]:
     """Return ``count`` numbers within (0, 1): steps 1 and 2."""
     end = f"/{attempt}" if attempt else ""

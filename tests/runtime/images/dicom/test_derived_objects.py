@@ -55,13 +55,6 @@ def group_of(folder: Path, **changes: object) -> Any:
     return group
 
 
-def scan_without(folder: Path, name: str) -> Path:
-    scan = dcmread(SCAN)
-    delattr(scan, name)
-    scan.save_as(folder / "scan.dcm")
-    return folder / "scan.dcm"
-
-
 def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     group = group_of(tmp_path)
     measured = {item.name.meaning: item.value for item in group.get_measurements()}
@@ -120,15 +113,15 @@ def test_no_value_of_the_patient_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     assert "Secretname" not in caplog.text + "".join(str(each.message) for each in said)
 
 
-def test_a_scan_without_a_study_is_refused_in_one_line(tmp_path: Path) -> None:
-    path = scan_without(tmp_path, "StudyInstanceUID")
-    with pytest.raises(ImageError, match=r"^\S+scan\.dcm: .*StudyInstanceUID.*$"):
-        write_report(tmp_path, str(path), ENTRY)
-    assert [file.name for file in tmp_path.iterdir()] == ["scan.dcm"]
-
-
 def test_an_answer_stands_where_its_report_cannot_be_written(tmp_path: Path) -> None:
-    path = scan_without(tmp_path, "SOPInstanceUID")
+    for name in ("StudyInstanceUID", "SOPInstanceUID"):
+        scan, path = dcmread(SCAN), tmp_path / name / "scan.dcm"
+        delattr(scan, name)
+        path.parent.mkdir()
+        scan.save_as(path)
+        with pytest.raises(ImageError, match=rf"^\S+scan\.dcm: .*{name}.*$"):
+            write_report(path.parent, str(path), ENTRY)
+        assert [file.name for file in path.parent.iterdir()] == ["scan.dcm"]
     done = sonoforge("classify", path, "--sr", tmp_path / "reports", "--json")
     (entry,) = done.json["results"]
     assert done.code == 2 and entry["ok"] and "SOPInstanceUID" in entry["unwritten"][0]

@@ -66,22 +66,23 @@ def patched(frame: bytes, marker: bytes, skip: int, form: str, *values: int) -> 
 @pytest.fixture(scope="module")
 def bombs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("bombs")
-    huge, small = (65535, 65535, 10_000), (48, 64, 1)
-    jpeg, big = packed(64, 48), packed(7000, 7000)
+    huge, small, large = (65535, 65535, 10_000), (48, 64, 1), (7000, 7000, 1)
+    jpeg, plain = packed(64, 48), uid.ExplicitVRLittleEndian
+    claiming = patched(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500)
     made = [
-        write(folder / "native-huge", None, uid.ExplicitVRLittleEndian, huge),
-        write(folder / "native-frames", None, uid.ExplicitVRLittleEndian, (7000, 7000, 5000)),
-        write(folder / "native-short", None, uid.ExplicitVRLittleEndian, (7000, 7000, 1)),
-        write(folder / "native-colour", None, uid.ExplicitVRLittleEndian, (7000, 7000, 1), colour=True),
+        write(folder / "native-huge", None, plain, huge),
+        write(folder / "native-frames", None, plain, (7000, 7000, 5000)),
+        write(folder / "native-short", None, plain, large),
+        write(folder / "native-colour", None, plain, large, colour=True),
         write(folder / "rle-huge", runs(3072), uid.RLELossless, huge),
         write(folder / "rle-runs", runs(400_000_000), uid.RLELossless, small),
         write(folder / "rle-colour-runs", runs(130_000_000, 3), uid.RLELossless, small, colour=True),
-        write(folder / "rle-colour", runs(128), uid.RLELossless, (7000, 7000, 1), colour=True),
+        write(folder / "rle-colour", runs(128), uid.RLELossless, large, colour=True),
         write(folder / "jpeg-huge", jpeg, uid.JPEGBaseline8Bit, huge),
-        write(folder / "jpeg-colour", jpeg, uid.JPEGBaseline8Bit, (7000, 7000, 1), colour=True),
-        write(folder / "jpeg-larger", big, uid.JPEGBaseline8Bit, small),
-        write(folder / "jpeg-claims", patched(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500), uid.JPEGBaseline8Bit, small),
-        write(folder / "lossless-claims", patched(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500), uid.JPEGLossless, small),
+        write(folder / "jpeg-colour", jpeg, uid.JPEGBaseline8Bit, large, colour=True),
+        write(folder / "jpeg-larger", packed(7000, 7000), uid.JPEGBaseline8Bit, small),
+        write(folder / "jpeg-claims", claiming, uid.JPEGBaseline8Bit, small),
+        write(folder / "lossless-claims", claiming, uid.JPEGLossless, small),
         write(folder / "ls-claims", jpeg_ls(65500, 65500), uid.JPEGLSLossless, small),
     ]
     if features.check_codec("jpg_2000"):
@@ -95,12 +96,9 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_each_is_refused_in_one_line_with_a_code(bombs: list[Path]) -> None:
     for path in bombs:
         with pytest.raises(ImageError) as refused:
-            for _ in open_dicom(path).frames():
-                pass
-        assert refused.value.code in ("too_large", "truncated"), path.name
+            list(open_dicom(path).frames())
+        assert refused.value.code in (("too_large",) if path.name.endswith("-huge") else ("too_large", "truncated"))
         assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
-        if path.name.endswith("-huge"):
-            assert refused.value.code == "too_large"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the greatest memory as Linux counts it")
@@ -114,9 +112,8 @@ assert done.code == 2 and "0 of {len(bombs)} files answered" in done.out, done
 # Not ru_maxrss: what starts a process hands its own on.
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, bombs)], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-c", program, *map(str, bombs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) / 1024 < MOST_MEGABYTES
 

@@ -98,6 +98,23 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in ranked(trials) if trial.rank != WORST), None)
 
 
+class History:
+    """The trials of a study, as far as they are known."""
+
+    name: str  # of the study
+    trials: Sequence[Trial]  # by number, also those under way
+
+    @property
+    def ended(self) -> list[Trial]:
+        """The finished trials, by number."""
+        return [trial for trial in self.trials if trial.ended]
+
+    @property
+    def best(self) -> Trial | None:
+        """See `best_of`."""
+        return best_of(self.trials)
+
+
 class Strategy(Protocol):
     """What a study searches, and how it chooses the next trial."""
 
@@ -137,24 +154,14 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
         ) from error
 
 
-class Study:
+class Study(History):
     """One study of a file; one process at a time works with it."""
 
     def __init__(self, storage: optuna.storages.BaseStorage, strategy: Strategy) -> None:
         """Open the study, or create it."""
         self.name, self.strategy, self._storage = strategy.name, strategy, storage
         self.optuna = optuna.create_study(storage=storage, study_name=strategy.name, load_if_exists=True)
-        self.trials = [_read(self.name, trial) for trial in self.optuna.get_trials(deepcopy=False)]
-
-    @property
-    def ended(self) -> list[Trial]:
-        """The finished trials, by number."""
-        return [trial for trial in self.trials if trial.ended]
-
-    @property
-    def best(self) -> Trial | None:
-        """See `best_of`."""
-        return best_of(self.trials)
+        self.trials: list[Trial] = [_read(self.name, trial) for trial in self.optuna.get_trials(deepcopy=False)]
 
     def wanted(self) -> Iterator[Trial | None]:
         """Yield the trials to do, each chosen when its turn comes: unfinished ones, then new ones.

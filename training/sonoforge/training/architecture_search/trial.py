@@ -25,9 +25,9 @@ from sonoforge.training.architecture_search.study import (
     MEASUREMENTS,
     OUT_OF_TIME,
     PRUNED,
+    History,
     Reports,
     Trial,
-    best_of,
     gives_up,
 )
 from sonoforge.training.data.split_plan import check_unchanged
@@ -259,7 +259,7 @@ class _Watch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Searched:
+class Searched(History):
     """A study, finished or so far."""
 
     name: str
@@ -269,16 +269,6 @@ class Searched:
     # The best trial's figures against images that no trial read; may be empty.
     apart: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     command: str = ""  # trains with its settings
-
-    @property
-    def ended(self) -> list[Trial]:
-        """The finished trials."""
-        return [trial for trial in self.trials if trial.ended]
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial, or None before any was measured."""
-        return best_of(self.trials)
 
     @property
     def states(self) -> dict[str, int]:

@@ -20,7 +20,6 @@ from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inception import inception_score, recommended_splits
-from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.lpips import Lpips, distance_matrix
 from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim, scale_weights
 from sonoforge.training.evaluation.spaces import Embedded
@@ -46,7 +45,6 @@ class Figure(NamedTuple):
 FIGURES = {
     "kid": (Figure("kid", "KID", "realistic", "low"),),
     "fid": (Figure("fid", "FID", "realistic", "low"),),
-    "probe": (Figure("linear_probe", "Linear probe, AUC", "realistic", "low"),),
     "precision-recall": (
         Figure("precision", "Precision", "realistic", "high"),
         Figure("recall", "Recall", "diverse", "high"),
@@ -117,15 +115,9 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
         note = f"{note}; whole sets {whole.value:.4g}, ± by the jackknife"
         return [Value(published.value, whole.standard_error, note)]
 
-    def probe(f: Part, r: Part, _: bool) -> Sequence[Value]:
-        found = linear_probe(f.rows, r.rows, r.groups, f.groups, seed)
-        note = f"95 % interval [{found['low']:.3f}, {found['high']:.3f}]; 0.5 cannot be told apart"
-        return [Value(found["value"], None, note)]
-
     functions: dict[str, Callable[[Part, Part, bool], Sequence[Value]]] = {
         "kid": kid,
         "fid": lambda f, r, _: [Value(frechet_distance(f.rows, r.rows))],
-        "probe": probe,
         "precision-recall": lambda f, r, _: [*map(Value, precision_recall(f.rows, r.rows))],
         "density-coverage": lambda f, r, _: [*map(Value, density_coverage(f.rows, r.rows))],
         "swd": lambda f, r, _: [Value(sliced_wasserstein(f.rows, r.rows, seed=seed))],

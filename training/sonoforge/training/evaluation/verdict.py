@@ -6,12 +6,11 @@ A metric's matched value (mean and 95 % interval over the draws) *stands* to its
 - ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
 - ``outside``: the whole matched interval is on the bad side.
 
-Realistic: KID decides, because it is the only common distance that is unbiased for few images; the linear probe is the
-second voice.  Diverse: recall and coverage decide; likeness of pairs is the second voice.  ``no`` if every deciding
-metric is outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p
-below 0.05:  ``yes``; more than expected by chance: ``partly``), then data-copying in bulk (``partly``); ``no`` covers
-only the kinds of copies that it finds when they are planted.  With fewer than `FEW` images, finding nothing means
-``unknown``.
+Realistic: KID decides, as the only common distance that is unbiased for few images.  Diverse: recall and coverage
+decide; likeness of pairs is the second voice.  ``no`` if every deciding metric is
+outside, ``yes`` if no metric is unclear or outside, otherwise ``partly``.  Copied: the copy test decides (p below 0.05:
+``yes``; more than expected by chance: ``partly``), then data-copying in bulk (``partly``); ``no`` covers only the kinds
+of copies that it finds when they are planted.  With fewer than `FEW` images, finding nothing means ``unknown``.
 """
 
 import math
@@ -30,8 +29,7 @@ FEW = 50
 COPYING_Z = -3.0
 """Limit of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
-SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips_pairs")}
-"""Metrics that decide, and metrics that are the second voice."""
+PAIRWISE = ("ms_ssim", "lpips_pairs")  # the second voice on diversity
 _SIMILARITY = "ms_ssim"  # larger means more alike; of the other pairwise figures smaller does
 _NO_BREAK = "\u00a0"
 
@@ -63,7 +61,7 @@ def meaning(row: Record) -> str:
         clause = "further apart than real images"
     elif row["better"] == "high":
         clause = "less than real images"
-    elif row["name"] in SECOND["diverse"]:
+    elif row["name"] in PAIRWISE:
         clause = f"{'more' if _more_alike(row) else 'less'} alike than real images"
     else:
         clause = "above real images" if _exceeds(row["matched"], row["floor_high"]) else "below real images"
@@ -137,10 +135,10 @@ def _unmeasured(what: str) -> Record:
 
 
 def _realistic(metrics: Sequence[Record], n: int | None) -> Record:
-    kids, probes = (_voices(metrics, names["realistic"]) for names in (DECIDING, SECOND))
+    kids = _voices(metrics, DECIDING["realistic"])
     if not kids:
         return _unmeasured("KID against real images")
-    answer = _answer([stands(row) for row in kids], [stands(row) for row in probes], n)
+    answer = _answer([stands(row) for row in kids], [], n)
     headline = {
         "yes": f"Indistinguishable from real images by these measures, at {n} images per set",
         "no": "No: they can be told apart from real images",
@@ -155,13 +153,6 @@ def _realistic(metrics: Sequence[Record], n: int | None) -> Record:
             f"In the features of {row['space'] or 'the images'}, {row['title']} is {measured}; two halves of the real "
             f"images score up to {figure(row['floor_high'])}. So generated images are {distance} from real ones than "
             "real ones from each other."
-        )
-    if probes:
-        row = _worst(probes)
-        sentences.append(
-            f"A simple classifier that tries to tell generated from real images reaches an AUC of "
-            f"{figure(row['matched'])} (0.5 is guessing, 1 is never wrong); between two halves of the real images it "
-            f"reaches up to {figure(row['floor_high'])}."
         )
     if answer != "no":
         sentences.append(
@@ -181,7 +172,7 @@ def _realistic(metrics: Sequence[Record], n: int | None) -> Record:
 
 
 def _diverse(metrics: Sequence[Record], n: int | None) -> Record:
-    deciding, pairwise = (_voices(metrics, names["diverse"]) for names in (DECIDING, SECOND))
+    deciding, pairwise = _voices(metrics, DECIDING["diverse"]), _voices(metrics, PAIRWISE)
     if not deciding:
         return _unmeasured("Recall or coverage of the real images")
     alike = [row for row in pairwise if stands(row) != "within" and _more_alike(row)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.training.evaluation.linear_probe import auc_interval
 from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
 from sonoforge.training.statistics.classification import agreement, weighted_auc
@@ -19,6 +18,7 @@ from sonoforge.training.statistics.intervals import (
     LEVEL,
     Floats,
     against_chance,
+    auc_interval,
     exact_interval,
     group_weights,
     noticeable_share,

@@ -14,9 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from markupsafe import Markup
 
-from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
@@ -27,7 +25,7 @@ from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
 from sonoforge.training.statistics.wording import spread
 
-PAGE, TEXT = "checklists.html", "checklists.md"
+PAGE = "checklists.html"
 AUTHORS = "To be filled in by the authors"
 ANSWERED, PARTLY, OPEN = "answered by the run", "partly answered", "open"
 _LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="bad"')}
@@ -218,7 +216,7 @@ def _points(interval: Interval) -> str:
     return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
-# ---- the filled checklists, as a page and as text
+# ---- the filled checklists, as a page
 
 
 class Filled(NamedTuple):
@@ -268,9 +266,8 @@ def fill(items: Sequence[Item], answers: Mapping[str, Said]) -> list[Filled]:
     return filled
 
 
-def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChecklist]) -> tuple[Path, Path]:
-    """Write ``checklists.html`` and ``checklists.md`` into a run folder; return both paths."""
-    write_text(folder / TEXT, as_markdown(run, filled))
+def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChecklist]) -> Path:
+    """Write ``checklists.html`` into a run folder; return its path."""
     said = (
         "Every item with the run's answer and the place of its figure. What no run can know is left open. Items are in "
         "our own words; read the checklists at their sources before you submit."
@@ -292,7 +289,7 @@ def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChec
         made=f"Filled from run {run.name}; nothing was computed for this page.",
         style=_STYLE,
     )
-    return page.write(folder / PAGE), folder / TEXT
+    return page.write(folder / PAGE)
 
 
 def _cells(row: Filled) -> tuple[str, str, Cell, Cell]:
@@ -305,21 +302,3 @@ def _cells(row: Filled) -> tuple[str, str, Cell, Cell]:
         Cell(Markup("{}{}").format(row.text, left), "said"),
         Cell(Markup("_<wbr>").join((row.where or "-").split("_")), "where" if row.where else "where none"),
     )
-
-
-def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:
-    """Return the checklists as tables, to paste into a supplement."""
-    # Names of files and classes must not become markup.
-    special = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " ", "[": "\\["})
-    lines = [f"# {_TITLE}: {run.name}", "", f"**{NOTICE}** Filled from the run; what no run can know is left open.", ""]
-    for one in filled:
-        source = f"After {one.checklist.source}; items in our words. {one.said}."
-        lines += [f"## {one.checklist.name}", "", source, ""]
-        lines += ["| item | asks for | answer | where |", "|---|---|---|---|"]
-        for row in one.rows:
-            left = f"**{AUTHORS}: {row.left}.**" if row.left else ""
-            said = " ".join(part for part in (row.text, left) if part)
-            cells = (row.item.number or row.item.section, row.item.asks, said, row.where or "-")
-            lines.append(f"| {' | '.join(cell.translate(special) for cell in cells)} |")
-        lines.append("")
-    return "\n".join(lines)

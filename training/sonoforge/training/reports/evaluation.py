@@ -3,7 +3,7 @@
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +202,6 @@ def _protocol(results: Record) -> Iterator[blocks.Block]:
         yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
 
 
-_SIDES = 3  # evaluations side by side
-
-
 def log_evaluation(results: Record) -> None:
     """Print the figures as a table, and the answers."""
     for space, rows in itertools.groupby(results["metrics"], key=lambda row: row["space"]):
@@ -223,21 +220,3 @@ def log_evaluation(results: Record) -> None:
     for question, answer in results["verdicts"].items():
         tell(f"{question}: {answer['answer']}. {answer['text']}")
     say("%s", NOTICE)
-
-
-def log_side_by_side(rows: Sequence[Mapping[str, Any]], protocol_id: str) -> None:
-    """Print evaluations of one protocol, from `protocol.compare`, side by side."""
-    numbered = [*enumerate(rows, start=1)]
-    for number, row in numbered:
-        tell(f"({number}) {row['fake'].get('source', '')} in {row['run']}")
-    for first in range(0, len(numbered), _SIDES):
-        some = numbered[first : first + _SIDES]
-        cells = []
-        for name in rows[0]["metrics"]:
-            found = [row["metrics"][name] for _, row in some]
-            cells.append(
-                [name, *("-" if one is None else f"{figure(one['value'])} ({times(one['ratio'])})" for one in found)]
-            )
-        head = ("value (ratio)", *(f"({number})" for number, _ in some))
-        say("%s", plain_table(head, cells, range(1, len(head))))
-    tell(f"one protocol: {protocol_id}. {NOTICE}")

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,19 +76,10 @@ def claimed_rows(paper: Paper | None) -> list[Row]:
 
 
 def log_rows(rows: Sequence[Row]) -> None:
-    """Print our tables, each as wide as a terminal at most, and how to read them."""
-    shown = _figures_in(rows)
-    titles = [*shown.values(), *_COSTS[1:], "GiB"]
-    figures = [dict(zip(titles, (*_figures(row, shown), *_costs(row)[1:]), strict=True)) for row in rows]
-    distances, pairs, others = titles[:3], [*FIGURES_OF_PAIRS.values()], [FIGURES["inception_score"], *titles[-3:]]
-    for some in (distances, [title for title in pairs if title in titles], others):
-        cells: list[list[str]] = []
-        for place, row in enumerate(rows if some else ()):
-            if not place or row["recipe"] != rows[place - 1]["recipe"]:
-                cells.append([row["recipe"], *[""] * len(some)])
-            cells.append([f"  {when(row)}", *(figures[place][title] for title in some)])
-        if cells:
-            say("%s", plain_table(("trained", *some), cells, range(1, len(some) + 1)))
+    """Print the distances of our trainings, and how to read them."""
+    shown = [name for name in FIGURES if name != "inception_score"]
+    cells = [(f"{row['recipe']}, {when(row)}", *_figures(row, shown)) for row in rows]
+    say("%s", plain_table(("trained", *(FIGURES[name] for name in shown)), cells, range(1, len(shown) + 1)))
     for line in _how_to_read(rows):
         tell(line)
 
@@ -221,9 +212,7 @@ def _in_common(ends: Sequence[Row], key: str) -> str:
 SHOWN = 8  # samples of each training
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
-CURVES = "quality-over-time.png"
 EPOCHS = "quality-over-epochs.png"
-_APART = 3.0  # lengths of trainings, from which on the curves' minutes are on a logarithmic axis
 _POINT = 6.0  # area of a point of the PCA picture, points squared
 _styled = mpl.rc_context({"font.size": 8})
 
@@ -237,40 +226,15 @@ class Shown(NamedTuple):
 
 
 @_styled
-def write_curves(path: Path, rows: Sequence[Row]) -> None:
-    """Draw each recipe's KID, as a multiple of the score between real images, over minutes of training."""
-    canvas = Figure(figsize=(7, 4.2), layout="constrained")
-    axis = canvas.add_subplot()
-    for own, style in _by_recipe(rows):
-        axis.plot([60 * row["hours"] for row in own], [row["kid_ratio"] for row in own], **style)
-    axis.axhline(1, color="0.4", linewidth=0.8)
-    axis.annotate(
-        "cannot be told from real images",
-        (0, 1),
-        (2, 2),
-        xycoords=axis.get_yaxis_transform(),
-        textcoords="offset points",
-        color="0.4",
-    )
-    axis.set_yscale("log")
-    lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
-    if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:g}")
-    else:
-        axis.set_xlim(left=0)
-    axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
-    axis.set_ylabel("KID / KID of real images (log)")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    _save(canvas, path, _describe(rows[0], "KID"))
-
-
-@_styled
 def write_epochs(path: Path, rows: Sequence[Row]) -> None:
     """Draw each recipe's KID, with its standard error, and FID over epochs (Ryspayeva and Salykova 2025, figure 1)."""
     canvas = Figure(figsize=(9, 3.8), layout="constrained")
     panels = canvas.subplots(1, 2, sharex=True)
-    for own, style in _by_recipe(rows):
+    for index, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+        own, (cycle, place) = [row for row in rows if row["recipe"] == recipe], divmod(index, len(SERIES))
+        # No two of the first 18 lines are alike, nor of 36 with their markers.
+        style: dict[str, Any] = {"label": recipe, "color": SERIES[place], "linestyle": ("-", "--", ":")[cycle % 3]}
+        style |= {"marker": MARKERS[(place + cycle) % len(MARKERS)], "markersize": 4}
         epochs = [row["epoch"] for row in own]
         spread = [row.get(SPREAD, 0.0) for row in own]
         panels[0].errorbar(epochs, [row["kid"] for row in own], spread, capsize=2, **style)
@@ -279,22 +243,6 @@ def write_epochs(path: Path, rows: Sequence[Row]) -> None:
         axis.set(xlabel="epochs", ylabel=name, xlim=(0, None), ylim=(0, None))
     canvas.legend(*panels[1].get_legend_handles_labels(), loc="outside right center", frameon=False)
     _save(canvas, path, _describe(rows[0], "KID and FID"))
-
-
-def _by_recipe(rows: Sequence[Row]) -> Iterator[tuple[list[Row], dict[str, Any]]]:
-    """Yield each recipe's rows and line style: no two of the first 18 are alike, or of 36 with markers."""
-    for index, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
-        cycle, place = divmod(index, len(SERIES))
-        yield (
-            [row for row in rows if row["recipe"] == recipe],
-            {
-                "label": recipe,
-                "color": SERIES[place],
-                "marker": MARKERS[(place + cycle) % len(MARKERS)],
-                "linestyle": ("-", "--", ":")[cycle % 3],
-                "markersize": 4,
-            },
-        )
 
 
 def _describe(one: Row, figures: str) -> str:

@@ -1,7 +1,6 @@
 """Write ``report.html`` of ``gan search`` after each trial: what was found, and what it is worth."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
 from sonoforge.training.architecture_search.trial import METRICS, Searched, trial_folder
 from sonoforge.training.reports import blocks, charts
+from sonoforge.training.reports.files import write_with_files
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.words import Words
@@ -53,18 +52,13 @@ class About:
 def write_report(
     folder: Path, searched: Sequence[Searched], about: About, command: str = "", finished: bool = True
 ) -> Path:
-    """Write ``report.html`` and return its path; at the end also each chart as a PNG file.
+    """Write ``report.html`` and return its path; at the end also its tables and charts as files.
 
     ``command`` trains what all studies found together; it is empty if each has its own.
     """
-    pictures = folder if finished else None
-    sections = [
-        blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about, pictures))) for own in searched
-    ]
+    sections = [blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about))) for own in searched]
     if len(searched) > 1 and about.searched == "settings":
-        sections.insert(
-            0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures)))
-        )
+        sections.insert(0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about))))
     if command:
         sections.append(blocks.Section("train", "Train the best pair", [WORDS.text("for_longer"), _typed(command)]))
     page = blocks.Page(
@@ -80,7 +74,7 @@ def write_report(
         style=_STYLE,
         refresh=0 if finished else REFRESH,
     )
-    return page.write(folder / REPORT)
+    return write_with_files(page, folder / REPORT) if finished else page.write(folder / REPORT)
 
 
 def _typed(command: str) -> Markup:
@@ -100,23 +94,25 @@ def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
         yield blocks.Fact("Training time", duration(seconds), "of all trials together, one after the other")
 
 
-def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[blocks.Block]:
+def _spread(searched: Sequence[Searched], about: About) -> Iterator[blocks.Block]:
     yield WORDS.text("spread", measured=WORDS("measured", about=about))
     figures = []
     for name in METRICS:
-        drawn = _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study")
+        drawn = charts.svg(draw_spread(searched, name), f"{name.upper()} by study")
         figures.append(WORDS.figure("of_each_study", drawn, name=name))
     yield blocks.Grid(figures)
 
 
-def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[blocks.Block | Markup]:
+def _blocks(folder: Path, own: Searched, about: About) -> Iterator[blocks.Block | Markup]:
     states = ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
     facts = {"states": states, "measured": WORDS("measured", about=about), "best": own.best}
     yield WORDS.text("found", own=own, tried=described(own, own.best) if own.best else "", **facts)
     if own.command:
         yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
-    yield blocks.Grid(list(_charts(own, pictures)))
+    parents = any(trial.values.get("parent") is not None for trial in own.ended)
+    drawn = charts.svg(draw_history(own), f"Trials of {own.name}")
+    yield blocks.Grid([WORDS.figure("history", drawn, parents=parents)])
     order = ranked(own.trials)
     yield blocks.Grid(list(_samples(folder, own, order)))
     yield _table(own, order)
@@ -126,18 +122,6 @@ def described(own: Searched, trial: Trial) -> str:
     """Return what a trial tried, as typed."""
     names = [name for name in own.names if name in trial.values and name not in _PARENTS]
     return ", ".join(f"{name} {format_value(trial.values[name])}" for name in names)
-
-
-def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
-    drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
-    parents = any(trial.values.get("parent") is not None for trial in own.ended)
-    yield WORDS.figure("history", drawing, parents=parents)
-
-
-def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
-    if pictures is not None:
-        write_bytes(pictures / f"{name}.png", charts.png_bytes(drawn, json.dumps({"about": label})))
-    return charts.svg(drawn, label)
 
 
 def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[blocks.Figure]:

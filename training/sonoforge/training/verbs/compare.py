@@ -2,8 +2,8 @@
 
 JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
 "figures"}``; ``settings`` maps each setting that differs from the first run's to ``[there, here]``, ``figures`` is a
-list of `ComparedFigure`.  With ``--checklists``: ``run``, ``page`` and ``text`` (files in it), and ``checklists``: a
-list of ``{"name", "source", "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left",
+list of `ComparedFigure`.  With ``--checklists``: ``run``, ``page`` (a file in it), and ``checklists``: a list of
+``{"name", "source", "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left",
 "where"}``.  If each collection was left out in turn, there is also ``chosen_by_others``, a list of `OthersChoice`.
 """
 
@@ -168,10 +168,10 @@ def _fill_checklists(config: CompareConfig) -> Outcome:
     folder = Path(config.runs[0])
     run = read_run(folder)
     filled = fill_checklists(run)
-    page, text = write_checklists(folder, run, filled)
+    page = write_checklists(folder, run, filled)
     for one in filled:
         say("%-12s %d items: %s", one.checklist.name, len(one.rows), one.said)
-    say("page: %s   to paste into a supplement: %s", page, text)
+    say("page, to paste into a supplement: %s", page)
     say("%s", NOTICE)
     checklists = [
         {
@@ -188,4 +188,4 @@ def _fill_checklists(config: CompareConfig) -> Outcome:
         }
         for one in filled
     ]
-    return Outcome({"run": str(folder), "page": str(page), "text": str(text), "checklists": checklists})
+    return Outcome({"run": str(folder), "page": str(page), "checklists": checklists})

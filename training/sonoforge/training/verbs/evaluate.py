@@ -5,8 +5,7 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 ``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
 "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
 ``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
-``notice``.  With ``--compare`` it is ``rows``, one for each evaluation, and ``protocol_id``.  With ``--reading-sheet``
-and ``--answers``, see `reading`.
+``notice``.  With ``--reading-sheet`` and ``--answers``, see `reading`.
 """
 
 import dataclasses
@@ -31,13 +30,13 @@ from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, find_tested_copies, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
-from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
+from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.reports import evaluation_pictures as pictures
-from sonoforge.training.reports.evaluation import log_evaluation, log_side_by_side, write_evaluation
+from sonoforge.training.reports.evaluation import log_evaluation, write_evaluation
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
@@ -50,9 +49,7 @@ _LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
 def main(config: EvaluateConfig) -> Outcome:
-    """Measure, draw, and write the run folder; or compare earlier ones."""
-    if config.compare:
-        return _compare(config)
+    """Measure, draw, and write the run folder."""
     _check(config)
     started = time.monotonic()
     device = str(find_device(config.device))
@@ -196,14 +193,3 @@ def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | 
         "are not."
     )
     return [*known, *flattered, *([chosen] if config.checkpoint == "best" else [])]
-
-
-def _compare(config: EvaluateConfig) -> Outcome:
-    if config.real or config.fake:
-        raise SonoforgeError(
-            f"--compare takes only finished runs, RUN,RUN; evaluate {config.fake or config.real} first"
-        )
-    results = [read_result(Path(run)) for run in config.compare]
-    rows = compare(results)
-    log_side_by_side(rows, results[0]["protocol_id"])
-    return Outcome({"protocol_id": results[0]["protocol_id"], "rows": rows})

@@ -115,7 +115,6 @@ def main(config: GanCompareConfig) -> Outcome:
                 shown.append(page.Shown(row, checkpoint, measured))
                 figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
-            page.write_curves(folder / page.CURVES, [item.row for item in shown])
             page.write_epochs(folder / page.EPOCHS, [item.row for item in shown])
             page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
             page.write_pca(folder / page.PCA, shown)
@@ -127,7 +126,7 @@ def main(config: GanCompareConfig) -> Outcome:
         beside = " and published rows beside" if paper else ""
         tell(f"in {folder}:")
         tell(f"tables, with seconds an epoch{beside}: {page.TABLES}; every figure: {page.TABLE}")
-        tell(f"quality over time: {page.CURVES}; over epochs: {page.EPOCHS}")
+        tell(f"quality over epochs: {page.EPOCHS}")
         tell(f"samples: {page.SAMPLES}; principal components: {page.PCA}")
     result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)

@@ -116,7 +116,7 @@ sonoforge compare before:old/predictions.csv after:new/predictions.csv
 sonoforge compare runs/00003-run-BUSI --checklists    with TRIPOD+AI, CLAIM and a data sheet
 
 Differences are from the first run and arm, paired by image and seed.
---checklists writes checklists.html and checklists.md into the run folder; what a run cannot know is left to authors.
+--checklists writes checklists.html into the run folder; what a run cannot know is left to the authors.
 """
 
     runs: tuple[str, ...] = argument(help="runs of crossval or run, or predictions.csv; NAME:PATH renames one")

@@ -9,7 +9,7 @@ from sonoforge.training.run_options import EvaluationInput, LpipsOptions
 from sonoforge.training.segmentation.options import Experiment
 
 METRICS = (
-    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
+    *("kid", "fid", "swd", "precision-recall", "density-coverage", "inception-score"),
     *("spectrum", "ms-ssim", "lpips", "copies"),
 )
 """Choices of ``evaluate --metrics``."""
@@ -25,13 +25,12 @@ sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
 sonoforge evaluate BUSI/ generated/ --class malignant --features inception
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features inception
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1
-sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
 sonoforge evaluate BUSI/ generated/ --reading-sheet 30                 a blinded reader study
 sonoforge evaluate runs/00001-reading-sheet --answers answers/         how its readers did
 
 REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
-A run alone is measured against the images that it held out, and searched for copies of its training
-images. Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable or compared.
+A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
+Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable.
 """
 
     features: tuple[str, ...] = option(
@@ -52,7 +51,6 @@ images. Figures of different protocols (network, numbers of images, size, seed, 
         limits=(5, None),
     )
     plots: tuple[str, ...] = setting(("pca",), "metrics.plots", help="any of pca, umap")
-    compare: tuple[str, ...] = option((), help="earlier evaluations to compare", metavar="RUN,RUN")
     reading_sheet: int | None = option(
         None,
         help="write a blinded reader study instead\n"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sonoforge.runtime.cli.options import argument, group, option, repeated_option, setting
+from sonoforge.runtime.cli.options import group, option, repeated_option, setting
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
 from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
@@ -271,37 +271,3 @@ finished by then.
         flags="class_name image_size kimg",
         without=("recipe", "steps", "metrics", "tick_steps"),
     )
-
-
-# Of `looks.LOOKS`, which needs torch.
-LOOK_NAMES = ("truncation", "mixing", "interpolation")
-
-
-@dataclass(frozen=True)
-class GanShowConfig:
-    """Options of ``gan show``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation
-sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
-
-Writes truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), and looks.json, which
-describes them.  Style mixing needs StyleGAN 1 to 3; truncation uses psi in StyleGAN, otherwise the largest number in
-a latent.
-"""
-
-    run: str = argument(help="run folder of gan train, or one of its checkpoints")
-    what: tuple[str, ...] = option(
-        (),
-        help="what to draw (default: all that apply)\n" + ", ".join(LOOK_NAMES),
-        choices=LOOK_NAMES,
-        metavar="NAME,...",
-    )
-    class_name: str = option("", help="class to show, if there are several", aliases=("class",), renamed=True)
-    count: int = option(6, help="images in a row or column", limits=(2, 16))
-    seed: int = option(0, help="random seed, as of gan sample", limits=(0, None))
-    checkpoint: str = option("last", help="last, best (lowest KID) or a step number")
-    out: str = option("", help="folder (default: looks/ in the run folder)", metavar="FOLDER")
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")

@@ -101,20 +101,9 @@ function open(index) {
   $("back").disabled = current === 0;
   $("next").textContent = current === count - 1 ? "Finish" : "Next";
   drawMark();
-  drawProgress();
+  $("progress").value = answered();
   $("number").focus({ preventScroll: true });
   startClock();
-}
-
-function drawProgress() {
-  $("progress").value = answered();
-  [...$("list").querySelectorAll("button")].forEach((button, index) => {
-    const done = record.answers[index].kind !== null;
-    button.classList.toggle("answered", done);
-    button.setAttribute("aria-label", `Image ${index + 1}, ${done ? "answered" : "not answered"}`);
-    if (index === current) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-  });
 }
 
 function drawMark() {
@@ -156,7 +145,7 @@ for (const name of ["across", "down"]) {
 answerForm.addEventListener("change", ({ target }) => {
   if (target.type !== "radio") return;
   record.answers[current][target.name] = target.name === "confidence" ? Number(target.value) : target.value;
-  drawProgress();
+  $("progress").value = answered();
   keep();
   say("");
 });
@@ -285,14 +274,5 @@ function begin() {
   if (going) say(`${answered()} of ${count} images are answered.`);
 }
 
-sheet.images.forEach((_, index) => {
-  const item = document.createElement("li");
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = index + 1;
-  button.addEventListener("click", () => goTo(index));
-  item.append(button);
-  $("list").append(item);
-});
 restore();
 begin();

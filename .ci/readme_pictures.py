@@ -1,6 +1,6 @@
 """Takes the README's pictures anew: the verdict of a run, and an answer as a phone shows it.
 
-    python tests/support/readme_pictures.py runs/00000-run-phantom-240-0-be1db757
+    python .ci/readme_pictures.py runs/00000-run-phantom-240-0-be1db757
 
 needs the run folder of the README's first command, and Chromium.  What the pages are made from is noted in each
 picture, so that a test tells when they have aged.
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from browser import chromium
 from places import CHECKOUT

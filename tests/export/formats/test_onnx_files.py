@@ -1,25 +1,106 @@
-"""The file that resizes by itself gives the pixels of Pillow and the bits of the table."""
+"""ONNX files in half precision, and with the preprocessing in them; the operators of all that are written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from torch import nn
 
 from bundle_factory import model_bytes, scan
-from sonoforge.export.formats.onnx_graph import with_preprocessing
+from generator_checkpoints import CASES, SLOW_CASES, ExportedGenerator
+from sonoforge.export.formats.half_precision import SMALLEST, round_to_half, store_in_half, to_half
+from sonoforge.export.formats.onnx_graph import trace, with_preprocessing
+from sonoforge.export.formats.table import HALF
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph, operators
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import open_file, session_options
 
 PREPROCESSING = open_bundle().manifest.preprocessing
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return (SHIPPED / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def half(model: bytes) -> bytes:
+    return to_half(model)
+
+
+def test_weights_are_the_float32_ones_rounded_once_and_the_interface_stays_float32(model: bytes, half: bytes) -> None:
+    before = {t.name: numpy_helper.to_array(t) for t in onnx.load_model_from_string(model).graph.initializer}
+    changed = onnx.load_model_from_string(half)
+    after = {t.name: numpy_helper.to_array(t) for t in changed.graph.initializer}
+    weights = [name for name in before if before[name].ndim == 4]
+    assert len(weights) == 54  # MobileNetV2's 52 convolutions, those of the outline and of the map
+    for name in weights:
+        # The converter lifts what would vanish in 16 bits to 1e-7.
+        assert np.allclose(after[name], before[name].astype(np.float16), rtol=0, atol=1.2e-7)
+        assert after[name].dtype == np.float16
+    for item in (*changed.graph.input, *changed.graph.output):
+        assert item.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert len(half) < 0.53 * len(model)
+
+
+def test_real_images_keep_their_labels_and_probabilities(model: bytes, tmp_path: Path, shared: Path) -> None:
+    (tmp_path / "half.onnx").write_bytes(to_half(model, 40))  # what chooses the window stays in float32
+    files = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "mask" not in path.name)[::16]
+    inputs = PREPROCESSING.normalise(np.stack([PREPROCESSING.resize(read_image(path)) for path in files]))
+    exact = open_file(SHIPPED / "model.onnx")([inputs])[1]
+    rounded = open_file(tmp_path / "half.onnx")([inputs])[1]
+    assert np.abs(exact - rounded).max() <= HALF.of_passes(True).probability
+    assert (exact.argmax(1) == rounded.argmax(1)).all()
+
+
+def answer(model: bytes, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"images": images.numpy()})[0])
+
+
+def exported(network: nn.Module, images: torch.Tensor) -> bytes:
+    return trace(network.eval(), {"images": images}, ["scores"], ({},), {}, optimise=False)
+
+
+def test_rounded_weights_take_half_the_room_and_answer_the_same() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3))
+    images = torch.randn(2, 3, 12, 12)
+    before = exported(network, images)
+    assert store_in_half(before) == before, "random float32 weights are no half-precision numbers"
+    round_to_half(network)
+    rounded = exported(network, images)
+    stored = store_in_half(rounded)
+    assert len(stored) < 0.55 * len(rounded)
+    np.testing.assert_array_equal(answer(stored, images), answer(rounded, images))
+    difference = np.abs(answer(stored, images) - answer(before, images)).max()
+    assert 0 < difference < 5e-3
+    onnx.checker.check_model(onnx.load_model_from_string(stored))
+
+
+def test_small_tensors_and_numbers_out_of_range_stay() -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(SMALLEST, 2)
+    with torch.no_grad():
+        network.weight[0, 0] = 1e6  # infinite in half precision
+    images = torch.randn(2, SMALLEST)
+    model = exported(network, images)
+    assert store_in_half(model) == model
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    round_to_half(network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -81,9 +162,8 @@ def test_an_alpha_channel_is_not_taken_for_a_colour(channels: int, tmp_path: Pat
         answer([np.zeros((1, 80, 80, channels), np.uint8)])
 
 
-def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
+def test_real_images_get_the_answers_of_the_host(model: bytes, shared: Path) -> None:
     """Every 24th BUSI image, and the tall ones, which Pillow from 13 on would resize in the other order."""
-    model = (SHIPPED / "model.onnx").read_bytes()
     opened = session(with_preprocessing(model, PREPROCESSING))
     plain = onnxruntime.InferenceSession(model, session_options(threads=1))
     files = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "mask" not in path.name)
@@ -103,3 +183,16 @@ def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
         assert np.abs(answer - probabilities).max() <= 1e-2
     assert tall == 10 and len(shares) > 40
     assert max(shares) <= 0.02 and np.median(shares) <= 0.001
+
+
+@pytest.mark.slow
+def test_the_list_of_operators_is_what_exports_of_all_kinds_hold(
+    generators: Callable[..., ExportedGenerator], model: bytes, shipped_int8: bytes, single_look: bytes
+) -> None:
+    files = [model, to_half(model), shipped_int8, with_preprocessing(model, PREPROCESSING), single_look]
+    for recipe, classes, masks, formats in CASES + SLOW_CASES:
+        made = generators(recipe, classes, formats, masks)
+        files += [path.read_bytes() for path in sorted(made.bundle.glob("*.onnx"))]
+    for content in files:
+        check_graph(content, "model.onnx")
+    assert frozenset().union(*map(operators, files)) == OPERATORS

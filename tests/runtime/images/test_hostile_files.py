@@ -1,20 +1,22 @@
-"""Files that decoders would work on for minutes are stopped; those that wait for the kernel are not read."""
+"""Files that are damaged, keep decoders at work for minutes or wait for the kernel: each gets a line of its own."""
 
 from __future__ import annotations
 
 import io
 import os
+import random
 import socket
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import bundle_factory as factory
 from image_files import png_chunk
 from program import sonoforge
 from sonoforge.runtime.images import file_checks
@@ -22,9 +24,9 @@ from sonoforge.runtime.images.decoding import decode_image, read_image
 from sonoforge.runtime.images.limits import ImageError
 
 
-def picture(kind: str, side: int = 20, **options: bool) -> bytes:
+def picture(kind: str, side: int = 20, mode: str = "L", **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.zeros((side, side), np.uint8)).save(buffer, kind, **options)
+    Image.new(mode, (side, side)).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -33,31 +35,17 @@ def png_of_empty_chunks(count: int, at: int = 33) -> bytes:
     return data[:at] + png_chunk(b"teSt", b"") * count + data[at:]
 
 
-def jpeg_of_empty_segments(count: int) -> bytes:
-    data = picture("JPEG")
-    return data[:2] + b"\xff\xe5\x00\x02" * count + data[2:]
+ENDLESS: dict[str, Callable[[int], bytes]] = {
+    "png of empty chunks": png_of_empty_chunks,
+    "jpeg of empty segments": lambda count: (data := picture("JPEG"))[:2] + b"\xff\xe5\x00\x02" * count + data[2:],
+    "gif of single bytes": lambda count: picture("GIF")[:-2] + b"\x01a" * count + b"\0;",
+    "pgm of one comment": lambda count: b"P5\n#" + b"a" * count + b"\n20 20\n255\n" + bytes(400),
+}
 
 
-def gif_of_single_bytes(count: int) -> bytes:
-    return picture("GIF")[:-2] + b"\x01a" * count + b"\0;"
-
-
-def pgm_of_one_comment(count: int) -> bytes:
-    return b"P5\n#" + b"a" * count + b"\n20 20\n255\n" + bytes(400)
-
-
-ENDLESS: list[Callable[[int], bytes]] = [
-    png_of_empty_chunks,
-    jpeg_of_empty_segments,
-    gif_of_single_bytes,
-    pgm_of_one_comment,
-]
-
-
-@pytest.mark.parametrize("make", ENDLESS)
-def test_a_file_of_millions_of_small_parts_is_stopped(
-    make: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_file_of_millions_of_small_parts_is_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = ENDLESS[name]
     assert decode_image(make(10), "image").size == (20, 20), "a few such parts harm nothing"
     monkeypatch.setattr(file_checks, "SECONDS", 0.2)
     data, started = make(2_000_000), time.thread_time()
@@ -73,40 +61,27 @@ def jpeg_with_scans(count: int) -> bytes:
     return data[:-2] + last * count + data[-2:]
 
 
-def bomb(
-    compression: int,
-    strip: bytes,
-    side: int = 7000,
-    samples: int = 1,
-    times: int = 1,
-    **more: tuple[int, int, int],
-) -> bytes:
-    """A TIFF whose strips all are one; section 8 of TIFF 6.0.
+def tiff(values: dict[int, tuple[int, int, int]], start: int, body: bytes) -> bytes:
+    """A little-endian TIFF: its body, and then its tags as type, count and value."""
+    entries = b"".join(struct.pack("<HHII", tag, *values[tag]) for tag in sorted(values))
+    return b"II*\0" + struct.pack("<I", start) + body + struct.pack("<H", len(values)) + entries + bytes(4)
 
-    Args:
-        compression: Tag 259.
-        strip: The compressed bytes.
-        side: Of the square picture, in pixels.
-        samples: Of each pixel.
-        times: How many strips the picture is made of.
-        more: Further tags as number, type and value, by any name; or others in place of the usual ones.
+
+def bomb(compression: int, strip: bytes, side: int = 7000, times: int = 1, **more: tuple[int, int, int]) -> bytes:
+    """A square TIFF whose strips all are one, of these compressed bytes; section 8 of TIFF 6.0.
+
+    Further tags, or others in place of the usual ones, are a number, a type and a value, by any name.
     """
-    rows = -(-side // times)
-    head = 8 + len(strip) + len(strip) % 2
+    strip += b"\0" * (len(strip) % 2)
+    head = 8 + len(strip)
     table = struct.pack("<I", 8) * times + struct.pack("<I", len(strip)) * times
     places = [head, head + 4 * times] if times > 1 else [8, len(strip)]
-    entries = [(256, side), (257, side), (258, 8), (259, compression), (262, 1), (277, samples), (278, rows)]
-    tags = {tag: (4, 1, value) for tag, value in entries} | {273: (4, times, places[0]), 279: (4, times, places[1])}
+    rows = -(-side // times)
+    usual = {256: side, 257: side, 258: 8, 259: compression, 262: 1, 277: 1, 278: rows}
+    tags = {tag: (4, 1, value) for tag, value in usual.items()}
+    tags |= {273: (4, times, places[0]), 279: (4, times, places[1])}
     tags |= {tag: (kind, 1, value) for tag, kind, value in more.values()}
-    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
-    start = b"II*\0" + struct.pack("<I", head + len(table))
-    return start + strip + b"\0" * (len(strip) % 2) + table + ifd + struct.pack("<I", 0)
-
-
-def zeros_as_gif(side: int, kept: float) -> bytes:
-    data = io.BytesIO()
-    Image.new("P", (side, side)).save(data, "GIF")
-    return data.getvalue()[: int(kept * len(data.getvalue()))] + b"\0;"
+    return tiff(tags, head + len(table), strip + table)
 
 
 def overlapping_strips() -> bytes:
@@ -141,16 +116,9 @@ def many_strips(count: int, order: str, is_big: bool) -> bytes:
 def shared_tags(count: int) -> bytes:
     """A TIFF with so many tags of the same 10 000 bytes."""
     sizes = {256: 20, 257: 20, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 20, 279: 400}
-    tags = [(tag, 4, 1, value) for tag, value in sizes.items()]
-    tags += [(40_000 + number, 7, 10_000, 8) for number in range(count)]  # of the type for any bytes
-    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0" + struct.pack("<I", 10_008) + bytes(10_000) + struct.pack("<H", len(tags)) + entries + bytes(4)
-
-
-def large_jpeg_2000(mode: str, side: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, (side, side)).save(buffer, "JPEG2000")
-    return buffer.getvalue()
+    tags = {tag: (4, 1, value) for tag, value in sizes.items()}
+    tags |= {40_000 + number: (7, 10_000, 8) for number in range(count)}  # of the type for any bytes
+    return tiff(tags, 10_008, bytes(10_000))
 
 
 SCANS = b"\xff\xda" * 200
@@ -167,7 +135,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, int]] = {
     "deflate": (lambda: bomb(8, zlib.compress(bytes(1_000_000))), "truncated", 0),
     "strips that are one": (lambda: bomb(5, b"x" * 100, times=70), "truncated", 0),
     "png": (lambda: picture("PNG", 7000)[:200] + png_chunk(b"IEND", b""), "truncated", 0),
-    "gif": (lambda: zeros_as_gif(7000, 0.2), "truncated", 0),
+    "gif": (lambda: (data := picture("GIF", 7000, "P"))[: len(data) // 5] + b"\0;", "truncated", 0),
     # strips that are decoded again and again
     "jpegs in strips that are one": (lambda: bomb(7, jpeg_with_scans(90), times=1000), "too_slow", 7000 * 7000 * 5),
     "strips that overlap": (overlapping_strips, "too_slow", 0),
@@ -175,17 +143,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, int]] = {
     "strips beyond the end": (lambda: strips_to_the_end(4_000_000_000), "too_slow", 0),
     "a tile far larger than its picture": (lambda: tiled(6_000), "truncated", 0),
     "1000 tags that are one": (lambda: shared_tags(1000), "truncated", 0),
-    **{
-        f"a million strips, {order} {is_big}": (
-            lambda order=order, is_big=is_big: many_strips(1_000_000, order, is_big),
-            "truncated",
-            0,
-        )
-        for order in "<>"
-        for is_big in (False, True)
-    },
-    "jpeg 2000 of three channels": (lambda: large_jpeg_2000("RGB", 2900), "too_large", 0),
-    "jpeg 2000 of four channels": (lambda: large_jpeg_2000("RGBA", 2500), "too_large", 0),
+    "a million strips": (lambda: many_strips(1_000_000, "<", False), "truncated", 0),
+    "a million strips, big": (lambda: many_strips(1_000_000, "<", True), "truncated", 0),
+    "a million strips, other order": (lambda: many_strips(1_000_000, ">", False), "truncated", 0),
+    "a million strips, big, other order": (lambda: many_strips(1_000_000, ">", True), "truncated", 0),
+    "jpeg 2000 of three channels": (lambda: picture("JPEG2000", 2900, "RGB"), "too_large", 0),
+    "jpeg 2000 of four channels": (lambda: picture("JPEG2000", 2500, "RGBA"), "too_large", 0),
 }
 
 
@@ -221,18 +184,15 @@ def test_a_hundred_thousand_strips_are_allowed(order: str, is_big: bool) -> None
     file_checks.check_tags(many_strips(100_000, order, is_big))
 
 
-@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", None])
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "CMYK"])
-def test_the_smallest_whole_files_are_read(compression: str | None, mode: str) -> None:
-    if compression == "jpeg" and mode == "1":
-        pytest.skip("JPEG has no pixels of one bit")
-    buffer = io.BytesIO()
-    Image.new(mode, (3000, 2000)).save(buffer, "TIFF", compression=compression)
-    assert decode_image(buffer.getvalue(), "image").size == (3000, 2000)
+def test_the_smallest_whole_files_are_read(mode: str) -> None:
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", None, *(("jpeg",) if mode != "1" else ())):
+        data = picture("TIFF", 2500, mode, compression=compression)
+        assert decode_image(data, "image").size == (2500, 2500), compression
 
 
 def test_the_smallest_whole_gif_and_png_are_read() -> None:
-    for data in (zeros_as_gif(3000, 1.0), picture("PNG", 3000, optimize=True)):
+    for data in (picture("GIF", 3000, "P"), picture("PNG", 3000, optimize=True)):
         assert decode_image(data, "image").size == (3000, 3000)
 
 
@@ -268,3 +228,54 @@ def test_a_folder_of_special_files_is_answered_in_lines(tmp_path: Path, monkeypa
     codes = sorted(answer["error"]["code"] for answer in answers if not answer["ok"])
     assert codes == ["unreadable"] * 3
     assert done.json["summary"]["skipped"]["broken link"] == 1  # which leads to itself
+
+
+KINDS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "pgm": "PPM"}
+
+
+def encoded(seed: int, suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(factory.scan(seed)).save(buffer, KINDS[suffix])
+    return buffer.getvalue()
+
+
+def damaged(rng: random.Random) -> Iterator[tuple[str, bytes]]:
+    """Yield suffix and content: cut off, random behind a true beginning, empty, other files, text, huge sizes."""
+    for number, suffix in enumerate(list(KINDS) * 6):
+        whole = encoded(number, suffix)
+        yield suffix, whole[: rng.randrange(1, int(0.9 * len(whole)))]
+        yield suffix, whole[: rng.randrange(2, 40)] + rng.randbytes(rng.randrange(1, 5000))
+    for start in (b"", bytes(4096), b"PK\x03\x04", b"%PDF-1.7\n", b"%!PS-Adobe-3.0\n", b"\x1f\x8b", b"SIMPLE  ="):
+        yield "png", start
+    for start in (b"", b"BM", b"P5 ", b"GIF89a", b"II*", b"RIFF"):
+        yield "tif", start + b"patient left breast BI-RADS 4a\n" * 40
+    for _ in range(4):
+        width, height = rng.randrange(8000, 2**31 - 1), rng.randrange(8000, 2**31 - 1)
+        header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        rest = png_chunk(b"IDAT", zlib.compress(bytes(10_000))) + png_chunk(b"IEND", b"")
+        yield "png", b"\x89PNG\r\n\x1a\n" + header + rest
+        bmp = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
+        yield "bmp", bmp + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+        yield "pgm", b"P5 %d %d 255\n" % (width, height)
+
+
+def test_every_damaged_file_gets_one_line_and_no_sound_file_is_lost(tmp_path: Path) -> None:
+    bundle = factory.write_bundle(tmp_path / "bundle")
+    sound = sorted(factory.write_scans(tmp_path / "sound", range(9)).iterdir())
+    bad = [tmp_path / "folder.png"]
+    bad[0].mkdir()
+    for number, (suffix, content) in enumerate(damaged(random.Random(20240))):
+        bad.append(tmp_path / f"{number:03}.{suffix}")
+        bad[-1].write_bytes(content)
+    done = sonoforge("classify", *sorted(map(str, bad + sound)), "--bundle", bundle, "--json", "--quiet")
+    assert done.code == 2 and "Traceback" not in done.err
+    answers = {result["file"]: result for result in done.json["results"]}
+    assert {file for file, answer in answers.items() if answer["ok"]} == {str(path) for path in sound}
+    assert answers.keys() == {str(path) for path in bad + sound}
+    errors = {path: answers[str(path)]["error"] for path in bad}
+    assert all("\n" not in error["message"] and str(path) in error["message"] for path, error in errors.items())
+    assert len(done.err.splitlines()) == len(bad) > 100
+    codes = {"truncated", "empty", "not_an_image", "is_directory", "too_large"}
+    assert codes <= {error["code"] for error in errors.values()}
+    alone = sonoforge("classify", bad[1], "--bundle", bundle, "--quiet")
+    assert (alone.code, len(alone.err.splitlines())) == (2, 1) and "0 of 1 files answered" in alone.out
