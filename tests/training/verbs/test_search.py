@@ -143,9 +143,9 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(more_pictures
     [
         (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
-        (["--set", "search.pruner=trend"], "--set search.pruner: found 'trend', expected one of none, median"),
+        (["--set", "search.pruner=trend"], "--set search.pruner must be one of none, median, not 'trend'"),
         (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "has operation 9"),
-        (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),
+        (["--set", "search.strategy=ageing"], "--set search.strategy must be one of aging, cycles, not 'ageing'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(
