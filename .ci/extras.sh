@@ -100,7 +100,7 @@ PY
 "${sonoforge[@]}" classify clip.avi --quiet
 
 use heic
-PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
+cp "$support/../golden/picture.heic" scan.heic
 "${sonoforge[@]}" classify scan.heic --quiet
 
 echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"

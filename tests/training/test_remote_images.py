@@ -42,7 +42,7 @@ def test_all_classes_go_to_a_url_and_come_back_as_a_data_set(
     # One that was damaged there is found by its hash.
     files.pipe_file(f"{root}/made/b/synthetic-b-0-00003.png", b"no picture")
     line = refused("data", "import", "url", f"{url}/made", tmp_path / "again")
-    assert "synthetic-b-0-00003.png: is not what its manifest lists, and was removed" in line
+    assert "synthetic-b-0-00003.png: differs from its manifest and was removed" in line
     assert not (tmp_path / "again" / "b" / "synthetic-b-0-00003.png").exists()
 
 
@@ -61,10 +61,10 @@ def test_a_folder_of_something_else_is_not_written_to(place: tuple[str, Any, str
 
 def test_what_cannot_be_is_refused_in_one_line(conditional: Path, tmp_path: Path) -> None:
     sample = ("gan", "sample", conditional, "--count", "2", "--class")
-    assert "a URL must name a folder" in refused(*sample, "a", "--out", "memory://x/images.zip")
+    assert "a URL must point to a folder" in refused(*sample, "a", "--out", "memory://x/images.zip")
     assert "credentials" in refused(*sample, "a", "--out", "s3://key:secret@bucket/x")
     assert "give --out a folder" in refused(*sample, "all", "--out", tmp_path / "x.zip")
     assert "holds no files" in refused("data", "import", "url", "memory://nothing", tmp_path / "x")
     assert "is not a URL such as s3://bucket/folder" in refused("data", "import", "url", tmp_path, tmp_path / "x")
     small_checkpoint(tmp_path / "one", "dcgan", 0)
-    assert "a generator of several classes" in refused("gan", "sample", tmp_path / "one", "--class", "all")
+    assert "a generator with several classes" in refused("gan", "sample", tmp_path / "one", "--class", "all")

@@ -113,7 +113,7 @@ def test_urls_that_cannot_be_used_are_one_line(s3: Any, scans: Path, monkeypatch
     assert "credentials" in line and "verysecret" not in line
     assert "Protocol not known: s4" in refused(*command, "s4://bucket/runs")
     assert "is not installed; " in refused(*command, "gs://bucket/runs")
-    assert "give a folder or file of this machine" in refused("export", "runs", "--out", "s3://bucket/x")
+    assert "give a folder or file on this machine" in refused("export", "runs", "--out", "s3://bucket/x")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

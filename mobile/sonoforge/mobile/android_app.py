@@ -1,9 +1,9 @@
-"""Wrap the web app's files into an Android app: one screen that shows the page, without any permission.
+"""Wrap the web app's files in an Android app: one screen that shows the page and needs no permission.
 
 aapt2 links resources, javac and D8 compile the Java (Debian's packages, and the dexer from npm), and the zip is written
 here with fixed times and order, so that the same bundle gives the same bytes before signing.
 
-Android installs an update only if the same key signed it: whoever has the key can replace the app.
+Android only installs an update signed with the same key: whoever has the key can replace the app.
 """
 
 import datetime
@@ -75,7 +75,7 @@ class AndroidTools(NamedTuple):
         """Run a program, such as ``aapt2``, with additional environment variables.
 
         Raises:
-            SonoforgeError: It failed, or did not end.
+            SonoforgeError: The program failed or did not finish.
         """
         command = [self.programs[program], *map(str, arguments)]
         own: dict[str, Any] = {"env": {**os.environ, **(environment or {})}, "stdin": subprocess.DEVNULL}
@@ -109,7 +109,7 @@ def find_tools() -> AndroidTools:
 
 
 def find_platform() -> Path | None:
-    """Return the newest ``android.jar`` of the Android SDK in ``ANDROID_HOME``, else Debian's; None without either."""
+    """Return the newest ``android.jar`` of the Android SDK in ``ANDROID_HOME``, else Debian's, or None."""
     home = os.environ.get("ANDROID_HOME")
     for folder in [*([Path(home) / "platforms"] if home else []), _DEBIANS_PLATFORMS]:
         found = {path: path.parent.name.removeprefix("android-") for path in folder.glob("android-*/android.jar")}
@@ -120,7 +120,7 @@ def find_platform() -> Path | None:
 
 
 class SigningKey(NamedTuple):
-    """A key in a keystore (PKCS #12 or JKS) and the password of both."""
+    """A key in a keystore (PKCS #12 or JKS), and the password for both."""
 
     keystore: Path
     password: str
@@ -132,7 +132,7 @@ def own_key(keystore: Path, alias: str) -> SigningKey:
     """Return the user's own key, with the password from the environment or the terminal.
 
     Raises:
-        SonoforgeError: The file cannot be read, or there is no terminal to ask on.
+        SonoforgeError: The file cannot be read, or there is no terminal for asking.
     """
     try:
         with keystore.open("rb"):
@@ -152,7 +152,7 @@ def own_key(keystore: Path, alias: str) -> SigningKey:
 
 
 def debug_key(tools: AndroidTools) -> SigningKey:
-    """Return this user's debug key, made the first time.
+    """Return this user's debug key, creating it the first time.
 
     Raises:
         SonoforgeError: It cannot be made.
@@ -186,7 +186,7 @@ class AndroidApp(NamedTuple):
 
 
 def describe_app(manifest: Manifest, version: str) -> AndroidApp:
-    """Return a bundle's app; ``version`` is the web app's.
+    """Describe a bundle's app; ``version`` is the web app's.
 
     Raises:
         SonoforgeError: The manifest's date is invalid or out of range.
@@ -206,10 +206,10 @@ def describe_app(manifest: Manifest, version: str) -> AndroidApp:
 
 
 def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTools) -> bytes:
-    """Return the unsigned app with the web app's files: the same bytes for the same files, app and tools.
+    """Build the unsigned app from the web app's files: the same files, app and tools give the same bytes.
 
     Raises:
-        SonoforgeError: A tool failed, or is missing.
+        SonoforgeError: A tool failed or is missing.
     """
     unserved = [name for name in files if not _SERVED.fullmatch(name)]
     if unserved:
@@ -247,7 +247,7 @@ def sign(unsigned: bytes, key: SigningKey, tools: AndroidTools) -> bytes:
 
 
 def _link_resources(app: AndroidApp, tools: AndroidTools, folder: Path) -> Path:
-    """Compile the manifest and the resources; also writes ``R.java``."""
+    """Compile the manifest and the resources; also write ``R.java``."""
     text = (ANDROID / "AndroidManifest.xml").read_text(encoding="utf-8")
     values = {"APPLICATION": app.application, "CODE": app.code, "VERSION": app.version, "LABEL": app.label}
     for key, value in {**values, "MIN_SDK": MIN_SDK}.items():

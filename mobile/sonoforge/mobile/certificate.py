@@ -1,7 +1,9 @@
-"""A certificate for https in a local network, where no public authority vouches for an address.  Needs the extra phone.
+"""Make a certificate for https in a local network, where no public authority vouches for an address.
 
-A browser keeps an app for offline use only over https with a certificate that the phone trusts.  It is signed by an
-authority of its own, whose key is discarded at once, so trusting that authority means trusting this one server.
+Needs the extra phone.
+
+A browser keeps an app for offline use only over https with a certificate that the phone trusts.  A private authority
+signs it and its key is discarded at once, so trusting that authority means trusting only this server.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Certificate(NamedTuple):
 
 
 def certificate_for(name: str) -> Certificate:
-    """Return this machine's certificate for a name or address, making a new one if needed.
+    """Return this machine's certificate for a name or address, making one if needed.
 
     Raises:
         SonoforgeError: It cannot be written.
@@ -71,7 +73,7 @@ def certificate_for(name: str) -> Certificate:
 
 
 def _is_valid(file: Path) -> bool:
-    """Whether a file holds a key and its certificate with some time left."""
+    """Whether a file holds a key and its certificate, valid for some time yet."""
     try:
         data = file.read_bytes()
         own, _ = x509.load_pem_x509_certificates(data)
@@ -113,7 +115,7 @@ def _make(name: str) -> bytes:
 
 
 def _begun(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    """Return an unsigned certificate for this key."""
+    """Start an unsigned certificate for this key."""
     of, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_LONGEST_NAME])]) for text in (subject, issuer))
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = x509.CertificateBuilder(by, of, key.public_key(), x509.random_serial_number())

@@ -1,4 +1,4 @@
-"""Files of npm packages, each in the tested version and checked against its published hash."""
+"""Read files from npm packages, each in the tested version and checked against its published hash."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ class NpmPackage(NamedTuple):
 
     @property
     def archive(self) -> str:
-        """Name of its ``.tgz`` as ``npm pack`` writes it."""
+        """Name of the ``.tgz`` that ``npm pack`` writes."""
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
 
@@ -60,9 +60,9 @@ BUNDLETOOL = NpmPackage(
 
 
 def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:
-    """Return the wanted files of a package by file name.
+    """Return the wanted files of a package by name.
 
-    ``archive`` is its ``.tgz``; None for the cached one, which npm downloads the first time.
+    ``archive`` is its ``.tgz``; None means the cached one, which npm downloads the first time.
 
     Raises:
         SonoforgeError: It cannot be downloaded, or is not the tested version.
@@ -93,7 +93,7 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
 
 
 def beside(archive: Path | None, package: NpmPackage) -> Path | None:
-    """Return a package's ``.tgz`` beside another one's; None if there is none."""
+    """Return a package's ``.tgz`` from the folder of another one's; None if it is not there."""
     other = archive.with_name(package.archive) if archive else None
     return other if other and other.is_file() else None
 
@@ -101,7 +101,7 @@ def beside(archive: Path | None, package: NpmPackage) -> Path | None:
 def _load(package: NpmPackage, archive: Path) -> None:
     wanted = f"{package.name}@{package.version}"
     npm = shutil.which("npm")
-    remedy = f"run 'npm pack {wanted}' where there is a network, and put the file into {archive.parent}"
+    remedy = f"run 'npm pack {wanted}' on a machine with a network, and put the file into {archive.parent}"
     if npm is None:
         raise SonoforgeError(f"{wanted}: npm is not installed; install Node.js, or {remedy}")
     log.info("loading %s with npm, once", wanted)

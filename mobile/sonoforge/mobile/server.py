@@ -1,7 +1,7 @@
-"""A small web server for one clinic laptop: the app's page, and ``POST /classify`` for programs.
+"""Serve one clinic laptop: the app's page, and ``POST /classify`` for programs.
 
-It serves the app's files from memory and opens no path of this machine.  Requests for another host's name are refused
-(DNS rebinding), as are other pages' POST requests, by their ``Origin`` with its port and by ``Sec-Fetch-Site``.
+It serves the app's files from memory and opens no path of this machine.  It refuses requests for another host's name
+(DNS rebinding), and other pages' POST requests, recognised by ``Origin`` (with its port) and ``Sec-Fetch-Site``.
 
 No client can keep others waiting: requests have a time limit, uploads share a budget of bytes, and above a number of
 connections the slowest is closed.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UPLOAD = "upload"
-"""Name of every upload in answers: a name that a program sends may identify a patient."""
+"""Name given to every upload in answers: a name sent by a program may identify a patient."""
 
 AUTHORITY = "sonoforge.crt"
 """Path of the certificate for a phone to trust, over https."""
@@ -58,7 +58,7 @@ _TYPES = {
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
 _ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
 SECONDS = 30.0
-"""Time for a request, plus one second for each `SLOWEST` bytes of its body."""
+"""Seconds for a request, plus one for each `SLOWEST` bytes of its body."""
 SLOWEST = 200_000
 _PIECE = 1 << 16
 _AT_ONCE = 128  # connections; above that, the slowest is closed
@@ -67,7 +67,7 @@ _HELD = 4  # largest uploads held at once
 
 
 def reachable_name(host: str) -> str:
-    """Return the name or address at which other machines reach a host; send nothing.
+    """Return the name or address where other machines reach a host; send nothing.
 
     Raises:
         SonoforgeError: The host stands for every address, and this machine has no network.
@@ -81,12 +81,12 @@ def reachable_name(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError as error:
         raise SonoforgeError(
-            f"host: {host} needs a network, but this machine is in none; join one, or give an address"
+            f"host: {host} needs a network, but this machine has none; join one, or give an address"
         ) from error
 
 
 class UploadError(Exception):
-    """A body that is refused, with the response's ``status`` and its error's ``code``."""
+    """A refused body, with the response's ``status`` and the error's ``code``."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ class UploadError(Exception):
 
 
 class TimedInput(io.RawIOBase):
-    """A client's bytes up to a deadline, which a slow trickle does not extend."""
+    """A client's bytes up to a deadline that a slow trickle does not extend."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -112,11 +112,11 @@ class TimedInput(io.RawIOBase):
 
     @property
     def rate(self) -> float:
-        """Bytes a second of this request."""
+        """Bytes per second of this request."""
         return self.received / (time.monotonic() - self.since + 1e-3)
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
@@ -170,7 +170,7 @@ class Server(http.server.ThreadingHTTPServer):
             ) from error
 
     def encrypt(self, certificate: Certificate) -> None:
-        """Speak https only from now on, and serve the certificate for phones to trust.
+        """Speak only https from now on, and serve the certificate for phones to trust.
 
         The handshake runs in a connection's thread and counts towards its time.
         """
@@ -180,7 +180,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.site = self.site._replace(files={**self.site.files, AUTHORITY: certificate.authority})
 
     def receives(self, connection: socket.socket, timed: TimedInput | None) -> None:
-        """Note the input that a connection is read from; None while it is answered."""
+        """Record the input that a connection is read from; None while it is being answered."""
         with self._opening:
             if connection in self._open:
                 self._open[connection] = timed
@@ -209,7 +209,7 @@ class Server(http.server.ThreadingHTTPServer):
                 self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log a failed connection as a detail: clients may leave at any time."""
+        """Log a failed connection only at debug level: clients may leave at any time."""
         log.debug("a connection ended early", exc_info=True)
 
 
@@ -270,7 +270,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - as the base class calls it
 
     def _is_called_rightly(self) -> bool:
-        """Whether the request is for this server and not from another site's page; refuses it otherwise."""
+        """Whether the request is for this server and not from another site's page; refuse it otherwise."""
         host = _name(f"//{self.headers.get('Host', '')}")
         if host not in self.server.site.hosts:
             self._refuse(
@@ -285,10 +285,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def _body(self, held: contextlib.ExitStack) -> bytes:
-        """Read the image's bytes, within the request's time and the server's budget, which ``held`` gives back.
+        """Read the image's bytes within the request's time and the server's budget; ``held`` gives the budget back.
 
         Raises:
-            UploadError: Late, too large, malformed, or no budget left.
+            UploadError: The body is late, too large or malformed, or no budget is left.
         """
         stated, most = self.headers.get("Content-Length", ""), self.server.site.most_bytes
         if not (stated.isascii() and stated.isdigit() and len(stated) < 16) or "Transfer-Encoding" in self.headers:
@@ -300,7 +300,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise UploadError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "too_large",
-                f"{length / 1e6:.0f} MB exceed the limit of {most / 1e6:.0f} MB; save it smaller",
+                f"{length / 1e6:.0f} MB exceeds the limit of {most / 1e6:.0f} MB; save it smaller",
             )
         parts, left = [], length
         while left:
@@ -368,12 +368,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._refuse(HTTPStatus(code), "request", message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log as details, without clients' addresses."""
+        """Log at debug level, without clients' addresses."""
         log.debug(format, *args)
 
 
 def _is_origin(origin: str, host: str) -> bool:
-    """Whether a page's origin is the host and port of the request; `null`, of a sandboxed frame, is not."""
+    """Whether a page's origin is the request's host and port; `null`, sent by a sandboxed frame, is not."""
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{host}")

@@ -1,4 +1,4 @@
-"""Write a classifier's offline web app: one folder for any web server or a phone's web view."""
+"""Write a classifier's offline web app: a folder for any web server or a phone's web view."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 
 
 def source_folder(name: str) -> Path:
-    """Return a folder of the app's own files: beside this package in a checkout, inside it in a wheel."""
+    """Return a folder of the app's own files, beside this package in a checkout and inside it in a wheel."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parents[1] / name
 
@@ -45,7 +45,7 @@ PWA = source_folder("pwa")
 def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, bytes]:
     """Return every file of the app by its path; the page answers as the classifier does.
 
-    ``archive`` is that of onnxruntime-web, see `read_files`.
+    ``archive`` is onnxruntime-web's, see `read_files`.
 
     Raises:
         SonoforgeError: A file is missing.
@@ -94,7 +94,7 @@ def summary(files: dict[str, bytes]) -> dict[str, Any]:
 def constants_script() -> bytes:
     """Return ``js/constants.js``: the constants of each module, by names without underscores.
 
-    Not as JSON: importing that needs import attributes, which the web views of older phones lack.
+    JSON will not do: importing it needs import attributes, which web views of older phones lack.
     """
     found: dict[str, dict[str, Any]] = {}
     for room, name in ((room, name) for room, names in _MEASURING.items() for name in names.split()):
@@ -106,12 +106,12 @@ def constants_script() -> bytes:
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether a value can be written as JSON, which tuples of bytes or patterns cannot."""
+    """Whether a value can be written as JSON; tuples of bytes or patterns cannot."""
     return isinstance(value, _KINDS) and not (isinstance(value, tuple) and any(isinstance(one, bytes) for one in value))
 
 
 def _plain(value: Any) -> Any:
-    """Return a table's rows by their fields' names, and an array as lists."""
+    """Return a table's rows as dicts, and an array as lists."""
     if isinstance(value, dict):
         return {name: row._asdict() if hasattr(row, "_asdict") else row for name, row in value.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value

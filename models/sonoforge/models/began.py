@@ -3,14 +3,13 @@
 Berthelot, Schumm, Metz, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", 2017, figure 1 and the section
 on the model architecture: 3x3 convolutions, each followed by an ELU, two at each side, three at the image's; filters
 that grow linearly with each down-sampling in the encoder (n, 2n, ...) and stay n in the decoder; down-sampling by
-stride 2, up-sampling by the nearest neighbour, to 8x8 at the smallest; linear layers to and from the embedding; no
-batch normalisation, no dropout.  The generator is a decoder, too.
-
-The text leaves open, and here: the first convolution at a new side has the stride and keeps the filters, the second
-adds n.  With n = 128 and 128x128 images both networks have 17.27 million weights; the paper counts 17.3 million.
-Initial weights are those of the paper's framework: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio,
-AISTATS 2010), biases 0.  Skip connections and vanishing residuals are left out.  Classes, which are not in the paper,
-are constant channels of the discriminator's input, and one-hot beside its embedding and the latent vector.
+stride 2, up-sampling by the nearest neighbour, down to 8x8; linear layers to and from the embedding; no batch
+normalisation, no dropout.  The generator is a decoder too. Decided here, as the text leaves it open: the first
+convolution at a new side has the stride and keeps the filters, the second adds n.  With n = 128 and 128x128 images both
+networks have 17.27 million weights; the paper counts 17.3 million.  Initial weights are those of the paper's framework:
+uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio, AISTATS 2010), biases 0.  Skip connections and
+vanishing residuals are left out.  Classes, which are not in the paper, are constant channels of the discriminator's
+input, and one-hot beside its embedding and the latent vector.
 """
 
 import torch
@@ -26,7 +25,7 @@ CONDITIONINGS = ("none", "concatenation")  # its error has no last features to p
 
 
 def _base_side(image_size: int) -> int:
-    """8 as in the paper; 7 for 224, which cannot be halved to 8."""
+    """Return 8 as in the paper, or 7 for 224, which cannot be halved to 8."""
     side = smallest_side(image_size)
     return 2 * side if side == 4 else side
 
@@ -36,7 +35,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 class Generator(DenseGenerator):
-    """Latent vector to image, unbounded as in the paper; also the discriminator's decoder."""
+    """Map a latent vector to an image, unbounded as in the paper; also the discriminator's decoder."""
 
     latent_distribution = "uniform"
     """Latents are drawn uniformly from [-1, 1], as in the paper."""
@@ -50,7 +49,7 @@ class Generator(DenseGenerator):
 
 
 class Discriminator(nn.Module):
-    """Image to the error of its reconstruction: small where the image looks real."""
+    """Map an image to its reconstruction error, which is small if the image looks real."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
@@ -78,7 +77,7 @@ class Discriminator(nn.Module):
         return reconstructed
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Return each image's mean absolute reconstruction error (N,), the paper's loss with eta = 1, and None."""
+        """Return each image's mean absolute reconstruction error (N,), the paper's loss with eta = 1; and None."""
         return (images - self.reconstruct(images, labels)).abs().flatten(1).mean(1), None
 
 

@@ -6,8 +6,8 @@ one for each block.  Section 3.1: orthogonal initial weights.  Appendix B: figur
 layers at 128, 256 and 512 pixels, except that self-attention here always stands at 64x64; 32 and 64 pixels follow the
 authors' code.  Both networks are spectrally normalised (Miyato, Kataoka, Koyama, Yoshida, ICLR 2018).
 
-Generalised: 224 has the blocks of 128 on maps from 7x7 on; images below 128 pixels have their attention at half their
-side.  Without classes only the latent chunks steer the normalisation.
+Generalised: 224 has the blocks of 128, starting from 7x7 maps; images below 128 pixels have attention at half their
+side. Without classes, only the latent chunks steer the normalisation.
 """
 
 import functools
@@ -36,7 +36,7 @@ _ATTENTION_SIDE = 64  # of the maps, at most
 
 
 class _Widths(NamedTuple):
-    """Channels as multiples of the width: the generator's before and after each block, the discriminator's after."""
+    """Channels as multiples of the width: before and after each generator block, and after each discriminator block."""
 
     generator: tuple[int, ...]
     discriminator: tuple[int, ...]
@@ -58,7 +58,7 @@ def _widths(image_size: int) -> _Widths:
 
 
 def _attention_side(image_size: int) -> int:
-    """Largest side of maps that is at most 64 and half the image's."""
+    """Return the largest side of maps up to 64 and half the image's side."""
     side = smallest_side(image_size)
     while 2 * side <= min(_ATTENTION_SIDE, image_size // 2):
         side *= 2
@@ -73,7 +73,7 @@ def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
 
 
 class _UpBlock(nn.Module):
-    """Figure 15, a and b: twice the side."""
+    """Double the side (figure 15, a and b)."""
 
     def __init__(self, inputs: int, outputs: int, condition: int) -> None:
         super().__init__()
@@ -90,9 +90,9 @@ class _UpBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent vector and class to image.
+    """Map a latent vector and a class to an image.
 
-    A latent has at least 1 number for the first layer and each block; the paper has 20 each, 120 at 128 pixels.
+    A latent has at least 1 number for the first layer and each block; the paper uses 20 for each, 120 at 128 pixels.
     """
 
     latent_distribution = "normal"
@@ -120,12 +120,10 @@ class Generator(nn.Module):
         self.last = convolution(widths[-1], channels, 3)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        starts = accumulate(self.chunks, initial=0)
+        """Map normal latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
+        ends = tuple(accumulate(self.chunks))
         # Slices, as ONNX would hold the parts of `split` in a sequence, which the runtime does not take.
-        first, *conditions = (
-            latents[:, start : start + size] for start, size in zip(starts, self.chunks, strict=False)
-        )
+        first, *conditions = (latents[:, start:end] for start, end in pairwise((0, *ends)))
         if self.embedding is not None:
             if labels is None:
                 raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")
@@ -141,7 +139,7 @@ class Generator(nn.Module):
 
 
 class _DownBlock(nn.Module):
-    """Figure 15, c; the first has no ReLU before its convolutions."""
+    """Halve the side (figure 15, c); the first block has no ReLU before its convolutions."""
 
     def __init__(self, inputs: int, outputs: int, *, first: bool, halves: bool) -> None:
         super().__init__()
@@ -158,7 +156,7 @@ class _DownBlock(nn.Module):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one score: large where the image looks real.  The paper's conditioning is projection."""
+    """Map an image to one score, which is large if it looks real. The paper's conditioning is projection."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
@@ -178,7 +176,7 @@ class Discriminator(ScoredLayers):
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
         return relu(self.layers(images)).sum((2, 3))
 
 

@@ -2,11 +2,11 @@
 
 "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
 
-The generator is figure 1: the latent vector is projected to 4x4x1024, then four fractionally strided
-5x5 convolutions to 8x8x512, 16x16x256, 32x32x128 and 64x64xC.  The discriminator is its mirror image,
-as in the authors' code.  Section 3: strides instead of pooling, no hidden dense layers, batch
-normalisation but on the generator's output and the discriminator's input, ReLU and tanh in the
-generator, LeakyReLU in the discriminator.  Section 4: slope 0.2, weights from N(0, 0.02).
+The generator is figure 1: the latent vector is projected to 4x4x1024, then four fractionally strided 5x5 convolutions
+to 8x8x512, 16x16x256, 32x32x128 and 64x64xC.  The discriminator is its mirror image, as in the authors' code.  Section
+3: strides instead of pooling, no hidden dense layers, batch normalisation except on the generator's output and the
+discriminator's input, ReLU and tanh in the generator, LeakyReLU in the discriminator.  Section 4: slope 0.2, weights
+from N(0, 0.02).
 
 Generalised to other sizes: the largest side keeps its number of channels, 128, and each halving of
 the side doubles it, up to the paper's widest, 1024.  So 32 has 512-256-128, 128 has
@@ -31,7 +31,7 @@ WIDEST = 1024  # channels at 4x4 in figure 1
 
 
 def _widths(image_size: int, width: int) -> list[int]:
-    """Channels at each side but the image's, from the smallest side on."""
+    """Return the channels at each side except the image's, from the smallest side up."""
     levels = doublings(image_size, smallest_side(image_size))
     return [min(WIDEST, width << level) for level in reversed(range(levels))]
 
@@ -56,7 +56,7 @@ GENERATOR_HIDDEN, DISCRIMINATOR_HIDDEN = Hidden(activation="relu"), Hidden()  # 
 
 
 def rising(widths: list[int], strides: list[int], hidden: Hidden) -> list[nn.Module]:
-    """Make a generator's hidden layers: each width but the first is reached by an `upsample` with its stride."""
+    """Make a generator's hidden layers: an `upsample` with its stride leads to each width except the first."""
     layers = [*make_norm(hidden.norm, widths[0]), make_activation(hidden.activation)]
     for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True):
         layers.append(upsample(inputs, outputs, stride, bias=hidden.norm == "none"))
@@ -74,9 +74,9 @@ def falling(widths: list[int], hidden: Hidden) -> list[nn.Module]:
 
 
 class DenseGenerator(nn.Module):
-    """Latent vector, and class one-hot beside it, to small maps by a dense layer, then to the image by ``layers``.
+    """Map a latent vector, with a one-hot class, to small maps by a dense layer, then to the image by ``layers``.
 
-    The small maps have ``base`` pixels a side and ``width`` channels; for the rest see `sonoforge.models`.
+    The small maps have sides of ``base`` pixels and ``width`` channels; for the rest see `sonoforge.models`.
     """
 
     latent_distribution = "normal"
@@ -90,7 +90,7 @@ class DenseGenerator(nn.Module):
         self.dense = nn.Linear(latent_size + classes, base * base * width, bias=bias)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in about [-1, 1]."""
+        """Map latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in about [-1, 1]."""
         projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
         # Height, width, channel: already the channels-last layout in memory.
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
@@ -99,9 +99,9 @@ class DenseGenerator(nn.Module):
 
 
 class Generator(DenseGenerator):
-    """Latent vector, of length 100 in the paper, to image.
+    """Map a latent vector, of length 100 in the paper, to an image.
 
-    ``width`` is the channels at the largest hidden side, doubled at each halving, up to 1024.
+    ``width`` is the number of channels at the largest hidden side; it doubles at each halving, up to 1024.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Generator(DenseGenerator):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one logit: large where the image looks real."""
+    """Map an image to one logit, which is large if it looks real."""
 
     def __init__(
         self,
@@ -190,9 +190,9 @@ class ThesisGenerator(DenseGenerator):
 
 
 class ThesisDiscriminator(ScoredLayers):
-    """Image to one logit: large where the image looks real.
+    """Map an image to one logit, which is large if it looks real.
 
-    The thesis ends in a sigmoid; here it is part of the loss, without loss of precision near 0 and 1.
+    The thesis ends in a sigmoid; here it is part of the loss, which keeps precision near 0 and 1.
     """
 
     def __init__(

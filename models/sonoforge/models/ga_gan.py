@@ -4,13 +4,13 @@ Berezsky and Liashchynskyi, "Method of generative-adversarial networks searching
 synthesis", Radio Electronics, Computer Science, Control, 2024: 64x64 pixels, three channels, four classes; spectral
 normalisation of every convolution, transposed convolution and linear layer; the layers of tables 1 to 4.  An
 up-sampling block's convolution has twice the channels of its gated linear unit: table 2 prints C and C / 2, and the
-first block of table 1 ends with as many as it begins with.
+first block of table 1 ends with as many channels as it begins with.
 
 Generalised: one cell for each doubling from 4x4 (224 pixels: 7x7) to the image, and channels that halve towards the
 image from at most 16 times the width, as at 64 pixels.  Decided here: the inside of self-attention (its gate that
 begins at 0, pooled keys and values, widths: Zhang et al. 2019); tanh at the output; spectral normalisation of the class
-embedding (Miyato and Koyama 2018); that the 3x3 convolution of the down-sampling block, separable in section 3 but not
-in table 4, is of all channels; and, without classes, plain batch normalisation in the generator.
+embedding (Miyato and Koyama 2018); a 3x3 convolution over all channels in the down-sampling block (separable in section
+3 but not in table 4); and, without classes, plain batch normalisation in the generator.
 
 A cell is written ``{N, C, [ATTN]}``: N nodes; C, one digit for each edge, those from the first node before those from
 the second, and so on, with a dash between; and the cells that self-attention follows.  ``{4, 235-66-7, [4]}`` has edges
@@ -57,7 +57,7 @@ _LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with 
 
 @dataclass(frozen=True)
 class Code:
-    """A cell, and the numbers of a network's cells that self-attention follows."""
+    """A cell, and the numbers of the cells followed by self-attention."""
 
     nodes: int
     edges: tuple[tuple[int, ...], ...]  # for each node but the last, the digits of its edges to all later nodes
@@ -74,7 +74,7 @@ def parse(text: str, network: str) -> Code:
     """Read a code of a ``generator`` or ``discriminator``, whose operations differ; spaces do not matter.
 
     Raises:
-        ValueError: Another form than ``{4, 235-66-7, [4]}`` or ``{3, 12-6}``, or a number out of range.
+        ValueError: The form is not ``{4, 235-66-7, [4]}`` or ``{3, 12-6}``, or a number is out of range.
     """
     form = _FORM.fullmatch("".join(text.split()))
     if form is None:
@@ -85,7 +85,7 @@ def parse(text: str, network: str) -> Code:
     wanted = list(range(nodes - 1, 0, -1))
     if [len(group) for group in groups] != wanted:
         edges = "-".join(map(str, wanted))
-        raise ValueError(f"{text!r} needs groups of {edges} edges: one from each node to each later node")
+        raise ValueError(f"{text!r} needs groups of {edges} edges: one edge from each node to each later node")
     if unknown := set(map(int, form[2].replace("-", ""))) - set(OPERATIONS[network]):
         digits = ", ".join(f"{digit} ({name})" for digit, name in OPERATIONS[network].items())
         raise ValueError(f"{text!r} has operation {min(unknown)}; those of a {network} are {digits}")
@@ -95,7 +95,7 @@ def parse(text: str, network: str) -> Code:
 
 
 def cell_sides(network: str, image_size: int) -> tuple[int, ...]:
-    """Return the side of the maps of each cell of a network: one cell before each doubling, or halving."""
+    """Return the map side of each cell in a network; a cell precedes each doubling or halving."""
     least = smallest_side(image_size)
     sides = tuple(least * 2**number for number in range(doublings(image_size, least)))
     return sides if network == "generator" else tuple(2 * side for side in reversed(sides))
@@ -129,7 +129,7 @@ def resolve(text: str, network: str, image_size: int) -> Code:
     A named code keeps its self-attention at maps of the same side, where they exist.
 
     Raises:
-        ValueError: It is neither, or there is no network of this size.
+        ValueError: The text is neither, or no network has this size.
     """
     named = PUBLISHED[network].get(text.strip())
     if named is None:
@@ -194,7 +194,7 @@ class Cell(nn.Module):
         self.attention = SelfAttention(width) if attends else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, width, H, W) to the same."""
+        """Map (N, width, H, W) to the same shape."""
         values = [maps] + [torch.zeros_like(maps)] * (self.nodes - 1)
         for name, layer in self.edges.items():  # those from a node come after all those to it
             node, later = int(name[0]), int(name[2])
@@ -245,7 +245,7 @@ def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
 
 
 class _UpSampling(nn.Module):
-    """Twice the side: nearest neighbour, convolution, batch normalisation by class, gated linear unit."""
+    """Double the side: nearest neighbour, convolution, batch normalisation by class, gated linear unit."""
 
     def __init__(self, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ class _UpSampling(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent vector, of length 128 in the paper, and class to image; its last maps have twice ``width`` channels."""
+    """Map a latent vector, of length 128 in the paper, and a class to an image; it ends with 2 ``width`` channels."""
 
     latent_distribution = "normal"
 
@@ -282,7 +282,7 @@ class Generator(nn.Module):
         self.last = nn.Sequential(convolution(widths[-1], widths[-1], 3), convolution(widths[-1], channels, 3))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
+        """Map normal latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
         condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
         maps = self.activation(self.first(latents[:, :, None, None]))
         for cell, up in zip(self.cells, self.ups, strict=True):
@@ -292,7 +292,7 @@ class Generator(nn.Module):
 
 
 class _DownSampling(nn.Module):
-    """Half the side: convolution, four pixels to four channels, convolution, activation."""
+    """Halve the side: convolution, four pixels to four channels, convolution, activation."""
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__()
@@ -306,7 +306,7 @@ class _DownSampling(nn.Module):
 
 
 class Discriminator(ScoredLayers):
-    """Image to one score: large where the image looks real.  The paper's conditioning is projection."""
+    """Map an image to one score, which is large if it looks real. The paper's conditioning is projection."""
 
     def __init__(
         self,
@@ -328,7 +328,7 @@ class Discriminator(ScoredLayers):
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
         maps: Tensor = self.activation(self.first(images))
         for cell, down in zip(self.cells, self.downs, strict=True):
             maps = down(cell(maps))

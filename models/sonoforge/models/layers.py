@@ -1,4 +1,4 @@
-"""What several networks share: pairs by name, class labels, spectral norm, activations and norms, attention."""
+"""Define what several networks share: pairs by name, class labels, spectral norm, activations, norms, attention."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ FIRST_STEPS = 15  # of power iteration, where it starts: torch's own
 
 
 class _Outline(_SpectralNorm):
-    """Has no values to iterate on, and torch's iteration on the meta device is slow: seconds for a network."""
+    """Skip spectral norm's iteration on the meta device, which has no values and takes seconds for a network."""
 
     def _power_method(self, weight_mat: torch.Tensor, n_power_iterations: int) -> None:
         pass
 
 
 def normalised(layer: Any, epsilon: float = _TORCH_EPSILON) -> nn.Module:
-    """Normalise the weight of a linear layer or convolution, in place; on the meta device at no cost."""
+    """Normalise the weight of a linear layer or convolution, in place; this costs nothing on the meta device."""
     if not layer.weight.is_meta:
         spectral_norm(layer, eps=epsilon)
     else:
@@ -42,7 +42,7 @@ def convolution(
 
 
 def stored_weight(layer: Any) -> nn.Parameter:
-    """Return the weight that is learned: of a normalised layer the one before its normalisation."""
+    """Return the learned weight: for a normalised layer, the weight before normalisation."""
     weight: nn.Parameter = layer.weight
     if hasattr(layer, "parametrizations"):
         weight = layer.parametrizations.weight.original
@@ -79,7 +79,7 @@ def draw_weights(
 
 
 def fix_weights(network: nn.Module) -> None:
-    """Replace each normalised weight by its value, in place, in a network that is trained no further."""
+    """Replace each normalised weight with its value, in place, in a network that needs no more training."""
     network.eval()  # without another step of power iteration
     for module in list(network.modules()):
         if parametrize.is_parametrized(module, "weight"):
@@ -87,7 +87,7 @@ def fix_weights(network: nn.Module) -> None:
 
 
 class Architecture(NamedTuple):
-    """A pair of networks; a file declares its own by name in a dict ``ARCHITECTURES``.
+    """A pair of networks; each file declares its pairs by name in a dict ``ARCHITECTURES``.
 
     Generators take ``image_size``, ``channels``, ``latent_size``, ``classes`` and their own options; discriminators
     ``conditioning`` in place of ``latent_size``.
@@ -108,7 +108,7 @@ class Architecture(NamedTuple):
 
 
 def from_settings(network: Callable[..., nn.Module], settings: Callable[..., object]) -> Callable[..., nn.Module]:
-    """Return a function of keyword options for a network that is built from an object of settings."""
+    """Return a function that takes keyword options and builds a network from an object of settings."""
     return lambda **options: network(settings(**options))
 
 
@@ -121,7 +121,7 @@ CONDITIONINGS = ("none", "projection", "auxiliary")
 
 
 def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); missing labels are a ValueError."""
+    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); missing labels raise ValueError."""
     if labels is None:
         raise ValueError(f"labels: the network is conditional; give (N,) int64 below {classes}")
     return F.one_hot(labels, classes).to(dtype)
@@ -133,7 +133,7 @@ def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tenso
 
 
 def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] = CONDITIONINGS) -> None:
-    """Refuse an unknown conditioning, or one on classes without any, by a ValueError."""
+    """Raise ValueError for an unknown conditioning, or for one that needs classes if there are none."""
     if conditioning not in known:
         raise ValueError(f"conditioning: {conditioning!r} is not one of {', '.join(known)}")
     if conditioning != "none" and classes == 0:
@@ -141,7 +141,7 @@ def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] =
 
 
 class ScoreHead(nn.Module):
-    """The last layer of a discriminator: features to score and class logits.
+    """The last layer of a discriminator, from features to score and class logits.
 
     ``linear`` makes a linear layer from inputs, outputs and ``bias``.
     """
@@ -159,7 +159,7 @@ class ScoreHead(nn.Module):
             self.class_rows = linear(features, classes, bias=conditioning == "auxiliary")
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Features (N, F) to scores (N,), and class logits (N, K), only for ``"auxiliary"``; see `ScoredLayers`."""
+        """Map features (N, F) to scores (N,) and, only for ``"auxiliary"``, class logits (N, K); see `ScoredLayers`."""
         score: Tensor = self.score(features).squeeze(1)
         if self.conditioning == "none":
             return score, None
@@ -170,18 +170,18 @@ class ScoreHead(nn.Module):
 
 
 class ScoredLayers(nn.Module):
-    """A discriminator: image to features, then by ``head`` to one score, large where the image looks real."""
+    """A discriminator: ``features``, then ``head`` for one score, which is large if the image looks real."""
 
     layers: nn.Sequential
     head: ScoreHead
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
         features: Tensor = self.layers(images)
         return features
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+        """Map images (N, C, S, S) in [-1, 1] to scores (N,) and, only for ``"auxiliary"``, class logits (N, K).
 
         Labels (N,) int64 are needed only by ``"projection"``.
         """
@@ -200,7 +200,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_activation(name: str) -> nn.Module:
-    """Make a layer of `ACTIVATIONS`; another name is a ValueError."""
+    """Make a layer of `ACTIVATIONS`; raise ValueError for another name."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: {name!r} is not one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
@@ -215,7 +215,7 @@ PLAIN_PASSES, SCALE_PASSES, SHIFT_PASSES = 100, 800, 500
 
 
 class BatchRenorm2d(nn.BatchNorm2d):
-    """Batch normalisation that is corrected, in training, towards the moving statistics used afterwards.
+    """Batch normalisation corrected, in training, towards the moving statistics used afterwards.
 
     Ioffe, "Batch Renormalization", NeurIPS 2017, algorithm 1: with mean m_B and standard deviation s_B of the batch,
     and their moving averages m and s,
@@ -253,7 +253,7 @@ def _relaxed(passes: Tensor, full: int) -> Tensor:
 
 
 def make_norm(name: str, channels: int) -> list[nn.Module]:
-    """Return a normalisation of `NORMS` as layers: one, or none for ``"none"``; another name is a ValueError."""
+    """Return a normalisation of `NORMS` as one layer, none for ``"none"``; raise ValueError for another name."""
     if name not in NORMS:
         raise ValueError(f"norm: {name!r} is not one of {', '.join(NORMS)}")
     return [] if name == "none" else [(BatchRenorm2d if name == "batch-renorm" else nn.BatchNorm2d)(channels)]
@@ -272,7 +272,7 @@ class ConditionalBatchNorm(nn.Module):
         self.shift = normalised(nn.Linear(condition, width, bias=False), EPSILON)
 
     def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
-        """Maps (N, width, H, W) and condition (N, condition) to (N, width, H, W)."""
+        """Normalise maps (N, width, H, W) under a condition (N, condition)."""
         scale, shift = self.scale(condition), self.shift(condition)
         result: Tensor = self.norm(maps) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
         return result

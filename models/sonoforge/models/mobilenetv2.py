@@ -1,7 +1,7 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) as torchvision defines it, and the zoomed second pass of our classifiers.
+"""Define torchvision's MobileNetV2 (Sandler et al., CVPR 2018) and the zoomed second pass of our classifiers.
 
-Where a network's own outline shows a lesion, the same network sees that part enlarged.  Shapes are fixed, so that every
-format and device can run it: a part is cut, mirrored and resized by two matrix products, with the weights of an
+Where a network's own outline shows a lesion, the network sees that part again, enlarged.  Shapes are fixed, so that
+every format and device can run it: a part is cut, mirrored and resized by two matrix products, with the weights of an
 antialiased triangle filter.  Mirroring costs nothing and makes the second pass differ more from the first.
 """
 
@@ -29,7 +29,8 @@ def import_torchvision() -> ModuleType:
     """Import torchvision, also beside a torch of another build (a CPU torch with a CUDA torchvision).
 
     Such a pair cannot load torchvision's compiled operators, and the import then stops because a detection operator
-    (``nms``) is unknown.  None is used here, so each is declared without an implementation: calling one still fails.
+    (``nms``) is unknown.  They are not used here, so each is declared without an implementation; calling one still
+    fails.
     """
     for _ in range(16):
         try:
@@ -85,9 +86,9 @@ def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
 
 @torch.no_grad()
 def folded_statistics(net: Any) -> tuple[Tensor, Tensor]:
-    """Return what would reach every batch norm of a `load_folded` network, by the running statistics of ``net``.
+    """Return what would reach every batch norm of a `load_folded` network, given the running statistics of ``net``.
 
-    Mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
+    These are the mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
     """
     means, variances = [], []
     for norm in _norms(net):
@@ -106,7 +107,7 @@ def restore_batch_norm(net: Any, means: Tensor, variances: Tensor) -> None:
     normalises by the batch's own statistics, sees ordinary activations.
 
     Raises:
-        ValueError: Another number of channels.
+        ValueError: The number of channels is wrong.
     """
     norms = _norms(net)
     sizes = [norm.num_features for norm in norms]
@@ -127,7 +128,7 @@ def _norms(net: Any) -> list[Any]:
 
 
 class OutlineHead(nn.Module):
-    """Logits (B, 1, S/16, S/16) of how much of each cell is lesion, from the map (B, 96, S/16, S/16)."""
+    """Map features (B, 96, S/16, S/16) to logits (B, 1, S/16, S/16) of how much of each cell is lesion."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class Passes(NamedTuple):
 
 
 def run_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side: int) -> Passes:
-    """Run MobileNetV2's 19 blocks on images as a whole and on the mirror image of the part with a lesion of each.
+    """Run MobileNetV2's 19 blocks on whole images, and on the mirrored part of each that shows a lesion.
 
     Images are (N, 3, S, S), normalised; ``side`` is the network's input in each pass, in pixels.  ``outline`` reads the
     map before block `OUTLINE_BLOCK`.
@@ -182,10 +183,10 @@ def resample(images: Tensor, boxes: Tensor, side: int, *, mirrored: bool = False
 
 
 def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tensor:
-    """Return the weights (N, outputs, inputs) of each input pixel in each output pixel, whose sums are 1.
+    """Return the weights (N, outputs, inputs) of each input pixel in each output pixel; they add up to 1.
 
-    Boxes go from ``start`` to ``end`` (N,), as shares of the images' side, and ``places`` (outputs,) are the middles of
-    the output pixels, as shares of the boxes.
+    Boxes go from ``start`` to ``end`` (N,), as shares of the images' side; ``places`` (outputs,) are the middles of the
+    output pixels, as shares of the boxes.
     """
     step = (end - start) * (inputs / len(places))
     middles = start[:, None] * inputs + step[:, None] * (places * len(places))
@@ -195,11 +196,11 @@ def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tenso
 
 
 def zoom_box(outline: Tensor) -> Tensor:
-    """Return the window (N, 4) around the lesion that an outline's logits (N, 1, h, w) show; everything without one.
+    """Return the window (N, 4) around the lesion in an outline's logits (N, 1, h, w), or everything if there is none.
 
-    The lesion's middle and extent along each side are those of a uniform distribution with the mean and the variance of
-    the outline; a window has `_MARGIN` times its extent.  All of it is continuous, so that formats that round
-    differently still see nearly the same.
+    The lesion's middle and extent along each side come from a uniform distribution with the outline's mean and
+    variance; a window is `_MARGIN` times as large. Everything is continuous, so formats that round differently still
+    see nearly the same.
     """
     shares = outline[:, 0].sigmoid()
     peak = shares.amax((1, 2))
@@ -230,7 +231,7 @@ def enlarge_maps(maps: Tensor, side: int) -> Tensor:
 def place_maps(maps: Tensor, boxes: Tensor, side: int) -> Tensor:
     """Lay the maps (N, C, s, s) of mirrored boxes over the images that they were cut from: (N, C, side, side).
 
-    Their means stay the same; they are 0 outside of the boxes.
+    Their means stay the same; they are 0 outside the boxes.
     """
     down = _overlaps(boxes[:, 1], boxes[:, 3], _middles(maps.shape[2], boxes), side)
     across = _overlaps(boxes[:, 0], boxes[:, 2], _middles(maps.shape[3], boxes, mirrored=True), side)
@@ -248,11 +249,11 @@ def _overlaps(start: Tensor, end: Tensor, places: Tensor, outputs: int) -> Tenso
 
 
 def _everything(images: Tensor) -> Tensor:
-    """Return a window (N, 4) of all of each image."""
+    """Return a window (N, 4) that covers each whole image."""
     return images.new_tensor([[0.0, 0.0, 1.0, 1.0]]).expand(images.shape[0], 4)
 
 
 def _middles(count: int, like: Tensor, *, mirrored: bool = False) -> Tensor:
-    """Return the middles of equal parts of a side, as shares of it; of its mirror image, if asked."""
+    """Return the middles of equal parts of a side, as shares of it; ``mirrored`` reverses them."""
     places = torch.arange(count, dtype=like.dtype, device=like.device)
     return ((count - 1 - places if mirrored else places) + 0.5) / count

@@ -2,16 +2,16 @@
 
 The generator: Liu, Zhu, Song, Elgammal, "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image
 Synthesis" (FastGAN), ICLR 2021, section 3.1 and figure 3: gated linear units, batch and spectral normalisation, and
-skip-layer excitation, in which maps gate the channels of others 16 times as large.  One convolution at each side:
-Sauer, Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021 (appendix, FastGAN-lite).  Here no noise
-is added to the maps, so that a seed draws the same image in every exported format; classes enter by conditional batch
+skip-layer excitation, where maps gate the channels of maps 16 times as large.  One convolution at each side:  Sauer,
+Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021 (appendix, FastGAN-lite).  Here no noise is added
+to the maps, so that a seed draws the same image in every exported format; classes enter by conditional batch
 normalisation; and it may draw into label maps, with SPADE's normalisation (CVPR 2019) in place of the batch's.
 
 The discriminator: Sauer 2021.  Section 3.1: maps of four scales of a network trained on other images, mixed across
 channels (fixed random 1x1 convolutions) and across scales (fixed random 3x3 convolutions, coarse maps added to finer
 ones), so that no discriminator can dwell on a few features; one small discriminator for each scale.  Section 4.3:
 spectral normalisation, and strided 4x4 convolutions down to one map of scores.  Decided here: masks, which the frozen
-network does not know, reach every scale beside its features, rearranged so that each place of a map has all mask pixels
+network cannot read, join its features at every scale, rearranged so that each place of a map has all the mask pixels
 that it covers; classes enter by projection (Miyato and Koyama, ICLR 2018) at each place of the last maps.
 """
 
@@ -42,7 +42,7 @@ MAP_FEATURES = 32  # channels between a label map and its scales and shifts
 
 
 class _Up(nn.Module):
-    """Twice the side: nearest neighbour, convolution, normalisation, gated linear unit."""
+    """Double the side: nearest neighbour, convolution, normalisation, gated linear unit."""
 
     def __init__(self, inputs: int, outputs: int, classes: int, structures: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Up(nn.Module):
 
 
 class _SkipLayerExcitation(nn.Module):
-    """Coarse maps gate the channels of fine ones (section 3.1, equation 1)."""
+    """Gate the channels of fine maps with coarse ones (section 3.1, equation 1)."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _SkipLayerExcitation(nn.Module):
 
 
 class Generator(KeptMaps):
-    """Latent vector, and class or label map, to image; channels are `CHANNELS` times the width."""
+    """Map a latent vector, and a class or label map, to an image; channels are `CHANNELS` times the width."""
 
     def __init__(self, settings: MapSettings) -> None:
         super().__init__(settings)
@@ -98,9 +98,9 @@ class Generator(KeptMaps):
         self.to_image = convolution(widths[-1], settings.channels - structures, 3)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
-        """Draw images (N, C, S, S) in [-1, 1], whose last K channels are the given label maps.
+        """Draw images (N, C, S, S) in [-1, 1]; the last K channels are the given label maps.
 
-        See `spade.Generator.forward`; labels (N,) int64 are for a network with classes.
+        See `spade.Generator.forward`; labels (N,) int64 are for networks with classes.
         """
         condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
         if self.structures and maps is None:
@@ -139,7 +139,7 @@ class DiscriminatorSettings:
 
 
 class _Scale(nn.Module):
-    """The discriminator of one scale: mixed maps to one score for each place of its last map."""
+    """The discriminator of one scale: maps mixed maps to one score for each place of its last map."""
 
     def __init__(self, inputs: int, width: int, side: int, classes: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class _Scale(nn.Module):
         self.class_rows = convolution(width, classes, 1, bias=False) if classes else None
 
     def forward(self, maps: Tensor, chosen: Tensor | None) -> Tensor:
-        """Maps (N, C, s, s), and the class one-hot (N, K), to scores (N, P)."""
+        """Turn maps (N, C, s, s), and the one-hot class (N, K), into scores (N, P)."""
         hidden = self.layers(maps)
         scores: Tensor = self.score(hidden)
         if self.class_rows is not None and chosen is not None:
@@ -163,7 +163,7 @@ class _Scale(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image, and masks, to scores of every place at every scale.
+    """Score every place of an image, with its masks, at every scale.
 
     ``frozen`` maps images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; it has nothing to train.
     """
@@ -187,13 +187,13 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def _shapes(self) -> list[tuple[int, int]]:
-        """Channels and side of each frozen map."""
+        """Return the channels and side of each frozen map."""
         device = next(self.frozen.parameters()).device
         maps = self.frozen(torch.zeros(1, self.image_channels, self.view, self.view, device=device))
         return [(own.shape[1], own.shape[2]) for own in maps]
 
     def project(self, images: Tensor) -> list[Tensor]:
-        """Images (N, 1 or 3, S, S) in [-1, 1] to mixed maps (N, C', s, s), the finest first."""
+        """Turn images (N, 1 or 3, S, S) in [-1, 1] into mixed maps (N, C', s, s), the finest first."""
         if images.shape[2] < self.view:
             images = interpolate(images, (self.view, self.view), mode="bilinear", align_corners=False)
         maps = [mix(own) for mix, own in zip(self.across_channels, self.frozen(images), strict=True)]
@@ -204,7 +204,7 @@ class Discriminator(nn.Module):
         return maps
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Samples (N, C, S, S) in [-1, 1], image then masks, to scores (N, P) of the places of all scales.
+        """Turn samples (N, C, S, S) in [-1, 1], image then masks, into scores (N, P) of the places of all scales.
 
         Labels (N,) int64 are needed by ``"projection"``; there are no class logits.
         """
@@ -218,14 +218,14 @@ class Discriminator(nn.Module):
 
 
 def _rearranged(masks: Tensor, side: int) -> Tensor:
-    """Masks (N, K, S, S) to (N, 16 K, side, side): the 4x4 parts that each place of a map covers."""
+    """Rearrange masks (N, K, S, S) to (N, 16 K, side, side): the 4x4 parts that each place of a map covers."""
     fine = side * MASK_SIDE
     sized = interpolate(masks, (fine, fine), mode="bilinear", align_corners=False, antialias=True)
     return nn.functional.pixel_unshuffle(sized, MASK_SIDE)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: in the discriminator's fixed mixing and scales He's normal ones, elsewhere orthogonal ones."""
+    """Draw the weights: He's normal ones in the discriminator's fixed mixing and scales, orthogonal ones elsewhere."""
     if not isinstance(network, Discriminator):
         draw_weights(network, generator)
         return

@@ -1,14 +1,14 @@
-"""SPADE: label maps to images, with normalisation whose scale and shift vary over the map.
+"""SPADE: turn label maps into images, with a normalisation that varies over the map.
 
 Park, Liu, Wang, Zhu, "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR 2019.  Section 3 and
 figures 2 to 4: the normalisation, its residual block, and a generator that starts from a random vector.  Appendix A:
 layers and widths of the generator (a residual block at each side, 64 channels at the image's, doubled at each halving
 up to 1024) and of the discriminator (Isola, Zhu, Zhou, Efros, CVPR 2017: patches; Wang et al., CVPR 2018: at two
 scales).  The encoder of appendix A is left out.  All weights are spectrally normalised (Miyato, Kataoka, Koyama,
-Yoshida, ICLR 2018) but those that make scale and shift, as in the authors' code.
+Yoshida, ICLR 2018), except those that make scale and shift, as in the authors' code.
 
 The generator returns image and map as channels of one sample, like a generator of images and masks, so that the same
-training and discriminator serve both.  Without a given label map, it draws into one of those that it keeps.
+training and discriminator serve both.  Without a label map, it draws into one that it keeps.
 
 Left open in the paper: padding.  Here the discriminator's patches cover the image evenly, so that both scales weigh the
 same in a mean over all scores.
@@ -33,7 +33,7 @@ INITIAL_GAIN = 0.02  # of Xavier's normal weights: the authors' code
 
 
 def _patch_layer(inputs: int, outputs: int, *, stride: int = 1, bias: bool = True) -> list[nn.Module]:
-    """A 4x4 convolution that keeps or halves the side exactly."""
+    """Make a 4x4 convolution that keeps or halves the side exactly."""
     # What a kernel of even side lacks at stride 1 is added at the end.
     padding = [] if stride > 1 else [nn.ZeroPad2d((0, 1, 0, 1))]
     return [*padding, convolution(inputs, outputs, 4, stride=stride, bias=bias)]
@@ -50,7 +50,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
         self.shift = nn.Conv2d(hidden, width, 3, padding=1)
 
     def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
-        """Maps (N, width, H, W) and a label map (N, K, S, S), of any side, to (N, width, H, W)."""
+        """Normalise maps (N, width, H, W) by a label map (N, K, S, S) of any side."""
         hidden = relu(self.shared(interpolate(labels, maps.shape[2:])))
         normalised: Tensor = self.norm(maps) * (1 + self.scale(hidden)) + self.shift(hidden)
         return normalised
@@ -78,7 +78,7 @@ class _Block(nn.Module):
 
 
 def _generator_widths(image_size: int, width: int) -> list[int]:
-    """Channels of the block at each side, from the smallest on."""
+    """Return the channels of the block at each side, from the smallest up."""
     levels = doublings(image_size, smallest_side(image_size))
     return [width * min(WIDEST, 1 << level) for level in reversed(range(levels + 1))]
 
@@ -107,8 +107,8 @@ class KeptMaps(nn.Module):
     """A generator that draws into label maps, and keeps some among its weights for use when none is given.
 
     A map has a channel for each structure, -1 outside and 1 inside; the background has none.  A latent vector chooses
-    one of the kept maps, so that such a generator can be used as any other.  Label maps must leave channels to the
-    image, and exclude classes, or there is a ValueError.
+    one of the kept maps, so such a generator can be used like any other. Raise ValueError if label maps leave no
+    channels for the image, or if there are classes too.
     """
 
     latent_distribution = "normal"
@@ -145,7 +145,7 @@ class KeptMaps(nn.Module):
 
 
 class Generator(KeptMaps):
-    """Latent vector and label map to image; it takes no classes."""
+    """Map a latent vector and a label map to an image; there are no classes."""
 
     def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__(settings)
@@ -159,10 +159,10 @@ class Generator(KeptMaps):
         self.last = nn.Conv2d(widths[-1], settings.channels - structures, 3, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
-        """Draw an image into each label map (N, K, S, S) float, by default into kept ones, see `choose_maps`.
+        """Draw an image into each label map (N, K, S, S) float; the default is kept ones, see `choose_maps`.
 
-        Latents are (N, Z) float, normal; there are no classes.  Returns (N, C + K, S, S): the images in [-1, 1], then
-        the label maps.
+        Latents are (N, Z) float, normal; there are no classes. Return (N, C + K, S, S): the images in [-1, 1], then the
+        label maps.
         """
         del labels
         if maps is None:
@@ -176,7 +176,7 @@ class Generator(KeptMaps):
 
 
 class _Patches(nn.Module):
-    """The discriminator of one scale: a score for each patch of 70 pixels."""
+    """The discriminator of one scale, with a score for each patch of 70 pixels."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class _Patches(nn.Module):
         self.score = nn.Sequential(*_patch_layer(widths[-1], 1))
 
     def forward(self, samples: Tensor) -> list[Tensor]:
-        """Samples (N, C, S, S) to the maps of each hidden layer, and last the scores (N, 1, S/8, S/8)."""
+        """Turn samples (N, C, S, S) into the maps of each hidden layer, and finally the scores (N, 1, S/8, S/8)."""
         maps = [samples]
         for layer in self.layers:
             maps.append(layer(maps[-1]))
@@ -197,7 +197,7 @@ class _Patches(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image and label map, as channels of one sample, to scores: large where a patch looks real and fits the map."""
+    """Score patches of an image and label map, as channels of one sample: high if real and fitting the map."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
@@ -208,7 +208,7 @@ class Discriminator(nn.Module):
         self.scales = nn.ModuleList([_Patches(channels, width) for _ in range(SCALES)])
 
     def feature_maps(self, samples: Tensor) -> list[list[Tensor]]:
-        """Samples (N, C, S, S) in [-1, 1] to each scale's hidden maps, and last its scores; the full side first."""
+        """Turn samples (N, C, S, S) in [-1, 1] into each scale's hidden maps, then its scores, full side first."""
         found = []
         for scale in self.scales:
             found.append(scale(samples))
@@ -216,9 +216,9 @@ class Discriminator(nn.Module):
         return found
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Samples (N, C, S, S) in [-1, 1] to scores (N, 2, P), of P patches at each scale; no class logits.
+        """Turn samples (N, C, S, S) in [-1, 1] into scores (N, 2, P) of P patches at each scale; no class logits.
 
-        At half the side a patch covers four of the full one's, so its score stands there four times.
+        At half the side a patch covers four of the full one's, so its score appears there four times.
         """
         del labels
         scores = [maps[-1] for maps in self.feature_maps(samples)]
@@ -227,7 +227,7 @@ class Discriminator(nn.Module):
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0."""
+    """Draw the weights: Xavier's normal ones with a gain of 0.02, as in the authors' code; biases are 0."""
     draw_weights(network, generator, lambda weight: nn.init.xavier_normal_(weight, INITIAL_GAIN, generator=generator))
 
 

@@ -1,4 +1,4 @@
-"""The torch-free runtime: read a bundle, classify images, know when not to answer.
+"""Read a bundle, classify images and know when not to answer, all without torch.
 
 from sonoforge.runtime import Classifier
 result = Classifier().classify("scan.png")
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 
 def switch_off_telemetry() -> None:
-    """Keep onnxruntime from reporting this machine to its maker; called when the package is imported.
+    """Stop onnxruntime from reporting this machine to its maker; called when the package is imported.
 
-    Measured with 1.31.1 on Linux: on import, unless the switch is "1", it records the machine in the user's cache
-    folder and sends that from a thread within seconds; ``disable_telemetry_events`` does not undo this.
+    Measured with 1.31.1 on Linux: unless the switch is "1", importing it records the machine in the user's cache folder
+    and sends that from a thread within seconds; ``disable_telemetry_events`` does not undo this.
     """
     switched_on = os.environ.get("ORT_DISABLE_TELEMETRY") != "1"
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -2,7 +2,7 @@
 
 A file or folder is named ``.NAME.HEX.sonoforge-tmp`` while it is written; one that is about to be replaced is set aside
 as ``.NAME.HEX.sonoforge-old``.  Its process holds a lock on it (flock), which the system releases when the process
-ends.  So a file with such a name and no lock is a leftover.
+ends.  A file with such a name and no lock is therefore a leftover.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LONGEST_NAME = 100  # characters of the target's name in a temporary name; most
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the target's name when it is complete; missing folders are created.
+    """Open a temporary file that takes the target's name once complete; create missing folders.
 
     A reader sees the old content or the new, never a part.  If ``durable``, it also survives a power cut.
     """
@@ -79,11 +79,11 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) -> Iterator[Path]:
-    """Make an empty folder to fill, which takes the target's name when it is complete.
+    """Make an empty folder to fill, which takes the target's name once complete.
 
     A reader sees the old folder, the new one or, for an instant, none, but never a part; if a process is killed in that
-    instant, the next one that writes there gives the old folder its name back, see `remove_leftovers`.  If ``durable``,
-    it also survives a power cut; if ``new``, it is an error that the folder exists and is not empty.
+    instant, the next one to write there gives the old folder its name back, see `remove_leftovers`. If ``durable``, it
+    also survives a power cut; if ``new``, an existing folder must be empty.
     """
     target = Path(path)
     temporary = temporary_name(target)
@@ -120,7 +120,7 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder and check that it can be written; raise `SonoforgeError` otherwise, such as on a full disk."""
+    """Make a folder and check that it can be written; raise `SonoforgeError` if not, for example on a full disk."""
     trial = temporary_name(folder / "trial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _unwritable(target: Path, error: OSError) -> SonoforgeError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the file system allows it (POSIX)."""
+    """Make a rename survive a power cut if the file system allows it (POSIX)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -193,7 +193,7 @@ def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
 def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
     """Return strict JSON of a `plain` value, with each inner value on one line if it fits, else indented by two.
 
-    ``indent`` is that of the enclosing value, 0 for the document, which is never on one line.
+    ``indent`` is the enclosing value's, 0 for the document, which is never on one line.
     """
     line = json.dumps(value, allow_nan=False)
     if not isinstance(value, dict | list) or not value or (indent and len(line) <= room):
@@ -208,7 +208,7 @@ def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
-    """Turn a nested value into plain JSON values; raise `TypeError` for values without a JSON form.
+    """Turn a nested value into plain JSON values; raise `TypeError` if a value has no JSON form.
 
     numpy scalars and arrays become numbers and lists, dataclasses and mappings objects, paths strings with forward
     slashes, NaN and infinity ``null``.
@@ -247,12 +247,12 @@ def set_aside_name(target: Path) -> Path:
 
 
 def is_unfinished(name: str) -> bool:
-    """Return whether a file or folder of this name is being written or a leftover."""
+    """Whether a file or folder with this name is a leftover or being written."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a new file, locked as long as it is open."""
+    """Open a new file and lock it while it is open."""
     while True:
         # Not tempfile, whose files only their owner can read, whatever the umask.
         file = open(path, "xb")  # noqa: PTH123, SIM115 - the caller closes it
@@ -289,7 +289,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Lock a folder while inside; yield whether no other process had it locked, True where locks do not exist."""
+    """Lock a folder while inside; yield False if another process had it locked, True without locks."""
     if sys.platform == "win32":  # which cannot open folders
         yield True
         return
@@ -307,7 +307,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file; return whether no other process had it locked, True where locks do not exist."""
+    """Lock an open file; return True unless another process had it locked; always True where locks do not exist."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""CSV tables as people save them: every one that the project reads goes through `read_table`.
+"""Read CSV tables as people save them: `read_table` reads every table in the project.
 
 It accepts commas, semicolons, tabs and vertical bars; Excel's line ``sep=;``; UTF-8 and UTF-16, with or without a byte
 order mark; Windows-1252, with a warning; gzip (``.csv.gz``); spaces around cells, headings in any case, and blank rows.
-Tables are written with `defused` cells, which no spreadsheet runs as a formula.
+Tables are written with `defused` cells, which spreadsheets do not run as formulas.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SHORTENED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)  # a long number as E
 
 
 class Row(dict[str, str]):
-    """The cells of one row by heading in lower case, without the spaces around them; ``line`` counts from 1."""
+    """The cells of one row by lower-case heading, without surrounding spaces; ``line`` counts from 1."""
 
     line: int
 
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 
 def defused(text: str) -> str:
-    """Return a text for a CSV cell that no spreadsheet runs: a formula gets an apostrophe before it.
+    """Return text that is safe in a spreadsheet's cell: a formula gets an apostrophe before it.
 
     A formula that begins with apostrophes gets one more, so that `undefused` restores the text.
     """
@@ -60,7 +60,7 @@ def defused(text: str) -> str:
 
 
 def undefused(cell: str) -> str:
-    """Return the text of a cell that `defused` made; other cells unchanged."""
+    """Undo `defused`; return other cells unchanged."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
@@ -72,10 +72,10 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
 
 def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, whole: bool = False) -> Table:
-    """Read a table, see the top of this module.
+    """Read a table; see the top of this module.
 
-    It must have the ``needed`` headings, in lower case, and may have others; ``remedy`` ends each error's message.  If
-    ``whole``, every row must have a cell for each heading; else missing cells are empty.
+    It must have the ``needed`` headings, in lower case, and may have others; ``remedy`` ends every error message. If
+    ``whole``, every row must have a cell for each heading; otherwise missing cells are empty.
     """
     text = _text(path, remedy)
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)
@@ -180,20 +180,20 @@ def number(cell: str) -> float:
     """Return the number in a cell, with a decimal point or a decimal comma, which Excel writes beside semicolons.
 
     Raises:
-        ValueError: It is not a number.
+        ValueError: The cell is not a number.
     """
     return float(cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell)
 
 
 def column_file(folder: Path, name: str) -> Path | None:
-    """Find ``NAME.csv`` in a folder, whatever its case, or return None; warn of a table saved in another format."""
+    """Find ``NAME.csv`` in a folder, in any case, or return None; warn about a table saved in another format."""
     files = sorted(file for file in folder.iterdir() if file.name.lower().startswith(f"{name}."))
     found = [file for file in files if file.name.lower() == f"{name}.csv"]
     if len(found) > 1:
         raise SonoforgeError(f"{found[0]}: {found[1].name} lies beside it; remove one of them")
     for file in files:
         if file not in found and file.suffix.lower() in (".xlsx", ".xls", ".ods", ".tsv", ".txt", ".numbers"):
-            log.warning("%s: is not read; save it as %s.csv", file, name)
+            log.warning("%s: cannot be read; save it as %s.csv", file, name)
     return found[0] if found else None
 
 
@@ -206,7 +206,7 @@ def path_in(cell: str) -> str:
 
 
 class Names:
-    """Finds the file of a folder that a cell means, in any Unicode form, with any separators or without folders."""
+    """Finds the file that a cell means, in any Unicode form, with any separators or without folders."""
 
     def __init__(self, known: Iterable[str], folder: str = "") -> None:
         """Take the files' relative paths, and the name of the folder that they are relative to."""
@@ -217,7 +217,7 @@ class Names:
             self._bare.setdefault(path.rpartition("/")[2], []).append(name)
 
     def find(self, cell: str) -> str:
-        """Return the relative path that is meant, or the cell's own if there is no such file, or more than one."""
+        """Return the relative path that a cell means, or the cell's own text if no file or several files match."""
         path = path_in(cell)
         if path in self._exact:
             return self._exact[path]
@@ -238,7 +238,7 @@ class Names:
 
 
 def named_files(folder: Path, rows: Iterable[Row]) -> list[str]:
-    """Return the files, relative to a folder, in the folders that the column ``file`` names."""
+    """Return the files, relative to a folder, in the folders listed in the column ``file``."""
     wanted = {path_in(row["file"]).rpartition("/")[0] for row in rows}
     wanted |= {inner.removeprefix(f"{folder.resolve().name}/") for inner in wanted}
     found = []
@@ -252,9 +252,9 @@ def named_files(folder: Path, rows: Iterable[Row]) -> list[str]:
 
 
 def one_spelling(cells: Iterable[str], where: str) -> dict[str, str]:
-    """Return one name for each patient, by the cell: ``1``, ``1.0`` and ``01`` are one, and so are ``P7`` and ``p7 ``.
+    """Return one name for each patient's cells: ``1``, ``1.0`` and ``01`` are one, and so are ``P7`` and ``p7 ``.
 
-    Warns of spellings that are merged, and of cells for an unknown patient, whose name is empty.  Merging two patients
+    Warn about merged spellings, and about cells for an unknown patient, who gets an empty name. Merging two patients
     costs an image of the training part; splitting one breaks the sealed folds.
     """
     spellings: dict[str, dict[str, None]] = {}
@@ -267,11 +267,11 @@ def one_spelling(cells: Iterable[str], where: str) -> dict[str, str]:
     if several:
         shown = "; ".join(" and ".join(map(repr, list(own)[:3])) for own in several[:3])
         more = f" and {len(several) - 3} more" if len(several) > 3 else ""
-        words = "%s: patients whose spelling alone differs count as one: %s%s; rename them if they are not"
+        words = "%s: patients that differ only in spelling count as one: %s%s; rename them if they are not"
         log.warning(words, where, shown, more)
     unknown = [cell for cell in spellings.get("", ()) if cell]
     if unknown:
-        log.warning("%s: %s count as an unknown patient, each image alone", where, ", ".join(map(repr, unknown[:3])))
+        log.warning("%s: %s count as unknown patients, each image on its own", where, ", ".join(map(repr, unknown[:3])))
     short = next((cell for own in spellings.values() for cell in own if _SHORTENED.fullmatch(cell)), None)
     if short is not None:
         words = "%s: %r may be a long number that a spreadsheet shortened, merging patients; save the column as text"

@@ -1,8 +1,8 @@
-"""The errors shown to users.
+"""Define the errors shown to users.
 
-Each message is one line: which file, what is wrong, what to do about it.  Whatever reads a file, a setting or a name,
-or writes a file, raises `SonoforgeError` or one of its kinds where that cannot be done; docstrings say so only for the
-public interface.
+Each message is one line: which file, what is wrong, what to do about it. Code that cannot read a file, a setting or a
+name, or cannot write a file, raises `SonoforgeError` or one of its kinds; only docstrings of the public interface say
+so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def name_some(names: Iterable[str], mark: str = ", ") -> str:
-    """Name the first three, separated by a mark, and count the others."""
+    """List the first three, separated by a mark, and count the others."""
     listed = list(names)
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return mark.join(listed[:3]) + more

@@ -1,7 +1,7 @@
-"""The picture of an answer: the scan at its own size under a heat map, and below it the answer in words.
+"""Draw the picture of an answer: the scan at its own size under a heat map, with the answer in words below.
 
-The upper left corner is the scan's, so a pixel of the scan has the same place in the picture.  The picture of a narrow
-scan is wider than the scan, to fit the words.
+The scan is in the upper left corner, so its pixels have the same place in the picture.  The picture of a narrow scan is
+wider than the scan, to fit the words.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
         result: Its answer.
 
     Returns:
-        RGB, at least as wide as the scan and higher than it.
+        RGB, at least as wide as the scan and taller.
 
     Raises:
         ImageError: The scan cannot be read.
-        ValueError: The scan and the scan that was answered differ in size.
+        ValueError: The scan and the one answered differ in size.
     """
     scan = as_image(image)
     coloured = painted(scan, result)
@@ -99,10 +99,10 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
 
 
 def painted(scan: Image.Image, result: Result) -> Image.Image:
-    """Return a scan under the heat map of its answer, RGB, of the scan's size.
+    """Return a scan under the heat map of its answer, in RGB and the scan's size.
 
     Raises:
-        ValueError: The scan and the scan that was answered differ in size.
+        ValueError: The scan and the one answered differ in size.
     """
     if scan.size != result.size:
         raise ValueError(f"the scan has size {scan.size}, the answer is for {result.size}")
@@ -122,7 +122,7 @@ def painted(scan: Image.Image, result: Result) -> Image.Image:
 
 
 def png(picture: Image.Image, result: Result) -> bytes:
-    """Encode the picture as a PNG whose text says that it is derived, and by which model."""
+    """Encode the picture as a PNG with text that says it is derived, and by which model."""
     text = PngInfo()
     text.add_text(_MARK, "1")
     text.add_text("Description", f"Derived picture, not a scan: a network's heat map drawn over a scan. {NOTICE}")
@@ -136,7 +136,7 @@ def png(picture: Image.Image, result: Result) -> bytes:
 
 
 def caption(result: Result) -> list[str]:
-    """Return the answer in words, one item for each paragraph."""
+    """Return the answer in words, one item per paragraph."""
     share = activation_map.share_in_brightest(result.map)
     verdict = result.verdict
     usable = verdict.state not in UNUSABLE
@@ -164,12 +164,12 @@ def caption(result: Result) -> list[str]:
 
 
 def heat() -> NDArray[np.uint8]:
-    """Return the colours of a heat map, (256, 3) uint8 sRGB, from little to much."""
+    """Return the colours of a heat map, (256, 3) uint8 sRGB, from low to high."""
     return np.frombuffer(_HEAT, np.uint8).reshape(_LEVELS, 3)
 
 
 def _blended() -> NDArray[np.uint8]:
-    """Return each heat level over each grey level, (256, 256, 3)."""
+    """Return the blend of each heat level with each grey level, (256, 256, 3)."""
     opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, _LEVELS))[:, None, None]
     grey = np.arange(256)[None, :, None]
     return np.asarray(np.rint((1 - opacity) * grey + opacity * heat()[:, None, :]).astype(np.uint8))
@@ -216,7 +216,7 @@ class OverlayFolder:
         """Make the folder if needed, and check that it can be written.
 
         Raises:
-            SonoforgeError: It cannot be made or written, such as on a full disk.
+            SonoforgeError: It cannot be made or written, for example on a full disk.
         """
         self._folder = folder
         self._chosen: dict[str, Path] = {}
@@ -224,10 +224,10 @@ class OverlayFolder:
         atomic.prepare_folder(folder)
 
     def reserve(self, files: Sequence[str]) -> None:
-        """Choose the names of more files' pictures, in this order; a file keeps the name it has.
+        """Choose names for more files' pictures, in this order; a file keeps the name it has.
 
         Raises:
-            SonoforgeError: A file that is not an overlay has that name.
+            SonoforgeError: A file with that name is not an overlay.
         """
         for file in files:
             if file in self._chosen:

@@ -1,4 +1,4 @@
-"""This machine: processor, cores and memory."""
+"""Describe this machine: processor, cores and memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Notices shown with every answer."""
+"""Define the notices shown with every answer."""
 
 NOTICE = "Research use, not a medical device."
 
 GUESSES = "This classifier is not shown to be better than guessing."
 """For every answer of a bundle whose evaluation says so."""
 UNCERTAIN = "uncertain"
-"""Replaces the label where the classifier abstains."""
+"""Replaces the label when the classifier abstains."""

@@ -1,4 +1,4 @@
-"""Image quality of a scan, without onnxruntime or a model."""
+"""Measure the image quality of a scan, without onnxruntime or a model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def measure(
 
     Args:
         image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
-        bundle: Source of the ranges and the preprocessing; None for the shipped one, opened anew each time.
+        bundle: Source of the ranges and the preprocessing; None opens the shipped one each time.
 
     Returns:
-        The same as `Result.quality`.
+        The quality, as in `Result.quality`.
 
     Raises:
         ImageError: The file or picture cannot be used.

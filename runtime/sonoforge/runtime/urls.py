@@ -1,4 +1,4 @@
-"""Files at a URL, such as ``s3://bucket/folder``, opened by fsspec and its packages.
+"""Open files at a URL, such as ``s3://bucket/folder``, with fsspec and its packages.
 
 Credentials come from the file system's own settings, such as ``AWS_PROFILE``; a URL or a record never holds them.
 """
@@ -16,7 +16,7 @@ _EXTRAS = {"s3": "'sonoforge[remote]'", "s3a": "'sonoforge[remote]'"}
 
 
 def is_url(text: str) -> bool:
-    """Return whether text is a URL rather than a path."""
+    """Whether text is a URL rather than a path."""
     return "://" in text
 
 
@@ -45,7 +45,7 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def told(what: str, url: str) -> Iterator[None]:
-    """Turn errors of a file system into a `SonoforgeError` of one line."""
+    """Turn a file system's errors into a one-line `SonoforgeError`."""
     try:
         yield
     except SonoforgeError:

@@ -108,7 +108,7 @@ def test_an_object_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Pat
         large = write_scan(tmp_path / "large.dcm", 1, 1500, 1500)
         for _ in range(8):  # what is refused is not held for ever
             assert said(storescu(place.port, large))[0]
-            assert "an object of more than 0 MB; --set dicom.most" in place.refusal()
+            assert "an object larger than 0 MB; --set dicom.most" in place.refusal()
         assert said(storescu(place.port, write_scan(tmp_path / "small.dcm", 2)))[0] == 0
         assert len(place.inbox.waiting()) == 1
 

@@ -157,7 +157,7 @@ def test_frames_that_an_mp4_hides_are_not_shown(tmp_path: Path) -> None:
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene(tmp_path / "a.mp4", seconds=0.2)
     monkeypatch.setattr(clip_files, "find_spec", lambda name: None)
-    assert clip_refused(path) == ("unsupported", f"{path}: films need pip install 'sonoforge[video]'")
+    assert clip_refused(path) == ("unsupported", f"{path}: videos need pip install 'sonoforge[video]'")
 
 
 @pytest.mark.parametrize(

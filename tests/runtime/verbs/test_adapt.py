@@ -201,7 +201,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
     assert "new folder" in refused(*command, "--data", few, "--out", tmp_path / "taken")
     for data, words in (
         (tmp_path / "nowhere", "nowhere"),
-        (few, "expected 10"),
+        (few, "at least 10"),
         (write_csv(tmp_path / "wrong.csv", dict.fromkeys(gained, "beningn")), "benign"),
         (tmp_path / "folders", "benign"),
         (tmp_path / "headless.csv", "file,label"),

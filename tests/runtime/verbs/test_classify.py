@@ -280,7 +280,7 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     pipe(monkeypatch, bytes(1001))
     assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
     for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--sr", tmp_path)):
-        assert "needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
+        assert "needs a file name" in refused("classify", "-", *flag, "--bundle", bundle)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")

@@ -157,7 +157,7 @@ def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:
         (root / "lesions").mkdir(exist_ok=True)
         Image.fromarray(PIXELS > 90).save(root / "lesions" / f"eye_{number}_OD.png")
     message = one_line_error(root)
-    assert "lesions: its 2 images are of two levels" in message
+    assert "lesions: its 2 images have two levels" in message
     assert "NAME_mask.png" in message
 
 

@@ -103,7 +103,7 @@ def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, cap
     save(tmp_path / "benign" / "face_mask.png", draw_scan(5, 60))  # a scan, whatever it is called
     with caplog.at_level(logging.INFO):
         dataset = read_dataset(tmp_path)
-    assert len(dataset.items) == 7 and "3 masks of no image" in " ".join(caplog.text.split())
+    assert len(dataset.items) == 7 and "3 masks without an image" in " ".join(caplog.text.split())
 
 
 def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_links_are_followed_at_every_depth_and_thumbnails_are_not(
     said = " ".join(" ".join(caplog.messages).split())
     for skipped in ("1 link that leads back", "1 broken link", "1 document", "8 thumbnail or system files"):
         assert skipped in said
-    assert "1 image outside of the class folders" in said
+    assert "1 image outside the class folders" in said
     found = sonoforge("classify", root, "--recursive", "--json").json["results"]
     assert {Path(entry["file"]).name for entry in found} == {"1.png", "2.png", "3.png", "a.png", "loose.png"}
 

@@ -252,7 +252,7 @@ def test_the_target_must_be_empty_and_outside_and_names_are_checked(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     assert "is not empty" in refused("data", "import", "zenodo-7890874", source, tmp_path / "full", "--resume")
-    assert "lies inside" in refused("data", "import", "zenodo-7890874", source, source / "out")
+    assert "is inside" in refused("data", "import", "zenodo-7890874", source, source / "out")
     assert "no such folder" in refused("data", "import", "herlev", tmp_path / "none", tmp_path / "out")
     assert "did you mean herlev?" in sonoforge("data", "import", "herlef", source, "out").err
 

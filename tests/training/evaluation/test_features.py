@@ -172,10 +172,10 @@ def test_a_download_is_named_with_its_hash_and_leaves_stdout_alone(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("w.pth", r"w\.pth: .*expected \.safetensors \(never unpickled\)"),
+        ("w.pth", r"w\.pth: .*must be a \.safetensors file, not .* \(never unpickled\)"),
         ("w.safetensors", r"w\.safetensors: not a readable safetensors file"),
         ("resnet.safetensors", r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2 .*key"),
-        ("vgg19", r"no such weights file; expected vgg16, .* \(did you mean vgg16"),
+        ("vgg19", r"no such weights file; give vgg16, .* \(did you mean vgg16"),
         ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable\); give features"),
     ],
 )

@@ -250,7 +250,7 @@ WRONG = {
     "nowhere": (lambda p: p / "nowhere", {}, "no such file or folder"),
     "file": (lambda p: p / "real" / "groups.txt", {}, "groups.txt: unknown file type; give a folder"),
     "other class": (lambda p: _generated(p / "f", _noise(3)), {"class_name": "benin"}, "did you mean benign?"),
-    "unknown class": (lambda p: _generated(p / "f", _noise(3), "carcinoma"), {}, "which is none of the classes"),
+    "unknown class": (lambda p: _generated(p / "f", _noise(3), "carcinoma"), {}, "which is not one of the classes"),
     "pickle": (
         lambda p: _saved(p / "x.npz", images=np.array([{}], dtype=object)),
         {},

@@ -139,16 +139,16 @@ def test_the_shipped_bundle_says_what_it_was_trained_on() -> None:
 @pytest.mark.parametrize(
     ("choice", "weights", "message"),
     [
-        ("inceptoin", None, r"found 'inceptoin', expected one of inception, .* \(did you mean inception\?\)"),
+        ("inceptoin", None, r"must be one of inception, .*, not 'inceptoin' \(did you mean inception\?\)"),
         ("mobilenet", None, r"did you mean mobilenetv2-imagenet\?"),
-        ("bundle:", None, r"expected one of .*bundle:PATH"),
+        ("bundle:", None, r"must be one of .*bundle:PATH"),
         ("pixels:64", None, r"did you mean pixels\?"),
-        ("", None, r"expected one of"),
+        ("", None, r"must be one of"),
         ("bundle:nowhere", None, r"nowhere: no such bundle"),
         ("pixels", "FILE", "the feature space pixels takes no weights file; leave it out"),
         ("bundle", "FILE", "name it bundle:PATH"),
         ("mobilenetv2-imagenet", "FILE", r"not a torchvision mobilenet_v2 "),
-        ("vgg16-imagenet", "missing.safetensors", "no such weights file; expected a"),
+        ("vgg16-imagenet", "missing.safetensors", "no such weights file; give a"),
     ],
 )
 def test_an_unknown_space_and_weights_that_mean_nothing_there_are_refused(
@@ -163,7 +163,7 @@ def test_an_unknown_space_and_weights_that_mean_nothing_there_are_refused(
     "images", [np.zeros((0, 8, 8, 1), np.uint8), np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 1))]
 )
 def test_what_is_no_set_of_images_is_refused(images: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected uint8 \(N, S, S, 1\)"):
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, S, S, 1\)"):
         open_space("pixels").embed(images)
 
 

@@ -113,7 +113,7 @@ def test_evaluate_asks_for_a_space_where_the_images_are_no_breast_ultrasound(cel
     command += ["--set", f"cache.folder={tmp_path / 'cache'}"]
     line = refused(*command, "--out", tmp_path / "runs")
     assert "large: no feature space suits" in line
-    for choice in ("--features mobilenetv2-imagenet", "inception", "bundle:PATH", "pixels", "bundle all the same"):
+    for choice in ("--features mobilenetv2-imagenet", "inception", "bundle:PATH", "pixels", "bundle anyway"):
         assert choice in line
     assert not (tmp_path / "runs").exists()
     chosen = succeed(*command, "--features", "bundle", "--out", tmp_path / "runs").json

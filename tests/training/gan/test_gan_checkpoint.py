@@ -96,7 +96,7 @@ def test_a_half_removed_checkpoint_is_passed_over_by_every_reader(
     warned = [record.getMessage() for record in caplog.records]
     assert len(warned) == 2, "each is named, once"
     for name in (oldest.name, "step-00000099"):
-        assert any(f"{run / 'checkpoints' / name}: not a whole checkpoint, passed over (" in line for line in warned)
+        assert any(f"{run / 'checkpoints' / name}: skipped, because it is not a" in line for line in warned)
     resumed = train(run, resume=True)
     assert resumed.name == "step-00000012" and (run / "results.json").is_file()
 

@@ -134,7 +134,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(tmp_pat
     newest = train(tmp_path, stop=StopAt(6))
     path = newest / "discriminator.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SonoforgeError, match=r"damaged.*remove .*step-00000006 to continue from the one before"):
+    with pytest.raises(SonoforgeError, match=r"damaged.*remove .*step-00000006 to continue from the previous one"):
         train(tmp_path, resume=True)
     shutil.rmtree(newest)
     assert train(tmp_path, resume=True).name == "step-00000012"

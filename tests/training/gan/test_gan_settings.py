@@ -52,7 +52,7 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
     assert own.generator["activation"] == own.discriminator["activation"] == "elu"
     assert (own.generator["cell"], own.discriminator["cell"]) == ("{3, 12-6}", "fixed")
     for option in ("generator_cell", "discriminator_cell"):
-        with pytest.raises(SonoforgeError, match=rf"^{option}: found 'found' with the dcgan networks, .* ga-gan"):
+        with pytest.raises(SonoforgeError, match=rf"^{option} cannot be 'found' with the dcgan networks, .* ga-gan"):
             compose(GanSettings(recipe="lsgan", **{option: "found"}))
 
 
@@ -98,9 +98,9 @@ def test_regularisers_are_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": "wgan", "beta1": 0.5}, "beta1: found 0.5 with the optimiser rmsprop"),
-        ({"recipe": "stylegan2", "norm": "batch-renorm"}, "norm: found 'batch-renorm' with the stylegan2 networks"),
-        ({"recipe": "dcgan", "norm": "layer"}, "norm: 'layer' is none of batch, batch-renorm, none"),
+        ({"recipe": "wgan", "beta1": 0.5}, "beta1 cannot be 0.5 with the optimiser rmsprop"),
+        ({"recipe": "stylegan2", "norm": "batch-renorm"}, "norm cannot be 'batch-renorm' with the stylegan2 networks"),
+        ({"recipe": "dcgan", "norm": "layer"}, "norm: 'layer' is not one of batch, batch-renorm, none"),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"recipe": "dcgan", "epochs": 1.0, "steps": 3}, "epochs cannot be combined with steps"),
         ({"recipe": "dcgan", "batch": 1}, "batch must be at least 2"),
@@ -112,12 +112,12 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps cannot be combined with kimg"),
         (
             {"recipe": "dcgan", "optimiser": "rmsprp"},
-            "optimiser: 'rmsprp' is none of adam, rmsprop .did you mean rmsprop",
+            "optimiser: 'rmsprp' is not one of adam, rmsprop .did you mean rmsprop",
         ),
-        ({"recipe": "dcgan", "activation": "eluu"}, "'eluu' is none of relu, leaky-relu, elu, tanh"),
+        ({"recipe": "dcgan", "activation": "eluu"}, "'eluu' is not one of relu, leaky-relu, elu, tanh"),
         ({"recipe": "stylegan2", "activation": "elu"}, r"'elu' with the stylegan2 networks, .* any \(dcgan-thesis, "),
-        ({"recipe": "began", "activation": "elu"}, "found 'elu' with the began networks"),
-        ({"recipe": "progan", "activation": "relu"}, "found 'relu' with the progan networks"),
+        ({"recipe": "began", "activation": "elu"}, "cannot be 'elu' with the began networks"),
+        ({"recipe": "progan", "activation": "relu"}, "cannot be 'relu' with the progan networks"),
         ({"recipe": "ga-gan", "norm": "batch"}, r"'batch' with the ga-gan networks, .* any \(dcgan-thesis, dcgan\)"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_run_with_another_runs_papers_is_refused(
     shutil.copytree(run, forged)
     for paper in ("config.yaml", "images.json"):
         shutil.copy(innocent / paper, forged / paper)
-    with pytest.raises(SonoforgeError, match=r"images\.json names other images than the checkpoint was trained on"):
+    with pytest.raises(SonoforgeError, match=r"images\.json lists other images than the checkpoint was trained on"):
         check(forged, ours, tmp_path / "cache")
     for description in forged.glob("checkpoints/*/checkpoint.json"):
         about = json.loads(description.read_text())

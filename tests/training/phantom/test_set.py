@@ -137,7 +137,7 @@ def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_pa
 
 def test_writing_refuses_a_folder_that_holds_something_and_weights_that_divide_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(SonoforgeError, match="name a new or empty folder"):
+    with pytest.raises(SonoforgeError, match="choose a new or empty folder"):
         phantom.write_phantom_set(tmp_path, 4, seed=0, size=64)
     for balance in ((1.0, 1.0), (0.0, 0.0, 0.0)):
         with pytest.raises(SonoforgeError, match="is not 3 weights"):

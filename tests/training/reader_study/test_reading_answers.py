@@ -44,7 +44,7 @@ def test_answers_are_read_as_they_were_saved(tmp_path: Path) -> None:
         ({"format": "other"}, "not a file of answers"),
         ({"commitment": "other"}, "belong to the key other"),
         ({"reader": " "}, "name is missing"),
-        ({"answers": []}, "no image is answered"),
+        ({"answers": []}, "answers no image"),
         ({"answers": [{"image": 3, "kind": "real", "seconds": 1}]}, "there is no image 3"),
         ({"answers": [{"image": 1, "kind": "real", "seconds": 1}] * 2}, "an image is answered twice"),
         ({"answers": "none"}, "damaged answer"),

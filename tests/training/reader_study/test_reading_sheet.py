@@ -142,7 +142,7 @@ def test_a_key_changed_afterwards_is_noticed(tmp_path: Path) -> None:
     other = dataclasses.replace(first, kind="real" if first.kind == "generated" else "generated")
     path.write_bytes(dataclasses.replace(sheet.key, entries=(other, *sheet.key.entries[1:])).encoded())
     key, now = read_key(path)
-    with pytest.raises(GateError, match="of another sheet, or changed after the page was made"):
+    with pytest.raises(GateError, match="it is for another sheet, or the key changed after the page was made"):
         read_readers([answers], key, now)
     with pytest.raises(GateError, match="one was changed after the page was made"):
         read_pictures(tmp_path / "sheet" / PAGE, key, now)

@@ -99,9 +99,9 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
     [
         ((), "--external is missing: labelled images as NAME:PATH"),
         (("--external", "SCANS"), "NAME:PATH, as in Rio:scans/"),
-        (("--external", "a:SCANS", "--external", "a:SCANS"), "found two collections named 'a'"),
+        (("--external", "a:SCANS", "--external", "a:SCANS"), "two collections are named 'a'"),
         (("--external", "a:SCANS", "--classes", "x"), "'x' is not LABEL=CLASS"),
-        (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is none of normal, benign, malignant"),
+        (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is not one of normal, benign, malignant"),
         (("--external", "a:SCANS", "--classes", "Benign=malignant"), "'Malignant' and 'Benign' both mean malignant"),
         (("--external", "a:TABLE"), "the label 'healthy'"),
         (("--external", "a:EMPTY"), "none of its columns (nothing) is the images' files"),

@@ -147,13 +147,13 @@ def test_runs_are_chosen_for_a_collection_by_the_others(tmp_path: Path) -> None:
 
 def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path: Path) -> None:
     fewer = run(tmp_path / "fewer", [answers(1, 0).reordered(np.arange(50))], epochs=5)
-    assert "10 images are in one alone" in refused("compare", two[0], fewer)
+    assert "10 images are in only one" in refused("compare", two[0], fewer)
     other = run(tmp_path / "other", [answers(1, 9)], epochs=5)
     assert "no seed in common: 9 here, 0, 1" in refused("compare", two[0], other)
-    assert "found one run with one arm" in refused("compare", two[0])
-    assert "found runs of one name" in refused("compare", two[0], two[0])
-    assert "found arms real" in refused("compare", *two, "--arms", "gan")
-    assert "not found, expected a finished run" in refused("compare", two[0], str(tmp_path / "none"))
+    assert "one run with one arm" in refused("compare", two[0])
+    assert "several runs have the same name" in refused("compare", two[0], two[0])
+    assert "has no arm" in refused("compare", *two, "--arms", "gan")
+    assert "no such file; give a finished run" in refused("compare", two[0], str(tmp_path / "none"))
 
 
 def test_the_order_of_the_rows_changes_no_figure(tmp_path: Path) -> None:

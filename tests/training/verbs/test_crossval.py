@@ -160,7 +160,8 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
-    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --set classifier.epochs=1 --jobs 1 --protocol thesis")]
+    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --jobs 1 --protocol thesis")]
+    small += words("--set classifier.epochs=1 --set classifier.ensemble_size=1")
     small += words(" ".join(f"--set gan.{name}={value}" for name, value in (told | {"masks": "true"}).items()))
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
@@ -228,7 +229,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + row + row.replace(",0,0,real", ",0,1,real"), "1.png is listed twice"),
         (head + row.replace("0.9", "0.7") + other, "1.png: probabilities sum to 0.8, not 1"),
         (head + row.replace("0.9", "0").replace("0.1", "0") + other, "sum to 0, not 1"),
-        (head + row.replace("sealed", "sworn") + other, "'sworn' is none of sealed, plain"),
+        (head + row.replace("sealed", "sworn") + other, "'sworn' is not one of sealed, plain"),
         (head + row + other.replace("1,1,real", "1,99,real"), "numbered 0 to 1, not 0, 99"),
         (head + row + other.replace("1,1,real", "0,1,real"), "group 0 is in several folds"),
         (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: arm gan, seed 0 has another label"),

@@ -83,7 +83,7 @@ def test_changed_images_are_noticed(run: Path, more_pictures: Path, tmp_path: Pa
 def test_what_a_run_alone_does_not_take_is_refused(run: Path, more_pictures: Path, tmp_path: Path) -> None:
     assert "is not a run of sonoforge gan train" in refused("evaluate", more_pictures, "--out", tmp_path)
     assert "is not a run of" in refused("evaluate", more_pictures, "--reading-sheet", "6", "--out", tmp_path)
-    assert "has held images out itself" in refused("evaluate", run, "--held-out", more_pictures, "--out", tmp_path)
+    assert "held out its own images" in refused("evaluate", run, "--held-out", more_pictures, "--out", tmp_path)
     assert "keeps its own" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
 

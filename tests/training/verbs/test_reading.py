@@ -40,20 +40,20 @@ def test_the_sheets_folder_is_complete_and_says_what_is_for_whom(folder: Path, s
 
 def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--metrics", "kid")
-    assert "--metrics: --reading-sheet measures nothing" in line
+    assert "--metrics: cannot be combined with --reading-sheet" in line
     assert f"fewer than {FAKES + 1}; ask for at most --reading-sheet" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", FAKES + 1
     )
     assert "--set reading.classes: requires --reading-sheet" in refused(
         "evaluate", sets.real, sets.blurred, "--set", "reading.classes=benign,malignant"
     )
-    assert "expected two or more different classes" in refused(
+    assert "must be two or more different classes" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--set", "reading.classes=benign"
     )
     assert "an unnamed class, not one of benign, normal; add it, or give --class" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--set", "reading.classes=benign,normal"
     )
-    assert "REAL: sheet, expected a folder" in refused("evaluate", "sheet", "--answers", "a.json")
+    assert "REAL must be a folder" in refused("evaluate", "sheet", "--answers", "a.json")
     assert "no other option" in refused("evaluate", "sheet", "--answers", "a.json", "--seed", 1)
 
 

@@ -259,7 +259,7 @@ def test_a_fold_made_from_anything_else_is_not_kept(
     line = refused(*COMMANDS["crossval"], "--resume")
     for message in messages:
         assert message in line
-    assert "leave out --resume" in line or "begin a new run" in line
+    assert "leave out --resume" in line or "start a new run" in line
 
 
 @pytest.mark.parametrize("change", [change_weights, change_settings, forget, edit_plan])

@@ -75,7 +75,7 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
             assert row["heir_of"] == row["parent"]
     text = (run / "report.html").read_text()
     assert "8 held-out images" in text and "10 images that no trial has read" in text
-    assert text.count("Genealogy") == 2
+    assert text.count("Genealogy") == 2 * 2, "of each stage, drawn and in words"
     assert "<script" not in text and 'http-equiv="refresh"' not in text
     assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
     partners = {
@@ -143,9 +143,9 @@ def test_as_published_classes_are_expanded_and_nothing_is_held_out(more_pictures
     [
         (["--set", "gan.generator_cell=found"], "--set gan.generator_cell: the generator is searched"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
-        (["--set", "search.pruner=trend"], "--set search.pruner: found 'trend', expected one of none, median"),
+        (["--set", "search.pruner=trend"], "--set search.pruner must be one of none, median, not 'trend'"),
         (["--stages", "generator", "--set", "gan.discriminator_cell={3, 19-6}"], "has operation 9"),
-        (["--set", "search.strategy=ageing"], "--set search.strategy: found 'ageing', expected one of aging, cycles"),
+        (["--set", "search.strategy=ageing"], "--set search.strategy must be one of aging, cycles, not 'ageing'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(

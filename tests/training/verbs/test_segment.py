@@ -130,7 +130,7 @@ def test_at_full_budget_each_gan_has_its_own_size_and_what_was_tuned_for_it(run:
     (tuned / "results.json").write_text(json.dumps({"studies": {"dcgan": {"best": best}}}))
     command = [*run.command, *words("--arms generated --set unet.steps=1 --set gan.kimg=0.008 --budget full")]
     command += ["--set", f"segment.tuned={tuned}", "--out", tmp_path / "runs"]
-    assert "with dcgan:few-cores, expected recipes of this run" in refused(*command)
+    assert "has dcgan:few-cores, but must have recipes of this run" in refused(*command)
     done = succeed(*command, "--recipes", "dcgan:few-cores,lsgan")
     said = " ".join(done.said.split())
     assert "dcgan:few-cores 0.008 thousand images, batches of 4 at 64 x 64, base width 4, tuned" in said
@@ -181,9 +181,7 @@ def test_a_set_that_shares_scans_or_has_other_masks_is_no_other_set(run: Run, tm
     shared = shutil.copytree(run.data, tmp_path / "copy")
     assert "copy shows 40 scans of heart volumes" in sonoforge(*command, shared).err
     discs = shutil.copytree(run.data, tmp_path / "discs", ignore=shutil.ignore_patterns("*_ring.png"))
-    assert "found discs with masks of disc, expected another set with masks of disc and ring" in refused(
-        *command, discs
-    )
+    assert "discs has masks of disc; give another set with masks of disc and ring" in refused(*command, discs)
     assert "--pairs: fold 1 of" in refused(*run.command, "--pairs", "33", "--out", tmp_path)
     assert not (tmp_path / "runs").exists() and not list(tmp_path.glob("0*"))
 
@@ -192,12 +190,12 @@ def test_a_set_that_shares_scans_or_has_other_masks_is_no_other_set(run: Run, tm
     ("flags", "message"),
     [
         (["--arms", "reel"], "--arms: no arm 'reel'"),
-        (["--arms", "real,real"], "--arms: found real,real, expected each once"),
-        (["--recipes", "dcgam"], "--recipes: 'dcgam' is none of .*did you mean dcgan"),
+        (["--arms", "real,real"], "--arms: real,real repeats a name"),
+        (["--recipes", "dcgam"], "--recipes: 'dcgam' is not one of .*did you mean dcgan"),
         (["--recipes", "dcgan:small"], "preset: 'small'"),
-        (["--recipes", "none"], "--recipes: found none, but generated,both:2 need generated pairs"),
+        (["--recipes", "none"], "--recipes is none, but generated,both:2 need generated pairs"),
         (["--set", "segment.maps=wgan"], "segment.maps: wgan is not real, perturbed or a recipe of this run.*dcgan"),
-        (["--recipes", "spade"], "perceptual_weight: found 10.0 with no feature network"),
+        (["--recipes", "spade"], "perceptual_weight cannot be 10.0 with no feature network"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(run: Run, flags: list[str], message: str, tmp_path: Path) -> None:

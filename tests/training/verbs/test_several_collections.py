@@ -47,9 +47,12 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--budget full --set classifier.outlines=0.5", "--set classifier.outlines: needs hierarchical heads"),
-        ("--budget full --set classifier.lesion_crops=0.5", "--set classifier.lesion_crops: needs hierarchical heads"),
-        (f"{TRAVELLING} --set classifier.zoomed_second_pass=true", "zoomed_second_pass: needs outlines"),
+        ("--budget full --set classifier.outlines=0.5", "--set classifier.outlines: requires hierarchical heads"),
+        (
+            "--budget full --set classifier.lesion_crops=0.5",
+            "--set classifier.lesion_crops: requires hierarchical heads",
+        ),
+        (f"{TRAVELLING} --set classifier.zoomed_second_pass=true", "zoomed_second_pass: requires outlines"),
         (f"{TRAVELLING} --set classifier.outlines=0.5 --set classifier.frozen_blocks=15", "frozen blocks, not 15"),
     ],
 )

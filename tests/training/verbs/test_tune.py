@@ -142,15 +142,15 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--recipes", "dcgan,dcgan"], "--recipes: found dcgan,dcgan"),
-        (["--recipes", "dcgn"], "recipe: 'dcgn' is none of"),
+        (["--recipes", "dcgan,dcgan"], "--recipes: dcgan,dcgan"),
+        (["--recipes", "dcgn"], "recipe: 'dcgn' is not one of"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
         (["--set", "gan.held_out=0.1"], "one in 10 of 38 images is 4, fewer than 8"),
-        (["--trials", "1"], "--trials: found 1"),
-        (["--over", "lr=1:2"], "--over: 'lr' is none of optimiser"),
+        (["--trials", "1"], "--trials must be at least 2"),
+        (["--over", "lr=1:2"], "--over: 'lr' is not one of optimiser"),
         (["--over", "n-critic=2:3"], "--over: none of the recipes has n-critic"),
-        (["--set", "gan.beta1=0.5"], "beta1: found 0.5 with the optimiser rmsprop"),
-        (["--recipes", "stylegan2", "--set", "gan.norm=batch"], "norm: found 'batch' with the stylegan2 networks"),
+        (["--set", "gan.beta1=0.5"], "beta1 cannot be 0.5 with the optimiser rmsprop"),
+        (["--recipes", "stylegan2", "--set", "gan.norm=batch"], "norm cannot be 'batch' with the stylegan2 networks"),
         (["--cluster", "local", "--device", "cuda:1"], "--device: cuda:1 cannot be combined"),
     ],
 )

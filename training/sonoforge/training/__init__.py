@@ -1,3 +1,3 @@
-"""From images to evidence: data, splits, generators, classifiers, cross-validation, reports."""
+"""Turn images into evidence: data, splits, generators, classifiers, cross-validation, reports."""
 
 import sonoforge.runtime  # noqa: F401 - which keeps onnxruntime silent, whoever imports it next

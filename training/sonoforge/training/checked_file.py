@@ -1,4 +1,4 @@
-"""Self-checking files for data that can be made again.
+"""Write and read self-checking files, for data that can be recreated.
 
 Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as JSON.
 """
@@ -19,7 +19,7 @@ _HEAD = 20
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file in pieces: VGG16's weights have half a gigabyte."""
+    """Hash a file in pieces: VGG16's weights take half a gigabyte."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -28,9 +28,9 @@ def sha256_of(path: Path) -> str:
 
 
 def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) -> None:
-    """Write a self-checking file, which appears when it is complete.
+    """Write a self-checking file, which appears once complete.
 
-    ``facts`` (anything that JSON holds) are written last, so that they may grow while the arrays are made.
+    ``facts`` (anything that JSON holds) go last, so that they may grow while the arrays are made.
     """
     with replacing(path, durable=False) as file:  # the CRC finds the damage of a power cut
         file.write(b" " * _HEAD)
@@ -51,7 +51,7 @@ def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) 
 
 
 def read_checked(path: Path) -> tuple[Any, NDArray[np.uint8]] | None:
-    """Map a self-checking file into memory: its facts and its raw bytes; None where it is missing or damaged."""
+    """Map a self-checking file into memory: its facts and its raw bytes, or None if it is missing or damaged."""
     try:
         data = np.memmap(path, np.uint8, mode="r")
         check, begin = bytes(data[:_HEAD]).split()

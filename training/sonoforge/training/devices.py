@@ -1,4 +1,4 @@
-"""The device of a training, its determinism, and its memory."""
+"""Choose a training's device, and control its determinism and memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sonoforge.runtime.machine import peak_memory
 
 
 def find_device(device: str) -> torch.device:
-    """Return the device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        SonoforgeError: An unknown name, or a device that this machine does not have.
+        SonoforgeError: The name is unknown, or this machine does not have the device.
     """
     name, _, number = device.partition(":")
     if name == "auto":
@@ -29,7 +29,7 @@ def find_device(device: str) -> torch.device:
     if name == "cpu":
         keep_freed_memory()
     if name not in ("cpu", "cuda") or (number and (name == "cpu" or not number.isdigit())):
-        raise SonoforgeError(f"device: found {device!r}, expected auto, cpu, cuda or cuda:N")
+        raise SonoforgeError(f"device: must be auto, cpu, cuda or cuda:N, not {device!r}")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise SonoforgeError(
             f"device: {device} does not exist ({torch.cuda.device_count()} CUDA devices found); use device cpu"
@@ -46,8 +46,8 @@ def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
     A training step frees and allocates the same large tensors again.  By default glibc maps each anew, and the kernel
-    zeroes every page on first touch: with MobileNetV2 on a CPU a third to half of the time.  Other C libraries are left
-    alone.
+    zeroes every page on first touch, which takes a third to half of the time with MobileNetV2 on a CPU. Other C
+    libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -70,7 +70,7 @@ class _HeapUse(ctypes.Structure):
 def return_spare_memory() -> None:
     """Return freed memory to the system if it is more than `SPARE`; `keep_freed_memory` would keep it.
 
-    Where a large update's tensors do not fit into the holes of the one before, memory grows from one to the next.
+    If a large update's tensors do not fit into the holes that the previous one left, memory would keep growing.
     """
     try:
         library = ctypes.CDLL(None)
@@ -84,7 +84,7 @@ def return_spare_memory() -> None:
 
 @contextlib.contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
-    """Use only deterministic kernels inside, on a CPU, where exact resumption is promised (with one thread)."""
+    """Use only deterministic kernels inside, on a CPU: exact resumption is promised there (with one thread)."""
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
@@ -122,9 +122,9 @@ class PeakMemory:
 
 @contextlib.contextmanager
 def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """Measure the peak of the memory in use inside, beyond what was in use before.
+    """Measure the peak memory used inside, beyond what was in use before.
 
-    On a GPU torch's allocations; on a CPU the pages of this process (on Linux only), including other work beside it.
+    On a GPU it counts torch's allocations; on a CPU this process's pages (on Linux only), including its other work.
     """
     found = PeakMemory()
     started = reset_peak(device)
@@ -143,7 +143,7 @@ def reset_peak(device: torch.device) -> int | None:
     """Return freed memory to the system, and restart the measurement of the peak.
 
     Returns:
-        The bytes in use by this process; None on a GPU, or where they cannot be measured.
+        The bytes in use by this process; None on a GPU, or if they cannot be measured.
     """
     gc.collect()  # networks and optimisers refer to each other
     if device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Pretrained weights of torchvision's networks: from a ``.safetensors`` file, or downloaded by torchvision.
+"""Read pretrained weights for torchvision's networks from a ``.safetensors`` file, or let torchvision download them.
 
-Every failure is one line with its remedies; nothing is ever substituted, and no file that a user names is unpickled.
+Every failure is one line with its remedies; nothing is ever substituted, and no user's file is unpickled.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ DIGEST = 16  # hex digits of a weights file's sha256 that are printed and record
 
 
 class Weights(NamedTuple):
-    """Tensors by torchvision's names, floating ones as float32, and the sha256 of their file (16 hex digits)."""
+    """Tensors by torchvision's names, floating ones as float32, and the SHA-256 of their file (16 hex digits)."""
 
     state: dict[str, Tensor]
     digest: str
 
 
 def read_weights(path: Path, choices: str) -> Weights:
-    """Read a ``.safetensors`` file; the error for a missing one names the ``choices``."""
+    """Read a ``.safetensors`` file; the error for a missing one lists the ``choices``."""
     if not path.is_file():
         raise SonoforgeError(f"{path}: no such weights file; {choices}")
     if path.suffix != ".safetensors":
         raise SonoforgeError(
-            f"{path}: found a {path.suffix or 'nameless'} file, expected .safetensors (never unpickled)"
+            f"{path}: must be a .safetensors file, not {path.suffix or 'without a suffix'} (never unpickled)"
         )
     try:
         return Weights(_widened(load_file(path)), sha256_of(path)[:DIGEST])
@@ -45,7 +45,7 @@ def read_weights(path: Path, choices: str) -> Weights:
 def download_weights(name: str, ways_out: str) -> Weights:
     """Let torchvision download its own weights, once, into torch's folder (``TORCH_HOME``).
 
-    ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out`` are the alternatives.
+    ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out`` lists alternatives.
     """
     weights = import_torchvision().models.get_weight(name)
     file = _file_of(weights.url)
@@ -63,7 +63,7 @@ def download_weights(name: str, ways_out: str) -> Weights:
 
 
 def is_downloaded(name: str) -> bool:
-    """Whether `download_weights` would find torchvision's weights of this name in torch's folder."""
+    """Whether `download_weights` would find torchvision's weights with this name in torch's folder."""
     return _file_of(import_torchvision().models.get_weight(name).url).is_file()
 
 
@@ -84,7 +84,7 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
 
 
 def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: str, wanted: str) -> None:
-    """Refuse weights other than exactly these tensors; ``found`` and ``wanted`` begin and end the message."""
+    """Refuse weights other than exactly these tensors; ``found`` and ``wanted`` start and end the message."""
     wrong = mismatches(state, expected)
     if wrong:
         raise SonoforgeError(

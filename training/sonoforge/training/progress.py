@@ -1,4 +1,4 @@
-"""Progress of a training's tasks: `progress_bar`, and work in threads that reports to it."""
+"""Show the progress of a training's tasks: `progress_bar`, and work in threads that reports to it."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def is_interactive() -> bool:
 
 @contextmanager
 def following(how_far: Callable[[], float], advance: Advance) -> Iterator[None]:
-    """Report every few seconds inside which share of the whole is done: for work that ends in a few large pieces."""
+    """Report every few seconds what share of the whole is done, for work that ends in a few large pieces."""
     ended = Event()
 
     def look() -> None:
@@ -40,7 +40,7 @@ def following(how_far: Callable[[], float], advance: Advance) -> Iterator[None]:
 
 
 def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> list[_R]:
-    """Process all items, by default in a thread for each core; with a title, `progress_bar` shows the progress.
+    """Process all items, by default with a thread for each core; with a title, `progress_bar` shows the progress.
 
     An interrupt does not wait for queued items.
     """
@@ -48,7 +48,7 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", w
 
 
 def as_done(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> Iterator[_R]:
-    """Yield the results of `in_threads` in order, one by one, so that they need not all lie in memory."""
+    """Yield the results of `in_threads` in order, one by one, so that they need not all be in memory."""
     waiting = list(items)
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:

@@ -1,8 +1,8 @@
-"""Run folders at a URL, such as ``--out s3://bucket/runs``: made in a temporary folder here, and copied there.
+"""Keep run folders at a URL, such as ``--out s3://bucket/runs``: make them in a temporary folder, and copy them.
 
-The temporary folder has the names and settings of all runs there, and all files of a resumed run.  Changed files are
-copied every few seconds and at the end.  After each round, ``copied.json`` of a run lists what is complete there;
-nothing else is ever fetched, so a killed command never leaves half of a checkpoint of several files.
+The temporary folder has the names and settings of all remote runs, and all files of a resumed run. Changed files are
+copied every few seconds and at the end. After each round, a run's ``copied.json`` lists what is complete there; nothing
+else is ever fetched, so a killed command never leaves half a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _active: RemoteRuns | None = None
 
 
 def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
-    """Call ``work`` with a folder that stands for the URL; messages, errors and the result name the URL.
+    """Call ``work`` with a folder that stands for the URL; messages, errors and the result show the URL.
 
     A next command that would read from the folder is left out.
 
     Raises:
-        SonoforgeError: The URL cannot be read or written, or has a password; files that could not be copied at the end
-            are kept here, and the message says where.
+        SonoforgeError: The URL cannot be read or written, or has a password. Files that could not be copied at the end
+        are kept locally, and the message says where.
     """
     global _active  # noqa: PLW0603 - a process works at one URL
     base = Path(tempfile.gettempdir())
@@ -67,7 +67,7 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
 
 
 def claim(folder: Path) -> bool:
-    """Take the name of a new run folder at the URL; False if another machine was faster, True without a URL."""
+    """Take the name of a new run folder at the URL; return False if another machine was faster, True without a URL."""
     return _active is None or _active.claim(folder)
 
 
@@ -89,7 +89,7 @@ def shown_in(value: Any) -> Any:
 
 
 class RemoteRuns:
-    """The runs at a URL, and the folder here that stands for them."""
+    """The runs at a URL, and the local folder that stands for them."""
 
     def __init__(self, url: str, here: Path) -> None:
         self.url, self.here = url.rstrip("/"), here
@@ -105,7 +105,7 @@ class RemoteRuns:
                     (here / name / "config.yaml").write_bytes(self._files.cat_file(f"{self._root}/{name}/config.yaml"))
 
     def _names(self) -> list[str]:
-        """Return the names of the runs there."""
+        """Return the names of the remote runs."""
         try:
             found = self._files.ls(self._root, detail=False)
         except FileNotFoundError:  # nothing yet
@@ -114,7 +114,7 @@ class RemoteRuns:
         return sorted(name for name in names if RUN.fullmatch(name))
 
     def shown_in(self, value: Any) -> Any:
-        """Name the URL in every text of a value."""
+        """Show the URL in every text of a value."""
         if isinstance(value, str):
             return value.replace(str(self.here), self.url)
         if isinstance(value, dict):
@@ -122,13 +122,13 @@ class RemoteRuns:
         return [self.shown_in(item) for item in value] if isinstance(value, list | tuple) else value
 
     def renamed(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Name the URL in a log message."""
+        """Show the URL in a log message."""
         if record.name.startswith("sonoforge"):
             record.msg, record.args = self.shown_in(record.getMessage()), None
         return record
 
     def claim(self, folder: Path) -> bool:
-        """See `claim`: the settings are written unless there are some."""
+        """See `claim`: write the settings unless there are some."""
         target = f"{self._root}/{folder.name}"
         with told("--out", self.url):
             try:
@@ -156,7 +156,7 @@ class RemoteRuns:
         self._copied[folder] = stamps(folder)
 
     def copy(self) -> None:
-        """Copy what has changed since the last time; failures are retried the next time."""
+        """Copy what has changed since last time; retry failures next time."""
         try:
             self._copy()
         except SonoforgeError as error:
@@ -195,7 +195,7 @@ class RemoteRuns:
 
     @contextlib.contextmanager
     def copying(self) -> Iterator[None]:
-        """Copy in rounds while inside, and everything at the end; what cannot be copied then is kept here."""
+        """Copy in rounds while inside, and everything at the end; keep locally what cannot be copied then."""
         over = threading.Event()
 
         def rounds() -> None:
@@ -219,7 +219,7 @@ class RemoteRuns:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return time and size of each finished file of a run, by name."""
+    """Return the time and size of each finished file of a run, by name."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)

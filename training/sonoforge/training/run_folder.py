@@ -1,4 +1,4 @@
-"""Numbered run folders that describe themselves: ``runs/00012-gan-dcgan-thesis-malignant/``.
+"""Keep numbered run folders that describe themselves: ``runs/00012-gan-dcgan-thesis-malignant/``.
 
 A run folder holds ``config.yaml`` (the settings), ``environment.json``, ``log.txt`` and, at the very end,
 ``results.json``: a folder without it is an unfinished run.
@@ -41,14 +41,14 @@ _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit
 
 
 class Length(NamedTuple):
-    """The settings that give the length of a training, for runs that can continue a shorter one."""
+    """The settings for the length of a training, for runs that can continue a shorter one."""
 
     names: tuple[str, ...]
     is_shorter: Callable[[Mapping[str, Any]], bool]  # given settings of an earlier run, which differ in these alone
 
 
 def slug(*parts: str) -> str:
-    """Join words to the name of a run folder."""
+    """Join words into the name of a run folder."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
@@ -86,7 +86,7 @@ def _number(path: Path) -> int:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` into an existing run folder, or a training's folder inside one."""
+    """Write ``config.yaml`` to an existing run folder, or to a training's folder inside one."""
     settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, remote_runs.shown_in(settings))
 
@@ -104,14 +104,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _runs(root: Path, name: str) -> list[Path]:
-    """Return the run folders of this name, the newest first."""
+    """Return the run folders with this name, newest first."""
     matches = [(path, _NUMBERED.fullmatch(path.name)) for path in (root.iterdir() if root.is_dir() else ())]
     found = [path for path, match in matches if match and match[2] == name and (path / CONFIG).is_file()]
     return sorted(found, key=_number, reverse=True)
 
 
 def _differing(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> dict[str, str]:
-    """Say how a run's settings differ, by name; those in `NOT_COMPARED` do not count unless they are ``compared``."""
+    """Say how a run's settings differ, by name; ignore those in `NOT_COMPARED` unless ``compared``."""
     was, now = read_config(folder), plain(config)
     names = [name for name in sorted({*was, *now}) if name not in NOT_COMPARED or name in compared]
     return {name: f"{was.get(name)}, not {now.get(name)}" for name in names if was.get(name) != now.get(name)}
@@ -124,9 +124,9 @@ def find_run(
     compared: Collection[str] = (),
     length: Length | None = None,
 ) -> Path | None:
-    """Return the newest run folder of this name with the same settings, finished or not; see `_differing`.
+    """Return the newest run folder with this name and the same settings, finished or not; see `_differing`.
 
-    Failing that, and given ``length``, the newest one that is shorter but otherwise the same.
+    Failing that, and given ``length``, return the newest one that is shorter but otherwise the same.
     """
     shorter = None
     for folder in _runs(root, name):
@@ -154,8 +154,8 @@ def open_run(
 ) -> Path:
     """Return the folder to work in, and log which and why.
 
-    With ``resume``, the run of `find_run`, if any: an unfinished one to continue, a finished one to return, or a
-    shorter one to continue after `lengthen`.  Otherwise a new one.
+    With ``resume`` it is the run of `find_run`, if any: an unfinished one to continue, a finished one to return, or a
+    shorter one to continue after `lengthen`. Otherwise it is a new one.
     """
     if resume:
         folder = find_run(root, name, config, compared, length)
@@ -190,7 +190,8 @@ def differences(folder: Path, config: Mapping[str, Any], length: Length | None) 
 def lengthen(folder: Path, config: Mapping[str, Any], length: Length) -> None:
     """Turn a shorter run, finished or not, into an unfinished one of this length.
 
-    Its results go first: a kill in between leaves an unfinished run of the old length, which can be resumed either way.
+    Its results are removed first: a kill in between leaves an unfinished run of the old length, which can be resumed
+    either way.
     """
     (folder / RESULTS).unlink(missing_ok=True)
     write_config(folder, read_config(folder) | {name: config[name] for name in length.names})
@@ -208,7 +209,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def package_versions(packages: Sequence[str] = ()) -> dict[str, str]:
-    """Return the versions of the installed packages, by default of those that figures depend on."""
+    """Return the versions of installed packages, by default the ones that figures depend on."""
     versions = {}
     for package in packages or _PACKAGES.split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -217,7 +218,7 @@ def package_versions(packages: Sequence[str] = ()) -> dict[str, str]:
 
 
 def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what figures depend on beside the settings."""
+    """Collect what figures depend on besides the settings."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -239,7 +240,7 @@ def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 
 
 def git_revision() -> str | None:
-    """Return the commit of this code's checkout, with ``+changes`` if edited; None outside one."""
+    """Return the commit of this code's checkout, with ``+changes`` if edited; None without a checkout."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -256,7 +257,7 @@ def git_revision() -> str | None:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Lock a run folder and write its log while inside; it is removed if an error occurs before any work is done."""
+    """Lock a run folder and write its log while inside; remove it if an error occurs before any work is done."""
     with atomic.alone_in(folder) as alone:
         if not alone:
             raise SonoforgeError(f"{folder}: another process works in it; wait for it to end, or stop it")

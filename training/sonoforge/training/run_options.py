@@ -1,4 +1,4 @@
-"""Options shared by verbs that make run folders; importable on the base install."""
+"""Declare options shared by verbs that make run folders; importable on the base install."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ParallelOptions(TrainingOptions):
 
 @dataclass(frozen=True)
 class EvaluationInput(RunOptions):
-    """Where both sets come from, and how they are made comparable."""
+    """Where both sets come from, and how to make them comparable."""
 
     real: str = argument("", help="real images; or a run of gan train, without FAKE")
     fake: str = argument("", help="generated images, or a run of gan train")

@@ -1,10 +1,11 @@
-"""Workers that run independent tasks in this process, in several processes or on a Ray cluster.
+"""Run independent tasks in this process, in several processes or on a Ray cluster.
 
-A task computes with one thread, so its result does not depend on the number of workers.  Its files lie in the run
-folder.  The task of a worker that dies is done again; an error in a task is raised here.
+A task computes with one thread, so its result does not depend on the number of workers. Its files are in the run
+folder. If a worker dies, its task is done again; an error in a task is raised here.
 
-A Ray cluster is ``local``, started here for the run and closed to the network, or an existing one.  All machines see
-the run folder and the data under the same paths; one that does not, or that has other package versions, is refused.
+A Ray cluster is ``local``, started here for the run and closed to the network, or an existing one.  All machines must
+see the run folder and the data under the same paths; a machine that does not, or that has other package versions, is
+refused.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_JOBS = 16
-"""More processes, each with its own network and optimiser, rarely pay for ten folds."""
+"""More processes, each with its own network and optimiser, rarely pay off for ten folds."""
 MOST_DEATHS = 3
-"""Workers that may die over one task before it is given up: the task itself must be the cause."""
+"""How many workers may die over one task before it is given up, as the task must be the cause."""
 
 
 class Workers(Protocol):
@@ -56,13 +57,13 @@ class Workers(Protocol):
     device: str  # of a task, see `devices.find_device`
 
     def run(self, function: Callable[[Task], Result], tasks: Iterable[Task | None]) -> Iterator[Result]:
-        """Do the tasks and yield their results as they come, in any order.
+        """Do the tasks and yield their results as they arrive, in any order.
 
         Args:
             function: A module-level function that other processes can import.
             tasks: Its arguments; they and the results must be picklable.  Each is taken when a worker is free, after
-                the results so far have been used, so a generator can base the next task on them.  None instead of a
-                task means that there is none before the next result.
+            the results so far have been used, so a generator can base the next task on them. None means that there is
+            no task before the next result.
 
         Raises:
             Exception: Whatever a task raises; tasks that have not started are dropped.
@@ -80,7 +81,7 @@ class WorkerSettings:
 
 
 def check_cluster(cluster: str, device: str) -> None:
-    """Refuse a cluster without Ray installed, or with a single GPU named, before anything is computed."""
+    """Refuse a cluster if Ray is not installed or a single GPU is given, before anything is computed."""
     if not cluster:
         return
     if ":" in device:
@@ -123,7 +124,7 @@ def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
 
 
 def default_jobs(device: torch.device) -> int:
-    """Return one process for a GPU, which runs one task at a time anyway; one for each core of a CPU."""
+    """Return one process for a GPU, which runs one task at a time anyway, or one for each CPU core."""
     if device.type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -131,7 +132,7 @@ def default_jobs(device: torch.device) -> int:
 
 
 def died_again(deaths: int, error: Exception) -> int:
-    """Count one more death of a worker over a task; SonoforgeError if there are too many."""
+    """Count one more worker death over a task; raise SonoforgeError if there are too many."""
     if deaths + 1 < MOST_DEATHS:
         log.warning("a worker died; its task is done again")
         return deaths + 1
@@ -159,7 +160,7 @@ class ThisProcess(Workers):
 
 
 class Processes(Workers):
-    """Processes, each started when first needed, in a pool of its own: a pool breaks when one of its processes dies."""
+    """Processes, each started when first needed, in its own pool: a pool breaks when one of its processes dies."""
 
     def __init__(self, jobs: int, device: str) -> None:
         self.slots, self.device = jobs, device
@@ -218,7 +219,7 @@ def _start_worker() -> None:
 
 
 def _leave_with_parent() -> None:
-    """End this process when its parent has ended or was killed, so that no orphan writes into a resumed run."""
+    """End this process when its parent has ended or was killed, so that no orphan writes to a resumed run."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -244,7 +245,7 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
     """Start a cluster here or join one, and leave it at the end with its tasks, see `open_workers`.
 
     Raises:
-        SonoforgeError: Ray does not start or answer, or has no GPU where one is asked for.
+        SonoforgeError: Ray does not start or answer, or lacks a requested GPU.
     """
     local = settings.cluster == LOCAL
     os.environ.update(_SILENT | (_CLOSED | _TOKEN if local else {}))
@@ -316,7 +317,7 @@ def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitSt
 
 
 def _gpu_share(jobs: int, gpus: int) -> float:
-    """Return the share of a GPU for each of so many parallel tasks."""
+    """Return each task's share of a GPU for this many parallel tasks."""
     return math.floor(1 / math.ceil(jobs / gpus) / _SMALLEST_SHARE) * _SMALLEST_SHARE
 
 
@@ -379,7 +380,7 @@ def do_task(function: Callable[[Any], Any], tasks: Sequence[Any], index: int, ho
     """Do one of the tasks, on the machine that Ray chose.
 
     Raises:
-        SonoforgeError: Other versions are installed here, or the run folder is not seen.
+        SonoforgeError: Other versions are installed here, or the run folder is not visible.
         Exception: Whatever the task raises.
     """
     own = package_versions()

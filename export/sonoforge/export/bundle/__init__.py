@@ -1,1 +1,1 @@
-"""Bundles: written with their model card, and each model file compared with the network before it goes in."""
+"""Write bundles and their model cards, after comparing each model file with the network."""

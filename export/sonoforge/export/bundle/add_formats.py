@@ -26,12 +26,11 @@ def add_formats(
 ) -> list[FormatRow]:
     """Write the formats ``names`` into a bundle under its temporary name, leaving out files that fail the gate.
 
-    ``exported``, an `ExportedClassifier` or `ExportedGenerator`, has the ``source`` of the writers, what a format is
-    ``allowed``, and a ``check`` of its file.  A format that the user named explicitly, in ``formats``, goes in even if
-    nothing on this machine can check it; ``unsuitable`` says of some formats why this network cannot have them.
-
-    Returns a row for each name.  The manifest holds the same without image names and folders, which may tell of a
-    patient or the machine.  A `GateError` says that the bundle's ONNX file does not answer as the network does.
+    ``exported``, an `ExportedClassifier` or `ExportedGenerator`, provides the writers' ``source``, the tolerance
+    ``allowed`` to a format, and a ``check`` of its file.  A format that the user named explicitly, in ``formats``, goes
+    in even if nothing on this machine can check it; ``unsuitable`` maps formats that this network cannot have to the
+    reason. Return a row for each name.  The manifest holds the same rows without image names and folders, which may
+    identify a patient or the machine.  Raise `GateError` if the bundle's ONNX file does not answer as the network does.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["parity"]["formats"] = _known_rows(manifest)
@@ -93,7 +92,7 @@ def _write_and_judge(exported: Any, name: str, folder: Path, by_name: bool, unsu
 
 
 def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
-    """Return the figures of an earlier export; readers of bundles do not check them, so odd rows are left out here."""
+    """Return the figures of an earlier export; bundle readers do not check them, so malformed rows are dropped here."""
     found = manifest["parity"].get("formats")
     texts, numbers = ("format", "file", "precision", "status", "runs_on"), ("bytes", "max_abs", "mean_abs")
     return {
@@ -108,7 +107,7 @@ def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
 
 
 def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
-    """Enter a format's files and figures in place of an earlier export's, which stay if this machine could not try."""
+    """Replace an earlier export's files and figures of a format, unless this machine could not try it."""
     files, figures = manifest["files"], manifest["parity"]["formats"]
     if row["status"] == "not written" and row["format"] in figures:
         return
@@ -127,7 +126,7 @@ def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
 
 
 def describe(row: FormatRow) -> str:
-    """Return a format's line on the screen."""
+    """Return the line that the screen shows for a format."""
     size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else "-"
     line = f"{row['format']:<20} {row['precision']:<5} {size:>9}  "
     if "max_abs" in row:

@@ -1,4 +1,4 @@
-"""Model cards: the table of a bundle's files, and a generator's card, from its manifest alone."""
+"""Render the table of a bundle's files and a generator's model card, using only its manifest."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""From a run folder or a bundle to a classifier's bundle with files in the chosen formats, each judged by the gate."""
+"""Export a run folder or bundle as a classifier's bundle in the chosen formats, each judged by the gate."""
 
 import json
 import logging
@@ -40,11 +40,11 @@ _BATCH, _FILE_BATCH = 32, 8  # images that torch, and an exported file, answers 
 def bundle_from_run(
     run: Path, folder: Path, formats: Sequence[str] = ("onnx",), data: str = "", evidence: Sequence[Path] = ()
 ) -> list[FormatRow]:
-    """Export the model of a run folder; returns the rows of `add_formats`.
+    """Export the model of a run folder; return the rows of `add_formats`.
 
     Args:
         run: With ``model/``, and ``predictions.csv`` if it was cross-validated.
-        folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
+        folder: Where the bundle goes; an existing classifier's bundle is replaced at the very end.
         formats: Rows of `FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
         evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
@@ -91,7 +91,7 @@ def bundle_from_bundle(
 def fill_bundle(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
-    """Export the model as ONNX and write a bundle's files, with ``files`` as they are, into an empty folder."""
+    """Export the model as ONNX and write a bundle's files, including ``files`` unchanged, into an empty folder."""
     preprocessing = record.preprocessing
     metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
     model = to_onnx(graph, preprocessing.size, metadata)
@@ -164,7 +164,7 @@ class ExportedClassifier:
 def _prepare(
     bundle: Bundle[ClassifierManifest], graph: BundleGraph, images: GateImages, training: NDArray[np.uint8] | None
 ) -> ExportedClassifier:
-    """Compute the network's answers; ranges are measured on the training images, or on ``images`` if too few."""
+    """Compute the network's answers; measure ranges on the training images, or on ``images`` if there are too few."""
     log.info("checking on %s", images.source)
     if training is None or len(training) < FEWEST:
         training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
@@ -179,7 +179,7 @@ def _prepare(
 
 
 def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str, look: int | None) -> dict[str, str]:
-    """Return the text stored in every model file whose format can hold it."""
+    """Return the text to store in every model file that can hold text."""
     return {
         **({LOOK: str(look)} if look else {}),
         "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a classifier's bundle, from its record alone: no figure is written by hand."""
+"""Render MODEL_CARD.md of a classifier's bundle from its record; no figure is written by hand."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ DISTURBANCES = {  # title and unit; `training/studies/other-scanners/robustness.
 
 
 def classifier_card(record: ModelRecord) -> str:
-    """Render a classifier's card without its table of files."""
+    """Render a classifier's card, except for its table of files."""
     training, evaluation, decision = record.training, record.evaluation, record.decision
     measured, elsewhere = evaluation["decision"], record.elsewhere
     facts = RunFacts(
@@ -155,7 +155,7 @@ def _template() -> jinja2.Template:
 
 
 def calibrated_on(record: ModelRecord) -> str:
-    """Name the images that the temperature was fitted on; the networks that answered had not trained on them."""
+    """Describe the images that the temperature was fitted on; the networks that answered had not trained on them."""
     images = record.evaluation["images"]
     return (
         f"the {images} held-out images" if _is_judged_itself(record) else f"out-of-fold predictions of {images} images"
@@ -163,7 +163,7 @@ def calibrated_on(record: ModelRecord) -> str:
 
 
 def _is_judged_itself(record: ModelRecord) -> bool:
-    """Whether the figures are of these very weights, not of those that cross-validation trained."""
+    """Whether the figures describe these very weights, rather than those that cross-validation trained."""
     return bool(record.training["count"] < record.training["data_images"])
 
 
@@ -194,7 +194,7 @@ def _by_collection(rows: Sequence[Record]) -> str:
 
 
 def _disturbed_rows(by_collection: Mapping[str, Any]) -> list[list[str]]:
-    """Return for each disturbance at its strongest the change of the AUC and the share of scans noticed."""
+    """Return the change in AUC and the share of scans noticed for each disturbance at its strongest."""
     rows = []
     for kind, (title, unit) in DISTURBANCES.items():
         found = [[row for row in own["disturbed"] if row["kind"] == kind][-1:] for own in by_collection.values()]

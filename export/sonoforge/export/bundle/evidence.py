@@ -1,4 +1,4 @@
-"""Evidence from other runs for a bundle's card: left-out collections, disturbed scans, a generator's `evaluate`."""
+"""Collect evidence from other runs for a bundle's card: left-out collections, disturbed scans, `evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,9 +23,9 @@ _FREE = ("test_curves", "teachers")  # may differ: the first changes no network,
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
-    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate``,
-    with disturbed scans, with a bundle whose network was trained without the collection.  Runs of another kind, or of
-    networks trained differently from the bundle's, are refused; only the number of teachers may differ.
+    The runs are of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, or of ``validate`` with
+    disturbed scans and a bundle that was trained without the collection.  Runs of another kind, or of networks trained
+    differently from the bundle's, are refused; only the number of teachers may differ.
     """
     elsewhere: Record = {}
     teachers: dict[str, int] = {}
@@ -76,7 +76,7 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
 
 
 def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    """Return an arm's figures from the run's kept answers, not from its summary, which must be of the same folds."""
+    """Return an arm's figures from the run's kept answers, not from its summary, which must cover the same folds."""
     # Imported here, because an export without evidence needs none of cross-validation's packages.
     from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
     from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
@@ -101,7 +101,7 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
 
 
 def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:
-    """Refuse networks that were trained differently, whose figures would not describe the bundle's."""
+    """Refuse networks that were trained differently: their figures would not describe the bundle's network."""
     was = record.training["settings"]
     pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}
     pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}

@@ -1,4 +1,4 @@
-"""A bundle on disk, format version 1: a folder written whole or not at all, with its manifest; or one ``.zip``."""
+"""Write a bundle, format version 1: a folder with its manifest, written whole or not at all, or one ``.zip``."""
 
 import contextlib
 import datetime
@@ -23,15 +23,15 @@ from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 
 ManifestJson = dict[str, Any]
-"""A manifest being written: open JSON, which the runtime's reader checks in the end."""
+"""A manifest being written: plain JSON, which the runtime's reader checks in the end."""
 
 
 FormatRow = dict[str, Any]
-"""What the manifest, the card and the screen say of one format of a bundle, and how its file did in the gate.
+"""What the manifest, the card and the screen say about one format in a bundle, and how its file fared in the gate.
 
-``format``, ``file``, ``precision``, ``runs_on`` and ``status`` (passed, failed, not checked, as nothing on this machine
-runs it, or not written) are always there; ``reason``, ``bytes``, ``made_with``, ``tolerance`` and ``max_abs`` (largest
-difference of a probability, or of an image in [-1, 1]) where known; for classifiers `gate.compare` adds more.
+``format``, ``file``, ``precision``, ``runs_on`` and ``status`` (passed, failed, not checked because nothing on this
+machine runs it, or not written) are always there; ``reason``, ``bytes``, ``made_with``, ``tolerance`` and ``max_abs``
+(largest difference of a probability, or of an image in [-1, 1]) where known; for classifiers `gate.compare` adds more.
 """
 
 
@@ -42,7 +42,7 @@ _PACKAGES = (
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
-    """Refuse to replace anything but a bundle of this task, or a bundle with the user's own files in it."""
+    """Refuse to replace anything except a bundle for this task, or a bundle that contains the user's files."""
     if not folder.exists():
         return
     try:
@@ -65,7 +65,7 @@ def refuse_other_folder(folder: Path, task: str) -> None:
 def replacing_bundle(folder: Path, task: str) -> Iterator[Path]:
     """Fill a folder under a temporary name; it becomes the bundle at the end, or not at all.
 
-    An existing bundle of the same task is replaced, and stays as it is if an error is raised.
+    An existing bundle for the same task is replaced, but stays unchanged if an error is raised.
     """
     refuse_other_folder(folder, task)
     with atomic.replacing_folder(folder) as fresh:
@@ -92,7 +92,7 @@ def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Ma
 
 
 def write_manifest(folder: Path, manifest: ManifestJson) -> None:
-    """Write a manifest with its digest, one value a line; indentation would be a third of it."""
+    """Write a manifest with its digest, one value per line; indentation would take up a third of the file."""
     atomic.write_json(folder / "manifest.json", with_digest(atomic.plain(manifest)), indent=0)
 
 
@@ -118,7 +118,7 @@ def creation_time() -> str:
 
 
 def _packages() -> list[dict[str, str]]:
-    """Return name, version, licence and package URL of each installed package."""
+    """Return the name, version, licence and package URL of each installed package."""
     packages = []
     for name in _PACKAGES:
         try:

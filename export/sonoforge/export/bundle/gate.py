@@ -1,6 +1,6 @@
 """The gate of every exported classifier file: does it answer as the trained network does, on a hundred images or more?
 
-The images are of the kind that the network was trained on.  Probabilities are compared, and what follows from them:
+The images are of the kind that the network was trained on.  It compares probabilities and what follows from them:
 labels, and the sensitivity and specificity of each class.  The final network was trained on these very images, so its
 own sensitivity on them says little.  Where the run was cross-validated, the file's change of the logits is therefore
 added to the sealed logits of the same images, and the sealed predictions with and without that change are compared.
@@ -52,7 +52,7 @@ Original = Callable[[], NDArray[np.uint8]]
 
 
 class JudgedModel(NamedTuple):
-    """The model whose files are judged."""
+    """A model and the files to judge."""
 
     classes: tuple[str, ...]  # names
     training: Mapping[str, Any]  # `TrainingRecord` of its model folder or manifest
@@ -83,10 +83,10 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         data: A folder of images, ``phantom``, or empty for the run's own.
         run: The run folder, whose ``predictions.csv`` has the sealed answers; None for a bundle.
         settings: The run's (``data``, ``phantom.images``, ``seed``, ``cache.folder``); empty for a bundle.
-        model: Whose files are judged.
+        model: The model being exported.
 
     Raises:
-        SonoforgeError: No such folder, or no images and none given.
+        SonoforgeError: The folder does not exist, or there are no images.
     """
     return _enough(_find(data, run, settings, model), model.preprocessing)
 
@@ -185,7 +185,7 @@ def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
 
 
 def vary(original: Original, change: int) -> NDArray[np.uint8]:
-    """Mirror, shift and brighten an image (H, W) or (H, W, C); a shift repeats the border, and ``change`` 0 is none."""
+    """Mirror, shift and brighten an image (H, W) or (H, W, C); a shift repeats the border; 0 changes nothing."""
     pixels = original()
     if not change:
         return pixels
@@ -203,7 +203,7 @@ def vary(original: Original, change: int) -> NDArray[np.uint8]:
 
 
 def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) -> NDArray[np.float64] | None:
-    """Find the images' probabilities in the run's cross-validated predictions; None where any is missing."""
+    """Find the images' probabilities in the run's cross-validated predictions; return None if any is missing."""
     path = run / ANSWERS
     if not path.is_file():
         return None
@@ -225,8 +225,8 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     Returns ``images``, ``count`` and ``distinct`` of them; ``max_abs`` and ``mean_abs`` differences of probabilities;
     ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``, the image with the
     largest difference; and where true classes are known ``sensitivity_change`` and ``specificity_change`` by class, in
-    points, and ``judged_on``: ``sealed predictions`` or ``own labels``.  Outputs of another shape, or not finite, are a
-    `GateError`.
+    points, and ``judged_on``: ``sealed predictions`` or ``own labels``.  Raise `GateError` for outputs that have
+    another shape or are not finite.
     """
     for name, values in reference.items():
         if answers[name].shape != values.shape:
@@ -280,7 +280,7 @@ def _rates(
 
 
 def problems(figures: FormatRow, tolerance: Tolerance) -> list[str]:
-    """Return why a file does not pass; empty if it does."""
+    """Return the reasons why a file does not pass; empty if it does."""
     found = []
     if not figures["max_abs"] <= tolerance.probability:
         found.append(f"a probability differs by {figures['max_abs']:.2g} (allowed {tolerance.probability:g})")

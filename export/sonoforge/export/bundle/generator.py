@@ -1,4 +1,4 @@
-"""From a checkpoint to a generator's bundle with files in the chosen formats, each judged against torch."""
+"""Export a checkpoint as a generator's bundle in the chosen formats, judging each file against torch."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def bundle_from_checkpoint(
 ) -> list[FormatRow]:
     """Export the averaged generator of a checkpoint or run folder, leaving out files that fail the gate.
 
-    An existing generator's bundle is replaced; it stays as it was where the ONNX file does not answer as torch does.
-    ``formats`` are rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have.  Returns
-    the rows of `add_formats`, whose ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
+    An existing generator's bundle is replaced, unless the ONNX file does not answer as torch does.  ``formats`` are
+    rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have.  Return the rows of
+    `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
     """
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
@@ -114,12 +114,12 @@ def bundle_from_checkpoint(
 
 @dataclass(frozen=True)
 class ExportedGenerator:
-    """A generator whose files are judged against torch; see `add_formats.Exported`."""
+    """A generator, and the check of its files against torch; see `add_formats.Exported`."""
 
     source: GeneratorSource
 
     def allowed(self, name: str) -> FormatRow:
-        """Return the largest difference of images from torch's, in [-1, 1], allowed to a format."""
+        """Return how far a format's images may differ from torch's, in [-1, 1]."""
         half = FORMATS[name].precision == "fp16"
         return {"tolerance": IMAGE_TOLERANCES["fp16"] if half else tolerance(self.source.generator)}
 
@@ -185,7 +185,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
 
 
 def _golden(generator: nn.Module) -> bytes:
-    """Compute the images that every reader must reproduce: number 0 of a few seeds, classes in turn."""
+    """Compute the images that every reader must reproduce: image 0 of a few seeds, cycling through the classes."""
     classes, size = int(generator.classes), int(generator.latent_size)  # type: ignore[arg-type]
     labels = [row % classes if classes else 0 for row in range(len(GOLDEN))]
     psis = [psi if has_styles(generator) else 1.0 for _, psi in GOLDEN]

@@ -1,6 +1,6 @@
-"""A bundle's network in torch, and the record of its model, from a run or rebuilt from the bundle.
+"""Provide a bundle's network in torch, and its model's record, from a run or rebuilt from the bundle.
 
-So any bundle can be exported to any format, and its card rewritten, without its run.
+Any bundle can thus be exported to any format, and its card rewritten, without its run.
 """
 
 import re
@@ -28,11 +28,11 @@ def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
 
 
 def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
-    """Rebuild the torch network, on the CPU and in evaluation mode, from which a bundle's ``model.onnx`` was exported.
+    """Rebuild the torch network behind a bundle's ``model.onnx``, on the CPU and in evaluation mode.
 
-    The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names show how many members
-    there are and which blocks they share.  Batch normalisation is folded into the convolutions.  A `SonoforgeError`
-    says that the file is not ours, or that the network does not reproduce the bundle's golden vectors.
+    The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names show how many members there
+    are and which blocks they share.  Batch normalisation is folded into the convolutions.  Raise `SonoforgeError` if
+    the file is not ours, or if the network does not reproduce the bundle's golden vectors.
     """
     where = f"{bundle.path}: model.onnx"
     data = bundle.read("model.onnx")
@@ -114,7 +114,7 @@ def figures(record: ModelRecord) -> dict[str, object]:
 
 
 def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> ModelRecord:
-    """Return the record of a bundle's model from its manifest, which must have all that the card needs."""
+    """Return the record of a bundle's model from its manifest, which must have everything that the card needs."""
     manifest = bundle.manifest
     raw: Any = manifest.raw
     evaluation = raw["evaluation"]

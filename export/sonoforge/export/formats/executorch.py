@@ -1,7 +1,7 @@
 """ExecuTorch files (``.pte``), PyTorch's programs for phones, on XNNPACK's CPU kernels: float32 and int8.
 
 A file takes one image at a time: a batch of 8 was slower for each image than 8 runs (4.1 against 3.3 ms on one x86
-core), and needs the memory of 8.
+core), and needs eight times the memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LAYERS = frozenset((
 
 
 def missing() -> str:
-    """Return what to install before a file can be written or run; empty if nothing."""
+    """Return what to install before a file can be written or run; empty if nothing is missing."""
     if importlib.util.find_spec("executorch") is None or importlib.util.find_spec("torchao") is None:
         return "executorch is not installed; pip install 'sonoforge[mobile]'"
     return ""
@@ -54,7 +54,7 @@ def write_executorch(source: Source | GeneratorSource) -> bytes:
 
 
 def write_executorch_int8(source: Source) -> bytes:
-    """Write a classifier in int8: one float32 image (1, 3, S, S) to the four outputs.
+    """Write a classifier in int8, from one float32 image (1, 3, S, S) to the four outputs.
 
     Weights have one scale for each channel, activations one for each tensor, from histograms over the calibration
     images (Jacob et al., CVPR 2018, on int8 arithmetic).
@@ -81,8 +81,8 @@ def lower(
 ) -> bytes:
     """Lower a network, in evaluation mode on the CPU, to an ExecuTorch program for XNNPACK; return the file's bytes.
 
-    The file takes inputs of the examples' shapes, and has a method of each name in ``metadata`` that returns the text.
-    ``only`` names the layers to run with XNNPACK; empty for all that it can.
+    The file takes inputs of the examples' shapes; for each name in ``metadata`` it has a method that returns the text.
+    ``only`` names the layers to run with XNNPACK; empty for all that it supports.
     """
     from executorch.backends.xnnpack.partition.config import (  # noqa: PLC0415 - optional, and slow
         ALL_PARTITIONER_CONFIGS,
@@ -106,7 +106,7 @@ def lower(
 
 @quiet()
 def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
-    """Return a network with its constants folded, such as ProGAN's scaled weights; arguments as of `lower`.
+    """Return a network with its constants folded, such as ProGAN's scaled weights; see `lower` for the arguments.
 
     XNNPACK only runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on
     one x86 core; folded, 0.13 s.  Do not fold a network from `quantise`: its weights would become float32.
@@ -168,7 +168,7 @@ def _unshare_weights(exported: torch.fx.GraphModule) -> None:
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a program ``.pte`` for one row, or raise a `SonoforgeError`; ``threads`` apply to this whole process."""
+    """Load a ``.pte`` program for one row, or raise `SonoforgeError`; ``threads`` applies to the whole process."""
     from executorch.extension.pybindings import portable_lib  # noqa: PLC0415 - optional, and slow
     from executorch.runtime import Runtime  # noqa: PLC0415
 

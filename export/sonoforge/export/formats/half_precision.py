@@ -1,7 +1,7 @@
-"""Half precision: ONNX files that compute in 16 bits, for GPUs and accelerators, or only store weights in 16 bits.
+"""Write ONNX files that compute in 16 bits, for GPUs and accelerators, or that only store weights in 16 bits.
 
-Where half precision holds the weights exactly, storing them so halves the file without changing its answers:
-onnxruntime widens them once, when it loads the file, and computes in float32.
+Where half precision holds the weights exactly, storing them this way halves the file and keeps its answers: onnxruntime
+widens them once, when it loads the file, and computes in float32.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ SMALLEST = 1024  # numbers in a tensor stored in half precision: nearly all weig
 def to_half(model: bytes, kept: int = 0) -> bytes:
     """Convert a float32 ONNX file to float16 weights and arithmetic, with float32 inputs and outputs.
 
-    The first ``kept`` convolutions stay in float32, and if there are any, so does what follows the last feature map.
-    A processor without 16-bit arithmetic computes in float32 and rounds in between, slower than the float32 file.
+    The first ``kept`` convolutions stay in float32; if there are any, so does everything after the last feature map. A
+    processor without 16-bit arithmetic computes in float32 and rounds in between, which is slower than float32.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415 - takes a second
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
@@ -57,7 +57,7 @@ def _halve_layers(graph: onnx.GraphProto, kept: int) -> None:
     """Convert the convolutional layers of a network with a second pass to 16 bits, in place; ``kept`` as in `to_half`.
 
     Everything else stays in float32: in 16 bits, positions in an image of 256 pixels would be off by an eighth of a
-    pixel.  onnxruntime's converter would round between any two nodes that it is told to leave.
+    pixel.  onnxruntime's converter would round between any two nodes that it leaves alone.
     """
     stored = {tensor.name: tensor for tensor in graph.initializer}
     constants = {node.output[0]: node for node in graph.node if node.op_type == "Constant"}
@@ -103,7 +103,7 @@ def _tensor_constants(model: onnx.ModelProto) -> None:
 def write_half(source: Source | GeneratorSource) -> bytes:
     """Write ONNX in float16, keeping as little of a classifier in float32 as its calibration images allow.
 
-    A `GateError` says that probabilities move by more than `_SHARE` of the limit, whatever is kept.
+    Raise `GateError` if probabilities move by more than `_SHARE` of the limit whatever is kept.
     """
     if isinstance(source, GeneratorSource):
         return to_half(source.onnx)
@@ -123,7 +123,7 @@ def write_half(source: Source | GeneratorSource) -> bytes:
 def round_to_half(network: nn.Module) -> None:
     """Round the large weights of a network to half precision, in place; they stay float32.
 
-    A tensor with a number that half precision cannot hold stays as it is.
+    A tensor with a number that half precision cannot hold is left unchanged.
     """
     for parameter in network.parameters():
         rounded = parameter.half().float()
@@ -132,10 +132,7 @@ def round_to_half(network: nn.Module) -> None:
 
 
 def store_in_half(model: bytes) -> bytes:
-    """Store the large weights of a float32 ONNX file in half precision, each followed by a cast, where that is exact.
-
-    Where no weight can be, the same bytes come back.
-    """
+    """Store large float32 weights of an ONNX file in half precision, each followed by a cast, where that is exact."""
     copy = onnx.load_model_from_string(model)
     casts = []
     for tensor in copy.graph.initializer:

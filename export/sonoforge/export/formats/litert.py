@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def missing() -> str:
-    """Return what to install before a file can be run; empty if nothing."""
+    """Return what to install before a file can be run; empty if nothing is missing."""
     absent = importlib.util.find_spec("ai_edge_litert") is None
     return "ai-edge-litert is not installed; pip install ai-edge-litert" if absent else ""
 
 
 def write_litert(source: Source) -> bytes:
-    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs."""
+    """Write a classifier in float32, from one image (1, 3, S, S) to the four outputs."""
     import litert_torch  # noqa: PLC0415 - optional, and slow
 
     from sonoforge.export.formats.onnx_graph import quiet  # noqa: PLC0415 - needs torch, which running a file does not

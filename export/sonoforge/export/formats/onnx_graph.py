@@ -1,7 +1,7 @@
 """Export a network to one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other.
 
-Files derived from it, here onnxruntime's own ORT and one that takes decoded images of any size, keep its answers,
-operator set and metadata, and contain no host paths.
+Derived files (onnxruntime's own ORT, and one that takes decoded images of any size) keep its answers, operator set and
+metadata, and contain no host paths.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ class BundleGraph(nn.Module):
         return mean_logits, F.softmax(mean_logits / self.temperature, dim=1), _mean(embeddings), _mean(cams)
 
     def _run_once(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return each member's embeddings and activation maps."""
+        """Return every member's embeddings and activation maps."""
         shared = self.shared(views)
         every = [tail(shared) for tail in self.tails]
         return [(maps.mean((2, 3)), own(maps)) for maps, own in zip(every, self.activations, strict=True)]
@@ -150,7 +150,7 @@ def quiet() -> Iterator[None]:
 def folded(graph: Network) -> Network:
     """Return a copy with each batch norm folded into the convolution before it.
 
-    The exporter does so, too, except where a convolution runs twice.
+    The exporter does so too, except where a convolution runs twice.
     """
     graph = copy.deepcopy(graph).eval()
     for parent in list(graph.modules()):
@@ -174,9 +174,9 @@ def trace(
 ) -> bytes:
     """Export any network, in evaluation mode and on the CPU, to one self-contained ONNX file without host paths.
 
-    ``examples`` are inputs by name, in the order of ``graph.forward``; ``dynamic_shapes`` the free dimensions of each.
-    ``optimise`` lets the exporter simplify the graph.  It then treats numbers up to 1e-8 as 0, so networks that add
-    such a number before dividing need False.
+    ``examples`` maps names to inputs, in the order of ``graph.forward``; ``dynamic_shapes`` gives each one's free
+    dimensions.  ``optimise`` lets the exporter simplify the graph.  It then treats numbers up to 1e-8 as 0, so networks
+    that add such a small number before dividing need False.
     """
     with quiet():
         program = torch.onnx.export(
@@ -230,7 +230,7 @@ def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
 def named(data: bytes) -> onnx.ModelProto:
     """Read a file for a converter, giving each node a name and its own copy of small stored inputs.
 
-    Converters choose nodes by name and name results after inputs, which a network with a second pass shares.
+    Converters choose nodes by name and name results after inputs, and a network with a second pass shares inputs.
     """
     model = onnx.load_model_from_string(data)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -248,7 +248,7 @@ def named(data: bytes) -> onnx.ModelProto:
 
 
 def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-    """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
+    """Run an ONNX file on images (N, 3, S, S), one at a time; return one of its outputs (N, ...)."""
     session = load_session(model, "the ONNX file")
     name = session.get_inputs()[0].name
     return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])
@@ -257,8 +257,8 @@ def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArra
 def to_ort(model: bytes) -> bytes:
     """Convert an ONNX file to onnxruntime's format, optimised for any processor.
 
-    As in onnxruntime's own converter, weights are not laid out for x86, because such a file would not run on a phone;
-    so on x86 this file is slower than the ONNX file.  Two conversions answer the same but differ in their bytes.
+    As in onnxruntime's own converter, weights are not laid out for x86, because that file would not run on a phone. On
+    x86 this file is therefore slower than the ONNX file.  Two conversions answer the same but differ in their bytes.
     """
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         target = Path(folder) / "model.ort"
@@ -289,8 +289,8 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
 
     An app then needs no resizing of its own, which could differ.  The new input ``pixels`` is uint8 (batch, height,
     width, channels), of any size, with 1 channel (grey) or 3 (red, green, blue); any other number is an error at run
-    time, so that alpha is never taken for a colour.  Grey is resized once for all three channels.  Outputs and metadata
-    stay.
+    time, so alpha is never mistaken for a colour.  Grey is resized once for all three channels.  Outputs and metadata
+    are kept.
 
     Rows, then columns are resized, with rounding to 8 bits in between, as Pillow does: resizing both at once in float
     would differ from it by one level in a tenth of the pixels.  onnxruntime computes the filter's weights in float32

@@ -1,4 +1,4 @@
-"""OpenVINO's own files for Intel's CPUs, GPUs and NPUs, converted from the ONNX file without torch.
+"""Write OpenVINO's own files for Intel's CPUs, GPUs and NPUs, converting the ONNX file without torch.
 
 The ``.xml`` holds the graph and is the file to open; the ``.bin`` beside it, the weights in float32 or float16.
 """
@@ -28,7 +28,7 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def missing() -> str:
-    """Return what to install before a file can be written or run; empty if nothing."""
+    """Return what to install before a file can be written or run; empty if nothing is missing."""
     absent = importlib.util.find_spec("openvino") is None
     return "openvino is not installed; pip install 'sonoforge[openvino]'" if absent else ""
 
@@ -58,7 +58,7 @@ def write_openvino(source: Source, precision: str) -> dict[str, bytes]:
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file, its ``.bin`` beside it, to compute in float32 on the CPU, or raise a `SonoforgeError`."""
+    """Load a file and the ``.bin`` beside it, to compute in float32 on the CPU, or raise `SonoforgeError`."""
     openvino = _openvino()
     # By default, OpenVINO computes in bfloat16 where the processor can: a probability of the shipped bundle's golden
     # images then moves by 0.055.

@@ -1,4 +1,4 @@
-"""A classifier in 8 bits: a third of the size and half the time, with the most sensitive layers kept in float32."""
+"""Write a classifier in 8 bits: a third of the size and half the time; the most sensitive layers stay in float32."""
 
 import contextlib
 import io
@@ -41,7 +41,7 @@ _TWO_PASSES = Criterion(probability_shift=0.08, mixture_shift=0.15)
 
 @dataclass(frozen=True)
 class Quantised:
-    """A quantised ONNX file and its distance from the original on the calibration images; see `Criterion`."""
+    """A quantised ONNX file, and how far it is from the original on the calibration images; see `Criterion`."""
 
     data: bytes
     kept_in_float: list[str]  # names of convolutions
@@ -60,11 +60,11 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Cr
 
     Activations range from their smallest to their largest value on the calibration images.  Probabilities are compared
     on these and on mixtures (each image's mean with the next): a network is so sure of its training images that they
-    hide what quantisation does to others.
+    hide the effect on others.
 
-    The first five convolutions, the activation maps and everything after the last feature map stay in float32: they
-    are small and suffer most.  If that misses the criterion, the other convolutions are ranked by how quantising each
-    alone changes the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met, or a `GateError`.
+    The first five convolutions, the activation maps and everything after the last feature map stay in float32: they are
+    small and suffer most.  If that misses the criterion, the other convolutions are ranked by how quantising each alone
+    changes the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met; otherwise raise `GateError`.
 
     ``inputs`` are preprocessed calibration images (N, 3, S, S), about 128 of the training set.  The same arguments give
     the same bytes on one kind of processor.
@@ -137,7 +137,7 @@ def write_int8(source: Source) -> bytes:
 
 
 def _feature_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Return in order the convolutions that the logits depend on; those of the activation maps are not among them."""
+    """Return, in order, the convolutions that the logits depend on, without the activation maps' convolutions."""
     needed, names = {"logits"}, []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
@@ -207,7 +207,7 @@ def _quantise(
     inputs: NDArray[np.float32],
     kept: Collection[str],
 ) -> onnx.ModelProto:
-    """Insert quantisation and its inverse around all convolutions but the kept ones."""
+    """Insert quantisation and its inverse around all convolutions except the kept ones."""
     # Imported here, because it takes a second.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 

@@ -1,11 +1,11 @@
-"""What format writers take: a trained classifier, or a generator with its graph of latents, psi and class to images.
+"""Define what format writers take: a trained classifier, or a generator that maps latents, psi and class to images.
 
-Labels are an input of conditional generators alone; psi, of those with styles.  The batch is free in every file.  The
-exporter's own simplification is off for generators: it takes the 1e-8 that is added before a division for 0, so that a
-flat map of StyleGAN1 becomes NaN.
+Only conditional generators take labels; only generators with styles take psi.  The batch is free in every file.  The
+exporter's own simplification is off for generators: it treats the 1e-8 added before a division as 0, which turns a flat
+map of StyleGAN1 into NaN.
 
 Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles are drawn.  Noise inputs are the stored
-ones, so each latent has one image.  StyleGAN3's transform of the input is the identity.
+ones, so each latent gives one image.  StyleGAN3's transform of the input is the identity.
 """
 
 import json
@@ -48,7 +48,7 @@ class Source:
     stem: ClassVar[str] = "model"  # start of its files' names
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
-        """Return inputs of so many images to trace or lower with."""
+        """Return inputs for this many images to trace or lower with."""
         return (torch.zeros(rows, 3, self.preprocessing.size, self.preprocessing.size),)
 
     @property
@@ -77,12 +77,12 @@ class GeneratorSource:
         return metadata_of(onnx.load_model_from_string(self.onnx))
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
-        """Return inputs of so many latents to trace or lower with."""
+        """Return inputs for this many latents to trace or lower with."""
         return tuple(generator_inputs(self.generator, rows, psi=0.7, seed=0).values())
 
 
 def write_onnx(source: Any, kind: str = "onnx") -> bytes:
-    """Return a source's ONNX file, or it as ``ort`` or ``uint8``; see `to_ort` and `with_preprocessing`."""
+    """Return a source's ONNX file, converted for ``ort`` or ``uint8``; see `to_ort` and `with_preprocessing`."""
     if kind == "ort":
         return to_ort(source.onnx)
     made: bytes = with_preprocessing(source.onnx, source.preprocessing) if kind == "uint8" else source.onnx
@@ -110,7 +110,7 @@ def trace_generator(generator: nn.Module) -> nn.Module:
 
 
 def generator_inputs(generator: nn.Module, count: int, psi: float, seed: int) -> dict[str, Tensor]:
-    """Draw inputs of `trace_generator`'s network by name, in its order; classes in turn."""
+    """Draw inputs of `trace_generator`'s network by name, in its order, cycling through the classes."""
     classes, size = int(generator.classes), int(generator.latent_size)  # type: ignore[arg-type]
     distribution = latent_distribution(generator)
     latents = torch.from_numpy(np.stack([draw_latent(seed, index, size, distribution) for index in range(count)]))
@@ -120,7 +120,7 @@ def generator_inputs(generator: nn.Module, count: int, psi: float, seed: int) ->
 
 
 def tolerance(generator: nn.Module) -> float:
-    """Return the largest difference of images from torch's allowed to a float32 file of this generator."""
+    """Return how far the images of this generator's float32 file may differ from torch's."""
     return TOLERANCE_WITH_STYLES if has_styles(generator) else TOLERANCE
 
 
@@ -157,7 +157,7 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
 
 
 def largest_difference(generator: nn.Module, answer: Answer) -> float:
-    """Compare a file with torch on several batches and psi; NaN where either gives one.
+    """Compare a file with torch on several batches and psi; return NaN if either does.
 
     ``answer`` runs the file: inputs in its order to outputs, images first.
     """

@@ -1,4 +1,4 @@
-"""The one table of export formats, ``table.csv``, and how far a file of each may be from the trained network.
+"""Read the table of export formats, ``table.csv``, and how far each file may be from the trained network.
 
 Each writer is imported when it is first called: naming a format needs no torch.
 """
@@ -29,10 +29,11 @@ class Tolerance(NamedTuple):
     logits: float | None = None  # largest absolute difference of any logit; None: not checked
 
     def of_passes(self, has_second_pass: bool) -> Tolerance:
-        """Return the tolerance for a network that may have a second pass, whose window rounding also moves.
+        """Return the tolerance for a network that may have a second pass: rounding moves its window too.
 
-        Four times as much, 20 times for a probability in float32, the same in int8: torch's own float32 and float64
-        differ by 9.2e-5 where the network is unsure where to look, and by 4.0e-4 in logits; with one pass, by 1e-6.
+        A second pass allows four times as much, 20 times for a probability in float32, the same in int8: torch's own
+        float32 and float64 differ by 9.2e-5 where the network is unsure where to look, and by 4.0e-4 in logits; with
+        one pass, by 1e-6.
         """
         if not has_second_pass or self == INT8:
             return self
@@ -68,7 +69,7 @@ class Format:
     whole_images: bool  # takes uint8 images of any size, (1, height, width, channels), not normalised tensors
 
     def missing(self) -> str:
-        """Return which packages for writing it are not installed, and how to install them; empty if none."""
+        """Return which packages for writing it are not installed, and how to install them; empty if all are."""
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
         install = f"'sonoforge[{self.extra}]'" if self.extra else " ".join(absent)
         return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
@@ -77,8 +78,8 @@ class Format:
 def choose(formats: Sequence[str], unsuitable: Mapping[str, str] = {}, *, generators: bool = False) -> list[str]:
     """Return names of formats in the table's order, always including ``onnx``, from names or ``all``.
 
-    ``unsuitable`` says of some formats why this network cannot have them.  A `SonoforgeError` names one that is
-    unknown, not for generators, or named explicitly and unsuitable or not writable here.
+    ``unsuitable`` maps formats that this network cannot have to the reason. Raise `SonoforgeError` for a name that is
+    unknown or not for generators, or that was given explicitly but is unsuitable or cannot be written here.
     """
     known = [name for name, form in FORMATS.items() if form.generators or not generators]
     for name in formats:

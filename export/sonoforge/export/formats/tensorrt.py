@@ -1,4 +1,4 @@
-"""TensorRT-RTX engines and their records: checked before an engine is loaded, and run.
+"""Check TensorRT-RTX engines against their records before loading them, and run them.
 
 The record beside an engine, ``NAME.engine.json``, says what it was built from.  An engine is native code for a GPU, and
 its own header says too little, so a foreign, stale or damaged one must be refused before any of it is loaded.  The
@@ -43,7 +43,7 @@ DEVICE = "cuda"
 _LARGEST_RECORD = 64_000
 
 Record = dict[str, Any]
-"""The content of a record, as `parse_record` checks it."""
+"""The content of a record, checked by `parse_record`."""
 
 
 def record_path(engine: Path) -> Path:
@@ -57,7 +57,7 @@ def to_json(record: Record) -> bytes:
 
 
 def _inputs(name: str, value: Any) -> dict[str, list[list[int]]]:
-    """Check that each input has three shapes of one rank that grow from the smallest to the largest."""
+    """Check that each input has three shapes of equal rank that grow from the smallest to the largest."""
 
     def is_profile(shapes: Any) -> bool:
         return (
@@ -70,7 +70,7 @@ def _inputs(name: str, value: Any) -> dict[str, list[list[int]]]:
         )
 
     if not isinstance(value, dict) or not value or not all(map(is_profile, value.values())):
-        raise wrong(name, value, "for each name its smallest, typical and largest shape")
+        raise wrong(name, value, "names with their smallest, typical and largest shapes")
     return value
 
 
@@ -98,7 +98,7 @@ _READERS: Readers = {
 
 
 def parse_record(data: bytes) -> Record:
-    """Check the keys, types and values of a record's file content; anything else is a one-line `SonoforgeError`."""
+    """Check the keys, types and values of a record's file content; otherwise raise a one-line `SonoforgeError`."""
     if len(data) > _LARGEST_RECORD:
         raise SonoforgeError(f"more than {_LARGEST_RECORD} bytes are not the record of an engine")
     return fields("record", load_json(data, "record"), _READERS)
@@ -127,7 +127,7 @@ def supports(capability: tuple[int, int]) -> bool:
 
 
 def missing() -> str:
-    """Return why this machine cannot run engines; empty if it can."""
+    """Return the reason why this machine cannot run engines; empty if it can."""
     try:
         import torch  # noqa: PLC0415 - most callers only ask what is missing
     except ModuleNotFoundError:
@@ -145,8 +145,8 @@ def missing() -> str:
 def check_engine(path: Path, version: str, capability: tuple[int, int] | None = None) -> tuple[bytes, Record]:
     """Check an engine against its record and the machine, without loading it; return its bytes and its record.
 
-    ``version`` is the package's exact ``__version__``, ``capability`` that of the GPU, None for no check.  A
-    `SonoforgeError` says why it must not be loaded, and what to do.
+    ``version`` is the package's exact ``__version__``, ``capability`` the GPU's, or None to skip that check. Raise
+    `SonoforgeError` with the reason and the remedy if it must not be loaded.
     """
     record = read_record(path)
     again = f"build it again from {record['source']}, which onnxruntime runs meanwhile"
@@ -172,7 +172,7 @@ def check_engine(path: Path, version: str, capability: tuple[int, int] | None = 
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Check an engine, load it onto the GPU and return the function that runs it, or raise a `SonoforgeError`.
+    """Check an engine, load it onto the GPU and return the function that runs it, or raise `SonoforgeError`.
 
     Our tests run it against a stand-in for the package, not on a GPU.
     """
@@ -197,7 +197,7 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     dtypes = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
 
     def check_input(name: str, values: NDArray[Any], profile: list[list[int]]) -> None:
-        """Refuse an array that the engine would misread: it gets addresses, not shapes."""
+        """Refuse an array that the engine would misread, because engines receive addresses, not shapes."""
         low, _, high = profile
         fits = values.ndim == len(low) and all(
             smallest <= size <= largest for smallest, size, largest in zip(low, values.shape, high, strict=True)

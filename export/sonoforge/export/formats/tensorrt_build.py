@@ -1,4 +1,4 @@
-"""Build TensorRT-RTX engines from ONNX files, each in a process of its own.
+"""Build TensorRT-RTX engines from ONNX files, each in a separate process.
 
 TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Networks are
 strongly typed: the ONNX file decides the precision, never a flag of the builder.  TF32 is off, so that float32 is
@@ -59,17 +59,17 @@ def build_engine(
     batches: tuple[int, int, int] = BATCHES,
     source: bytes | None = None,
 ) -> tuple[bytes, Record]:
-    """Build an engine and its record in a process of its own; two builds do not give the same bytes.
+    """Build an engine and its record in a separate process; two builds do not give the same bytes.
 
     Args:
         onnx_file: The file to build from, in the precision of the engine.
         name: Name of the float32 ONNX file beside the engine, such as ``model.onnx``.
-        precision: ``fp32`` or ``fp16``, of ``onnx_file``; it is checked.
+        precision: ``fp32`` or ``fp16``; must be ``onnx_file``'s.
         batches: See `BATCHES`.
         source: The float32 ONNX file itself, if ``onnx_file`` was derived from it.
 
     Raises:
-        SonoforgeError: TensorRT cannot build it; the message names the cause.
+        SonoforgeError: TensorRT cannot build it; the message gives the cause.
         GateError: The building process ended without an engine or a cause.
     """
     if not importlib.util.find_spec(PACKAGE):
@@ -110,7 +110,7 @@ def build_engine(
 def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> dict[str, bytes]:
     """Return an engine with float32 inputs and outputs, and its record, by file name.
 
-    fp16 is built from ``write_half``'s file, in which layers that lose too much stay in float32.
+    Build fp16 from ``write_half``'s file, which keeps layers that lose too much in float32.
     """
     from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - the building process needs none
 
@@ -142,7 +142,7 @@ def _prepare(
     for item in graph.input:
         sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in item.type.tensor_type.shape.dim]
         if any(size < 1 for size in sizes[1:]):
-            raise SonoforgeError(f"{name}: {item.name}: shape {sizes} (0: free) must be free in the batch alone")
+            raise SonoforgeError(f"{name}: {item.name}: shape {sizes} (0: free) must be free only in the batch")
         inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in batches]
     if not inputs:
         raise SonoforgeError(f"{name}: the ONNX file has no input")
@@ -154,7 +154,7 @@ def _prepare(
 
 
 def fold_indices(model: onnx.ModelProto) -> int:
-    """Replace integer arithmetic on constants by its result, in place; return the number of nodes removed.
+    """Replace integer arithmetic on constants with its result, in place; return the number of nodes removed.
 
     The exporter writes the axes of a mean as a Reshape of a constant, which TensorRT cannot evaluate.  Floating-point
     arithmetic is not folded, so answers stay the same to the bit.
@@ -188,7 +188,7 @@ def fold_indices(model: onnx.ModelProto) -> int:
 
 
 def _build(trt: Any, inputs: Mapping[str, Any], folder: Path) -> bytes:
-    """Return the serialised engine, by the vendor's Python API."""
+    """Build and return the serialised engine with the vendor's Python API."""
     messages: list[str] = []
 
     class Log(trt.ILogger):  # type: ignore[misc]

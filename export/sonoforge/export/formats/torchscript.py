@@ -1,7 +1,7 @@
-"""TorchScript files, for PyTorch in C++ (``.pt``) and for its older mobile interpreter (``.ptl``).
+"""Write TorchScript files for PyTorch in C++ (``.pt``) and for its older mobile interpreter (``.ptl``).
 
 Torch has deprecated both formats in favour of `executorch`, but still reads and writes them.  A TorchScript file is a
-program: open one only from a known source, such as a bundle, whose manifest states its SHA-256.
+program: only open one from a known source, such as a bundle, whose manifest has its SHA-256.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def trace_file(
     """Trace a network and return the file's bytes, the same for the same network, without host paths.
 
     The network is in evaluation mode, on the CPU.  For a free batch it must read the tensors' shapes, and the examples
-    need two rows; sizes read by ``len`` or ``int`` are fixed.  ``metadata`` are extra files by name; ``lite`` writes
+    need two rows; sizes read by ``len`` or ``int`` are fixed.  ``metadata`` maps names to extra files; ``lite`` writes
     for the mobile lite interpreter.
     """
     with torch.no_grad():
@@ -64,10 +64,7 @@ def trace_file(
 
 @quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file with the interpreter that it was written for, or raise a `SonoforgeError`.
-
-    ``threads`` apply to this whole process.
-    """
+    """Load a file with its interpreter, or raise `SonoforgeError`; ``threads`` applies to the whole process."""
     torch.set_num_threads(threads)
     try:
         lite = "bytecode.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()

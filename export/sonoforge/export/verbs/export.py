@@ -1,4 +1,4 @@
-"""``sonoforge export``: a run folder's model becomes a bundle of files that all answer as it does."""
+"""``sonoforge export``: turn a run folder's model into a bundle of files that all give its answers."""
 
 import logging
 from pathlib import Path
@@ -30,9 +30,11 @@ def main(config: ExportConfig) -> Outcome:
     is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
     is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
     if is_generator and config.data:
-        raise SonoforgeError(f"--data: {source} is a generator's run, whose files are checked on latents; leave it out")
+        raise SonoforgeError(
+            f"--data is not for a generator's run such as {source}: its files are checked on latents; leave it out"
+        )
     if config.half_weights and not is_generator:
-        raise SonoforgeError(f"--half-weights: requires a run of gan train; {source} is none; use onnx-fp16")
+        raise SonoforgeError(f"--half-weights requires a run of gan train; {source} is not one; use onnx-fp16")
     if is_generator and len(config.evidence) > 1:
         raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(config.evidence)}")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
@@ -54,11 +56,11 @@ def main(config: ExportConfig) -> Outcome:
 
 
 def _zip_target(folder: Path, source: Path) -> Path:
-    """Return where the packed bundle goes; refuse to replace what is no bundle, or the one that is being read."""
+    """Return where the packed bundle goes; refuse to replace anything but another bundle."""
     target = folder.with_name(folder.name + ".zip")
     if target.exists():
         if target.resolve() == source.resolve():
-            raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
+            raise SonoforgeError(f"{target}: is the bundle being read; choose another --out")
         try:
             open_bundle(target, Manifest)
         except SonoforgeError as error:
@@ -81,7 +83,7 @@ def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome
         say("%s: the same as one file", target)
     unchecked = [row["format"] for row in rows if row["status"] == "not checked"]
     if unchecked:
-        say("in the bundle, and checked by nothing on this machine: %s", ", ".join(unchecked))
+        say("in the bundle, but this machine cannot check: %s", ", ".join(unchecked))
     failed = [row["format"] for row in rows if row["status"] == "failed"]
     if failed:
         say("failed the gate and left out: %s", ", ".join(failed))

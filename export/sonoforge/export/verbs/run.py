@@ -1,4 +1,4 @@
-"""``sonoforge run``: images to evidence, to a verified bundle, to a report, in one command."""
+"""``sonoforge run``: turn images into evidence, a verified bundle and a report with one command."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ from sonoforge.training.statistics.verdict import judge_guessing
 
 
 def main(config: RunConfig) -> Outcome:
-    """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
+    """Do the whole job in one run folder; ``--resume`` keeps the finished parts of an interrupted run."""
     final = final_name(config.final_arm, "--final-arm")
     settings = replace(resolve(replace(config, final_arm=final)), final_arm=final)
     if final not in settings.arms:

@@ -29,7 +29,7 @@ class ExportConfig:
     """Settings of ``export``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge export runs/00003-run-BUSI                  model.onnx alone
+sonoforge export runs/00003-run-BUSI                  only model.onnx
 sonoforge export runs/00003-run-BUSI --formats all    as many as possible
 sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
@@ -38,10 +38,10 @@ sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidenc
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
 
 gan sample --bundle draws images with an exported generator.
-all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
-as a TensorRT engine without a GPU, goes in unchecked and is marked so.
+all leaves out what this machine cannot write or check; a format given by name that nothing here can run, such as a
+TensorRT engine without a GPU, goes in unchecked and is marked so.
 
-exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
+exit code: 0 every file passed; 1 one failed its gate and was left out; 2 wrong usage or input
 """
 
     run: str = argument(help="run folder of run, train or gan train; or a bundle")
@@ -58,7 +58,7 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
     checkpoint: str = option("", help="generator: best, last or a step number\ndefault: best, if KID was measured")
     evidence: tuple[str, ...] = repeated_option(
         (),
-        help="another run to quote in the model card; repeatable\n"
+        help="another run to cite in the model card; repeatable\n"
         "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
         "leave-one-collection-out, or validate, with disturbed scans, of networks trained without the collection; "
         "for a generator, its run of evaluate",

@@ -1,4 +1,4 @@
-"""``sonoforge mobile build``: a classifier's bundle as an offline web app, and as an app for Android.
+"""``sonoforge mobile build``: turn a classifier's bundle into an offline web app, and an app for Android.
 
 The web app is a folder of files for any web server with https, or for ``sonoforge serve``; the Android app is one file,
 which shows the same page without any server.  JSON: ``app`` (the folder), ``model`` ({"name", "version", "sha256"}),
@@ -65,10 +65,10 @@ def main(config: MobileBuildConfig) -> Outcome:
 
 
 def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None:
-    """Find what the Android app needs before the long work; None where none is wanted."""
+    """Find what the Android app needs before the long work; return None if none is wanted."""
     if not config.apk:
         if config.key or config.key_alias:
-            raise SonoforgeError("key: requires --apk, whose file it signs")
+            raise SonoforgeError("key: requires --apk, the file that it signs")
         return None
     if config.key_alias and not config.key:
         raise SonoforgeError("key_alias: requires --key, the keystore that holds this key")

@@ -1,11 +1,11 @@
-"""``sonoforge serve``: the page on this machine, for a clinic's laptop, and ``POST /classify`` for its programs.
+"""``sonoforge serve``: serve the page on a clinic's laptop, and ``POST /classify`` for its programs.
 
 The body of a POST is an image file, or DICOM where the extra is installed.  The answer is the entry of ``sonoforge
-classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error": {"code", "message"}}``, 4xx.
-``GET /health`` says that it runs, and with which model.
+classify --json`` with status 200, or ``{"file", "ok": false, "error": {"code", "message"}}`` with a 4xx status.  ``GET
+/health`` says that it is running, and which model it has.
 
-To other machines (``--host``) it speaks https where the extra ``phone`` is installed, and says how a phone gets there.
-Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
+It serves other machines (``--host``) over https if the extra ``phone`` is installed, and says how to connect a phone.
+It runs until Ctrl-C, then exits with 0; it exits with 2 if it cannot start.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main(config: ServeConfig) -> Outcome:
             how = "without a password" if certificate else "UNENCRYPTED and without a password"
             log.warning("listening on %s: every machine that reaches it can send scans, %s", config.host, how)
             if not certificate:
-                log.warning("for https, which phones want for use offline: pip install 'sonoforge[phone]'")
+                log.warning("for https, which phones need for offline use: pip install 'sonoforge[phone]'")
         if config.open:
             webbrowser.open(address)
         try:
@@ -84,7 +84,7 @@ def main(config: ServeConfig) -> Outcome:
 
 
 def _certificate(name: str) -> Certificate | None:
-    """Return what https needs; None where the extra is not installed."""
+    """Return what https needs; None if the extra is not installed."""
     if not all(importlib.util.find_spec(package) for package in ("cryptography", "segno")):
         return None
     from sonoforge.mobile.certificate import certificate_for  # noqa: PLC0415 - an extra
@@ -93,7 +93,7 @@ def _certificate(name: str) -> Certificate | None:
 
 
 def _tell_phones(address: str, fingerprint: str) -> None:
-    """Say how a phone of this network gets the app, and what it will show."""
+    """Say how a phone on this network gets the app, and what it will show."""
     import segno  # noqa: PLC0415 - an extra
 
     drawn = io.StringIO()

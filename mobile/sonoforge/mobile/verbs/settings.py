@@ -71,7 +71,7 @@ sonoforge serve --host 0.0.0.0   # also for phones and other machines, without a
     port: int = option(8765, help="port; 0: any free one", limits=(0, 65535))
     host: str = option(
         "127.0.0.1",
-        help="address to listen on; default: local only\nany other address is served over https, which phones want, "
+        help="address to listen on; default: local only\nany other address is served over https, which phones need, "
         "if the extra phone is installed",
     )
     most: int = setting(100, "serve.most", help="largest upload in MB", limits=(1, 200))

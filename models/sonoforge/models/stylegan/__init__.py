@@ -1,1 +1,1 @@
-"""ProGAN and the StyleGANs: growing networks, styles that steer them, and the layers that they share."""
+"""Define ProGAN and the StyleGANs: growing networks, styles that steer them, and the layers that they share."""

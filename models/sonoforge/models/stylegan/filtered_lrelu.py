@@ -1,8 +1,8 @@
 """Leaky ReLU without aliasing: at a higher sampling rate, between two low-pass filters.
 
 Karras 2021 (StyleGAN3), section 2 and figure 4b: a point-wise non-linearity creates frequencies above any limit.
-Computed on a finer grid, which can hold most of them, and cut off before returning to the coarse one, it acts nearly
-as on the continuous signal.
+Computing it on a finer grid, which can hold most of them, and filtering before returning to the coarse grid comes close
+to acting on the continuous signal.
 
 Filters run as depthwise convolutions, separable ones axis by axis: a transposed convolution, which multiplies none of
 the zeros between samples, to up-sample, and one with a stride, which computes no sample that is dropped, to
@@ -24,7 +24,7 @@ from sonoforge.models.stylegan.layers import CLAMP, GAIN, clamped_leaky_relu
 
 
 def lowpass(taps: int, cutoff: float, half_width: float, rate: float, *, radial: bool = False) -> Tensor:
-    """Design a low-pass filter of sum 1, float32: (T,) for one axis; if radial, (T, T) for both.
+    """Design a low-pass filter that adds up to 1, float32: (T,) for one axis; if radial, (T, T) for both.
 
     ``cutoff`` is the middle of the transition band and ``half_width`` half its width; ``rate`` is the sampling rate in
     the same unit: twice the highest frequency.  A radial filter passes the same frequencies in every direction; the
@@ -50,7 +50,7 @@ def lowpass(taps: int, cutoff: float, half_width: float, rate: float, *, radial:
 def upsample(maps: Tensor, taps: Tensor, factor: int, crop: int) -> Tensor:
     """Put ``factor`` - 1 zeros between samples of (N, C, H, W), and filter by taps (T,), or (T, T) if not separable.
 
-    Returns (N, C, H', W'), H' = (H - 1) * factor + T - 2 * crop, centred on the input.
+    Return (N, C, H', W'), H' = (H - 1) * factor + T - 2 * crop, centred on the input.
     """
     result: Tensor = _Filter.apply(maps, taps, factor, crop, True)  # type: ignore[no-untyped-call]
     return result
@@ -59,7 +59,7 @@ def upsample(maps: Tensor, taps: Tensor, factor: int, crop: int) -> Tensor:
 def downsample(maps: Tensor, taps: Tensor, factor: int) -> Tensor:
     """Filter (N, C, H, W) by symmetric taps, and keep each ``factor``-th sample, where the filter lies fully inside.
 
-    H - T and W - T are multiples of the factor; returns (N, C, H', W'), H' = (H - T) / factor + 1.
+    H - T and W - T are multiples of the factor; return (N, C, H', W'), H' = (H - T) / factor + 1.
     """
     result: Tensor = _Filter.apply(maps, taps, factor, 0, False)  # type: ignore[no-untyped-call]
     return result
@@ -68,7 +68,7 @@ def downsample(maps: Tensor, taps: Tensor, factor: int) -> Tensor:
 def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up: int, down: int, crop: int) -> Tensor:
     """Up-sample (N, C, H, W), bias included, by ``up``; LeakyReLU with its gain, cut off; down-sample by ``down``.
 
-    See `upsample` for ``crop`` and the taps, whose sums are 1.
+    See `upsample` for ``crop`` and the taps, which add up to 1.
     """
     # Zeros between samples take 1 / up^2 of the amplitude.  LeakyReLU's gain may come before it too, as it depends on
     # signs alone; in the few taps it costs nothing.
@@ -77,7 +77,7 @@ def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up:
 
 
 class _Filter(torch.autograd.Function):
-    """A linear map, or its adjoint; as a convolution of torch it would keep its input, for its taps' gradient."""
+    """A linear map or its adjoint; a convolution of torch would keep its input for its taps' gradient."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, taps: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The mapping network, and the common part of the generators of StyleGAN1, 2 and 3: latents to styles to images.
+"""Define the mapping network and what the generators of StyleGAN1, 2 and 3 share: latents to styles to images.
 
 Mapping: Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
 section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).  Class labels:
@@ -18,9 +18,9 @@ RATE = 0.01  # learning-rate multiplier (2019, appendix C)
 
 
 class MappingLayers(nn.Module):
-    """Latents, labels or both to one vector of length ``style_size`` for each image.
+    """Map latents, labels or both to one vector of length ``style_size`` for each image.
 
-    Computed in full precision, also where mixed precision is on.  A ``latent_size`` of 0 stands for labels alone.
+    The computation uses full precision even with mixed precision on. A ``latent_size`` of 0 means labels only.
     """
 
     def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8) -> None:
@@ -50,7 +50,7 @@ class MappingLayers(nn.Module):
 
 
 class MappingNetwork(MappingLayers):
-    """Latents and labels to the ``num_styles`` styles of all layers of a synthesis network.
+    """Map latents and labels to the ``num_styles`` styles of all layers of a synthesis network.
 
     ``average_decay`` is the weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in 1.
     """
@@ -82,11 +82,11 @@ class MappingNetwork(MappingLayers):
         """Map each latent to styles (N, L, W), all the same unless some are truncated (2019, appendix B).
 
         Args:
-            latents: See `MappingLayers.forward`, as for ``labels``.
-            labels: See there.
-            truncation_psi: Share of the distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  As
-                an input of a traced network, a tensor that broadcasts against the styles.
-            truncation_cutoff: Number of styles, coarse ones first, that are truncated; None for all.
+            latents: See `MappingLayers.forward`.
+            labels: See `MappingLayers.forward`.
+            truncation_psi: Share of the distance from the average to keep: 1 all, 0 none, below 0 beyond it. In a
+            traced network, a tensor that broadcasts against the styles.
+            truncation_cutoff: Number of styles to truncate, coarse ones first; None for all.
             update_average: Whether this batch moves ``average`` first.
         """
         vectors = super().forward(latents, labels)
@@ -112,8 +112,8 @@ def mix_styles(
 ) -> Tensor:
     """Give a ``share`` of images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
 
-    Styles are (N, L, W) of the first latents; ``chance`` is on their device.  The first exchanged style is uniform on 1
-    to L - 1.
+    Styles are (N, L, W) of the first latents; ``chance`` is on their device. The first exchanged style is uniform on
+    1 to L - 1.
     """
     if share == 0:
         return styles
@@ -142,7 +142,7 @@ class StyledSettings:
 
 
 class StyledGenerator(nn.Module):
-    """Latent vector to image, through a style for each layer; see `StyledSettings`."""
+    """Map a latent vector to an image, through a style for each layer; see `StyledSettings`."""
 
     latent_distribution = "normal"
     latent_size: int
@@ -152,7 +152,7 @@ class StyledGenerator(nn.Module):
     synthesis: nn.Module  # styles to images
 
     def assemble(self, settings: StyledSettings, synthesis: nn.Module, average_decay: float = 0.998) -> None:
-        """Put a synthesis network, which has ``num_styles``, behind a new mapping network."""
+        """Put a synthesis network, which has ``num_styles``, after a new mapping network."""
         self.latent_size = settings.latent_size
         self.classes = settings.classes
         self.mixing = settings.mixing
@@ -172,11 +172,11 @@ class StyledGenerator(nn.Module):
         truncation_psi: float | Tensor = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Generate one image for each latent vector (N, Z): (N, C, S, S) in about [-1, 1], which nothing bounds.
+        """Generate one image for each latent vector (N, Z): (N, C, S, S) in about [-1, 1], unbounded.
 
         ``chance`` is a source of random numbers on the latents' device: with it, as in training, styles are mixed and
-        noise, where the network adds any, is random; without it, each latent has one image.  ``update_average``: this
-        batch moves the average style, and in StyleGAN3 the layers' magnitudes.  See `MappingNetwork.forward`.
+        any noise is random; without it, each latent gives one image.  ``update_average``: this batch moves the average
+        style, and in StyleGAN3 the layers' magnitudes.  See `MappingNetwork.forward`.
         """
         styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
         if chance is not None:

@@ -1,9 +1,9 @@
-"""Layers that the StyleGAN family shares: equalised learning rates, and an activation that keeps the variance.
+"""Define layers that the StyleGAN family shares: equalised learning rates, and an activation that keeps the variance.
 
 Weights are stored as draws from N(0, 1) and scaled at each pass to the variance that He's initialisation prescribes, so
 that an optimiser that normalises gradients moves all of them at the same relative rate (Karras et al., "Progressive
 Growing of GANs", ICLR 2018, section 4.1).  A learning-rate multiplier m below 1 slows a layer down: its parameters are
-stored divided by m and multiplied with it at each pass (Karras, Laine, Aila, "A Style-Based Generator Architecture for
+stored divided by m and multiplied by it at each pass (Karras, Laine, Aila, "A Style-Based Generator Architecture for
 GANs", CVPR 2019, appendix C: 0.01 in the mapping network).
 """
 
@@ -33,7 +33,7 @@ class Drawn(nn.Module):
 
     @torch.no_grad()
     def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw weights and noise from N(0, 1), by default from torch's global generator; additive values begin at 0."""
+        """Draw weights and noise from N(0, 1), by default from torch's global generator; additive values start at 0."""
         for name, value in (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)):
             if name in ("constant", "weight", "noise"):
                 value.normal_(generator=chance)
@@ -56,7 +56,7 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager[No
 
 
 def at_least_single(values: Tensor) -> Tensor:
-    """Convert half precision to single; other types stay."""
+    """Convert half precision to single; keep other types."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -66,13 +66,13 @@ def normalise(vectors: Tensor) -> Tensor:
 
 
 def eager_on_cpu(values: Tensor) -> bool:
-    """Whether torch computes on a CPU, where memory is saved in ways that no tracer or compiler follows."""
+    """Whether torch computes on a CPU, where we save memory in ways that no tracer or compiler can follow."""
     followed = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return values.device.type == "cpu" and not followed
 
 
 def activate(values: Tensor, clamp: float | None = None) -> Tensor:
-    """Apply leaky ReLU in place, cut off at ``clamp`` if given; the caller includes `GAIN`, as in the weights."""
+    """Apply leaky ReLU in place, clamped at ``clamp`` if given; the caller includes `GAIN`, as in the weights."""
     if clamp is not None and values.requires_grad and eager_on_cpu(values):
         return clamped_leaky_relu(values, clamp)
     values = leaky_relu(values, SLOPE, inplace=True)
@@ -152,7 +152,7 @@ class EqualisedLinear(Drawn):
             self.bias.fill_(self.bias_start / self.rate)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs) to (N, outputs)."""
+        """Map (N, inputs) to (N, outputs)."""
         # Leaky ReLU of g x is g times that of x, so its gain may come before.
         gain = self.rate * (GAIN if self.activated else 1.0)
         bias = None if self.bias is None else self.bias * gain
@@ -168,12 +168,12 @@ class EqualisedLinear(Drawn):
 
 
 def binomial_taps() -> Tensor:
-    """Return the taps (4,) float32 along each axis: 1, 3, 3, 1 of sum 1, as in the authors' configuration."""
+    """Return the taps (4,) float32 along each axis: 1, 3, 3, 1, normalised, as in the authors' configuration."""
     return torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 
 
 def smooth(maps: Tensor, taps: Tensor, padding: int, *, stride: int = 1, gain: float = 1.0) -> Tensor:
-    """Filter (N, C, H, W), padded by zeros on all sides, and keep each ``stride``-th sample; see `binomial_taps`."""
+    """Filter (N, C, H, W), padded with zeros on all sides, and keep every ``stride``-th sample; see `binomial_taps`."""
     return conv2d(maps, _kernel(maps, taps, gain), stride=stride, padding=padding, groups=maps.shape[1])
 
 
@@ -188,9 +188,9 @@ def _kernel(maps: Tensor, taps: Tensor, gain: float) -> Tensor:
 
 
 class EqualisedConv2d(Drawn):
-    """A convolution with a kernel of odd side, optionally followed by bias and leaky ReLU with its gain, cut off.
+    """A convolution with a kernel of odd side, optionally followed by bias and clamped leaky ReLU with its gain.
 
-    It keeps the side of the maps, or at ``down`` 2 halves it, after a low-pass filter; ``gain`` is a factor of the
+    It keeps the side of the maps or, if ``down`` is 2, halves it after a low-pass filter; ``gain`` is a factor of the
     result.
     """
 
@@ -209,7 +209,7 @@ class EqualisedConv2d(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H // down, W // down)."""
+        """Map (N, inputs, H, W) to (N, outputs, H // down, W // down)."""
         kernel = self.weight.shape[2]
         gain = self.gain * (GAIN if self.activated else 1.0)
         weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
@@ -226,9 +226,9 @@ class EqualisedConv2d(Drawn):
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
     """Append to (N, F, H, W) one feature map that measures how much the images of a group differ (2018, section 3).
 
-    The standard deviation over the group, of each feature at each pixel, averaged over features and pixels; the same
-    number for all images of the group, everywhere.  Of G groups, of at most ``group`` images, the first takes images
-    0, G, 2 G, ... of the batch.
+    It is the standard deviation over the group of each feature at each pixel, averaged over features and pixels: one
+    number for all images of the group, everywhere. There are G groups of at most ``group`` images; the first takes
+    images 0, G, 2 G, ... of the batch.
     """
     groups = math.ceil(len(maps) / group)
     values = at_least_single(maps)
@@ -241,7 +241,7 @@ def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
 def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) -> Tensor:
     """Return one image of noise, which StyleGAN1 and 2 add to all feature maps of a layer (Karras 2019, section 2).
 
-    Of maps (N, C, H, W): (N, 1, H, W), drawn from ``chance``; without it the layer's own (H, W), ``stored``.
+    For maps (N, C, H, W) it is (N, 1, H, W), drawn from ``chance``, or by default the layer's own (H, W), ``stored``.
     """
     if chance is None:
         return stored
@@ -250,10 +250,10 @@ def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) ->
 
 
 def sides(image_size: int) -> list[int]:
-    """Return the sides in pixels from the smallest feature maps to the image, each twice the one before.
+    """Return the sides in pixels, from the smallest feature maps to the image, each twice the previous one.
 
-    They are 4, 8, 16, ... as published, and 7, 14, 28, ... for 224 and the like; any other image, or one beyond 8 to
-    1024 pixels, is a ValueError.
+    They are 4, 8, 16, ... as published, and 7, 14, 28, ... for 224 and the like; any other size, or one outside 8 to
+    1024 pixels, raises ValueError.
     """
     for smallest in (4, 7):
         found = [smallest << level for level in range(1, LARGEST.bit_length())]
@@ -273,5 +273,5 @@ def layer_widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
 
 
 def channel_options(width: int) -> dict[str, int]:
-    """Return the options of a widest layer of ``width`` channels, in the published proportion of 512 to 512 x 64."""
+    """Return options for a widest layer of ``width`` channels, in the published proportion of 512 to 512 x 64."""
     return {"channel_max": width, "channel_base": 64 * width}

@@ -40,7 +40,7 @@ WIDTH = 512  # widest layer in table 2
 class Growing(nn.Module):
     """A network with a stage, full-grown at first; the stage is part of the state dict.
 
-    It begins at ``base`` pixels a side, which is doubled any number of times up to the images'.
+    It starts with sides of ``base`` pixels, doubled any number of times up to the image's.
     """
 
     def __init__(self, base: int, image_size: int) -> None:
@@ -52,33 +52,33 @@ class Growing(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Side in pixels at which the network works in its current stage."""
+        """Side in pixels that the network works at in its current stage."""
         return self.base << self.level
 
     def set_stage(self, resolution: int, alpha: float) -> None:
         """Choose how far the network has grown: a side in pixels, the base doubled up to the image size.
 
-        ``alpha`` is the weight of the newest layers: 0 as before they were added, 1 when they are faded in.
+        ``alpha`` is the weight of the newest layers: 0 before they are added, 1 once they are faded in.
         """
         sides = [self.base << level for level in range((self.image_size // self.base).bit_length())]
         if resolution not in sides:
             raise ValueError(f"resolution: {resolution} is not one of {', '.join(map(str, sides))}")
         if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha: {alpha} is not 0 to 1")
+            raise ValueError(f"alpha must be 0 to 1, not {alpha}")
         self.level = sides.index(resolution)
         self.alpha = float(alpha)
 
     def get_extra_state(self) -> Tensor:
         """Return the stage for the state dict: (2,) int64, the side and the bits of alpha as a float64.
 
-        Integers, because a moving average over the floating-point entries must not blend stages; a tensor, because
-        the files of a checkpoint hold nothing else.
+        They are integers so that a moving average of the floating-point entries cannot blend stages, and a tensor
+        because checkpoint files hold nothing else.
         """
         alpha = torch.tensor([self.alpha], dtype=torch.float64)
         return torch.cat([torch.tensor([self.resolution]), alpha.view(torch.int64)])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the stage of a state dict."""
+        """Restore the stage from a state dict."""
         state = state.cpu()
         self.set_stage(int(state[0]), float(state[1:].view(torch.float64)))
 
@@ -90,7 +90,7 @@ class GrowingDiscriminator(Growing, ScoredLayers):
     blocks: nn.ModuleList  # each halves the side; the first ones, as many as there are below the base, are always used
 
     def descend(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] to the smallest maps, through all blocks in use; the newest is faded in."""
+        """Turn images (N, C, S, S) in [-1, 1] into the smallest maps, through all blocks in use."""
         images = avg_pool2d(images, self.image_size // self.resolution)
         maps: Tensor = self.from_image[self.level](images)
         used = list(self.blocks)[: self.level + 1 + len(self.blocks) - len(self.from_image)]
@@ -101,7 +101,7 @@ class GrowingDiscriminator(Growing, ScoredLayers):
         return maps
 
     def fade(self, images: Tensor) -> Tensor:
-        """Blend real images (N, C, S, S) with their half-size form, as the generator's are in this stage."""
+        """Blend real images (N, C, S, S) with their half-size form, as the generator does in this stage."""
         if self.alpha == 1 or self.level == 0:
             return images
         coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
@@ -109,15 +109,15 @@ class GrowingDiscriminator(Growing, ScoredLayers):
 
 
 def _widths(levels: int, width: int) -> list[int]:
-    """Channels at 4x4, 8x8, ...: 512 to 32x32, then halved with each doubling (table 2)."""
+    """Return the channels at 4x4, 8x8, ...: 512 up to 32x32, then halved with each doubling (table 2)."""
     return [min(width, 4096 >> level) for level in range(levels + 1)]
 
 
 class EqualisedConv2d(Drawn):
     """A convolution whose weights are stored as N(0, 1) and scaled at each pass (section 4.1).
 
-    ``gain`` is the standard deviation of the output for normal input: He's constant where a rectifier follows (He,
-    Zhang, Ren, Sun, ICCV 2015, section 2.2), 1 where none does.
+    ``gain`` is the standard deviation of the output for normal input: He's constant if a rectifier follows (He, Zhang,
+    Ren, Sun, ICCV 2015, section 2.2), otherwise 1.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = GAIN) -> None:
@@ -129,7 +129,7 @@ class EqualisedConv2d(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H', W')."""
+        """Map (N, inputs, H, W) to (N, outputs, H', W')."""
         return conv2d(maps, self.weight * self.scale, self.bias, padding=self.padding)
 
 
@@ -140,9 +140,9 @@ def pixel_norm(maps: Tensor) -> Tensor:
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
-    """Append to (N, F, H, W) one map, as `layers.append_minibatch_std` does, of groups of neighbours in the batch.
+    """Append one map to (N, F, H, W), as `layers.append_minibatch_std` does, for groups of neighbours in the batch.
 
-    If N is no multiple of ``group``, the groups are smaller and as equal as possible.
+    If N is not a multiple of ``group``, the groups are smaller and as equal as possible.
     """
     appended = []
     for part in torch.tensor_split(at_least_single(maps), math.ceil(len(maps) / group)):
@@ -153,7 +153,7 @@ def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
 
 
 class _Activation(nn.Module):
-    """LeakyReLU; in the generator followed by pixel normalisation."""
+    """LeakyReLU, followed by pixel normalisation in the generator."""
 
     def __init__(self, *, normalise: bool) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Activation(nn.Module):
 
 
 class Generator(Growing):
-    """Latent vector, of length 512 in the paper, to image; ``width`` is the largest number of channels of a layer."""
+    """Map a latent vector, of length 512 in the paper, to an image; ``width`` is the most channels that a layer has."""
 
     latent_distribution = "normal"
 
@@ -194,9 +194,9 @@ class Generator(Growing):
         self.to_image = nn.ModuleList(EqualisedConv2d(own, channels, 1, padding=0, gain=1.0) for own in widths)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S).
+        """Map normal latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S).
 
-        They are in about [-1, 1]: nothing bounds them, as in the paper.
+        Images are in about [-1, 1]: they are unbounded, as in the paper.
         """
         maps = self.first(append_labels(pixel_norm(latents), labels, self.classes)[:, :, None, None])
         before = maps
@@ -209,7 +209,7 @@ class Generator(Growing):
 
 
 class Discriminator(GrowingDiscriminator):
-    """Image to one number: large where the image looks real; ``group`` is of the minibatch standard deviation."""
+    """Map an image to a number, large if it looks real; ``group`` is the minibatch standard deviation's."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class Discriminator(GrowingDiscriminator):
         self.head = ScoreHead(widths[0], classes, conditioning, EqualisedLinear)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
         features: Tensor = self.last(append_minibatch_std(self.descend(images), self.group))
         return features
 

@@ -1,4 +1,4 @@
-"""StyleGAN1: a style for each layer sets mean and spread of its maps; both networks grow during training.
+"""StyleGAN1: a style for each layer sets its maps' mean and spread; both networks grow during training.
 
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019: section 2
 and figure 1 (constant input, noise inputs, adaptive instance normalisation), section 3.1 (style mixing), appendix B
@@ -53,7 +53,7 @@ def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tens
 
 
 class StyledLayer(Drawn):
-    """At most one doubling (``up``) to this side, 3x3 convolution, noise, bias, leaky ReLU, and the style.
+    """Optional doubling (``up``) to this side, 3x3 convolution, noise, bias, leaky ReLU, and the style.
 
     Without input channels there is no convolution: the input is the constant that all images start from.
     """
@@ -74,7 +74,7 @@ class StyledLayer(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
-        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
+        """Map (N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
         if self.up:
             maps = upsample(maps, self.taps)
         if self.convolution is not None:
@@ -96,12 +96,12 @@ class ToImage(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, C, H, W), at least float32."""
+        """Map (N, inputs, H, W) to (N, C, H, W), at least float32."""
         return at_least_single(self.convolution(maps)) + self.bias[:, None, None]
 
 
 class Synthesis(nn.Module):
-    """Styles to images, through ever larger feature maps."""
+    """Turn styles into images, through ever larger feature maps."""
 
     def __init__(self, settings: StyledSettings) -> None:
         super().__init__()
@@ -120,11 +120,11 @@ class Synthesis(nn.Module):
 
     @property
     def num_styles(self) -> int:
-        """Number L of styles that it takes now: one for each layer in use."""
+        """Number L of styles that it takes now, one for each layer in use."""
         return 2 * (self.level + 1)
 
     def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
+        """Map styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1], unbounded."""
         maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it
         for index in range(self.num_styles):
             if index % 2 == 0:
@@ -145,7 +145,7 @@ class GeneratorSettings(StyledSettings):
 
 
 class Generator(StyledGenerator, Growing):
-    """Latent vector to image."""
+    """Map a latent vector to an image."""
 
     synthesis: Synthesis
 
@@ -169,7 +169,7 @@ class GrowingSettings(DiscriminatorSettings):
 
 
 class Discriminator(GrowingDiscriminator):
-    """Image to one number: large where the image looks real."""
+    """Map an image to a number, large if it looks real."""
 
     def __init__(self, settings: GrowingSettings) -> None:
         resolutions = sides(settings.image_size)

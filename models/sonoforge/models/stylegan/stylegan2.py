@@ -1,14 +1,14 @@
-"""StyleGAN2: convolutions whose weights the styles scale, an image summed over resolutions, a residual discriminator.
+"""StyleGAN2: styles scale the convolutions' weights, resolutions add up to the image; a residual discriminator.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020: section 2.2 (modulation and
 demodulation), section 4.1 and figures 7b (each resolution adds to the up-sampled image) and 7c (residual blocks).
 Karras et al., "Training Generative Adversarial Networks with Limited Data" (StyleGAN2-ADA), NeurIPS 2020, appendix D:
-half precision; the discriminator's class labels: projection (Miyato and Koyama, ICLR 2018) on an embedding that passes
-a mapping network of its own.
+half precision; the discriminator's class labels: projection (Miyato and Koyama, ICLR 2018) on an embedding that has its
+own mapping network.
 
-A style scales the input channels of a convolution, so that one set of weights serves the whole batch; dividing by the
-expected standard deviation of the result, which the paper writes as a scaling of each image's own weights, then
-is one factor for each output channel.
+A style scales the input channels of a convolution, so one set of weights serves the whole batch. Dividing by the
+expected standard deviation of the result, which the paper writes as scaling each image's own weights, is then one
+factor for each output channel.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ CONDITIONINGS = ("none", "projection")  # of the residual discriminator
 
 
 class SynthesisLayer(Drawn):
-    """Modulated 3x3 convolution, at most one doubling (``up``) to this side, noise, bias and activation."""
+    """Modulated 3x3 convolution, optional doubling (``up``) to this side, noise, bias and activation."""
 
     taps: Tensor
     noise: Tensor
@@ -65,7 +65,7 @@ class SynthesisLayer(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
-        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `layer_noise`."""
+        """Map (N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `layer_noise`."""
         weight, scales, factors = self._modulation(style)
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
@@ -80,11 +80,11 @@ class SynthesisLayer(Drawn):
         return activate(maps, CLAMP)
 
     def _modulation(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (O, I, 3, 3), scales of the input channels (N, I), and factors of the output channels (N, O).
+        """Return weights (O, I, 3, 3), scales of the input channels (N, I), and factors of the output channels (N, O).
 
-        Demodulation undoes any factor of an image's scales and of an output's weights.  So both are first
-        divided by their largest, without which half precision overflows (2020 ADA, appendix D); and for the
-        same reason no gradient passes through the divisors.
+        Demodulation undoes any factor of an image's scales and of an output's weights.  Both are therefore first
+        divided by their largest value, or half precision would overflow (2020 ADA, appendix D). For the same reason no
+        gradient passes through the divisors.
         """
         with full_precision(style.device):
             scales: Tensor = self.affine(style)
@@ -106,7 +106,7 @@ class ToImage(Drawn):
         self.draw()
 
     def forward(self, maps: Tensor, style: Tensor) -> Tensor:
-        """(N, inputs, H, W) and (N, W) to (N, C, H, W), at least float32."""
+        """Map (N, inputs, H, W) and (N, W) to (N, C, H, W), at least float32."""
         with full_precision(style.device):
             scales: Tensor = self.affine(style) / math.sqrt(self.weight.shape[1])
             # With so few outputs each image's own weights are the smaller part to scale.
@@ -116,7 +116,7 @@ class ToImage(Drawn):
 
 
 class Synthesis(Drawn):
-    """Styles to images, through ever larger feature maps."""
+    """Turn styles into images, through ever larger feature maps."""
 
     taps: Tensor
 
@@ -136,7 +136,7 @@ class Synthesis(Drawn):
         self.draw()
 
     def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
+        """Map styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1], unbounded."""
         maps = self.constant.expand(styles.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for level, to_image in enumerate(self.to_image):
@@ -152,7 +152,7 @@ class Synthesis(Drawn):
 
 
 class Generator(StyledGenerator):
-    """Latent vector to image."""
+    """Map a latent vector to an image."""
 
     synthesis: Synthesis
 
@@ -162,13 +162,13 @@ class Generator(StyledGenerator):
 
 
 def _largest(values: Tensor) -> Tensor:
-    """Largest absolute value of each row, without a gradient, in a shape that divides the rows."""
+    """Return the largest absolute value of each row, without a gradient, in a shape that divides the rows."""
     largest: Tensor = torch.linalg.vector_norm(values.detach().flatten(1), math.inf, 1).clamp(min=EPSILON)
     return largest.reshape(-1, *[1] * (values.ndim - 1))
 
 
 class Block(nn.Module):
-    """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance."""
+    """Two convolutions beside a 1x1 one; they halve the side, and their sum keeps the variance."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -178,14 +178,14 @@ class Block(nn.Module):
         self.skip = EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
+        """Map (N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
         result: Tensor = self.skip(maps) + self.second(self.first(maps))
         return result
 
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """Size of a discriminator; the defaults are those published for StyleGAN2; see `StyledSettings`."""
+    """Size of a discriminator; the defaults are StyleGAN2's published ones; see `StyledSettings`."""
 
     image_size: int
     channels: int
@@ -198,13 +198,13 @@ class DiscriminatorSettings:
 
 @dataclass(frozen=True)
 class ResidualSettings(DiscriminatorSettings):
-    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``."""
+    """Size of the residual discriminator; its conditioning is ``"none"`` or ``"projection"``."""
 
     mapping_layers: int = 8  # number of layers that map an embedded label
 
 
 class Discriminator(nn.Module):
-    """Image to one number: large where the image looks real."""
+    """Map an image to a number, large if it looks real."""
 
     def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class Discriminator(nn.Module):
         self.mapping = MappingLayers(0, classes, widths[0], settings.mapping_layers) if projecting else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), at least float32; and None, as it predicts no class.
+        """Map images (N, C, S, S) in [-1, 1] to scores (N,), at least float32; and None, as it predicts no class.
 
         Labels, (N,) int64 or (N, K) float, are needed only by ``"projection"``.
         """

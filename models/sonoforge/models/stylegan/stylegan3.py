@@ -1,4 +1,4 @@
-"""StyleGAN3: a generator whose details move with its objects, as no layer sees the pixel grid.
+"""StyleGAN3: details move with the objects, because no layer sees the pixel grid.
 
 Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021.
 Section 2: layers as operations on continuous signals.  Section 3 and figure 4: the generator, equivariant to
@@ -62,14 +62,14 @@ class Grid:
 
 
 def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, channel_max: int) -> list[Grid]:
-    """Return the grids of the input and of the results of all layers (section 3.2).
+    """Return the grids of the input and of every layer's result (section 3.2).
 
     Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
     often as the stop band allows; the number of channels is inversely proportional to the cutoff.
 
     Args:
-        image_size: A multiple of 16, or a ValueError.
-        channels: Of the image.
+        image_size: Must be a multiple of 16.
+        channels: The image's.
         layers: Number L of layers before the one that makes the image; the result has L + 2 grids.
         channel_base: Channels of a layer times twice its cutoff.
         channel_max: Largest number of channels of a layer.
@@ -101,7 +101,7 @@ def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, c
 
 
 class _Placement(EqualisedLinear):
-    """Style to cosine and sine of a rotation, and a translation (x, y) in sides of the image; at first, to none."""
+    """Map a style to the cosine and sine of a rotation, and a translation (x, y) in image sides; at first, to none."""
 
     def __init__(self, style_size: int) -> None:
         super().__init__(style_size, 4)
@@ -150,7 +150,7 @@ class FourierInput(Drawn):
         self.frequencies.copy_(torch.stack([radius * angle.cos(), radius * angle.sin()], 1))
 
     def forward(self, style: Tensor) -> Tensor:
-        """(N, W) to (N, C, H, H) float32, also where mixed precision is on."""
+        """Map (N, W) to (N, C, H, H) float32, even with mixed precision on."""
         with full_precision(style.device):
             placement: Tensor = self.placement(style)
             cosine, sine, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
@@ -213,13 +213,13 @@ class SynthesisLayer(Drawn):
 
     @torch.no_grad()
     def gain(self, moved_by: Tensor | None) -> Tensor:
-        """Return the factor of the input; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
+        """Return the factor for the input; a batch (N, C, H, H), if given, updates ``magnitude`` first."""
         if moved_by is not None:
             self.magnitude.lerp_(at_least_single(moved_by).square().mean(), 1 - self.magnitude_decay)
         return self.magnitude.rsqrt()
 
     def forward(self, maps: Tensor, style: Tensor, gain: Tensor) -> Tensor:
-        """(N, C, H, H), (N, W) and the layer's `gain` to (N, C', H', H')."""
+        """Map (N, C, H, H), (N, W) and the layer's `gain` to (N, C', H', H')."""
         with full_precision(style.device):
             scales = self.affine(style)
             if self.to_image:
@@ -241,7 +241,7 @@ class SynthesisLayer(Drawn):
 
 
 class Synthesis(nn.Module):
-    """Styles to an image, over grids from `plan_grids`; see `SynthesisLayer`."""
+    """Turn styles into an image, over grids from `plan_grids`; see `SynthesisLayer`."""
 
     def __init__(self, grids: list[Grid], style_size: int, *, radial: bool, magnitude_decay: float) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ class Synthesis(nn.Module):
         self.images_at_once = max(1, _FINE_VALUES // fine)
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
+        """Map styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1], unbounded.
 
         ``update_average``: this batch moves the layers' ``magnitude`` first.
         """
@@ -271,7 +271,7 @@ class Synthesis(nn.Module):
     def compute(
         self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to reuse."""
+        """Return the images of `forward` and the layers' gains; ``gains`` from an earlier pass can be reused."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         used: list[Tensor] = []
@@ -292,7 +292,7 @@ class Synthesis(nn.Module):
 
 
 def _joined(parts: Iterator[Tensor], count: int) -> Tensor:
-    """Put parts of ``count`` images into one tensor as they come, where `torch.cat` would hold all of them twice."""
+    """Put parts of ``count`` images into one tensor as they arrive; `torch.cat` would hold all of them twice."""
     part = next(parts)
     # Images of one channel count as channels last, too: strides decide how the discriminator's sums are rounded.
     last = part.is_contiguous(memory_format=torch.channels_last)
@@ -306,9 +306,9 @@ def _joined(parts: Iterator[Tensor], count: int) -> Tensor:
 
 
 class _ComputedAgain(torch.autograd.Function):
-    """A synthesis on a CPU that computes images again for their gradient, a few at a time.
+    """Synthesise on a CPU, computing images again for their gradient, a few at a time.
 
-    Keeping all layers of a whole batch would take gigabytes.  The first pass is of the whole batch, and may move the
+    Keeping all layers of a whole batch would take gigabytes.  The first pass takes the whole batch, and may update the
     layers' magnitudes.
     """
 
@@ -347,8 +347,8 @@ class _ComputedAgain(torch.autograd.Function):
 class GeneratorSettings(StyledSettings):
     """Size of a StyleGAN3 generator; the defaults are the published ones.
 
-    The image size is a multiple of 16.  ``channel_base`` is the channels of a layer times twice its cutoff;
-    configuration R doubles it and ``channel_max``.
+    The image size is a multiple of 16.  ``channel_base`` is a layer's channels times twice its cutoff; configuration R
+    doubles it and ``channel_max``.
     """
 
     mapping_layers: int = 2
@@ -359,7 +359,7 @@ class GeneratorSettings(StyledSettings):
 
 
 class Generator(StyledGenerator):
-    """Latent vector to image; ``grids`` replace those that `plan_grids` gives for its settings."""
+    """Map a latent vector to an image; ``grids`` replaces the ones from `plan_grids`."""
 
     synthesis: Synthesis
 

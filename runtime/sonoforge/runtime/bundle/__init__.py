@@ -1,1 +1,1 @@
-"""Bundles: read, checked, refused."""
+"""Read and check bundles; refuse bad ones."""

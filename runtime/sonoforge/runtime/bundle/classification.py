@@ -1,4 +1,4 @@
-"""The manifest of a classifier's bundle: the keys that its task adds.
+"""Define the manifest keys that a classifier's bundle adds.
 
 The records of how the model was made (``training``, ``evaluation``, ``parity``, ``provenance``) do not affect answers
 and may hold anything.
@@ -59,11 +59,11 @@ class Policy(NamedTuple):
 
 BREAST_ULTRASOUND, OTHER = "breast ultrasound", "other"
 KINDS = (BREAST_ULTRASOUND, OTHER)
-"""Of training images.  Burned-in marks, repeats and other than one plain scan are looked for in the first kind only."""
+"""Kinds of training images. Burned-in marks, repeats and anything but one plain scan are only checked for the first."""
 
 
 class TrustChecks(NamedTuple):
-    """What is judged besides the Mahalanobis distance from the training images."""
+    """What trust checks besides the Mahalanobis distance from the training images."""
 
     kind: str  # row of `KINDS`
     neighbours: TailLimits  # of the mean distance to the nearest training images
@@ -102,7 +102,7 @@ class Question(NamedTuple):
 
 
 FARTHEST = 1.5
-"""Largest reach of a site: farther out, foreign pictures outnumber a clinic's scans."""
+"""Largest reach of a site: beyond it, foreign pictures outnumber a clinic's scans."""
 
 
 class Site(NamedTuple):
@@ -119,7 +119,7 @@ class Site(NamedTuple):
 class ScanBands(NamedTuple):
     """Reference bands of the metrics of `quality_metrics.SCAN`: 5th and 95th percentile over the training images.
 
-    Metrics that no training image has a value for are left out.
+    Metrics without a value for any training image are left out.
     """
 
     images: int
@@ -193,7 +193,7 @@ class ClassifierManifest(Manifest):
 
     @property
     def guesses(self) -> bool:
-        """Whether its own evaluation does not show it to be better than guessing."""
+        """Whether its own evaluation fails to show that it beats guessing."""
         found = self.raw["evaluation"].get("guessing")
         return isinstance(found, dict) and found.get("better") is False
 
@@ -221,7 +221,7 @@ IMAGE_COLUMNS = (
     *(*METRICS, "quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box"),
     *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series"),
 )
-"""Of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after those of the label."""
+"""Columns of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after the label's."""
 _COLUMNS = {"file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS, "error_code", "error_message"}
 _COLUMNS |= {"bytes", "modified_ns", "model_sha256", "settings"}
 
@@ -292,7 +292,7 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
 
 
 def _names(name: str, value: Any, known: tuple[str, ...] = (), once: bool = True) -> tuple[str, ...]:
-    """Return a list of names, of the known ones if there are any."""
+    """Return a list of names; they must be known ones if ``known`` is given."""
     listed = isinstance(value, list) and all(item in known if known else isinstance(item, str) for item in value)
     if not listed or (once and len(set(value)) < len(value)):
         raise wrong(name, value, f"a list of {', '.join(known) or 'names'}{', each once' * once}")
@@ -343,7 +343,7 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
         raise wrong(name, value, f"{count} numbers")
     numbers = tuple(number(name, item) for item in value)
     if max(map(abs, numbers)) > _LARGEST_NUMBER:
-        raise wrong(name, value, f"no number beyond {_LARGEST_NUMBER:g}")
+        raise wrong(name, value, f"within {_LARGEST_NUMBER:g}")
     return numbers
 
 

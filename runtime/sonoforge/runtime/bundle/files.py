@@ -1,6 +1,6 @@
-"""The files of a bundle, a folder or a ``.zip``: each read once, with its size and SHA-256 checked.
+"""Read the files of a bundle, a folder or a ``.zip``: each once, with its size and SHA-256 checked.
 
-Nothing is written to disk.  The very bytes that passed the check are returned.  Files that the manifest does not list
+Nothing is written to disk.  The bytes returned are the ones that were checked. Files that the manifest does not list
 are never read.
 """
 
@@ -124,7 +124,7 @@ def checked_arrays(
 
 
 def _read_member(path: Path, name: str, limit: int) -> bytes:
-    """Read at most ``limit + 1`` bytes of one file, whatever size an archive states."""
+    """Read at most ``limit + 1`` bytes of one file, regardless of the size that an archive states."""
     if path.is_dir():
         target = path / name
         if not target.is_file():
@@ -158,7 +158,7 @@ def _checked_entry(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """Refuse a huge list of entries, which zipfile would read as a whole.
+    """Refuse a huge list of entries, which zipfile would read in one go.
 
     Source: APPNOTE 4.3.16; it searches for the record where zipfile does.
     """
@@ -189,7 +189,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the archive's files by plain name; folders around all of them are allowed.
 
-    Ignores `_CLUTTER`, and reads the backslashes of old Windows programs.
+    Ignore `_CLUTTER`, and accept the backslashes of old Windows programs.
     """
     infos = archive.infolist()
     if len(infos) > _MAX_ZIP_ENTRIES:
@@ -212,6 +212,6 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     for info, parts in files.items():
         name = "/".join(parts[around:])
         if name in members:
-            raise BundleError(f"{path}: {name} is there twice; do not trust this file")
+            raise BundleError(f"{path}: contains {name} twice; do not trust this file")
         members[name] = info
     return members

@@ -1,6 +1,6 @@
-"""The manifest of a generator's bundle: the keys that its task adds.
+"""Define the manifest keys that a generator's bundle adds.
 
-All of these keys, beside those of every bundle, are required, and no others are allowed:
+All of these keys are required besides the common ones, and no others are allowed:
 
 | key | value |
 |---|---|
@@ -48,7 +48,7 @@ from sonoforge.runtime.bundle.manifest import (
 )
 
 LATENT_RECIPE = "sha256-box-muller-1"
-"""The only recipe of `sonoforge.runtime.inference.latents`."""
+"""The only recipe that `sonoforge.runtime.inference.latents` has."""
 
 DISTRIBUTIONS = ("normal", "uniform")
 
@@ -130,7 +130,7 @@ class GeneratorManifest(Manifest):
 
     @property
     def golden_arrays(self) -> dict[str, ArrayKind]:
-        """Image number 0 of each seed; ``labels`` are 0 without classes."""
+        """Return image 0 of each seed; ``labels`` are 0 without classes."""
         return {
             "images": ArrayKind(np.float32, ("N", self.channels, self.image_size, self.image_size)),
             "seeds": ArrayKind(np.int64, ("N",)),
@@ -153,7 +153,7 @@ def _sources(name: str, value: Any) -> list[Any]:
 
 
 def _structures(name: str, value: Any) -> tuple[str, ...]:
-    """Return names that can be parts of file names."""
+    """Return names that can be part of file names."""
     names = value if isinstance(value, list) else [None]
     if not all(isinstance(item, str) and _STRUCTURE.fullmatch(item) for item in names):
         raise wrong(name, value, "a list of lower-case words with hyphens")

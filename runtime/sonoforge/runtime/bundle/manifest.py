@@ -1,7 +1,7 @@
-"""What every ``manifest.json`` has in common, format version 1: its file table, and the checks of its values.
+"""Read what every ``manifest.json`` has in common, format version 1: its file table, and the checks of its values.
 
 A reader that guesses is worse than one that stops: an unknown key, a file without a hash or a number out of range is
-refused in one line.  Each task adds its own keys: `classification`, `generation`.
+refused with one line.  Each task adds its own keys: `classification`, `generation`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMAT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Readers = Mapping[str, Callable[[str, Any], Any]]
-"""For each key of an object a function from the value's name, for messages, and the value to the checked value."""
+"""For each key of an object, a function from the value's name (for messages) and the value to the checked value."""
 
 
 class ManifestError(SonoforgeError):
@@ -38,8 +38,8 @@ class ManifestError(SonoforgeError):
 
 
 def wrong(name: str, value: Any, expected: str) -> ManifestError:
-    """Return the error for a value that is not what was expected."""
-    return ManifestError(f"{name}: expected {expected}, not {value!r:.80}")
+    """Return the error for an unexpected value."""
+    return ManifestError(f"{name} must be {expected}, not {value!r:.80}")
 
 
 class FileEntry(NamedTuple):
@@ -52,7 +52,7 @@ class FileEntry(NamedTuple):
 
 
 class ArrayKind(NamedTuple):
-    """What an array of an ``.npz`` file must be."""
+    """The dtype and shape that an array of an ``.npz`` file must have."""
 
     dtype: type | tuple[type, ...]  # type of its elements, or the types allowed
     # Its sizes.  None: any size but 0; "N": any size but 0, the same for all arrays of the file.
@@ -80,12 +80,12 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
-        """Check the values of a document that has exactly this task's keys."""
+        """Check the values of a document with exactly this task's keys."""
         raise NotImplementedError
 
     @property
     def identity(self) -> dict[str, str]:
-        """``name``, ``version`` and ``sha256`` of the model, as in the results of all verbs."""
+        """The model's ``name``, ``version`` and ``sha256``, as in the results of all verbs."""
         return {"name": self.name, "version": self.version, "sha256": self.files[self.model].sha256}
 
     @property
@@ -120,7 +120,7 @@ def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
 def with_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest of plain JSON values with its digest, which reveals later changes.
 
-    The digest is of the other keys in alphabetical order, as the shortest ASCII JSON.  It is no signature: whoever
+    The digest covers the other keys in alphabetical order, as the shortest ASCII JSON. It is not a signature: whoever
     changes a manifest can also write a new digest.
     """
     others = {key: value for key, value in manifest.items() if key != DIGEST}
@@ -139,7 +139,7 @@ def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
         file_name("files", name)
         entry = mapping(f"files.{name}", raw)
         if set(entry) not in ({"sha256", "bytes"}, {"sha256", "bytes", "precision", "format"}):
-            raise wrong(f"files.{name}", [*entry], "sha256, bytes (precision, format)")
+            raise wrong(f"files.{name}", [*entry], "an object of sha256, bytes (precision, format)")
         precision, form = entry.get("precision", ""), entry.get("format", "")
         if "format" in entry:
             one_of(f"files.{name}.precision", precision, ("fp32",) if name == kind.model else kind.precisions)
@@ -155,7 +155,7 @@ def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
 
 
 def read_classes(value: Any, least: int) -> tuple[str, ...]:
-    """Return different printable names, ``least`` or more of them."""
+    """Return distinct printable names, at least ``least`` of them."""
     valid = isinstance(value, list) and all(map(_printable, value))
     if not valid or not least <= len(value) == len(set(value)):
         raise wrong("classes", value, f"{f'{least} or more ' if least else ''}different printable names")
@@ -230,7 +230,7 @@ def text(name: str, value: Any, *, empty: bool = False) -> str:
 
 
 def file_name(name: str, value: Any) -> str:
-    """Return the plain name of a file beside the document: no folder, no drive, no way out."""
+    """Return the plain name of a file beside the document, without a folder, a drive or ``..``."""
     if not isinstance(value, str) or not _FILE_NAME.fullmatch(value) or value == "manifest.json":
         raise wrong(name, value, "a plain file name")
     return value
@@ -251,5 +251,5 @@ def one_of(name: str, value: Any, expected: Sequence[Any]) -> Any:
 
 
 def _printable(value: Any) -> bool:
-    """Return whether it is text without characters that move the cursor or reverse the terminal's text."""
+    """Whether it is text without characters that move the cursor or reverse the terminal's text."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()

@@ -1,13 +1,13 @@
 """Check what an ONNX file would run, from its bytes, before onnxruntime sees it.
 
 A bundle's hashes show that a file is the one its maker meant, not that the maker meant well.  A graph with a loop may
-run for ever, a shape among its constants may request more memory than there is, and weights may lie in any file of this
-machine.  So a model file is refused unless it consists of operators that our own exports use and states no size beyond
-theirs.  What a graph computes while it runs cannot be told from outside: see `inference.trial`.
+run for ever, a shape among its constants may request more memory than there is, and weights may be in any file on this
+machine. A model file is therefore refused unless it consists of operators that our own exports use and states no larger
+size. What a graph computes while it runs cannot be seen from outside: see `inference.trial`.
 
-Only the few fields needed are read (ONNX, onnx.proto3); the rest is skipped.  The file is a message of Protocol Buffers
-("Encoding"), read without its schema or the onnx package, which the base install lacks; malformed messages raise
-`ValueError`.
+It reads only the few fields that it needs (ONNX, onnx.proto3) and skips the rest.  The file is a message of Protocol
+Buffers ("Encoding"), read without its schema or the onnx package, which the base install lacks; malformed messages
+raise `ValueError`.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class _Graph:
 
 
 def operators(content: bytes) -> frozenset[str]:
-    """Return the names of a file's operators, with their domain in front if it is not ONNX's own.
+    """Return the names of a file's operators, prefixed with their domain if it is not ONNX's own.
 
     Raises:
-        ValueError: It is not an ONNX file, or one that `check_graph` refuses whatever its operators are.
+        ValueError: It is not an ONNX file, or `check_graph` refuses it whatever its operators are.
     """
     return frozenset(_read(content).operators)
 
@@ -82,7 +82,7 @@ def check_graph(content: bytes, where: str) -> None:
     try:
         graph = _read(content)
         if unknown := sorted(graph.operators - OPERATORS):
-            raise _RefusedError(f"it uses {', '.join(map(repr, unknown[:5])):.200}, which no export of ours does")
+            raise _RefusedError(f"it uses {', '.join(map(repr, unknown[:5])):.200}, which our exports never do")
         for operator, inputs in graph.sized:
             given = [graph.values.get(inputs[i], []) if i < len(inputs) else [] for i in _SIZES[operator]]
             _check_size(operator, given)
@@ -129,7 +129,7 @@ def _add_node(walker: Walker, message: memoryview, graph: _Graph) -> None:
 
 
 def _attribute(walker: Walker, message: memoryview, operator: str) -> list[float]:
-    """Check one attribute of an operator; return its numbers, which are a ``Constant``'s values."""
+    """Check one attribute of an operator; return its numbers, the values of a ``Constant``."""
     whole: list[int] = []
     values: list[float] = []
     for number, kind, value in walker.fields(message):
@@ -148,7 +148,7 @@ def _attribute(walker: Walker, message: memoryview, operator: str) -> list[float
 
 
 def _tensor(walker: Walker, message: memoryview) -> tuple[str, list[float]]:
-    """Check one constant; return its name and, if it is short and of a type of sizes or scales, its values."""
+    """Check one constant; return its name and, if it is short and has the type of sizes or scales, its values."""
     dims: list[int] = []
     kind_of_element, name, raw = 0, "", memoryview(b"")
     given: list[float] = []
@@ -184,7 +184,7 @@ _SIZES: dict[str, tuple[int, ...]] = {"Expand": (1,), "Range": (0, 1, 2), "Resiz
 
 
 def _check_size(operator: str, given: list[list[float]]) -> None:
-    """Refuse sizes beyond ours, where the inputs that give the size are constants."""
+    """Refuse sizes larger than ours if the inputs that give the size are constants."""
     sizes = given[-1]
     if operator == "Range":
         sizes = []
@@ -198,17 +198,17 @@ def _check_size(operator: str, given: list[list[float]]) -> None:
 
 
 def _product(sizes: list[float] | list[int]) -> float:
-    """Multiply sizes, except those of 0; NaN counts as infinity."""
+    """Multiply the sizes that are not 0; NaN counts as infinity."""
     # Not as whole numbers, whose product may have a million digits: a float is inf before that.
     product = math.prod(abs(float(size)) for size in sizes if size)
     return math.inf if math.isnan(product) else product
 
 
 class Walker:
-    """Reads messages, with a limit on all fields together: a hostile file may hold many million empty ones.
+    """Reads messages, with a limit on the total number of fields: a hostile file may hold many million empty ones.
 
-    Fields and numbers come in any order and any number of times, as the format allows.  Where only one is meant, the
-    last one counts; the parts of a message that is given twice are merged.
+    Fields and numbers come in any order and any number of times, as the format allows.  If only one is meant, the last
+    one counts; if a message is given twice, its parts are merged.
     """
 
     def __init__(self, most_fields: int) -> None:

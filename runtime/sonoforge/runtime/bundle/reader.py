@@ -1,4 +1,4 @@
-"""Open a bundle of any task; everything that is handed out was checked."""
+"""Open a bundle for any task; everything that it returns has been checked."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Bundle(Generic[Kind_co]):
 
     @property
     def manifest_sha256(self) -> str:
-        """SHA-256 of ``manifest.json``; as that holds the hashes of all other files, it identifies the whole bundle."""
+        """SHA-256 of ``manifest.json``, which holds the hashes of all other files: it identifies the whole bundle."""
         return hashlib.sha256(files.read_manifest(self.path)).hexdigest()
 
     @property
@@ -76,7 +76,7 @@ class Bundle(Generic[Kind_co]):
         """Read one file, checked against its size and SHA-256.
 
         Raises:
-            DamagedBundleError: The file is missing or has another size or content.
+            DamagedBundleError: The file is missing, or its size or content differs.
         """
         return files.read_checked(self.path, name, self.manifest.files[name])
 
@@ -91,7 +91,7 @@ class Bundle(Generic[Kind_co]):
         """Read the arrays of an ``.npz`` file.
 
         Raises:
-            BundleError: An array is missing, of another type or shape, or not finite.
+            BundleError: An array is missing, has another type or shape, or is not finite.
         """
         where = f"{self.path}: {name}"
         return files.checked_arrays(files.load_arrays(where, self.read(name)), where, expected)
@@ -100,7 +100,7 @@ class Bundle(Generic[Kind_co]):
         """Return the golden inputs and outputs; see ``golden_arrays`` of the task's manifest.
 
         Raises:
-            BundleError: An array is missing, of another shape, or not usable.
+            BundleError: An array is missing, has another shape, or cannot be used.
         """
         arrays = self.arrays("golden.npz", self.manifest.golden_arrays)
         problem = self.manifest.golden_problem(arrays)
@@ -110,7 +110,7 @@ class Bundle(Generic[Kind_co]):
 
 
 def companions(name: str) -> tuple[str, ...]:
-    """Return the files that may belong to a model file: the record of an engine, the weights of an OpenVINO file."""
+    """Return the files that may go with a model file: an engine's record, or an OpenVINO file's weights."""
     weights = (f"{name.removesuffix('.xml')}.bin",) if name.endswith(".xml") else ()
     return (f"{name}.json", *weights)
 
@@ -136,10 +136,10 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     Args:
         path: A bundle's folder or ``.zip``, or the run folder that holds it as ``bundle``; None for the bundle shipped
             with sonoforge.
-        kind: Required kind; `Manifest` for a bundle of any task.
+        kind: Required kind; `Manifest` accepts a bundle for any task.
 
     Raises:
-        SonoforgeError: There is no bundle, or it is damaged, of another task, or unknown to this version.
+        SonoforgeError: There is no bundle, or it is damaged, for another task, or unknown to this version.
     """
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give the folder or .zip of one")

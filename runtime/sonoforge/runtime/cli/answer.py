@@ -1,6 +1,6 @@
-"""Messages as plain lines: the answer of a verb on stdout, all else on stderr, nothing that could steer a terminal.
+"""Print messages as plain lines: a verb's answer on stdout, all else on stderr, nothing that could steer a terminal.
 
-The answer, what a verb was asked for, is printed under ``--quiet``, too; with ``--json`` it is not.
+The answer, which is what a verb was asked for, is printed under ``--quiet`` too, but not with ``--json``.
 
 Progress, remarks and warnings are messages of a module's own logger, and go to stderr.  Answers are log messages too,
 so that the ``log.txt`` of a run folder holds them.
@@ -22,10 +22,9 @@ SCREEN = 80
 
 
 class AnswerHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes a type from Python 3.11 on
-    """Writes answers to stdout, and to nothing else.
+    """Writes answers to stdout, and nothing else.
 
-    A reader of a pipe that has left, or a full disk, ends the program (see `main.run`) where `logging` would print a
-    traceback and go on.
+    A closed pipe or a full disk ends the program (see `main.run`); `logging` would print a traceback and continue.
     """
 
     def __init__(self) -> None:
@@ -48,7 +47,7 @@ def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> Non
 
 
 def prints_text() -> bool:
-    """Whether answers are printed as text: not with ``--json``, nor where no command line was started."""
+    """Whether answers are printed as text: not with ``--json``, and not without a command line."""
     return any(isinstance(handler, AnswerHandler) for handler in logging.getLogger("sonoforge").handlers)
 
 

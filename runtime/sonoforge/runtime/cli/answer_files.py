@@ -1,4 +1,4 @@
-"""Files that grow by one line with each answer, so that a killed command loses at most the line being written."""
+"""Write files that grow by a line with each answer, so that a killed command loses at most the line being written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 def settings_in_words(classifier: Classifier) -> str:
-    """Return the settings of an answer as a row holds them, such as ``...; crop=none; abstain=no``."""
+    """Return an answer's settings in the form of a row, such as ``...; crop=none; abstain=no``."""
     settings = {
         "bundle": classifier.bundle.manifest_sha256[:16],
         "file": classifier.file,
@@ -48,7 +48,7 @@ def settings_in_words(classifier: Classifier) -> str:
 
 
 def identity(file: str, origin: Origin) -> dict[str, str]:
-    """Return the values of `IDENTITY`; size and time are empty for what is no file."""
+    """Return the values of `IDENTITY`; size and time are empty if it is not a file."""
     try:
         about = os.stat(file)  # noqa: PTH116 - thousands of files
         found = str(about.st_size), str(about.st_mtime_ns)
@@ -58,7 +58,7 @@ def identity(file: str, origin: Origin) -> dict[str, str]:
 
 
 class Row(NamedTuple):
-    """One answer in a file: the file's name and `IDENTITY`, the row as it stands, and whether it is a failure."""
+    """One answer in a file: the file's name and `IDENTITY`, the raw row, and whether it is a failure."""
 
     name: str
     about: dict[str, str]
@@ -72,7 +72,7 @@ class CsvFormat:
     def __init__(
         self, columns: Sequence[str], cells: Callable[[Entry], Mapping[str, str]], about: Sequence[str] = IDENTITY
     ) -> None:
-        """Take the columns of an answer, what gives their cells, and the columns of what `line` is given besides."""
+        """Take an answer's columns, the function for their cells, and the columns of `line`'s other values."""
         self.columns = ["file", "ok", *columns, "error_code", "error_message", *about]
         self._cells = cells
         self.head = self._text(self.columns)
@@ -87,7 +87,7 @@ class CsvFormat:
         return self._text([row.get(name, "") for name in self.columns])
 
     def read(self, text: str, path: Path) -> Iterator[Row]:
-        """Yield each row; SonoforgeError for other columns."""
+        """Yield each row; raise `SonoforgeError` if the columns differ."""
         rows = csv.reader(io.StringIO(text, newline=""))
         found = next(rows, [])
         if found != self.columns:
@@ -118,15 +118,14 @@ class AnswerFile:
     """One growing file of answers.
 
     Attributes:
-        answered: Names of the files that it holds answers for, as the format writes them.
-        failed: How many of these answers, of earlier commands, are failures.
+        answered: Names of the files answered in it, as the format writes them.
+        failed: How many of these answers from earlier commands are failures.
     """
 
     def __init__(self, path: str, form: CsvFormat, origin: Origin, resume: bool) -> None:
-        """Open the file, in folders that are made if missing, before anything is answered.
+        """Open the file, making missing folders, before anything is answered.
 
-        If an existing file is to ``resume``, a row that was half written is removed, and so are rows of files that have
-        changed since.
+        With ``resume``, remove a half-written row from an existing file, and the rows of files that have changed since.
         """
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
@@ -156,7 +155,7 @@ class AnswerFile:
             stream.close()  # it was replaced before it was locked
 
     def _continue(self, resume: bool) -> None:
-        """Keep of the file what still holds."""
+        """Keep the parts of the file that still hold."""
         data = self.path.read_bytes()
         if data and not resume:
             raise SonoforgeError(
@@ -173,7 +172,7 @@ class AnswerFile:
         self._stream = self._opened_alone()
 
     def _kept(self, data: bytes) -> bytes | None:
-        """Note what an existing file answers; return its new content where it must change, None where not."""
+        """Note what an existing file answers; return its new content, or None if it need not change."""
         whole = data[: self._form.whole(data)]
         if not whole:
             return self._form.head.encode()
@@ -201,7 +200,7 @@ class AnswerFile:
         return f"{', '.join(other)[:160]} and not {', '.join(own for own in ours if own not in theirs)}"
 
     def holds(self, file: str) -> bool:
-        """Whether a file is answered in it."""
+        """Whether it holds an answer for a file."""
         return defused(file) in self.answered
 
     def add(self, entry: Entry) -> None:
@@ -223,8 +222,8 @@ class AnswerFile:
 def csv_format(manifest: ClassifierManifest) -> CsvFormat:
     """Return the columns of ``sonoforge classify --csv``.
 
-    ``q_NAME`` is the probability of a question's yes, ``NAME`` its answer; ``crop_box`` what the network saw of the
-    picture, or, of DICOM, of the ``dicom_region``: left, top, right and bottom in pixels, the last two exclusive.
+    ``q_NAME`` is the probability of yes to a question, ``NAME`` its answer; ``crop_box`` is the part of the picture, or
+    of the ``dicom_region``, that the network saw: left, top, right and bottom in pixels, the last two exclusive.
     """
     asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
     probabilities = [f"p_{name}" for name in manifest.classes]

@@ -1,4 +1,4 @@
-"""The answers of ``sonoforge classify`` as text: one line for each file, what to know of it below, and their number."""
+"""Print the answers of ``sonoforge classify`` as text: a line for each file, remarks below it, and a summary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnswerTable:
     """Prints answers as lines of one table and counts them."""
 
     def __init__(self, manifest: ClassifierManifest, clinic: Clinic) -> None:
-        """Take what answers, and where its answers are for."""
+        """Take the model that answers, and the clinic it answers for."""
         self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
         self._asked = [f"{question.name}?" for question in manifest.questions]
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
@@ -40,7 +40,7 @@ class AnswerTable:
         self._widths = [_NAME, min(longest, 48), 4, *(max(len(name), 8) for name in self._asked)]
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
-        """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
+        """Print the heading once, with a column wide enough for these names, or for ``more`` to come."""
         if self._begun or not (names or more):
             return
         self._begun = True
@@ -55,7 +55,7 @@ class AnswerTable:
         self._skipped.update(skipped)
 
     def count(self, entry: Entry) -> None:
-        """Count one answer, in what it says."""
+        """Count one answer by what it says."""
         counts = self._counts
         self._states[verdict_of(entry).state] += 1
         if entry["ok"]:
@@ -85,7 +85,7 @@ class AnswerTable:
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 
     def end(self) -> None:
-        """Say what to do about such answers, and for which clinic they are, if there are any."""
+        """Say what to do about these answers and which clinic they are for, if there are any."""
         told = sorted(self._advice.items(), key=lambda one: -list(STATES).index(one[1]))
         for advice, state in told:
             if state != "clear":
@@ -123,16 +123,16 @@ class AnswerTable:
         }
 
     def _inside(self, text: str) -> str:
-        """Return a text with names without the folder that all files are in."""
+        """Return a text with names relative to the folder that all files are in."""
         return text.replace(self._folder, "") if self._folder else text
 
     def _row(self, *cells: str) -> str:
-        """Return file, answer, its probability, and what is said to each question, as one line."""
+        """Return file, answer, probability, and the answer to each question, as one line."""
         return "  ".join(f"{text:<{width}}" for text, width in zip(cells, self._widths, strict=True)).rstrip()
 
 
 def _remarks(entry: Entry) -> list[str]:
-    """Return what a reader must know of an answer besides."""
+    """Return what else a reader must know about an answer."""
     from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
 
     trust, clip, said = entry["trust"], entry.get("clip"), []

@@ -1,4 +1,4 @@
-"""Answer one file after another, several at a time, with all that is written for each."""
+"""Answer files, several at a time, and write everything that goes with each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 16  # files per worker whose lines are printed together: few enough to 
 
 
 class Extras(NamedTuple):
-    """What is written with each answer; empty for nothing."""
+    """What to write with each answer; empty for nothing."""
 
     overlay: str = ""  # folder of pictures
     sr: str = ""  # folder of DICOM structured reports
@@ -34,16 +34,16 @@ class Extras(NamedTuple):
 
 
 class Answering:
-    """Answers files, in several threads if need be, and writes what goes with each.
+    """Answers files, in several threads if needed, and writes what goes with each.
 
     Attributes:
-        failures: Entries of files that are known to fail.
+        failures: Entries of files known to fail.
     """
 
     def __init__(
         self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
     ) -> None:
-        """Check that what goes with answers can be written; ``alone``: one file repeats none."""
+        """Check that what goes with answers can be written; ``alone`` means a single file, which repeats none."""
         self.failures = failures
         self._classifier, self._extras = classifier, extras
         self._names: dict[str, str] = {}
@@ -61,9 +61,9 @@ class Answering:
             prepare_folder(Path(folder))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
-        """Return what to call each file in all that is printed and written, and reserve its picture's name.
+        """Return the name of each file in everything printed and written, and reserve its picture's name.
 
-        Reads standard input if that is among them.
+        This reads standard input if it is among them.
         """
         if STDIN in files:
             self._input = read_stdin()
@@ -87,9 +87,9 @@ class Answering:
         return hide(entry, file, self._names[file])
 
     def mark_repeat(self, entry: Entry) -> None:
-        """Note in the entry of a file which earlier one shows the same picture, and which sweep it belongs to.
+        """Note in a file's entry which earlier file shows the same picture, and which sweep it belongs to.
 
-        Called in the order of the files.
+        Call it in the order of the files.
         """
         file = entry["file"]
         own = self._fingerprints.pop(file, None)
@@ -111,7 +111,7 @@ class Answering:
             return failure(file, error.code, str(error))
 
     def _write(self, file: str, answered: Answer) -> Entry:
-        """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
+        """Write what goes with an answer; note in it what cannot be written, as the answer itself still holds."""
         writers: dict[str, Callable[[], Path]] = {}
         if overlays := self._overlays:
 
@@ -150,7 +150,7 @@ class Answering:
 
 
 def workers_for(files: int, threads: int) -> int:
-    """Return how many files to answer at a time on this machine, with so many threads for each."""
+    """Return how many files to answer at a time on this machine, with this many threads each."""
     if files < 2:
         return 1
     from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it

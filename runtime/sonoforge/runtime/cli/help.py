@@ -1,4 +1,4 @@
-"""What ``sonoforge help`` and ``--help`` print: one screen each; ``sonoforge settings`` lists the rest."""
+"""Print ``sonoforge help`` and ``--help``: one screen each; ``sonoforge settings`` lists the rest."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def overview() -> str:
 
 
 def of_noun(noun: str) -> str:
-    """Return the list of the verbs that begin with a word such as ``gan``."""
+    """Return the list of verbs that begin with a word such as ``gan``."""
     rows = aligned((name.partition(" ")[2], verb.summary) for name, verb in subverbs(noun).items())
     lines = [f"usage: sonoforge {noun} VERB [OPTIONS]", "", *rows]
     return "\n".join([*lines, "", f"sonoforge help {noun} VERB shows a verb's options and examples."])
 
 
 def of_verb(name: str, config_class: Any) -> str:
-    """Return the help of one verb: its arguments and flags, and as many of its examples as fit, at least one."""
+    """Return the help for one verb: its arguments, its flags, and as many examples as fit, at least one."""
     found = options(config_class).values()
     arguments = [option for option in found if option.positional]
     flags = sorted((option for option in found if option.flags), key=lambda option: option.key in _LAST)
@@ -71,7 +71,7 @@ _PLACEHOLDERS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
 
 def _text(option: Option, room: int) -> str:
-    """Return the text of an option's entry: the first line of its help, and its default if that fits the row."""
+    """Return the text of an option's entry: the first line of its help, and its default if it fits in the row."""
     text = str(option.metadata["help"]).partition("\n")[0]
     if option.required or option.positional or option.default in (None, (), False, ""):
         return text

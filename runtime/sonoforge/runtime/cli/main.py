@@ -86,7 +86,7 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
 
 
 def _call(module: Any, config: Any, name: str) -> options.Outcome:
-    """Run a verb, on a copy of its folder of runs where that is a URL."""
+    """Run a verb, on a copy of its runs folder if that is a URL."""
     remote = options.remote_runs(config)
     if not remote:
         return cast(options.Outcome, module.main(config))
@@ -96,7 +96,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
 
 
 def _continued(name: str, rest: Sequence[str], config: Any) -> str:
-    """Return the command that goes on where this one was stopped; empty where there is none."""
+    """Return the command that continues where this one stopped; empty if there is none."""
     keeps = config.csv if name == "classify" else True
     if not (hasattr(config, "resume") and keeps):
         return ""
@@ -104,7 +104,7 @@ def _continued(name: str, rest: Sequence[str], config: Any) -> str:
 
 
 def _help(words: Sequence[str]) -> str:
-    """Return the help of the verb that some words begin with, of verbs like it, or the list of all."""
+    """Return help for the verb that the words begin with, for verbs like it, or the list of all."""
     from sonoforge.runtime.cli import help as pages  # noqa: PLC0415 - textwrap, which no other command needs
 
     if not words:
@@ -129,8 +129,8 @@ def _unexpected(error: Exception) -> str:
     """Describe an unforeseen error in one line, with the file and line that raised it."""
     if isinstance(error, OSError) and error.filename:  # a folder was removed meanwhile, or a disk is full
         return printable(
-            f"{error.filename}: {error.strerror}, expected it to stay while the command works; put it back or make "
-            "room, then run the command again, with --resume where it has that"
+            f"{error.filename}: {error.strerror}; put it back or make room, then run the command again, with "
+            "--resume if it has that flag"
         )
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
@@ -141,8 +141,8 @@ def _unexpected(error: Exception) -> str:
 def sigterm_as_ctrl_c() -> Iterator[None]:
     """Give SIGTERM to whatever handles Ctrl-C at that moment, while inside.
 
-    Where Ctrl-C is ignored, as in a background job of a shell script, SIGTERM raises KeyboardInterrupt all the same.
-    Outside the main thread, where no signal can be handled, nothing changes.
+    If Ctrl-C is ignored, as in a background job of a shell script, SIGTERM still raises KeyboardInterrupt. Outside the
+    main thread, which cannot handle signals, nothing changes.
     """
     last = -SAME_WISH_SECONDS
 
@@ -171,7 +171,7 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and print what went wrong, in one line.
+    """Run the command line and print what went wrong in one line.
 
     Returns:
         Exit code: 0; 1, a gate failed; 2, wrong usage or input; 130, interrupted by Ctrl-C or SIGTERM.
@@ -205,8 +205,8 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    ``classify`` of one image spends more time on starting and ending Python than on the image: so garbage collection
-    pauses until the verb starts, and the process ends without unloading numpy and onnxruntime.
+    Classifying one image takes less time than starting and ending Python, so garbage collection pauses until the verb
+    starts, and the process ends without unloading numpy and onnxruntime.
     """
     gc.disable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does

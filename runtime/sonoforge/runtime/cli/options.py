@@ -1,4 +1,4 @@
-"""A frozen dataclass is the only source of a verb's flags, settings, defaults and checks.
+"""Turn a frozen dataclass, the only source of a verb's flags, settings, defaults and checks, into a command line.
 
 A verb is a module ``PACKAGE/verbs/NAME.py`` with ``main(config) -> Outcome``, and a class ``NameConfig`` in
 ``PACKAGE/verbs/settings`` that imports no more than the base install: a frozen dataclass whose fields are declared by
@@ -9,8 +9,8 @@ one object that ``main`` returns.  All else goes through `logging` to stderr.
 Every option has a key: its field's name, or ``gan.learning_rate`` in a group whose key is ``gan``.  Config files,
 ``--set`` and the ``config.yaml`` of run folders use these keys.
 
-argparse rather than typer: the base install is numpy, onnxruntime and pillow alone, and
-``sonoforge classify`` must start in the time that those three take to import.
+It uses argparse rather than typer: the base install has only numpy, onnxruntime and pillow, and ``sonoforge classify``
+must start in the time that these three take to import.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ class Outcome(NamedTuple):
 
 
 CONTINUE = "the same command with --resume"
-"""Next command of a verb that was stopped before its end: printed as the command itself."""
+"""Next command of a verb that was stopped early: printed as the command itself."""
 
 
 def steps(*commands: str) -> str:
@@ -63,8 +64,8 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         aliases: Other names of the flag and of the key, such as ``size`` for ``image_size``.
         traits: ``metavar``: the placeholder in ``--help``; ``key``: its key, if that is not the field's name;
-            ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its flag is the first alias
-            alone, for a word that cannot name a Python field (``class``); and those of the functions below.
+            ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its only flag is the first alias,
+            for a word that cannot name a Python field (``class``); and those that the functions below set.
     """
     about = {"help": help, "choices": choices, "limits": limits, "aliases": tuple(aliases), "metavar": None}
     defaults = {"key": "", "flagged": True, "positional": False, "repeated": False, "renamed": False}
@@ -77,7 +78,7 @@ def setting(default: Any, key: str, *, help: str, **about: Any) -> Any:
 
 
 def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
-    """Declare an option of a ``tuple`` field that takes one value each time it is given, whatever commas are in it."""
+    """Declare an option of a ``tuple`` field that takes one value each time it is given, even with commas."""
     return option(default, help=help, metavar=metavar, repeated=True)
 
 
@@ -97,15 +98,15 @@ def group(
     """Declare a field that holds settings shared between verbs: a frozen dataclass of options.
 
     ``gan: GanSettings = group(GanSettings(), key="gan", title="the generator", flags="recipe", prefix="gan-")`` gives
-    the keys ``gan.recipe``, ``gan.learning_rate``, ... and the flag ``--gan-recipe``; without a key, they are as if the
-    verb's own.  ``flags`` names those that have a flag in this verb, ``without`` those that the verb sets itself.
+    the keys ``gan.recipe``, ``gan.learning_rate``, ... and the flag ``--gan-recipe``; without a key, they act like the
+    verb's own. ``flags`` lists the ones with a flag in this verb, ``without`` the ones that the verb sets itself.
     """
     metadata = {"title": title, "group": key, "flags": flags.split(), "prefix": prefix, "without": tuple(without)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises one-line errors instead of printing the usage block and exiting."""
+    """Raise one-line errors instead of printing the usage block and exiting."""
 
     settings: Mapping[str, list[str]] = types.MappingProxyType({})  # keys without a flag, by the flag that it would be
 
@@ -187,7 +188,7 @@ def options(config_class: Any) -> Mapping[str, Option]:
 def _found(settings: Any, about: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Option]]:
     """Yield the options of a class, or of an instance with other defaults, by key.
 
-    ``about`` is what `group` says of them, empty for the verb's own; ``path`` the fields that lead to them.
+    ``about`` is what `group` says about them, empty for the verb's own; ``path`` holds the fields that lead to them.
     """
     own = settings if isinstance(settings, type) else type(settings)
     annotations = typing.get_type_hints(own)
@@ -211,12 +212,12 @@ def _found(settings: Any, about: Mapping[str, Any], path: tuple[str, ...] = ()) 
 
 
 def flag(name: str) -> str:
-    """Return the flag of a name."""
+    """Return the flag for a name."""
     return "--" + name.replace("_", "-").replace(".", "-")
 
 
 def format_value(value: object) -> str:
-    """Return a setting as it is typed."""
+    """Return a setting the way it is typed."""
     if isinstance(value, tuple):
         return ",".join(map(format_value, value))
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
@@ -232,30 +233,30 @@ def typed(option: Option, value: object) -> list[str]:
 
 
 def with_flag(message: str, config_class: Any) -> str:
-    """Return an error with ``--psi`` in place of ``psi``, where it begins with the field name of one option.
+    """Return an error with ``--psi`` in place of ``psi`` if it begins with the field name of one option.
 
     Library functions name their arguments; a user typed a flag or ``--set KEY``.
     """
-    name, colon, rest = message.partition(": ")
+    name = re.split(": | must | cannot ", message, maxsplit=1)[0]
     names = [option.name for option in options(config_class).values() if option.path[-1] == name]
-    return names[0] + colon + rest if colon and len(names) == 1 else message
+    return names[0] + message[len(name) :] if len(names) == 1 else message
 
 
 def flatten(config: Any) -> dict[str, object]:
-    """Return the values of a settings class by the keys that a config file has; `resolve_config` takes them back."""
+    """Return the values of a settings class by their config-file keys; `resolve_config` does the reverse."""
     config_class: Any = type(config)
     return {key: option.value(config) for key, option in options(config_class).items()}
 
 
 def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
-    """Return the URL for a verb's run folders, and what gives the config another folder; None where there is none."""
+    """Return the URL for a verb's run folders and a function that gives the config another folder, or None."""
     config_class: Any = type(config)
     found = options(config_class).get("out")
     value = found.value(config) if found else None
     if not found or not isinstance(value, str) or "://" not in value or "takes_url" in found.metadata:
         return None
     if "of_runs" not in found.metadata:
-        raise SonoforgeError(f"{found.name}: {value} is a URL; give a folder or file of this machine")
+        raise SonoforgeError(f"{found.name}: {value} is a URL; give a folder or file on this machine")
     return value, functools.partial(_replaced, config, found.path)
 
 
@@ -273,7 +274,7 @@ COMMON = {
     "dry_run": ("", "print the resolved settings and stop"),
     "debug": ("", "show the traceback of an error"),
 }
-"""Placeholder and help of the options that every verb has; those with settings also have ``--set KEY=VALUE``."""
+"""Placeholder and help of the options that every verb has; verbs with settings also have ``--set KEY=VALUE``."""
 
 
 def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
@@ -309,7 +310,7 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, object]:
     """Return what was given on the command line, by key; options and arguments may come in any order.
 
-    What follows ``--`` is no option, whatever it begins with (POSIX, Utility Syntax Guideline 10).
+    Words after ``--`` are not options, whatever they begin with (POSIX, Utility Syntax Guideline 10).
     """
     words = [*arguments]
     if NO_MORE_OPTIONS in words:  # which argparse forgets where options and arguments may mix
@@ -336,7 +337,7 @@ def read_config_file(path: Path) -> Mapping[str, object]:
     """Read the settings of a YAML or JSON file."""
     try:
         if path.exists() and not path.is_file():
-            raise SonoforgeError(f"{path}: a folder, a pipe or a device, not a config file")
+            raise SonoforgeError(f"{path}: is a folder, a pipe or a device, not a config file")
         with path.open("rb") as stream:
             text = stream.read(_MOST_CONFIG_BYTES + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
@@ -346,7 +347,7 @@ def read_config_file(path: Path) -> Mapping[str, object]:
     try:
         values = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
     except RecursionError as error:
-        raise SonoforgeError(f"{path}: values are nested too deep to read; write KEY: VALUE") from error
+        raise SonoforgeError(f"{path}: values are nested too deeply to read; write KEY: VALUE") from error
     except ValueError as error:
         form = "JSON" if path.suffix == ".json" else "YAML"
         raise SonoforgeError(f"{path}: not valid {form} ({' '.join(str(error).split())})") from error
@@ -389,7 +390,7 @@ def _convert(option: Option, raw: Any) -> Any:
     if raw is None or not option.several:
         return None if raw is None else _convert_one(option, raw)
     if not isinstance(raw, str | list | tuple):
-        raise SonoforgeError(f"{option.name}: found {raw!r}, expected a list")
+        raise SonoforgeError(f"{option.name} must be a list, not {raw!r}")
     if isinstance(raw, str):
         raw = [raw] if option.metadata["repeated"] else raw.split(",")
     return tuple(_convert_one(option, value) for value in raw)
@@ -404,7 +405,7 @@ def _convert_one(option: Option, raw: Any) -> Any:
         if raw in ("true", "false"):  # of --set
             return raw == "true"
         if not isinstance(raw, bool):
-            raise SonoforgeError(f"{name}: found {raw!r}, expected true or false")
+            raise SonoforgeError(f"{name} must be true or false, not {raw!r}")
         return raw
     try:
         if isinstance(raw, bool) or not isinstance(raw, str | int | float):  # of a config file
@@ -413,17 +414,17 @@ def _convert_one(option: Option, raw: Any) -> Any:
         if kind is int and value != float(raw):  # int() would cut 2.7 to 2
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise SonoforgeError(f"{name}: found {raw!r}, expected {_KINDS[kind]}") from None
+        raise SonoforgeError(f"{name} must be {_KINDS[kind]}, not {raw!r}") from None
     if value == option.default:
         return value
     if choices and value not in choices:
         hint = did_you_mean(str(value), choices)
-        raise SonoforgeError(f"{name}: found {value!r}, expected one of {', '.join(choices)}{hint}")
+        raise SonoforgeError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
     low, high = option.metadata["limits"]
     if low is not None and not value >= low:
-        raise SonoforgeError(f"{name}: found {value}, expected at least {low}")
+        raise SonoforgeError(f"{name} must be at least {low}, not {value}")
     if high is not None and not value <= high:
-        raise SonoforgeError(f"{name}: found {value}, expected at most {high}")
+        raise SonoforgeError(f"{name} must be at most {high}, not {value}")
     return value
 
 
@@ -432,8 +433,8 @@ def resolve_config(
 ) -> Any:
     """Merge defaults, config file, ``--set`` and flags (later wins) into a checked settings class.
 
-    ``given`` are values of flags and arguments by key, ``settings`` the ``KEY=VALUE`` of each ``--set``; the keys of
-    the file may be dotted or nested.
+    ``given`` maps keys to the values of flags and arguments; ``settings`` holds each ``--set KEY=VALUE``; the file's
+    keys may be dotted or nested.
     """
     known = options(config_class)
     from_file = _flat(read_config_file(file)) if file else ()
@@ -466,13 +467,13 @@ def _known(known: Mapping[str, Option], given: str, where: str) -> str:
 
 
 def _read_settings(known: Mapping[str, Option], texts: Sequence[str]) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` of each ``--set``; the last one wins, unless it is of an option that takes several."""
+    """Read ``KEY=VALUE`` of each ``--set``; the last one wins unless the option takes several."""
     found: dict[str, Any] = {}
     for text in texts:
         given, equals, value = text.partition("=")
         key = _known(known, given.strip(), "--set")
         if not equals:
-            raise SonoforgeError(f"--set {text}: expected KEY=VALUE")
+            raise SonoforgeError(f"--set {text} must be KEY=VALUE")
         found[key] = [*found.get(key, ()), value] if known[key].metadata["repeated"] else value
     return found
 

@@ -1,4 +1,4 @@
-"""How far a long command is, on stderr: a bar with the time left on a terminal, a line now and then elsewhere.
+"""Show a long command's progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere.
 
 The answer never goes through here.  ``--quiet`` silences it.
 """
@@ -22,7 +22,7 @@ _FIRST_SHARE, _LONG_SECONDS = 0.01, 45.0
 _NARROWEST_BAR, _WIDEST_BAR, _STATE = 10, 40, 24  # characters; of the state, those that the bar leaves it
 
 Advance = Callable[[float, str | None], None]
-"""Takes how many are done, in parts where they are known, and a few words on the state, or None to keep them."""
+"""Takes how many are done, fractions included, and a few words on the state, or None to keep them."""
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def stderr_handlers() -> list[logging.StreamHandler[TextIO]]:
 
 
 def quiet() -> bool:
-    """Whether errors alone are shown: ``--quiet``, or where no command line was started."""
+    """Whether only errors are shown: with ``--quiet``, or without a command line."""
     return all(handler.level > logging.INFO for handler in stderr_handlers())
 
 
@@ -41,10 +41,10 @@ def quiet() -> bool:
 def progress_bar(
     title: str, total: int, done: float = 0, *, show: bool = True, silenced: bool = False
 ) -> Iterator[Advance]:
-    """Hand out the function that tells how many of ``total`` are done, of which ``done`` were before.
+    """Yield a function that reports how many of ``total`` are done; ``done`` were done before.
 
-    The bar makes way for every message and answer that is printed meanwhile.  ``silenced`` says that stderr is closed
-    to messages at times, see `inputs.silent_libraries`; if not, lines are messages, which ``log.txt`` holds, too.
+    The bar makes way for every message and answer printed meanwhile. ``silenced`` means that stderr is closed to
+    messages at times, see `inputs.silent_libraries`; if not, lines are messages, so ``log.txt`` has them too.
     """
     if quiet() or total < 2 or not show:
         yield lambda done, state: None
@@ -73,7 +73,7 @@ def time_left(seconds: float) -> str:
 
 
 def _own_stderr() -> tuple[TextIO, bool]:
-    """Return stderr, by a descriptor of its own that silenced decoders leave open; and whether to close it."""
+    """Return stderr, as a separate descriptor that silenced decoders leave open, and whether to close it."""
     try:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace"), True
     except (OSError, io.UnsupportedOperation):  # a stream in memory, or none
@@ -90,7 +90,7 @@ class _Meter:
         self._state = ""
 
     def advance(self, done: float, state: str | None) -> None:
-        """Show the progress, if it is time."""
+        """Show the progress if it is time."""
         self._state = self._state if state is None else state
         now, known, all_of_it = time.monotonic(), done - self._start, self._total - self._start
         if now < self._next or not (self._is_terminal or done < self._total):
@@ -110,13 +110,13 @@ class _Meter:
         self._next = now + _LINE_SECONDS
 
     def make_way(self, record: logging.LogRecord) -> bool:
-        """Take the bar away before a message is printed; a filter of its handler."""
+        """Remove the bar before a message is printed; serves as a filter of its handler."""
         del record
         self.clear()
         return True
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._drawn:
             self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0

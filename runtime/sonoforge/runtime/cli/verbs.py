@@ -1,4 +1,4 @@
-"""The table of verbs, ``verbs.json``: where each one is, what it needs, and its line in ``sonoforge help``."""
+"""Read the table of verbs, ``verbs.json``: where each one is, what it needs, and its line in ``sonoforge help``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 
 class Instead(NamedTuple):
-    """Another module that does a verb's work if a setting is given, its extra, and how to do without both."""
+    """Another module that does a verb's work if a setting is given, its extra, and how to do without them."""
 
     setting: str
     module: str
@@ -21,7 +21,7 @@ class Instead(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb: its line in the help, its package and the module of its settings there; the extra that it needs."""
+    """A verb: its line in the help, its package, the module of its settings, and the extra that it needs."""
 
     summary: str
     package: str
@@ -48,7 +48,7 @@ VERBS = {name: verb for section in SECTIONS.values() for name, verb in section.i
 
 
 def import_for(what: str, module: str, extra: str, otherwise: str = "") -> Any:
-    """Import what a verb needs, or say which extra installs it."""
+    """Import what a verb needs, or say which extra to install."""
     try:
         return importlib.import_module(f"sonoforge.{module}")
     except ModuleNotFoundError as error:
@@ -60,7 +60,7 @@ def import_for(what: str, module: str, extra: str, otherwise: str = "") -> Any:
 
 
 def config_class(name: str) -> Any:
-    """Import the class of a verb's settings, which needs the base install alone."""
+    """Import the class of a verb's settings, which needs only the base install."""
     verb = VERBS[name]
     module = import_for(name, f"{verb.package}.verbs.{verb.settings}", verb.extra)
     return getattr(module, name.title().replace(" ", "") + "Config")
@@ -85,7 +85,7 @@ def find(words: Sequence[str]) -> tuple[str, list[str]]:
         hint = f" (did you mean {known[typed]}?)"
     elif below:
         raise SonoforgeError(
-            f"sonoforge {first}: found {typed!r}, expected one of {', '.join(below)}{did_you_mean(typed, [*below])}"
+            f"sonoforge {first} needs one of {', '.join(below)}, not {typed!r}{did_you_mean(typed, [*below])}"
         )
     else:
         hint = did_you_mean(first, [*VERBS])

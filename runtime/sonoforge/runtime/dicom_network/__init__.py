@@ -1,1 +1,1 @@
-"""Scans that come over the network as DICOM, and what is sent back."""
+"""Receive scans over the network as DICOM, and send reports back."""

@@ -1,15 +1,15 @@
-"""A folder of received objects and their answers that survives a kill at any moment.
+"""Keep received objects and their answers in a folder that survives a kill at any moment.
 
-* ``received/``: objects, each whole and on disk before its sender is told that it is stored;
+* ``received/``: objects, each whole and on disk before its sender hears that it is stored;
 * ``answers/``: one ``SOP-INSTANCE-UID.json`` for each object, and its reports, which are DICOM objects themselves;
-* ``outgoing/``: reports for an archive that it has not stored yet, instead of in ``answers/``;
-* ``scans/``: answered objects, if they are to be kept.
+* ``outgoing/``: reports that an archive has not stored yet, instead of in ``answers/``;
+* ``scans/``: answered objects, if they are kept.
 
-An object leaves ``received/`` only after its answers are on disk.  So a killed process loses nothing: at worst, an
-object is answered or a report sent twice, with the same UIDs.
+An object leaves ``received/`` only after its answers are on disk.  A killed process therefore loses nothing: at worst,
+an object is answered or a report sent twice, with the same UIDs.
 
-Files in ``received/`` are named by a hash of their contents: an object that is sent twice is one file, and no message
-that names the file identifies a patient.
+Files in ``received/`` are named by a hash of their contents: an object sent twice is one file, and messages that name
+the file identify no patient.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class FullError(SonoforgeError):
 
 
 class Inbox:
-    """The folder, with its folders of objects to answer, of answers, and of reports to send."""
+    """The folder, with subfolders for objects to answer, answers, and reports to send."""
 
     def __init__(self, folder: Path, room: int, keep: bool = False) -> None:
         """Make the folder if necessary, and remove half-written files of killed processes.
 
-        ``room`` is the largest number of bytes of unanswered objects; answered ones are kept if ``keep``.
+        ``room`` limits the bytes of unanswered objects; ``keep`` keeps answered ones.
         """
         self.received, self.answers, self.outgoing = folder / "received", folder / "answers", folder / "outgoing"
         self._folder, self._scans, self._room, self._keep = folder, folder / "scans", room, keep
@@ -71,13 +71,13 @@ class Inbox:
         if announced and announced != (identity.sop_class, identity.instance):
             raise ImageError("untrue", f"{THE_OBJECT}: its UIDs differ from those announced; send it again")
         if is_non_image_class(identity.sop_class):
-            raise ImageError("not_an_image", f"{THE_OBJECT}: it has no picture; send images")
+            raise ImageError("not_an_image", f"{THE_OBJECT}: has no picture; send images")
         waiting = 0
         for path in self.waiting():
             with contextlib.suppress(FileNotFoundError):  # answered meanwhile
                 waiting += path.stat().st_size
         if waiting + len(data) > self._room:
-            raise FullError(f"{waiting / 1e6:.0f} MB wait to be answered, of {self._room / 1e6:.0f} MB allowed")
+            raise FullError(f"{waiting / 1e6:.0f} MB are waiting for answers, of {self._room / 1e6:.0f} MB allowed")
         file = self.received / f"{hashlib.sha256(data).hexdigest()[:_LETTERS]}.dcm"
         atomic.write_bytes(file, data)
         return file, identity
@@ -89,7 +89,7 @@ class Inbox:
     def answered(self, entry: Entry) -> Identity | None:
         """Write the answer for an object, take it out of ``received/``, and return its UIDs.
 
-        If a report on it could not be written it stays, to be answered again at the next start; then return None.
+        If its report could not be written, it stays, to be answered again at the next start; return None.
         """
         path = Path(entry["file"])
         try:

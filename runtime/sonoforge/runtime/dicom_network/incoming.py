@@ -1,4 +1,4 @@
-"""What other machines send: limits, lines about them, and who they are."""
+"""Handle what other machines send: limits, messages, and who is allowed to send."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST = 100  # lines between two calls of `Remarks.take`
 
 
 class Budget:
-    """The number of bytes that may be held at a time."""
+    """The number of bytes that may be held at once."""
 
     def __init__(self, most: int) -> None:
         self._left, self._lock = most, threading.Lock()
 
     def take(self, count: int) -> bool:
-        """Take some, unless fewer are left; return whether it worked."""
+        """Take some bytes unless fewer are left; return whether it worked."""
         with self._lock:
             if count > self._left:
                 return False
@@ -35,9 +35,9 @@ class Budget:
 
 
 class Remarks:
-    """Lines that threads want printed, kept until the main thread prints them; of a flood only the first and a count.
+    """Lines that threads want printed, kept until the main thread prints them; a flood is cut short.
 
-    Decoders are silenced, and stderr with them, so that threads cannot print.
+    Silencing decoders silences stderr, so threads cannot print.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Caller(NamedTuple):
     address: str = ""
 
     def is_it(self, title: str, address: str) -> bool:
-        """Whether a caller is meant."""
+        """Whether a caller matches."""
         return title.strip() == self.title and self.address in ("", address)
 
 
@@ -83,7 +83,7 @@ class Archive(NamedTuple):
 
 
 def check_title(text: str, setting: str) -> str:
-    """Return an AE title without the spaces around it; raise `SonoforgeError` if it is not valid."""
+    """Return an AE title without surrounding spaces; raise `SonoforgeError` if it is not valid."""
     title = text.strip()
     if not _TITLE.fullmatch(title):
         raise SonoforgeError(f"{setting}: {text!r} is not an AE title of 1 to 16 letters, such as SONOFORGE")
@@ -112,7 +112,7 @@ def read_archive(text: str) -> Archive:
 def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
     """Return the TLS settings for a connection, ``ssl.PROTOCOL_TLS_SERVER`` or ``..._CLIENT``, from PEM files.
 
-    ``key`` is empty if the certificate's file holds it, ``authority`` to accept callers without certificates.
+    ``key`` is empty if the certificate's file holds it; an empty ``authority`` accepts callers without certificates.
     """
     context = ssl.SSLContext(purpose)
     try:
@@ -124,7 +124,7 @@ def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl
     except (OSError, ValueError) as error:
         files = ", ".join(filter(None, (certificate, key, authority)))
         raise SonoforgeError(
-            f"{files}: cannot be used ({reason(error)}); give PEM files of a certificate, its key without a password, "
-            "and authorities"
+            f"{files}: cannot be used ({reason(error)}); give PEM files with a certificate, its key without a "
+            "password, and authorities"
         ) from None
     return context

@@ -1,8 +1,8 @@
 """Receive objects from machines and archives, and send reports: DICOM storage (PS3.4, annex B; PS3.8).
 
-Senders that are not DICOM, not permitted, too slow, or whose objects are or are announced as too large are refused,
-each in one line that names the caller and nothing about the patient.  An object is on disk before its sender is told
-that it is stored.
+It refuses senders that do not speak DICOM, are not permitted, are too slow or send objects that are too large, each
+with a line that names the caller and nothing about the patient. An object is on disk before its sender hears that it is
+stored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sonoforge.runtime.images.file_kinds import is_non_image_class
 from sonoforge.runtime.images.limits import ImageError
 
 SECONDS = 30.0
-"""Limit for a caller's request to associate, for each message unit, and for a handshake."""
+"""Seconds allowed for a caller's request to associate, for each message unit, and for a handshake."""
 _IDLE_SECONDS = 120.0  # after which an idle association is ended
 _MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); larger ones are never read
 _UNIT = 1 << 17  # largest PDU that callers are asked to send
@@ -46,7 +46,7 @@ _CONNECTIONS = 4  # for each association: some have not asked for one yet
 _COMMENT = 64  # letters (PS3.7, annex C)
 
 LOOK_SECONDS = 0.5
-"""Between checks for reports."""
+"""Seconds between checks for reports."""
 _LONGEST_PAUSE = 60.0  # before an archive that failed is tried again
 _WARNINGS = range(0xB000, 0xC000)  # PS3.4, B.2.3: stored, with remarks
 
@@ -65,14 +65,14 @@ class Reception(NamedTuple):
 
 
 class _Server(ThreadedAssociationServer):
-    """Takes connections so that no caller can keep another waiting."""
+    """Takes connections so that one caller cannot keep another waiting."""
 
     daemon_threads = True
     request_queue_size = 64
     reception: Reception
 
     def get_request(self) -> tuple[Any, Any]:
-        """Take a connection; its handshake happens in its own thread, within its time."""
+        """Take a connection; its handshake runs in its own thread, within its time."""
         connection, address = self.socket.accept()  # type: ignore[union-attr]
         connection.settimeout(SECONDS)
         if self.reception.tls:
@@ -80,7 +80,7 @@ class _Server(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Return whether there is room for another connection."""
+        """Whether there is room for another connection."""
         del request, client_address
         return len(self.active_associations) < _CONNECTIONS * self.reception.associations
 
@@ -96,11 +96,11 @@ class _Input:
         self._held = 0
 
     def recv(self, count: int) -> bytearray:
-        """Return so many bytes, or fewer if the connection has ended; raise OSError for refusals."""
+        """Return this many bytes, or fewer if the connection has ended; raise OSError for refusals."""
         if count > _MOST_UNIT:
             self._fail(f"sent a message unit of {count / 1e6:.0f} MB, more than {_MOST_UNIT / 1e6:.0f} MB")
         if self._held + count > self._most + _MOST_UNIT:
-            self._fail(f"sent an object of more than {self._most / 1e6:.0f} MB; --set dicom.most allows larger ones")
+            self._fail(f"sent an object larger than {self._most / 1e6:.0f} MB; --set dicom.most allows larger ones")
         if not self._budget.take(count):
             self._fail(f"all callers together sent more than {_HELD} times {self._most / 1e6:.0f} MB; it may try again")
         self._held += count
@@ -120,7 +120,7 @@ class _Input:
         return data
 
     def done(self, _: Any = None) -> None:
-        """Return the memory of an object that was answered, or whose connection has ended."""
+        """Return an object's memory once it is answered or its connection has ended."""
         self._budget.give(self._held)
         self._held = 0
 
@@ -188,7 +188,7 @@ class _Provider:
             self._refuse(event.assoc, f"sent no request to associate within {SECONDS:.0f} s")
 
     def _store(self, event: Any) -> int | Dataset:
-        """Store an object (PS3.4, B.2.3), or answer why not."""
+        """Store an object (PS3.4, B.2.3), or answer with the reason why not."""
         asked = event.request
         try:
             self._inbox.store(event.encoded_dataset(), (asked.AffectedSOPClassUID, asked.AffectedSOPInstanceUID))
@@ -241,7 +241,7 @@ def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, rema
 class Sender(threading.Thread):
     """Sends the reports in a folder and removes each once the archive has stored it.
 
-    The others stay and are tried again, also by the next process.
+    The others stay and are tried again, even by the next process.
     """
 
     def __init__(
@@ -268,12 +268,12 @@ class Sender(threading.Thread):
         self.send()
 
     def end(self) -> None:
-        """Send what is left once more, and stop."""
+        """Send what is left one last time, and stop."""
         self._ending.set()
         self.join(2 * SECONDS)
 
     def send(self) -> bool:
-        """Send all reports; return whether the archive has stored each."""
+        """Send all reports; return whether the archive has stored them all."""
         files = sorted(self._folder.glob("*.dcm"))
         if not files:
             return True
@@ -300,7 +300,7 @@ class Sender(threading.Thread):
 
     @staticmethod
     def _stored(assoc: Any, file: Path) -> str:
-        """Send one file and remove it if it is stored; else return why not."""
+        """Send one file and remove it once stored; otherwise return the reason."""
         try:
             status = assoc.send_c_store(dcmread(file)).get("Status")
         except Exception as error:  # no context for it, no association any more, a damaged file

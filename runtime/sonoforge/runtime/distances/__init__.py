@@ -1,4 +1,4 @@
-"""How far two sets of images are apart, in numpy alone.
+"""Measure how far apart two sets of images are, using only numpy.
 
 Training and `sonoforge evaluate` share these implementations.  Start
 with `kid`, which is unbiased at any number of images.

@@ -1,13 +1,13 @@
-"""FID and KID: how far two sets of feature vectors are apart.
+"""Measure how far apart two sets of feature vectors are, by FID and KID.
 
 *FID*, the Frechet distance of two Gaussians: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a
-Local Nash Equilibrium", NeurIPS 2017, equation 6.  For few images it is biased, by a term that also depends on the
-generator (Chong, Forsyth, "Effectively Unbiased FID and Inception Score", CVPR 2020): on a few hundred medical images
-report KID, and FID beside it only between sets of equal counts.
+Local Nash Equilibrium", NeurIPS 2017, equation 6.  For few images it is biased by a term that also depends on the
+generator (Chong, Forsyth, "Effectively Unbiased FID and Inception Score", CVPR 2020): for a few hundred medical images
+report KID, and add FID only between sets of equal size.
 
-*KID*: Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the squared maximum mean discrepancy under the kernel
-k(x, y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4), so values may be negative.  The mean over
-all possible subsets, as published figures have it, *is* the estimate from the whole sets.
+*KID*: Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the squared maximum mean discrepancy under the kernel k(x,
+y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4), so values may be negative.  The mean over all
+possible subsets, used in published figures, *is* the estimate from the whole sets.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def check_pair(
     """Check two sets (N, D) and (M, D) of finite numbers, and return them in double precision.
 
     Raises:
-        ValueError: The sets are not two tables of one width.
-        SonoforgeError: A set has fewer images than ``minimum``, or a feature is not a finite number.
+        ValueError: The sets are not two tables of equal width. SonoforgeError: A set has fewer images than ``minimum``,
+        or a feature is not a finite number.
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
         raise ValueError(f"{metric}: shapes {generated.shape} and {real.shape} are not (N, D) and (M, D)")
@@ -53,7 +53,7 @@ def check_pair(
 def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """Measure FID of (N, D) and (M, D), N and M at least 2: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    m are means and S unbiased covariances; in squared units of the features, 0 or more.
+    Here m are means and S unbiased covariances; FID is in squared units of the features, 0 or more.
     """
 
     def covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
@@ -95,9 +95,9 @@ def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float
 def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
     """Measure KID from the whole sets at once, with its jackknife standard error.
 
-    The jackknife leaves out one image at a time, of one set and then of the other, and adds the two variances (Arvesen,
-    Ann. Math. Statist. 40, 1969).  On average it errs on the wide side (Efron, Stein, Ann. Statist. 9, 1981).  It
-    treats the images as independent.
+    The jackknife leaves out one image at a time, first from one set and then from the other, and adds the two variances
+    (Arvesen, Ann. Math. Statist. 40, 1969).  On average its error is too wide (Efron, Stein, Ann. Statist. 9, 1981).
+    It treats the images as independent.
 
     Examples:
         >>> import numpy as np
@@ -132,8 +132,8 @@ def subset_kernel_distance(
 ) -> Kid:
     """Measure KID as published figures do, as the mean over random subsets; prefer `kernel_distance` for small sets.
 
-    ``subset_size`` images of each kind are drawn without replacement.  All subsets are of the same images, so the
-    standard error does not say how far other images would move the mean.
+    ``subset_size`` images of each kind are drawn without replacement.  All subsets come from the same images, so the
+    standard error does not show how far other images would move the mean.
 
     Raises:
         SonoforgeError: There are too few images for such subsets, or fewer than two subsets.

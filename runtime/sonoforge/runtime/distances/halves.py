@@ -1,9 +1,9 @@
-"""How far real images are from real images: the floor under every distance, and its uncertainty.
+"""Measure how far real images are from real images: the floor under every distance, and its uncertainty.
 
 Real images are split at random into halves A and B of n images, repeatedly, each time with a draw of n generated images
-F: d(F, A) is the *matched* value and d(B, A) its *floor*.  Half of the images without replacement is the delete-half
-jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist.
-17, 1989); drawing with replacement would put an image into a set twice, which biases FID and KID upwards.
+F: d(F, A) is the *matched* value and d(B, A) its *floor*.  Drawing half of the images without replacement is the
+delete-half jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann.
+Statist. 17, 1989); drawing with replacement would put an image into a set twice, which biases FID and KID upwards.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def draw_halves(
     images so far; a coin decides ties.  Both sides are then cut at random to n = min(M, fakes) // 2, or to the smaller.
 
     Args:
-        groups: (M,) group of each real image (near-duplicates, one patient), whole numbers.
+        groups: (M,) whole numbers: each real image's group (near-duplicates, one patient).
         fakes: Number N of generated images.
         repeats: Number of draws.
-        seed: Of the draws.
+        seed: Seed for the draws.
 
     Yields:
         (n,) indices of the first half, of the second and of generated images; n may differ between draws.
@@ -86,8 +86,8 @@ def draw_halves(
 def summarise(full: float, matched: Sequence[float], floor: Sequence[float], more_is_better: bool = False) -> Measured:
     """Summarise one figure over the repeats of `draw_halves`: d(F, A), and its floor d(B, A).
 
-    ``full`` is its value on the full sets; ``more_is_better`` means that it falls as the sets move apart, as precision
-    and coverage do.
+    ``full`` is its value on the full sets; ``more_is_better`` means that it falls as the sets move apart, like
+    precision and coverage.
     """
     if not matched or len(matched) != len(floor):
         raise ValueError(f"{len(matched)} matched values for {len(floor)} floors; both need the same number, above 0")

@@ -1,11 +1,12 @@
-"""How real images are, and how varied: four figures from balls that reach to the nearest neighbours.
+"""Measure how realistic and how varied images are, by four figures from balls that reach to the nearest neighbours.
 
 *Precision* is the share of generated images within the ball of any real one; *recall* the share of real images within
 the ball of any generated one (Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative
 Models", NeurIPS 2019, section 2, k = 3).  *Density* is the mean number of real images' balls around a generated image,
 by k; *coverage* the share of real images whose ball holds a generated one (Naeem et al., "Reliable Fidelity and
 Diversity Metrics for Generative Models", ICML 2020, section 3, k = 5).  A ball reaches as far as its image's k-th
-neighbour in its own set, rim included.  All depend on the numbers of images: compare them with real against real.
+neighbour in its own set, rim included.  All of them depend on the number of images: compare them with real against
+real.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _squared_radii(rows: Embeddings, neighbours: int) -> NDArray[np.float64]:
 
 
 def _blocks(x: Embeddings, y: Embeddings) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield parts of the squared distances (N, M), some rows at a time: which rows, and (rows, M)."""
+    """Yield the squared distances (N, M) some rows at a time: which rows, and (rows, M)."""
     # |x - y|^2 = |x|^2 + |y|^2 - 2 x.y: one matrix product, no (N, M, D) differences.
     x_squares, y_squares = ((1 - _ROUNDING) * np.square(rows).sum(1) for rows in (x, y))
     step = max(1, _BLOCK_ENTRIES // len(y))
@@ -101,7 +102,7 @@ def _blocks(x: Embeddings, y: Embeddings) -> Iterator[tuple[slice, NDArray[np.fl
 def _centred(
     metric: str, generated: NDArray[Any], real: NDArray[Any], neighbours: int
 ) -> tuple[Embeddings, Embeddings]:
-    """Check both sets and centre them on the real images' mean, where rounding is least."""
+    """Check both sets and centre them on the real images' mean, where rounding errors are smallest."""
     x, y = check_pair(metric, generated, real)
     if neighbours < 1:
         raise ValueError(f"{metric}: {neighbours} neighbours are too few; give at least 1")

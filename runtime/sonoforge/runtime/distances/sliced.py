@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: how far two sets are apart along random directions, on average.
+"""Measure the sliced Wasserstein distance: how far apart two sets are along random directions, on average.
 
 Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011; here with the
 Wasserstein-1 distance and directions of length 1.  `laplacian_swd` applies it to patches on each level of a Laplacian
@@ -37,11 +37,11 @@ _ROWS = 16  # of projections, sorted and compared at a time by one thread
 def sliced_wasserstein(generated: NDArray[Any], real: NDArray[Any], projections: int = 512, seed: int = 0) -> float:
     """Measure the mean Wasserstein-1 distance between the projections of (N, D) and (M, D) on random unit directions.
 
-    In units of the features, 0 or more.
+    The result is in units of the features, 0 or more.
 
     Raises:
         SonoforgeError: A set is empty, or a feature is not a finite number.
-        ValueError: The sets are not two tables of one width, or there are no projections.
+        ValueError: The sets are not two tables of equal width, or there are no projections.
     """
     x, y = check_pair("sliced Wasserstein", generated, real, minimum=1)
     if projections < 1:
@@ -88,7 +88,7 @@ def wasserstein_1(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float
 
 @functools.lru_cache(maxsize=4)
 def _levels(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the place in both quantile functions and the width of each piece on which both are constant."""
+    """Return the place in both quantile functions and the width of each piece where both are constant."""
     levels = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # in units of 1 / (N M), exact
     return levels[:-1] // m, levels[:-1] // n, np.diff(levels) / (n * m)
 
@@ -96,11 +96,11 @@ def _levels(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: int = 0) -> dict[int, float]:
     """Measure the distance of (N, S, S, C) and (M, S, S, C) uint8 on each level; see the top of this file.
 
-    The levels are the side S, halved while it is even and the half is at least 16; the last one also holds all that is
-    coarser.  Returns the distance times 1000 by each level's side, finest first.
+    The levels are the side S, halved while it is even and the half is at least 16; the last one also holds everything
+    coarser. Return a dict from each level's side to its distance times 1000, finest first.
 
     Raises:
-        ValueError: The images are not square uint8 images of one side and one number of channels.
+        ValueError: The images are not square uint8 images with equal sides and numbers of channels.
         SonoforgeError: A set is empty, or the images are too small.
     """
     for name, images in (("generated", generated), ("real", real)):
@@ -136,7 +136,7 @@ def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: i
 
 
 def level_sides(side: int) -> list[int]:
-    """Return the sides of the levels for images of this side, finest first; refuse images that are too small."""
+    """Return the levels' sides for images of this side, finest first; refuse images that are too small."""
     if side < COARSEST:
         raise SonoforgeError(f"SWD: images of side {side} are too small; at least {COARSEST} is needed")
     sides = [side]
@@ -162,9 +162,9 @@ def up(images: NDArray[np.float32]) -> NDArray[np.float32]:
 def patches(
     images: NDArray[np.float32], half: NDArray[np.float32] | None, places: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Cut patches (N * P, C, 49) out of one level (N, S, S, C), less its upsampled ``half`` unless it is the last.
+    """Cut patches (N * P, C, 49) out of one level (N, S, S, C), minus its upsampled ``half`` unless it is the last.
 
-    ``places`` (2, N, P) are row and column of each patch's first pixel.
+    ``places`` (2, N, P) are the row and column of each patch's first pixel.
     """
     count, _, _, channels = images.shape
     found = np.empty((count, places.shape[2], channels, PATCH, PATCH), np.float32)

@@ -1,8 +1,8 @@
-"""The spectrum of images: how much of their contrast lies at which fineness, from whole structures to single speckles.
+"""Measure how an image's contrast spreads over frequencies, from whole structures to single speckles.
 
 Durall, Keuper, Keuper, "Watch your Up-Convolution", CVPR 2020, section 3.1: the power of each image's Fourier
-transform, averaged over rings of equal frequency.  Two choices differ: images are faded towards their border (Hann
-window), and rings are averaged as levels in decibels, so that one bright scan does not dominate.
+transform, averaged over rings of equal frequency.  Two choices differ: images fade towards their border (Hann window),
+and rings are averaged as levels in decibels, so one bright scan does not dominate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCK = 64  # images at a time
 
 
 class SpectrumDistance(NamedTuple):
-    """How far apart the mean levels of two sets are, in decibels: root mean square over rings."""
+    """The root mean square over rings of the difference between two sets' mean levels, in decibels."""
 
     all_rings: float
     fine_rings: float  # those of `FINE` and above
@@ -35,7 +35,7 @@ def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Raises:
         ValueError: The images are not square uint8 images.
-        SonoforgeError: There are no images, or their side is below 16.
+        SonoforgeError: There are no images, or their sides are below 16.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"spectrum: images are {images.dtype} {images.shape}, not uint8 (N, S, S, C)")

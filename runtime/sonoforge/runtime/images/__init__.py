@@ -1,1 +1,1 @@
-"""Images in and out: decoding, preprocessing, quality, marks of synthetic ones."""
+"""Read and write images: decoding, preprocessing, quality, marks of synthetic ones."""

@@ -1,8 +1,8 @@
 """Find what was burned into a scan: calipers, text, body marks, coloured ink.
 
 Sonographers measure, label and mark scans before they store them.  A network that was trained on such scans can learn
-the marks instead of the tissue: lesions are measured, normal breasts are not.  ``runtime/docs/burned-in-marks.md`` has
-how many are found and missed.
+the marks instead of the tissue: lesions are measured, normal breasts are not. ``runtime/docs/burned-in-marks.md`` says
+how many it finds and misses.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def find_marks(
     box: tuple[int, int, int, int] | None = None,
     levels: NDArray[np.uint8] | None = None,
 ) -> Marks:
-    """Find calipers, dotted lines, text, body marks and other drawings; nothing in grain without any blur.
+    """Find calipers, dotted lines, text, body marks and other drawings; ignore grain without any blur.
 
     Args:
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
@@ -142,14 +142,14 @@ _LONGEST_CROSS = 30
 
 
 class ColouredInk(NamedTuple):
-    """What is drawn in colour."""
+    """The parts drawn in colour."""
 
     marks: list[tuple[Kind, _Box]]  # with left, top, right, bottom, the last two exclusive
     overlay: bool  # whether flow, stiffness or a colour box lies over the scan
 
 
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
-    """Find what is drawn in colour; a grey picture has none."""
+    """Find the parts drawn in colour; a grey picture has none."""
     if picture.mode != "RGB":
         return ColouredInk([], overlay=False)
     ink = _departure(picture) > _LEAST_SPREAD
@@ -271,7 +271,7 @@ def _sharp_steps(levels: NDArray[np.uint8]) -> Steps:
 def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[tuple[Kind, _Box]]:
     """Find text, body marks and dotted lines of (H, W) uint8 from its `_sharp_steps`, with left, top, right, bottom.
 
-    A group of steps that reaches into the box of a caliper is neither a body mark nor a line of its own.
+    A group of steps that reaches into a caliper's box is neither a body mark nor a separate line.
     """
     rows, columns = steps
     if len(rows) < _FEWEST_STEPS:
@@ -290,7 +290,7 @@ def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box
 
 
 def _join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
-    """Group the steps of cells that touch, or lie one cell apart in a row; return the indices of each group's steps."""
+    """Group the steps of cells that touch or are one cell apart in a row; return the indices of each group's steps."""
     rows, columns = steps
     down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
     cells = rows // _CELL * across + columns // _CELL
@@ -307,7 +307,7 @@ def _join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
 
 
 def number_parts(on: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Number the parts of a mask (H, W) that are connected by sides; numbers outside the mask are meaningless."""
+    """Number the parts of a mask (H, W) that are connected by sides; ignore numbers outside the mask."""
     # Every run in a row has a number; numbers of runs that touch become the smaller of the two.
     begins = on.copy()
     begins[:, 1:] &= ~on[:, :-1]
@@ -328,7 +328,7 @@ def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
 
 
 def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp], alone: bool) -> Kind | None:
-    """Classify a group of steps, None if unknown; ``alone``: no caliper is part of it."""
+    """Classify a group of steps, None if unknown; ``alone`` means that no caliper is part of it."""
     left, top, right, bottom = _box(rows, columns)
     width, height = right - left, bottom - top
     filled = len(rows) / (width * height)
@@ -348,7 +348,7 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
 
 
 def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
-    """Whether thin connected strokes span the steps' box; ink is at least as bright as the median step's middle."""
+    """Whether thin connected strokes span the steps' box; ink is at least as bright as the median step's midpoint."""
     left, top, right, bottom = _box(rows, columns)
     # Twice the middle of each step.
     middles = np.sort(levels[rows, columns].astype(np.intp) + levels[rows, columns + 1])
@@ -368,7 +368,7 @@ def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: 
 
 
 def _is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
-    """Whether the steps lie on one straight line, long enough and with gaps."""
+    """Whether the steps form one straight line, long enough and with gaps."""
     points = np.stack([columns - columns.mean(), rows - rows.mean()])
     direction = np.linalg.eigh(points @ points.T)[1]
     across, along = direction.T @ points

@@ -3,7 +3,7 @@
 A grey-level hit-or-miss transform (Serra, *Image analysis and mathematical morphology*, 1982, chapter XII; Naegel,
 Passat, Ronse, *Grey-level hit-or-miss transforms*, Pattern Recognition 40(2), 2007): a pixel is the centre of a cross
 if the darkest pixel of its four arms is brighter, by a contrast, than the brightest pixel between them in three of the
-four quarters; the fourth may hold its number.  One comparison for the whole picture leaves few candidates to follow.
+four quarters; the fourth may hold its number.  One comparison over the whole picture leaves few candidates to follow.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Cross(NamedTuple):
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom, right and bottom exclusive."""
+        """Left, top, right and bottom; the last two are exclusive."""
         return self.x - self.arm, self.y - self.arm, self.x + self.arm + 1, self.y + self.arm + 1
 
 
@@ -73,8 +73,8 @@ def find_crosses(levels: NDArray[np.uint8]) -> list[Cross]:
 def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     """Return the centres of each shape, as indices into the padded picture, whose arms outshine the places between.
 
-    Three of the four places between the arms are dark.  So above or below the centre of a ``+`` there is a bright place
-    with a dark one on either side, and of an ``x`` a dark one between two bright ones: both are rare.
+    Three of the four places between the arms are dark. Above or below the centre of a ``+`` there is thus a bright
+    place with a dark one on either side, and for an ``x`` a dark one between two bright ones: both are rare.
     """
     height, width = padded.shape
     line, beyond = padded.ravel(), SHORTEST * width
@@ -97,8 +97,8 @@ def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
 def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]:
     """Return the indices of pixels brighter, or darker, than both neighbours at the shortest arm's length on the line.
 
-    All rows are one line, without its ``first`` and as many last pixels, compared in parts: several times faster than
-    row by row, or than all at once.
+    All rows form one line, without its ``first`` and as many last pixels. Comparing it in parts is several times faster
+    than row by row, or all at once.
     """
     faint = np.full(_AT_ONCE + 2 * SHORTEST, _FAINT, np.uint8)  # numpy compares two arrays faster than with a number
     found = []
@@ -114,7 +114,7 @@ def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]
 
 
 def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> list[Cross]:
-    """Follow the arms from each of the `_candidates`; keep the crosses whose arms end."""
+    """Follow the arms from each of the `_candidates`; keep crosses with arms that end."""
     places = np.concatenate(candidates)
     if not len(places):
         return []

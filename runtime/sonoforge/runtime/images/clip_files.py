@@ -1,10 +1,10 @@
-"""Read the frames of a clip: a film, an animated file, one of several pages, or DICOM; the content decides.
+"""Read the frames of a clip: a video, an animated file, a file with several pages, or DICOM; the content decides.
 
-A film is decoded by the FFmpeg in opencv-python-headless (LGPL; PyAV and imageio-ffmpeg bring x264 and x265, under the
-GPL) in a process of its own, `film_decoder`, with limited memory and processor time.  It is refused as a whole where
-FFmpeg finds damage, or where it has fewer frames than it states, except MP4 and QuickTime, whose cuts hide frames.
-Its frames are upright, 8 bits a channel; equal channels become grey.  Other frames are pictures under the rules of
-`images.decoding`; 16-bit values are spread by the bits that all frames fill, and frames of two sizes are refused.
+A video is decoded by the FFmpeg in opencv-python-headless (LGPL; PyAV and imageio-ffmpeg bring x264 and x265, under the
+GPL) in a separate process, `film_decoder`, with limited memory and processor time. The whole video is refused if FFmpeg
+finds damage, or if it has fewer frames than it states, except MP4 and QuickTime, where cuts hide frames. Its frames are
+upright, with 8 bits a channel; equal channels become grey. Other frames follow the rules of `images.decoding`; 16-bit
+values are spread by the bits that all frames fill, and frames of different sizes are refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MAX_CLIP_SECOND
 from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
 
 MAX_FILM_PIXELS = 9_000_000
-"""Of a frame; 3840 x 2160 have 8.3 million.  A decoder keeps up to 17 of them."""
+"""Pixels of a frame; 3840 x 2160 has 8.3 million. A decoder keeps up to 17 frames."""
 _MEMORY = 1_000_000_000  # bytes of address space for the decoder, of which Python and OpenCV take 280 million
 
 _Taken = TypeVar("_Taken")
@@ -63,10 +63,10 @@ def is_clip(path: Path | str) -> bool:
 
 
 def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.Image]:
-    """Return the frames of any clip, one in memory at a time; ``data`` is its content, if it was read already.
+    """Return the frames of any clip, one in memory at a time; ``data`` is its content if already read.
 
     Raises:
-        ImageError: While the frames are taken, and nothing else, whatever the file holds.
+        ImageError: While frames are taken; whatever the file holds, there is no other error.
     """
     if begins_as_dicom(path) if data is None else is_dicom(data):
         from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
@@ -80,11 +80,11 @@ def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.I
 
 
 def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
-    """Yield the frames of an animated file or one of several pages, see `clip_frames`."""
+    """Yield the frames of an animated file, or of one with several pages; see `clip_frames`."""
     spent = 0.0
 
     def decoded(number: int, take: Callable[[Image.Image], _Taken]) -> _Taken:
-        """Decode a frame; each may take as long as a still, and all together a minute or two."""
+        """Decode a frame; each may take as long as a still image, and all together a minute or two."""
         nonlocal spent
         started = time.thread_time()
         if isinstance(source, TimedBytes):
@@ -126,9 +126,9 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
 
 
 def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
-    """Yield the frames of a film, see `clip_frames`."""
+    """Yield the frames of a video; see `clip_frames`."""
     if find_spec("cv2") is None:
-        raise ImageError("unsupported", f"{path}: films need pip install 'sonoforge[video]'")
+        raise ImageError("unsupported", f"{path}: videos need pip install 'sonoforge[video]'")
     head = first_bytes(path) if data is None else data
     with ExitStack() as stack:
         process = _start(stack, path, data)
@@ -157,11 +157,13 @@ def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainI
         listener.join()
     _check_end(code, messages, path)
     if count < stated and head[4:8] not in BOXES:
-        raise ImageError("truncated", f"{path}: the film has {count} of the {stated} frames it states; obtain it again")
+        raise ImageError(
+            "truncated", f"{path}: the video has {count} of the {stated} frames it states; obtain it again"
+        )
 
 
 def _start(stack: ExitStack, path: Path | str, data: bytes | None) -> subprocess.Popen[bytes]:
-    """Start a decoder that reads the file, or waits for ``data``; the stack ends it."""
+    """Start a decoder that reads the file or waits for ``data``; the stack ends it."""
     limits = (MAX_FILM_PIXELS, MAX_CLIP_SECONDS, _MEMORY + len(data or b""))
     try:
         if data is None and (size := os.stat(path).st_size) > MAX_CLIP_FILE_BYTES:  # noqa: PTH116 - str and Path alike
@@ -191,7 +193,7 @@ def _listen(stream: IO[bytes], messages: dict[str, str]) -> None:
 
 
 def _check_end(code: int, messages: dict[str, str], path: Path | str) -> None:
-    """Refuse a film whose decoder failed or reported damage."""
+    """Refuse a video if its decoder failed or reported damage."""
     error = messages.get("error", "")
     if code == film_decoder.TOO_SLOW or code == -getattr(signal, "SIGXCPU", 0) != 0:
         raise ImageError("too_slow", f"{path}: decoding it takes minutes; cut the clip")
@@ -203,6 +205,7 @@ def _check_end(code: int, messages: dict[str, str], path: Path | str) -> None:
         reason = error or messages.get("last", "") or f"the decoder ended with {code}"
         raise ImageError(
             "truncated",
-            f"{path}: the film is cut off, damaged or of an unknown kind ({reason[:160]}); obtain it again, or save it "
+            f"{path}: the video is cut off, damaged or of an unknown kind ({reason[:160]}); obtain it again, or save "
+            "it "
             "as H.264 in MP4",
         )

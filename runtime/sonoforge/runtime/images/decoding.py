@@ -1,19 +1,17 @@
 """Read one image file of any common kind as 8-bit grey or RGB, or say in one line why it cannot be used.
 
-The rules, so that one file gives the same pixels everywhere:
-
-* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000, AVIF, with the
-  extra ``heic`` HEIC and with the extra ``dicom`` DICOM (rules in `images.dicom.reader`).
-* EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright.  XMP and text that
+* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000, AVIF, HEIC (extra
+  ``heic``) and DICOM (extra ``dicom``, with the rules in `images.dicom.reader`).
+* EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright. XMP and text that
   mention orientation are ignored, as browsers ignore them.
-* 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.  Values
-  that fill only 8, 10, 12 or 14 bits are spread over the whole range, with a remark (`plain_image.remarks_on`), unless
-  all are multiples of 257, which were 8 bits once.  Colour of 12 bits or less, which would lose its low byte, is
-  refused.
-* Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
-  are converted without a colour profile; grey stays one channel (mode ``L``).
-* 12-bit, 32-bit and floating-point pixels are refused: which value is white would be a guess.  So are films, animated
-  files and those of several pages, which `images.clip_files` reads frame by frame under the same rules.
+* 16-bit grey becomes round(v / 257), which maps the whole range to the whole range; 16-bit colour keeps the high byte.
+  Values that fill only 8, 10, 12 or 14 bits are spread over the whole range, with a remark (`plain_image.remarks_on`),
+  unless all are multiples of 257, as these were once 8 bits. Colour of 12 bits or less, which would lose its low byte,
+  is refused.
+* Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr are converted
+  without a colour profile; grey stays one channel (mode ``L``).
+* 12-bit, 32-bit and floating-point pixels are refused: which value is white would be a guess. So are videos, animated
+  files and files with several pages; `images.clip_files` reads them frame by frame under the same rules.
 """
 
 from __future__ import annotations
@@ -103,10 +101,10 @@ _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 def read_image(path: Path | str) -> PlainImage:
     """Decode one image file under the rules at the top of this module.
 
-    Holds no state and changes no setting of Pillow, so it may run in many threads.
+    It holds no state and changes no Pillow setting, so it may run in many threads.
 
     Raises:
-        ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
+        ImageError: The only error, whatever the file holds; its ``code`` says which kind.
     """
     if is_film(first_bytes(path)):  # which may be gigabytes
         raise clip_refused(path, "a film")
@@ -114,7 +112,7 @@ def read_image(path: Path | str) -> PlainImage:
 
 
 def decode_image(data: bytes, path: Path | str) -> PlainImage:
-    """Decode the bytes of one image file, as `read_image` does; ``path`` is for messages."""
+    """Decode the bytes of one image file as `read_image` does; ``path`` is for messages."""
     with one_error(path):
         opening = _opening(data)
         if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
@@ -142,7 +140,7 @@ def one_error(path: Path | str) -> Iterator[None]:
 
 
 def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
-    """Turn anything that holds one picture into a `PlainImage`; a plain one is returned unchanged.
+    """Turn anything that holds one picture into a `PlainImage`; return a plain one unchanged.
 
     Args:
         image: A file, read by `read_image`; a Pillow image, under the same rules; or an array (H, W) of grey or
@@ -150,7 +148,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
 
     Raises:
         ImageError: The picture cannot be used; its ``code`` says why.
-        TypeError: It is something else.
+        TypeError: The image is something else.
     """
     if isinstance(image, str | Path):
         return read_image(image)
@@ -171,7 +169,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
 
 
 def read_file(path: Path | str) -> bytes:
-    """Read the whole of a regular file; a pipe or a device is never opened, so nothing can hang."""
+    """Read a whole regular file; never open a pipe or a device, so nothing can hang."""
     try:
         status = os.stat(path)  # noqa: PTH116 - str and Path alike
         if stat.S_ISDIR(status.st_mode):
@@ -199,7 +197,7 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
     """Let Pillow read a file's header, and check what it claims; no pixel is decoded.
 
     Raises:
-        ImageError: It is not an image file, or too large.  Under `one_error`, a damaged one is refused, too.
+        ImageError: It is not an image file, or too large. Under `one_error`, a damaged one is refused too.
     """
     opening = _opening(data)
     if opening is None:
@@ -221,7 +219,7 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
     try:
         image: Image.Image = getattr(plugin, name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
-        raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({reason(error)})") from error
+        raise ImageError("not_an_image", f"{path}: starts like an image but is not one ({reason(error)})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
     if name == "Jpeg2KImageFile":  # whose boxes may claim one size, and its codestream another
         for width, height, samples in stated_sizes(data):
@@ -247,7 +245,7 @@ def _single(image: Image.Image, path: Path | str) -> PlainImage:
 def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImage:
     """Apply the rules at the top of this module to an image of a checked size, or a frame of it.
 
-    ``filled``: how many bits the values of all frames fill, where 16 are stored; 0 to judge by this image alone.
+    ``filled`` is how many bits the values of all frames fill if 16 are stored; 0 judges by this image only.
     """
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))
@@ -266,8 +264,7 @@ def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImag
             if 0 < greatest < 16:
                 raise ImageError(
                     "unsupported",
-                    f"{path}: 16-bit colour whose values fill 12 bits at most would be nearly black; "
-                    "save it as 8-bit PNG",
+                    f"{path}: 16-bit colour with values of 12 bits or less would be nearly black; save it as 8-bit PNG",
                 )
         if orientation in _UPRIGHT:
             usable = usable.transpose(_UPRIGHT[orientation])
@@ -276,7 +273,7 @@ def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImag
 
 
 def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str], filled: int) -> Image.Image:
-    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``; add remarks on it."""
+    """Convert a loaded image from any Pillow mode to ``L`` or ``RGB``, with remarks."""
     mode = image.mode
     if is_16_bit(image) or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
         return _from_16_bit(image, path, remarks, filled or bits_filled([extent_of(image)]))
@@ -315,7 +312,7 @@ def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str], fille
 
 
 def is_16_bit(image: Image.Image) -> bool:
-    """Whether an image is grey of 16 bits."""
+    """Whether an image is 16-bit grey."""
     return image.mode.startswith("I;16")
 
 
@@ -330,7 +327,7 @@ def extent_of(image: Image.Image) -> tuple[int, bool]:
 
 
 def bits_filled(extents: Sequence[tuple[int, bool]]) -> int:
-    """Return how many bits the values of 16-bit images fill: 16 where each is a byte written twice."""
+    """Return how many bits the values of 16-bit images fill: 16 if each is a byte written twice."""
     if all(were_bytes for _, were_bytes in extents):
         return 16
     return filled_bits(0, max(greatest for greatest, _ in extents))

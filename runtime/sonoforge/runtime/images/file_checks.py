@@ -1,7 +1,7 @@
-"""Refuse files that decoders would work on for minutes, or accept as whole when they are not.
+"""Refuse files that decoders would work on for minutes, or accept as complete when they are not.
 
-Pillow's readers read a file in pieces through `TimedBytes`, which stops after a while.  This needs no thread, process
-or signal, and only this thread's processor time counts, so a busy machine refuses nothing.
+Pillow's readers read a file in pieces through `TimedBytes`, which has a time limit. This needs no thread, process or
+signal, and only counts this thread's processor time, so a busy machine refuses nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from PIL import Image
 from sonoforge.runtime.images.limits import MAX_FRAMES
 
 SECONDS = 5.0
-"""Processor time for one file; 50 million pixels, the most that are decoded, take 2 s as PNG."""
+"""Seconds of processor time for one file; 50 million pixels, the limit, take 2 s as PNG."""
 
 MOST_SCANS = 100
-"""Scans in a JPEG: one piece may hold thousands of empty ones, each of which visits all pixels.  Cameras and libjpeg's
-own ``jpegtran -progressive`` write about ten."""
+"""Scans in a JPEG: one piece may hold thousands of empty ones, and each visits all pixels.  Cameras and libjpeg's own
+``jpegtran -progressive`` write about ten."""
 
 MOST_VISITS = 1_000_000_000
 """Scans times pixels: twenty scans of the largest picture, twice the normal number; 0.6 s."""
@@ -72,7 +72,7 @@ class TimedBytes(io.BytesIO):
         """Read as a file does.
 
         Raises:
-            TooSlowError: Since the first hundred pieces, this thread has used `SECONDS`.
+            TooSlowError: This thread has used `SECONDS` since the first hundred pieces.
         """
         self._reads += 1
         if self._reads % _PIECES == 0:
@@ -91,7 +91,7 @@ def check_work(image: Image.Image, data: bytes) -> None:
     """Refuse, before memory is allocated, a file too short for its pixels or one that visits them again and again.
 
     Raises:
-        ValueError: The data is too short for the pixels, however well it is compressed.
+        ValueError: The data is too short for the pixels, even if compressed well.
         TooSlowError: Its scans would take too long.
     """
     pixels = image.width * image.height
@@ -108,7 +108,7 @@ def check_work(image: Image.Image, data: bytes) -> None:
 
 
 def check_tags(data: bytes) -> None:
-    """Refuse, before Pillow reads them, a TIFF whose tags have millions of values or share their bytes.
+    """Refuse a TIFF before Pillow reads it if its tags have millions of values or share their bytes.
 
     Source: TIFF 6.0, section 2; for 64 bits, the BigTIFF file format of libtiff.
 
@@ -145,7 +145,7 @@ def check_tags(data: bytes) -> None:
 
 
 def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
-    """Check a TIFF's strips or tiles: tiles may be larger than the picture, and all may lie in one place."""
+    """Check a TIFF's strips or tiles: tiles may be larger than the picture, and all may be in one place."""
     compression = tags.get(_COMPRESSION)
     starts, lengths = (
         [int(one) for one in tags.get(strips) or tags.get(tiles) or ()]
@@ -176,7 +176,7 @@ def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
 
 
 def check_gif_frames(data: bytes, width: int, height: int) -> None:
-    """Refuse with a ValueError a GIF with a frame beyond its screen, which Pillow would enlarge to hold it.
+    """Raise ValueError for a GIF with a frame beyond its screen: Pillow would enlarge the screen to hold it.
 
     Source: GIF89a specification, sections 18 to 26.
     """
@@ -207,7 +207,7 @@ def _check_room(needed: int, most: int) -> None:
 
 
 def _has_many_scans(data: bytes, most: int) -> bool:
-    """Whether a JPEG has more than ``most`` scans, or more segments between them than any camera writes."""
+    """Whether a JPEG has more than ``most`` scans, or more segments between them than cameras write."""
     if data.count(_SCANS) <= most:  # metadata, or a film behind the picture, may hold that marker too
         return False
     scans = 0
@@ -222,7 +222,7 @@ def _has_many_scans(data: bytes, most: int) -> bool:
 
 
 def check_chunks(data: bytes) -> None:
-    """Check every chunk's CRC and the end chunk of a PNG, which Pillow does not do for pixel data.
+    """Check every chunk's CRC and the end chunk of a PNG; Pillow does not for pixel data.
 
     Source: PNG specification, third edition, sections 5.3, 5.4 and 5.6.
 

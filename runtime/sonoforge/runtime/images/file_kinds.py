@@ -1,6 +1,6 @@
 """Recognise the kind of a file by its suffix or its first bytes, without opening it in a library.
 
-The suffix decides only which files of a folder count; a file named by itself is judged by its content alone.
+The suffix only decides which files in a folder count; a file given by name is judged only by its content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READ = {
     "HEIC": (".heic", ".heif", ".hif"),
     "DICOM": (".dcm", ".dicom", ".dic", ".ima"),
 }
-"""Kinds of pictures that are read, and the suffixes of their files in lower case."""
+"""The kinds of pictures that can be read, and their lower-case suffixes."""
 KINDS_IN_WORDS = f"{', '.join(list(READ)[:-1])} or {list(READ)[-1]}"
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in READ.values() for suffix in suffixes)
 # MP4, QuickTime, AVI, Matroska, Windows Media
@@ -38,7 +38,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_image_file(file: Path) -> bool:
-    """Whether a folder's file counts: by its suffix or, as scanners name files by number alone, by its first bytes."""
+    """Whether a file in a folder counts: by its suffix or, as scanners often omit it, by its first bytes."""
     if file.name.upper() == "DICOMDIR":
         return False
     suffix = file.suffix[1:]
@@ -48,7 +48,7 @@ def is_image_file(file: Path) -> bool:
 # ---- by the first bytes
 
 HEAD_BYTES = 132
-"""Bytes that are enough to recognise DICOM, a film, AVIF or HEIC."""
+"""How many bytes it takes to recognise DICOM, a video, AVIF or HEIC."""
 
 # ISO/IEC 14496-12, 4.3: the first box of MP4, QuickTime, AVIF and HEIC is `ftyp`; older QuickTime begins with another.
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -79,7 +79,7 @@ _NO_PICTURE = (*(f"{_STORAGE}{family}." for family in (9, 11, 88, 104)), f"{_STO
 
 
 def first_bytes(path: Path | str, count: int = HEAD_BYTES) -> bytes:
-    """Return the beginning of a regular file, or nothing if it cannot be read; a pipe is never opened."""
+    """Return the beginning of a regular file, or nothing if it cannot be read; never open a pipe."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - thousands of files, str and Path alike
             return b""
@@ -98,7 +98,7 @@ def brands(head: bytes) -> frozenset[bytes]:
 
 
 def is_film(head: bytes) -> bool:
-    """Whether a file with these first `HEAD_BYTES` bytes is a film."""
+    """Whether a file with these first `HEAD_BYTES` bytes is a video."""
     if head[4:8] in BOXES:
         return head[0] < _TEXT and not brands(head) & (AVIF_BRANDS | HEIC_BRANDS)
     return head.startswith((_EBML, _ASF)) or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
@@ -110,7 +110,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def begins_as_dicom(path: Path | str) -> bool:
-    """Whether a regular file begins as DICOM; False if it cannot be read."""
+    """Whether a regular file begins like DICOM; False if it cannot be read."""
     return is_dicom(first_bytes(path))
 
 

@@ -1,8 +1,8 @@
-"""Decode the film on standard input, in a process of its own: ``python film_decoder.py PIXELS SECONDS BYTES``.
+"""Decode the video on standard input, in a separate process: ``python film_decoder.py PIXELS SECONDS BYTES``.
 
-It imports nothing from sonoforge.  Standard output gets one line of JSON, ``{"frames", "width", "height"}``, where
-``frames`` is the number that the file states, and then each frame as blue, green, red bytes; standard error gets
-FFmpeg's errors.  The exit code is one of the constants below.
+It imports nothing from sonoforge. Standard output gets one line of JSON, ``{"frames", "width", "height"}``, where
+``frames`` is the number that the file states, then each frame as blue, green, red bytes; standard error gets FFmpeg's
+errors.  The exit code is one of the constants below.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import time
 from typing import Any, BinaryIO
 
 OK, NO_FILM, CHANGED, TOO_SLOW = 0, 20, 21, 22
-"""Done; no film in it; a frame differs in size from the first; out of processor time."""
+"""Done; no video in it; a frame differs in size from the first; out of processor time."""
 
 ERROR = "[OPENCV:FFMPEG:"  # the beginning of FFmpeg's lines
 
 
 def main(most_pixels: int, seconds: int, most_bytes: int) -> int:
-    """Write the frames of a film within limits of pixels a frame, processor time and memory."""
+    """Write the frames of a video within limits on pixels per frame, processor time and memory."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limits, macOS no memory limit
         import resource  # noqa: PLC0415
 

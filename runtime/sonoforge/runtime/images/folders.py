@@ -1,4 +1,4 @@
-"""Walk folders of images, and recognise what else lies in them: masks, thumbnails, folders of the operating system."""
+"""Walk folders of images, and recognise what else is in them: masks, thumbnails, folders of the operating system."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def is_system_folder(name: str) -> bool:
 def walk(
     folder: Path | str, recursive: bool = True, skipped: Counter[str] | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield a folder, then those below it, each with the sorted names of its files except hidden ones.
+    """Yield a folder, then those below it, each with the sorted names of its visible files.
 
-    Links to folders are followed, at every depth, unless they lead back to a folder that they are in.  ``skipped``
+    Links to folders are followed, at every depth, unless they lead back to a folder that contains them. ``skipped``
     counts what is skipped, by kind.
     """
     counts = Counter[str]() if skipped is None else skipped
@@ -87,9 +87,9 @@ def walk(
 
 
 def mask_of(stem: str) -> tuple[str, str, bool] | None:
-    """Parse the stem of a mask's file name: the stem of its image, its structure, and whether it is as documented.
+    """Parse the stem of a mask's file name: the stem of its image, its structure, and whether it has a documented form.
 
-    The documented form is ``NAME_mask``, ``NAME_mask_1`` or ``NAME_mask_myocardium``; None if it is not a mask's name.
+    These are ``NAME_mask``, ``NAME_mask_1`` and ``NAME_mask_myocardium``.  Return None if it is not a mask's name.
     """
     found = _NAMED.fullmatch(stem)
     if found:
@@ -105,7 +105,7 @@ def is_mask_folder(name: str) -> bool:
 
 
 def folded(path: PurePath) -> PurePath:
-    """Return a path in one case and Unicode form, for comparison."""
+    """Return a path in lower case and one Unicode form, for comparison."""
     return type(path)(unicodedata.normalize("NFC", path.as_posix()).casefold())
 
 

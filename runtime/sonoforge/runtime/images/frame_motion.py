@@ -1,8 +1,8 @@
-"""How far the picture of a clip moves from one frame to the next: fast enough to smear frames, or not at all.
+"""Measure how far a clip's picture moves between frames: fast enough to smear them, or not at all.
 
-Each tile of a frame is located in the frame before by phase correlation (Kuglin and Hines, The phase correlation image
-alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 163 to 165).  The spectrum is multiplied by a
-Gaussian, so the peak is Gaussian too, and three values give its subpixel position; see ``runtime/docs/quality.md``.
+Each tile of a frame is located in the previous frame by phase correlation (Kuglin and Hines, The phase correlation
+image alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 163 to 165). Multiplying the spectrum by a
+Gaussian makes the peak Gaussian too, so three values give its subpixel position; see ``runtime/docs/quality.md``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from sonoforge.runtime.images.quality_metrics import CLIP
 
 FASTEST = 1.5
-"""Per cent of the shorter side from frame to frame; see "Motion within a clip" in ``runtime/docs/quality.md``."""
+"""Per cent of the shorter side per frame; see "Motion within a clip" in ``runtime/docs/quality.md``."""
 
 SIDE = 192
 """Pixels of the view's shorter side: three tiles."""
@@ -79,7 +79,7 @@ class Motion:
 
 
 class MotionMeter:
-    """Takes the frames of a clip one by one; keeps one small view, and a number for each frame."""
+    """Takes the frames of a clip one by one; keeps one small view and a number for each frame."""
 
     def __init__(self) -> None:
         self._before: NDArray[np.uint8] | None = None
@@ -87,7 +87,7 @@ class MotionMeter:
         self._still = 0
 
     def add(self, frame: Image.Image) -> None:
-        """Compare a frame with the one before."""
+        """Compare a frame with the previous one."""
         before, view = self._before, _view(frame)
         self._before = view
         if before is None:
@@ -106,10 +106,10 @@ class MotionMeter:
 
 
 def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float | None:
-    """Return the median length of the tiles' shifts between two views, in per cent of the shorter side.
+    """Return the median length of the tiles' shifts between two views, as a percentage of the shorter side.
 
-    The views are (H, W) uint8, the shorter side 192 pixels.  None if the shapes differ, or if fewer than half of the
-    textured tiles are found again.
+    The views are (H, W) uint8, the shorter side 192 pixels.  Return None if the shapes differ, or if fewer than half of
+    the textured tiles are found again.
     """
     if before.shape != after.shape:
         return None

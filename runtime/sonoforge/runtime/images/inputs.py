@@ -1,4 +1,4 @@
-"""Find the image files that a command line names or that appear in a folder, and print or hide their names."""
+"""Find image files given on a command line or appearing in a folder, and print or hide their names."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from sonoforge.runtime.images.limits import MAX_FILE_BYTES
 log = logging.getLogger(__name__)
 
 FILM = "film"
-"""Kind of films in folders."""
+"""Kind of videos in folders."""
 NON_IMAGE = "non-image DICOM object"
-"""Kind of reports, presentation states and the like, in a study beside its scans."""
+"""Kind of reports, presentation states and the like that a study holds beside its scans."""
 _GENERATED = "generated image"  # by a network of sonoforge
 # Kind -> the suffixes of its files.
 _KINDS = {
@@ -60,7 +60,7 @@ _WIDEST_NAME = 48  # characters of a name in a table
 _PSEUDONYM_DIGITS = 16
 
 LOOK_SECONDS = 1.0
-"""Between two looks: a file that did not change in between is complete."""
+"""Seconds between two looks: a file that did not change in between is complete."""
 _State = tuple[int, int]  # size and time of the last change
 
 STDIN = "-"
@@ -71,7 +71,7 @@ Entry = dict[str, Any]
 
 
 class Found(NamedTuple):
-    """Files to read, in order; the `failure` of each that is known to fail; other files in folders, counted by kind."""
+    """Files to read, in order; the `failure` of each known to fail; other files in folders, counted by kind."""
 
     files: list[str]
     failures: dict[str, Entry]
@@ -81,7 +81,8 @@ class Found(NamedTuple):
 def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films: bool = True) -> Found:
     """Turn files, folders and globs into files, each once, in order.
 
-    Existing names are never globs, nor is `STDIN`.  ``generated`` and ``films``: whether a folder's count as images.
+    Existing names are never globs, nor is `STDIN`.  ``generated`` and ``films`` say whether these count as images in
+    folders.
     """
     files: dict[str, None] = {}
     failures = {}
@@ -114,7 +115,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return what a glob matches, sorted; existing folders are taken literally, and so are brackets if that matches."""
+    """Return what a glob matches, sorted; take existing folders literally, and brackets too if that matches."""
     starts = (pattern[: match.start()] for match in reversed([*re.finditer(r"[/\\]", pattern)]))
     known = next(filter(os.path.lexists, starts), "")
     rest = pattern[len(known) :]
@@ -129,7 +130,7 @@ def read_stdin() -> bytes:
     """Read one image file from standard input.
 
     Raises:
-        SonoforgeError: It is a terminal, empty, or larger than an image file may be.
+        SonoforgeError: It is a terminal, is empty, or is larger than an image file may be.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise SonoforgeError("-: standard input is a terminal, not an image; try sonoforge classify - < scan.png")
@@ -144,7 +145,7 @@ def read_stdin() -> bytes:
 def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: Counter[str]) -> Iterator[str]:
     """Yield a folder's image files, sorted, and count the other files, except hidden ones, by kind in ``others``.
 
-    Masks and pictures that sonoforge drew are left out; generated images and films, too, unless ``asked`` for.
+    Leave out masks and pictures that sonoforge drew, and generated images and videos unless ``asked`` for.
     """
     for parent, names in walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if is_image_name(name)}
@@ -157,9 +158,9 @@ def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: 
 
 
 def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
-    """Return the kind of a folder's file that is not a scan, see `Found`; empty for a scan.
+    """Return the kind of a file that is not a scan, see `Found`; empty for a scan.
 
-    ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
+    ``name`` does not begin with a full stop; ``stems`` are the stems of the images beside it.
     """
     path = Path(parent) / name
     if not is_image_file(path):
@@ -196,18 +197,18 @@ def skipped_in_words(skipped: Mapping[str, int]) -> str:
 def _plural(kind: str, count: int) -> str:
     if count == 1 or kind in _UNCOUNTED:
         return kind
-    return re.sub(r"^.+?(?= of | that |$)", r"\g<0>s", kind)
+    return re.sub(r"^.+?(?= of | that | without | outside |$)", r"\g<0>s", kind)
 
 
 def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
-    """Yield at each look the new and complete image files, sorted, or an empty list.
+    """Yield, at each look, the new and complete image files, sorted, or an empty list.
 
-    A file is complete if its size, above 0, and its time of change are those of the look before.  A file that changes
-    after it was yielded is yielded again: it is another scan, or its copying paused.  The folder must exist at first;
-    if it disappears later it is waited for.
+    A file is complete if its size is above 0 and neither it nor the modification time has changed since the last look.
+    A file that changes after it was yielded is yielded again: it is another scan, or copying had paused. The folder
+    must exist at first; if it disappears later, wait for it.
     """
     if not Path(folder).is_dir():
-        raise SonoforgeError(f"watch: {folder} is not a folder; make the folder where the scans appear first")
+        raise SonoforgeError(f"watch: {folder} is not a folder; first make the folder where scans will appear")
     before: dict[str, _State] = {}
     taken: dict[str, _State] = {}
     gone = False
@@ -254,7 +255,7 @@ def silent_libraries() -> Iterator[None]:
 
 
 def failure(path: str, code: str, message: str) -> Entry:
-    """Return the entry of a file that cannot be used, with a code of `images.limits.ImageError`."""
+    """Return the entry for a file that cannot be used, with a code of `images.limits.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
 
 
@@ -264,7 +265,7 @@ def column_width(files: Sequence[str]) -> int:
 
 
 def cell(file: str, width: int) -> str:
-    """Return a file's name for a column, its beginning cut off if it is too long."""
+    """Return a file's name for a column, cutting off its beginning if it is too long."""
     name = printable(file)
     return name if len(name) <= width else "..." + name[3 - width :]
 
@@ -278,10 +279,10 @@ def printable(text: str) -> str:
 
 
 def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counter[str]) -> dict[str, str]:
-    """Name each file by its contents: the first 16 digits of their SHA-256, the same in every run.
+    """Name each file by the first 16 digits of its contents' SHA-256, the same in every run.
 
-    A hash of the name would confirm a guess of it.  Files with the same contents are numbered, ``1f0c...-2``; one that
-    cannot be read is named by its place, ``unread-3``.  ``seen`` counts files by name, and is added to.
+    A hash of the name would let anyone confirm a guess. Files with the same contents are numbered, ``1f0c...-2``; one
+    that cannot be read is named by its place, ``unread-3``. ``seen`` counts files by name, and is added to.
     """
     names: dict[str, str] = {}
     for place, file in enumerate(files, start=seen.total() + 1):
@@ -301,7 +302,7 @@ def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counte
 
 
 def hide(entry: Entry, file: str, name: str) -> Entry:
-    """Replace a file's name by a pseudonym in its entry: in ``file`` and in the message of an error."""
+    """Replace a file's name with a pseudonym in its entry: in ``file`` and in an error's message."""
     hidden = {**entry, "file": name}
     if not entry["ok"]:
         message = entry["error"]["message"]

@@ -1,7 +1,7 @@
-"""Size limits of image files, and the error raised for one that cannot be used.
+"""Set size limits for image files, and define the error for one that cannot be used.
 
-A size is checked once, where a picture comes in: from a file's header, from a caller, from a page of a clip.  Large
-pictures are decoded one at a time whatever the number of threads, so no file takes more than a few hundred megabytes.
+A size is checked once, where a picture enters: from a file's header, a caller, or a page of a clip. Large pictures are
+decoded one at a time whatever the number of threads, so no file needs more than a few hundred megabytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_CLIP_PIXELS = 4_000_000_000  # 5000 frames of 1024 x 768
 MAX_CLIP_SECONDS = 120
 """Processor time for all frames of a clip other than DICOM; 4000 million pixels take about 40 s."""
 MAX_ASPECT = 20
-"""Longest side over shortest; a panoramic scan has about six.  Resizing a strip of pixels to a square would take
+"""Longest side divided by shortest; a panoramic scan has about six.  Resizing a strip of pixels to a square would take
 gigabytes."""
 
 _LARGE_PIXELS = 8_000_000
@@ -47,7 +47,7 @@ class ImageError(SonoforgeError):
 
 
 def clip_refused(path: Path | str, what: str) -> ImageError:
-    """Return the error for a clip where one picture is expected; ``what`` describes it, such as ``a film``."""
+    """Return the error for a clip given in place of a picture; ``what`` describes it, such as ``a video``."""
     return ImageError(
         "animated",
         f"{path}: {what}, not a single picture; sonoforge classify answers clips, sonoforge data import frames "
@@ -77,10 +77,10 @@ def check_clip(frames: int, width: int, height: int, path: Path | str) -> None:
 
 
 def in_short(number: int) -> str:
-    """Return a number that a file claims, or only its length where it is a long one."""
+    """Return a number that a file claims, or only its length if it is long."""
     return str(number) if abs(number) < 10**12 else f"a number of {len(str(abs(number)))} digits"
 
 
 def large_ones_in_turn(pixels: int) -> contextlib.AbstractContextManager[Any]:
-    """Return the context to decode a picture of so many pixels in: large ones are decoded one at a time."""
+    """Return the context for decoding a picture of this many pixels: large ones are decoded one at a time."""
     return _large_ones if pixels > _LARGE_PIXELS else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""A fully decoded picture, the remarks made while it was read, and its grey levels."""
+"""Represent a fully decoded picture, the remarks made while it was read, and its grey levels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PlainImage = NewType("PlainImage", Image.Image)
-"""A loaded, upright image of mode ``L`` or ``RGB``, 8 bits a channel: `images.decoding` leaves it as it is."""
+"""A loaded, upright image of mode ``L`` or ``RGB``, 8 bits a channel: `images.decoding` leaves it unchanged."""
 
 _REMARKS = "sonoforge:remarks"  # in an image's info, which Pillow hands on to its crops and copies
 _DEPTHS = (8, 10, 12, 14)
 
 
 def remarks_on(image: Image.Image) -> tuple[str, ...]:
-    """Return the remarks made while a picture was read, in phrases, such as that its levels were spread."""
+    """Return the remarks made while a picture was read, as phrases, for example that its levels were spread."""
     return tuple(image.info.get(_REMARKS, ()))
 
 
@@ -45,10 +45,10 @@ def grey_levels(picture: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def filled_bits(least: int, greatest: int, room: int = 16) -> int:
-    """Return how many bits hold all values from the least to the greatest: 8, 10, 12, 14, or all of ``room``.
+    """Return how many bits hold all values from the smallest to the largest: 8, 10, 12, 14, or all of ``room``.
 
-    Cameras and scanners deliver 10, 12 or 14 bits, and programs store them in 16 unchanged: shown over the range of 16
-    bits, such a picture is nearly black.  A picture of zeros alone fills all of ``room``.
+    Cameras and scanners deliver 10, 12 or 14 bits, and programs store them in 16 unchanged; shown over the range of 16
+    bits, the picture would be nearly black. A picture of only zeros fills all of ``room``.
     """
     signed = least < 0
     for bits in _DEPTHS if (least, greatest) != (0, 0) else ():

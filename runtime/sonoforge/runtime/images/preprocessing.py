@@ -1,7 +1,7 @@
-"""From a decoded image to the network's input: one definition, from training to the phone.
+"""Turn a decoded image into the network's input: one definition, from training to the phone.
 
-The image, or with ``crop`` the scan in it, is squeezed to a square in 8 bits by Pillow's antialiased filter, rows
-first; then each of the 256 grey levels has one float32 value per channel, so all devices feed the same bits.
+Pillow's antialiased filter squeezes the image, or with ``crop`` the scan in it, to an 8-bit square, rows first. Each of
+the 256 grey levels then has one float32 value per channel, so all devices feed the same bits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Preprocessing:
     crop: str = "none"  # row of `CROPS`
 
     def scan_area(self, image: Image.Image) -> ScanArea | None:
-        """Return where the scan lies in an image, None if the network sees the whole image.
+        """Return where the scan is in an image, or None if the network sees the whole image.
 
         Training and runtime both crop to it, and masks are cropped with their image.
         """
@@ -55,7 +55,7 @@ class Preprocessing:
         """Squeeze an image of mode ``L`` to (S, S), or of ``RGB`` to (S, S, 3) uint8; the result is read-only.
 
         Raises:
-            ValueError: Another mode, which `decoding.read_image` never returns.
+            ValueError: The image has another mode, which `decoding.read_image` never returns.
         """
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"the image has mode {image.mode}, not L or RGB")
@@ -66,8 +66,7 @@ class Preprocessing:
     def resize(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which the caller may change.
 
-        A grey image is resized once and copied to three channels: the pixels of resizing it as RGB, at a third of the
-        work.
+        A grey image is resized once and copied to three channels: the same pixels as for RGB, with a third of the work.
         """
         pixels = self.shrink(image)
         return np.stack([pixels, pixels, pixels], axis=2) if pixels.ndim == 2 else pixels.copy()
@@ -91,7 +90,7 @@ class Preprocessing:
         return result
 
     def to_dict(self) -> dict[str, object]:
-        """Return the plain form kept in a bundle's manifest, see `bundle.classification`, and in the ONNX metadata."""
+        """Return the plain form stored in a bundle's manifest (see `bundle.classification`) and ONNX metadata."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
 

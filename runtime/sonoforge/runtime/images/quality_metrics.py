@@ -1,4 +1,4 @@
-"""How good an image is, without a reference picture: eight numbers of the network's view, and what each metric means.
+"""Measure how good an image is without a reference picture: eight numbers of the network's view, and their meaning.
 
 ``quality_table.json`` describes every metric: ``METRICS`` are measured here, ``SCAN`` by `scan_metrics.measure` in the
 scan's own pixels, ``LESION`` by `scan_metrics.gcnr` with a mask, ``CLIP`` by `frame_motion`.
@@ -30,7 +30,7 @@ class Band(NamedTuple):
 
 
 class ViewMetric(NamedTuple):
-    """A metric of the view; a side of its band without words is not a fault: no scan has too many pixels."""
+    """A metric of the view; a side of its band without words is not a fault, as no scan has too many pixels."""
 
     title: str  # heading of its column
     form: str  # format of its value
@@ -75,9 +75,9 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         ``noise``: standard deviation of additive noise by Immerkaer's mask (CVIU 64, 1996);
         ``contrast``: 95th minus 5th percentile, in grey levels; ``brightness``: mean grey level;
         ``saturated`` and ``black``: share of pixels at the white and the black end;
-        ``evenness``: below the upper quarter, the mean grey level of a band of a sixth of the width over that of the
-        darker of its neighbours, both plus one, for the band with the lowest ratio (falls with a shadow); our own;
-        ``resolution``: the shorter side of the original, in pixels.
+        ``evenness``: below the upper quarter, the lowest ratio of a band's mean grey level (a sixth of the width) to
+        its darker neighbour's, both plus one (falls with a shadow); our own;
+        ``resolution``: the original's shorter side, in pixels.
     """
     grey = _grey(pixels)
     share = np.array(Image.fromarray(grey).histogram()) / grey.size  # three times as fast as numpy.bincount

@@ -1,9 +1,9 @@
-"""Pictures of one batch that show the same: given twice, or neighbouring frames of one sweep.
+"""Find pictures in a batch that show the same: given twice, or neighbouring frames of one sweep.
 
-A picture is given twice if its pixels are the same, or if its detail correlates: its 32 x 32 view minus the mean of the
-nine cells around each, which a change of gain, size or compression hardly moves.  Neighbouring frames follow one
-another, most tiles of one are found in the other (`frame_motion.shift_between`), and their details are alike once one
-is moved over the other.  ``runtime/docs/quality.md`` has precision and recall of both.
+A picture is given twice if its pixels are the same, or if its detail correlates. Detail is its 32 x 32 view minus the
+mean of the nine cells around each; changes of gain, size or compression hardly move it.  Frames are neighbours if they
+follow one another, if most tiles of one are found in the other (`frame_motion.shift_between`), and if their details are
+alike once aligned.  ``runtime/docs/quality.md`` gives precision and recall for both.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from PIL import Image
 from sonoforge.runtime.images.plain_image import grey_levels
 
 ALIKE = 0.8
-"""Correlation of details from which two pictures seem to be one.  Of 2 million pairs of different scans of
-BUSI, BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed copy reach at least 0.96."""
+"""Correlation of details above which two pictures seem to be one.  Of 2 million pairs of different scans of BUSI,
+BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed copy reach at least 0.96."""
 
 NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
 """What `Repeats.find` returns for a picture unlike all others."""
@@ -42,14 +42,14 @@ _WITH_BORDER = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a l
 _LEAST_SPREAD = 0.5  # of the detail, in grey levels: an empty picture is like every other
 
 REACH = 3
-"""Earlier pictures that a frame is compared with: one with calipers often stands between two without."""
+"""How many earlier pictures a frame is compared with: one with calipers often stands between two without."""
 NEIGHBOURS_ALIKE = 0.35
-"""Correlation of details from which two pictures may be neighbouring frames."""
+"""Correlation of details above which two pictures may be neighbouring frames."""
 _MOST_MOVED = 3  # cells, in each direction
 
 
 class Fingerprint(NamedTuple):
-    """What a picture is recognised by."""
+    """What identifies a picture."""
 
     digest: bytes  # SHA-256 of its size and grey levels
     detail: NDArray[np.float32]  # (1024,) float32 of length 1; all 0 for a picture without any
@@ -57,9 +57,9 @@ class Fingerprint(NamedTuple):
 
 
 def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) -> Fingerprint:
-    """Return what a picture is recognised by: its levels (H, W), and the network's view of it, (S, S, 3) or (S, S).
+    """Return what identifies a picture: its levels (H, W) and the network's view of it, (S, S, 3) or (S, S).
 
-    Without a ``view`` it is recognised by its pixels alone, as pictures of another kind than `ALIKE` was measured on.
+    Without a ``view`` only its pixels identify it, as for pictures of another kind than `ALIKE` was measured on.
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
     digest.update(np.ascontiguousarray(levels).data)
@@ -77,7 +77,7 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) 
 
 
 def in_words(entry: Mapping[str, object]) -> list[str]:
-    """Put the result of `Repeats.find` in a file's entry into one phrase, or none."""
+    """Describe the result of `Repeats.find` in a file's entry in one phrase, or none."""
     if entry["copy_of"]:
         return [f"the same picture as {entry['copy_of']}"]
     return [f"seems to be the same picture as {entry['seems_copy_of']}"] if entry["seems_copy_of"] else []
@@ -98,7 +98,8 @@ class Repeats:
     def find(self, file: str, own: Fingerprint) -> dict[str, str | None]:
         """Look for a picture among the earlier ones, and remember it.
 
-        Returns ``copy_of``, the first file with the same pixels, else ``seems_copy_of``, the most like it, see `ALIKE`.
+        Return ``copy_of``, the first file with the same pixels, or else ``seems_copy_of``, the file most like it, see
+        `ALIKE`.
         """
         first = self._first.setdefault(own.digest, file)
         if first != file:
@@ -132,7 +133,7 @@ class Sweeps:
         self._last: deque[tuple[str, Fingerprint]] = deque(maxlen=REACH)  # with the first file of each one's sweep
 
     def find(self, file: str, own: Fingerprint) -> str:
-        """Return the first file of the sweep that a picture continues, or ``file``; and remember it."""
+        """Return the first file of the sweep that a picture continues, or ``file``; remember the picture."""
         alike = ((likeness(earlier, own), first, earlier) for first, earlier in self._last)
         ranked = sorted((row for row in alike if row[0] >= NEIGHBOURS_ALIKE), key=lambda row: -row[0])
         found = next((first for _, first, earlier in ranked if can_be_followed(earlier, own)), file)
@@ -141,7 +142,7 @@ class Sweeps:
 
 
 def likeness(before: Fingerprint, after: Fingerprint) -> float:
-    """Return the correlation of two pictures' details, 0..1, where one is moved over the other to fit best."""
+    """Return the correlation, 0..1, of two pictures' details at the best alignment."""
     windows = sliding_window_view(after.detail.reshape(SIDE, SIDE), (SIDE - 2 * _MOST_MOVED,) * 2)
     centre = before.detail.reshape(SIDE, SIDE)[_MOST_MOVED:-_MOST_MOVED, _MOST_MOVED:-_MOST_MOVED]
     lengths = np.sqrt(np.square(windows).sum(axis=(2, 3)) * np.square(centre).sum())

@@ -1,12 +1,13 @@
-"""Find where the scan lies in an exported screen: among banners, rulers, depth scales, grey bars and borders.
+"""Find the scan in an exported screen, among banners, rulers, depth scales, grey bars and borders.
 
-A scan is speckle; a screen is flat, with thin text and lines on it.  In five steps:
+A scan is speckle; a screen is flat, with thin text and lines on it. There are five steps:
 
 1. Cut the picture into cells; a cell is *textured* if few of its pixels have the cell's median level.
-2. Close holes of one cell, then erase what is thinner than a share of the picture (text, rulers, bars, frames).
+2. Close holes of one cell, then erase anything thinner than a share of the picture (text, rulers, bars, frames).
 3. Keep the largest connected part, and parts below or above it that are as wide (a dark band may cut a scan in two).
 4. Move each side of its box to the pixel at which the rows (or columns) turn flat.
-5. Move it on while the picture continues: the profile of smooth tissue along the side continues, a screen's does not.
+5. Move it further while the picture continues: the profile along the side continues in smooth tissue, but not on a
+   screen.
 
 The constants were set on synthetic screens around scans of three collections; see ``runtime/docs/scan-area.md``.
 """
@@ -67,7 +68,7 @@ _Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ScanArea:
-    """Where the scan lies."""
+    """Where the scan is."""
 
     box: tuple[int, int, int, int]  # left, top, right and bottom in pixels, the last two exclusive, as Pillow crops
     # ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was found, or one
@@ -114,7 +115,7 @@ def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
 
 
 def _textured(levels: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
-    """Return whether each cell of ``side`` x ``side`` pixels is speckle; an incomplete last cell is padded."""
+    """Find the cells of ``side`` x ``side`` pixels that are speckle, padding an incomplete last cell."""
     height, width = levels.shape
     padded = np.pad(levels, ((0, -height % side), (0, -width % side)), mode="reflect").astype(np.int16)
     down, across = padded.shape[0] // side, padded.shape[1] // side
@@ -192,7 +193,7 @@ def _continued(levels: NDArray[np.uint8], box: _Box) -> _Box:
 
 
 def _further(lines: NDArray[np.uint8]) -> int:
-    """Return by how many lines a side moves: ``lines`` begin with the strip inside it and go outwards."""
+    """Return how many lines a side moves; ``lines`` start with the strip inside it and go outwards."""
     if lines.shape[0] < _STRIP or lines.shape[1] < 2 * _SMOOTH:
         return 0
 

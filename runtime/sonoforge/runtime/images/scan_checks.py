@@ -1,7 +1,7 @@
-"""What the network's view shows besides quality: how the probe was held, grain, colour, and two scans side by side.
+"""Check the network's view for more than quality: how the probe was held, grain, colour, two scans side by side.
 
 A scan is brighter at the top; no echo comes back where the probe does not touch the skin.  A beam resolves worse across
-than along itself, so each grain of speckle lies flat (Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE
+than along itself, so each grain of speckle is flat (Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE
 Trans. Sonics Ultrason. 30 (1983)).  Two scans in one picture meet in a column that nothing crosses: neighbours there
 differ more than elsewhere, and the right side says nothing about the left (``runtime/docs/burned-in-marks.md``).
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 ScanKind = Literal["B-mode", "colour overlay", "two scans"]
 
 ROWS = 28
-"""Bands of rows that the brightness is averaged in, from top to bottom."""
+"""Number of bands of rows for averaging brightness, from top to bottom."""
 _DARK = 12  # a column with a lower mean has no echo; 5, 8 and 16 separated as well on BUSI
 _NEAR_FIELD = 0.25  # share of the depth, from the top, that a column is not judged by: it shines without contact, too
 _GRAIN_WINDOW = 9  # side in pixels of the square whose mean is subtracted: some grains in a view of 224 pixels
@@ -36,7 +36,7 @@ _GAP_DARK, _BOTH_LIT, _NARROWEST_GAP = 0.12, 0.3, 2
 
 
 def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the brightness of bands of rows of views (N, S, S, C) uint8, minus that of the same bands from below.
+    """Return the brightness of bands of rows of views (N, S, S, C) uint8, minus the brightness of the mirrored bands.
 
     (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its columns
     and colours, divided by 1 plus the mean of all bands.
@@ -50,7 +50,7 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return ``profile . weights`` (N,): about 1 for an upright scan, and its negative for the same scan turned over.
+    """Return ``profile . weights`` (N,): about 1 for an upright scan, and the negative for the same scan turned over.
 
     Below 0 an image is more like the training images upside down.
     """
@@ -58,25 +58,25 @@ def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArra
 
 
 def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share (N,) of columns of (N, S, S, C) that are dark, a mean below 12, below the upper quarter."""
+    """Return the share (N,) of columns of (N, S, S, C) that are dark (mean below 12) below the upper quarter."""
     judged = pixels[:, round(_NEAR_FIELD * pixels.shape[1]) :]
     sums = judged.sum(axis=1, dtype=np.uint32).sum(axis=2)
     return np.asarray((sums < _DARK * judged.shape[3] * judged.shape[1]).mean(axis=1))
 
 
 def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (N,) by how much the grain is wider than deep, of the network's views (N, S, S, C) uint8.
+    """Return (N,) how much wider than deep the grain is in the network's views (N, S, S, C) uint8.
 
-    Within -2 to 2: the correlation of neighbours across minus that of neighbours along the depth, of the grey levels
-    (mean of the colours) minus their mean in the surrounding square of 9 x 9 pixels, the border continued outwards.
-    0 for a picture of one level.  One channel stands for three equal ones.
+    Values are -2 to 2: the correlation of neighbours across minus the correlation of neighbours along the depth. It
+    uses grey levels (mean of the colours) minus their mean in the surrounding 9 x 9 pixels, with the border continued
+    outwards. It is 0 for a picture of one level. One channel stands for three equal ones.
     """
     times = 3 // pixels.shape[3]
     return np.array([_image_flatness(times * image.sum(axis=2, dtype=np.int32)) for image in pixels], dtype=np.float64)
 
 
 def _image_flatness(levels: NDArray[np.int32]) -> float:
-    """See `flatness`, of the sums of the colours (S, S)."""
+    """Measure the `flatness` of the colours' sums (S, S)."""
     padded = np.pad(levels, _GRAIN_WINDOW // 2, mode="edge")
     # For views up to 1600 pixels a side 32 bits hold all sums; beyond, they wrap around but their differences do not.
     sums = np.pad(padded.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32), ((1, 0), (1, 0)))
@@ -89,7 +89,7 @@ def _image_flatness(levels: NDArray[np.int32]) -> float:
 
 
 def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share (N,), 0..1, of a view (N, S, S, C) uint8 whose channels differ by more than 24 levels.
+    """Return the share (N,), 0..1, of each view (N, S, S, C) uint8 where channels differ by more than 24 levels.
 
     C is 3, or 1 for a grey view, which has no colour.
     """
@@ -103,14 +103,14 @@ def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def name_kind(levels: NDArray[np.uint8], *, overlay: bool) -> ScanKind:
-    """Name the kind of a scan by the grey levels (S, S) uint8 of the network's view and whether colours lie over it."""
+    """Name a scan's kind from the network's view in grey levels (S, S) uint8, and whether it has a colour overlay."""
     if overlay:
         return "colour overlay"
     return "two scans" if meets_in_a_seam(levels) else "B-mode"
 
 
 def meets_in_a_seam(levels: NDArray[np.uint8]) -> bool:
-    """Whether two scans stand side by side in the network's view (S, S) uint8, of grey levels."""
+    """Whether the network's view (S, S) uint8, in grey levels, shows two scans side by side."""
     columns = levels.mean(axis=0, dtype=np.float32)
     first, last = (int(share * len(columns)) for share in _MIDDLE)
     typical = float(_median(columns))

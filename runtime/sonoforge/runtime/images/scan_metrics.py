@@ -1,7 +1,7 @@
-"""How good a scan is in its own pixels, judged by a bundle's bands: what the network's small view cannot show.
+"""Measure how good a scan is in its own pixels, judged by a bundle's bands: the network's small view cannot show it.
 
-Each definition is a few lines of whole-number windows without interpolation, so that a second implementation agrees;
-``runtime/docs/quality.md`` states them in words.
+Each definition takes a few lines, with whole-number windows and no interpolation, so that a second implementation
+agrees; ``runtime/docs/quality.md`` states them in words.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FEWEST = 64  # pixels of a lesion or its surround, two to a bin
 def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, float]:
     """Measure a scan (H, W) uint8 in its own pixels, grey by ITU-R BT.601 as Pillow's mode ``L``.
 
-    ``names`` are rows of `quality_metrics.SCAN`, empty for all; NaN where the picture is too small or too empty.
+    ``names`` are rows of `quality_metrics.SCAN`, empty for all; NaN if the picture is too small or too empty.
     """
     return {name: _measures[name](levels) for name in names or SCAN}
 
@@ -42,12 +42,12 @@ def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, f
 def gcnr(levels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
     """Measure gCNR of a masked area (H, W) of (H, W) uint8 against the tissue around it.
 
-    The surround is the mask's bounding box, widened by half its width left and right and by half its height above and
-    below as far as the picture goes, without the mask.  Returns 1 minus the overlap of the two histograms, 0 to 1
+    The surround is the mask's bounding box, widened by half its width on each side and half its height above and below
+    as far as the picture reaches, without the mask. Return 1 minus the overlap of the two histograms, 0 to 1
     (Rodriguez-Molares et al. 2020, equation 5); NaN if the lesion or its surround has fewer than 64 pixels.
     """
     if mask.shape != levels.shape:
-        raise ValueError(f"mask: has shape {mask.shape}, not {levels.shape}")
+        raise ValueError(f"mask has shape {mask.shape}, not {levels.shape}")
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return math.nan
@@ -74,9 +74,9 @@ class ScanQuality:
 def assess_scan(
     scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None, names: Sequence[str] = ()
 ) -> ScanQuality:
-    """Measure a scan, the part of a picture, against the bands of a bundle; a metric without a band is never flagged.
+    """Measure a scan, part of a picture, against a bundle's bands; never flag a metric without a band.
 
-    ``mask`` is bright where the lesion is; one of another size raises ValueError.  ``names`` as in `measure`.
+    ``mask`` is bright where the lesion is; another size raises ValueError. See `measure` for ``names``.
     """
     levels = grey_levels(scan)
     values = dict.fromkeys(SCAN, math.nan) | measure(levels, names)
@@ -109,7 +109,7 @@ def _squares(levels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def edge_sharpness(levels: NDArray[np.uint8]) -> float:
-    """Steepness of the steepest edges, speckle averaged away, as a share of the contrast; black blocks do not count."""
+    """Measure the steepest edges, speckle averaged away, as a share of contrast; ignore black blocks."""
     blocks = _squares(levels, _BLOCK).mean(axis=(1, 3), dtype=np.float32)
     seen = blocks > _EMPTY_UP_TO
     if min(blocks.shape) < 2:
@@ -123,7 +123,7 @@ def edge_sharpness(levels: NDArray[np.uint8]) -> float:
 
 
 def speckle_snr(levels: NDArray[np.uint8]) -> float:
-    """Median over the tiles of mean / standard deviation (Burckhardt 1978, on the compressed levels of the display)."""
+    """Return the median over tiles of mean / standard deviation (Burckhardt 1978, on compressed levels)."""
     tiles = _squares(levels, _TILE)
     if not tiles.size:
         return math.nan
@@ -133,14 +133,14 @@ def speckle_snr(levels: NDArray[np.uint8]) -> float:
 
 
 def grey_level_count(levels: NDArray[np.uint8]) -> float:
-    """2 to the entropy (in bits) of the levels above black: how many equally frequent levels would say as much."""
+    """Return 2 to the entropy (bits) of the levels above black: how many equally frequent levels would say as much."""
     counts = np.bincount(levels.ravel(), minlength=256)[_EMPTY_UP_TO + 1 :]
     shares = counts[counts > 0] / max(1, counts.sum())
     return math.pow(2, -float(shares @ np.log2(shares))) if len(shares) else math.nan
 
 
 def effective_resolution(levels: NDArray[np.uint8]) -> float:
-    """Shorter side / size of a grain: the full width at half maximum of the autocovariance (Wagner et al. 1983)."""
+    """Return shorter side / grain size: the full width at half maximum of the autocovariance (Wagner et al. 1983)."""
     windows = _squares(levels, _WINDOW).swapaxes(1, 2).reshape(-1, _WINDOW, _WINDOW)
     windows = windows - windows.mean(axis=(1, 2), keepdims=True)
     windows = windows[np.square(windows).mean(axis=(1, 2)) >= _LEAST_SPREAD**2]
@@ -151,7 +151,7 @@ def effective_resolution(levels: NDArray[np.uint8]) -> float:
 
 
 def _half_maximum(windows: NDArray[np.float32]) -> float:
-    """Full width at half maximum, in pixels, of the median autocorrelation of windows (N, 32, 32) along their rows."""
+    """Return the full width at half maximum, in pixels, of the median autocorrelation of windows' rows (N, 32, 32)."""
     power = np.einsum("nij,nij->n", windows, windows) / _WINDOW**2
     before = 1.0
     for lag in range(1, _WINDOW // 2 + 1):
@@ -164,7 +164,7 @@ def _half_maximum(windows: NDArray[np.float32]) -> float:
 
 
 def blockiness(levels: NDArray[np.uint8]) -> float:
-    """How much larger the steps are on one grid of 8 pixels than off it; 1 for none (after Wang et al., ICIP 2002)."""
+    """Return how much larger steps are on a grid of 8 pixels than off it; 1 for none (after Wang et al., ICIP 2002)."""
     if min(levels.shape) < 4 * _TILE:
         return math.nan
     signed = levels.astype(np.int16)
@@ -179,7 +179,7 @@ def blockiness(levels: NDArray[np.uint8]) -> float:
 
 
 def coverage(levels: NDArray[np.uint8]) -> float:
-    """Share of the tiles that are brighter than black."""
+    """Return the share of tiles that are brighter than black."""
     tiles = _squares(levels, _TILE)
     return float((tiles.mean(axis=(1, 3)) > _EMPTY_UP_TO).mean()) if tiles.size else math.nan
 

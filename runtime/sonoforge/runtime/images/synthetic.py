@@ -1,4 +1,4 @@
-"""Generated images on disk, each of which states that it is synthetic and where it comes from."""
+"""Write generated images, each of which states that it is synthetic and where it comes from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sonoforge.runtime.urls import open_url, told
 Pixels = NDArray[np.uint8]
 
 HALF = 128
-"""Level from which a pixel of a mask is inside."""
+"""Lowest level of a mask's pixel that counts as inside."""
 MANIFEST = "manifest.json"
 NOTICE = "Synthetic image made by a neural network; it shows no patient."
 _AT_ONCE = 64  # files that are sent to a URL together
@@ -53,7 +53,7 @@ def to_pixels(images: NDArray[np.float32]) -> Pixels:
 
 
 def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Split samples (N, S, S, C) uint8 into images of so many channels and masks, or None, cut by `cut_structures`."""
+    """Split samples (N, S, S, C) uint8 into images and masks (or None), cut by `cut_structures`."""
     masks = pixels[..., image_channels:]
     return pixels[..., :image_channels], cut_structures(masks) if masks.shape[3] else None
 
@@ -61,7 +61,7 @@ def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | N
 def cut_structures(levels: Pixels) -> Pixels:
     """Give each pixel of (..., K) uint8 levels to one structure (255) or to the background (0 in all).
 
-    The background's level is 255 minus those of the structures; ties go to the first, and to a structure before it.
+    The background's level is 255 minus the structures' levels; ties go to the first structure.
     """
     if levels.shape[-1] == 1:
         return cut_masks(levels)
@@ -71,7 +71,7 @@ def cut_structures(levels: Pixels) -> Pixels:
 
 
 def cut_masks(levels: Pixels) -> Pixels:
-    """Set levels 0 to 255 to 255 from `HALF` on, else to 0."""
+    """Set levels of `HALF` or more to 255, others to 0."""
     return np.where(levels >= HALF, 255, 0).astype(np.uint8)
 
 
@@ -93,12 +93,12 @@ def open_target(
 ) -> Iterator[Callable[[Pixels], None]]:
     """Yield the function that writes generated images, batch by batch, to a file or folder.
 
-    ``target`` is a folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
-    (N, S, S, C) uint8, ``masks`` (N, S, S, K) if there are any, and the manifest as text.  ``origin`` has at least
-    ``class`` and ``seed`` and, for masks of named structures, ``structures``: their names, separated by commas.
+    ``target`` is a folder of PNG files with ``manifest.json``; a ``.zip`` of one; or an ``.npz`` with ``images`` (N, S,
+    S, C) uint8, ``masks`` (N, S, S, K) if there are any, and the manifest as text.  ``origin`` has at least ``class``
+    and ``seed`` and, for masks of named structures, ``structures``: their names, separated by commas.
 
     Raises:
-        SonoforgeError: The target holds something else, or cannot be written.
+        SonoforgeError: The target holds something else or cannot be written.
     """
     try:
         if target.suffix in (".zip", ".npz"):
@@ -126,10 +126,10 @@ def open_url_target(url: str, origin: Mapping[str, object], image_channels: int)
     """Yield the function that writes generated images to a folder at a URL, as `open_target` does, the manifest last.
 
     Raises:
-        SonoforgeError: The folder holds something else, or cannot be written.
+        SonoforgeError: The folder holds something else or cannot be written.
     """
     if url.endswith((".zip", ".npz")):
-        raise SonoforgeError(f"--out {url}: a URL must name a folder, not a file; leave {url[-4:]} out")
+        raise SonoforgeError(f"--out {url}: a URL must point to a folder, not a file; leave out {url[-4:]}")
     files, root = open_url("--out", url)
     with told("--out", url):
         names = {path.rpartition("/")[2] for path in files.find(root)} if files.exists(root) else set()
@@ -182,7 +182,7 @@ def _pictures(
 def _arrays(
     archive: zipfile.ZipFile, origin: Mapping[str, object], count: int, image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
-    """Write images into the archive at once; masks, at most a third of the bytes, are kept until its end."""
+    """Write images to the archive at once; keep masks, at most a third of the bytes, until the end."""
     masks: list[Pixels] = []
     with contextlib.ExitStack() as stack:
         stream = None
@@ -209,7 +209,7 @@ def _arrays(
 
 
 def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Mapping[str, object]) -> None:
-    """Refuse to mix generated images with real ones, or with those of another generator, in one folder."""
+    """Refuse to mix generated images with real ones, or with another generator's, in one folder."""
     if not taken:
         return
     try:

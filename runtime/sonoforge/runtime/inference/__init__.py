@@ -1,1 +1,1 @@
-"""Answers from model files: classes, generated images, trust."""
+"""Answer with model files: classes, generated images, trust."""

@@ -1,8 +1,8 @@
-"""Where in the scan a class's evidence lies: the class-activation map, at the scan's size and in two numbers.
+"""Show where in the scan a class's evidence is: the class-activation map, at the scan's size and as two numbers.
 
 Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 2: for a network that
 ends in a mean over positions and one linear layer, the map of a class is the layer's weights applied at each position,
-and its mean is the class's logit less the bias.  It is exact: nothing is estimated by gradients or by trials.
+and its mean is the class's logit minus the bias. It is exact: nothing is estimated by gradients or trials.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BRIGHTEST = 0.1
-"""Share of the area that is a map's brightest part."""
+"""Share of the area that counts as a map's brightest part."""
 
 _GRID = 100  # points a side on which the brightest tenth is found; for a map of 7 x 7, more give the same share
 _BRIGHTEST_POINTS = round(BRIGHTEST * _GRID**2)
@@ -52,7 +52,7 @@ def share_in_brightest(values: NDArray[np.float32]) -> float | None:
     """Return the share of a map's positive mass inside the brightest tenth of the area.
 
     Returns:
-        0.1 for a constant map, up to 1.0 for one that is positive nowhere else; None if it is positive nowhere.
+        0.1 for a constant map, up to 1.0 if it is positive nowhere else; None if it is never positive.
     """
     ordered = _in_order(values)
     positive = np.maximum(ordered, 0, dtype=np.float64)
@@ -66,7 +66,7 @@ def limit_of_brightest(values: NDArray[np.float32]) -> float:
 
 
 def brightest_area(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
-    """Return which pixels of a picture lie under the brightest tenth of its map: (height, width)."""
+    """Return which pixels of a picture are under the brightest tenth of its map: (height, width)."""
     rows, columns = values.shape
     tall, across = _bilinear(rows, height) @ values, _bilinear(columns, width).T
     limit = limit_of_brightest(values)

@@ -1,9 +1,9 @@
 """Fit a bundle's decisions to one clinic on a few labelled scans: class shares, prediction sets, operating points.
 
 The network and its probabilities do not change.  Class shares are counted, and thresholds move from the bundle's
-towards the clinic's own as scans are added: the simplest of the methods tried on collections that a network had not
-seen (``training/studies/few-labels/README.md``) that was never worse than the default.  How far a clinic's scans lie
-from the training images, beyond the bundle's limits of trust, is measured separately and needs no labels.
+towards the clinic's own as scans are added. This is the simplest method that was never worse than the default on
+collections that a network had not seen (``training/studies/few-labels/README.md``). The distance of a clinic's scans
+from the training images, beyond the bundle's trust limits, is measured separately and needs no labels.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 PRIOR = 10.0
-"""Number of positive scans that the bundle's own operating point counts for."""
+"""How many positive scans the bundle's own operating point counts as."""
 UNSEEN = 0.5
 """Added to the count of each class (Jeffreys' prior)."""
 LEAST_OF_A_KIND = 5
 """Scans needed on either side of a question before its operating points move."""
 OUTSIDE = 0.05
-"""Share of a further patient's scans that may lie beyond the clinic's reach, as beyond each limit of the training."""
+"""Share of a new patient's scans that may be beyond the clinic's reach, as for each limit of the training."""
 DRAWS = 2000
 """Bootstrap draws of whole groups behind an interval."""
 
@@ -73,7 +73,7 @@ class Decided(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A figure with its 95 % bootstrap interval; NaN where no scan counts towards it."""
+    """A figure with its 95 % bootstrap interval; NaN if no scan counts towards it."""
 
     value: float
     low: float
@@ -89,7 +89,7 @@ class Compared(NamedTuple):
 
 
 def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> Rules:
-    """Return a bundle's rules at these class shares; sets stay at the shares of the site it was adapted to, if any."""
+    """Return a bundle's rules for these class shares; sets keep the shares of the site it was adapted to, if any."""
     classes = manifest.classes
     set_shares = manifest.site.prevalence if manifest.site else dict.fromkeys(classes, 1 / len(classes))
     questions = tuple(
@@ -109,7 +109,7 @@ def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> R
 
 
 def scores_of(probabilities: Floats, positive: Flags, among: Flags) -> Floats:
-    """Return the probability (N,) of the positive classes (C,) among those that a question is about; 0 of none."""
+    """Return the probability (N,) of the positive classes (C,) among those that a question is about; 0 if none."""
     whole = probabilities[:, among].sum(axis=1)
     found: Floats = np.divide(probabilities[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
     return found
@@ -132,19 +132,19 @@ def decide_all(equal: Floats, rules: Rules) -> Decided:
 
 
 def shares_by_counting(labels: Whole, classes: int) -> Floats:
-    """Return the class shares (C,) of labelled scans; none is 0."""
+    """Return the class shares (C,) of labelled scans, all above 0."""
     counts = np.bincount(labels, minlength=classes).astype(float) + UNSEEN
     shares: Floats = counts / counts.sum()
     return shares
 
 
 def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
-    """Return the probability (C,) from which each class belongs to the set, from (N, C) at the clinic's shares, N > 0.
+    """Return the probability (C,) at which each class joins the set, from (N, C) at the clinic's shares, N > 0.
 
     A class with enough scans for ``alpha`` gets the order statistic of its own scans, with the finite-sample correction
     (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013).  A class with fewer gets
-    the smallest value of its own scans, but no more than the order statistic of all scans together, which is also what
-    a class without scans gets.
+    the smallest value of its own scans, but no more than the order statistic of all scans together; a class without
+    scans also gets the latter.
     """
 
     def order_statistic(values: Floats) -> float:
@@ -178,7 +178,7 @@ def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
 
 
 def moved(threshold: float, own: float, count: int) -> float:
-    """Move a bundle's threshold towards a clinic's own, on logits; the own one has weight n / (n + `PRIOR`)."""
+    """Move a bundle's threshold towards a clinic's own, on logits; the clinic's has weight n / (n + `PRIOR`)."""
     both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
     logits = np.log(both / (1 - both))
     weight = count / (count + PRIOR)
@@ -205,7 +205,7 @@ def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> D
 
 
 def measure_reach(times: Floats, groups: Whole) -> Reach:
-    """Measure how far out the scans of G groups lie, from distances (N,) `trust.how_far`; 1 without any."""
+    """Measure how far out the scans of G groups are, from `trust.how_far` distances (N,); 1 without any."""
     if not len(times):
         return Reach(1.0, 0, 0.0, 0.0)
     after = sum(
@@ -216,10 +216,10 @@ def measure_reach(times: Floats, groups: Whole) -> Reach:
 
 
 def _limit(times: Floats, groups: Whole) -> float:
-    """Return the distance that a scan of a further group exceeds in `OUTSIDE` of all cases, within 1..`FARTHEST`.
+    """Return the distance that a new group's scan exceeds in a share `OUTSIDE` of cases, within 1..`FARTHEST`.
 
-    Each group counts alike, one in G + 1 (Lee, Barber, Willett, Distribution-free inference with hierarchical data,
-    arXiv:2306.06342, 2023, section 3).  The largest distance where there are too few groups.
+    Each group counts equally, one in G + 1 (Lee, Barber, Willett, Distribution-free inference with hierarchical data,
+    arXiv:2306.06342, 2023, section 3). With too few groups, return the largest distance.
     """
     if not len(times):
         return 1.0
@@ -233,7 +233,7 @@ def _limit(times: Floats, groups: Whole) -> float:
 def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: Floats) -> dict[str, Floats]:
     """Measure answers under R weightings (R, N) of the scans, with questions asked at the sensitivity ``aim``.
 
-    Returns each figure (R,) by its name.
+    Return each figure (R,) by its name.
     """
 
     def mean(values: NDArray[np.generic], chosen: Flags | None = None) -> Floats:
@@ -266,7 +266,7 @@ def compare(
 ) -> dict[str, Compared]:
     """Compare two sets of answers to the same scans, with bootstrap intervals over whole groups (N,).
 
-    ``asked`` are the rules that hold the questions, and the sensitivity at which they are asked.
+    ``asked`` has the rules with the questions, and the sensitivity at which to ask them.
     """
 
     def interval(values: Floats) -> Interval:

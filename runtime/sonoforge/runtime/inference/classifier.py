@@ -51,8 +51,8 @@ class Classifier:
 
     Attributes:
         bundle: The opened `Bundle`.
-        file: Name of the bundle's model file that answers.
-        model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
+        file: Name of the model file that answers. model: ``{"name", "version", "sha256"}`` of that file, as in each
+        result.
         crop: Row of `preprocessing.CROPS` in use.
         abstains: Whether it abstains, see `trust.why_abstain`.
         clinic: Where its answers are used.
@@ -69,13 +69,13 @@ class Classifier:
         """Open the bundle and load its model.
 
         Args:
-            bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.  Or
-                a model that is being loaded, with its own ``threads`` and ``file``.
+            bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge. It
+            can also be a model being loaded, with its own ``threads`` and ``file``.
             threads: Threads for one inference.  One starts fastest and is steadiest on a busy machine; more pay off
                 only for large batches given to `predict`.
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
-            crop: Row of `preprocessing.CROPS`; None for that of the bundle's training.  Others log a warning.
+            crop: Row of `preprocessing.CROPS`; None for the one used in the bundle's training. Others log a warning.
             asked: Prevalence, sensitivity and abstention where the answers are used; None for the defaults.
 
         Raises:
@@ -160,11 +160,11 @@ class Classifier:
         Args:
             image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.  The
                 same picture gives the same answer in each form.
-            fingerprint: Also compute a fingerprint, to recognise the picture when it is given again.
+            fingerprint: Also compute a fingerprint that recognises the picture when it is given again.
 
         Raises:
             ImageError: The file or picture cannot be used; its ``code`` says why.
-            TypeError: It is something else.
+            TypeError: The image is something else.
             BundleError: The network's answer contradicts the manifest.
         """
         from sonoforge.runtime.images.burned_in_marks import Marks, find_marks  # noqa: PLC0415 - not needed to start

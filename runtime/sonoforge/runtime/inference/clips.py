@@ -36,13 +36,13 @@ _VIEW = (32, 32)
 class Clip:
     """The answer for one clip.
 
-    ``pooled`` is ``best`` with the answer of the whole clip.  Its probabilities are the mean of the distinct frames'
-    calibrated ones, of equally frequent classes, then at the clinic's prevalence: the sum rule tolerates single errors
+    ``pooled`` is ``best`` with the answer for the whole clip. Its probabilities are the mean of the distinct frames'
+    calibrated ones, for equally frequent classes, then at the clinic's prevalence. The sum rule tolerates single errors
     better than the product rule (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI 20(3), 1998,
-    sections 3 and 5).  Its set and findings are by limits set on single scans; its trust is that of ``best``.
+    sections 3 and 5).  Its set and findings use limits set on single scans; its trust is ``best``'s.
 
-    The best frame is the first of those that agree, or of all if none does, by being like the training images, then by
-    fewest quality flags, then by the probability of the clip's label.
+    The best frame is the first of those that agree, or of all if none does, ranked by likeness to the training images,
+    then by fewest quality flags, then by the probability of the clip's label.
     """
 
     pooled: Result
@@ -54,7 +54,7 @@ class Clip:
     motion: Motion  # how far the picture moves from one frame to the next
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
+        """Return the entry of ``sonoforge classify --json``: like a still's, with the best frame's trust and quality.
 
         Returns:
             `Result.to_dict` of the pooled answer, and ``"clip": {"frames", "distinct", "agreeing", "best_frame",
@@ -65,7 +65,7 @@ class Clip:
 
 
 def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.Image]]:
-    """Yield frames that differ from the one last yielded, with their numbers from 1; see `NEAR_EQUAL`.
+    """Yield frames that differ from the last one yielded, with their numbers from 1; see `NEAR_EQUAL`.
 
     Slow movement is not skipped, because frames are compared with the last one kept, not the last one seen.
     """
@@ -78,7 +78,7 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
 
 
 def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
-    """Answer a clip, such as `DicomImage.frames`, one frame in memory at a time; ValueError where there is none."""
+    """Answer a clip, such as `DicomImage.frames`, one frame at a time; raise ValueError if there is none."""
     from sonoforge.runtime.images.frame_motion import MotionMeter  # noqa: PLC0415 - for clips only
 
     started = perf_counter()
@@ -131,7 +131,7 @@ class Answer:
     _frames: Callable[[], Iterator[Image.Image]] | None = None
 
     def picture(self) -> str | Image.Image:
-        """Return the picture of ``result``: the file or its picture, or the frame of DICOM or a clip, read again."""
+        """Return the picture for ``result``: the file or its picture, or the frame of DICOM or a clip, read again."""
         if self._frames is None:
             return self._source
         frame = self.entry["clip"]["best_frame"] if "clip" in self.entry else 1
@@ -142,9 +142,9 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
     """Answer one file, still or clip; ``data`` are its contents if it has been read already.
 
     Returns:
-        Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
+        Its entry is `Result.to_dict` or `Clip.to_dict`; for DICOM with ``"dicom": {"frames", "region": [left, top,
         right, bottom] or None, "regions", "spacing_mm": [vertical, horizontal] or None, "spacing_from",
-        "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions count from the region's corner.
+        "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions relative to the region's corner.
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
         try:
@@ -178,7 +178,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
 
 
 def dicom_entry(image: DicomImage) -> dict[str, Any]:
-    """Return the part of an answer about its DICOM file, see `answer_file`."""
+    """Return the part of an answer that describes its DICOM file; see `answer_file`."""
     return {
         "frames": image.frame_count,
         "region": list(image.region.box) if image.region else None,

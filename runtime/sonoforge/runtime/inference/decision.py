@@ -1,13 +1,13 @@
 """Turn the network's probabilities into an answer: prevalence, label, prediction set, and the questions behind it.
 
-A network's probabilities assume the class shares of its training: the bundle's *reference*.  Where a clinic's shares
-differ, Bayes' theorem gives the probabilities there, provided that each class looks the same in both (label shift;
-Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural Computation
-14(1), 2002, section 2).  By default all classes count as equally frequent, or as frequent as at the site that the
-bundle was adapted to.
+A network's probabilities assume the class shares of its training: the bundle's *reference*. If a clinic's shares
+differ, Bayes' theorem gives its probabilities, provided that each class looks the same in both (label shift; Saerens,
+Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural Computation 14(1),
+2002, section 2).  By default all classes count as equally frequent, or as frequent as at the site that the bundle was
+adapted to.
 
 Operating points and prediction sets compare how well a scan fits each class, so neither depends on prevalence: a set
-holds a scan's class as often as promised *within each class*, however frequent the class is (Vovk, Conditional validity
+holds a scan's class as often as promised *within each class*, however common the class is (Vovk, Conditional validity
 of inductive conformal predictors, Machine Learning 92, 2013).  The sets of a bundle that was adapted to a site
 (`adaptation`) use the site's shares, whichever prevalence is asked for.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.inference.adaptation import Rules
 
 SENSITIVITY = 0.95
-"""Sensitivity at which each question is asked by default."""
+"""Default sensitivity at which each question is asked."""
 
 BREAST = frozenset(("normal", "benign", "malignant"))
 PRESETS: dict[str, dict[str, float]] = {
@@ -80,8 +80,8 @@ class AtClinic(NamedTuple):
     Attributes:
         prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
             empty for the shares of the site that the bundle was adapted to, or else equal shares.
-        sensitivity: One that the bundle has operating points for.
-        abstain: Abstain by the bundle's policy, which may do so unasked.
+        sensitivity: Must be one that the bundle has operating points for.
+        abstain: Abstain by the bundle's policy, even if it does not do so by default.
     """
 
     prevalence: str = ""
@@ -137,7 +137,7 @@ def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
 def reweighted(
     probabilities: Mapping[str, float], found: Mapping[str, float], to: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return probabilities that assume the class shares ``found`` for the shares ``to``, by Bayes' theorem."""
+    """Convert probabilities from the class shares ``found`` to the shares ``to``, by Bayes' theorem."""
     weighted = {name: p * to[name] / found[name] for name, p in probabilities.items()}
     total = sum(weighted.values())
     return {name: value / total for name, value in weighted.items()}
@@ -146,7 +146,7 @@ def reweighted(
 def decide(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
-    """Decide about one scan; ``rules`` are `adaptation.rules_of` manifest and clinic, for callers with many scans."""
+    """Decide about one scan; callers with many scans can pass ``rules`` from `adaptation.rules_of`."""
     equal = dict.fromkeys(manifest.classes, 1.0)
     return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic, rules)
 
@@ -154,7 +154,7 @@ def decide(
 def decide_equal(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
-    """Decide on probabilities of equally frequent classes, as `decide` does."""
+    """Decide as `decide` does, from probabilities for equally frequent classes."""
     import numpy as np  # noqa: PLC0415 - --help does not wait for it
 
     from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - nor for this
@@ -199,12 +199,12 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
 
 
 def yes_no(finding: Mapping[str, Any]) -> str:
-    """Return the answer of an entry's finding in a word."""
+    """Return the answer to an entry's finding in a word."""
     return "yes" if finding["positive"] else "no"
 
 
 def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return ``yes 93%`` or ``no 12%`` for each question of an entry; ``-`` after a no, where it does not arise."""
+    """Return ``yes 93%`` or ``no 12%`` for each question of an entry; ``-`` if it does not arise after a no."""
     said, arises = {}, True
     for name, finding in findings.items():
         said[name] = f"{yes_no(finding)} {finding['probability']:.0%}" if arises else "-"

@@ -1,4 +1,4 @@
-"""Generate images with a generator's bundle: the same images as the workstation that trained it, without torch."""
+"""Generate images with a generator's bundle: the same ones as on the machine that trained it, without torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Generator:
     def __init__(
         self, bundle: Bundle[GeneratorManifest] | Path | str, threads: int = 1, file: str = GeneratorManifest.model
     ) -> None:
-        """Open a bundle, or the folder or ``.zip`` of one, and load one of its ONNX files with so many threads.
+        """Open a bundle, or the folder or ``.zip`` of one, and load one of its ONNX files with this many threads.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged or unknown to this version.
@@ -71,13 +71,13 @@ class Generator:
 
         Args:
             count: Number of images.
-            seed: Image i depends on (seed, i, class, psi, truncation) alone.
-            class_name: Class to generate, for a generator of several.
-            psi: For StyleGAN: share of the styles' distance from their mean to keep; None for the bundle's default.
+            seed: Image i depends only on (seed, i, class, psi, truncation).
+            class_name: Class to generate, if the generator has several.
+            psi: For StyleGAN, the share of the styles' distance from their mean to keep; None for the bundle's default.
             truncation: Largest number in a normal latent, for generators without styles; None for no limit.
 
         Returns:
-            (count, S, S, C) uint8; the last channel is the mask where ``manifest.channels`` is more than
+            (count, S, S, C) uint8; the last channel is the mask if ``manifest.channels`` exceeds
             ``manifest.image_channels``.
 
         Raises:
@@ -95,14 +95,14 @@ class Generator:
             yield to_pixels(self.images(latents, label, psi))[: max(0, count - first)]
 
     def label(self, class_name: str) -> int | None:
-        """Return the label of a class, or None for a generator of one class; see `find_label`."""
+        """Return a class's label, or None if the generator has one class; see `find_label`."""
         return find_label(class_name, self.manifest.classes, self.manifest.class_name)
 
     def latent(self, seed: int, index: int, truncation: float | None = None) -> NDArray[np.float32]:
         """Draw the latent (Z,) of image number ``index``; see `sonoforge.runtime.inference.latents`.
 
         Raises:
-            SonoforgeError: Truncation is given for latents that become styles or are not normal.
+            SonoforgeError: Truncation is given, but the latents become styles or are not normal.
         """
         about = self.manifest
         if truncation is not None:
@@ -112,11 +112,11 @@ class Generator:
     def images(
         self, latents: NDArray[np.float32], label: int | None = None, psi: float | None = None
     ) -> NDArray[np.float32]:
-        """Run the file: latents (N, Z) to images (N, C, S, S) float32, in about [-1, 1].
+        """Run the file to turn latents (N, Z) into images (N, C, S, S) float32, in about [-1, 1].
 
         Raises:
-            SonoforgeError: There is a psi without styles, a label without classes or classes without a label; or the
-                images have another shape, or are not finite.
+            SonoforgeError: There is a psi without styles, a label without classes, or classes without a label; or the
+            images have another shape or are not finite.
         """
         about = self.manifest
         fed: dict[str, NDArray[Any]] = {"latents": latents}
@@ -138,7 +138,7 @@ class Generator:
 
 
 def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None:
-    """Return the label of a class, or None for a generator of one class, ``only``, which has no ``classes``."""
+    """Return a class's label, or None if the generator has no ``classes`` but one class, ``only``."""
     if not classes:
         if class_name not in ("", only):
             raise SonoforgeError(f"class_name: this generator has only {only!r}, not {class_name!r}")

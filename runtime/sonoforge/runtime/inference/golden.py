@@ -1,4 +1,4 @@
-"""Compare the answers of a bundle's model files on this machine with its golden answers, computed by the exporter."""
+"""Compare the answers of a bundle's model files on this machine with the golden answers that the exporter computed."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trus
 TOLERANCE = 1e-3
 
 PROBABILITY_TOLERANCES = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.25}
-"""Largest difference of a probability by precision.
-
-Golden images are simulated scans, on which a model may be unsure: more than the export's gate allows on the model's
-own kind of image (measured with the shipped model: fp16 0.005, int8 0.08).
+"""Largest difference of a probability by precision. Golden images are simulated scans, so a model may be unsure: it is
+more than the export's gate allows on the model's own kind of image (measured with the shipped model: fp16 0.005, int8
+0.08).
 """
 
 IMAGE_TOLERANCES = {"fp32": 1e-3, "fp16": 0.05}
 """Largest difference of a generated image, in [-1, 1], by precision.
 
-StyleGAN's networks are deep: 1e-3 leaves room for another order of additions on other processors, and is an eighth of
-one of 256 levels.
+StyleGAN's networks are deep: 1e-3 leaves room for a different order of additions on other processors, and is an eighth
+of one of 256 levels.
 """
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> dict[str, Any]:
-    """Compare the answers of each of a bundle's model files to its golden inputs; programs only with ``trust``.
+    """Compare each model file's answers to the golden inputs; run programs only with ``trust``.
 
-    Returns ``problems``, ``golden`` (``images``, ``tolerance``, ``max_abs_difference``, ``labels_equal`` of a
-    classifier), ``model``, ``provider`` and ``formats``: for each model file but a classifier's float32 ONNX file its
-    ``file``, ``status`` ("passed", "failed" or "not run"), ``tolerance``, ``max_abs_difference`` and, unless it passed,
-    ``reason``.
+    Return ``problems``, ``golden`` (``images``, ``tolerance``, ``max_abs_difference``, ``labels_equal`` of a
+    classifier), ``model``, ``provider`` and ``formats``: for each model file except a classifier's float32 ONNX file
+    its ``file``, ``status`` ("passed", "failed" or "not run"), ``tolerance``, ``max_abs_difference`` and, unless it
+    passed, ``reason``.
     """
     manifest = bundle.manifest
     if isinstance(manifest, GeneratorManifest):
@@ -165,7 +164,7 @@ def _check_files(
 ) -> dict[str, dict[str, Any]]:
     """Compare each model file's answers with the golden ones, by format, except a classifier's float32 ONNX file.
 
-    ``difference`` runs a file and returns the largest difference of ``what``; ``tolerances`` are by precision.
+    ``difference`` runs a file and returns the largest difference of ``what``; ``tolerances`` go by precision.
     """
     rows: dict[str, dict[str, Any]] = {}
     for name, entry in bundle.manifest.files.items():

@@ -1,22 +1,22 @@
-"""Latents of image number i of a seed, from SHA-256 alone: the same in every language, with no library of ours.
+"""Draw the latents of image i of a seed with nothing but SHA-256: the same in every language, without our library.
 
-Recipe ``sha256-box-muller-1``.  ``seed`` and image number ``index`` are whole numbers from 0 on, in decimal digits
-without leading zeros; the round r is 0 at first.
+Recipe ``sha256-box-muller-1``.  ``seed`` and the image's ``index`` are whole numbers, 0 or more, in decimal digits
+without leading zeros; the round r starts at 0.
 
-1. Block b = 0, 1, ... is the SHA-256 of the ASCII text ``{seed}/{index}/{b}``, or ``{seed}/{index}/{b}/{r}`` in round
-   r > 0, read as eight big-endian unsigned 32-bit numbers.  The blocks' numbers follow each other.
+1. Block b = 0, 1, ... is the SHA-256 of the ASCII text ``{seed}/{index}/{b}``, or ``{seed}/{index}/{b}/{r}`` in round r
+   > 0, read as eight big-endian unsigned 32-bit numbers.  The blocks' numbers are concatenated.
 2. Number x becomes u = (x + 0.5) / 2**32 in float64, which is exact and within (0, 1).
 3. ``uniform``: latent number k is 2 * u[k] - 1.  ``normal`` (Box and Muller, "A Note on the Generation of Random
    Normal Deviates", 1958): with r = sqrt(-2 * log(u[2j])) and a = (2 * pi) * u[2j + 1], latent number 2j is
    r * cos(a) and number 2j + 1 is r * sin(a), all in float64.  With an odd size the last one is unused.
-4. With a limit on normal latents (Brock, Donahue, Simonyan, BigGAN, ICLR 2019, section 3.1), numbers whose absolute
-   value exceeds it are replaced by the numbers at the same places of round 1, those still above it by round 2, and so
-   on.  The comparison is in float64.
+4. With a limit on normal latents (Brock, Donahue, Simonyan, BigGAN, ICLR 2019, section 3.1), numbers with a larger
+   absolute value are replaced by the numbers at the same places in round 1, any still above it by round 2, and so on.
+   The comparison is in float64.
 5. Each number is rounded to float32.
 
-Steps 1 and 2, and so uniform latents, are defined to the bit.  IEEE 754 leaves the last bits of log, cos and sin to the
-mathematics library, so a normal latent may differ in the last place of float32; on one machine, none of 400 000 numbers
-differed between numpy and JavaScript.
+Steps 1 and 2, and hence uniform latents, are exact to the bit.  IEEE 754 leaves the last bits of log, cos and sin to
+the mathematics library, so a normal latent may differ in the last place of float32; on one machine, none of 400 000
+numbers differed between numpy and JavaScript.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ def draw_latent(
 ) -> NDArray[np.float32]:
     """Draw the latent (Z,) float32 of one image by the recipe above.
 
-    ``distribution`` is ``normal``, of at most ``limit`` in size, or ``uniform`` in [-1, 1]; seed and index are 0 or
-    more.
+    ``distribution`` is ``normal``, at most ``limit`` in size, or ``uniform`` in [-1, 1]; seed and index are 0 or more.
     """
     if seed < 0 or index < 0:
         raise SonoforgeError(f"seed, index: {seed} and {index} must not be negative")

@@ -1,4 +1,4 @@
-"""A bundle's model file, read, checked and loaded by onnxruntime while the caller does something else."""
+"""Read, check and load a bundle's model file with onnxruntime while the caller does something else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FROM_PIXELS = "-uint8"  # formats that resize and normalise by themselves end w
 
 
 class LoadingModel:
-    """A model that its own thread loads; reading, hashing and onnxruntime release Python's lock meanwhile."""
+    """A model that loads in its own thread; reading, hashing and onnxruntime release Python's lock."""
 
     def __init__(self, bundle: Bundle[ClassifierManifest] | Path | str | None, file: str, threads: int) -> None:
         """Open the bundle and begin to load its model; see `Classifier` for the arguments."""
@@ -63,7 +63,7 @@ class LoadingModel:
 
 
 def read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
-    """Read a model that did not come with sonoforge, and try it in a process of its own."""
+    """Read a model that did not come with sonoforge, and try it in a separate process."""
     from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - not for the shipped bundle
 
     content = bundle.read(file)
@@ -72,7 +72,7 @@ def read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
 
 
 def inputs_of(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Return the inputs of a model file, by name, for pixels (N, S, S, 3)."""
+    """Return a model file's inputs by name, for pixels (N, S, S, 3)."""
     manifest = bundle.manifest
     if manifest.files[file].format.endswith(_FROM_PIXELS):
         return {"pixels": np.ascontiguousarray(pixels)}

@@ -39,7 +39,7 @@ def session_options(threads: int) -> Any:
 
 
 def is_ort(content: bytes) -> bool:
-    """Whether a file is in ORT format; onnxruntime goes by its first bytes, whatever its name is."""
+    """Whether a file is in ORT format; onnxruntime goes by its first bytes, whatever its name."""
     return content[4:8] == b"ORTM"
 
 
@@ -68,7 +68,7 @@ def run_session(
     where: str,
     names: list[str] | None = None,
 ) -> list[NDArray[Any]]:
-    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own."""
+    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own order."""
     try:
         return list(session.run(names, dict(inputs)))
     except Exception as error:  # onnxruntime's errors have no common base

@@ -1,4 +1,4 @@
-"""A classifier's answer for one scan."""
+"""Represent a classifier's answer for one scan."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Result:
     Attributes:
         file: The path as given; None for an array or a Pillow image.
         label: The most probable class.
-        probabilities: Calibrated probability of each class at the clinic's prevalence, by default of equally frequent
-            classes; they sum to 1.
+        probabilities: Calibrated probability of each class at the clinic's prevalence, by default with equally frequent
+        classes; they sum to 1.
         set: The label, and every other class that cannot be ruled out at the bundle's error rate alpha.
         findings: The answer to each question behind the label, such as whether there is a lesion.
         trust: Whether the answer may be used, and why not.
@@ -48,15 +48,15 @@ class Result:
             side.
         marks: Calipers, text and body marks burned into the part that the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
-        ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
+        ms: Milliseconds for ``decode``, ``preprocess``, ``infer`` and in ``total``.
         size: Width and height of the scan in pixels, upright.
         map: (h, w) float32 class-activation map of ``label``, laid over what the network saw; see `activation_map`.
         embedding: (D,) float32, the scan's features before the last layer.
         view: (S, S, 3) uint8, what the network saw.
-        fingerprint: By which the picture is recognised when it is given again, if requested; see `images.repeats`.
+        fingerprint: Identifies the picture when it is given again, if requested; see `images.repeats`.
         crop: Where the scan lies in the image; None if the network saw the whole image.
-        abstained: Why the classifier abstains, see `trust.why_abstain`; empty where it answers.
-        remarks: Remarks from reading the picture, such as that its levels were spread; see `images.decoding`.
+        abstained: Why the classifier abstains, see `trust.why_abstain`; empty if it answers.
+        remarks: Remarks from reading the picture, for example that its levels were spread; see `images.decoding`.
     """
 
     file: str | None
@@ -81,7 +81,7 @@ class Result:
 
     @property
     def answer(self) -> str:
-        """``label``, or "uncertain" where the classifier abstains."""
+        """``label``, or "uncertain" if the classifier abstains."""
         return UNCERTAIN if self.abstained else self.label
 
     @property
@@ -98,7 +98,7 @@ class Result:
 
     @property
     def map_gcnr(self) -> float | None:
-        """GCNR of the map's brightest tenth against its surround in `view`; None where either is too small.
+        """GCNR of the map's brightest tenth against its surround in `view`; None if either is too small.
 
         It describes the map's area, not a lesion; ``runtime/docs/quality.md`` says how little it tells about one.
         """
@@ -111,14 +111,14 @@ class Result:
 
     @property
     def peak(self) -> activation_map.Peak:
-        """The pixel of the scan where the map is strongest, and the value there."""
+        """The scan's pixel where the map is strongest, and its value."""
         left, top, right, bottom = self._seen
         found = activation_map.peak(self.map, right - left, bottom - top)
         return found._replace(x=left + found.x, y=top + found.y)
 
     @property
     def _seen(self) -> tuple[int, int, int, int]:
-        """The box that the network saw: left, top, right and bottom in the image's pixels."""
+        """The box that the network saw: left, top, right and bottom in image pixels."""
         return self.crop.box if self.crop else (0, 0, *self.size)
 
     def map_on_scan(self) -> NDArray[np.float32]:
@@ -148,8 +148,8 @@ class Result:
             {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"},
             "remarks": [phrases], "model": {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"},
             "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer",
-            "total"}}``; the share is null where the map is positive nowhere;
-            ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
+            "total"}}``; the share is null if the map is positive nowhere; ``crop`` is null if the network saw the whole
+            image, else ``{"box": [left, top, right, bottom],
             "outline", "kept", "reason"}``.
         """
         return {

@@ -1,9 +1,9 @@
-"""Run a model file of any format: a table of runner modules, imported by name so that none is required.
+"""Run a model file of any format, through a table of runner modules that are imported only when needed.
 
 A format's name begins with its runner's: ``onnx`` runs ``onnx-int8``.  A runner is a module with
 
-* ``open_file(path, threads) -> Answer``: load the file once, run it many times;
-* optionally ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
+* ``open_file(path, threads) -> Answer``: load the file once and run it many times;
+* optionally ``missing() -> str``: what to install on this machine before a file can be run, or an empty text.
 
 TorchScript, ExecuTorch and TensorRT files are programs: their maker decides what they do on this machine, such as
 writing files.  ONNX and ORT files are data, checked before use.  LiteRT and OpenVINO files are data that nothing
@@ -31,7 +31,7 @@ from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""
+"""Takes inputs in the order of the file's interface, batch first, and returns outputs in theirs."""
 
 RUNNERS = {
     "onnx": "sonoforge.runtime.inference.onnx_session",
@@ -44,7 +44,7 @@ RUNNERS = {
 }
 
 CHECKED = ("onnx", "ort")
-"""Runners whose files are data that is checked first; the files of others contain code or are read unchecked."""
+"""Runners of files that are data and checked first; others' files contain code or are read unchecked."""
 
 NOT_TRUSTED = "runs only with --trust, for bundles whose maker you trust"
 """Why ``verify`` and ``bench`` skip a file."""
@@ -75,7 +75,7 @@ def needs_trust(name: str) -> bool:
 
 
 def missing(name: str) -> str:
-    """Return why this machine cannot run a format and what to install; empty if it can."""
+    """Return the reason why this machine cannot run a format and what to install; empty if it can."""
     try:
         module = runner(name)
         return str(module.missing()) if hasattr(module, "missing") else ""
@@ -86,7 +86,7 @@ def missing(name: str) -> str:
 
 
 def open_file(name: str, path: Path, threads: int = 1) -> Answer:
-    """Load a file in this process, with so many threads for one inference if its runner supports that."""
+    """Load a file in this process, with this many threads per inference if its runner supports it."""
     if why := missing(name):
         raise SonoforgeError(f"{path}: {why}")
     answer: Answer = runner(name).open_file(path, threads)
@@ -121,10 +121,10 @@ def run_in_subprocess(
 def run_module(
     module: str, argument: Path, folder: Path, limit: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of sonoforge's own modules in a process that imports nothing from the user's folder.
+    """Run a sonoforge module in a process that imports nothing from the user's folder.
 
-    Python before 3.11 ignores ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process starts in
-    ``folder``, which holds no Python files.  Its only argument is an absolute path.
+    Python before 3.11 ignores ``PYTHONSAFEPATH`` and looks for modules in its starting folder, so the process starts in
+    ``folder``, which has no Python files. Its only argument is an absolute path.
 
     Raises:
         subprocess.TimeoutExpired: It took longer than ``limit`` seconds and was killed.
@@ -142,7 +142,7 @@ def run_module(
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """Return how a process failed and the last line it printed; empty if it succeeded."""
+    """Return how a process failed and the last line that it printed; empty if it succeeded."""
     if done.returncode == 0:
         return ""
     ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
@@ -160,7 +160,7 @@ def module_environment() -> dict[str, str]:
 
 
 def leave_with_parent() -> None:
-    """End this process, started by `run_module`, when its parent is gone, even if killed."""
+    """End this process, started by `run_module`, when its parent is gone, even if it was killed."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,6 +1,6 @@
-"""Measure one model file in a process of its own: ``python -m sonoforge.runtime.inference.timing TASKFILE``.
+"""Measure one model file in a separate process: ``python -m sonoforge.runtime.inference.timing TASKFILE``.
 
-Each finding is written at once as one JSON line, so that a crash loses none.  See `sonoforge.runtime.verbs.bench`.
+Each finding is written at once as one line of JSON, so that a crash loses none.  See `sonoforge.runtime.verbs.bench`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ _MOST_RUNS = 100_000
 def main(task: dict[str, Any]) -> None:
     """Carry out a task: ``format`` and ``path`` of a file, ``threads``, ``batches``, ``seconds`` of timing, ``golden``.
 
-    The latter is the .npy file of the images with known answers; ``records`` is the file for the findings.  Without a
-    format none is opened, to measure the memory that the process itself needs.
-
-    Each record has ``memory_bytes``; beside it the first has ``load_ms`` and ``first_ms``, the second ``logits`` of the
-    golden images, and the others ``batch`` with ``ms`` of each call or an ``error``.
+    The latter is the .npy file of the images with known answers; ``records`` is the file for the findings. Without a
+    format nothing is opened, to measure the process's own memory. Each record has ``memory_bytes``; the first also has
+    ``load_ms`` and ``first_ms``, the second the golden images' ``logits``, and the others ``batch`` with each call's
+    ``ms`` or an ``error``.
     """
     with Path(task["records"]).open("a", encoding="utf-8") as file:
 
@@ -57,7 +56,7 @@ def main(task: dict[str, Any]) -> None:
 
 
 def time_runs(run: Callable[[], object], seconds: float) -> list[float]:
-    """Return milliseconds of at least three calls, for so many seconds, after warming up for a tenth of that time."""
+    """Return the milliseconds of at least three calls over some seconds, after warming up for a tenth of them."""
     begin = perf_counter()
     run()
     while perf_counter() - begin < seconds / 10:

@@ -1,13 +1,13 @@
 """Try a foreign bundle's model in a separate process before loading it in this one.
 
-The bytes of a graph do not tell what it computes: an engine may crash on it, fill the memory, or never end.  So a model
-that did not come with sonoforge first answers its golden input in a child process, with limits of half a minute of
-processor time and a few hundred megabytes.  If the child fails, the bundle is refused in one line, and no answer is
-lost.  A file that passed is not tried again by the same process.
+A graph's bytes do not show what it computes: an engine may crash on it, fill the memory, or never end.  A model that
+did not come with sonoforge therefore first answers its golden input in a child process, limited to half a minute of
+processor time and a few hundred megabytes. If the child fails, the bundle is refused with one line, and no answer is
+lost. The same process does not try a file again once it has passed.
 
-Processor time, rather than waiting time, is limited where the system can (not on Windows), so that no model is refused
-because the machine is busy; waiting is limited everywhere.  Memory is limited on Linux; macOS does not enforce its
-limit, and Windows has none.  A graph that does harm only on some later input is not detected.
+Where the system can (not on Windows), processor time is limited rather than waiting time, so that a busy machine
+refuses no model; waiting is limited everywhere.  Memory is limited on Linux; macOS does not enforce its limit, and
+Windows has none.  A graph that does harm only on some later input is not detected.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from sonoforge.runtime.inference.onnx_session import is_ort, load_session, run_s
 from sonoforge.runtime.inference.runners import module_environment
 
 SECONDS = 30
-"""Processor time to import onnxruntime, load the model and answer once: 0.4 s for the shipped one."""
+"""Seconds of processor time to import onnxruntime, load the model and answer once: 0.4 s for the shipped one."""
 
 WAIT_SECONDS = 600
-"""Limit on waiting, on a busy machine; `SECONDS` where processor time cannot be limited."""
+"""Limit on waiting on a busy machine; `SECONDS` if processor time cannot be limited."""
 
 GENERATOR_BYTES = 4_000_000_000
 """Memory for a generator: StyleGAN3 upsamples its maps to gigabytes."""
@@ -48,9 +48,9 @@ _passed: set[str] = set()
 
 
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
-    """Check a foreign ONNX file (an ORT file is not checked) and try it, once in the life of this process.
+    """Check a foreign ONNX file (ORT files are not checked) and try it, once in the life of this process.
 
-    ``inputs`` are by name; ``memory`` is a limit in bytes, 0 for that of a classifier of this size.
+    ``inputs`` go by name; ``memory`` is a limit in bytes, or 0 for the limit of a classifier of this size.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:

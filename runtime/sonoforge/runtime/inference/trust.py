@@ -1,17 +1,17 @@
 """Decide whether a reader may use an answer, with reasons, from what the bundle records about held-out scans.
 
-`Cause` keeps apart the reasons that a reader must not mix up.  Each limit was set on scans that the network judging
-them had not seen, see `TrustChecks`.  ``training/studies/trust`` says which causes predict errors, and how well: the
-distance from the training images does not for scans of their kind, so there it is reported and lowers no score.
+`Cause` separates reasons that a reader must not mix up. Each limit was set on scans that the network judging them had
+not seen, see `TrustChecks`. ``training/studies/trust`` says which causes predict errors, and how well. For scans of the
+training images' kind the distance from them does not, so it is reported but lowers no score.
 
-The Mahalanobis distance from all detects other kinds of images.  Sources: Lee et al., A simple unified framework for
-detecting out-of-distribution samples, NeurIPS 2018, with one Gaussian for all classes, since the question is "an image
-of this kind?" and not "which class?"; Tipping & Bishop, Probabilistic principal component analysis, JRSS B 61 (1999),
-for its covariance.  Distance outside the leading axes counts as well: there noise, black frames and other organs
-differ, hardly along the axes.
+The Mahalanobis distance from all training images detects other kinds of images.  Sources: Lee et al., A simple unified
+framework for detecting out-of-distribution samples, NeurIPS 2018, with one Gaussian for all classes, because the
+question is "an image of this kind?", not "which class?"; Tipping & Bishop, Probabilistic principal component analysis,
+JRSS B 61 (1999), for its covariance.  Distance outside the leading axes counts too: noise, black frames and other
+organs differ there, and hardly along the axes.
 
-The distance from the nearest detects scans that lie between the training images, and grows where the network errs.
-Directions are compared, not lengths, which the network's last layer hardly uses.  The reference holds at most `AXES`
+The distance from the nearest training images detects scans that are between them, and grows where the network errs. It
+compares directions, not lengths, which the network's last layer hardly uses.  The reference holds at most `AXES`
 numbers of each training image in half precision: the direction of its embedding on the leading axes of all.
 """
 
@@ -39,8 +39,7 @@ _BEYOND = 0.01
 """Share of the training images outside a limit of quality or pose: the highest score of a poor scan."""
 
 SILENT = 0.25
-"""Largest share of dark columns in a scan that counts as like a site's: 99 % of BUSI, BUS-BRA and BrEaST have fewer;
-far more have the scans that lost contact with half the probe."""
+"""Most dark columns in a scan like a site's: 99 % of BUSI, BUS-BRA and BrEaST have fewer, half a probe's far more."""
 
 LEAST_KNOWN = 0.3
 """Smallest share of a set in distribution for its kind to count as known.  For the shipped bundle, of 40 images each: 0
@@ -60,9 +59,9 @@ class Cause(Enum):
 class Trust:
     """Whether an answer may be used.
 
-    The score is 1 if typical, 0 if foreign: the smallest `tail_probability` of both distances and, for a scan that is
-    poor, coloured or not one, 0.01.  There is a cause exactly where it is below 0.05, also for scans like a site's.
-    The predicted class has no influence.
+    The score is 1 if typical, 0 if foreign: the smallest `tail_probability` of both distances or, for a scan that is
+    poor, coloured or not a scan, 0.01. There is a cause exactly if it is below 0.05, even for scans like a site's. The
+    predicted class has no influence.
     """
 
     score: float
@@ -89,7 +88,7 @@ _NOT_ONE: dict[ScanKind, str] = {
 
 
 class Evidence(NamedTuple):
-    """Measurements on which one image is judged."""
+    """Measurements for judging one image."""
 
     distance: float  # `mahalanobis_distances`
     neighbour: float  # `neighbour_distances`
@@ -103,10 +102,10 @@ class Evidence(NamedTuple):
 
 
 def tail_probability(distance: float, limits: TailLimits) -> float:
-    """Return the chance that an image like the reference images lies at least this far out, in 0..1.
+    """Return the chance, 0..1, that an image like the reference images is at least this far out.
 
-    A Weibull tail through the two measured points: 0.5 at the median and 0.05 at the threshold (the 95th
-    percentile).  It never ties and, unlike a table of percentiles, still ranks what lies far outside.
+    It is a Weibull tail through the two measured points: 0.5 at the median and 0.05 at the threshold (the 95th
+    percentile). It never ties and, unlike a table of percentiles, still ranks images far outside.
     """
     shape = math.log(math.log(0.05) / math.log(0.5)) / math.log(limits.threshold / limits.median)
     ratio = distance / limits.median
@@ -167,7 +166,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
 
 
 def why_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) -> str:
-    """Return why to abstain by the bundle's policy: its causes, or too improbable a label; empty to answer."""
+    """Return why the bundle's policy abstains: its causes, or too improbable a label; empty to answer."""
     if trust.causes:
         return "; ".join(trust.reasons[: len(trust.causes)])
     least = manifest.checks.policy.least_probability
@@ -177,7 +176,7 @@ def why_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) 
 
 
 def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
-    """Return what, besides its distance, shows that an image is no ultrasound scan; empty where nothing does."""
+    """Return what else, besides its distance, shows that an image is not an ultrasound scan; empty if nothing does."""
     checks, grain = manifest.checks, evidence.grain
     if evidence.colour > checks.colour:
         return f", and {evidence.colour:.0%} of it is coloured, of scans {checks.colour:.0%} at most"
@@ -207,9 +206,9 @@ def _limit(limits: TailLimits, digits: int = 1) -> str:
 # ---- distances from the training images
 
 NEIGHBOURS = 10
-"""Nearest training images that the distance is averaged over; 1 and 5 ranked errors worse (sealed folds of BUSI)."""
+"""Number of nearest training images to average over; 1 and 5 ranked errors worse (sealed folds of BUSI)."""
 AXES = 32
-"""Axes kept of the embedding; 8, 16 and 64 ranked errors equally well, within 0.02 of AUROC."""
+"""Number of the embedding's axes to keep; 8, 16 and 64 ranked errors equally well, within 0.02 of AUROC."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,8 +272,8 @@ def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference,
 def mahalanobis_distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDArray[np.float64]:
     """Return the Mahalanobis distance (N,) of embeddings (N, D) under the reference's probabilistic-PCA covariance.
 
-    With axes u_k of variance v_k and the rest of variance s^2:
-    ``d^2 = sum_k (u_k . x)^2 / v_k + (|x|^2 - sum_k (u_k . x)^2) / s^2``, x the embedding less the mean.
+    With axes u_k of variance v_k and the rest of variance s^2: ``d^2 = sum_k (u_k . x)^2 / v_k + (|x|^2 - sum_k (u_k .
+    x)^2) / s^2``, x being the embedding minus the mean.
     """
     centred = embeddings - reference.mean
     whitened = (centred @ reference.components.astype(np.float32, copy=False)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""How to take an answer: one state, its heading and what to do about it, in the same words everywhere.
+"""Say how to take an answer: one state, its heading and what to do about it, in the same words everywhere.
 
 The terminal, the page of ``classify --html``, the picture of an answer, the DICOM report and the app all use these
 words; the app's are in ``mobile/www/words/en.json``, with the other languages beside it.
@@ -38,7 +38,7 @@ ADVICE = {
     "nothing here. If it is a photo of a screen, give it the picture that the scanner saved. Otherwise a person must "
     "read it.",
 }
-"""What to do where an answer must not be used, by cause; the first cause that applies counts."""
+"""What to do if an answer must not be used, by cause; the first cause that applies counts."""
 
 STATES = {
     "no answer": State("No answer", "The file could not be read."),
@@ -68,11 +68,11 @@ STATES = {
 """In the order in which a person should look at them."""
 
 UNUSABLE = ("no answer", "do not use", "uncertain")
-"""States whose label and probabilities mean nothing."""
+"""States that make label and probabilities meaningless."""
 
 
 def judge(abstained: bool, causes: Sequence[str], left: Sequence[str], count: int) -> Verdict:
-    """Return how to take an answer with the classes ``left`` of so many, and causes not to trust it, see `Cause`."""
+    """Return how to take an answer, given the classes ``left`` and causes not to trust it, see `Cause`."""
     blocking = [ADVICE[cause] for cause in ADVICE if cause in causes]
     if abstained:
         state = "uncertain"
@@ -94,6 +94,6 @@ def verdict_of(entry: Mapping[str, Any]) -> Verdict:
 
 
 def faults_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return the faults of an entry's image in words, except those that its trust reasons already name."""
+    """Return the faults of an entry's image in words, except those already among its trust reasons."""
     said = " ".join(entry["trust"]["reasons"])
     return [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in said]

@@ -1,4 +1,4 @@
-"""The pages of ``classify --html`` and ``quality --html``, and the style of every report."""
+"""Write the pages of ``classify --html`` and ``quality --html``, and the style of every report."""
 
 from __future__ import annotations
 

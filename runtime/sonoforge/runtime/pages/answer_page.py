@@ -1,4 +1,4 @@
-"""One self-contained page of a batch's answers, the most suspicious first."""
+"""Write one self-contained page of a batch's answers, the most suspicious first."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _look(state: str) -> str:
 
 
 class AnswerPage:
-    """Gathers answers and writes the page.  Pictures may come from several threads."""
+    """Gathers answers and writes the page. Several threads may add pictures."""
 
     def __init__(self, path: str, classifier: Classifier, anonymous: bool) -> None:
         """Check that the page can be written; if ``anonymous``, it shows no pixel of a scan."""
@@ -80,7 +80,7 @@ class AnswerPage:
         self._shown: list[tuple[int, float, str]] = []  # heap, the last in order first
         self._lock = threading.Lock()
         if self.path.is_dir():
-            raise SonoforgeError(f"{self.path}: cannot be written, as it is a folder; choose another name")
+            raise SonoforgeError(f"{self.path}: is a folder; choose another file name")
         atomic.prepare_folder(self.path.parent)
 
     def picture(self, name: str, addresses: list[str]) -> None:
@@ -102,7 +102,7 @@ class AnswerPage:
         atomic.write_text(self.path, self._page(summary))
 
     def _order(self, entry: Mapping[str, Any]) -> _Order:
-        """Order answers: the most suspicious first, or else the least certain; unusable ones last."""
+        """Order answers with the most suspicious, or else the least certain, first, and unusable ones last."""
         state = verdict_of(entry).state
         if state in UNUSABLE:
             return 1 + _RANKS[state], 0.0, str(entry["file"])
@@ -143,7 +143,7 @@ the true class is among those that cannot be ruled out. {pictures}</p>
         return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
 
     def _name(self, entry: Mapping[str, Any]) -> str:
-        """Return a file's name without the folder common to all."""
+        """Return a file's name without the folder that all share."""
         return str(entry["file"]).removeprefix(self._folder).lstrip(os.sep) if self._folder else str(entry["file"])
 
     def _list(self, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -202,7 +202,7 @@ the true class is among those that cannot be ruled out. {pictures}</p>
         return "".join(parts)
 
     def _figures(self, entry: Mapping[str, Any], unusable: bool) -> list[str]:
-        """Return probabilities, answers to the questions, and notes; the first two folded if they mean nothing."""
+        """Return probabilities, answers to the questions, and notes; fold the first two if they mean nothing."""
         rows = [
             f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
             f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'

@@ -1,4 +1,4 @@
-"""Parts shared by the pages of ``classify --html`` and ``quality --html``, one card for each scan; and the latter.
+"""Build the parts shared by the pages of ``classify --html`` and ``quality --html``, and the whole of the latter.
 
 All text from a file, a bundle or a name is escaped, and a page loads and runs nothing.
 """
@@ -24,7 +24,7 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.pages import STYLE
 
 MOST_PICTURES = 300
-"""Scans with pictures, some ten megabytes of a page.  Further scans are only listed."""
+"""Most scans shown with pictures: a page of some ten megabytes. Further scans are only listed."""
 
 SIDE = 224
 """Pixels of the longer side; the network sees no more."""
@@ -44,9 +44,9 @@ _CARDS = """
 
 
 def page(title: str, style: str, head: str, body: str, verb: str) -> str:
-    """Return a page of escaped parts: ``head`` comes below the title, ``body`` holds the cards.
+    """Return a page of escaped parts: ``head`` goes below the title, ``body`` holds the cards.
 
-    ``style`` is added to the style of all reports and of cards; ``verb`` is the command that writes the page.
+    ``style`` adds to the styles of reports and cards; ``verb`` is the command that writes the page.
     """
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -70,13 +70,13 @@ def text(value: str) -> str:
 
 
 def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
-    """Return the addresses of a scan and of its heat map over it."""
+    """Return the addresses of a scan and of the scan under its heat map."""
     image = as_image(scan)
     return [address(image, 2 * SIDE), address(painted(image, result))]
 
 
 def map_alone(result: Result) -> list[str]:
-    """Return the address of the heat map over plain grey, without the scan, which may bear a name in its pixels."""
+    """Return the address of the heat map over plain grey, without the scan, whose pixels may show a name."""
     return [address(painted(Image.new("L", result.size, _GROUND), result))]
 
 
@@ -100,7 +100,7 @@ _QUALITY = """
 
 
 def severity(entry: Mapping[str, Any]) -> tuple[bool, float, int]:
-    """Return a sort key, the worst first: unreadable files, then the farthest out of range, then most flags."""
+    """Return a sort key, worst first: unreadable files, then the farthest out of range, then most flags."""
     if not entry["ok"]:
         return False, 0.0, 0
     return True, -entry["scan"]["severity"], -len(entry["quality"]["flags"])
@@ -111,7 +111,7 @@ def quality_page(
 ) -> str:
     """Return the page of ``results`` of ``sonoforge quality``.
 
-    ``pictures`` are ``data:`` addresses by file; ``model`` names the bundle of the bands, low and high.
+    ``pictures`` maps files to ``data:`` addresses; ``model`` is the bundle that the low and high bands come from.
     """
     ordered = sorted(entries, key=severity)
     cards = "".join(_card(entry, pictures.get(entry["file"], ""), bands) for entry in ordered[:MOST_PICTURES])

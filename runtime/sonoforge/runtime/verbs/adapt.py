@@ -1,26 +1,26 @@
-"""``sonoforge adapt``: fit what a bundle decides by to one clinic, on a few labelled scans of it, offline.
+"""``sonoforge adapt``: fit a bundle's decision rules to one clinic with a few labelled scans, offline.
 
-Answers the scans with the bundle; counts class shares, fits sets at these, and moves operating points towards the
-clinic's own (`inference.adaptation`); measures how far out its scans lie, with a label or without; tells on each
-patient's scans what was fitted on all others; and writes a *site bundle*: the same network, and a manifest and a card
-that say what it was adapted to.
+It answers the scans with the bundle; counts class shares, fits sets for these, and moves operating points towards the
+clinic's own (`inference.adaptation`); measures how far out the scans are, labelled or not; tests on each patient's
+scans what was fitted on all others; and writes a *site bundle*: the same network, with a manifest and a card that say
+what it was adapted to.
 
 JSON (``--json``):
 
-* ``bundle``, ``site_bundle``: the original and what was written, null where nothing was;
-* ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: scans without a class, which ``trust`` alone uses;
+* ``bundle``, ``site_bundle``: the original and the bundle written, or null;
+* ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: scans without a class, used only for ``trust``;
 * ``failed``: entries of files that could not be answered;
-* ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``, of sets: before of
-  probabilities of equally frequent classes, after at the site's shares; ``points``: ``{question: [before,
-  after]}`` at the sensitivity asked for;
-* ``trust``: ``{"limit", "scans", "before", "after"}``: how many times as far out as the training's limits a scan is
-  like the site's, and the share of scans called unlike before and after, see `adaptation.Reach`;
+* ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``, of sets, before for probabilities of
+  equally frequent classes and after at the site's shares; ``points``: ``{question: [before, after]}`` at the
+  sensitivity asked for;
+* ``trust``: ``{"limit", "scans", "before", "after"}``: how many times the training's limits a scan like the site's may
+  reach, and the share of scans called unlike before and after, see `adaptation.Reach`;
 * ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
 * ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy;
 * ``notice``.
 
-Exit code 0 when the bundle was written; 1 when the interval of the gain lies below 0, and nothing was written; 2 when
-there was nothing to fit on.
+Exit code 0 if the bundle was written; 1 if the gain's interval is below 0 and nothing was written; 2 if there was
+nothing to fit on.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LEAST_SCANS, LEAST_GROUPS = 10, 5
 CARD = "MODEL_CARD.md"
 _UNLABELLED = "unlabelled"
 _NOT_MEASURED = {Cause.OTHER_KIND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
-"""Of a scan that does not show how far out the clinic's scans lie."""
+"""Distance of a scan that does not show how far out the clinic's scans are."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Scans(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What the bundle says of a clinic's scans."""
+    """What the bundle says about a clinic's scans."""
 
     equal: Floats  # (N, C) probabilities of equally frequent classes for the labelled scans
     labels: Whole  # (N,) classes
@@ -91,14 +91,16 @@ def main(config: AdaptConfig) -> Outcome:
     """Adapt a bundle; see the top of this module for the result and the exit code."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not config.data:
-        raise SonoforgeError("--data is missing: a folder with one of each class, or a CSV of file, label and group")
+        raise SonoforgeError(
+            "--data is missing: give a folder with a subfolder for each class, or a CSV with file, label and group"
+        )
     folder = Path(config.out)
     if folder.exists():
-        raise SonoforgeError(f"--out: found {folder}, expected a new folder; name another or remove it")
+        raise SonoforgeError(f"--out: {folder} already exists; choose another folder or remove it")
     classifier = Classifier(config.bundle or None, config.threads, asked=AtClinic(sensitivity=config.sensitivity))
     bundle = classifier.bundle
     if bundle.manifest.site:
-        raise SonoforgeError(f"{bundle.path}: found a bundle adapted to a site, expected the original; adapt that one")
+        raise SonoforgeError(f"{bundle.path}: is already adapted to a site; adapt the original")
     scans = read_scans(Path(config.data), bundle.classes)
     named = {file: label for file, label in scans.labels.items() if label}
     _check_enough(list(named.values()), [scans.groups.get(file, file) for file in named], config.data)
@@ -139,7 +141,7 @@ def main(config: AdaptConfig) -> Outcome:
     }
     _print(result, fitted)
     if verdict == "worse":
-        log.error("nothing was written: on these scans the bundle is better as it is")
+        log.error("nothing was written: the bundle is better unchanged on these scans")
         return Outcome(result, exit_code=1)
     write_site_bundle(bundle, site_manifest(bundle, fitted, labels, groups), fitted, folder)
     say("written: %s; the network's file is unchanged.  %s", folder, NOTICE)
@@ -149,14 +151,14 @@ def main(config: AdaptConfig) -> Outcome:
 def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
     """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
 
-    Without one are a folder's own files, those in its folder ``unlabelled``, and rows that name none.
+    Files directly in the folder or in its folder ``unlabelled``, and rows without a label, have none.
     """
     if data.is_dir():
         return _read_folders(data, classes)
     if data.is_file():
         return _read_csv(data, classes)
     raise SonoforgeError(
-        f"--data: found no {printable(str(data))}, expected a folder with one of each class, or a .csv"
+        f"--data: {printable(str(data))} does not exist; give a folder with one for each class, or a .csv"
     )
 
 
@@ -183,7 +185,7 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
         file, where = str(data.parent / files.find(row["file"])), f"--data: {data}: line {row.line}"
         label = _as_class(where, row["label"], classes)
         if file in labels:
-            raise SonoforgeError(f"{where}: {printable(file)} is there again; list each file once")
+            raise SonoforgeError(f"{where}: {printable(file)} is listed twice; list each file once")
         labels[file] = label
         if group := patients[row.get("group", "")]:
             groups[file] = group
@@ -191,7 +193,7 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
 
 
 def _as_class(where: str, name: str, classes: tuple[str, ...]) -> str:
-    """Return the class that a name means, whatever its case; an empty name stays."""
+    """Return the class that a name means, ignoring case; keep an empty name."""
     found = next((known for known in classes if known.casefold() == name.strip().casefold()), name)
     if found and found not in classes:
         hint = did_you_mean(name, classes)
@@ -243,12 +245,12 @@ def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
 
 
 def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str) -> None:
-    """Refuse too few labelled scans: first as they are named, then those that could be answered, by patient."""
+    """Refuse too few labelled scans, counting first those listed, then those answered, by patient."""
     scans, patients, kinds = len(labels), len(set(groups)), len(set(labels))
     if scans < LEAST_SCANS or patients < LEAST_GROUPS or kinds < 2:
         raise SonoforgeError(
-            f"--data: found {scans} labelled scans of {patients} patients and {kinds} classes in {printable(data)}, "
-            f"expected {LEAST_SCANS} of {LEAST_GROUPS} patients and two classes at least"
+            f"--data: {printable(data)} has {scans} labelled scans of {patients} patients and {kinds} classes; give at "
+            f"least {LEAST_SCANS} of {LEAST_GROUPS} patients and two classes"
         )
 
 
@@ -355,7 +357,7 @@ def write_site_bundle(
 
 
 def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
-    """Return a model's card with a section about the site before its first section."""
+    """Return a model's card with a section about the site in front of its first section."""
     scans = ", ".join(f"{count} {name}" for name, count in site["scans"].items())
     shares = ", ".join(f"{name} {share:.3g}" for name, share in site["prevalence"].items())
     heading, *rows = in_rows(fitted.compared)
@@ -391,7 +393,7 @@ def reach_in_words(reach: Reach) -> str:
 
 
 def in_rows(compared: Mapping[str, Compared]) -> list[Sequence[str]]:
-    """Return a table of before and after, its heading first."""
+    """Return a table of before and after, starting with its heading."""
     rows: list[Sequence[str]] = [("", "before", "after", "change, 95 % by patient")]
     for name, one in compared.items():
         if np.isnan(one.before.value):

@@ -1,16 +1,16 @@
-"""``sonoforge bench``: speed, memory and size of each model file of a bundle, on this machine.
+"""``sonoforge bench``: measure speed, memory and size of each model file in a bundle, on this machine.
 
-Every file that can run here is measured in processes of its own, in short rounds that take turns, so that other work
-on the machine slows all alike.  Its answers to the golden images are checked first: a float32 file that answers wrongly
-is refused; for the others the difference is reported.  Files other than ONNX and ORT are ``not run`` unless ``--trust``
-says that their author is trusted, see `inference.runners`.
+Every file that can run here is measured in separate processes, in short rounds that take turns, so that other work on
+the machine slows all of them equally. Its answers to the golden images are checked first: a float32 file that answers
+wrongly is refused; for others the difference is reported. Files other than ONNX and ORT are ``not run`` without
+``--trust``, which says that you trust their author, see `inference.runners`.
 
 JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "cores", "platform", "python"}), ``threads``, ``batches``,
 ``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``, ``precision``, ``bytes``,
 ``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the ``reason`` or its figures, see
 `summarise`.
 
-Exit code 0; 1 when a file failed, or none could be measured; 2 when there is no bundle.
+Exit code 0; 1 if a file failed or none could be measured; 2 if there is no bundle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missi
 from sonoforge.runtime.verbs.settings import BenchConfig
 
 TOLERANCE = 1e-3
-"""Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""
+"""Largest difference of a float32 file from the golden logits, as in ``sonoforge verify``."""
 _LONGEST = 600  # seconds that one process may take, so that a hanging one does not block the others
 _COLUMNS = (
     *("format", "size MB", "load ms", "first ms", "p50 ms", "p95 ms", "p99 ms", "images/s (batch)", "memory MB"),
@@ -100,7 +100,7 @@ def main(config: BenchConfig) -> Outcome:
 
 
 def _rows(bundle: Bundle[ClassifierManifest], config: BenchConfig) -> Iterator[Row]:
-    """Yield a row without figures for each model file: whether it may and can run on this machine."""
+    """Yield a row without figures for each model file, saying whether it may and can run on this machine."""
     files = bundle.manifest.files
     for name, entry in files.items():
         if not entry.format or (config.formats and entry.format not in config.formats):
@@ -116,7 +116,7 @@ def _rows(bundle: Bundle[ClassifierManifest], config: BenchConfig) -> Iterator[R
 
 
 def _measure(rows: Sequence[Row], bundle: Bundle[ClassifierManifest], plan: Row, folder: Path) -> None:
-    """Fill in the figures of each row, or why it failed; every file is measured in each round."""
+    """Fill in each row's figures, or why it failed; measure every file in each round."""
     (folder / "files").mkdir()
     floor = None
     if rows:
@@ -136,7 +136,7 @@ def _measure(rows: Sequence[Row], bundle: Bundle[ClassifierManifest], plan: Row,
 
 
 def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Path) -> str:
-    """Measure a file once more, at the batch sizes at which it has run so far; return why that failed."""
+    """Measure a file once more, at the batch sizes that have worked so far; return why that failed."""
     broken = {record["batch"] for record in trial.records if "error" in record}
     batches = [batch for batch in plan["batches"] if batch not in broken]
     found, ended = _turn(trial.row["format"], trial.path, batches, plan, folder)
@@ -159,7 +159,7 @@ def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Pat
 
 
 def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) -> tuple[list[Record], str]:
-    """Run one process; return its records and, if it failed, how."""
+    """Run one process; return its records and how it failed, if it did."""
     target = folder / "records.jsonl"
     target.write_text("", encoding="utf-8")
     task = {
@@ -187,7 +187,7 @@ def _logits(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int | None) -> Row:
-    """Summarise all rounds of a file with golden logits (N, n); ``floor``: bytes of a process without a model.
+    """Summarise all rounds of a file with golden logits (N, n); ``floor`` is the bytes of a process without a model.
 
     Returns:
         ``load_ms``: from the runner's import until the file can answer, and ``first_ms``: the first answer, both the

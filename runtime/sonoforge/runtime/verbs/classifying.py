@@ -1,4 +1,4 @@
-"""Answer for images, folders and globs, as ``sonoforge classify`` does; see `verbs.classify`."""
+"""Classify images, folders and globs, as ``sonoforge classify`` does; see `verbs.classify`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def classify(
 ) -> Outcome:
     """Classify every file with a model that is being loaded.
 
-    ``taken`` is called with each answer as soon as it is kept, ``look`` before each batch of files of ``--watch``.
+    Call ``taken`` with each answer as soon as it is stored, and ``look`` before each batch of ``--watch`` files.
     """
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
@@ -111,7 +111,7 @@ def classify(
 
 
 def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[str, int]) -> None:
-    """Say on stderr what else there is to know of the answers."""
+    """Say on stderr what else there is to know about the answers."""
     if summary["marked"]:
         from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
 
@@ -125,7 +125,7 @@ def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[s
 
 
 def _next(config: ClassifyConfig, answered: int) -> str:
-    """Return what a person would do with the answers: look at them beside their scans."""
+    """Return the next step for a person: to look at the answers beside their scans."""
     if not answered or config.anonymous or config.watch or STDIN in config.paths or len(config.paths) > _FEW_PATHS:
         return ""
     if config.html:
@@ -140,14 +140,14 @@ def _check(config: ClassifyConfig) -> None:
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
     if config.html and config.resume:
         raise SonoforgeError(
-            "--html shows the answers of this run alone, and --resume leaves out the others; choose one"
+            "--html shows only the answers of this run, and --resume leaves out the others; choose one"
         )
     for flag in ("resume", "sr", "sc"):
         if STDIN in config.paths and getattr(config, flag):
-            raise SonoforgeError(f"--{flag} needs a file's name, which standard input (-) does not have; give the file")
+            raise SonoforgeError(f"--{flag} needs a file name, which standard input (-) does not have; give the file")
         if config.anonymous and flag != "resume" and getattr(config, flag):
             raise SonoforgeError(
-                f"--{flag} writes objects that hold the patient's name, which --anonymous must not; choose one"
+                f"--{flag} writes objects that hold the patient's name, which --anonymous forbids; choose one"
             )
 
 
@@ -163,7 +163,7 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
 def _answers(
     config: ClassifyConfig, answering: Answering, keep: Callable[[Entry], None], files: Sequence[str]
 ) -> Iterator[Entry]:
-    """Yield the answer for each file, kept as soon as it is known."""
+    """Yield the answer for each file, stored as soon as it is known."""
     done = itertools.count(1)
     with progress_bar("classifying", len(files), silenced=True) as advance:
 
@@ -176,7 +176,7 @@ def _answers(
 
 
 def _open_file(config: ClassifyConfig, classifier: Classifier) -> AnswerFile | None:
-    """Open the table that answers are appended to, before anything is answered."""
+    """Open the table for answers before anything is answered."""
     if config.resume and not config.csv:
         raise SonoforgeError("--resume requires --csv, the file to continue")
     if not config.csv:

@@ -1,13 +1,13 @@
-"""``sonoforge doctor``: what is installed here, what can run, and what to install for the rest.
+"""``sonoforge doctor``: report what is installed here, what can run, and what to install for the rest.
 
 JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machine`` ({"python", "platform", "cpu",
 "cores", "gpus", "free_disk_bytes"}), ``base`` ({package: version or null}), ``extras`` ({name: {"complete",
 "installed": {package: version}, "missing": [requirements], "install"}}), ``programs`` ({first part of a format's name:
 "" or why its files cannot be run here}), ``bundle`` ({"name", "version"}, or null without one).
 
-Nothing is downloaded.  Only the base install is imported, and the packages that run TorchScript and ExecuTorch files,
-such as torch, to find out whether they load; the other extras are only looked up.  Exit code 0; 1 when the base install
-is broken.
+It downloads nothing. It imports only the base install, and the packages that run TorchScript and ExecuTorch files, such
+as torch, to find out whether they load; it only looks up the other extras. Exit code 0; 1 if the base install is
+broken.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def examine_extra(name: str, requirements: Sequence[Requirement]) -> dict[str, A
 def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], list[str]]:
     """Import what the runtime cannot do without; return the versions and what is wrong.
 
-    The module counts, not the package: onnxruntime-gpu holds the module onnxruntime, too.
+    The module counts, not the package: onnxruntime-gpu also provides the module onnxruntime.
     """
     versions: dict[str, str | None] = {}
     problems = []
@@ -100,7 +100,7 @@ def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], li
 
 
 def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, str]]:
-    """Return the shipped bundle's name and version, and why each program cannot run; add to the problems."""
+    """Return the shipped bundle's name and version, and why each program cannot run; append to the problems."""
     # Not above: these import numpy, which may be what is broken.
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415
     from sonoforge.runtime.inference.runners import RUNNERS, missing  # noqa: PLC0415
@@ -115,7 +115,7 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
 
 
 def _gpus() -> list[str]:
-    """Return name, memory and driver of each GPU as NVIDIA's own program prints them; empty without it."""
+    """Return the name, memory and driver of each GPU as NVIDIA's own program prints them; empty without it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []

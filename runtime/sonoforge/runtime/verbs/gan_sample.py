@@ -1,7 +1,7 @@
 """``sonoforge gan sample``: generate images from a bundle, without torch; each file records that it is synthetic.
 
-From a run folder, `sonoforge.training.verbs.gan_sample` does so with these settings.  Both draw the same latents
-(`sonoforge.runtime.inference.latents`), so the images are the same but for rounding.
+With a run folder, `sonoforge.training.verbs.gan_sample` does so with these settings. Both draw the same latents
+(`sonoforge.runtime.inference.latents`), so images are equal except for rounding.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def check(config: GanSampleConfig) -> None:
     if bool(config.run) == bool(config.bundle):
         raise SonoforgeError("gan sample: give either RUN or --bundle")
     if config.psi_cutoff is not None and config.psi is None:
-        raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, such as --psi 0.7")
+        raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, for example --psi 0.7")
 
 
 def write_all(
     config: GanSampleConfig, classes: Sequence[str], open_source: Callable[[GanSampleConfig], Source]
 ) -> Outcome:
-    """Generate as many images of each class, each in a folder of its own: a data set of class folders."""
+    """Generate equally many images of each class, each class in its own folder: a data set of class folders."""
     if not classes:
-        raise SonoforgeError("--class all needs a generator of several classes; leave it out")
+        raise SonoforgeError("--class all needs a generator with several classes; leave it out")
     if config.out.endswith((".zip", ".npz")):
         raise SonoforgeError("--class all writes a folder for each class; give --out a folder, not .zip or .npz")
     outcomes = []
@@ -90,7 +90,7 @@ def write(config: GanSampleConfig, source: Source) -> Outcome:
 
 
 def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:
-    """Return the settings that change images, for their origin: only those that were given."""
+    """Return the given settings that change images, for their origin."""
     given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
     return {key: value for key, value in given.items() if value is not None}
 
@@ -100,7 +100,7 @@ def _path(config: GanSampleConfig) -> Path:
 
 
 def _open_bundle(config: GanSampleConfig) -> Source:
-    """Set up a bundle; refuse settings that only a run folder takes."""
+    """Set up a bundle; refuse settings meant only for run folders."""
     if config.checkpoint != "last":
         raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):

@@ -1,15 +1,15 @@
-"""``sonoforge listen``: answer what machines and archives send by C-STORE, as ``classify --watch`` answers files.
+"""``sonoforge listen``: answer what machines and archives send by C-STORE, as ``classify --watch`` does files.
 
-An object is on the disk, in ``received/`` of the folder ``--out``, before its sender is told that it is stored, and
-leaves it when its answers are on the disk; see `dicom_network.inbox`.  So nothing is lost where the process is killed,
-and the next one goes on.  Answers are, for each object:
+An object is on disk, in ``received/`` of the folder ``--out``, before its sender hears that it is stored, and leaves it
+once its answers are on disk; see `dicom_network.inbox`. Nothing is lost if the process is killed, and the next one
+continues. Answers are, for each object:
 
 * ``answers/SOP-INSTANCE-UID.json``: its entry of ``classify --json``, ``object`` (the UIDs ``sop_class``, ``instance``,
   ``series`` and ``study``) and ``notice``; objects are named by their SOP Instance UIDs;
 * a structured report and a picture (``--reports``): in ``answers/``, or with ``--send-to`` in ``outgoing/`` until the
   archive has stored them.
 
-JSON (``--json``), at the end: as of ``classify``, and ``port``.  Runs until Ctrl-C or SIGTERM.
+JSON (``--json``), at the end: ``classify``'s, and ``port``. It runs until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main(config: ListenConfig) -> Outcome:
             _warn(config)
 
         def take_out(entry: Entry) -> None:
-            """Take an object out of the inbox as soon as its answers are on the disk."""
+            """Take an object out of the inbox as soon as its answers are on disk."""
             try:
                 why = "" if inbox.answered(entry) else "its answer says why"
             except SonoforgeError as error:
@@ -83,10 +83,10 @@ def main(config: ListenConfig) -> Outcome:
 
 
 def _tls(config: ListenConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
-    """Return how callers are spoken to, and the archive; None without TLS."""
+    """Return the TLS settings for callers and for the archive; None without TLS."""
     if not config.certificate:
         if config.key or config.authority:
-            raise SonoforgeError("--key and --authority require --certificate, that of this side")
+            raise SonoforgeError("--key and --authority require --certificate, this side's certificate")
         return None, None
     files = (config.certificate, config.key, config.authority)
     client = tls_context(ssl.PROTOCOL_TLS_CLIENT, *files) if config.authority else None

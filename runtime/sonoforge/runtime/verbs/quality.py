@@ -1,28 +1,27 @@
-"""``sonoforge quality``: the quality of each image, offline.
+"""``sonoforge quality``: measure the quality of each image, offline.
 
 JSON (``--json``) is one object:
 
-* ``results``: one entry for each file in the order given, ``{"file", "ok": True, "remarks": [phrases],
-  "quality": {metric: value, ..., "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks",
-  "copy_of", "seems_copy_of"}``, or
-  ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
-  `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
-  `quality_metrics`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
-  ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
-  With a bundle of other images than breast ultrasound, on which these were not measured, ``speckle_snr``, ``lesion``
-  and ``seems_copy_of`` are null, and ``marks`` empty.
-  ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,
-  ``seems_copy_of`` an earlier one that seems to show the same picture, saved again, scaled or brightened;
-* ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
-* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}, "skipped": {kind:
-  count}}``: flags of both kinds; skipped are files of a folder that are no scans, as ``classify`` counts them;
-* ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of so many
-  training images; no bands where the bundle has none;
+* ``results``: one entry for each file in the order given, ``{"file", "ok": True, "remarks": [phrases], "quality":
+  {metric: value, ..., "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks", "copy_of",
+  "seems_copy_of"}``, or ``{"file", "ok": False, "error": {"code", "message"}}``. ``quality`` has the metrics of
+  `images.quality_metrics.measure`, in the network's view, as in ``classify``; ``scan`` has the metrics of
+  `quality_metrics` in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
+  ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band. With
+  a bundle for images other than breast ultrasound, which these were not measured on, ``speckle_snr``, ``lesion`` and
+  ``seems_copy_of`` are null, and ``marks`` empty. ``marks`` says what is burned in, as text; ``copy_of`` is the first
+  file of the batch with the same pixels, ``seems_copy_of`` an earlier one that seems to show the same picture, saved
+  again, scaled or brightened;
+* ``model``: ``{"name", "version", "sha256"}`` of the bundle that provides the reference ranges and the embedding;
+* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}, "skipped": {kind: count}}``: flags
+  of both kinds; skipped files are not scans, counted as in ``classify``;
+* ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of this many
+  training images; no bands if the bundle has none;
 * ``notice``.
 
 CSV (``--csv``) holds one row for each file; ``--html`` shows the scans with their figures, the worst first.
 
-Exit code 0 when every file was measured; 2 when any could not be: the others still are.
+Exit code 0 if every file was measured; 2 if any could not be: the others still are.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def _look_closer(
     repeats: Repeats,
     pictures: dict[str, str] | None,
 ) -> None:
-    """Add to a file's result what its own pixels show: ``scan``, ``marks``, what it repeats; and its small picture."""
+    """Add what a file's own pixels show to its result: ``scan``, ``marks``, what it repeats, and its small picture."""
     file = result["file"]
     is_ultrasound = manifest.checks.kind == BREAST_ULTRASOUND
     area = manifest.preprocessing.scan_area(whole)
@@ -155,7 +154,7 @@ def _look_closer(
 
 
 def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
-    """Return the mask beside a scan; None where there is none, none that can be read, or one of another size."""
+    """Return the mask beside a scan; None if it is missing, unreadable or of another size."""
     path = Path(file)
     beside = path.with_name(f"{path.stem}_mask.png")
     try:
@@ -164,7 +163,7 @@ def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
         log.warning("%s; its scan has no gCNR", error)
         return None
     if mask and mask.size != scan.size:
-        log.warning("%s: found %s pixels, expected %s as its scan has; no gCNR", beside, mask.size, scan.size)
+        log.warning("%s: has %s pixels, not its scan's %s; no gCNR", beside, mask.size, scan.size)
         return None
     return mask
 

@@ -1,4 +1,4 @@
-"""The options of the verbs of sonoforge.runtime; importable without what the verbs import."""
+"""Declare the options of the verbs of sonoforge.runtime; importable without what the verbs import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def crop_option() -> Any:
 
 
 def prevalence_option() -> Any:
-    """Declare ``--prevalence`` of a verb that classifies."""
+    """Declare ``--prevalence`` for a verb that classifies."""
     return option(
         "",
         help="class shares at the clinic: screening, referral or SHARES\n"
@@ -29,23 +29,23 @@ def prevalence_option() -> Any:
 
 
 def sensitivity_option() -> Any:
-    """Declare ``--sensitivity`` of a verb that classifies."""
+    """Declare ``--sensitivity`` for a verb that classifies."""
     return option(0.95, help="sensitivity at which questions are answered", limits=(0, 1))
 
 
 def threads_option() -> Any:
-    """Declare the threads of one inference."""
+    """Declare the number of threads for one inference."""
     return setting(1, "model.threads", help="threads per inference", limits=(1, 256))
 
 
 def workers_option() -> Any:
-    """Declare how many files are answered at a time."""
+    """Declare how many files to answer at a time."""
     return setting(0, "model.workers", help="files to answer in parallel (0: one per core, at most 8)", limits=(0, 256))
 
 
 def abstain_option() -> Any:
-    """Declare ``--abstain`` of a verb that classifies."""
-    return option(False, help="give no label where the bundle's policy is to abstain")
+    """Declare ``--abstain`` for a verb that classifies."""
+    return option(False, help="give no label if the bundle's policy is to abstain")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ exit code: 0 every object was answered; 2 at least one could not be, or it canno
     out: str = option("dicom-inbox", help="folder for answers and waiting scans", metavar="FOLDER")
     port: int = option(11112, help="port; 0: any free one", limits=(0, 65535))
     host: str = option("127.0.0.1", help="address to listen on; default: local only")
-    ae_title: str = setting("SONOFORGE", "dicom.ae_title", help="AE title of this side")
+    ae_title: str = setting("SONOFORGE", "dicom.ae_title", help="AE title of this machine")
     callers: tuple[str, ...] = option(
         (),
         help="only from TITLE or TITLE@ADDRESS\ndefault: scans are taken from everyone",
@@ -146,16 +146,17 @@ class AdaptConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge adapt --data ours/ --out our-bundle    ours/normal, ours/benign, ...
 sonoforge adapt bundle.zip --data ours.csv       columns file, label and group
-sonoforge classify scans/ --bundle our-bundle    answers as it was adapted
+sonoforge classify scans/ --bundle our-bundle    uses the adapted bundle
 
 A folder has one folder for each class: ours/normal, ours/benign, ours/malignant.
 A CSV file has columns file, label and, of patients, group.
 
-Twenty to eighty labelled scans, as they come in the clinic: class shares are counted, so leave none out and add none
-for balance.  Scans of one patient belong in one group; without groups each file counts as a patient, but for repeats.
-Scans without a label, in a folder unlabelled or with an empty label, help to tell how far out the clinic's scans lie.
+Use twenty to eighty labelled scans, as they arrive in the clinic: class shares are
+counted, so leave none out and add none for balance.  Scans of one patient belong in one group; without groups each
+file counts as a patient, except repeats.  Scans without a label, in a folder unlabelled or with an empty label, help to
+measure how far out the clinic's scans are.
 
-exit code: 0 the site bundle is written; 1 it would do harm, and nothing is written; 2 too few scans
+exit code: 0 the site bundle is written; 1 it would do harm and nothing is written; 2 too few scans
 """
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
@@ -181,7 +182,7 @@ sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
-    paths: tuple[str, ...] = argument(help="images, folders, quoted globs; masks are skipped")
+    paths: tuple[str, ...] = argument(help="images, folders or quoted globs; masks are skipped")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")
@@ -202,9 +203,9 @@ sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 -
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
 sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
-The shipped generator draws breast scans of 64 x 64 pixels.
-For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
---truncation for the others with normal latents (that of latents, Brock 2019; not began).
+The shipped generator draws breast scans of 64 x 64 pixels. For better single images with less variety: --psi for
+StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and --truncation for the others with normal latents (the
+truncation of latents, Brock 2019; not began).
 With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
 structures, NAME_mask_STRUCTURE.png.
 """
@@ -244,7 +245,7 @@ structures, NAME_mask_STRUCTURE.png.
 
 
 def trust_option() -> Any:
-    """Declare ``--trust`` of a verb that runs all files of a bundle."""
+    """Declare ``--trust`` for a verb that runs all files of a bundle."""
     return option(
         False,
         help="also run files other than ONNX and ORT\nthey are programs, or unchecked: only from an author you trust",
@@ -297,7 +298,7 @@ class DoctorConfig:
 sonoforge doctor
 sonoforge doctor --json
 
-exit code: 0, whatever is missing; 1 when the base install itself is broken
+exit code: 0, whatever is missing; 1 if the base install itself is broken
 """
 
 
@@ -309,7 +310,7 @@ class SettingsConfig:
 sonoforge settings                     every setting
 sonoforge settings gan train           a verb's flags, settings and examples
 sonoforge settings learning rate       settings that mention these words
-sonoforge settings --recipes wgan-gp   where each number of a recipe is from
+sonoforge settings --recipes wgan-gp   where each number of a recipe comes from
 sonoforge settings --recipes all       all recipes
 sonoforge settings --page > settings.md   every setting, as a page
 """

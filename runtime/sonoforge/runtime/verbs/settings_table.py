@@ -1,7 +1,7 @@
-"""``sonoforge settings``: every setting of every verb, as the verbs declare it.
+"""``sonoforge settings``: list every setting of every verb, as the verbs declare it.
 
 JSON: ``settings``, a list of ``{"key", "flag", "default", "defaults" ({verb: other default}), "choices", "range",
-"help", "verbs", "source"}``; the flag is empty where there is none, the source is the module that declares the setting.
+"help", "verbs", "source"}``; the flag is empty if there is none; the source is the module that declares the setting.
 With ``--recipes``, see ``sonoforge.training.verbs.gan_recipes``.
 """
 
@@ -63,7 +63,7 @@ class Setting(NamedTuple):
         }
 
     def text(self, one_verb: str = "") -> str:
-        """Return help, default, range, and which verbs have it unless that is asked of one."""
+        """Return the help, default, range, and which verbs have it unless only one is asked for."""
         about = self.describe()
         default, others = _shown(about["default"]), {verb: _shown(value) for verb, value in about["defaults"].items()}
         parts = [about["help"]]
@@ -96,7 +96,7 @@ def main(config: SettingsConfig) -> Outcome:
 
 
 def find_settings(verbs: Sequence[str]) -> list[Setting]:
-    """Return the settings of some verbs, by the first part of their keys; of one verb also its other flags."""
+    """Return the settings of some verbs by the first part of their keys; for one verb, include its other flags."""
     found: dict[str, Setting] = {}
     for verb in verbs:
         for key, option in options(config_class(verb)).items():
@@ -125,7 +125,7 @@ def write_page(found: Sequence[Setting]) -> str:
 
 
 def _of_verb(verb: str, found: Sequence[Setting]) -> str:
-    """Return all about one verb: examples, notes, flags and settings."""
+    """Return everything about one verb: examples, notes, flags and settings."""
     about = config_class(verb)
     examples, _, notes = about.EXAMPLES.strip().partition("\n\n")
     lines = ["examples:", *("  " + line for line in examples.splitlines())]

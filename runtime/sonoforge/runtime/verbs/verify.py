@@ -1,15 +1,13 @@
-"""``sonoforge verify``: is this bundle whole, and does it give the same answers on this machine?
+"""``sonoforge verify``: check that a bundle is complete and gives the same answers on this machine.
 
-Every file is compared with its SHA-256, then the golden inputs are computed here and compared with the outputs that
-the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its files that this machine
-can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
+Every file is compared with its SHA-256, then the golden inputs are run here and compared with the outputs that the
+exporter recorded. For a generator's bundle, golden images are drawn from their seeds with every file that this machine
+can run. JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
 ({format: see `inference.golden`}), ``model``, ``provider``, ``versions``.
 
-Files other than ONNX and ORT are ``not run`` unless ``--trust`` says that their maker is trusted, see
-`inference.runners`.
-
-Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
+Files other than ONNX and ORT are ``not run`` without ``--trust``, which says that you trust their author, see
+`inference.runners`. Exit code 0 if the bundle passes, 1 if it fails, 2 if there is no bundle to check.
 """
 
 from __future__ import annotations

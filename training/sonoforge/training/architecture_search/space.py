@@ -1,4 +1,4 @@
-"""The space in which a recipe's settings are searched: rows of a table, narrowed by the user.
+"""Define the space for searching a recipe's settings: rows of a table, narrowed by the user.
 
 The rows are what Thakur and Thakur search (optimiser, batch renormalisation, architecture) and the numbers that each
 recipe's paper had to find.  Each row is data, and a new parameter is a new row.
@@ -21,7 +21,7 @@ Value = str | int | float
 
 
 class Parameter(NamedTuple):
-    """One row: a parameter, and where it is searched."""
+    """One row: a parameter, and the values to search."""
 
     name: str  # an option of `GanSettings`, with dashes; or a regulariser, for its weight
     choices: tuple[Value, ...] = ()  # the values; if empty, they lie between low and high
@@ -40,12 +40,12 @@ class Parameter(NamedTuple):
 
 
 def has(regulariser: str) -> Callable[[Recipe], bool]:
-    """Return a function of a recipe: whether it has this regulariser."""
+    """Return a function that says whether a recipe has this regulariser."""
     return lambda recipe: regulariser in recipe.regularisers
 
 
 def of(*architectures: str) -> Callable[[Recipe], bool]:
-    """Return a function of a recipe: whether it has one of these architectures."""
+    """Return a function that says whether a recipe has one of these architectures."""
     return lambda recipe: recipe.architecture in architectures
 
 
@@ -74,7 +74,7 @@ NAMES = tuple(dict.fromkeys(parameter.name for parameter in PARAMETERS))
 
 
 def own_number(name: str, recipe: Recipe) -> float:
-    """Return the recipe's own number for a parameter whose range is relative to it."""
+    """Return the recipe's own number for a parameter with a relative range."""
     if name in REGULARISER_NAMES:
         return recipe.regularisers[name].weight
     return {
@@ -99,7 +99,7 @@ Values = Mapping[str, Value]
 def recipe_space(recipe: Recipe, settings: GanSettings, narrowed: Sequence[Parameter]) -> tuple[Parameter, ...]:
     """Return the rows to search for a recipe with the settings applied, with absolute ranges.
 
-    An option in the settings is fixed.  ``narrowed`` are the user's ranges, in place of the table's.
+    An option given in the settings is fixed. ``narrowed`` holds the user's ranges, which replace the table's.
 
     Raises:
         SonoforgeError: Everything that applies to the recipe is fixed.
@@ -126,8 +126,8 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
     """Read the user's ``NAME=LOW:HIGH`` and ``NAME=a,b,c``.
 
     Raises:
-        SonoforgeError: Another form; an unknown, repeated, fixed or inapplicable name; or values out of the option's
-            range.
+        SonoforgeError: The form is wrong; a name is unknown, repeated, fixed or inapplicable; or values are outside the
+        option's range.
     """
     found: dict[str, Parameter] = {}
     for text in texts:
@@ -135,7 +135,7 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
         name = name.strip().removeprefix("--").replace("_", "-")
         if name not in NAMES:
             hint = did_you_mean(name, NAMES)
-            raise SonoforgeError(f"--over: {name!r} is none of {', '.join(NAMES)}{hint}")
+            raise SonoforgeError(f"--over: {name!r} is not one of {', '.join(NAMES)}{hint}")
         rows = [row for row in PARAMETERS if row.name == name]
         if name in found:
             raise SonoforgeError(f"--over: {name} is given twice")
@@ -177,12 +177,12 @@ def _read_value(row: Parameter, text: str) -> Value:
 
 
 def rounded(value: Value) -> Value:
-    """Return a number with `DIGITS` significant digits, as it is trained with and printed."""
+    """Round a number to `DIGITS` significant digits, for training and printing."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSettings:
-    """Return settings with a trial's values in them; the recipe has the settings applied."""
+    """Return settings with a trial's values; the recipe has the settings applied."""
     changes: dict[str, Any] = {
         name.replace("-", "_"): value for name, value in values.items() if name not in REGULARISER_NAMES
     }
@@ -199,7 +199,7 @@ def best_settings(run: Path) -> dict[str, Values]:
     """Return the values of the best trial of each recipe of a ``tune`` run, by ``RECIPE`` or ``RECIPE:PRESET``.
 
     Raises:
-        SonoforgeError: Not a finished run of ``tune``.
+        SonoforgeError: The run is not a finished run of ``tune``.
     """
     from sonoforge.training.run_folder import read_config, read_results  # noqa: PLC0415 - needs yaml
 

@@ -1,15 +1,15 @@
-"""The strategies of a study: Optuna suggests the settings of a recipe, evolution designs the cells of a network.
+"""Choose trials for a study: Optuna suggests the settings of a recipe, evolution designs the cells of a network.
 
-Evolution's next code is a function of the trials before.  Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution for
-Image Classifier Architecture Search", AAAI 2019, algorithm 1: the best of a sample of the population is mutated, and
-the oldest member leaves.  Cycles: the other of two accounts that Berezsky and Liashchynskyi 2024 give of their search:
-each cycle has a new population of random codes, with the weights of the best so far.
+Evolution's next code is a function of the previous trials.  Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution
+for Image Classifier Architecture Search", AAAI 2019, algorithm 1: the best of a sample of the population is mutated,
+and the oldest member leaves.  Cycles: the other of the two accounts that Berezsky and Liashchynskyi 2024 give of their
+search: each cycle has a new population of random codes, with the weights of the best so far.
 
 A trial tries a ``code``; ``parent`` is the trial whose code was mutated (None: drawn at random), ``heir_of`` the one
 whose trained weights it starts with (None: fresh ones).
 
 An element of a code is its number of nodes, the operation of one edge, or whether self-attention follows one cell.  A
-new node comes last, with an edge from each other one; a node less is the last one less.
+new node goes last, with an edge from every other one; removing a node removes the last.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATIENCE = 100  # draws of a new code; then the search walks on from the last of
 
 @dataclasses.dataclass(frozen=True)
 class Evolution:
-    """How one of the two networks is searched."""
+    """The search for one of the two networks."""
 
     space: Space
     strategy: str  # `aging` or `cycles`
@@ -163,7 +163,7 @@ def _one_node_more_or_less(code: Code, space: Space, rng: np.random.Generator) -
 
 @dataclasses.dataclass(frozen=True)
 class SettingsSearch:
-    """How the settings of one recipe are searched."""
+    """The search for the settings of one recipe."""
 
     name: str  # of the study: the recipe
     space: tuple[Parameter, ...]
@@ -171,13 +171,13 @@ class SettingsSearch:
     seed: int
 
     def horizon(self, number: int) -> None:
-        """See `study.Strategy`: a trial is chosen by all that have ended."""
+        """See `study.Strategy`: all ended trials count in choosing one."""
         del number
 
     def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
         """See `study.Strategy`.
 
-        Trials under way count as bad ones, so that other values are tried meanwhile.
+        Trials in progress count as bad, so that other values are tried meanwhile.
         """
         del before
         seed = derive_seed(self.seed, f"sampler of {self.name}", trial.number, bits=32)
@@ -205,7 +205,7 @@ class SettingsSearch:
 
 
 def trial_settings(opened: Opened, study: str, number: int, values: Mapping[str, Value]) -> GanSettings:
-    """Return the settings of a trial; its seed follows from the search's, the recipe and its number."""
+    """Return the settings of a trial; its seed is derived from the search's, the recipe and its number."""
     settings = opened.settings
     own = with_values(settings, opened.recipe, values)
     return dataclasses.replace(own, seed=derive_seed(settings.seed, f"trial of {study}", number, bits=32))
@@ -222,7 +222,7 @@ def possible_space(opened: Opened, space: Sequence[Parameter]) -> tuple[Paramete
     Batches larger than the number of images are left out, with a warning.
 
     Raises:
-        SonoforgeError: Settings that cannot be trained.
+        SonoforgeError: The settings cannot be trained.
     """
     recipe = opened.settings.recipe
     images = len(prepare_trial(opened, opened.settings).images)
@@ -240,7 +240,7 @@ def _fitting(recipe: str, parameter: Parameter, images: int) -> Parameter:
     fitting = tuple(value for value in parameter.choices if not isinstance(value, int) or value <= images)
     if parameter.name != "batch" or len(fitting) == len(parameter.choices):
         return parameter
-    log.warning("%s: batches of more than the %d images that are trained on are left out", recipe, images)
+    log.warning("%s: leaving out batches larger than the %d training images", recipe, images)
     return parameter._replace(choices=fitting or (images,))
 
 

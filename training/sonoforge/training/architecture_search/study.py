@@ -1,12 +1,10 @@
-"""A search: the loop that asks what to try, trains it and keeps the outcome, in one file of a run folder.
+"""Run a search: ask what to try, train it and keep the outcome, in one file of a run folder.
 
 Only one process writes ``study.db``, an SQLite file whose transactions survive a kill at any time; Optuna's own tools
-can open it.  A trial's values depend on the seed, its number and the trials before it, not on earlier random numbers:
-a killed and resumed search continues as it would have, and repeats no trial.
-
-Trials run side by side, and each is chosen as a worker becomes free, by all that is known then, which depends on
-timing.  A study with a horizon chooses by the oldest trials alone, known or waited for: any number of workers leads to
-the same trials.
+can open it.  A trial's values depend on the seed, its number and the trials before it, not on earlier random numbers: a
+killed and resumed search continues as it would have, and repeats no trial. Trials run side by side, and each is chosen
+when a worker becomes free, by what is known then, which depends on timing. A study with a horizon chooses only by the
+oldest trials, waiting for them if needed, so any number of workers leads to the same trials.
 """
 
 import dataclasses
@@ -28,9 +26,9 @@ Reports = tuple[tuple[int, float], ...]  # the measurements of a training so far
 
 
 def gives_up(past: Sequence[Reports], own: Reports) -> bool:
-    """Whether a training is given up after its last measurement, as by Optuna's ``MedianPruner``.
+    """Whether to give up a training after its last measurement, as Optuna's ``MedianPruner`` does.
 
-    It is at a half and three quarters of the budget where its lowest metric is above the median of the complete
+    It gives up at a half and at three quarters of the budget if the lowest metric is above the median of the complete
     trainings ``past``.
     """
     number = own[-1][0]
@@ -53,7 +51,7 @@ WORST: Rank = (1.0, float("inf"))  # of a training that diverged
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a study: its values, and its outcome as far as it is known."""
+    """One training of a study: its values, and its outcome so far."""
 
     study: str
     number: int  # from 0
@@ -70,7 +68,7 @@ class Trial:
 
     @property
     def complete(self) -> bool:
-        """Whether it came to the end of its budget."""
+        """Whether it reached the end of its budget."""
         return self.state in ENDED
 
     @property
@@ -80,7 +78,7 @@ class Trial:
 
     @property
     def rank(self) -> Rank | None:
-        """Its place among others; None while it is unknown."""
+        """Its rank among others; None while unknown."""
         if not self.ended:
             return None
         if self.state == DIVERGED or not self.reports:
@@ -90,13 +88,13 @@ class Trial:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the ended trials, the best first; ties go to the earlier one."""
+    """Return the ended trials, best first; ties go to the earlier one."""
     ended = [(trial.rank, trial.number, trial) for trial in trials if trial.rank is not None]
     return [trial for _, _, trial in sorted(ended, key=lambda own: own[:2])]
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """Return the best trial; None before any was measured."""
+    """Return the best trial, or None before any was measured."""
     return next((trial for trial in ranked(trials) if trial.rank != WORST), None)
 
 
@@ -108,7 +106,7 @@ class History:
 
     @property
     def ended(self) -> list[Trial]:
-        """The trials that are done, by number."""
+        """The finished trials, by number."""
         return [trial for trial in self.trials if trial.ended]
 
     @property
@@ -129,20 +127,20 @@ class Strategy(Protocol):
         """Trials in all."""
 
     def horizon(self, number: int) -> int | None:
-        """Return how many of the oldest trials a trial is chosen by; None: all that have ended."""
+        """Return how many of the oldest trials count in choosing one; None means all ended ones."""
 
     def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
-        """Choose the values of a trial, Optuna's own; the same arguments give the same answer.
+        """Choose the values of Optuna's trial; the same arguments give the same answer.
 
-        ``before`` are all earlier trials, those beyond the horizon as if they were under way.
+        ``before`` holds all earlier trials, those beyond the horizon as if still in progress.
         """
 
     def inheritable(self, trials: Sequence[Trial]) -> set[int]:
-        """Return the numbers of the trials whose weights a later one may start with."""
+        """Return the numbers of trials that can pass on their weights to a later one."""
 
 
 def open_storage(file: Path) -> optuna.storages.BaseStorage:
-    """Open the file of the studies, or begin it.
+    """Open the file of studies, or create it.
 
     Raises:
         SonoforgeError: It cannot be read or written.
@@ -152,7 +150,7 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
     except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many
         raise SonoforgeError(
-            f"{file}: not a readable file of studies ({reason(error)}); leave out --resume to start again"
+            f"{file}: not a readable studies file ({reason(error)}); leave out --resume to start again"
         ) from error
 
 
@@ -160,15 +158,15 @@ class Study(History):
     """One study of a file; one process at a time works with it."""
 
     def __init__(self, storage: optuna.storages.BaseStorage, strategy: Strategy) -> None:
-        """Open the study, or begin it."""
+        """Open the study, or create it."""
         self.name, self.strategy, self._storage = strategy.name, strategy, storage
         self.optuna = optuna.create_study(storage=storage, study_name=strategy.name, load_if_exists=True)
         self.trials: list[Trial] = [_read(self.name, trial) for trial in self.optuna.get_trials(deepcopy=False)]
 
     def wanted(self) -> Iterator[Trial | None]:
-        """Yield the trials to do, each chosen when its turn comes: those that were under way, then new ones.
+        """Yield the trials to do, each chosen when its turn comes: unfinished ones, then new ones.
 
-        None means that the next cannot be chosen before another has ended.
+        None means that the next cannot be chosen until another has ended.
         """
         for number in [trial.number for trial in self.trials if not trial.ended]:
             if not self.trials[number].values:  # a kill came before it was chosen
@@ -212,7 +210,7 @@ class Study(History):
         self.trials[number] = Trial(self.name, number, values)
 
     def _trial(self, number: int) -> optuna.Trial:
-        """Return a trial of this study that was begun, perhaps by an earlier process."""
+        """Return a trial of this study that was started, perhaps by an earlier process."""
         study = self._storage.get_study_id_from_name(self.name)
         return optuna.Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study, number))
 
@@ -231,9 +229,9 @@ def search(
     run: Callable[[Any], Trial],
     task: Callable[[Trial], Any],
 ) -> Iterator[Trial]:
-    """Do all missing trials, of one study after the other, and yield each once it is recorded.
+    """Do all missing trials, one study after the other, and yield each once it is recorded.
 
-    ``run`` is a module-level function of a task, which ``task`` makes of a trial.
+    ``run`` is a module-level function that takes a task, which ``task`` makes from a trial.
     """
     by_name = {study.name: study for study in studies}
     tasks = (None if trial is None else task(trial) for study in studies for trial in study.wanted())

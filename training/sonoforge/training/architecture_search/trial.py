@@ -1,6 +1,6 @@
-"""The training of one trial, measured at equal shares of its budget, and perhaps ended early by them.
+"""Train one trial, measuring it at equal shares of its budget and perhaps ending it early.
 
-A trial whose process is killed continues from its last checkpoint; an ended one is not begun again.
+A trial continues from its last checkpoint if its process was killed; an ended one is not started again.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the images and networks of one recipe come from, in any process."""
+    """Where one recipe's images and networks come from, in any process."""
 
     data: tuple[str, ...]  # see `load.ImageSource`
     cache: Path  # folder of decoded images
@@ -88,7 +88,7 @@ class Opened(NamedTuple):
 
 
 def with_space(source: Source) -> Source:
-    """Choose the feature space of the metrics if neither the user nor a perceptual term has one."""
+    """Choose the metrics' feature space if neither the user nor a perceptual term has one."""
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):
         return source
@@ -98,10 +98,10 @@ def with_space(source: Source) -> Source:
 
 @functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it
 def open_source(source: Source, seed: int) -> Opened:
-    """Read the images and open the networks of one recipe; the seed chooses the images that are set apart.
+    """Read the images and open the networks of one recipe; the seed chooses the images to set apart.
 
     Raises:
-        SonoforgeError: Bad settings or images, or other images than at the start of the search.
+        SonoforgeError: The settings or images are bad, or the images differ from those at the start of the search.
     """
     images, apart = source.read(), None
     if source.apart:
@@ -119,7 +119,7 @@ def keep_sources(folder: Path, opened: Opened) -> None:
     """Record the content hash of each image file in a run folder.
 
     Raises:
-        SonoforgeError: The run was begun with other images.
+        SonoforgeError: The run was started with other images.
     """
     path, now = folder / gan_checkpoint.SOURCES, dict(opened.images.sources)
     if not path.is_file():
@@ -130,7 +130,7 @@ def keep_sources(folder: Path, opened: Opened) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How the trials of a study are measured and ended."""
+    """How to measure and end the trials of a study."""
 
     seed: int
     metric: str  # to minimise, of `METRICS`
@@ -160,7 +160,7 @@ def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = 
     """Prepare a training with a tick at each measurement, perhaps from an earlier trial's weights.
 
     Raises:
-        SonoforgeError: Settings that do not fit together, or too few images.
+        SonoforgeError: The settings do not fit together, or there are too few images.
     """
     pretrained = opened.pretrained
     if weights is not None:
@@ -170,7 +170,7 @@ def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = 
 
 
 def run_trial(task: TrialTask) -> Trial:
-    """Train a trial, or continue it, and record its end as ``trial.json``."""
+    """Train a trial, or continue it, and record its outcome in ``trial.json``."""
     path, rules = task.folder / RECORD, task.rules
     if path.is_file():
         return _with(task.trial, json.loads(path.read_text(encoding="utf-8")))
@@ -214,7 +214,7 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _only_errors_on_stderr() -> Iterator[None]:
-    """Send a training's messages only to ``log.txt``: nobody reads those of a hundred trainings."""
+    """Send a training's messages only to ``log.txt``: nobody reads the messages of a hundred trainings."""
     with contextlib.ExitStack() as stack:
         for handler in stderr_handlers():
             stack.callback(handler.setLevel, handler.level)
@@ -245,7 +245,7 @@ class _Watch:
     def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
         """Report new measurements, numbered by their share of the budget.
 
-        When the time is ``over``, one before the first share counts for it.
+        When the time is ``over``, an earlier measurement counts as the first share.
         """
         for row in rows:
             number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
@@ -260,7 +260,7 @@ class _Watch:
 
 @dataclasses.dataclass(frozen=True)
 class Searched(History):
-    """A study at its end or so far."""
+    """A study, finished or so far."""
 
     name: str
     trials: Sequence[Trial]  # by number, also those under way
@@ -272,7 +272,7 @@ class Searched(History):
 
     @property
     def states(self) -> dict[str, int]:
-        """Number of trials by how they ended."""
+        """Numbers of trials by how they ended."""
         states = [trial.state for trial in self.ended]
         return {state: states.count(state) for state in sorted(set(states))}
 
@@ -303,7 +303,7 @@ def table_columns(searched: Sequence[Searched]) -> list[str]:
 
 
 def train_command(data: str, settings: GanSettings) -> str:
-    """Return the ``gan train`` command for these settings, on the data of these flags."""
+    """Return the ``gan train`` command for these settings, with these data flags."""
     words = [f"sonoforge gan train {data}"]
     for field in dataclasses.fields(GanSettings):
         value = getattr(settings, field.name)

@@ -1,1 +1,1 @@
-"""The classifier: first weights, fine-tuning, arms, folds, final model."""
+"""Train the classifier: initial weights, fine-tuning, arms, folds, final model."""

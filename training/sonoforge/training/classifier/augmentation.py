@@ -1,4 +1,4 @@
-"""Random changes of a training image."""
+"""Change training images at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 Pixels = NDArray[np.uint8]
 VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6}
-"""Kinds of augmentation, and how many variants of an image are cached for frozen blocks."""
+"""Kinds of augmentation, and how many variants of an image to cache for frozen blocks."""
 IN_WORDS = {
     "none": "",
     "flip": "left-right flips",
@@ -24,7 +24,7 @@ _EVEN = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Change:
-    """One random change of images of one size: of places first, then of grey levels."""
+    """One random change for images of one size: first of places, then of grey levels."""
 
     flip: bool
     # Pillow's (a, b, c, d, e, f): output (x, y) shows input (a x + b y + c, d x + e y + f); None: unchanged.
@@ -43,7 +43,7 @@ class Change:
     def place_mask(self, mask: Pixels) -> Pixels:
         """Move a mask (S, S) as `apply` moves its image.
 
-        An even picture shows whether ``look`` moves pixels: only then does black come in from outside.
+        A uniform picture shows whether ``look`` moves pixels: only then does black come in from outside.
         """
         placed = np.ascontiguousarray(self.place(mask))
         if self.look is None or not self.look_may_move:
@@ -58,17 +58,17 @@ class Change:
 
 
 def augment(pixels: Pixels, kind: str, rng: np.random.Generator) -> Pixels:
-    """Return a randomly changed copy of one image, uint8 (S, S, 3), see `draw_change`."""
+    """Return a randomly changed copy of one image, uint8 (S, S, 3); see `draw_change`."""
     return draw_change(kind, pixels.shape[0], rng).apply(pixels)
 
 
 def draw_change(kind: str, side: int, rng: np.random.Generator) -> Change:
     """Draw a random change of an image (side, side, 3).
 
-    ``classical`` flips left-right, zooms by 0.85..1.15, shifts by up to 8 % and changes brightness and
-    contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.  ``trivial`` flips
-    left-right and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021,
-    wide space), which turn by up to 135 degrees, shear, shift or change grey levels, all in `Change.look`.
+    ``classical`` flips left-right, zooms by 0.85..1.15, shifts by up to 8 % and changes brightness and contrast by up
+    to 15 %; but never flips up-down, because shadow and enhancement are below a lesion.  ``trivial`` flips left-right
+    and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021, wide space),
+    which turn by up to 135 degrees, shear, shift or change grey levels, all in `Change.look`.
     """
     flip = bool(rng.random() < 0.5)
     if kind == "none":

@@ -1,10 +1,10 @@
 """Fine-tune MobileNetV2: one loop for whole images and for cached feature maps of frozen blocks.
 
-The output of the first ``frozen_blocks`` blocks is a fixed function of the image.  It is computed once for each image
-and augmented variant, and the remaining blocks are trained on the cached maps: about seven times less work a step.
+The output of the first ``frozen_blocks`` blocks is a fixed function of the image. It is computed once for each image
+and augmented variant, and the remaining blocks train on the cached maps, which is about seven times less work per step.
 
 *Distillation* puts an ensemble's answer into one small network.  The student learns the teachers' mean answer to the
-very view that they all see (Hinton, Vinyals & Dean, arXiv 1503.02531; Beyer et al., Knowledge distillation: a good
+same view that they all see (Hinton, Vinyals & Dean, arXiv 1503.02531; Beyer et al., Knowledge distillation: a good
 teacher is patient and consistent, CVPR 2022).
 """
 
@@ -48,7 +48,7 @@ OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "ad
 
 
 class Batch(NamedTuple):
-    """Input of the trained blocks for B images, and what each view shows and teaches."""
+    """Input to the trained blocks for B images, and what each view shows and teaches."""
 
     inputs: Tensor  # (B, ...)
     labels: Indices | None = None  # (B,) None: the images' own
@@ -62,7 +62,7 @@ class TrainingInputs(NamedTuple):
     """Training images.
 
     ``batch(indices, rng)`` returns a `Batch` of image indices (B,); ``labels`` are the true classes (N,).  ``measure``,
-    if any, gets the network after each epoch, as training would return it then, and adds figures to the epoch's row.
+    if any, gets the network after each epoch, as training would return it, and adds figures to the epoch's row.
     """
 
     batch: Callable[[Indices, np.random.Generator], Batch]
@@ -85,7 +85,7 @@ class TrainingInputs(NamedTuple):
 
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
-    """Serve cached maps (V, N, C, H, W), a random variant of each image."""
+    """Serve cached maps (V, N, C, H, W), drawing a random variant of each image."""
 
     def batch(indices: Indices, rng: np.random.Generator) -> Batch:
         variants = rng.integers(0, features.shape[0], len(indices))
@@ -105,14 +105,14 @@ def pixel_inputs(pixels: Pixels, labels: Indices, augmentation: str, device: tor
 
 
 def forward_from(net: Any, block: int, inputs: Tensor) -> Tensor:
-    """Logits (N, classes) from the input of ``net.features[block]``."""
+    """Return logits (N, classes) from the input of ``net.features[block]``."""
     pooled = net.features[block:](inputs).mean((2, 3))
     logits: Tensor = net.classifier(pooled)
     return logits
 
 
 def class_weights(labels: Indices, classes: int, device: torch.device) -> Tensor:
-    """Return weights N / (C n_c) of the classes (C,), so that rare classes count as much as frequent ones."""
+    """Return weights N / (C n_c) of the classes (C,), so that rare classes count as much as common ones."""
     counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32, device=device)
 
@@ -130,8 +130,7 @@ def fit(
 
     Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``, which is
     written every epoch, ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).
-
-    ``inputs`` serve the input of block ``settings.frozen_blocks``.  Returns one row an epoch: ``epoch``, ``loss``,
+    ``inputs`` serve the input of block ``settings.frozen_blocks``. Return one row per epoch: ``epoch``, ``loss``,
     ``accuracy`` (on augmented training images), ``learning_rate``, and what ``inputs.measure`` adds.
     """
     training = _Training(net, inputs, settings, seed)
@@ -215,7 +214,7 @@ class _Training:
         }
 
     def _step(self, chosen: Indices, rng: np.random.Generator) -> tuple[float, int]:
-        """Learn from one batch; return its loss and number of right answers."""
+        """Learn from one batch; return its loss and number of correct answers."""
         place = torch.from_numpy(chosen).to(self.device)
         view = self.inputs.batch(chosen, rng)
         truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
@@ -287,7 +286,7 @@ class _Training:
 
 
 def draw_by_frequency(frequencies: NDArray[np.float64], rng: np.random.Generator) -> Indices:
-    """Draw as many shuffled indices as there are images, each according to its frequency f, of mean 1.
+    """Draw as many shuffled indices as there are images, each according to its frequency f, with mean 1.
 
     Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): an image is drawn floor(f) or
     ceil(f) times, f times on average.

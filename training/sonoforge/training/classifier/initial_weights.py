@@ -1,7 +1,7 @@
-"""Where a classifier's weights start from: ImageNet, a bundle's network, a file, or random numbers.
+"""Choose where a classifier's weights start: ImageNet, a bundle's network, a file, or random numbers.
 
-They are always reported and never silently replaced.  By default, the shipped network is used for few images of its
-kind that it has not seen; its worth is measured in ``training/studies/other-scanners``.
+They are always reported and never silently replaced.  By default, the shipped network is used for small sets of its
+kind that it has not seen; ``training/studies/other-scanners`` measures its benefit.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _IMAGENET_ROUNDED = "cda332e4c3e385d8bb9eeff863360d5e25bdad793de9e8bc1cef360ba79
 # second on, it is no better start than ImageNet.
 _FEW, _MANY = 100, 500
 _STATISTICS, _BATCH_NORM = "batch-norm.npz", dict.fromkeys(("means", "variances"), ArrayKind(np.float32, ("N",)))
-_CHOICES = "expected imagenet, shipped, none, a bundle or a .safetensors file"
+_CHOICES = "give imagenet, shipped, none, a bundle or a .safetensors file"
 
 
 class Backbone(NamedTuple):
@@ -43,7 +43,7 @@ class Backbone(NamedTuple):
 
 
 def choose_weights(choice: str | None, cache: ImageCache) -> str:
-    """Return the initial weights that the user named, or those that suit the images; the reason is logged.
+    """Return the initial weights that the user gave, or those that suit the images; log the reason.
 
     Breast ultrasound is compared with the shipped network's training images, about 45 core-milliseconds an image the
     first time.
@@ -70,7 +70,7 @@ def choose_weights(choice: str | None, cache: ImageCache) -> str:
 
 
 def load_backbone(choice: str, cache: ImageCache) -> Backbone:
-    """Open the chosen initial weights; a bundle whose network was trained on images of this data set is refused."""
+    """Open the chosen initial weights; refuse a bundle if its network was trained on images of this data set."""
     if choice == "none":
         log.warning("weights: none; the network starts from random numbers; expect a far lower accuracy")
         return Backbone({}, "random initialisation (--weights none)", "")
@@ -107,7 +107,7 @@ def _features_only(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     """Keep the backbone's tensors, after a check of names and shapes."""
     expected = {key: value for key, value in mobilenet_v2(1).state_dict().items() if key.startswith("features.")}
     kept = {key: value for key, value in state.items() if key.startswith("features.")}
-    check_tensors(kept, expected, f"{where}: not a torchvision MobileNetV2", "expected torchvision's key names")
+    check_tensors(kept, expected, f"{where}: not a torchvision MobileNetV2", "use torchvision's key names")
     return {key: kept[key] for key in expected}
 
 
@@ -121,7 +121,7 @@ def _rounded_digest(state: dict[str, Tensor]) -> str:
 
 
 def _bundle(choice: str) -> Bundle[ClassifierManifest] | None:
-    """Open the bundle that was named; None if the name is of something else."""
+    """Open the bundle with this name; None if it is something else."""
     if choice == "shipped":
         return open_bundle(None)
     return open_bundle(choice) if Path(choice).is_dir() or choice.endswith(".zip") else None
@@ -164,7 +164,7 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbo
 
 
 def apply_backbone(net: Any, backbone: Backbone) -> None:
-    """Load initial weights into a torchvision ``MobileNetV2``; other layers stay as they are."""
+    """Load initial weights into a torchvision ``MobileNetV2``, leaving other layers unchanged."""
     if backbone.state:
         missing, unexpected = net.load_state_dict(backbone.state, strict=False)
         if unexpected or any(key.startswith("features.") for key in missing):

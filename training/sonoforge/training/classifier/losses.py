@@ -1,17 +1,16 @@
-"""Losses of hierarchical heads and of the auxiliary outline task.
+"""Compute the losses of hierarchical heads and of the auxiliary outline task.
 
 *Hierarchical heads* split the classification into two steps: lesion or not, then which kind (a hierarchical softmax,
 Morin & Bengio, AISTATS 2005).  A softmax over C logits contains both, so network and file stay as they are: the first
-step is the sigmoid of the healthy logit less the log-sum-exp of the others, the second the softmax over the others.
-Cross-entropy is the sum of both losses.  Apart, each image teaches only the steps that its collection can teach: a
-collection of lesions alone would teach the first step that its scanner makes lesions.
-
-How often training shows healthy views depends on its sampling.  So the first step learns beside the log odds of a
-lesion in views of that kind (`Shown`), and the share of healthy scans is added at the end: the logit adjustment of
-Menon et al., Long-tail learning via logit adjustment (ICLR 2021), section 4.2.
+step is the sigmoid of the healthy logit minus the log-sum-exp of the others, the second the softmax over the others.
+Cross-entropy is the sum of both losses.  With separate losses, each image teaches only the steps that its collection
+can teach: a collection of nothing but lesions would teach the first step that its scanner makes lesions. How often
+training shows healthy views depends on its sampling. The first step therefore learns on top of the log odds of a lesion
+in views of that kind (`Shown`), and the share of healthy scans is added at the end: the logit adjustment of Menon et
+al., Long-tail learning via logit adjustment (ICLR 2021), section 4.2.
 
 *Outlines*: a 1x1 convolution on the map of stride 16 predicts how much of each cell is lesion.  It shapes the blocks
-before it, and is dropped after training unless there is a zoomed second pass.  Its loss is the sum of binary
+before it, and is removed after training unless there is a zoomed second pass.  Its loss is the sum of binary
 cross-entropy and soft Dice (Milletari et al., V-Net, 3DV 2016).
 """
 
@@ -29,7 +28,7 @@ HEALTHY = "normal"
 class Shown:
     """How often whole scans and crops have shown a lesion in training.
 
-    ``counts`` (2, 2): for each of both kinds, the weight of views without and with a lesion, starting at one.
+    ``counts`` (2, 2): for both kinds, the weight of views without and with a lesion, starting at one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -78,7 +77,7 @@ def hierarchical_losses(
 def hierarchical_loss(first: Tensor, second: Tensor, teaches: Tensor, ill: Tensor, weights: Tensor) -> Tensor:
     """Return the sum of the mean losses of both steps (B,), each over the images that teach it.
 
-    ``teaches`` (B,) is 1 where the image teaches the first step, ``ill`` (B,) where it teaches the second.
+    ``teaches`` (B,) is 1 if the image teaches the first step, ``ill`` (B,) if it teaches the second.
     """
     means = [
         (loss * own * weights).sum() / (own * weights).sum().clamp_min(torch.finfo(loss.dtype).tiny)

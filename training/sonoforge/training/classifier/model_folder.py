@@ -1,8 +1,8 @@
-"""``model/`` in a run folder: the files that training hands to export.
+"""Write and read ``model/`` in a run folder: the files that training hands to export.
 
 ``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
 ``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors), `SIGNATURES`
-(which recognise copies of the training images, see `trained_on`).
+(to recognise copies of the training images, see `trained_on`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sonoforge.training.statistics.results import ArmFigures, Record
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16
-"""Hex digits of a content hash that a bundle keeps of each image it was trained on."""
+"""Number of hex digits that a bundle keeps of each training image's content hash."""
 
 
 # What a model card needs of `ModelRecord.training` and, beside `ArmFigures`, of `ModelRecord.evaluation`.
@@ -37,8 +37,7 @@ _TRAINING = (
 )
 _EVALUATION = "near_duplicates generator_reads seed_accuracy protocol folds budget arm train_accuracy decision"
 ELSEWHERE = ("left_out", "sealed", "disturbed", "teachers")
-"""Figures of other runs of the same recipe, whose folders were given to ``export``: by collection, each answered by
-networks trained on the others alone; with sealed folds; under disturbances; and the teachers behind each of these."""
+"""Figures of other runs given to ``export``: left-out collections, sealed folds, disturbances, and their teachers."""
 
 
 @dataclass(frozen=True)

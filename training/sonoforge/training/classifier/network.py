@@ -1,4 +1,4 @@
-"""MobileNetV2 on images: building it, running its frozen blocks, and answering with all members together."""
+"""Build MobileNetV2, run its frozen blocks on images, and answer with all members together."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 def bfloat16(net: nn.Module, device: torch.device, *, enabled: bool) -> Iterator[None]:
     """Use bfloat16 autocast while inside; weights stay in float32.
 
-    On a CPU, depthwise convolutions of stride 2 stay in float32, too: their backward pass has no fast kernel in
-    bfloat16 and takes 3 to 40 times as long, half of the time of a training step.
+    On a CPU, depthwise convolutions with stride 2 stay in float32 too: in bfloat16 their backward pass has no fast
+    kernel and takes 3 to 40 times as long, half the time of a training step.
     """
     slow: list[Any] = []
     if enabled and device.type == "cpu":
@@ -70,9 +70,9 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
 def frozen_features(
     net: Any, pixels: Pixels, settings: ClassifierSettings, variant: int, seed: int, device: torch.device
 ) -> Tensor:
-    """Run the frozen blocks over one augmented variant of every image (N, S, S, 3); returns float32 (N, C, H, W).
+    """Run the frozen blocks over one augmented variant of every image (N, S, S, 3); return float32 (N, C, H, W).
 
-    Variant 0 is the image itself, 1 its mirror image; `VARIANTS` has their number.
+    Variant 0 is the image itself, 1 its mirror image; `VARIANTS` says how many there are.
     """
     net.eval()
     rng = np.random.default_rng(derive_seed(seed, "augmentation variant", variant))
@@ -103,7 +103,7 @@ class Answers(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """Images to measure after each epoch of a training that does not read them, as `answer` takes them."""
+    """Images that training does not read, to measure after each epoch; as `answer` takes them."""
 
     views: Sequence[Pixels | Tensor]
     labels: NDArray[np.int64]  # (N,) true classes
@@ -134,7 +134,7 @@ def answer(
     *,
     look: int | None = None,
 ) -> Answers:
-    """Answer by the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
+    """Answer with the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
 
     With ``look``, each member runs twice on each view, see `models.mobilenetv2.run_twice`.
     """

@@ -1,9 +1,9 @@
-"""The views of an image that a network learns from: the whole scan, or a crop with or without its lesion.
+"""Make the views of an image that a network learns from: the whole scan, or a crop with or without its lesion.
 
-Healthy scans come from few collections, so a network would learn to recognise these instead.  But every scan with a
+Healthy scans come from few collections, so a network would learn to recognise those instead.  But every scan with a
 lesion also shows healthy tissue of the same scanner: a crop beside the lesion is a healthy example, and a crop around
-it its counterpart, of a size from the same range.  Whole scans of a collection without healthy ones must then not teach
-whether there is a lesion, or "whole picture" would mean "lesion".
+it, of similar size, its counterpart.  Whole scans of a collection without healthy ones must then not teach whether
+there is a lesion, or "whole picture" would mean "lesion".
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
 
 
 def crop_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Generator) -> Box | None:
-    """Draw a crop of a picture (H, W) beside its lesion; None if none was found, as beside a large one."""
+    """Draw a crop of a picture (H, W) beside its lesion; None if none was found, for example beside a large one."""
     height, width = levels.shape
     left, top, right, bottom = lesion
     for _ in range(_TRIES):
@@ -66,12 +66,12 @@ def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) ->
 
 
 def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Draw a crop of a picture (height, width), as of a scan without a lesion."""
+    """Draw a crop of a picture (height, width) as if it had no lesion."""
     return crop_around(size, (size[1], size[0], 0, 0), rng)  # an empty box, which every crop contains
 
 
 def find_healthy(classes: Sequence[str]) -> int:
-    """Return the index of the class without a lesion; SonoforgeError without it and two others."""
+    """Return the index of the class without a lesion; raise SonoforgeError without it and two others."""
     names = [name.casefold() for name in classes]
     if HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
@@ -82,10 +82,10 @@ def find_healthy(classes: Sequence[str]) -> int:
 
 
 def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.float64]:
-    """Return how often each image (N,) is shown, 1 on average, if all collections are shown equally often.
+    """Return how often to show each image (N,), 1 on average, if all collections are shown equally often.
 
-    As in Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021).  Within a collection, an image
-    counts by the inverse square root of the size of its class.
+    This follows Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021). Within a collection, an
+    image counts by the inverse square root of the size of its class.
     """
     _, kinds = np.unique(np.stack([collections, labels]), axis=1, return_inverse=True)
     within: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
@@ -109,9 +109,9 @@ class _View(NamedTuple):
 def scan_inputs(
     images: LabelledImages, settings: ClassifierSettings, frozen: nn.Module, device: torch.device
 ) -> TrainingInputs:
-    """Serve whole images and crops of them, augmented afresh each time, with what each view shows and teaches.
+    """Serve whole images and crops, augmented afresh each time, with what each view shows and teaches.
 
-    The frozen blocks, in evaluation mode, are run on each view.
+    The frozen blocks, in evaluation mode, run on each view.
     """
     healthy = find_healthy(images.classes)
     large = images.pixels
@@ -168,7 +168,7 @@ def scan_inputs(
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
-    """Join real and added images to one set; the added ones count as a collection of their own."""
+    """Join real and added images into one set; the added ones count as a separate collection."""
 
     def masks(side: int) -> NDArray[np.uint8]:
         own = np.zeros((0, side, side), np.uint8) if images.masks is None else images.masks(side)
@@ -190,7 +190,7 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
 
 
 def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
-    """Return the masks (N, S, S) if anything is learned from them."""
+    """Return the masks (N, S, S) if training uses them."""
     learned = [name for name in ("lesion_crops", "outlines") if getattr(settings, name)]
     if not learned:
         return None
@@ -210,6 +210,6 @@ def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
 
 
 def collections_of(images: LabelledImages, added: LabelledImages | None = None) -> Indices:
-    """Return the number of each image's collection, real ones first; the added ones have their own."""
+    """Return each image's collection number, real ones first; added images have their own."""
     own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
     return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])

@@ -1,4 +1,4 @@
-"""How a classifier is fine-tuned: its settings, the budgets, and the options ``classifier.*``."""
+"""Define how a classifier is fine-tuned: its settings, the budgets, and the options ``classifier.*``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 log = logging.getLogger(__name__)
 
 LARGE = 256
-"""Side in pixels of the images that crops are cut from: a crop of a small image would be blurred."""
+"""Side in pixels of the images to cut crops from: a crop of a small image would be blurred."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class ClassifierSettings:
 
     @property
     def look(self) -> int | None:
-        """Side of each of two passes in pixels; None where there is but one."""
+        """Side of each of two passes in pixels; None if there is only one."""
         return self.image_size if self.zoomed_second_pass else None
 
     def for_images(self, count: int) -> ClassifierSettings:
-        """Return the settings for so many training images: with as many epochs as give `least_steps`."""
+        """Return the settings for this many training images, with enough epochs for `least_steps`."""
         steps = max(1, count // min(self.batch, count))
         return dataclasses.replace(self, epochs=max(self.epochs, math.ceil(self.least_steps / steps)))
 
     @property
     def cached_blocks(self) -> int:
-        """Leading blocks whose maps are computed once an image and variant: the frozen ones, unless views differ."""
+        """Number of leading blocks that run once per image and variant: the frozen ones, unless views differ."""
         return self.frozen_blocks if self.heads == "classes" else 0
 
 
@@ -120,19 +120,19 @@ BUDGETS: dict[str, ClassifierSettings] = {
 }
 
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "ensemble_size")
-"""Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
+"""Options that can also be chosen inside each training fold, like the dose of arms that add; see `nested_choice`."""
 
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """How the classifier is trained; None means as the budget has it."""
+    """How the classifier is trained; None means the budget's value."""
 
     budget: str = option(
         "",
         help="training recipe: quick, full, thesis or collections\n"
         "quick: minutes on a CPU, the late blocks only; full: all layers, 20 epochs, with label smoothing, a moving "
         "average of the weights, flips and a one-cycle learning rate; thesis: as published; collections: for several "
-        "collections with masks, aimed at scanners that are in none of them; default: collections if each is left out "
+        "collections with masks, aimed at scanners outside all of them; default: collections if each is left out "
         "in turn, else quick",
         choices=tuple(BUDGETS),
     )
@@ -148,7 +148,7 @@ class ClassifierOptions:
         limits=(1, None),
     )
     frozen_blocks: int | None = option(
-        None, help="leading blocks, of 19, kept at their initial weights", limits=(0, 18)
+        None, help="leading blocks (of 19) kept at their initial weights", limits=(0, 18)
     )
     ensemble_size: int | None = option(None, help="networks in the ensemble; their logits are averaged", limits=(1, 16))
     learning_rate: float | None = option(None, help="peak learning rate of the classifier", limits=(1e-8, None))
@@ -178,7 +178,7 @@ class ClassifierOptions:
     label_smoothing: float | None = option(None, help="share of each target spread over all classes", limits=(0, 0.5))
     ema_decay: float | None = option(
         None,
-        help="decay per step of the moving average of the weights, which is what is used (0: none)",
+        help="decay per step of the weights' moving average, which is the one used (0: none)",
         limits=(0, 0.9999),
     )
     balance: bool | None = option(None, help="sample all collections equally often, whatever their size")
@@ -197,20 +197,20 @@ class ClassifierOptions:
     precision: str | None = option(None, help="floating-point precision of the training", choices=("fp32", "bf16"))
 
     def with_budget(self, protocol: str) -> ClassifierOptions:
-        """Return these options with a budget: the one given, else the one that suits the protocol; log which.
+        """Return these options with a budget: the one given, or the one that suits the protocol; log which.
 
-        A network of one's own scanners is tested on them; one that is tested on collections left out must travel.
+        A network for one's own scanners is tested on them; one tested on collections left out must travel.
         """
         if self.budget:
             return self
         if protocol == LEAVE_ONE_OUT:
-            log.info("budget collections, as each is left out in turn; --budget quick is faster")
+            log.info("budget collections, because each is left out in turn; --budget quick is faster")
             return dataclasses.replace(self, budget="collections")
         log.info("budget quick, for the scanners of these images; --budget collections is for other scanners")
         return dataclasses.replace(self, budget="quick")
 
     def settings(self) -> ClassifierSettings:
-        """Return the budget's settings, changed by what was given."""
+        """Return the budget's settings, changed by the options given."""
         own = {field.name: getattr(self, field.name, None) for field in dataclasses.fields(ClassifierSettings)}
         given = {name: value for name, value in own.items() if value is not None}
         if self.epochs is not None:
@@ -218,14 +218,15 @@ class ClassifierOptions:
         settings = dataclasses.replace(BUDGETS[self.budget], **given)
         for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":
-                raise SonoforgeError(f"{name}: needs hierarchical heads; add --set classifier.heads=hierarchical")
+                raise SonoforgeError(f"{name}: requires hierarchical heads; add --set classifier.heads=hierarchical")
         if settings.zoomed_second_pass and not settings.outlines:
             raise SonoforgeError(
-                "zoomed_second_pass: needs outlines, which show where; add, say, --set classifier.outlines=0.5"
+                "zoomed_second_pass: requires outlines, which show where; add, say, --set classifier.outlines=0.5"
             )
         if settings.outlines and settings.frozen_blocks >= OUTLINE_BLOCK:
             raise SonoforgeError(
-                f"outlines: needs fewer than {OUTLINE_BLOCK} frozen blocks, not {settings.frozen_blocks}; change --set "
+                f"outlines: requires fewer than {OUTLINE_BLOCK} frozen blocks, not {settings.frozen_blocks}; change "
+                "--set "
                 "classifier.frozen_blocks"
             )
         return settings

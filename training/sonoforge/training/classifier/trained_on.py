@@ -1,4 +1,4 @@
-"""Which images of a data set, changed copies included, a bundle's model was trained on.
+"""Find the images of a data set, changed copies included, that a bundle's model was trained on.
 
 Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signatures` of its training images.
 """
@@ -78,8 +78,8 @@ def collection_names(dataset: Dataset) -> list[str]:
 def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
     """Find the images of a set that a bundle's model was trained on, changed or not, in their order.
 
-    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.  Simulated scans
-    are not compared with the shipped bundle.
+    This takes about 45 core-milliseconds per image the first time; the answer is kept beside the decoded images.
+    Simulated scans are not compared with the shipped bundle.
     """
     stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
     collections = [names[place] for place in stored["collections"]]  # of each training image

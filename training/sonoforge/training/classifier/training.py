@@ -1,4 +1,4 @@
-"""The training of one classifier: all networks of its ensemble, on real and added images."""
+"""Train one classifier: all networks of its ensemble, on real and added images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -67,10 +67,10 @@ def train_classifier(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> Trained:
-    """Train one classifier on real and added images, or on added ones alone.
+    """Train one classifier on real and added images, or only on added ones.
 
-    ``features`` are cached maps (V, N, C, H, W) of the real images, computed if missing and needed.  Each member has
-    its own checkpoint, see `fine_tuning.fit`.
+    ``features`` are cached maps (V, N, C, H, W) of the real images, computed if missing and needed. Each member has its
+    own checkpoint, see `fine_tuning.fit`.
     """
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     job = replace(job, settings=job.settings.for_images(count_learned(images, added, job)))

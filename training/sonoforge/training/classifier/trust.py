@@ -1,6 +1,6 @@
-"""Fit the trust checks of the runtime: the Gaussian and the points of the training embeddings, pose, and limits.
+"""Fit the runtime's trust checks: the Gaussian and the points of the training embeddings, pose, and limits.
 
-Limits come from images that the network which judged them had not seen.
+Limits come from images that the network judging them had not seen.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ TURNED = 0.1
 
 @dataclass(frozen=True)
 class HeldOutTrust:
-    """Trust measures of each image (N,), by a network that had not seen it."""
+    """Trust measures of each image (N,) from a network that had not seen it."""
 
     distances: list[float]  # `trust.mahalanobis_distances`
     neighbours: list[float]  # `trust.neighbour_distances`
@@ -74,7 +74,7 @@ def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
 
 
 def left_out_distances(reference: NeighbourReference) -> NDArray[np.float64]:
-    """Return the distance (N,) of each training image from the nearest others, as `neighbour_distances` of new ones."""
+    """Return each training image's distance (N,) from the nearest others, like `neighbour_distances` of new ones."""
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - heavy
 
     points = reference.points.astype(np.float64)
@@ -86,9 +86,10 @@ def left_out_distances(reference: NeighbourReference) -> NDArray[np.float64]:
 
 
 def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the median of distances (N,) and a limit that a further one of their kind exceeds in 1 of 20 cases.
+    """Return the median of distances (N,) and a limit that a new one of their kind exceeds in 1 of 20 cases.
 
-    The order statistic of split conformal prediction: the ceil(.95 (N + 1))-th smallest, or the largest if N < 19.
+    It is the order statistic of split conformal prediction: the ceil(.95 (N + 1))-th smallest, or the largest if N <
+    19.
     """
     place = min(int(np.ceil(0.95 * (len(values) + 1))), len(values)) - 1
     return float(np.median(values)), float(np.sort(values)[place])
@@ -97,7 +98,7 @@ def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
 def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return weights (`ROWS`,) that give upright images (N, S, S, 3) about 1, and turned ones about -1.
 
-    Ridge regression of 1 on the profiles, without an intercept.
+    This is a ridge regression of 1 on the profiles, without an intercept.
     """
     rows = np.concatenate([profile(pixels[first : first + 64]) for first in range(0, len(pixels), 64)])
     weights: NDArray[np.float64] = np.linalg.solve(rows.T @ rows + _RIDGE * np.eye(ROWS), rows.sum(axis=0))
@@ -118,8 +119,8 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
     """Fit by maximum likelihood (Tipping & Bishop, JRSS B 61, 1999, section 3.2) to training embeddings (N, D).
 
     At most N/4 leading axes are kept, because the spread along each is estimated from the same N images; the rest have
-    their mean variance.  The axes are float16, half the size in a bundle, unless that changes a training image's
-    distance by more than `_ROUNDING`.
+    their mean variance.  The axes are float16, which halves their size in a bundle, unless that changes a training
+    image's distance by more than `_ROUNDING`.
     """
     count, width = embeddings.shape
     mean = embeddings.mean(axis=0)
@@ -193,5 +194,5 @@ def record_trust(
 
 
 def _have_a_top(judged: HeldOutTrust) -> bool:
-    """Whether held-out images can be told from the same images upside down."""
+    """Whether held-out images can be told from the same images turned upside down."""
     return float(np.mean(np.array(judged.upright) < 0)) <= TURNED

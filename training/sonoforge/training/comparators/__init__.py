@@ -1,1 +1,1 @@
-"""Systems of other papers, re-made as arms: features of ImageNet networks and a classifier fitted to them."""
+"""Recreate other papers' systems as arms: features of ImageNet networks, and a classifier fitted to them."""

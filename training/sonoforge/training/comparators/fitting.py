@@ -1,9 +1,9 @@
-"""The comparators of papers, and what they fit inside a training fold: selection, scaling, classifier and tuning.
+"""Fit the papers' comparators inside a training fold: selection, scaling, classifier and tuning.
 
-*mRMR*: features that tell the class and repeat each other little (Peng, Long & Ding, IEEE PAMI 27 (8), 2005).  Written
-here because the maintained package (mrmr_selection) ranks by other measures than the paper's mutual information.
-*Cat swarm optimisation*: most cats look around where they are, a few chase the best place found (Chu, Tsai & Pan,
-PRICAI 2006).  Written here because niapy, the maintained package, changes all of a copy's dimensions by one sign.
+*mRMR*: features that identify the class and repeat each other little (Peng, Long & Ding, IEEE PAMI 27 (8), 2005).  It
+is written here because the maintained package (mrmr_selection) does not rank by the paper's mutual information. *Cat
+swarm optimisation*: most cats look around where they are, a few chase the best place found (Chu, Tsai & Pan, PRICAI
+2006).  It is written here because niapy, the maintained package, changes all of a copy's dimensions with one sign.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Comparator:
 
 
 SELECTED = 100
-"""Features that mRMR keeps: Eroglu et al.'s abstract does not state how many; chosen on no image."""
+"""How many features mRMR keeps: Eroglu et al.'s abstract does not say; no image was used to choose it."""
 
 # Eroglu et al., Computers in Biology and Medicine 133, 2021: features of AlexNet, ResNet-50 and MobileNetV2
 # concatenated, mRMR, SVM and kNN.  Ragab et al., Biology 11 (3), 2022: Wiener filter, contrast, segmentation
@@ -61,7 +61,7 @@ COMPARATORS: dict[str, Comparator] = {
 
 
 STATES = 3
-"""Of a discretised feature: below, within and above one standard deviation of its mean (Peng et al. 2005)."""
+"""States of a discretised feature: below, within and above one standard deviation of its mean (Peng et al. 2005)."""
 
 
 def discretise(values: NDArray[np.float32]) -> Labels:
@@ -72,10 +72,10 @@ def discretise(values: NDArray[np.float32]) -> Labels:
 
 
 def select_features(states: Labels, labels: Labels, count: int) -> Labels:
-    """Choose features one by one, each with the largest relevance less redundancy (their equation 6, difference).
+    """Choose features one by one, each with the largest relevance minus redundancy (their equation 6, difference).
 
-    Relevance is the mutual information with the class, redundancy the mean of that with the features chosen before.
-    From `discretise`d features (N, D) and classes (N,) to indices in the order of choice (min(count, D),).
+    Relevance is the mutual information with the class, redundancy its mean with the features already chosen. Features
+    (N, D) are `discretise`d; the result is indices in order of choice (min(count, D),).
     """
     columns = np.eye(STATES, dtype=np.float32)[states]  # (N, D, STATES)
     relevance = _information(columns, np.eye(labels.max() + 1)[labels])
@@ -92,7 +92,7 @@ def select_features(states: Labels, labels: Labels, count: int) -> Labels:
 
 
 def _information(columns: NDArray[np.float32], other: NDArray[np.floating]) -> Floats:
-    """Mutual information in nats of each of D features (N, D, STATES) with a variable as one-hot rows (N, K): (D,)."""
+    """Return the mutual information (D,), in nats, of features (N, D, STATES) with a one-hot variable (N, K)."""
     images, features, states = columns.shape
     counts = columns.reshape(images, -1).T.astype(np.float32) @ other.astype(np.float32)
     joint = counts.reshape(features, states, -1).astype(np.float64) / images
@@ -104,7 +104,7 @@ def _information(columns: NDArray[np.float32], other: NDArray[np.floating]) -> F
 
 
 class Swarm(NamedTuple):
-    """Settings; the defaults are those of Chu & Tsai's experiments, but for the numbers of cats and of rounds."""
+    """Settings; the defaults are from Chu & Tsai's experiments, except the numbers of cats and rounds."""
 
     cats: int = 6
     rounds: int = 4
@@ -118,9 +118,9 @@ class Swarm(NamedTuple):
 def minimise(
     cost: Callable[[Floats], float], low: Floats, high: Floats, swarm: Swarm, rng: np.random.Generator
 ) -> tuple[Floats, float]:
-    """Search the box from ``low`` to ``high`` (D,) for the place (D,) of the least cost.
+    """Search the box from ``low`` to ``high`` (D,) for the place (D,) with the lowest cost.
 
-    Places are kept in the box; a velocity is at most the box's side.  Returns the place and its cost.
+    Places stay in the box; a velocity is at most the box's side. Return the place and its cost.
     """
     places = rng.uniform(low, high, (swarm.cats, len(low)))
     velocities = rng.uniform(-1, 1, places.shape) * (high - low)
@@ -149,7 +149,7 @@ def minimise(
 
 
 def seek(place: Floats, swarm: Swarm, rng: np.random.Generator) -> Floats:
-    """Copies of a place (memory, D), the first unchanged; in the others some dimensions grow or shrink by the range."""
+    """Return copies of a place (memory, D), the first unchanged, others with some dimensions changed by the range."""
     copies = np.tile(place, (swarm.memory, 1))
     changed = max(1, round(swarm.dimensions * len(place)))
     for copy in copies[1:]:
@@ -159,9 +159,9 @@ def seek(place: Floats, swarm: Swarm, rng: np.random.Generator) -> Floats:
 
 
 def seeking_probabilities(costs: Floats) -> Floats:
-    """Probability (M,) of moving to each candidate, by its cost (M,): equation 1, normalised, for a minimum.
+    """Return the probability (M,) of moving to each candidate by its cost (M,): equation 1, normalised, for a minimum.
 
-    The worst candidate has none; where all cost the same, each is as likely.
+    The worst candidate has probability 0; if all cost the same, all are equally likely.
     """
     span = costs.max() - costs.min()
     weights = (costs.max() - costs) / span if span > 0 else np.ones(len(costs))
@@ -176,7 +176,7 @@ def trace(velocity: Floats, place: Floats, best: Floats, pull: float, rng: np.ra
 
 
 INNER = 5
-"""Inner parts of a training fold: the SVM's probabilities are fitted over all, the perceptron is tuned on one."""
+"""Number of inner parts of a training fold: the SVM's probabilities use all, the perceptron is tuned on one."""
 SWARM = Swarm()
 EPOCHS = 60  # of a perceptron, fewer than scikit-learn's 200: the swarm fits about a hundred of them in each fold
 # Searched by the swarm, as logarithms: number of hidden units (base 2), L2 penalty and learning rate (base 10).
@@ -184,7 +184,7 @@ LOW, HIGH = np.array([3.0, -6.0, -4.0]), np.array([7.0, 1.0, -1.5])
 
 
 class TrainingFold(NamedTuple):
-    """Features (N, D), classes (N,) and groups (N,) of the images that may be learned from."""
+    """Features (N, D), classes (N,) and groups (N,) of the images that training may use."""
 
     features: Features
     labels: Labels
@@ -204,9 +204,9 @@ class Fitted(NamedTuple):
 
 
 def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm: Swarm = SWARM) -> Fitted:
-    """Fit a comparator to the features of a training fold; a class of a single group of images is refused.
+    """Fit a comparator to the features of a training fold; refuse a class with a single group of images.
 
-    Inner splits keep groups whole, so that near-duplicates do not flatter the inner figures.  Where the paper is
+    Inner splits keep groups whole, so that near-duplicates do not flatter the inner figures. Where the paper is
     silent, settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
     """
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - heavy
@@ -230,7 +230,7 @@ def _scaled(model: Any) -> Any:
 
 
 def _inner_parts(train: TrainingFold, seed: int) -> list[tuple[Labels, Labels]]:
-    """Training and held-out rows of each inner part, groups whole."""
+    """Yield the training and held-out rows of each inner part, keeping groups whole."""
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
 
     fewest = min(len(np.unique(train.groups[train.labels == label])) for label in np.unique(train.labels))
@@ -246,7 +246,7 @@ def _inner_parts(train: TrainingFold, seed: int) -> list[tuple[Labels, Labels]]:
 
 
 def _fit_svm(train: TrainingFold, seed: int) -> Any:
-    """Platt's probabilities (1999) from decision values of inner parts; the machine itself learns from all images."""
+    """Fit Platt's probabilities (1999) to decision values of inner parts; the machine itself learns from all images."""
     from sklearn.calibration import CalibratedClassifierCV  # noqa: PLC0415
     from sklearn.svm import SVC  # noqa: PLC0415
 
@@ -255,7 +255,7 @@ def _fit_svm(train: TrainingFold, seed: int) -> Any:
 
 
 def _fit_tuned(train: TrainingFold, seed: int, swarm: Swarm) -> Any:
-    """Let a cat swarm choose a perceptron by its errors on one inner part, and fit the best to all images."""
+    """Let a cat swarm choose a perceptron by its errors on one inner part, then fit the best to all images."""
     learn, check = _inner_parts(train, seed)[0]
 
     def errors(tried_at: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Torchvision's networks as extractors of features, with weights from files or torchvision's own, never others."""
+"""Extract features with torchvision's networks, with weights from files or torchvision's own, never others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ WEIGHTS = {
     "vgg16": "VGG16_Weights.IMAGENET1K_V1",
     "vgg19": "VGG19_Weights.IMAGENET1K_V1",
 }
-"""Torchvision's weights of each network; where there are several, those that the papers' time had."""
+"""Torchvision's weights for each network; if there are several, the ones available at the papers' time."""
 BATCH = 16  # images at a time
 OPTION = "--set crossval.comparator_weights"
 
@@ -30,23 +30,23 @@ OPTION = "--set crossval.comparator_weights"
 def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weights]:
     """Read the weights of these networks from the given files, or let torchvision download them.
 
-    ``given`` holds ``NAME=FILE`` or folders with files ``NAME*.safetensors``.
+    ``given`` holds ``NAME=FILE``, or folders with files ``NAME*.safetensors``.
     """
     files = _find_files(names, given)
     missing = [name for name in names if name not in files and not is_downloaded(WEIGHTS[name])]
     ways_out = (
         f"weights of {', '.join(missing)} are missing: give {OPTION} NAME=FILE.safetensors,... or a folder of "
-        "NAME.safetensors files, with torchvision's key names; no other network takes their place"
+        "NAME.safetensors files, with torchvision's key names; no other network can replace them"
     )
     loaded = {}
     for name in names:
         if name in files:
-            weights, where = read_weights(files[name], f"expected {OPTION} {name}=FILE.safetensors"), str(files[name])
+            weights, where = read_weights(files[name], f"give {OPTION} {name}=FILE.safetensors"), str(files[name])
             digest = f"{name} sha256 {weights.digest}"
         else:
             weights, where, digest = download_weights(WEIGHTS[name], ways_out), "torchvision", WEIGHTS[name]
         whole = _build(name).state_dict()
-        check_tensors(weights.state, whole, f"{where}: not torchvision's {name}", "expected its key names")
+        check_tensors(weights.state, whole, f"{where}: not torchvision's {name}", "use its key names")
         loaded[name] = weights._replace(digest=digest)
     return loaded
 

@@ -1,1 +1,1 @@
-"""Find pictures of one scan: equal, cropped, shifted, turned, zoomed, mirrored, inverted, framed, or the next frame."""
+"""Find pictures of one scan: equal, cropped, shifted, rotated, zoomed, mirrored, inverted, framed or next frame."""

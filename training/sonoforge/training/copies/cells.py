@@ -1,7 +1,7 @@
-"""An inverted file: vectors sorted into cells around centres, so that each is compared with those of a few cells.
+"""Build an inverted file: sort vectors into cells around centres, so that each is compared with only a few cells.
 
 Sivic and Zisserman, "Video Google", ICCV 2003; Jegou, Douze, Schmid, "Product quantization for nearest neighbor
-search", TPAMI 33(1), 2011, section IV.  Many centres are sorted into cells themselves.
+search", TPAMI 33(1), 2011, section IV.  If there are many centres, they are sorted into cells too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64])
 
 
 def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each cell with the places of those of (P, D) points that have it among their ``count`` nearest."""
+    """Yield each cell with the places of the points (P, D) that have it among their ``count`` nearest."""
     for cell, turns in _turns(cells, points, count):
         yield cell, turns // min(count, len(cells.centres))
 
@@ -115,7 +115,7 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def rank(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each value came before: (P,)."""
+    """Return how often each value occurred before: (P,)."""
     order = np.argsort(values, kind="stable")
     rank = np.empty(len(values), np.int64)
     rank[order] = np.arange(len(values)) - np.searchsorted(values[order], values[order])

@@ -1,10 +1,10 @@
-"""Do two aligned pictures show the same thing?  Correlate their fine detail where they overlap.
+"""Check whether two aligned pictures show the same thing: correlate their fine detail where they overlap.
 
-Scans of two patients share what is smooth, two pictures of one scan share more.  So each picture's slow variation is
-removed and the rest divided by its local strength (local contrast normalisation; Jarrett et al., "What is the best
-multi-stage architecture for object recognition?", ICCV 2009, section 2); constant areas do not count.  A copy that was
-bent, solarised, coloured or set into another scan agrees only in parts: small windows are then sought one by one near
-their expected places, and count if their neighbours moved alike.
+Scans of two patients share smooth structure; two pictures of one scan share more. Each picture's slow variation is
+therefore removed and the rest divided by its local strength (local contrast normalisation; Jarrett et al., "What is the
+best multi-stage architecture for object recognition?", ICCV 2009, section 2); constant areas do not count. A copy that
+was bent, solarised, coloured or set into another scan agrees only in parts: small windows are then searched one by one
+near their expected places, and count if their neighbours moved with them.
 """
 
 import itertools
@@ -98,7 +98,7 @@ def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
 
     Bartlett, "Some aspects of the time-correlation problem in regard to tests of significance", JRSS 98(3), 1935: the
     variance is the sum over all lags of the product of the two autocorrelations, divided by the number of pixels.
-    Layers across a whole picture make it large, as does a small overlap.
+    Layers across a whole picture or a small overlap make it large.
     """
     shape = fft.next_fast_len(2 * a.shape[0], real=True), fft.next_fast_len(2 * a.shape[1], real=True)
     power_a, power_b = np.abs(fft.rfft2(a, shape)) ** 2, np.abs(fft.rfft2(b, shape)) ** 2
@@ -115,9 +115,9 @@ def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
 def _cut_overlap(
     first: Picture, second: Picture, matrix: NDArray[np.float64]
 ) -> tuple[Plane, Plane, Plane, float] | None:
-    """Cut out the overlap of two fitted pictures in the first one's frame; None where it is a sliver.
+    """Cut out the overlap of two fitted pictures in the first one's frame; None if it is a sliver.
 
-    Grey levels (h, w) of both, 1 where both are known (else 0), and the share of the smaller picture.
+    Return grey levels (h, w) of both, 1 where both are known (else 0), and the share of the smaller picture.
     """
     height, width = first.shape
     rows, columns = second.shape

@@ -1,11 +1,11 @@
-"""Which generated images are copies of training images, and are there more of them than chance explains?
+"""Find generated images that are copies of training images, and test whether chance explains their number.
 
 `near_duplicates` finds each generated image's best match among the training images, in three shapes (`SHAPES`) as these
-were stretched to a square.  Real images that are no copies set the threshold: with the best scores of n near-duplicate
-groups of them, it is the k-th largest, k = floor(alpha (n + 1)), which another such image exceeds with probability
+were stretched to a square.  Real images that are not copies set the threshold: among the best scores of n
+near-duplicate groups, it is the k-th largest, k = floor(alpha (n + 1)); another such image exceeds it with probability
 k / (n + 1) <= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World",
 2005; Lei et al., JASA 113, 2018, section 2.2).  It is at least `LOWEST_LIMIT`.  Planted copies of the training images
-show for which kinds the answer holds.
+show which kinds the answer holds for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sonoforge.training.statistics.results import Record
 ALPHA = 0.025
 
 PLANTED = 20
-"""Copies of each kind: a kind still holds with one missed, not with two; all kinds take some 15 core-seconds."""
+"""Copies of each kind: a kind still holds if one is missed, but not two; all kinds take some 15 core-seconds."""
 
 CALIBRATING = 400
 """Near-duplicate groups of training images that set the threshold, at most; see above."""
@@ -56,14 +56,14 @@ class Best(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Training images prepared to be found, each in all `SHAPES`."""
+    """Training images prepared for matching, each in all `SHAPES`."""
 
     shaped: Prepared  # place s M + i is image i in shape s
     number: int  # M of training images
 
     @property
     def square(self) -> Prepared:
-        """The images as they are, to be sought themselves."""
+        """The unchanged images, for finding matches for them."""
         return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
 
     def take(self, indices: Groups) -> Wanted:
@@ -74,7 +74,7 @@ class Wanted(NamedTuple):
 
 
 class FoundCopies(NamedTuple):
-    """The copy test, and what it rests on."""
+    """The copy test and its basis."""
 
     test: Record
     best: Best  # of the generated images
@@ -97,9 +97,9 @@ def find_copies(
         training: (M, S, S, C) uint8: all images that the generator saw.
         training_groups: (M,) near-duplicate group of each.
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
-            numbering, none of them a group of the training images.  None: calibrate on the training images.
+            numbering, none of them a training group. None calibrates on the training images.
         planted: Copies of each kind to measure recall with.
-        seed: Of the planted copies and of the calibrating groups.
+        seed: Seed for the planted copies and the calibrating groups.
     """
     groups, calibration = training_groups, OTHER_GROUPS
     if held_out is not None:
@@ -130,7 +130,7 @@ def find_copies(
 
 
 def calibrating_images(groups: Groups, seed: int) -> Groups:
-    """Return the places of the images of at most `CALIBRATING` near-duplicate groups (M,), drawn at random."""
+    """Return the places of images in at most `CALIBRATING` near-duplicate groups (M,), drawn at random."""
     known = np.unique(groups)
     rng = np.random.default_rng(derive_seed(seed, "calibrating groups"))
     return np.flatnonzero(np.isin(groups, rng.permutation(known)[:CALIBRATING]))
@@ -143,10 +143,10 @@ def copy_test(
     calibration: str,
     alpha: float = ALPHA,
 ) -> Record:
-    """Compare generated images' best scores against the training images with those of real images.
+    """Compare the best scores of generated images against the training images with the scores of real images.
 
-    Of generated images there are (N,) scores, of real ones that are no copies (K,), with their near-duplicate groups;
-    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record.  Needs 1 / alpha - 1 groups.
+    There are (N,) scores of generated images and (K,) of real ones that are not copies, with near-duplicate groups;
+    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record. It needs 1 / alpha - 1 groups.
     """
     count = len(generated)
     known, place = np.unique(real_groups, return_inverse=True)
@@ -180,7 +180,7 @@ def copy_test(
 
 
 def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float) -> int:
-    """Return k, the place of the threshold among the groups' scores, largest first."""
+    """Return k, the rank of the threshold among the groups' scores, largest first."""
     rank = math.floor(alpha * (groups + 1) + 1e-9)  # 0.29 * 100 is 29, also in floating point
     if rank < 1 or generated < 1:
         raise SonoforgeError(
@@ -201,13 +201,13 @@ def grey_pictures(images: Pixels) -> list[Picture]:
 
 
 def prepare_sought(pictures: Sequence[Picture]) -> Prepared:
-    """Prepare grey (S, S) pictures to be sought with `match_training`; 8 ms each, or 20 from S = 129 on."""
+    """Prepare grey (S, S) pictures for `match_training`; this takes 8 ms each, or 20 from S = 129 up."""
     small = max((len(picture) for picture in pictures), default=SIDE) * 2 <= SIDE
     return prepare(pictures, extract=extract_halved if small else extract_features)
 
 
 def prepare_training(images: Pixels) -> Wanted:
-    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.02 core-seconds each, 0.05 from S = 129 on."""
+    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.02 core-seconds each, 0.05 from S = 129 up."""
     pictures = grey_pictures(images)
     shaped = [
         np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))

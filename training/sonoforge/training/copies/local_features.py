@@ -1,9 +1,10 @@
-"""Local features of a picture, and the transform that takes one picture's features to another's.
+"""Find local features of a picture, and the transform from one picture's features to another's.
 
 SIFT (Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004) as OpenCV implements it.  The
 descriptor is a 4x4 grid of histograms of 8 gradient directions, laid out along the keypoint's own direction.  Mirroring
-a picture reverses the grid's rows and the sense of the directions; inverting it turns every gradient by half a turn, so
-the grid is read from its other end.  Both are permutations of the 128 numbers: one extraction serves all four `LOOKS`.
+a picture reverses the grid's rows and the sense of the directions; inverting it rotates every gradient by half a turn,
+so the grid is read from its other end.  Both are permutations of the 128 numbers: one extraction serves all four
+`LOOKS`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def extract_features(picture: Picture) -> LocalFeatures:
 
 
 def extract_halved(picture: Picture) -> LocalFeatures:
-    """Find the features of a picture that was enlarged twofold or more at half its size; 8 ms on one core.
+    """Find the features, at half its size, of a picture that was enlarged twofold or more; 8 ms on one core.
 
     SIFT doubles a picture first, so the finest octave of an enlarged one shows nothing.
     """
@@ -101,7 +102,7 @@ def _extract(fitted: Picture, most: int) -> LocalFeatures:
 
 
 def keep_on_disk(features: Iterable[LocalFeatures]) -> list[LocalFeatures]:
-    """Keep the features of many pictures in a temporary file, see `pictures.on_disk`."""
+    """Keep the features of many pictures in a temporary file; see `pictures.on_disk`."""
     sizes: list[tuple[int, int]] = []
 
     def arrays() -> Iterator[NDArray[Any]]:
@@ -124,10 +125,10 @@ class Alignment(NamedTuple):
 def align(first: LocalFeatures, second: LocalFeatures) -> Alignment | None:
     """Find the similarity transform that most matches of two pictures agree on; None without two that agree.
 
-    Each match of two keypoints fixes a whole transform: their sizes give the scale, their angles the turn, their places
-    the shift.  So every match is a hypothesis, and the one that most other matches agree with wins (the exhaustive form
-    of Lowe 2004, section 7.3; no random sampling, so the answer is always the same).  Where enough agree, an affine map
-    is fitted, as a copy may be stretched.
+    Each match of two keypoints defines a whole transform: their sizes give the scale, their angles the rotation, their
+    places the shift. Every match is thus a hypothesis, and the one that most other matches agree with wins (the
+    exhaustive form of Lowe 2004, section 7.3; no random sampling, so the answer is always the same).  If enough agree,
+    an affine map is fitted, because a copy may be stretched.
     """
     matches = _match(first, second)
     if len(matches) < 2:
@@ -169,7 +170,7 @@ def align(first: LocalFeatures, second: LocalFeatures) -> Alignment | None:
 
 
 def _match(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.int64]:
-    """Return (M, 2) indices of features that are each other's nearest, nearest pairs first, at most `MOST_MATCHES`."""
+    """Return (M, 2) indices of features that are each other's nearest, closest pairs first, at most `MOST_MATCHES`."""
     if not len(first.descriptors) or not len(second.descriptors):
         return np.empty((0, 2), np.int64)
     a, b = first.descriptors.astype(np.float32), second.descriptors.astype(np.float32)

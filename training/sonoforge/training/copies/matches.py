@@ -1,4 +1,4 @@
-"""Pairs of pictures that show one scan, or might: the result of every search in this room.
+"""Record pairs of pictures that show one scan, or might: the result of every search in this room.
 
 Results are kept beside the decoded images, so that no later command searches again.
 """
@@ -25,7 +25,7 @@ from sonoforge.training.copies.pictures import Look
 _CERTAIN_CORRELATION, _CERTAIN_AGREEING, _CERTAIN_SCORE = 0.85, 12, 5.0
 
 UNKNOWN = Comparison(float("nan"), float("nan"), float("nan"))
-"""For a search that does not compare pixels."""
+"""Score of a search that does not compare pixels."""
 
 # Types of the columns of `Matches`.
 _DTYPES: tuple[Any, ...] = (*[np.int64] * 2, *[np.float64] * 3, np.int64, *[np.bool_] * 3, np.float64)
@@ -47,7 +47,7 @@ class Match(NamedTuple):
 
     @classmethod
     def of(cls, first: int, second: int, look: Look, alignment: Alignment, compared: Comparison = UNKNOWN) -> Match:
-        """Combine what is known of two pictures; ``look``: how the second is transformed to fit."""
+        """Combine what is known about two pictures; ``look`` says how the second is transformed to fit."""
         correlation, score, overlap = compared
         mirrored, inverted, upside_down = look
         matrix, agreeing = alignment
@@ -60,7 +60,7 @@ class Match(NamedTuple):
 
     @property
     def degrees(self) -> float:
-        """Turn from x towards y, -180 to 180."""
+        """Rotation from x towards y, -180 to 180."""
         return float(np.degrees(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
 
 
@@ -108,7 +108,7 @@ class Matches(NamedTuple):
 
     @property
     def certain(self) -> NDArray[np.bool_]:
-        """(P,) whether a pair shows one scan in any set, as even a small overlap agrees in every respect."""
+        """(P,) whether a pair shows one scan in any set, because even a small overlap agrees in every respect."""
         alike = (self.correlation >= _CERTAIN_CORRELATION) & (self.agreeing >= _CERTAIN_AGREEING)
         return alike & (self.score >= _CERTAIN_SCORE)
 
@@ -138,10 +138,10 @@ def find_once(
     find: Callable[[], Found],
     still_answers: Callable[[Found], bool] = lambda found: True,
 ) -> Found:
-    """Return the result of an earlier search that a folder keeps, or search now; ``store`` None: search anew.
+    """Return the result of an earlier search that a folder keeps, or search now; ``store`` None searches anew.
 
-    ``search`` is the name of the search with its version; OpenCV's version counts, too, as its features may change.
-    The result depends on what is ``asked``: hashes of the images, in their order.
+    ``search`` is the name of the search with its version; OpenCV's version counts too, as its features may change. The
+    result depends on what is ``asked``: hashes of the images, in their order.
     """
     if store is None:
         return find()

@@ -1,8 +1,8 @@
-"""Find the pictures that show one scan, within a set or between two, and group a set by them.
+"""Find pictures of the same scan, within a set or between two, and group a set by scan.
 
 Candidates come from shared local features (`shared_features`) and from equal framing (`same_framing`).  Each is aligned
 by the features of both (`local_features.align`) and confirmed by the correlation of the overlap's fine detail
-(`confirmation`), at a score that is taken from the set itself (`null_limit`).
+(`confirmation`), at a score derived from the set itself (`null_limit`).
 """
 
 import functools
@@ -37,7 +37,7 @@ from sonoforge.training.statistics.results import Record
 log = logging.getLogger(__name__)
 
 LOWEST_LIMIT = 8.0
-"""Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
+"""Scores below it count as unrelated in every set; measured on BUSI, where unrelated pairs stay below 6."""
 
 HIGHEST_LIMIT = 25.0
 """No set needs a higher limit; the highest score seen for unrelated pictures is 13, for two retinas."""
@@ -67,9 +67,9 @@ def prepare(pictures: Sequence[Picture], title: str = "", extract: Extract = ext
 def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "", shapes: int = 1) -> Matches:
     """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
-    Each pair comes once, with its best look, sorted by its indices.  Pairs without an alignment are left out, as are,
-    within a set, those whose pictures certain pairs already join.  The first may be one set of pictures in several
-    ``shapes``, one shape after the other: their framing is the same in all.
+    Each pair comes once, with its best look, sorted by its indices.  Leave out pairs without an alignment and, within a
+    set, pairs that certain pairs already join. The first may be one set of pictures in several ``shapes``, one shape
+    after the other: their framing is the same in all.
     """
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
@@ -121,7 +121,7 @@ def _compare_what_is_apart(
 def align_candidate(
     first: Sequence[LocalFeatures], second: Sequence[LocalFeatures], fewest: int, candidate: tuple[int, int, int]
 ) -> Match | None:
-    """Align two pictures by the features of both; None where fewer matches than ``fewest`` agree.
+    """Align two pictures by the features of both; None if fewer matches than ``fewest`` agree.
 
     A candidate is the index of each picture, and the place in `LOOKS` of how the second is transformed.
     """
@@ -145,11 +145,11 @@ def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int])
 def null_limit(matches: Matches, pictures: int) -> float:
     """Return the score above which the set's own null distribution predicts no unrelated pairs.
 
-    ``matches`` are all compared candidates of that many pictures.  Nearly all are unrelated: the certain pairs are left
-    out, and where the others still are of two kinds, as in a set that was augmented before, so are the higher ones.
-    The upper quarter is taken as exponential, which overestimates the tail of a normal distribution, and extrapolated
-    to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme
-    Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs hardly move it.
+    ``matches`` are all compared candidates of that many pictures.  Nearly all are unrelated: certain pairs are left
+    out, and so are the higher ones if the others are still of two kinds, as in an augmented set. The upper quarter is
+    treated as exponential, which overestimates a normal distribution's tail, and extrapolated to one false pair in 1000
+    pictures (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, section
+    4.3, with shape 0).  It uses quantiles, not means, so that true pairs hardly move it.
     """
     known = matches.score[(matches.score > 0) & (matches.score < HIGHEST_LIMIT) & ~matches.certain]
     while len(known) >= _FEWEST_KNOWN and (split := _two_kinds(known)) is not None:
@@ -164,10 +164,10 @@ def null_limit(matches: Matches, pictures: int) -> float:
 
 
 def _two_kinds(scores: NDArray[np.float64]) -> float | None:
-    """Return the score that divides unrelated pairs from those of one scan; None where all scores are of one kind.
+    """Return the score that separates unrelated pairs from pairs of one scan; None if all scores are of one kind.
 
-    It leaves the least variance within both sides (Otsu, "A threshold selection method from gray-level histograms",
-    1979); it removes at most 0.75 of that of a single distribution.
+    It minimises the variance within both sides (Otsu, "A threshold selection method from gray-level histograms", 1979);
+    it removes at most 0.75 of a single distribution's variance.
     """
     ordered = np.sort(scores)
     below = np.arange(1, len(ordered))
@@ -186,7 +186,7 @@ def _two_kinds(scores: NDArray[np.float64]) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class NearDuplicates:
-    """Which images show the same scan."""
+    """Groups of images that show the same scan."""
 
     threshold: float  # the score used, from the set's own null distribution
     groups: NDArray[np.int64]  # (N,) int64 group of each image, 0..G-1 in order of first appearance
@@ -206,8 +206,8 @@ def find_near_duplicates(
 ) -> NearDuplicates:
     """Group N grey (H, W) uint8 pictures of one set by the scan that they show.
 
-    Equal content hashes, if given, are one group even where there is no detail to compare (blank images).  ``store``:
-    see `matches.find_once`.
+    Equal content hashes, if given, form one group even if there is no detail to compare (blank images).  ``store``: see
+    `matches.find_once`.
     """
 
     def search() -> Found:
@@ -240,7 +240,7 @@ def find_near_duplicates(
 
 
 def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> Record:
-    """Count the near-duplicates; a cluster is a group of at least two images, ``labels`` (N,) are class indices."""
+    """Count the near-duplicates; a cluster is a group of at least two images; ``labels`` (N,) are class indices."""
     sizes = np.bincount(found.groups)
     with_label = np.unique(np.stack((found.groups, labels)), axis=1)[0]
     return {

@@ -1,4 +1,4 @@
-"""How far each image is from its nearest training image, and whether a set as a whole is too near.
+"""Measure how far each image is from its nearest training image, and whether a whole set is too near.
 
 The distance is 1 minus the largest correlation, plain or mirrored left to right, of two grey 32x32 thumbnails (area
 averages) without their slow variation.  `data_copying` is the statistic of Meehan, Chaudhuri, Dasgupta, "A
@@ -47,7 +47,7 @@ def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
     """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,)."""
     if len(np.unique(groups)) < 2:
-        raise SonoforgeError("copy test: all training images are of one near-duplicate group; add held-out real images")
+        raise SonoforgeError("copy test: all training images are in one near-duplicate group; add held-out real images")
     vectors = copy_vectors(training)
     return Nearest._make(field[:, 0] for field in _nearest(vectors, vectors, 1, groups))
 
@@ -55,9 +55,9 @@ def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
 def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> float:
     """Return C_T of Meehan 2020 in one cell: the z-score of Mann and Whitney's U.
 
-    U counts the pairs in which the generated image is farther from the training images than the real one.  Its mean is
-    N K / 2 and its variance N K (N + K + 1) / 12 where both are from one distribution without ties.  The distances to
-    the nearest training image are (N,) of generated and (K,) of real images.
+    U counts the pairs with the generated image farther from the training images than the real one. Its mean is N K / 2
+    and its variance N K (N + K + 1) / 12 if both come from one distribution without ties. The distances to the nearest
+    training image are (N,) for generated and (K,) for real images.
     """
     n, k = len(generated), len(real)
     farther = stats.mannwhitneyu(generated, real, method="asymptotic").statistic
@@ -65,7 +65,7 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
 
 
 def copy_vectors(images: Pixels) -> Vectors:
-    """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
+    """Return vectors (N, T * T) float32, T = min(S, 32), of norm 1 or 0; their products are the correlations."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"copy test: images must have the shape (N, S, S, C), not {images.shape}")
     averaging = area_shares(images.shape[1], min(images.shape[1], SIDE)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The picture in which copies are sought: grey, longest side `SIDE` pixels, aspect ratio kept.
+"""Fit pictures for the copy search: grey, longest side `SIDE` pixels, aspect ratio kept.
 
-Needs neither OpenCV nor SciPy, so reading images needs neither.
+This needs neither OpenCV nor SciPy, so reading images needs neither.
 """
 
 import os
@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height of a picture after `fit`: the longer one `SIDE`, neither below 8."""
+    """Return the width and height of a picture after `fit`: the longer is `SIDE`, neither is below 8."""
     scale = SIDE / max(width, height)
     return max(8, round(width * scale)), max(8, round(height * scale))
 
@@ -46,7 +46,7 @@ def fit(picture: Picture) -> Picture:
 def stack_on_disk(blocks: Iterable[NDArray[Any]], dtype: DTypeLike, shape: tuple[int, ...] = ()) -> NDArray[Any]:
     """Write blocks of rows of one shape to a temporary file: (T, *shape), read-only.
 
-    The file lies in $TMPDIR, or else in /var/tmp where that exists; it has no name and disappears with the array.
+    The file is in $TMPDIR, or else in /var/tmp if that exists; it has no name and disappears with the array.
     """
     disk = "TMPDIR" not in os.environ and os.access(_ON_DISK, os.W_OK)
     with tempfile.TemporaryFile(dir=_ON_DISK if disk else None) as file:

@@ -1,7 +1,7 @@
-"""Copies planted among pictures, to measure which kinds of copies a search finds.
+"""Plant copies among pictures, to measure which kinds of copies a search finds.
 
 A crop of 25 % cuts a quarter off the width and the height, a shift of 15 % moves the picture by 15 % of both; areas
-that a shift, a turn or a zoom out uncovers are black.
+uncovered by a shift, a rotation or a zoom out are black.
 """
 
 import io
@@ -21,7 +21,7 @@ from sonoforge.training.statistics.results import Record
 Plant = Callable[[Picture, np.random.Generator], Picture]
 
 STANDS = 0.95
-"""Recall from which "no copies found" holds for a kind."""
+"""Recall above which "no copies found" holds for a kind."""
 
 
 def _crop(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
@@ -40,14 +40,14 @@ def _shift(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
 
 
 def about_the_middle(picture: Picture, degrees: float, factor: float = 1.0) -> Picture:
-    """Turn and magnify about the middle, keeping the size; a factor below 1 leaves a black surround."""
+    """Rotate and magnify about the middle, keeping the size; a factor below 1 leaves a black surround."""
     height, width = picture.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor)
     return _warp(picture, np.asarray(matrix, np.float64))
 
 
 def _part(picture: Picture, rng: np.random.Generator, quarters: bool) -> Picture:
-    """Keep one half or quarter, drawn from those with at least half their fair share of what is not padding."""
+    """Keep one half or quarter, drawn from those with at least half their fair share of non-padding."""
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
     parts = [picture[:, :columns], picture[:, columns:], picture[:rows], picture[rows:]]
     if quarters:
@@ -89,7 +89,7 @@ GEOMETRY: dict[str, Plant] = {
     "inverted": lambda picture, rng: 255 - picture,
     "upside down": lambda picture, rng: picture[::-1],
 }
-"""Kinds that are also planted two at a time."""
+"""Kinds to plant two at a time as well."""
 
 TWO_AT_ONCE = "two at once"
 

@@ -1,9 +1,9 @@
-"""Candidates with equal framing: the whole picture is alike, at most shifted a little or mirrored, as in a clip.
+"""Find candidates with equal framing: the whole picture is alike, at most shifted a little or mirrored, as in a clip.
 
 Pictures are resized to (64, 64) and their slow variation is removed.  The signs of the 16x16 lowest DCT frequencies
 (255 bits; Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, section 3.2.1, compared
-with zero) are taken at 25 shifts and mirrored, and looked up in an inverted file.  Then the largest normalised
-cross-correlation over all shifts up to 6 pixels decides (Lewis, "Fast normalized cross-correlation", 1995).
+with zero) are computed at 25 shifts and mirrored, and looked up in an inverted file. The largest normalised
+cross-correlation over all shifts up to 6 pixels then decides (Lewis, "Fast normalized cross-correlation", 1995).
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _signs(detail: Detail, rows: NDArray[np.float64], columns: NDArray[np.float6
 
 
 class _Shifted(NamedTuple):
-    """What the correlations of P pairs at K x K shifts need, once for each of the U different pictures."""
+    """Precomputed sums for the correlations of P pairs at K x K shifts, once for each of the U different pictures."""
 
     picture: NDArray[np.int64]  # (P,) its place in the other fields
     spectrum: NDArray[np.complex128]
@@ -133,7 +133,7 @@ class _Shifted(NamedTuple):
 
     @classmethod
     def of(cls, squeezed: NDArray[np.uint8], places: NDArray[np.int64], sign: int) -> _Shifted:
-        """Measure the pictures at (P,) places; ``sign`` is -1 for the side that is not shifted."""
+        """Measure the pictures at the places (P,); ``sign`` is -1 for the side that is not shifted."""
         once, picture = np.unique(places, return_inverse=True)
         detail = _fine_detail(squeezed[once])
         shifts = sign * _SHIFTS

@@ -1,11 +1,11 @@
-"""A second search for repeated scans, which checks the first: it shares types, cache and `cells` with it, no feature.
+"""Search again for repeated scans, to check the first search: it shares types, cache and `cells`, but no features.
 
 It looks for the middle of every picture (a query of 0.6 of its shorter side, on 12 x 12 cells) inside every other one
 (a key), at 5 sizes, 5 angles and every place: some 5000 windows.  Each becomes a vector: detail at the scale of the
 cells, divided by its local strength, whitened by the covariance of the set's own queries, and scaled to length 1.  The
 score of a pair is the largest scalar product over all windows, of the query or its mirror image, upright or upside
 down, of either sign.  The pairs that stand out most are aligned by an affine map, and their overlap is correlated; a
-pair counts only far outside the set's own null distribution.
+pair only counts far outside the set's own null distribution.
 """
 
 from __future__ import annotations
@@ -83,9 +83,10 @@ class SecondSearch(NamedTuple):
 def search_again(
     pictures: Sequence[whole.Picture], hashes: Sequence[str], store: Path | None, groups: Groups
 ) -> SecondSearch:
-    """Return what `find_repeated` finds in N grey (H, W) uint8 pictures, from an earlier search if one is stored.
+    """Return what `find_repeated` finds in N grey (H, W) uint8 pictures, using a stored search if there is one.
 
-    A stored search is valid for groups (N,) at least as coarse as its own: it compared every pair that is still apart.
+    A stored search is valid for groups (N,) at least as coarse as its own, as it compared every pair that is still
+    separate.
     """
 
     def find() -> Found:
@@ -125,10 +126,10 @@ def find_repeated(pictures: Sequence[Picture], groups: Groups, title: str = "") 
 
 
 def threshold_of(null: NDArray[np.float64]) -> float:
-    """Return the correlation that unrelated pictures do not reach, given those of (P,) unrelated pairs.
+    """Return a correlation that unrelated pictures do not reach, given the correlations (P,) of unrelated pairs.
 
-    Six standard deviations above the median of Fisher's transform, which makes correlations nearly normal; six, not
-    four, because the upper tail is longer.  The deviation is taken from the lower half, which holds no repeated scans.
+    It is six standard deviations above the median of Fisher's transform, which makes correlations nearly normal; six,
+    not four, because the upper tail is longer. The deviation comes from the lower half, which holds no repeated scans.
     """
     values = np.arctanh(np.clip(null[null > -1], -0.999, 0.999))
     if len(values) < 20:  # quartiles of fewer mean little
@@ -141,7 +142,7 @@ def threshold_of(null: NDArray[np.float64]) -> float:
 
 
 class Lattice(NamedTuple):
-    """Which windows of a picture are looked at."""
+    """The windows of a picture to compare."""
 
     cells: int  # across a window
     width: float  # of a window at size 1, as a share of the shorter side
@@ -181,7 +182,7 @@ def shrink(picture: NDArray[np.uint8]) -> Picture:
 
 
 def _without_bars(lines: NDArray[np.uint8]) -> slice:
-    """Return the lines without those at both ends that show only one grey and noise; at least the middle third."""
+    """Drop lines at both ends that show only one grey level and noise; keep at least the middle third."""
     low, high = np.percentile(lines, (5, 95), axis=1)
     filled = np.flatnonzero(high - low > _BAR)
     if len(filled) == 0:
@@ -210,7 +211,7 @@ def cut_windows(picture: Picture, lattice: Lattice) -> NDArray[np.float32]:
 
 
 def _cut(filtered: Picture, grid: Grid) -> NDArray[np.float32]:
-    """Sample a turned lattice of cells and take every square of it."""
+    """Sample a rotated lattice of cells and take every square of it."""
     columns, rows = 2 * grid.across + grid.cells, 2 * grid.down + grid.cells
     linear = rotation(grid.angle) * grid.cell
     shift = _middle(filtered) - linear @ np.array([(columns - 1) / 2, (rows - 1) / 2])
@@ -248,7 +249,7 @@ def place_of(window: int, picture: Picture, lattice: Lattice) -> tuple[Grid, int
 
 
 def _start_of(code: int, query: Picture, key: Picture) -> tuple[Look, Matrix]:
-    """Decode a code of `_search`: how the query is transformed, and the map that takes it to the key."""
+    """Decode a code from `_search`: how the query is transformed, and its map to the key."""
     grid, right, below = place_of(code // 8, key, _LATTICE)
     turn = rotation(grid.angle)
     middle = _middle(key) + turn @ (grid.cell * np.array([right, below]))
@@ -261,10 +262,10 @@ def _start_of(code: int, query: Picture, key: Picture) -> tuple[Look, Matrix]:
 
 
 class Parts(NamedTuple):
-    """Vectors split into parts even and odd under mirroring; windows in rows, a basis in columns.
+    """Vectors split into parts that are even and odd under mirroring; windows in rows, a basis in columns.
 
-    Mirroring only changes the sign of the odd part, so the best of query and mirror image, of either sign, is the sum
-    of two magnitudes: half the products.
+    Mirroring only changes the sign of the odd part, so the best of query and mirror image, with either sign, is the sum
+    of two magnitudes, which halves the products.
     """
 
     even: NDArray[np.float32]  # (K, E)
@@ -277,8 +278,9 @@ _PAIR = np.dtype([("key", np.int32), ("query", np.int32), ("code", np.int32), ("
 def _search(pictures: Sequence[Picture], groups: Groups, count: int, title: str) -> NDArray[np.int64]:
     """Return the ``count`` pairs of N pictures of different groups (N,) that stand out most, best first: (P, 3).
 
-    Key, query, and 8 x number of the window + 4 if upside down + 2 if mirrored + 1 if inverted.  A score counts by how
-    far it lies above the median score of either picture with a sample of all, in units of the ninth decile above it.
+    The columns are key, query, and 8 x window number + 4 if upside down + 2 if mirrored + 1 if inverted. A score counts
+    by how far it is above the median score of either picture with a sample of all, in units of the ninth decile above
+    it.
     """
     middles = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
     bases = _whitening_bases(middles)
@@ -379,7 +381,7 @@ def _best_of_others(
 def best_window(
     queries: Parts, windows: Parts, some: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the score of some queries, the number of the window, and 2 if mirrored + 1 if inverted."""
+    """Return the scores of some queries, the window numbers, and 2 if mirrored + 1 if inverted."""
     even, odd = queries.even[some], queries.odd[some]
     products, other = even @ windows.even.T, odd @ windows.odd.T
     np.abs(products, out=products)
@@ -439,7 +441,7 @@ def _align(query: Picture, key: Picture, look: Look, start: Matrix) -> tuple[Com
 
 
 def _halve(picture: Picture) -> Picture:
-    """Take the mean of every four pixels; an odd last row or column is dropped."""
+    """Take the mean of every four pixels, dropping an odd last row or column."""
     rows, columns = (side // 2 for side in picture.shape)
     return warp(picture, _DOUBLE[:2], (rows, columns))
 
@@ -493,7 +495,7 @@ def backwards(matrix: Matrix) -> Matrix:
 
 
 def rotation(angle: float) -> NDArray[np.float64]:
-    """Return the (2, 2) turn by an angle in radians, from x towards y."""
+    """Return the (2, 2) rotation by an angle in radians, from x towards y."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 

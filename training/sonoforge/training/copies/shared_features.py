@@ -1,7 +1,7 @@
-"""Candidates with shared local features, found without comparing all pairs.
+"""Find candidates with shared local features, without comparing all pairs.
 
 Descriptors are compared only with those of their own `cells`.  Each near pair of descriptors votes for its pair of
-pictures; a descriptor that is near to many (a caption, the edge of a frame) shares its vote among them.
+pictures; a descriptor near many others (a caption, the edge of a frame) divides its vote among them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Set(NamedTuple):
         return found
 
     def block(self, first: int) -> NDArray[np.uint8]:
-        """Return the descriptors of `_PICTURES` pictures from the given one on."""
+        """Return the descriptors of `_PICTURES` pictures, starting with the given one."""
         return np.concatenate([one.descriptors for one in self.pictures[first : first + _PICTURES]])
 
 
@@ -73,7 +73,7 @@ def find_candidates(
 
     Args:
         indexed: Features of N pictures.
-        asked: Features of M pictures of another set, each sought in the first; None: pairs within ``indexed``.
+        asked: Features of M pictures of another set, each searched for in the first; None for pairs within ``indexed``.
         near_by_chance: Share of unrelated descriptors that find one near enough to vote; coarse ones need more.
 
     Returns:
@@ -143,7 +143,7 @@ def _project(vectors: NDArray[np.uint8], space: _Space, look: int = 0) -> NDArra
 
 
 def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (Q, members) squared distances of points to a cell's members, less each point's own squared length."""
+    """Return (Q, members) squared distances of points to a cell's members, minus each point's own squared length."""
     members = index.vectors[index.start[cell] : index.start[cell + 1]].astype(np.float32)
     norm = np.einsum("md,md->m", members, members)
     members *= -2
@@ -216,7 +216,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
 
 
 class _Counted(NamedTuple):
-    """Pairs of pictures with enough agreeing votes, once for each scale and turn."""
+    """Pairs of pictures with enough agreeing votes, once for each scale and rotation."""
 
     pair: NDArray[np.int64]
     look: NDArray[np.int64]
@@ -240,7 +240,7 @@ def _count(parts: Sequence[NDArray[np.void]]) -> _Counted:
 
 
 def _agreeing(votes: NDArray[np.void]) -> _Counted:
-    """Add up the votes that agree on a scale and a turn, where there are enough.
+    """Add up the votes that agree on a scale and a rotation, if there are enough.
 
     Weak geometric consistency: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large scale
     image search", ECCV 2008, section 4.

@@ -1,15 +1,16 @@
-"""Signatures: what a set of pictures leaves behind to recognise their copies, from which no picture can be rebuilt.
+"""Make signatures: data that recognises copies of a set of pictures, but cannot rebuild any picture.
 
-Of each picture, `KEYPOINTS` local features: place, size and angle in one byte each, and the signs of `BITS` projections
-of the descriptor (Hamming embedding: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large
-scale image search", ECCV 2008, section 3).  A sign stands for the mean length of its projection, so the signs give a
-coarse descriptor back, which is looked up as any other (Jegou, Douze, Schmid, "Product quantization for nearest
-neighbor search", TPAMI 33(1), 2011, section III).
+A signature has `KEYPOINTS` local features of a picture: place, size and angle in one byte each, and the signs of `BITS`
+projections of the descriptor (Hamming embedding: Jegou, Douze, Schmid, "Hamming embedding and weak geometric
+consistency for large scale image search", ECCV 2008, section 3).  A sign stands for the mean length of its projection,
+so the signs give back a coarse descriptor, which is looked up like any other (Jegou, Douze, Schmid, "Product
+quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
 
-And a *sketch* of the large detail in 24 bytes, which new speckle does not replace: the signs of the 192 lowest
+It also has a *sketch* of the large detail in 24 bytes, which new speckle does not change: the signs of the 192 lowest
 frequencies of a cosine transform of the middle, on 16 x 16 cells (Coskun, Sankur, Memon, "Spatio-temporal transform
-based video hashing", IEEE Trans. Multimedia 8(6), 2006).  It is sought in every window of another picture, which scores
-by the cosine of the angle between the signs and its own transform, each frequency divided by its typical amplitude.
+based video hashing", IEEE Trans. Multimedia 8(6), 2006).  It is compared with every window of another picture, which
+scores by the cosine of the angle between the signs and its own transform, each frequency divided by its typical
+amplitude.
 """
 
 import functools
@@ -48,7 +49,7 @@ FEWEST_AGREEING = 6
 
 SIGNS = 192
 ALIKE = 0.52
-"""Likeness from which a sketch is recognised; of 4 800 unrelated pictures the most alike has 0.47
+"""Likeness above which a sketch is recognised; of 4 800 unrelated pictures the most alike has 0.47
 (``training/docs/trained-on.md``)."""
 
 _SEARCH = "signatures3"  # with a new number, earlier results are not read
@@ -119,7 +120,7 @@ def _take(features: LocalFeatures, which: NDArray[np.int64]) -> LocalFeatures:
 
 
 def _spread_out(points: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Choose keypoints one by one: the one whose size times distance to those chosen is largest."""
+    """Choose keypoints one by one, each with the largest product of its size and distance to those chosen."""
     chosen: list[int] = []
     apart = np.full(len(points), _FAR)
     for _ in range(min(KEYPOINTS, len(points))):
@@ -130,7 +131,7 @@ def _spread_out(points: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDAr
 
 
 def _restore(signatures: Signatures) -> list[LocalFeatures]:
-    """Return the features as far as the signatures keep them."""
+    """Return the features, as far as the signatures keep them."""
     signs = np.unpackbits(signatures.bits, axis=1, count=BITS).astype(np.float32) * 2 - 1
     descriptors = signatures.middle + (signs * signatures.spread) @ signatures.axes.T
     whole = LocalFeatures(
@@ -146,11 +147,11 @@ def _restore(signatures: Signatures) -> list[LocalFeatures]:
 
 
 def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = "") -> list[Match]:
-    """Find the pictures that show all or part of what the signatures were made of, each with its best original.
+    """Find pictures that show all or part of what the signatures were made from, each with its best original.
 
-    At most one match for each of M grey (H, W) uint8 pictures (``second``) with its original (``first``), in their
-    order; ``title``: see `in_threads`.  Pictures whose local features match nothing are compared with the sketches: in
-    those matches, ``correlation`` is the likeness, and the matrix holds only the size and the turn.
+    Return at most one match for each of M grey (H, W) uint8 pictures (``second``) with its original (``first``), in
+    order; see `in_threads` for ``title``. If local features match nothing, compare with the sketches: in those matches,
+    ``correlation`` is the likeness, and the matrix holds only size and rotation.
     """
     known = _restore(signatures)
     best: dict[int, Match] = {}
@@ -180,8 +181,8 @@ def recognise_once(
 ) -> list[Match]:
     """Return what `recognise` finds, kept in a folder (see `matches.find_once`).
 
-    ``of`` are hashes of the originals of the signatures or of their file, ``hashes`` the content hashes of the M grey
-    (H, W) uint8 pictures.
+    ``of`` has hashes of the signatures' originals or of their file, ``hashes`` the content hashes of the M grey (H, W)
+    uint8 pictures.
     """
 
     def find() -> Found:
@@ -214,7 +215,7 @@ def make_sketches(pictures: Sequence[Picture]) -> Sketches:
 
 
 def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketched | None]:
-    """Find the sketch most like each grey (H, W) uint8 picture; None where none reaches `ALIKE`."""
+    """Find the sketch most like each grey (H, W) uint8 picture; None if none reaches `ALIKE`."""
     if not len(sketches.signs):
         return [None] * len(pictures)
     even, odd = _cosines()

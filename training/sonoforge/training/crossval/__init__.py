@@ -1,1 +1,1 @@
-"""Cross-validation: arms, folds, settings chosen inside them, what is kept, the comparison and the final model."""
+"""Cross-validate: arms, folds, settings chosen inside them, kept results, the comparison and the final model."""

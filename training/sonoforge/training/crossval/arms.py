@@ -1,7 +1,7 @@
-"""The arms of the comparison: what each one trains on, and its names.
+"""Define the arms of the comparison: what each one trains on, and its names.
 
-A name is ``NAME``, with ``-all`` to add images to every class and not only to the small ones, ``:DOSE`` for how many
-are added, and ``@SHARE`` for a part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
+A name is ``NAME``, with ``-all`` to add images to every class rather than only small ones, ``:DOSE`` for how many to
+add, and ``@SHARE`` for part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMS = (
     + ", ".join(COMPARATORS)
 )
 MOST = 100.0
-"""The largest dose: beyond it hardly any real image would be seen."""
+"""The largest dose: beyond it, training would hardly see a real image."""
 _ALL, _DOSE = "-all", ":"
 
 
@@ -73,7 +73,7 @@ ARMS: dict[str, Arm] = {
 
 
 def find_arm(name: str, option: str = "--arms") -> Arm:
-    """Return the arm of a name; its title says dose and share, and messages begin with ``option``."""
+    """Return the arm with a name; its title includes dose and share, and messages begin with ``option``."""
     rest, marked, share = name.partition(SHARE_MARK)
     stem, dosed, dose = rest.partition(_DOSE)
     base = stem.removesuffix(_ALL)
@@ -115,7 +115,7 @@ def final_name(name: str, option: str) -> str:
         )
     if arm.real_share != 1:
         raise SonoforgeError(
-            f"{option}: {name!r} has a share, but a final model is made from all images; leave the share out"
+            f"{option}: {name!r} has a share, but a final model is trained on all images; leave the share out"
         )
     return arm.name
 
@@ -127,7 +127,7 @@ def at_dose(name: str, dose: float) -> str:
 
 
 def title_of(name: str) -> str:
-    """Return the arm's title; the name itself if it is unknown, as in a file of another version."""
+    """Return the arm's title, or its name if unknown, as in a file from another version."""
     try:
         return find_arm(name).title
     except SonoforgeError:
@@ -140,7 +140,7 @@ def file_stem(name: str) -> str:
 
 
 def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
-    """Return the names of every arm at every share of the real images, the largest first; without shares, of each."""
+    """Return the name of every arm at every share of the real images, largest first; without shares, once each."""
     if not shares:
         return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
@@ -167,8 +167,8 @@ def read_number(text: str, most: float) -> float | None:
 def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
     """Return how many images an arm adds to each class, without classes that get none.
 
-    The *lack* of a class is what it has fewer than the largest.  At dose D a class gets D times its lack; if images are
-    added to all classes, its lack and D times the largest class; without real images, D times the largest class.
+    A class's *lack* is how many fewer images it has than the largest. At dose D it gets D times its lack; if images are
+    added to all classes, its lack plus D times the largest class; without real images, D times the largest class.
     ``counts`` are the real images of each class, by label.
     """
     largest = max(counts)
@@ -187,7 +187,7 @@ def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
 
 
 def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
-    """Return the labels of the classes whose generators the arm draws from; shuffled labels need all classes."""
+    """Return the labels of classes with generators that the arm draws from; shuffled labels need all classes."""
     wanted = added_counts(arm, counts)
     if arm.fill == "shuffled" and wanted:
         return [label for label, count in enumerate(counts) if count]
@@ -195,7 +195,7 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
 
 
 def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
-    """Return the arms for a set of images: where all classes have one size, arms that fill up add to all of them."""
+    """Return the arms for a set of images: if all classes have the same size, arms that fill up add to all of them."""
     if len(set(counts)) > 1:
         return tuple(arms)
     found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
@@ -223,6 +223,6 @@ def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSetting
 
 
 def changes_of(arm: Arm) -> Mapping[str, object]:
-    """Return how an arm differs from its row of `ARMS`; empty for such a row."""
+    """Return how an arm differs from its row of `ARMS`; empty if it does not."""
     names = ("dose", "all_classes", "real", "real_share")
     return {name: getattr(arm, name) for name in names if getattr(arm, name) != getattr(Arm, name)}

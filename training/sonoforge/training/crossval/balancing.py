@@ -1,4 +1,4 @@
-"""The images that an arm adds to the real ones of a training set: drawn from generators, or a placebo's.
+"""Make the images that an arm adds to a training set's real ones: drawn from generators, or placebos.
 
 Each generator is trained once, for all arms that draw from it.
 """
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ALL_CLASSES = "all classes"
-"""Name of a class-conditional generator, which learns all images and is asked for each class."""
+"""Name of a class-conditional generator, which learns from all images and draws each class."""
 
 
 @dataclass(frozen=True)
 class GeneratorJob:
-    """How the generators of one training set are trained."""
+    """How to train the generators of one training set."""
 
     settings: GanSettings  # shared by the classes
     seed: int  # each class derives its own from it
@@ -54,9 +54,9 @@ def generator_name(class_name: str, settings: GanSettings) -> str:
 
 
 def train_generators(images: LabelledImages, labels: Sequence[int], job: GeneratorJob) -> dict[int, Path]:
-    """Train a generator for each of the classes on its images alone, or one conditional generator on all images.
+    """Train a generator for each class on just its images, or one conditional generator on all images.
 
-    Interrupted trainings continue; finished ones are not repeated.  Returns the last checkpoint's folder by label.
+    Interrupted trainings continue; finished ones are not repeated. Return the last checkpoint's folder by label.
     """
     if not labels:
         return {}
@@ -104,8 +104,8 @@ def draw_trained(
 ) -> LabelledImages:
     """Draw images of each class from its generator, resized as the classifier sees them.
 
-    Image i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.  Generators
-    trained with masks draw each image with its own.  Only size and classes of the real images are read.
+    Image i of a class depends only on the seed and i, so a smaller dose is the beginning of a larger one. Generators
+    trained with masks draw each image with its own. Only the size and classes of the real images matter.
     """
     sources = {
         label: (load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)
@@ -133,7 +133,7 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
 def _draw(
     sources: Mapping[int, tuple[nn.Module, int]], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
-    """Draw from each class's generator, of which so many channels are image; one more is the mask."""
+    """Draw from each class's generator; this many channels are the image, and one more is the mask."""
     side, labels = images.pixels.shape[1], _labels(counts, images)
     pixels = np.empty((len(labels), side, side, 3), np.uint8)
     masks: list[Pixels] = []
@@ -163,7 +163,7 @@ def _resized(image: Pixels, side: int) -> Pixels:
 
 
 def balance(arm: Arm, images: LabelledImages, job: GeneratorJob) -> LabelledImages | None:
-    """Make the images that the arm adds, if any; missing generators are trained."""
+    """Make the images that the arm adds, if any, training missing generators."""
     counts = added_counts(arm, images.counts.tolist())
     if not arm.fill:
         return None
@@ -179,14 +179,14 @@ def balance(arm: Arm, images: LabelledImages, job: GeneratorJob) -> LabelledImag
 
 
 def duplicate_images(counts: Mapping[int, int], images: LabelledImages, seed: int) -> LabelledImages:
-    """Draw so many images of each class, with replacement, from its own real ones: a placebo."""
+    """Draw this many images of each class, with replacement, from its own real ones: a placebo."""
     rng = np.random.default_rng(derive_seed(seed, "duplicates"))
     chosen = [rng.choice(np.flatnonzero(images.labels == label), count) for label, count in counts.items()]
     return images.subset(np.concatenate([np.empty(0, dtype=np.int64), *chosen]))
 
 
 def shuffle_labels(images: LabelledImages, counts: Mapping[int, int], seed: int) -> LabelledImages:
-    """Give images drawn equally of all classes random labels, so many of each: a placebo."""
+    """Give random labels, this many of each, to images drawn equally from all classes: a placebo."""
     order = np.random.default_rng(derive_seed(seed, "shuffled labels")).permutation(len(images))
     labels = _labels(counts, images)
     return LabelledImages(images.pixels[order[: len(labels)]], labels, images.classes)

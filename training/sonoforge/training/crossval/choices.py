@@ -1,4 +1,4 @@
-"""Where settings were chosen: inside each training fold (``crossval.choose``) or with a budget; on which images."""
+"""Say where settings were chosen: inside each training fold (``crossval.choose``) or with a budget; on which images."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ class Choosing:
 
     @property
     def trainings(self) -> int:
-        """Number of inner trainings for each outer fold, at most."""
+        """Largest number of inner trainings for each outer fold."""
         return math.prod(len(values) for _, values in self.grid) * self.inner_folds
 
     def candidates(self, arm: Arm) -> list[Values]:
@@ -47,7 +47,7 @@ class Choosing:
 
 
 def of_classifier(values: Values) -> Values:
-    """Return the values that are settings of the classifier; chosen epochs are exact."""
+    """Return the values that are classifier settings; chosen epochs are exact."""
     exact = {"least_steps": 0} if "epochs" in values else {}
     return {name: value for name, value in values.items() if name != DOSE} | exact
 
@@ -71,17 +71,17 @@ def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
 
 
 def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:
-    """Refuse a grid that applies to no arm, or a dose to choose where an arm names one."""
+    """Refuse a grid that applies to no arm, or a choice of dose if an arm already has one."""
     names = ", ".join(_typed(name) for name, _ in choosing.grid)
     if not any(choosing.candidates(find_arm(arm)) for arm in arms):
         raise SonoforgeError(f"{OPTION}: none of the arms has {names} to choose: {','.join(arms)}")
     named = [arm for arm in arms if find_arm(arm).dose != 1]
     if named and DOSE in dict(choosing.grid):
-        raise SonoforgeError(f"{OPTION}: {DOSE} cannot be chosen, as the arm {named[0]} names one")
+        raise SonoforgeError(f"{OPTION}: {DOSE} cannot be chosen, because the arm {named[0]} sets one")
 
 
 def choosing_of(results: Record) -> Choosing | None:
-    """Return the grid that the run of these results chose from; None without one."""
+    """Return the grid that a run with these results chose from, if any."""
     choice = results.get("choice")
     if choice is None:
         return None
@@ -112,12 +112,12 @@ def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
 
 
 def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
-    """Refuse a setting that is both given and to be chosen."""
+    """Refuse a setting that is both given and up for choice."""
     for name, _ in choosing.grid:
         value = None if name == DOSE else getattr(options, name)
         if value is not None:
             raise SonoforgeError(
-                f"{OPTION}: {_typed(name)} is both to be chosen and given (classifier.{name}={value}); leave one out"
+                f"{OPTION}: {_typed(name)} is both up for choice and given (classifier.{name}={value}); leave one out"
             )
 
 
@@ -132,7 +132,7 @@ def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     if len(values) < 2:
         alone = "an arm's, as in gan:2" if name == DOSE else f"classifier.{name}"
         raise SonoforgeError(
-            f"{OPTION}: {_typed(name)} has one value to choose from and needs two; a single one is {alone}"
+            f"{OPTION}: {_typed(name)} has only one value to choose from; give two, or set the single one as {alone}"
         )
     if len(set(values)) < len(values):
         raise SonoforgeError(f"{OPTION}: {_typed(name)}={','.join(texts)} repeats a value")
@@ -170,7 +170,7 @@ _NO_CHOICE = ("class_weights", "test_curves", "least_steps")
 
 
 def count_chosen_on(budget: str, cache: ImageCache) -> int:
-    """Count the images of the collections that a budget was chosen on, changed copies included.
+    """Count images from the collections that a budget was chosen on, changed copies included.
 
     The shipped bundle was trained on these collections and recognises their images, see `find_seen`.
     """
@@ -178,7 +178,7 @@ def count_chosen_on(budget: str, cache: ImageCache) -> int:
 
 
 def chosen_seeds(budget: str, known: int) -> tuple[int, ...]:
-    """Return the seeds with which the budget was chosen, if it was chosen on ``known`` of the run's images."""
+    """Return the seeds that the budget was chosen with, if it was chosen on ``known`` of the run's images."""
     return SEEDS.get(budget, ()) if known else ()
 
 

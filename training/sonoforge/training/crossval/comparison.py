@@ -1,4 +1,4 @@
-"""The comparison of arms: every arm on the same folds and seeds, pooled into ``predictions.csv`` and its figures."""
+"""Compare arms: run every arm on the same folds and seeds, pooled into ``predictions.csv`` and its figures."""
 
 import dataclasses
 import logging
@@ -74,9 +74,9 @@ def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) 
 def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
-    Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
-    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
-    writes.  Folds finished before an interruption are kept.
+    Write ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/`` (the
+    generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate` writes.
+    Keep folds finished before an interruption.
     """
     if settings.protocol in SEALED:
         refuse_seen_by_start(settings.generator.start_from, cache, settings.source.cache)
@@ -122,7 +122,7 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
-    """Count the trainings that are still to be done, at most."""
+    """Return the largest number of trainings still to do."""
     folds = range(count_folds(cache.dataset, settings.protocol, settings.folds))
     paths = [fold_path(folder, arm, seed, fold) for seed in settings.seeds for arm in settings.arms for fold in folds]
     return sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
@@ -165,7 +165,7 @@ def _results(
 
 
 def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
-    """Run the folds that have no result yet, after the generators that they share; those with most images first."""
+    """Run folds without a result, after the generators that they share; start with those with the most images."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
     if not missing and not inner:
@@ -188,7 +188,7 @@ def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Worker
 
 
 def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Dataset) -> Predictions:
-    """Put the folds' predictions into the order of the data set, without images that were not tested."""
+    """Put the folds' predictions in the order of the data set, without images that were not tested."""
     probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
     for fold in folds:
         if (fold.arm, fold.seed) == (arm, plan.seed):
@@ -197,7 +197,7 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
 
 
 def _arm_result(figures: Record, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> Record:
-    """Put together an arm's figures; ``part``, and all figures that are not by seed, are of its first seed."""
+    """Assemble an arm's figures; ``part``, and all figures that are not per seed, are from its first seed."""
     folds = by_seed[0]
     trust = [vars(fold.trust) for fold in folds if fold.trust is not None]
     judged = None

@@ -1,6 +1,6 @@
-"""Checks of a run folder against its own files, for the report and for tables printed again.
+"""Check a run folder against its own files, for the report and for tables printed again.
 
-`check_reads` compares, image by image, what every training read with the test fold that it was to be kept from;
+`check_reads` compares, image by image, what every training read with the test fold that it must not see;
 `check_predictions` recounts the confusion matrices from ``predictions.csv``; `check_kept` compares the answers with
 what each fold kept.
 """
@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
 
 def read_plans(folder: Path) -> dict[int, SplitPlan]:
-    """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
+    """Read ``splits.json`` and the plans of other seeds, by seed; the report's first plan comes first."""
     paths = [folder / FILE, *sorted(folder.glob("splits-seed*.json"))]
     return {plan.seed: plan for plan in map(read_plan, paths)}
 
@@ -49,14 +49,14 @@ def class_counts(plan: SplitPlan, classes: int) -> NDArray[np.int64]:
 
 
 def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
-    """Count the keys (groups, content hashes) whose images lie in more than one fold."""
+    """Count the keys (groups, content hashes) with images in more than one fold."""
     folds = Counter(key for key, _ in set(zip(keys, plan.fold_of, strict=True)))
     return sum(count > 1 for count in folds.values())
 
 
 @dataclass
 class Reads:
-    """What the trainings of one kind (``classifier``, ``inner generator``) read, against their test folds."""
+    """What one kind of training (``classifier``, ``inner generator``) read, compared with its test folds."""
 
     runs: int = 0
     images: int = 0  # reads in all
@@ -73,7 +73,7 @@ def read_folds(folder: Path) -> dict[Path, FoldResult]:
 
 
 def check_reads(folds: Mapping[Path, FoldResult], plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
-    """Compare the content hashes that each fold read with its test fold, by stage; inner folds with the outer one's."""
+    """Compare the content hashes that each fold read with its test fold, by stage; inner folds use the outer one's."""
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
     for path, result in folds.items():
@@ -109,7 +109,7 @@ def origin_checks(
     reads: Mapping[str, Reads],
     images: Mapping[str, str],
 ) -> list[Check]:
-    """List what must hold under every protocol: split, folds and reads are of ``images`` (content hash by path)."""
+    """List what must hold under every protocol: split, folds and reads match ``images`` (content hash by path)."""
     changes = "; ".join({describe_changes(plan.images, images): None for plan in plans.values()})
     foreign = [
         path.name
@@ -128,7 +128,7 @@ def origin_checks(
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], near_duplicates: int) -> list[Check]:
-    """List what must hold where no training sees its test images; empty for protocols that promise less."""
+    """List what must hold if no training sees its test images; empty for protocols that promise less."""
     checks = []
     for plan in plans.values():
         if plan.protocol not in SEALED:
@@ -147,7 +147,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], nea
 
 
 def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], images: int) -> list[Check]:
-    """Recount from ``predictions.csv`` and compare with what the tables print."""
+    """Recount from ``predictions.csv`` and compare with the tables."""
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
     checks = [Check("each test image predicted once by each arm and seed", "yes" if once else "no", once)]
     for arm, figures in arms.items():
@@ -206,13 +206,13 @@ def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]
 
 
 AS_GIVEN = "unverified: as given"
-"""Marks figures of a table without a run folder to compare it with."""
+"""Marks figures from a table without a run folder for comparison."""
 
 
 def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
-    """Read a table of answers, and compare it with the run folder that it lies in, if any, see `check_kept`.
+    """Read a table of answers, and compare it with the run folder that contains it, if any; see `check_kept`.
 
-    Returns the arms, the classes, and `AS_GIVEN` without a run folder, else "".
+    Return the arms, the classes, and `AS_GIVEN` without a run folder, else "".
     """
     parts, classes = read_predictions(table)
     for protocol in dict.fromkeys(part.protocol for part in parts):
@@ -225,7 +225,7 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
 
 
 def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
-    """Compare a run's answers with its split plans and `read_folds`, and what trainings read with what was tested."""
+    """Compare a run's answers with its split plans and `read_folds`, and what training read with what was tested."""
     plans = read_plans(folder)
     for part in parts:
         what = f"{folder / ANSWERS}: arm {part.arm}, seed {part.seed}"

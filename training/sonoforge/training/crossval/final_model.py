@@ -1,4 +1,4 @@
-"""The model to export, trained on all images, calibrated on images that it did not see; and the run that makes it."""
+"""Train the model to export on all images, and calibrate it on images that it did not see."""
 
 import contextlib
 import dataclasses
@@ -73,7 +73,7 @@ _LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one la
 def scan_bands(cache: ImageCache, indices: Indices, preprocessing: Preprocessing) -> dict[str, Any]:
     """Return ``quality.scan`` of a manifest: 5th and 95th percentile of each metric that has values.
 
-    Up to 256 evenly spaced training images are measured in their own pixels, read again from their files.
+    Measure up to 256 evenly spaced training images in their own pixels, read again from their files.
     """
     chosen = indices[evenly_spaced(len(indices), _MOST)]
 
@@ -98,7 +98,7 @@ def _ranges(rows: Sequence[Mapping[str, float]], percent: float) -> Record:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Answers to images that their model did not train on."""
+    """Answers to images that the model was not trained on."""
 
     predictions: Predictions
     near_duplicates: int  # images with a near-duplicate in their model's training
@@ -142,9 +142,9 @@ def train_final(folder: Path, images: LabelledImages, arm: Arm, job: ClassifierJ
 
 
 def quality_reference(cache: ImageCache, indices: Indices) -> tuple[Record, float]:
-    """Return the 1st and 99th percentile of every quality metric of training images, and their largest ``saturated``.
+    """Return the 1st and 99th percentile of every quality metric over training images, and their largest ``saturated``.
 
-    A resolution is low only if it is also below `_LEAST_SIDE` of the network's input, which would average it away.
+    A resolution is only low if it is also below `_LEAST_SIDE` of the network's input, which would average it away.
     """
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
@@ -204,7 +204,7 @@ def record_model(
 
 
 def _repeats(labels: Indices, trained: Trained, settings: ClassifierSettings) -> Floats:
-    """Return how many images, or how much weight, the training had for each real image of a class, (C,)."""
+    """Return how many images, or how much weight, training had for each real image of a class, (C,)."""
     counts = np.maximum(np.bincount(labels, minlength=len(trained.added)), 1)
     return 1 / counts if settings.class_weights else 1 + trained.added / counts
 
@@ -212,7 +212,7 @@ def _repeats(labels: Indices, trained: Trained, settings: ClassifierSettings) ->
 def prediction_sets(
     held_out: Predictions, equal: Floats, measured: Mapping[str, Record], classes: Sequence[str]
 ) -> Record:
-    """Set thresholds on all held-out images; coverage and size are measured with those of the other folds.
+    """Set thresholds on all held-out images; measure coverage and size with the other folds' thresholds.
 
     ``equal``: (N, C) `decision.equal_in_bundle` of the answers.
     """
@@ -304,8 +304,8 @@ def train_run(
 ) -> tuple[Record, Record]:
     """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
 
-    What an earlier call finished there is kept.  Writes ``audit.json``, what `compare` writes, and ``model/``, which
-    `export` turns into a bundle under ``name``.  ``seconds`` gets the duration of each chapter.
+    Keep what an earlier call finished there. Write ``audit.json``, what `compare` writes, and ``model/``, which
+    `export` turns into a bundle called ``name``.  ``seconds`` gets the duration of each chapter.
     """
     with chapter("audit", seconds):
         audited = audit(cache)
@@ -323,7 +323,7 @@ def train_run(
 def _train_final_model(
     final: Path, name: str, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
 ) -> None:
-    """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
+    """Train the final arm on all images, and calibrate it on the cross-validated predictions."""
     folder, seed = final.parent, settings.seeds[0]
     everything = np.arange(len(cache.dataset.items))
     arm = with_dose(find_arm(settings.final_arm or ""), comparison.chosen)

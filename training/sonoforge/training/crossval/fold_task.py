@@ -1,6 +1,6 @@
-"""One fold of a comparison: its task, which other processes can run, and its result, kept in ``folds/*.json``.
+"""Define one fold of a comparison: its task, which other processes can run, and its result in ``folds/*.json``.
 
-Results of an earlier call are reused only if this call would make the same ones from the same inputs.
+Results of an earlier call are only reused if this call would make the same ones from the same inputs.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def made_from(
 
 
 def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
-    """Refuse a kept result that was made from something else."""
+    """Refuse a stored result that was made from something else."""
     if before == now:
         return
     if before.plan != now.plan:
@@ -97,7 +97,7 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
 
 
 def open_training(folder: Path, made: MadeFrom) -> Path:
-    """Return a folder for a training's checkpoints, with a note of what it is made from; one of another is refused."""
+    """Return a folder for a training's checkpoints, with a note of what it is made from; refuse another training's."""
     note = folder / NOTE
     if note.is_file():
         try:
@@ -135,7 +135,7 @@ class FoldResult:
 
 
 def read_fold(path: Path) -> FoldResult:
-    """Read the result of a fold; SonoforgeError if it is unreadable or does not say what it was made from."""
+    """Read the result of a fold; raise SonoforgeError if it is unreadable or does not say what it was made from."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["made_from"] = MadeFrom(**values["made_from"])
@@ -152,7 +152,7 @@ def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:
 
 
 class Inside(NamedTuple):
-    """Marks an inner fold, on which settings are chosen, see `nested_choice`."""
+    """Marks an inner fold for choosing settings, see `nested_choice`."""
 
     fold: int | None  # the outer fold whose training part is divided; None: all images, for the final model
     candidate: int  # index of `tried` among the arm's `Choosing.candidates`
@@ -161,7 +161,7 @@ class Inside(NamedTuple):
 
 @dataclass(frozen=True)
 class FoldTask:
-    """Everything that one fold needs, to run in this process or another."""
+    """Everything that one fold needs to run, in this process or another."""
 
     folder: Path
     plan: SplitPlan  # of the task's seed
@@ -191,7 +191,7 @@ class FoldTask:
 
     @property
     def chosen(self) -> Values:
-        """The settings chosen for the fold, or tried in it; empty without a choice."""
+        """The settings chosen for the fold, or tried in it; empty if there is no choice."""
         if self.inside:
             return self.inside.tried
         return self.choice["settings"] if self.choice else {}
@@ -226,7 +226,7 @@ class FoldTask:
 
     @property
     def classifier(self) -> ClassifierSettings:
-        """The settings of the arm's classifier, with those chosen or tried."""
+        """The settings of the arm's classifier, including those chosen or tried."""
         settings = settings_of_arm(self.own_arm, self.settings.classifier)
         watched = settings.test_curves and not self.inside
         return dataclasses.replace(settings, test_curves=watched, **of_classifier(self.chosen))
@@ -240,7 +240,7 @@ class FoldTask:
 
 
 def check_images(folder: Path, cache: ImageCache) -> None:
-    """Refuse a run folder, finished or not, that was begun with other images or another split plan."""
+    """Refuse a run folder, finished or not, that was started with other images or another split plan."""
     if not (folder / FILE).is_file():
         kept = [name for name in _RESULTS if (folder / name).exists()]
         if kept:
@@ -264,7 +264,7 @@ def check_images(folder: Path, cache: ImageCache) -> None:
 
 
 def keep_plan(path: Path, plan: SplitPlan) -> None:
-    """Write a split plan; an earlier call's must be the same."""
+    """Write a split plan; refuse one that differs from an earlier call's."""
     if path.is_file():
         difference = plan_difference(read_plan(path), plan)
         if difference:
@@ -276,7 +276,7 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
 
 
 def origins(plans: Sequence[SplitPlan], settings: ComparisonSettings, backbone: str) -> dict[tuple[int, str], MadeFrom]:
-    """Return what the classifiers of each seed and arm are made from; ``backbone`` is the initial weights' digest."""
+    """Return what each seed's and arm's classifiers are made from; ``backbone`` is the initial weights' digest."""
     found = {}
     for name in settings.arms:
         arm, digest = find_arm(name), backbone
@@ -291,7 +291,7 @@ def origins(plans: Sequence[SplitPlan], settings: ComparisonSettings, backbone: 
 
 
 def check_finished(folder: Path, settings: ComparisonSettings, cache: ImageCache) -> None:
-    """Refuse a finished comparison whose folds were made with other settings, weights or plans than asked for now."""
+    """Refuse a finished comparison if its folds were made with other settings, weights or plans than now requested."""
     plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
     backbone = weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
     for (seed, arm), expected in origins(plans, settings, backbone).items():

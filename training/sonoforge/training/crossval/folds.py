@@ -1,4 +1,4 @@
-"""One fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
+"""Run one fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
 
 import dataclasses
 import functools
@@ -65,7 +65,7 @@ GeneratorTask = tuple[FoldTask, int]  # one generator: a fold that draws from it
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
-    """Return the images that the generators may read: the fold's training images; under ``thesis``, all."""
+    """Return the images that generators may read: the fold's training images, or all under ``thesis``."""
     return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
 
 
@@ -90,7 +90,7 @@ def generator_job(task: FoldTask) -> GeneratorJob:
     """Return the job of the generators that the task's arm draws from.
 
     Folder and seed depend on the seed, fold and share of the real images, but not on the arm: arms with the same
-    training images share their generators.  Seeds never do, not even under ``thesis``: a seed repeats everything.
+    training images share their generators. Seeds never do, even under ``thesis``: a seed repeats everything.
     """
     plan, share = task.plan, task.own_arm.real_share
     seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
@@ -117,7 +117,7 @@ def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
 
 
 def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None:
-    """Train the missing generators of the tasks, before these run side by side."""
+    """Train the tasks' missing generators before the tasks run side by side."""
     needed = needed_generators(tasks)
     if not needed:
         return
@@ -133,7 +133,7 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
 
 
 def _share_done(stats: Path) -> float:
-    """Return the share of a generator's training that is done, as of its last tick."""
+    """Return the finished share of a generator's training, as of its last tick."""
     if is_finished(stats.parent):
         return 1.0
     try:
@@ -159,7 +159,7 @@ def _train(work: GeneratorTask) -> str:
 
 @functools.lru_cache(maxsize=2)
 def open_images(source: ImageSource) -> ImageCache:
-    """Open a data set once a process, see `load_images`."""
+    """Open a data set once per process; see `load_images`."""
     return load_images(source)
 
 
@@ -208,7 +208,7 @@ def _write(work: tuple[FoldTask, int]) -> None:
 
 
 def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource) -> NDArray[np.uint8]:
-    """Return the images (N, S, S, 3) at the comparators' size, black outside the lesions for those that see no more."""
+    """Return the images (N, S, S, 3) at the comparators' size, black outside lesions for comparators that need it."""
     cache = cache.at(IMAGENET.size)
     if not comparator.masked:
         return np.asarray(cache.images)

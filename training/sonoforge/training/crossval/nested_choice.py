@@ -1,8 +1,8 @@
-"""Nested cross-validation: settings are chosen inside each training fold, on inner folds without test images.
+"""Choose settings inside each training fold, on inner folds without test images (nested cross-validation).
 
 The training part of an outer fold is divided into inner folds by group, stratified by class.  Each candidate is trained
-without each inner fold and predicts it; arms with generators train separate ones there.  The candidate with the most
-right answers over all inner folds trains the outer fold, so the figures of the outer folds include the choice (Stone,
+without each inner fold and predicts it; arms with generators train separate ones there. The candidate with the most
+correct answers over all inner folds trains the outer fold, so the figures of the outer folds include the choice (Stone,
 JRSS B 36, 1974; Varma & Simon, BMC Bioinformatics 7:91, 2006).
 """
 
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 
 
 def choose(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Scores:
-    """Choose the candidate that is right most often; ties go to the lowest cross-entropy, then to the first.
+    """Choose the candidate that is most often correct; ties go to the lowest cross-entropy, then to the first.
 
     ``probabilities`` (V, N, C) are the answers of V candidates to images with the true classes ``labels`` (N,).
     """
@@ -55,7 +55,7 @@ def choose(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Sco
 
 @dataclass(frozen=True)
 class NestedFolds:
-    """The inner folds of a comparison, by arm, seed and number of the outer fold; empty without a choice."""
+    """The inner folds of a comparison, by arm, seed and outer fold number; empty if there is no choice."""
 
     outer: dict[_Key, FoldTask]  # the folds without a result, and the final model
     inner: dict[_Key, list[list[FoldTask]]]  # by candidate, then by inner fold
@@ -76,7 +76,7 @@ class NestedFolds:
         return _with_choice(task, inner) if inner else task
 
     def final(self) -> FoldTask | None:
-        """Return the task of the final model with its choice; None without one."""
+        """Return the final model's task with its choice, or None."""
         return next((self.with_choice(task) for task in self.outer.values() if _is_final(task)), None)
 
 
@@ -180,7 +180,7 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
 def collect_choices(
     choosing: Choosing, settings: ComparisonSettings, folds: Sequence[FoldResult], final: Record | None
 ) -> Record:
-    """Collect for ``results.json`` what was chosen in each fold, and for the final model, if any."""
+    """Collect, for ``results.json``, what was chosen in each fold and for the final model, if any."""
     candidates = {arm: own for arm in settings.arms if (own := choosing.candidates(find_arm(arm)))}
     found = {
         arm: [

@@ -1,4 +1,4 @@
-"""Options of a comparison of arms, shared by the verbs that run one."""
+"""Declare the options of a comparison of arms, shared by the verbs that run one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ComparisonConfig(ParallelOptions):
     seed: int = option(0, help="random seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(
-        ClassifierOptions(), key="classifier", title="the classifier; by default as its budget has it", flags="budget"
+        ClassifierOptions(), key="classifier", title="the classifier; its budget sets the defaults", flags="budget"
     )
     choose: tuple[str, ...] = setting(
         (),

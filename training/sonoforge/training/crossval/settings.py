@@ -1,4 +1,4 @@
-"""The settings of a comparison, resolved once from its options, the budgets and the data."""
+"""Resolve a comparison's settings once from its options, the budgets and the data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """A comparison as it will be run: resolved once from its options, and passed on to every fold."""
+    """A comparison as it will run: resolved once from its options, and passed on to every fold."""
 
     source: ImageSource  # the images, as the classifier sees them
     arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
@@ -85,7 +85,7 @@ class ComparisonSettings:
 
 
 def resolve(config: ComparisonConfig) -> ComparisonSettings:
-    """Resolve the options of a comparison; everything that can be refused without images is refused here."""
+    """Resolve the options of a comparison, refusing here everything that can be refused without images."""
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
@@ -131,7 +131,8 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
         check_not_given(choosing, config.classifier)
     if choosing and config.protocol != "sealed":
         raise SonoforgeError(
-            f"choose: requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
+            f"choose: requires --protocol sealed, not {config.protocol}, because training folds are divided again by "
+            "group"
         )
     return choosing
 
@@ -176,7 +177,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
 
 
 def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the budget's batch under a preset, whose learning rates suit its own batch."""
+    """Drop the budget's batch under a preset, which has learning rates for its own batch."""
     kept = generator.preset == PUBLISHED
     return {name: value for name, value in budget.items() if kept or name != "batch"}
 

@@ -1,1 +1,1 @@
-"""Images, their audit, and how they are dealt out into folds."""
+"""Read images, audit them, and deal them out into folds."""

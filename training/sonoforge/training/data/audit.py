@@ -22,7 +22,7 @@ _SEARCH = "two-sets1"  # with a new number, earlier results are not read
 def audit(cache: ImageCache, against: ImageCache | None = None) -> Record:
     """Describe a data set, and find images that are in another set as well; ready for JSON.
 
-    ``groups`` count different scans, or patients where known; widths and heights are taken separately.
+    ``groups`` counts different scans, or patients where known; widths and heights are separate.
     """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     clusters = _clusters(cache)
@@ -64,7 +64,7 @@ def audit(cache: ImageCache, against: ImageCache | None = None) -> Record:
 
 
 def find_in_both(cache: ImageCache, other: ImageCache) -> Record:
-    """Find images of one set in another, at the higher of the set's own limit and that of the pairs between them."""
+    """Find images of one set in another, at the higher of two limits: the set's own, or from the pairs."""
 
     def search() -> Found:
         return Found(match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets"))

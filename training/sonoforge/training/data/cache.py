@@ -1,15 +1,16 @@
 """Decode and resize every image only once: a folder of self-checking files, read by memory map.
 
-Below a name made of the format's and Pillow's version are:
+Below a name made from the format's and Pillow's versions are:
 
 * ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copies.pictures`) and its facts, named by the
   sha256 of the *file's bytes*; ``images-S-crop/``: the same cropped to the scan, see `Preprocessing.crop`.
 * ``sets-S/KEY.bin``: all images of one set in order, mapped as one array; KEY is a hash of their files' hashes.
 * ``folders/KEY.json``: the sha256 of each file of a data set, trusted while the file's size, inode, modification time
-  and status-change time are unchanged, and not if it changed less than 2 s before: file system clocks are coarse.
+  and status-change time are unchanged, but not if it changed less than 2 s before, because file system clocks are
+  coarse.
 
 A damaged file is rebuilt, never used.  Files are replaced atomically, so processes may share the folder without locks.
-Only its owner can read it, and the least recently used files go first where it grows too large.
+Only its owner can read it, and the least recently used files go first if it grows too large.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class ImageCache:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 over the sorted content hashes with their class names: independent of file names."""
+        """SHA-256 of the sorted content hashes with their class names, independent of file names."""
         classes = self.dataset.classes
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -106,7 +107,7 @@ class ImageCache:
 
     @functools.cached_property
     def near_duplicates(self) -> NearDuplicates:
-        """Which images show the same scan; searched for on first use, from these pixels alone."""
+        """Groups of images that show the same scan, searched for on first use, from these pixels only."""
         # Exporting reads the cache, too, without SciPy or OpenCV.
         from sonoforge.training.copies.near_duplicates import find_near_duplicates  # noqa: PLC0415
 
@@ -116,8 +117,8 @@ class ImageCache:
 def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, crop: str = "none") -> ImageCache:
     """Decode new images and map the rest.
 
-    Pixels are the runtime's own, those of ``Preprocessing(size, crop=crop)``.  Hashes and grey pictures are of whole
-    images, so that cropping changes neither groups nor folds.
+    Pixels are the runtime's own, from ``Preprocessing(size, crop=crop)``. Hashes and grey pictures cover whole images,
+    so cropping changes neither groups nor folds.
     """
     base = (folder or default_folder()) / f"format{_FORMAT}-pillow{PIL.__version__}"
     try:
@@ -175,7 +176,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
 
 
 def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the sha256 of each file, and a message for each that cannot be opened, by relative path."""
+    """Return the SHA-256 of each file, and a message for each that cannot be opened, by relative path."""
     note = folder / (hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:32] + ".json")
     known = _read_note(note)
     digests: dict[str, str] = {}
@@ -220,7 +221,7 @@ def _read_note(path: Path) -> dict[str, list[int | str]]:
 
 
 def content_hash(image: Image.Image) -> str:
-    """Return the sha256 of an image's mode, size and pixels, equal in any lossless file format."""
+    """Return the SHA-256 of an image's mode, size and pixels, which is equal in any lossless file format."""
     digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height} ".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
@@ -252,7 +253,7 @@ class _Decoder:
     preprocessing: Preprocessing
 
     def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
-        """Decode every new image; return a message for each that cannot be, by path."""
+        """Decode every new image; return messages, by path, for those that cannot be decoded."""
         names = {digest: name for name, digest in digests.items()}
         missing = [digest for digest in names if not self._path(digest).exists()]
         failed: dict[str, str] = {}
@@ -303,7 +304,7 @@ class _Decoder:
 
 
 class _ColouredError(Exception):
-    """An image has colours, where one channel was expected."""
+    """An image has colours, but should have one channel."""
 
 
 def _write(path: Path, images: Callable[[], Iterable[_Image]], channels: int = 1) -> None:
@@ -358,7 +359,7 @@ class CacheSettings:
     )
 
     def open(self) -> Path:
-        """Return the folder, made if need be, with room for the images to come."""
+        """Return the folder, creating it if needed, with room for the images to come."""
         folder = _temporary_folder() if self.folder == NONE else Path(self.folder or default_folder())
         if not folder.is_dir():
             try:
@@ -366,8 +367,8 @@ class CacheSettings:
                 folder.mkdir(mode=_OWNER_ALONE, exist_ok=True)
             except OSError as error:
                 raise SonoforgeError(
-                    f"{folder}: the folder of decoded images cannot be written ({error.strerror}); name another with "
-                    "--set cache.folder=FOLDER, or keep none with --set cache.folder=none"
+                    f"{folder}: the folder of decoded images cannot be written ({error.strerror}); choose another "
+                    "with --set cache.folder=FOLDER, or keep none with --set cache.folder=none"
                 ) from error
             log.info("decoded images are kept in %s; sonoforge data list --clear-cache deletes them", folder)
         prune(folder, int(self.limit * 1e9))
@@ -375,13 +376,13 @@ class CacheSettings:
 
 
 def default_folder() -> Path:
-    """Return ``$SONOFORGE_CACHE``, or ``~/.cache/sonoforge`` where it is not set."""
+    """Return ``$SONOFORGE_CACHE``, or ``~/.cache/sonoforge`` if it is not set."""
     return Path(os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge")
 
 
 @functools.cache
 def _temporary_folder() -> Path:
-    """Make the folder of this process; what a killed one left behind is removed by the next."""
+    """Make this process's folder; the next process removes what a killed one left behind."""
     base = Path(tempfile.gettempdir())
     remove_leftovers(base)
     folder = temporary_name(base / "sonoforge-images")
@@ -403,7 +404,7 @@ def kept_folders(folder: Path) -> list[Path]:
 
 
 def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:
-    """Return time of the last use, bytes and path of the files below some folders, the least recently used first."""
+    """Return the last-use time, bytes and path of files below some folders, least recently used first."""
     found = []
     for path in (Path(parent, name) for own in folders for parent, _, names in os.walk(own) for name in names):
         with contextlib.suppress(OSError):  # another process was faster
@@ -413,7 +414,7 @@ def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:
 
 
 def prune(folder: Path, most_bytes: int) -> int:
-    """Remove the least recently used files until at most so many bytes are left; returns the number of bytes removed.
+    """Remove the least recently used files until at most this many bytes are left; return the bytes removed.
 
     A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: they may be in use.
     """

@@ -1,4 +1,4 @@
-"""The option ``--data``: which images a verb reads; importable on the base install."""
+"""Declare the option ``--data``: which images a verb reads; importable on the base install."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from sonoforge.runtime.cli.options import option, repeated_option, setting
 
 PHANTOM = ("phantom",)
-"""In the place of folders: the built-in simulated set."""
+"""Instead of folders: the built-in simulated set."""
 
 
 def data_option() -> Any:
-    """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
+    """Declare ``--data`` for a verb: a field ``data: tuple[str, ...]``."""
     return repeated_option(
         PHANTOM,
         help="images: one folder per class, a .zip, or a table\n"
@@ -25,7 +25,7 @@ def data_option() -> Any:
 
 
 def groups_option() -> Any:
-    """Declare ``--groups-from`` of a verb that splits by patients: a field ``groups_from: str``."""
+    """Declare ``--groups-from`` for a verb that splits by patients: a field ``groups_from: str``."""
     return option(
         "",
         help="patients in file names: '{patient}_*', or dicom\n"
@@ -46,6 +46,6 @@ def data_flags(data: Sequence[str]) -> str:
 
 
 def recorded_data(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what ``--data`` named, from a run's ``config.yaml``; empty where it is not recorded."""
+    """Return a run's ``--data`` from its ``config.yaml``; empty if it is not recorded."""
     value = config.get("data") or ()
     return (value,) if isinstance(value, str) else tuple(value)

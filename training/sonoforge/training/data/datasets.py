@@ -6,9 +6,9 @@ or ``NAME`` in a folder ``masks`` (see `layouts`).  If several structures are ou
 name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
-because they show one patient; the sealed protocol never splits a group.  Two more columns, in ``groups.csv`` or in
-``metadata.csv``: ``device``, the scanner of each image, and ``split``, the published split, ``train`` or ``test``.
-For several such folders as one set see `load`.
+because they show one patient; the sealed protocol never splits a group.  Two more columns may be in ``groups.csv`` or
+``metadata.csv``: ``device``, the scanner of each image, and ``split``, the published split, ``train`` or ``test``.  For
+several such folders as one set see `load`.
 """
 
 import functools
@@ -33,12 +33,12 @@ from sonoforge.training.data.layouts import TESTED, TRAINED, VALIDATED, Sorted, 
 log = logging.getLogger(__name__)
 
 TABLES = frozenset(("groups.csv", "metadata.csv", "distinct.csv", "collections.yaml"))
-"""Files beside the class folders that are read."""
+"""Files that are read beside the class folders."""
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
 BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
-"""Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
+"""Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images as the owner distributes them."""
 UNNAMED = "mask"
-"""The name of the structure whose masks carry none."""
+"""The name of a structure when masks do not say."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Dataset:
 
     @functools.cached_property
     def structures(self) -> tuple[str, ...]:
-        """The K structures that have masks, in the order of their names."""
+        """The K structures that have masks, sorted by name."""
         return tuple(sorted({structure_of(mask) for item in self.items for mask in item.masks}, key=natural_order))
 
     @property
@@ -96,21 +96,21 @@ class Dataset:
 
 
 def structure_of(mask: str) -> str:
-    """Return the structure of a mask by its file name."""
+    """Return a mask's structure from its file name."""
     named = mask_of(PurePath(mask).stem)
     return (named[1] if named else "") or UNNAMED
 
 
 def is_busi(fingerprint: str) -> bool:
-    """Whether this is the fingerprint of BUSI's images with their classes, whatever the folder's name."""
+    """Whether this is the fingerprint of BUSI's images with their classes, whatever the folder is called."""
     return fingerprint == BUSI_FINGERPRINT
 
 
 def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...] = ()) -> Dataset:
-    """Find the labelled images of a folder with one folder for each class; for BUSI, also of the folder above.
+    """Find the labelled images of a folder with one folder for each class; for BUSI, the folder above works too.
 
-    Instead of the folder, a table and a column, see `label_tables.asked_table`.  There have to be ``fewest_classes``: 2
-    for a classifier, 1 where no labels are needed.  Files with the suffixes ``also`` count as images.
+    It can also be a table and a column, see `label_tables.asked_table`. There must be ``fewest_classes``: 2 for a
+    classifier, 1 where no labels are needed. Files with the suffixes ``also`` count as images.
     """
     asked = asked_table(Path(path))
     folder = asked[0] if asked else Path(path)
@@ -145,13 +145,13 @@ def _read(root: Path, fewest_classes: int, asked: tuple[Path, str] | None, also:
 
 
 def _with_facts(root: Path, items: Sequence[Item], said: Mapping[str, Mapping[str, str]]) -> list[Item]:
-    """Add what groups.csv, metadata.csv and, as ``said``, the table of the classes state about each image."""
+    """Add what groups.csv, metadata.csv and, as ``said``, the table of classes state about each image."""
     known = {item.path for item in items}
     groups = read_groups(root, known, {mask for item in items for mask in item.masks})
     unlisted = [item.path for item in items if item.path not in groups] if groups else ()
     if unlisted:
         raise SonoforgeError(
-            f"{root / 'groups.csv'}: has no line for {name_some(unlisted)}; add one for each image, with an empty "
+            f"{root / 'groups.csv'}: has no line for {name_some(unlisted)}; add a line for each image, with an empty "
             "group if unknown"
         )
     facts, found = read_facts(root, known), []
@@ -207,7 +207,7 @@ def tell_layout(root: Path, how: str, files: Sorted, skipped: Counter[str]) -> N
     masks = sum(map(len, files.masks.values()))
     count = f"{len(files.images)} images, {masks} masks"
     tell(f"{root}: read {how}: {count}", printer=log.info)
-    skipped["mask of no image"] += len(files.orphans)
+    skipped["mask without an image"] += len(files.orphans)
     if words := skipped_in_words(+skipped):
         first = f", such as {files.orphans[0]}" if files.orphans else ""
         tell(f"{root}: {words}{first}", printer=log.info)
@@ -224,9 +224,9 @@ def is_image(path: PurePath, root: Path | None = None) -> bool:
 
 
 def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] = ()) -> dict[str, str | None]:
-    """Read ``groups.csv`` below ``root``: the group of each known path, or None if unknown.  No file: no groups.
+    """Read ``groups.csv`` below ``root``: the group of each known path, or None if unknown.
 
-    It may also name the ``tolerated`` files.
+    Without a file there are no groups. It may also list the ``tolerated`` files.
     """
     path = column_file(root, "groups")
     if path is None:
@@ -253,7 +253,7 @@ def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] =
 
 
 def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read the columns of ``groups.csv`` and ``metadata.csv`` for each path; where both have one, the first counts."""
+    """Read the columns of ``groups.csv`` and ``metadata.csv`` for each path; if both have one, the first counts."""
     facts: dict[str, dict[str, str]] = {}
     said, files = {"file"}, Names(known, root.resolve().name)
     for path in filter(None, (column_file(root, name) for name in ("groups", "metadata"))):

@@ -1,9 +1,9 @@
 """Read classes from a table instead of folders: CSV, JSON lines and JSON.
 
-A row names a file and its class, and optionally its patient, scanner and part of a split.  Formats are CSV (see
+A row has a file and its class, and optionally its patient, scanner and part of a split.  Formats are CSV (see
 `runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them (Hugging Face's
 ``imagefolder``); ``{"labels": [[FILE, LABEL], ...]}`` (StyleGAN); and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are
-classes if each row has one 1 (Roboflow).  Each further column is a question of its own: ``TABLE:COLUMN`` asks it,
+classes if each row has one 1 (Roboflow).  Each further column is a separate question: ``TABLE:COLUMN`` asks it,
 ``FOLDER:COLUMN`` asks all tables there.
 """
 
@@ -38,7 +38,7 @@ _MOST_SHOWN = 12  # columns named in an error
 
 
 class LabelTable(NamedTuple):
-    """A table that names images of a folder."""
+    """A table that lists images of a folder."""
 
     path: Path
     rows: tuple[tuple[str, Row], ...]  # each row with its image's path below the data set's root
@@ -62,7 +62,7 @@ class Labelled(NamedTuple):
 
 
 def asked_table(path: Path) -> tuple[Path, str] | None:
-    """Split ``TABLE``, ``TABLE:COLUMN`` or ``FOLDER:COLUMN`` into path and column, empty if none; None: no table."""
+    """Split ``TABLE``, ``TABLE:COLUMN`` or ``FOLDER:COLUMN`` into path and column (may be empty); None if neither."""
     if path.exists():
         return (path, "") if path.is_file() and _TABLE.fullmatch(str(path)) else None
     found = _COLUMN.fullmatch(str(path))
@@ -72,7 +72,7 @@ def asked_table(path: Path) -> tuple[Path, str] | None:
 
 
 def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: str = "") -> list[LabelTable]:
-    """Return the tables in a folder below ``root`` that name any of its images and have a column (empty: any)."""
+    """Return the tables in a folder below ``root`` that list any of its images and have the column (empty: any)."""
     found = []
     for path in sorted(folder.iterdir()):
         if (path.name.lower() in _NO_LABELS and not asked) or not _TABLE.fullmatch(path.name) or not path.is_file():
@@ -87,7 +87,7 @@ def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: 
 
 
 def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTable:
-    """Read a table whose rows name images of a data set, relative to its own folder; they may lack their suffix."""
+    """Read a table of a data set's images, with paths relative to its own folder; suffixes may be missing."""
     columns, rows = _read(path)
     plain = {_underscored(column): column for column in reversed(columns)}
     first = {kind: next((plain[name] for name in names if name in plain), "") for kind, names in _COLUMNS.items()}
@@ -140,9 +140,10 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def read_labels(table: LabelTable, asked: str = "") -> Labelled:
-    """Return the class of each image that a table names, by the column that is asked.
+    """Return the class of each image in a table, by the column asked for.
 
-    None asked: the column with a heading for classes, or the only one, or all of them if each holds a class's 0 or 1.
+    Without one, use the column with a heading for classes, or the only one, or all of them if each holds a class's 0 or
+    1.
     """
     if table.lost:
         raise SonoforgeError(table.lost)
@@ -207,7 +208,7 @@ def _question(table: LabelTable, asked: str) -> str:
         (f", as line {line} has a 1 in {ones or 'none'} of them" for line, ones in _yes_in(table) if ones != 1), ""
     )
     raise SonoforgeError(
-        f"{table.path}: its columns {_shown(found)} are each a question of its own{why}; ask one, as --data "
+        f"{table.path}: its columns {_shown(found)} are separate questions{why}; ask one, as --data "
         f"'{table.path}:{found[0]}'"
     )
 

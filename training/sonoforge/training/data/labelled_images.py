@@ -1,4 +1,4 @@
-"""Images with their classes, groups and masks, as one object that training stages pass on.
+"""Hold images with their classes, groups and masks, as one object that training stages pass on.
 
 A structure is what an outline shows: a lesion, a ventricle.  An image may have several masks of one structure.
 """
@@ -43,7 +43,7 @@ class LabelledImages:
 
     @classmethod
     def of_set(cls, cache: ImageCache, indices: Indices, groups: Indices | None = None) -> LabelledImages:
-        """Return some of a data set's images; ``groups`` (N,) are those of all images, if known."""
+        """Return some of a data set's images; ``groups`` (N,) covers all images, if known."""
         names, sources = list(cache.dataset.collections), cache.dataset.sources
         images = cls(
             cache.images[indices],
@@ -72,7 +72,7 @@ class LabelledImages:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """Sha256 of the pixels of each image."""
+        """SHA-256 of the pixels of each image."""
         return tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels)
 
     def subset(self, indices: Indices) -> LabelledImages:
@@ -111,8 +111,8 @@ def read_masks(cache: ImageCache, indices: Indices, folder: Path | None = None) 
 def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = None) -> NDArray[np.uint8]:
     """Read each image's masks in the geometry of the cached images: (M, K, S, S) uint8, covered share of 255.
 
-    The K structures are in the data set's order.  To the image cache the mask files are just another data set.  An
-    image without a mask of a structure has an empty one if no image of its class in its collection has one.
+    The K structures are in the data set's order.  For the image cache, the mask files are just another data set. A
+    missing mask counts as empty if no image of its class in its collection has one.
     """
     dataset = cache.dataset
     mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
@@ -136,7 +136,7 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
                 name = "_mask" if structure == UNNAMED else f"_mask_{structure}"
                 raise SonoforgeError(
                     f"{dataset.file(item.path)}: has no {Path(item.path).stem}{name}.png, as other images of class "
-                    f"{dataset.classes[item.label]} do; add it, black if it is empty"
+                    f"{dataset.classes[item.label]} do; add it, all black if it is empty"
                 )
         for path in item.masks:
             if path in masks.unreadable:
@@ -163,7 +163,7 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
 def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8]) -> None:
     """Refuse overlapping structures: a label map gives each pixel one label.
 
-    The masks (M, K, S, S) uint8 are those that `read_structures` returned for these indices (M,).
+    The masks (M, K, S, S) uint8 are what `read_structures` returned for these indices (M,).
     """
     structures = dataset.structures
     for own, index in zip(masks, indices, strict=True):
@@ -177,5 +177,5 @@ def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8])
 
 
 def _add(union: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    """Add a mask in place: exact if they do not overlap; the maximum would lose pixels that they cover together."""
+    """Add a mask in place, exactly if they do not overlap; the maximum would lose pixels that they share."""
     np.add(union, np.minimum(mask, 255 - union), out=union)

@@ -1,8 +1,8 @@
-"""Assign the images of a folder to classes, by its sub-folders or by a table, and tell masks from images.
+"""Assign a folder's images to classes, by its sub-folders or a table, and tell masks from images.
 
 Sub-folders are classes, or parts of a split (``train``, ``val``, ``test``) that each hold class folders or such a
 table, or classes that hold parts of a split.  Ambiguous folders, such as collections that each hold the same classes or
-a table that disagrees with the folders, are refused with the command that settles it.
+a table that disagrees with the folders, are refused with a command that resolves the ambiguity.
 """
 
 import logging
@@ -79,12 +79,12 @@ def subfolders(root: Path) -> list[Path]:
 
 
 def split_of(name: str) -> str:
-    """Return the part of a split that a name stands for, `TRAINED`, `VALIDATED` or `TESTED`; else empty."""
+    """Return the part of a split that a name means, `TRAINED`, `VALIDATED` or `TESTED`, or an empty text."""
     return _SPLITS.get(name.strip().casefold(), "")
 
 
 def given_split(names: Iterable[str]) -> dict[str, str]:
-    """Return the part of a split for each name if there are several and all name parts; else nothing."""
+    """Return the part of a split for each name if there are several and all are parts; otherwise nothing."""
     parts = {name: split_of(name) for name in names}
     return parts if len(parts) > 1 and all(parts.values()) else {}
 
@@ -99,9 +99,9 @@ def lay_out(
     fewest_classes: int,
     asked: tuple[Path, str] | None = None,
 ) -> Laid:
-    """Assign each of the ``found`` images of a folder, masks among them, to a class.
+    """Assign each of a folder's ``found`` images, including masks, to a class.
 
-    ``skipped`` counts what is left out by kind.  ``asked`` is a table to use, or a folder of tables, and its column
+    ``skipped`` counts what is left out by kind. ``asked`` is a table to use, or a folder of tables, and its column
     (empty: the column of classes).
     """
     refuse_other_layouts(root, {file.stem for file in found})
@@ -142,7 +142,7 @@ def lay_out(
 
 
 def _unlike_masks(root: Path, folders: Sequence[Path], found: Sequence[PurePath]) -> list[Path]:
-    """Return the folders without those that are named like masks and hold outlines, by a sample of five."""
+    """Drop folders that are named like masks and hold outlines, judging by a sample of five."""
     kept = []
     for folder in folders:
         own = [root / file for file in found if file.is_relative_to(folder.relative_to(root))]
@@ -152,7 +152,7 @@ def _unlike_masks(root: Path, folders: Sequence[Path], found: Sequence[PurePath]
 
 
 def _class_folders(root: Path, part: Path, found: Sequence[PurePath]) -> list[Path]:
-    """Return the folders of a part that may be classes: its own, or those of ``images`` beside ``masks/CLASS``."""
+    """Return the folders of a part that may be classes: its own, or those in ``images`` beside ``masks/CLASS``."""
     folders = subfolders(part)
     kept = _unlike_masks(root, folders, found)
     if len(kept) != 1 or kept[0].name.casefold() not in _IMAGE_FOLDERS:
@@ -198,7 +198,7 @@ def _by_folders(
             )
         _check_no_collections(folders[0].parent, folders)
     inside = [file for file in found if root / file.parent not in (root, *parts)]
-    skipped["image outside of the class folders"] += len(found) - len(inside)
+    skipped["image outside the class folders"] += len(found) - len(inside)
     files = sort_files(inside, lambda file: is_outline(root / file))
     laid: dict[str, list[str]] = {}
     for name, folders in classes.items():
@@ -206,7 +206,7 @@ def _by_folders(
         laid[name] = images = [image for image in files.images if image.startswith(places)]
         if not images:
             films = skipped["volume"] or skipped[FILM]
-            remedy = f"{import_command('frames', root)} turns volumes and films into images"
+            remedy = f"{import_command('frames', root)} turns volumes and videos into images"
             raise SonoforgeError(
                 f"{folders[0]}: has no images ({KINDS_IN_WORDS}); "
                 f"{remedy if films else 'add images or remove the folder'}"
@@ -214,7 +214,7 @@ def _by_folders(
         sample = images[:: max(1, len(images) // _SAMPLED)]
         if all(is_outline(root / image, few=False) for image in sample):
             raise SonoforgeError(
-                f"{folders[0]}: its {len(images)} images are of two levels, so this is a folder of masks, not a class; "
+                f"{folders[0]}: its {len(images)} images have two levels, so this is a folder of masks, not a class; "
                 "put each mask beside its image as NAME_mask.png, or move the folder away"
             )
         spellings = dict.fromkeys(folder.name for folder in folders)
@@ -228,7 +228,7 @@ def _by_folders(
 
 
 def _check_no_collections(root: Path, folders: Sequence[Path]) -> None:
-    """Refuse folders that are collections, not classes: all hold the same folders, which are known classes."""
+    """Refuse folders that are collections, not classes: all hold the same known classes."""
     inner = []
     for folder in folders:
         own = subfolders(folder)
@@ -290,7 +290,7 @@ def _by_tables(
     found: Sequence[PurePath],
     skipped: Counter[str],
 ) -> Laid:
-    """Assign classes by a table, or by one for each part of a split, each with its answers if already read."""
+    """Assign classes by a table, or by one table for each part of a split, with its answers if already read."""
     paths = [table.path for table, _ in tables]
     named = given_split(path.name.partition(".")[0] for path in paths)
     if len(paths) > 1 and len({path.parent for path in paths}) < len(paths) and not named:
@@ -316,7 +316,7 @@ def _by_tables(
         if image in labels:
             classes[spelled[labels[image].casefold()]].append(image)
         else:
-            skipped["image that no row gives a label"] += image not in facts
+            skipped["image without a label in any row"] += image not in facts
     names = name_some([path.relative_to(root).as_posix() for path in paths])
     shown = " and ".join(questions)
     column = "columns" if "," in shown else "column"
@@ -325,7 +325,7 @@ def _by_tables(
 
 
 def _answers(table: LabelTable) -> Labelled | None:
-    """Return the classes of a table; None if it does not say which of its columns has them."""
+    """Return a table's classes; None if it does not show which column has them."""
     try:
         return read_labels(table)
     except SonoforgeError:
@@ -387,7 +387,7 @@ def sort_files(files: Iterable[PurePath], outline: Callable[[PurePath], bool]) -
 
 
 def _claimed(file: PurePath) -> tuple[list[PurePath], bool]:
-    """Return the images whose mask a file would be by its name or folder, and whether the name alone is conclusive."""
+    """Return the images that a file could be a mask of, by name or folder, and whether its name proves it."""
     named = mask_of(file.stem)
     claims, plain = ([file.parent / named[0]], named[2]) if named else ([], False)
     parts = file.parent.parts

@@ -1,6 +1,6 @@
-"""Open a data set by its name: a folder, zip or table of images, several of them as one, or the built-in phantom set.
+"""Open a data set: a folder, zip or table of images, several of them as one, or the built-in phantom set.
 
-A collection is a folder that `datasets.read_dataset` reads.  Several are given one by one, or by a file,
+A collection is a folder that `datasets.read_dataset` reads.  Several are given one by one, or in a file,
 ``collections.yaml`` (or ``.json``), with one entry for each::
 
     collections:
@@ -10,11 +10,11 @@ A collection is a folder that `datasets.read_dataset` reads.  Several are given 
         classes: {Cyst: benign, other: null}
 
 ``classes`` renames a collection's own classes; null leaves a class out, and unlisted ones keep their names.  An image
-is called ``NAME/`` and its path in its collection, its group ``NAME:`` and the group there: patients of two collections
-are different persons unless their images repeat each other.
+is called ``NAME/`` and its path in its collection, its group ``NAME:`` and its group there: patients of two collections
+are different people unless their images repeat each other.
 
 ``groups.csv`` and ``distinct.csv`` beside ``collections.yaml`` (without one, in the nearest folder that holds all
-collections) use these names, and take precedence over those of the collections.
+collections) use these names, and take precedence over the collections' own.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
 
 
 def find_simulated(dataset: Dataset) -> set[int]:
-    """Return the indices of images whose file says that `write_phantom_set` made it; others may be simulated, too."""
+    """Return the indices of images that say `write_phantom_set` made them; others may be simulated too."""
     from sonoforge.training.phantom.dataset import MARKER  # noqa: PLC0415 - see above
 
     found = set()
@@ -118,7 +118,7 @@ class Collection(NamedTuple):
 
 
 def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> Dataset:
-    """Read one data set, or several as one, from folders or zips of images and files that list such.
+    """Read one data set, or several as one, from folders or zips of images, or files that list them.
 
     Zips are unpacked into ``store`` (default: the folder of decoded images).
     """
@@ -140,7 +140,7 @@ def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path
 
 
 def _lists_collections(path: Path) -> bool:
-    """Whether it is a file of collections; JSON may be a table of labels as well."""
+    """Whether it is a file of collections; JSON may also be a table of labels."""
     if path.suffix.lower() not in _LIST_SUFFIXES or not path.is_file():
         return False
     if path.suffix.lower() != ".json" or path.stem.lower() == "collections":
@@ -171,7 +171,7 @@ def _read_list(path: Path) -> list[Collection]:
 
 
 def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
-    """Read one collection and rename it and its classes; images of classes left out are dropped."""
+    """Read one collection, rename it and its classes, and drop images of classes left out."""
     dataset = read_dataset(collection.folder, fewest_classes)
     for name in collection.classes:
         if name not in dataset.classes:
@@ -215,7 +215,7 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
 
 
 def _all_classes(sets: Sequence[Dataset]) -> tuple[str, ...]:
-    """Return the classes of all sets: in clinical order if they are BUSI's, else in that of their names."""
+    """Return the classes of all sets, in clinical order if they are BUSI's, otherwise by name."""
     folded = [{name.casefold(): name for name in dataset.classes} for dataset in sets]
     spelling: dict[str, str] = {}
     for names in reversed(folded):

@@ -1,8 +1,8 @@
-"""Propose which images are of one patient, by names, folders or DICOM headers, and group them by a pattern.
+"""Propose which images show one patient, by names, folders or DICOM headers, and group them by a pattern.
 
 A pattern such as ``{patient}_*`` is matched against the end of an image's path without its suffix.  ``*`` stands for
-one piece of a name, without a space, full stop, hyphen or underscore; ``{patient}`` for what all images of a patient
-share.  ``{patient}/*`` takes the folder of an image.
+one piece of a name, without a space, full stop, hyphen or underscore; ``{patient}`` for what all of a patient's images
+share. ``{patient}/*`` takes an image's folder.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _FEWEST, _MOST_VIEWS = 4, 8
 
 
 def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
-    """Return the patient of each image, or None where the pattern does not fit.
+    """Return the patient of each image, or None if the pattern does not fit.
 
-    ``dicom`` instead of a pattern: by a hash of the patient's or the study's number in each header.
+    ``dicom`` in place of a pattern uses a hash of the patient's or the study's number in each header.
     """
     if pattern == DICOM:
         found = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
@@ -57,14 +57,14 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
 
 
 def grouped(dataset: Dataset, pattern: str) -> Dataset:
-    """Give the images without a group the one by a pattern."""
+    """Give images without a group the one that a pattern finds."""
     found = patients_by(pattern, dataset)
     items = [dataclasses.replace(item, group=item.group or own) for item, own in zip(dataset.items, found, strict=True)]
     return dataclasses.replace(dataset, items=tuple(items))
 
 
 def dicom_patient(file: Path) -> str | None:
-    """Return a hash of a DICOM file's patient, or of its study if it names none; None for other files."""
+    """Return a hash of a DICOM file's patient, or of its study if there is none; None for other files."""
     if not begins_as_dicom(file):
         return None
     with contextlib.suppress(Exception):  # hostile bytes fail in any way, and are refused when decoded
@@ -78,7 +78,7 @@ def dicom_patient(file: Path) -> str | None:
 
 
 def propose(dataset: Dataset) -> Record | None:
-    """Propose patients where none are given; None if neither headers, folders nor names suggest any."""
+    """Propose patients if none are given; None if neither headers, folders nor names suggest any."""
     if any(item.group for item in dataset.items):
         return None
     headers = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
@@ -123,7 +123,7 @@ def _by_folder(dataset: Dataset) -> str | None:
 
 
 def _by_name(dataset: Dataset) -> str | None:
-    """Propose what precedes the counter or the view at the end of the names."""
+    """Propose the part of each name before the counter or the view at its end."""
     stems = [PurePosixPath(item.path).stem for item in dataset.items]
     for form in (_COUNTED_VIEW, _COUNTER, _VIEW):
         matches = [form.fullmatch(stem) for stem in stems]
@@ -143,13 +143,13 @@ def _by_name(dataset: Dataset) -> str | None:
 
 
 def without_patients(images: int, groups: int, proposal: Record | None) -> str:
-    """Warn that patients are unknown; a proposal says how to name them."""
+    """Warn that patients are unknown; a proposal says how to give them."""
     said = (
         f"patients are unknown, so each of the {groups} groups of {images} images counts as one: images of a patient "
         "may be on both sides of a fold, which makes figures optimistic and intervals too narrow"
     )
     if not proposal:
-        return f"{said}; add groups.csv to name them"
+        return f"{said}; add groups.csv to list them"
     kind = "DICOM headers" if proposal["groups_from"] == DICOM else "names"
     return (
         f"{said}; {kind} suggest {proposal['patients']} patients with up to {proposal['largest']} images: "

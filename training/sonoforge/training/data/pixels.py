@@ -1,4 +1,4 @@
-"""Images as pixel arrays and tensors: size, channels, range, grids."""
+"""Convert images as pixel arrays and tensors: size, channels, range, grids."""
 
 import io
 import logging
@@ -35,15 +35,15 @@ def choose_channels(images: Pixels, channels: str) -> int:
 
 
 def _is_grey(images: Pixels) -> NDArray[np.bool_]:
-    """Return whether all channels of each image are equal, (N,)."""
+    """Find which images have equal channels, (N,)."""
     return np.array([bool((image == image[..., :1]).all()) for image in images])
 
 
 def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
     """Resize (N, H, W, C) uint8, C = 1 or 3, to (N, S, S, channels), S = ``image_size``.
 
-    One channel is ITU-R 601 luma, three are grey replicated.  Pillow widens its bilinear filter when it reduces, so
-    each pixel is an average over its area.
+    One channel is ITU-R 601 luma, three are grey replicated. Pillow widens its bilinear filter when reducing, so each
+    pixel is an average over its area.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise SonoforgeError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1) or (N, H, W, 3)")
@@ -88,7 +88,7 @@ def colour_structures(masks: Pixels) -> Pixels:
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
-    """Arrange (N, S, S, C) uint8 in one picture, row by row; without ``columns`` as square as possible."""
+    """Arrange (N, S, S, C) uint8 in one picture, row by row, as square as possible without ``columns``."""
     count, size, _, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

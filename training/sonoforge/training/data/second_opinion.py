@@ -1,7 +1,7 @@
-"""The second opinion: nothing is trained while a test image repeats one of its training images.
+"""Give a second opinion: nothing is trained while a test image repeats one of its training images.
 
 Pairs that the second search finds across folds become a record, pictures to judge, and the tables that settle them:
-``groups.csv``, or ``distinct.csv`` beside it, which lists pairs that a person has compared and found different.
+``groups.csv``, or ``distinct.csv`` beside it for pairs that a person has compared and found different.
 """
 
 import logging
@@ -38,7 +38,7 @@ ONE_SCAN = 0.6
 
 
 class Finding(NamedTuple):
-    """Two images of different folds that show one scan, or may be two views of it."""
+    """Two images in different folds that show one scan, or may be two views of it."""
 
     match: Match
     files: tuple[str, str]  # the second of the match, whose middle was found in the first, and the first
@@ -76,7 +76,7 @@ class Finding(NamedTuple):
 
 
 def find_second_views(cache: ImageCache) -> list[Match]:
-    """Return the pairs of different groups that may be second views of one lesion, so that folds keep them together.
+    """Return pairs of different groups that may be second views of one lesion, so that folds keep them together.
 
     They are less alike than copies, more alike than other scans, and not in ``distinct.csv``.
     """
@@ -92,13 +92,13 @@ def find_second_views(cache: ImageCache) -> list[Match]:
 def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> Record:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs in ``distinct.csv`` pass; they and the possible second views (`find_second_views`) are recorded.  Under
-    ``thesis`` and ``single`` leaks are only reported.  The plans are one for each seed, with the same images and
-    groups.  The run folder gets ``second-opinion.json`` and, if anything was found, its pictures, a ``groups.csv`` that
-    joins the pairs and a ``distinct.csv`` that permits them.
+    Pairs in ``distinct.csv`` pass; they and possible second views (`find_second_views`) are recorded. Under ``thesis``
+    and ``single``, leaks are only reported. There is one plan for each seed, with the same images and groups.  The run
+    folder gets ``second-opinion.json`` and, if anything was found, its pictures, a ``groups.csv`` that joins the pairs
+    and a ``distinct.csv`` that permits them.
 
     Raises:
-        GateError: Two images of different folds show one scan; names both, and the remedy.
+        GateError: Two images in different folds show one scan; the message gives both, and the remedy.
     """
     distinct = read_distinct(cache.dataset)
     found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
@@ -150,7 +150,7 @@ def _find(match: Match, plan: SplitPlan) -> Finding:
 
 
 def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
-    """Read ``distinct.csv`` (columns ``file`` and ``other``): pairs of relative paths.  No file: no pairs."""
+    """Read ``distinct.csv`` (columns ``file`` and ``other``): pairs of relative paths; none without the file."""
     path = dataset.root / DISTINCT
     if not path.exists():
         return frozenset()
@@ -173,7 +173,7 @@ def write_sheet(path: Path, cache: ImageCache, findings: Sequence[Finding]) -> N
     """Draw a PNG picture with one row for each pair: both unchanged, then both aligned.
 
     In the aligned pair, the first is mirrored or flipped as needed, and dimmed outside the overlap; the second is
-    turned, moved and scaled onto it.
+    rotated, moved and scaled onto it.
     """
     shown = findings[:_MOST_SHOWN]
     sheet = Image.new("L", (4 * (_PICTURE + _GAP), len(shown) * (_PICTURE + _CAPTION)), 255)
@@ -203,7 +203,7 @@ def _pictures(cache: ImageCache, finding: Finding) -> list[Image.Image]:
 def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
     """Return a complete ``groups.csv``: the given groups, joined by the findings, and new ones for the rest.
 
-    A joined group keeps its first given name; one without any is named after its first image.
+    A joined group keeps its first given name; a group without one is named after its first image.
     """
     items = cache.dataset.items
     members: dict[str, int] = {}

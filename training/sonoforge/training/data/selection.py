@@ -7,7 +7,7 @@ from sonoforge.runtime.seeds import derive_seed
 
 
 def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
-    """Select at most ``most`` of ``count`` images including the first and the last, as neighbours are often alike."""
+    """Select at most ``most`` of ``count`` images, spread from first to last because neighbours are often alike."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
@@ -15,8 +15,8 @@ def draw_share(labels: NDArray[np.int64], groups: NDArray[np.int64], share: floa
     """Draw about a share of the images of each class, whole groups only.
 
     A smaller share is part of every larger one with the same seed: each class's groups are put in one random order, and
-    taken from its beginning until the number of images is nearest to the share, at least one group.  A group of several
-    classes belongs to the most frequent one.  Labels and groups are (N,); returns (M,) indices in ascending order.
+    taken from its start until the number of images is closest to the share, with at least one group. A group with
+    several classes belongs to the most common one. Labels and groups are (N,); return (M,) indices in ascending order.
     """
     names, inverse = np.unique(groups, return_inverse=True)
     classes = int(labels.max()) + 1

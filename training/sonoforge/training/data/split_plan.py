@@ -1,4 +1,4 @@
-"""Which image is tested in which fold, as a value and as ``splits.json``, and which images have changed since."""
+"""Record which image is tested in which fold, as a value and as ``splits.json``, and find images changed since."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNTESTED = -1
 LEFT_OUT = -2
 """The fold of an image that the plan may not read: in an inner split, the test images of its outer fold."""
 FILE = "splits.json"
-"""The plan of a run folder; with several seeds, the first one's."""
+"""The plan of a run folder; with several seeds, the plan of the first."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SplitPlan:
 
     @property
     def digest(self) -> str:
-        """Sha256 of the whole plan: equal for equal images in equal folds and groups."""
+        """SHA-256 of the whole plan, equal for equal images in equal folds and groups."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     @property
@@ -64,7 +64,7 @@ class SplitPlan:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Return the indices of the images that some fold tests: not all in one split or an inner one."""
+        """Return the indices of the images that some fold tests, which are not all in one split or an inner split."""
         return np.flatnonzero(np.array(self.fold_of) >= 0)
 
     @property
@@ -89,8 +89,8 @@ def save_plan(path: Path, plan: SplitPlan) -> None:
 
 
 def read_plan(path: Path) -> SplitPlan:
-    """Read `save_plan`'s file, which has to give every file one fold."""
-    remedy = "restore it, or begin a new run"
+    """Read `save_plan`'s file, which must give every file one fold."""
+    remedy = "restore it, or start a new run"
     try:
         read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         values: dict[str, Any] = {key: tuple(own) if isinstance(own, list) else own for key, own in read.items()}
@@ -118,7 +118,7 @@ def read_plan(path: Path) -> SplitPlan:
 
 
 def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
-    """Describe the first difference of two plans of the same images; empty if they are equal."""
+    """Describe the first difference between two plans of the same images; empty if they are equal."""
     for name in ("protocol", "seed", "folds", "fingerprint"):
         if getattr(before, name) != getattr(now, name):
             return f"{name} {getattr(before, name)} instead of {getattr(now, name)}"
@@ -134,13 +134,14 @@ def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
 
 
 def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to resume results (``where``, for the message) whose images have changed since.
+    """Refuse to resume results (``where``, for the message) if images have changed since.
 
-    Both map relative paths, whose first folder is the class, to content hashes.
+    Both map relative paths, with the class as first folder, to content hashes.
     """
     if changes := describe_changes(before, now):
         raise SonoforgeError(
-            f"{where}: its images have changed since it began: {changes}; restore the files, or leave out --resume to "
+            f"{where}: its images have changed since it started: {changes}; restore the files, or leave out --resume "
+            "to "
             "start again"
         )
 
@@ -148,7 +149,7 @@ def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str
 def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Say which files changed their class, pixels or name, and which are new or gone; empty if none did.
 
-    Images are tracked by content hash, which tells one moved to another class from a new one.
+    Content hashes track images, so one moved to another class is not taken for a new one.
     """
     left = {path: content for path, content in before.items() if now.get(path) != content}
     places: dict[str, list[str]] = defaultdict(list)

@@ -20,7 +20,7 @@ from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL, ONE_S
 log = logging.getLogger(__name__)
 
 FOLDS = 10
-"""Number of folds where none is given."""
+"""Default number of folds."""
 _FEW = 10  # images of a class too few to learn it from
 TEST_SHARE = 0.2
 """Share tested under ``single``: 156 of BUSI's 780 images, as in figure 12c of the MSc thesis (Addala 2023)."""
@@ -29,15 +29,15 @@ TEST_SHARE = 0.2
 def make_plan(
     cache: ImageCache, protocol: str, folds: int | None = None, seed: int = 0, together: Sequence[tuple[int, int]] = ()
 ) -> SplitPlan:
-    """Split the images into folds, at least two (by default 10); under `ONE_SPLIT` into one tested part and the rest.
+    """Split the images into at least two folds (default 10); under `ONE_SPLIT`, into one tested part and the rest.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the groups
     given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which lets repeated
     scans end up on both sides, to reproduce published figures.  ``plain``: the same folds, for generators that read
     only the training images of their fold.  ``single``: one plain stratified split, a fifth of the images tested once.
-    ``leave-one-collection-out``: one fold for each collection, tested by models that saw no image of it, nor of a group
-    that has one there.  ``official``: the published split, see `Item.split`; where it divides a group, `check_sealed`
-    refuses.
+    ``leave-one-collection-out``: one fold for each collection, tested by models that saw no image of it, and none of a
+    group with an image there. ``official``: the published split, see `Item.split`; if it divides a group,
+    `check_sealed` refuses.
     """
     if protocol not in PROTOCOLS:
         raise SonoforgeError(f"protocol: {protocol!r} is not {' or '.join(PROTOCOLS)}")
@@ -79,12 +79,12 @@ def make_plan(
 
 
 def default_folds(protocol: str, other: int = FOLDS) -> int | None:
-    """Return a protocol's own number of folds, or ``other``; None: one a collection."""
+    """Return a protocol's own number of folds, or ``other``; None means one per collection."""
     return {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}.get(protocol, other)
 
 
 def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
-    """Return the number of folds, or the protocol's own where none is given."""
+    """Return the number of folds, or the protocol's own by default."""
     return (default_folds(protocol) or len(dataset.collections)) if folds is None else folds
 
 
@@ -111,7 +111,7 @@ def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> 
 
 
 def has_published_split(dataset: Dataset) -> bool:
-    """Whether every image is in the training or the test part of a published split, and neither is empty."""
+    """Whether every image is in the training or test part of a published split, and neither is empty."""
     return {item.split for item in dataset.items} == {TRAINED, TESTED}
 
 
@@ -132,7 +132,7 @@ def _check_published(dataset: Dataset) -> None:
 
 
 def _warn_of_lost_classes(dataset: Dataset, fold_of: NDArray[np.int64]) -> None:
-    """Warn of classes that a model can hardly learn because their images are in the collection left out."""
+    """Warn about classes that a model can hardly learn because their images are in the collection left out."""
     for fold, name in enumerate(dataset.collections):
         for label, class_name in enumerate(dataset.classes):
             own = dataset.labels == label
@@ -161,13 +161,13 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
 def check_sealed(
     plan: SplitPlan, fold: int, stage: str, indices: Sequence[int] | NDArray[np.int64], cache: ImageCache
 ) -> None:
-    """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
+    """Refuse a training stage that would read a test image of its fold, or a repeat of one.
 
     Images that the plan leaves out (`split_plan.LEFT_OUT`) count as test images.  Contents and appearance are compared
-    in the pixels of ``cache``, which detects a plan with wrong groups.  Protocols that are not `SEALED` pass.
+    in the pixels of ``cache``, which exposes a plan with wrong groups. Protocols that are not `SEALED` pass.
 
     Raises:
-        GateError: An image to be read is, equals, looks like or is grouped with a test image; names both.
+        GateError: An image to read is, equals, looks like or is grouped with a test image; the message gives both.
     """
     if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
         raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
@@ -182,14 +182,15 @@ def check_sealed(
         )
         raise GateError(
             f"{plan.protocol}: fold {fold}, stage {stage} would train on its test fold: "
-            f"{name_some(matches, '; ')}; give such images one group in groups.csv, or remove them, and begin a new run"
+            f"{name_some(matches, '; ')}; give these images one group in groups.csv, or remove them, and start a new "
+            "run"
         )
 
 
 def _leaks(
     plan: SplitPlan, test: NDArray[np.int64], read: NDArray[np.int64], cache: ImageCache
 ) -> dict[tuple[int, int], str]:
-    """Return the plainest reason for each pair of an image read and a test image that it repeats."""
+    """Return the simplest reason for each pair of an image read and the test image that it repeats."""
     leaks = {(i, i): "the same file" for i in np.intersect1d(read, test).tolist()}
     groups, given = np.array(plan.groups).tolist(), [item.group for item in cache.dataset.items]
     for reason, keys in (("same pixels", cache.hashes), ("same given group", given), ("same group", groups)):

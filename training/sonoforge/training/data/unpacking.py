@@ -1,6 +1,6 @@
-"""Unpack zips of images once, into the folder of decoded images; nothing is written outside a new folder there.
+"""Unpack zips of images once, into the folder of decoded images, writing nothing outside a new folder there.
 
-An entry that leads elsewhere, a link, a password, or more data than the limits refuses the whole zip.
+The whole zip is refused for an entry that leads elsewhere, a link, a password, or too much data.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 MOST_FILES = 1_000_000
 MOST_BYTES = 100_000_000_000
-"""Limit of a zip's contents, unpacked."""
+"""Limit for a zip's unpacked contents."""
 MOST_TIMES = 200
-"""Largest ratio of the contents to the zip: deflate reaches 1032, pictures hardly two."""
+"""Largest ratio of contents to zip: deflate reaches 1032, pictures hardly two."""
 _SMALL = 100_000_000  # bytes; less than this may have any ratio
 _MOST_LISTED = 256_000_000  # bytes of the list of entries, which is read whole
 _SPARE = 1_000_000_000  # bytes of the disk to leave free
@@ -36,9 +36,9 @@ _ZIP = re.compile(r"(?P<path>.+\.zip)(?P<column>:[^/\\:]+)?", re.IGNORECASE)
 
 
 def unpacked(given: Path, store: Path) -> Path:
-    """Return the folder that a zip holds, unpacked below ``store``; any other path is returned unchanged.
+    """Return a zip's folder, unpacked below ``store``; return any other path unchanged.
 
-    ``ZIP:COLUMN``, a question to the tables in it, becomes ``FOLDER:COLUMN``.
+    ``ZIP:COLUMN``, a question to its tables, becomes ``FOLDER:COLUMN``.
     """
     named = _ZIP.fullmatch(str(given))
     if not named or given.is_dir() or not (path := Path(named["path"])).is_file():
@@ -75,7 +75,7 @@ def _unpack(path: Path, target: Path) -> None:
         free = max(0, shutil.disk_usage(target.parent).free - _SPARE)
         if size > free:
             raise SonoforgeError(
-                f"{path}: holds {size / 1e9:.1f} GB, but {target.parent} has only {free / 1e9:.1f} GB free; name "
+                f"{path}: holds {size / 1e9:.1f} GB, but {target.parent} has only {free / 1e9:.1f} GB free; choose "
                 "another folder with --set cache.folder"
             )
         with new_folder(made):
@@ -96,12 +96,12 @@ def _unpack(path: Path, target: Path) -> None:
 
 
 class _Bounded(io.BufferedReader):
-    """A zip with a bounded list of entries: `zipfile` reads it at once, and makes an object of each."""
+    """A zip with a bounded list of entries, as `zipfile` reads it at once and makes an object for each."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_LISTED:
             raise SonoforgeError(
-                f"{self.name}: its list of entries has {size / 1e6:.0f} MB, too many; pack fewer files"
+                f"{self.name}: its list of entries has {size / 1e6:.0f} MB, which is too much; pack fewer files"
             )
         data = super().read(size)
         if (entries := data.count(b"PK\1\2")) > MOST_FILES:

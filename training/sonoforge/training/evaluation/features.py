@@ -1,4 +1,4 @@
-"""ImageNet networks as feature extractors: feature maps for perceptual losses, embeddings for KID and FID.
+"""Extract features with ImageNet networks: feature maps for perceptual losses, embeddings for KID and FID.
 
 The networks are torchvision's, up to the last convolution.  Figures on them are not comparable with published FID and
 KID, which use Inception-v3, so every figure carries the name of its network and the hash of its weights.
@@ -92,7 +92,7 @@ class Features:
 def _normalised(images: Tensor) -> Tensor:
     """Turn [-1, 1], 1 or 3 channels, into RGB of mean 0 and deviation 1 on ImageNet."""
     if images.shape[1] not in (1, 3):
-        raise ValueError(f"images: found {images.shape[1]} channels, expected 1 or 3")
+        raise ValueError(f"images: must have 1 or 3 channels, not {images.shape[1]}")
     colours = images.expand(-1, 3, -1, -1)
     # Python numbers rather than tensors, so that nothing is copied to the device.
     scaled = [
@@ -110,20 +110,21 @@ def open_features(
 ) -> Features:
     """Open a network by its name or from a file of its weights.
 
-    ``choice`` is a key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or its
-    ``features`` alone), whose tensors identify it.  ``weights`` is such a file for the named network; None downloads
-    the ImageNet weights once into torch's folder.  ``ways_out`` are the alternatives to a download, for its error.
+    ``choice`` is a key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or
+    only its ``features``), which its tensors identify.  ``weights`` is such a file for the named network; None
+    downloads the ImageNet weights once into torch's folder.  ``ways_out`` lists alternatives to a download, for its
+    error.
 
     Raises:
-        SonoforgeError: No such file or network, a file of another network, or a failed download.
+        SonoforgeError: The file or network does not exist, the file is of another network, or the download failed.
     """
     named = choice in NETWORKS
     if named and weights is None:
         found = download_weights(NETWORKS[choice].weights, ways_out)
     elif named and weights is not None:
-        found = read_weights(weights, "expected a .safetensors file with torchvision's key names")
+        found = read_weights(weights, "give a .safetensors file with torchvision's key names")
     else:
-        expected = f"expected {', '.join(NETWORKS)} or a .safetensors file{did_you_mean(choice, list(NETWORKS))}"
+        expected = f"give {', '.join(NETWORKS)} or a .safetensors file{did_you_mean(choice, list(NETWORKS))}"
         found = read_weights(Path(choice), expected)
     network, module = _recognise(str(weights or choice), found.state, [choice] if named else list(NETWORKS))
     module.eval().requires_grad_(False).to(device)
@@ -131,7 +132,7 @@ def open_features(
 
 
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
-    """Find the network that has exactly these tensors (ignoring its classifier), and load them."""
+    """Find the network with exactly these tensors (ignoring its classifier), and load them."""
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
     wrong: dict[str, list[str]] = {}
     for network in candidates:
@@ -145,5 +146,5 @@ def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -
     nearest = min(wrong, key=lambda network: len(wrong[network]))
     raise SonoforgeError(
         f"{where}: not a torchvision {' or '.join(candidates)} (nearest {nearest}: {len(wrong[nearest])} tensors are "
-        f"missing, unknown or of another shape, first {wrong[nearest][0]}); expected torchvision's key names"
+        f"missing, unknown or of another shape, first {wrong[nearest][0]}); use torchvision's key names"
     )

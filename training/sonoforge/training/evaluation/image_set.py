@@ -1,7 +1,7 @@
-"""The image sets of an evaluation: read from a folder, a ``.zip`` or an ``.npz``, and brought to the common size.
+"""Read an evaluation's image sets from a folder, a ``.zip`` or an ``.npz``, and bring them to a common size.
 
 A picture declares itself generated in the text of its PNG file (see ``gan/synthetic.py``), a set in ``manifest.json``
-(an ``.npz``: in the array ``manifest``).  Masks are left out, and nothing is unpickled.
+(an ``.npz`` in the array ``manifest``). Masks are left out, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ImageSet:
 
     @functools.cached_property
     def groups(self) -> NDArray[np.int64]:
-        """(N,) group of each image; joined are near-duplicates, equal contents and given groups."""
+        """(N,) group of each image, joining near-duplicates, equal contents and given groups."""
         contents = [image.content for image in self.described]
         looked_at = [] if self.scans_known else [image.picture for image in self.described]
         found = find_near_duplicates(looked_at, contents if looked_at else (), self.store)
@@ -110,7 +110,7 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the pixels in their order: sets of equal fingerprints give equal figures."""
+        """SHA-256 of the pixels in order: sets with equal fingerprints give equal figures."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
@@ -131,7 +131,7 @@ class HeldOut(NamedTuple):
 
 
 def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Concatenate two sets of one size; name and protocol are those of the first."""
+    """Concatenate two sets of one size; name and protocol come from the first."""
     pixels = np.concatenate([first.pixels, second.pixels])
     known = first.scans_known and second.scans_known
     return replace(first, pixels=pixels, described=first.described + second.described, scans_known=known)
@@ -175,15 +175,16 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
 
 
 def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Path | None = None) -> StoredSet:
-    """Read and decode a set of pictures, the files of a folder on all cores.
+    """Read and decode a set of pictures; a folder's files use all cores.
 
     Args:
         path: A folder of images, or of one folder for each class; a ``.zip`` of either; or an ``.npz`` with ``images``.
-        choose: Returns which of the given class folders to read, or an empty string for all.
-        store: Where a zip is unpacked; `cache.default_folder` if None.
+        choose: Returns which of the given class folders to read; an empty text means all.
+        store: Where to unpack a zip; `cache.default_folder` if None.
 
     Raises:
-        SonoforgeError: Nothing there, another kind of file, no pictures, too much data, or too many unreadable files.
+        SonoforgeError: There is nothing, another kind of file, no pictures, too much data, or too many unreadable
+        files.
     """
     if path.suffix == ".npz" and path.is_file():
         return read_npz(path)
@@ -291,7 +292,7 @@ def find_images(root: Path) -> Dataset:
     """Find the images of a folder: loose ones as a set of one class, named after it, or class folders.
 
     Raises:
-        SonoforgeError: No images, or both loose ones and class folders, which is ambiguous.
+        SonoforgeError: There are no images, or both loose ones and class folders, which is ambiguous.
     """
     try:
         found, skipped = find_files(root, recursive=False)
@@ -306,7 +307,7 @@ def find_images(root: Path) -> Dataset:
             f"{root}: contains no images; give a folder of images ({KINDS_IN_WORDS}) or of class folders"
         )
     if not loose and len(folders) == 1 and folders[0].name != BUSI_FOLDER:
-        raise SonoforgeError(f"{root}: contains a single folder; name that one: {folders[0]}")
+        raise SonoforgeError(f"{root}: contains a single folder; give that one: {folders[0]}")
     if not loose:
         return read_dataset(root)
     if nested:
@@ -315,12 +316,12 @@ def find_images(root: Path) -> Dataset:
             "move them apart"
         )
     name = root.resolve().name
-    tell_layout(root, f"as one class, {name}, because its images lie in no folder", files, skipped)
+    tell_layout(root, f"as one class, {name}, because its images are in no folder", files, skipped)
     return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
 
 
 def check_class(source: str, name: str, classes: Sequence[str]) -> str:
-    """Return the name of a class; raise a SonoforgeError that names the closest if it is neither known nor empty."""
+    """Return a class name that is known or empty; otherwise raise a SonoforgeError with the closest one."""
     if name and name not in classes:
         raise SonoforgeError(
             f"class_name: {source or 'the data'} has no class {name!r}, only {', '.join(classes)}"
@@ -343,7 +344,7 @@ def open_phantom(cache_folder: Path | None) -> ImageCache:
 
 
 def absent(source: str) -> SonoforgeError:
-    """Return the error for a set that does not exist, or is another kind of file."""
+    """Return the error for a set that does not exist or is another kind of file."""
     problem = "unknown file type" if Path(source).exists() else "no such file or folder"
     return SonoforgeError(
         f"{source}: {problem}; give a folder of images, a .zip, an .npz, a run of sonoforge gan train (as FAKE), or "

@@ -1,14 +1,14 @@
-"""The Inception-v3 of published FID, KID and Inception Score; its weights are never unpickled.
+"""Run the Inception-v3 behind published FID, KID and Inception Score, without unpickling its weights.
 
-The network is TensorFlow's of 2015-12-05 as torch-fidelity ports it (Obukhov et al., doi:10.5281/zenodo.4957738): its
+The network is TensorFlow's of 2015-12-05 as ported by torch-fidelity (Obukhov et al., doi:10.5281/zenodo.4957738): its
 own layers and resize (bilinear of TensorFlow 1, to 299x299), features after the last pooling (2048), and logits without
-their bias.  torch-fidelity unpickles weights, which can run code; here they are read as ``.safetensors`` or as plain
+their bias. torch-fidelity unpickles weights, which can run code; here they are read as ``.safetensors`` or as plain
 tensors, and put into its layers.
 
 Inception score (Salimans et al., NeurIPS 2016, section 4): the exponential of the mean Kullback-Leibler divergence
 between a classifier's probabilities for one image and their mean over all images.  It never sees a real image, and a
-set of n images cannot score more than n: published figures use 50 000 images in ten splits.  So small sets are scored
-whole (`recommended_splits`), and only figures of equally large sets with the same splits are comparable.
+set of n images cannot score more than n: published figures use 50 000 images in ten splits.  Small sets are therefore
+scored whole (`recommended_splits`), and only figures from equally large sets with the same splits are comparable.
 """
 
 import hashlib
@@ -59,10 +59,10 @@ class Inception(NamedTuple):
 def open_inception(weights: Path | None, device: torch.device | str = "cpu", ways_out: str = "") -> Inception:
     """Open the network from a ``.safetensors`` or ``.pth`` file with torch-fidelity's key names.
 
-    None downloads the published file once, into torch's folder (``TORCH_HOME``); ``ways_out`` are the alternatives.
+    None downloads the published file once, into torch's folder (``TORCH_HOME``); ``ways_out`` lists alternatives.
 
     Raises:
-        SonoforgeError: No such file, another network, a file that would run code, or nothing to download from.
+        SonoforgeError: The file does not exist, is another network or would run code, or the download failed.
     """
     path = weights or _downloaded(ways_out)
     state, published = _read(path)
@@ -70,7 +70,7 @@ def open_inception(weights: Path | None, device: torch.device | str = "cpu", way
     expected = extractor.state_dict()
     kept = {name: value for name, value in state.items() if not name.endswith(_COUNTER)}
     computing = {name: value for name, value in expected.items() if not name.endswith(_COUNTER)}
-    check_tensors(kept, computing, f"{path}: not this Inception-v3", f"expected {_EXPECTED}")
+    check_tensors(kept, computing, f"{path}: not this Inception-v3", f"give {_EXPECTED}")
     counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
     nn.Module.load_state_dict(extractor, kept | counters, assign=True)
     extractor.eval().requires_grad_(False).to(device)
@@ -92,7 +92,7 @@ def blank_extractor() -> Any:
 
     class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
         def load_state_dict(self, *_: object, **__: object) -> None:
-            """Load nothing: the constructor loads before the file could be checked."""
+            """Load nothing, because the constructor would load the file before it is checked."""
 
     nothing = io.BytesIO()  # the constructor opens a file or downloads one
     torch.save({}, nothing)
@@ -102,7 +102,7 @@ def blank_extractor() -> Any:
 
 
 def library() -> str:
-    """Return name and version of the libraries that compute the features."""
+    """Return the name and version of the libraries that compute the features."""
     import_torchvision()
     from torch_fidelity.version import __version__  # noqa: PLC0415
 
@@ -112,11 +112,11 @@ def library() -> str:
 def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
     """Return the tensors of a file, floating ones as float32, and whether it is the published file."""
     if not path.is_file():
-        raise SonoforgeError(f"{path}: no such weights file; expected {_EXPECTED}")
+        raise SonoforgeError(f"{path}: no such weights file; give {_EXPECTED}")
     if path.suffix == ".safetensors":
         return read_weights(path, "").state, False
     if path.suffix not in (".pth", ".pt"):
-        raise SonoforgeError(f"{path}: unknown file type; expected {_EXPECTED}")
+        raise SonoforgeError(f"{path}: unknown file type; give {_EXPECTED}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -125,14 +125,14 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SonoforgeError(
-            f"{path}: refused, as it holds more than plain tensors and could run code; expected {_EXPECTED}"
+            f"{path}: refused, because it holds more than plain tensors and could run code; give {_EXPECTED}"
         ) from error
     except Exception as error:  # a damaged or hostile file may fail in any way
-        raise SonoforgeError(f"{path}: not a readable file of tensors; expected {_EXPECTED}") from error
+        raise SonoforgeError(f"{path}: not a readable file of tensors; give {_EXPECTED}") from error
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise SonoforgeError(f"{path}: not a plain mapping of names to tensors; expected {_EXPECTED}")
+        raise SonoforgeError(f"{path}: not a plain mapping of names to tensors; give {_EXPECTED}")
     widened = {name: value.detach().float() if value.is_floating_point() else value for name, value in state.items()}
     return widened, hashlib.sha256(content).hexdigest() == STANDARD_SHA256
 
@@ -155,22 +155,22 @@ def _downloaded(ways_out: str) -> Path:
 
 
 def recommended_splits(images: int) -> int:
-    """Return the published ten splits for 5000 images or more, else one: the whole set."""
+    """Return the published ten splits for 5000 images or more, otherwise one: the whole set."""
     return SPLITS if images >= SPLITS * SMALLEST_SPLIT else 1
 
 
 def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int = 0) -> float:
     """Return exp(mean over images of KL(p(y|x) || p(y))), with p(y) the mean over the split's images; mean of splits.
 
-    ``probabilities`` (N, K) are those of each generated image, rows that sum to 1 (within 0.001).  ``seed`` shuffles
-    the images, which does not affect a single split.
+    ``probabilities`` (N, K) has a row for each generated image that sums to 1 (within 0.001). ``seed`` shuffles the
+    images, which does not affect a single split.
 
     Raises:
-        ValueError: Not a table of probabilities.
-        SonoforgeError: Fewer than two images in a split, or a probability that is not a finite number.
+        ValueError: It is not a table of probabilities.
+        SonoforgeError: A split has fewer than two images, or a probability is not a finite number.
     """
     if probabilities.ndim != 2:
-        raise ValueError(f"inception score: found shape {probabilities.shape}, expected (N, K)")
+        raise ValueError(f"inception score: shape must be (N, K), not {probabilities.shape}")
     count = len(probabilities)
     if splits < 1 or count < 2 * splits:
         raise SonoforgeError(
@@ -181,7 +181,7 @@ def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int
     if not np.isfinite(table).all():
         raise SonoforgeError("inception score: some class probabilities are not finite; check the images and weights")
     if table.min() < 0 or np.abs(table.sum(1) - 1).max() > 1e-3:
-        raise ValueError("inception score: rows are not probabilities, expected softmax of the logits")
+        raise ValueError("inception score: rows are not probabilities; give the softmax of the logits")
     order = np.random.default_rng(derive_seed(seed, "inception score splits")).permutation(count)
     bounds = [part * count // splits for part in range(splits + 1)]
     parts = [table[order[low:high]] for low, high in itertools.pairwise(bounds)]

@@ -1,8 +1,8 @@
-"""LPIPS: perceptual distance of two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
+"""Measure LPIPS, the perceptual distance of two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
 
 Section 3 and equation 1, in the authors' version 0.1: feature maps, each scaled to unit length over its channels at
 each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over places,
-summed over layers.  Each network has its own heads and values, so a figure carries its name.
+summed over layers.  Each network has its own heads and values, so a figure states its network.
 
 The weights w are not negative, so LPIPS is a squared Euclidean distance: of the unit-length maps times sqrt(w), divided
 by the root of their area.  `embed` returns that vector for each image; one matrix product gives all distances.
@@ -68,7 +68,7 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
     name of one, to download it.
 
     Raises:
-        SonoforgeError: No such file, another network, or no torchmetrics.
+        SonoforgeError: The file does not exist or is another network, or torchmetrics is missing.
     """
     features = open_features(backbone, device, ways_out=f"give lpips: a .safetensors file of {backbone}")
     network = features.name.split(" ")[0]
@@ -105,8 +105,8 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
     """Return LPIPS between all images (N, S, S, C) uint8, C = 1 or 3: (N, N) float32, symmetric, 0 on the diagonal.
 
-    Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  About 10 s and
-    0.5 GB for 1000 images on one core with SqueezeNet, 2 GB with VGG16.
+    Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  It takes about
+    10 s and 0.5 GB for 1000 images on one core with SqueezeNet, 2 GB with VGG16.
     """
     vectors = torch.empty(0)
     for start in range(0, len(images), _BLOCK):
@@ -124,7 +124,7 @@ def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
 
 
 def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
-    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [-1, 1]; leave a tensor as it is."""
+    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [-1, 1]; leave a tensor unchanged."""
     if isinstance(images, Tensor):
         return images.to(device)
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Every figure of one evaluation: on the full sets, matched, its floor, and the ratio of the two.
+"""Measure every figure of an evaluation: on the full sets, matched, its floor, and the ratio of the two.
 
 One mechanism serves all figures (`distances.halves`): half of the real images against the same number of generated
 ones, and against the other half of the real images.  All figures see the same halves.
@@ -56,7 +56,7 @@ class EvaluationProtocol:
         """Return what figures of this many generated images against these real ones depend on.
 
         Raises:
-            SonoforgeError: Too few images for two halves.
+            SonoforgeError: There are too few images for two halves.
         """
         matched = matched_size(real.groups, fakes, self.repeats, self.seed)
         draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
@@ -92,7 +92,7 @@ def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> 
 
 
 def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Measure all tasks, with a progress bar; list those for which the images do not suffice."""
+    """Measure all tasks, with a progress bar; list those with too few images."""
     rows: list[Record] = []
     left_out: list[Record] = []
     done = 0
@@ -115,7 +115,7 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Re
 
 
 def rounds(task: Task, repeats: int) -> int:
-    """Return the number of pairs of halves that a task is repeated on."""
+    """Return how many pairs of halves to repeat a task on."""
     return max(FEWEST_REPEATS, repeats // SLOW) if task.slow else repeats
 
 
@@ -123,7 +123,7 @@ def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = l
     """Measure one task on the full sets, then on halves; call ``tick`` with a title after each pair.
 
     Raises:
-        SonoforgeError: Too few images for this metric, on the full sets or on halves.
+        SonoforgeError: There are too few images for this metric, on the full sets or on halves.
     """
     full = task.function(task.fake, task.real, True)
     halves = list(draw_halves(task.real.groups, len(task.fake.rows), rounds(task, repeats), seed))
@@ -181,7 +181,7 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
     """Run the copy test; ``seed`` draws the planted copies.
 
     Raises:
-        SonoforgeError: Too few groups to calibrate with.
+        SonoforgeError: There are too few groups for calibration.
     """
     if held_out is None:
         groups, calibrating = real.groups, None

@@ -1,6 +1,6 @@
-"""The metrics of an evaluation: for each the function, the figures it returns, and the images it is measured on.
+"""List the metrics of an evaluation, with their functions, figures and images.
 
-To add one: a row of `FIGURES`, and an entry of `embedding_tasks` (feature vectors) or `pixel_tasks` (pixels).
+To add one, write a row of `FIGURES` and an entry of `embedding_tasks` (feature vectors) or `pixel_tasks` (pixels).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Part(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A figure; error and note are reported for the full sets only."""
+    """A figure; error and note are only reported for the full sets."""
 
     value: float
     standard_error: float | None = None

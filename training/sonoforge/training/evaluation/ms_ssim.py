@@ -1,11 +1,11 @@
-"""How alike the images of one set are: the mean multi-scale structural similarity of random pairs.
+"""Measure how alike the images of a set are: the mean multi-scale structural similarity of random pairs.
 
 Wang, Simoncelli, Bovik, Asilomar 2003, as a measure of a generator's variety since Odena, Olah, Shlens, ICML 2017,
-section 4.3: the higher the mean over pairs, the fewer different images there are, beside that of the real images.
+section 4.3: the higher the mean over pairs, compared with real images, the fewer different images there are.
 
 The computation is torchmetrics' own.  Five scales need images of 176 pixels.  Smaller ones are compared at the finest
-scales that leave a whole window at the coarsest, with weights rescaled to sum to 1.  So figures of different image
-sizes are not comparable.
+scales that leave a whole window at the coarsest, with weights rescaled to sum to 1.  Figures for different image sizes
+are therefore not comparable.
 """
 
 import math
@@ -36,10 +36,10 @@ class MsSsim(NamedTuple):
 def scale_weights(image_size: int) -> tuple[float, ...]:
     """Return the weights of the k scales that images of this side allow, up to 5: image_size // 2^(k - 1) >= 11.
 
-    So 11, 22, 44, 88 and 176 pixels; torchmetrics requires 99 pixels for four.
+    That means 11, 22, 44, 88 and 176 pixels; torchmetrics requires 99 pixels for four.
 
     Raises:
-        SonoforgeError: Smaller than the window.
+        SonoforgeError: The side is smaller than the window.
     """
     if image_size < WINDOW:
         raise SonoforgeError(
@@ -58,7 +58,7 @@ def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) ->
     """Compare random pairs of different images (N, S, S, C) uint8 of one set, at most all pairs, none twice.
 
     Raises:
-        SonoforgeError: Fewer than three images, no pair, or images below 11 pixels.
+        SonoforgeError: There are fewer than three images, no pairs, or images below 11 pixels.
     """
     if len(images) < 3 or pairs < 1:
         raise SonoforgeError(
@@ -83,7 +83,7 @@ def pair_ms_ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
     """Return the similarity of each pair of images (P, S, S, C) uint8: (P,) float64, 0 to 1.
 
     Raises:
-        SonoforgeError: Images below 11 pixels.
+        SonoforgeError: The images are below 11 pixels.
     """
     import_torchvision()  # torchmetrics imports it, and fails where torch is of another build
     from torchmetrics.functional.image import (  # noqa: PLC0415 - seconds, and only for this metric

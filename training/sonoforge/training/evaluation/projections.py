@@ -1,4 +1,4 @@
-"""Maps of real and generated images in the plane: pictures to look at, not measures.
+"""Map real and generated images to the plane: pictures to look at, not measures.
 
 Two sets may overlap in the plane and be far apart elsewhere.  The share of generated images inside the convex hull of
 the real ones (PCA on pixels) is printed because published studies of ultrasound GANs judge by that picture; one stray
@@ -31,7 +31,7 @@ Points = NDArray[np.float64]  # (N, 2)
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Real and generated images as points in the plane; the last two are of PCA only."""
+    """Real and generated images as points in the plane; only PCA has the last two."""
 
     method: str  # `pca` or `umap`
     real: Points
@@ -54,7 +54,7 @@ def project_sets(
 
 
 def record_maps(maps: Mapping[str, Projection], space: str) -> dict[str, Record]:
-    """Return the entry of ``results.json``: protocols; for ``pca`` also explained variance and the share inside."""
+    """Return the entry of ``results.json``: protocols and, for ``pca``, explained variance and the share inside."""
     return {
         method: {"protocol": own.protocol, "explained": list(own.explained), "fakes_inside": own.fakes_inside}
         if own.explained
@@ -66,13 +66,13 @@ def record_maps(maps: Mapping[str, Projection], space: str) -> dict[str, Record]
 def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Projection:
     """Project both sets, (M, S, S, C) and (N, S, S, C) uint8, onto two principal components of the real images' pixels.
 
-    As published (Ryspayeva, Salykova 2025): grey images of 224 x 224 pixels, flattened; the components are fitted to
-    the real images alone.  Grey by ITU-R BT.601 luma; resized by Pillow's bilinear filter; grey levels divided by 255,
-    centred on the real images' mean.  The components are exact: eigenvectors of the real images' Gram matrix, summed
-    over blocks of pixels to bound the memory.  Signs make each component's largest real score positive.
+    As published (Ryspayeva, Salykova 2025): grey images of 224 x 224 pixels, flattened; the components are fitted only
+    to the real images. Grey by ITU-R BT.601 luma; resized by Pillow's bilinear filter; grey levels divided by 255,
+    centred on the real images' mean. The components are exact: eigenvectors of the real images' Gram matrix, summed
+    over blocks of pixels to bound the memory. Signs make each component's largest real score positive.
 
     Raises:
-        SonoforgeError: Fewer than three real images, or real images that are all equal.
+        SonoforgeError: There are fewer than three real images, or they are all equal.
     """
     if len(real) < 3:
         raise SonoforgeError(f"PCA: {len(real)} real images; give at least 3")
@@ -119,8 +119,8 @@ def umap_projection(real: NDArray[Any], fake: NDArray[Any], seed: int) -> Projec
     clusters and sizes of clusters mean nothing in such a map, and it varies with the seed.
 
     Raises:
-        SonoforgeError: Fewer than 5 images, a feature that is not finite, or umap-learn is not installed.
-        ValueError: Tables of different widths.
+        SonoforgeError: There are fewer than 5 images, a feature is not finite, or umap-learn is not installed.
+        ValueError: The tables have different widths.
     """
     generated, given = check_pair("umap", fake, real, minimum=1)
     rows = np.concatenate([given, generated])
@@ -141,7 +141,7 @@ def umap_projection(real: NDArray[Any], fake: NDArray[Any], seed: int) -> Projec
 
 
 def hull_of(points: Points) -> ConvexHull | None:
-    """Return the convex hull of points; None of fewer than three, or of points on one line."""
+    """Return the convex hull of points; None for fewer than three, or for points on one line."""
     if len(points) < 3:
         return None
     extents = np.linalg.svd(points - points.mean(0), compute_uv=False)
@@ -154,7 +154,7 @@ def hull_of(points: Points) -> ConvexHull | None:
 
 
 def share_inside(points: Points, others: Points) -> float | None:
-    """Return the share of points in the convex hull of others, border included up to rounding; None without one."""
+    """Return the share of points in others' convex hull, border included up to rounding; None without a hull."""
     hull = hull_of(others)
     if hull is None:
         return None

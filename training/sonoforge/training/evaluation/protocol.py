@@ -4,7 +4,7 @@ The number of images, the resize filter, the network and the real images move FI
 generators differ (Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022;
 Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).
 
-A protocol is plain JSON; of the generated images it holds their number alone, and it has no free text such as paths.
+A protocol is plain JSON; it holds only the number of generated images, and no free text such as paths.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ def make_protocol(
 ) -> Protocol:
     """Collect everything the figures depend on.
 
-    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` are those of
-    the metrics, by name.
+    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` maps each
+    metric's name to its settings.
     """
     side, channels = real.pixels.shape[2:]
     values = {

@@ -1,11 +1,11 @@
-"""Feature spaces by name: what turns images into the vectors that distances are taken between.
+"""Open feature spaces by name: they turn images into vectors, for distances between them.
 
-Each figure carries its space's ``protocol``: network, hash of its weights, resize, dimension, library.  Nothing is ever
-substituted for a space that cannot be opened.  Only figures in ``inception`` may stand beside published ones.
+Each figure has its space's ``protocol``: network, hash of its weights, resize, dimension, library. Nothing ever
+replaces a space that cannot be opened. Only figures in ``inception`` are comparable with published ones.
 
-On one device an image always gives the same vector, to the last bit: batches have one size, the last is padded.  So
-vectors are cached, in files of up to 512 images, named by a hash of everything that they depend on.  An interrupted run
-keeps its finished files; a damaged file is made again.
+On one device an image always gives the same vector, to the last bit: batches have one size, the last is padded.
+Vectors are therefore cached, in files of up to 512 images, named by a hash of everything that they depend on.  An
+interrupted run keeps its finished files; a damaged file is made again.
 """
 
 import functools
@@ -83,19 +83,17 @@ class Space:
 
     @property
     def identity(self) -> str:
-        """Sha256 of everything that a vector depends on but its image."""
+        """SHA-256 of everything that a vector depends on, except its image."""
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
 
     def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
         """Embed images (N, S, S, C) uint8, N >= 1, C = 1 (shown as three equal channels) or 3, batch by batch.
 
         Raises:
-            ValueError: Another shape or type.
+            ValueError: The images have another shape or type.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-            raise ValueError(
-                f"found {images.dtype} {images.shape}, expected uint8 (N, S, S, 1) or (N, S, S, 3), N >= 1"
-            )
+            raise ValueError(f"must be uint8 (N, S, S, 1) or (N, S, S, 3), N >= 1, not {images.dtype} {images.shape}")
         parts = []
         for first in range(0, len(images), self.batch):
             block = images[first : first + self.batch]
@@ -123,17 +121,17 @@ def open_space(choice: str, weights: str | Path | None = None, device: torch.dev
     None downloads the published ones.
 
     Raises:
-        SonoforgeError: Unknown space, weights for a space that takes none, weights of another network, or a failed
-            download.
+        SonoforgeError: The space is unknown, takes no weights or has weights of another network, or the download
+        failed.
     """
     kind, _, path = choice.partition(":")
     if kind not in CHOICES or (path and kind != "bundle") or choice == "bundle:":
         raise SonoforgeError(
-            f"feature space: found {choice!r}, expected one of {', '.join(CHOICES)}{did_you_mean(choice, CHOICES)}"
+            f"feature space: must be one of {', '.join(CHOICES)}, not {choice!r}{did_you_mean(choice, CHOICES)}"
         )
     if weights is not None and kind in ("bundle", "pixels"):
         hint = "name it bundle:PATH" if kind == "bundle" else "leave it out"
-        raise SonoforgeError(f"weights: found {weights}, but the feature space {kind} takes no weights file; {hint}")
+        raise SonoforgeError(f"weights: the feature space {kind} takes no weights file such as {weights}; {hint}")
     if kind == "pixels":
         return _pixels()
     if kind == "bundle":
@@ -145,10 +143,10 @@ def open_space(choice: str, weights: str | Path | None = None, device: torch.dev
 def open_spaces(
     choices: Sequence[str], weights: str, device: str, flags: tuple[str, str] = ("--features", "--weights")
 ) -> list[Space]:
-    """Open several of `CHOICES`; the weights file, if any, belongs to the one that takes it; ``flags`` name both.
+    """Open several of `CHOICES`; the weights file, if any, belongs to the one that takes it; ``flags`` names both.
 
     Raises:
-        SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
+        SonoforgeError: There is no space, or a weights file for none or several of them; see also `open_space`.
     """
     takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
     if not choices or len(set(choices)) != len(choices):
@@ -202,7 +200,7 @@ def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
 def network_space(features: Features) -> Space:
     """Use a network that is already open, such as that of a perceptual loss, as a feature space.
 
-    For comparisons within one training: vectors are not cached and batches not filled up.
+    This is for comparisons within one training: vectors are not cached and batches not filled up.
     """
     device = next(features.module.parameters()).device.type
     run = functools.partial(_embed_batch, features)
@@ -270,9 +268,9 @@ def _full_precision() -> Any:
 def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: str = "") -> str:
     """Return the name of a feature space that suits the real images, and log the choice.
 
-    The shipped bundle's where it recognises them, else the ImageNet MobileNetV2's where torch has its weights already,
-    else ``otherwise``.  Images are (H, W, C) uint8 each, if possible not smaller than the network's input: it mistakes
-    blurred images for another kind.  ``source`` and ``option`` are for messages.
+    It is the shipped bundle's if the bundle recognises them, else the ImageNet MobileNetV2's if torch already has its
+    weights, else ``otherwise``. Images are (H, W, C) uint8 each, if possible not smaller than the network's input,
+    which mistakes blurred images for another kind. ``source`` and ``option`` are for messages.
 
     Raises:
         SonoforgeError: Neither suits, and ``otherwise`` is empty.
@@ -296,8 +294,8 @@ def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: 
         return otherwise
     raise SonoforgeError(
         f"{source}: no feature space suits these images: {why}; give {option} {NEUTRAL} (a download of 14 MB, or a "
-        "weights file), inception (the published one), bundle:PATH (a bundle of your own), pixels (no network), or "
-        "bundle all the same"
+        "weights file), inception (the published one), bundle:PATH (your own bundle), pixels (no network), or bundle "
+        "anyway"
     )
 
 
@@ -308,7 +306,7 @@ def kind_of(images: Pixels, among: NDArray[np.int64]) -> str:
 
 
 def known_share(images: Sequence[Pixels]) -> float:
-    """Return the share of images that the shipped bundle takes for its own kind."""
+    """Return the share of images that the shipped bundle recognises as its own kind."""
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this alone
 
     classifier = Classifier()

@@ -1,8 +1,8 @@
-"""The answers of an evaluation in words: pure functions of its figures, by the rules below.
+"""Put an evaluation's answers into words: pure functions of its figures, by the rules below.
 
-A metric's matched value (mean and 95 % interval over the draws) *stands* to its floor (the same of real against real):
+A metric's matched value (mean and 95 % interval over the draws) *stands* to its floor (real against real) as:
 
-- ``within``: the mean is in the floor's interval or on its good side, indistinguishable from real images;
+- ``within``: the mean is within the floor's interval or on its good side, indistinguishable from real images;
 - ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
 - ``outside``: the whole matched interval is on the bad side.
 
@@ -25,9 +25,9 @@ from sonoforge.training.statistics.wording import MISSING, bracket, counted, fig
 
 QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}
 FEW = 50
-"""Images per set; the 95 % interval of a share of 50 images is up to 28 points wide."""
+"""Images per set; the 95 % interval for a share of 50 images is up to 28 points wide."""
 COPYING_Z = -3.0
-"""Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
+"""Limit of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
 PAIRWISE = ("ms_ssim", "lpips_pairs")  # the second voice on diversity
 _SIMILARITY = "ms_ssim"  # larger means more alike; of the other pairwise figures smaller does
@@ -209,7 +209,7 @@ def _diverse(metrics: Sequence[Record], n: int | None) -> Record:
 
 
 def _more_alike(row: Record) -> bool:
-    """Whether generated images differ less than real ones, where this pairwise figure is outside its floor."""
+    """Whether generated images differ less than real ones, if this pairwise figure is outside its floor."""
     return _exceeds(row["matched"], row["floor_high"]) is (row["name"] == _SIMILARITY)
 
 

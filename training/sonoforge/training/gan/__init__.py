@@ -1,1 +1,1 @@
-"""One training loop; recipes are rows of data."""
+"""Train GANs with one loop; recipes are rows of data."""

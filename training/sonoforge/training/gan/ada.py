@@ -1,8 +1,8 @@
-"""ADA (Karras et al., "Training GANs with Limited Data", NeurIPS 2020): its augmentations and their adaptive strength.
+"""Augment with adaptive strength: ADA (Karras et al., "Training GANs with Limited Data", NeurIPS 2020).
 
 Each transformation of appendix B is applied to each image with probability p, independently of all others; an image
-without any stays unchanged.  All numbers are those of figure 20.  As in the paper's experiments these are pixel
-blitting, geometric and colour transformations; filtering and corruptions brought no further gain (section 2.3).
+without any stays unchanged. All numbers come from figure 20. As in the paper's experiments, they are pixel blitting,
+geometric and colour transformations; filtering and corruptions brought no further gain (section 2.3).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def augment(images: Tensor, strength: Tensor, image_channels: int, chance: torch
     With ``strength`` 0 they stay unchanged.  Channels after the 1 or 3 image channels are masks, which only move.
 
     Raises:
-        ValueError: Another number of image channels.
+        ValueError: The number of image channels is wrong.
     """
     geometry, colour = draw(images, strength, chance)
     images = transform(images, geometry)
@@ -116,7 +116,7 @@ def _translation(shift: Tensor) -> Tensor:
 
 
 def inverse_map(drawn: Geometry, side: int) -> Tensor:
-    """Where each output point comes from: (N, 3, 3) on (x, y, 1) in pixels from the centre, y downwards."""
+    """Return where each output point comes from: (N, 3, 3) on (x, y, 1), in pixels from the centre, y downwards."""
     return (
         _scaling(1 - 2 * drawn.x_flip, torch.ones_like(drawn.x_flip))
         @ _rotation(drawn.quarter_turns * (math.pi / 2))
@@ -130,14 +130,14 @@ def inverse_map(drawn: Geometry, side: int) -> Tensor:
 
 
 def _margin(inverse: Tensor, side: int) -> int:
-    """Pixels by which to reflect the batch outwards, at most as many as one reflection gives."""
+    """Return how many pixels to reflect the batch outwards, at most what one reflection gives."""
     reach = (side - 1) / 2
     farthest = (inverse[:, :2, :2].abs().sum(2) * reach + inverse[:, :2, 2].abs()).max()
     return min(max(math.ceil(float(farthest) - reach) + LENGTH // 2, 0), side - 1)
 
 
 def transform(images: Tensor, drawn: Geometry) -> Tensor:
-    """Move the pixels of images (N, C, S, S), in all channels alike; the identity map leaves an image unchanged."""
+    """Move the pixels of images (N, C, S, S), equally in all channels; the identity map leaves an image unchanged."""
     side = images.shape[3]
     inverse = inverse_map(drawn, side)
     enlarged = upsample(pad(images, [_margin(inverse, side)] * 4, mode="reflect"))
@@ -177,7 +177,7 @@ def recolour(images: Tensor, drawn: Colour) -> Tensor:
     """Change the colours of images (N, C, S, S) in [-1, 1], C = 1 or 3; grey ones have only luma (authors' code).
 
     Raises:
-        ValueError: Another number of channels.
+        ValueError: The number of channels is wrong.
     """
     if images.shape[1] not in (1, 3):
         raise ValueError(f"colour: image channels must be 1 or 3, not {images.shape[1]}")
@@ -221,7 +221,7 @@ def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, W), zero beyond its edges.
-        grid: (N, H', W', 2) x and y of each point: -1 and 1 are the image's edges.
+        grid: (N, H', W', 2) x and y of each point; -1 and 1 are the image's edges.
     """
 
     def look_up(images: Tensor) -> Tensor:
@@ -328,7 +328,7 @@ def observe(state: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
 
 
 def adapt(state: Mapping[str, Tensor], images: int) -> dict[str, Tensor]:
-    """Move p by as much as ``images`` since the last call allow, and reset the counts; without scores p stays."""
+    """Move p as far as ``images`` since the last call allow, and reset the counts; without scores, keep p."""
     overfitting = state["signs"] / state["scores"].clamp(min=1.0)
     direction = torch.where(state["scores"] > 0, (overfitting - TARGET).sign(), 0.0)
     nothing = torch.zeros_like(state["scores"])

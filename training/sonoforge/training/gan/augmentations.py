@@ -1,8 +1,8 @@
-"""The augmentations of real and generated images alike, before the discriminator sees them.
+"""Augment real and generated images alike, before the discriminator sees them.
 
 A new augmentation is one function and one row of `AUGMENTATIONS`; ADA's are in `ada`.  DiffAugment is Zhao et al.,
 "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020: each of three kinds has a strength drawn
-for each image at every use, from the ranges of section 3.1.  The order of the colour operations, the means that
+for each image at every use, from the ranges in section 3.1.  The order of the colour operations, the means that
 saturation and contrast keep, and the places of squares follow the authors' code.
 """
 
@@ -58,7 +58,7 @@ def translate(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Set a square of ``size`` pixels to zero in each image (N, C, S, S); its corner (N, 2) may lie outside."""
+    """Set a square of ``size`` pixels to zero in each image (N, C, S, S); its corner (N, 2) may be outside."""
     distance = torch.arange(images.shape[3], device=images.device) - corner[:, :, None]
     within = (distance >= 0) & (distance < size)
     return images * ~(within[:, 0, None, None, :] & within[:, 1, None, :, None])
@@ -75,7 +75,7 @@ def diffaugment(
     chance: torch.Generator,
     policy: tuple[str, ...] = ("colour", "translation", "cutout"),
 ) -> Tensor:
-    """Augment every image (N, C, S, S) in [-1, 1] by every part of the policy; masks keep their values."""
+    """Augment every image (N, C, S, S) in [-1, 1] with every part of the policy; masks keep their values."""
     del strength
     count, side = len(images), images.shape[3]
     if "colour" in policy:
@@ -120,12 +120,12 @@ _BLUR_REACH = 3  # standard deviations on each side
 
 
 def blur_sigma(images_shown: int, fade: int) -> float:
-    """Return the standard deviation in pixels: from `BLUR_START` linearly to 0 over ``fade`` images, 0 without any."""
+    """Return the standard deviation in pixels: from `BLUR_START` linearly to 0 over ``fade`` images."""
     return BLUR_START * max(0.0, 1.0 - images_shown / fade) if fade else 0.0
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """Blur (N, C, S, S) by a Gaussian of at most three standard deviations a side; borders are reflected."""
+    """Blur (N, C, S, S) with a Gaussian of at most three standard deviations per side, reflecting borders."""
     reach = min(math.floor(_BLUR_REACH * sigma), images.shape[-1] - 1)
     if reach < 1:
         return images

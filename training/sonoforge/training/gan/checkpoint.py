@@ -1,9 +1,9 @@
-"""Checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
+"""Write and read checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
 
 ``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two optimisers, the
-numbers carried by losses and regularisers, and ``checkpoint.json`` (what was trained, how far, the hash of each file).
-It is written under a temporary name, synced to disk and renamed; before its removal it is renamed back.  Nothing is
-ever unpickled.
+numbers carried by losses and regularisers, and ``checkpoint.json`` (what was trained, how far, each file's hash). It is
+written under a temporary name, synced to disk and renamed; before removal it is renamed back.  Nothing is ever
+unpickled.
 """
 
 import dataclasses
@@ -60,15 +60,15 @@ _IMAGES = "sonoforge.images"
 
 
 def digest_of_images(hashes: Collection[str]) -> str:
-    """Return the SHA-256 of the content hashes of some images, in any order; empty where there are none."""
+    """Return the SHA-256 of some images' content hashes, in any order; empty if there are none."""
     return hashlib.sha256("\n".join(sorted(set(hashes))).encode()).hexdigest() if hashes else ""
 
 
 def trained_on(checkpoint: Path) -> str:
-    """Return `digest_of_images` of a checkpoint's training images, which its description and its tensors must agree on.
+    """Return `digest_of_images` of a checkpoint's training images; its description and tensors must agree.
 
     Raises:
-        SonoforgeError: They differ, or the file of the averaged generator is missing or damaged.
+        SonoforgeError: They differ, or the averaged generator's file is missing or damaged.
     """
     path = checkpoint / "average.safetensors"
     load_state(checkpoint, path.stem)  # checks its hash
@@ -80,11 +80,10 @@ def trained_on(checkpoint: Path) -> str:
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write a checkpoint's tensors, by file stem and name, and its description with their hashes; return its folder.
+    """Write a checkpoint's tensors, by file stem and name, and its description with hashes; return its folder.
 
     Raises:
-        SonoforgeError: It could not be written, for example because the disk is full; earlier checkpoints are
-            untouched.
+        SonoforgeError: It cannot be written, for example because the disk is full; earlier checkpoints are untouched.
     """
     final = folder / f"step-{description.step:08d}"
     hashes = {}
@@ -123,7 +122,7 @@ def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
     """Read the tensors of one file after checking its hash.
 
     Raises:
-        SonoforgeError: The file is missing or its content is not what was written.
+        SonoforgeError: The file is missing, or its content has changed.
     """
     name = f"{stem}.safetensors"
     path = checkpoint / name
@@ -141,9 +140,9 @@ def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first; a warning names each broken one.
+    """Return the complete checkpoints in a ``checkpoints`` folder, oldest first; warn about each broken one.
 
-    A whole one has a readable description and all files; hashes are checked on reading, see `load_state`.
+    A complete one has a readable description and all files; hashes are checked on reading, see `load_state`.
     """
     if not folder.is_dir():
         return []
@@ -163,19 +162,19 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 @functools.cache  # once, however often the folder is listed
 def _warn_broken(checkpoint: Path, reason: str) -> None:
-    log.warning("%s: not a whole checkpoint, passed over (%s)", checkpoint, reason)
+    log.warning("%s: skipped, because it is not a complete checkpoint (%s)", checkpoint, reason)
 
 
 def criterion(settings: Mapping[str, Any]) -> str:
-    """Name the figure whose lowest value makes a checkpoint the best: ``kid`` where it is measured."""
+    """Return the figure that makes a checkpoint the best when lowest: ``kid`` if it is measured."""
     return "kid" if "kid" in settings.get("metrics", ()) else "distance"
 
 
 def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint nearest to the real images, or None.
 
-    Distances are KID, in a training without KID `ticks.sliced_distance`.  A generator that repeats itself is never the
-    best: samples need `COLLAPSE_FRACTION` of the real images' diversity.
+    Distances are KID or, in a training without it, `ticks.sliced_distance`. A generator that repeats itself is never
+    the best: samples need `COLLAPSE_FRACTION` of the real images' diversity.
     """
     ranked = []
     for path in list_checkpoints(folder):
@@ -190,7 +189,7 @@ KEPT = 2  # newest checkpoints that are kept beside the best
 
 
 def remove_old(folder: Path, milestones: Collection[int] = ()) -> None:
-    """Remove half-written checkpoints, and all but the newest `KEPT`, the best and those of the milestones."""
+    """Remove half-written checkpoints, and all except the newest `KEPT`, the best and the milestones'."""
     remove_leftovers(folder)
     best = best_checkpoint(folder)
     for path in list_checkpoints(folder)[:-KEPT]:
@@ -218,7 +217,8 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
         best = best_checkpoint(folder)
         if best is None:
             raise SonoforgeError(
-                f"{path}: has no best checkpoint, as none has a measured {criterion(describe(found[-1]).settings)} and "
+                f"{path}: has no best checkpoint, because none has a measured "
+                f"{criterion(describe(found[-1]).settings)} and "
                 f"samples of at least {COLLAPSE_FRACTION:g} of the real images' diversity; train longer, or choose last"
             )
         return best

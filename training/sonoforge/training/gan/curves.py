@@ -1,4 +1,4 @@
-"""The pictures of a training: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
+"""Draw the pictures of a training: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
 
 import io
 import json
@@ -28,8 +28,8 @@ Row = Mapping[str, Any]
 def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
     """Draw a training's figures over thousands of real images shown, one panel each.
 
-    KID with a band of one standard error and FID, where they were measured; then diversity with the floor below which
-    no checkpoint is the best, and both losses.
+    These are KID with a band of one standard error and FID, if measured; then diversity, with the floor that the best
+    checkpoint must reach, and both losses.
     """
     panels = [*[name for name in ("kid", "fid") if any(name in row for row in rows)], "diversity", "losses"]
     with mpl.rc_context({"font.size": 8}):

@@ -1,8 +1,8 @@
-"""The one loop that trains every GAN recipe.
+"""Train every GAN recipe with one loop.
 
-Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run continued from a
-checkpoint repeats the uninterrupted run: on a CPU with one thread (``OMP_NUM_THREADS=1``) bit for bit.  With more
-threads torch's matrix library does not promise the same last bits: ``training/studies/repeatability`` counts them.
+Each step's images, latents and augmentation depend only on (seed, purpose, step), so a run continued from a checkpoint
+repeats the uninterrupted run, bit for bit on a CPU with one thread (``OMP_NUM_THREADS=1``). With more threads torch's
+matrix library does not promise the same last bits: ``training/studies/repeatability`` counts them.
 """
 
 import json
@@ -50,16 +50,16 @@ def train_gan(
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
-    Writes the files that `recorder.Recorder` lists.  Called again on a finished training of the same images and
+    It writes the files that `recorder.Recorder` lists. Called again for a finished training with the same images and
     settings, it returns at once.
 
     Args:
         training: From `training.prepare`.
         folder: Made if missing.
-        resume: Continue from the newest checkpoint in ``folder``, if there is one, even of a shorter training.
-        show_progress: Show a progress bar on stderr; else a log line now and then.
-        stop: Called after each step; once it returns True, the current tick is closed and saved, and the function
-            returns without ``results.json``, as it does at each of the training's milestones.
+        resume: Continue from the newest checkpoint in ``folder``, if any, even from a shorter training.
+        show_progress: Show a progress bar on stderr, rather than a log line now and then.
+        stop: Called after each step; once it returns True, the current tick is saved and the function returns without
+        ``results.json``, as it also does at each milestone.
 
     Raises:
         SonoforgeError: ``folder`` holds another training.
@@ -136,8 +136,8 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
     """Return the newest checkpoint of an earlier call in the folder, or None.
 
     Raises:
-        SonoforgeError: The folder holds another training; or this one, unfinished without ``resume``, or shorter and
-            impossible to make longer.
+        SonoforgeError: The folder holds another training, or this one unfinished without ``resume``, or one too short
+        that cannot be made longer.
     """
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:
@@ -157,7 +157,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
     if resume and keys and _is_longer(training, before):
         if training.recipe.growing:
             raise SonoforgeError(
-                f"{folder}: holds a shorter training, whose resolution grew over its own length: it cannot be made "
+                f"{folder}: holds a shorter training that grew in resolution over its length, so it cannot be made "
                 "longer; leave out --resume to start again"
             )
         keys = [key for key in keys if key not in DURATIONS]
@@ -172,7 +172,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
 
 
 def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
-    """Whether a training is of another length than a checkpoint's, which lies before its end."""
+    """Whether a training is longer than a checkpoint's, which is before its end."""
     lengths = {name: getattr(training.settings, name) for name in DURATIONS}
     return lengths != {name: before.settings.get(name) for name in DURATIONS} and before.step < training.plan.steps
 
@@ -202,7 +202,7 @@ def _log_training(training: Training) -> None:
 
 
 class TrainingBatch(NamedTuple):
-    """Everything random in one discriminator update, except the augmentation."""
+    """Everything random in one discriminator update, except augmentation."""
 
     number: int  # of the discriminator update, counted from 0
     real: Tensor  # (N, C, S, S) in [-1, 1]
@@ -274,7 +274,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fake: Tensor, s
     earlier generator updates.
 
     Returns:
-        ``generator_loss``, and where they apply ``perceptual``, ``feature_matching`` and each penalty.
+        ``generator_loss``, and, if they apply, ``perceptual``, ``feature_matching`` and each penalty.
     """
     strength, own = _strength(state), _with_chance(state, batch)
     state.discriminator.requires_grad_(False)
@@ -343,7 +343,7 @@ def _descend(state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batc
 
 
 def _lazy_penalties(state: TrainingState, of: str, batch: Batch, number: int) -> Scalars:
-    """Take the lazy penalties' own steps, with their weight times their interval (Karras 2020, appendix B)."""
+    """Take the lazy penalties' own steps, with their weight multiplied by their interval (Karras 2020, appendix B)."""
     totals: Scalars = {}
     network, optimiser = state.of(of)
     for name, own, penalty in _penalties(state, of, lazy=True):

@@ -1,4 +1,4 @@
-"""A trained generator: loading it from a checkpoint, and sampling by seed, label and truncation."""
+"""Load a trained generator from a checkpoint, and sample by seed, label and truncation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ NO_TRUNCATION = Truncation()
 
 
 def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
-    """Refuse a truncation that this generator has no styles or no normal latents for.
+    """Refuse a truncation if this generator lacks the styles or normal latents for it.
 
     Raises:
-        SonoforgeError: A psi without styles, a cutoff above their number, or a limit where latents are mapped to styles
-            or are not normal.
+        SonoforgeError: There is a psi without styles, a cutoff above their number, or a limit for latents that become
+            styles or are not normal.
     """
     if truncation.psi is not None:
         if not has_styles(generator):
@@ -57,7 +57,7 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
 def generate(
     generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
-    """Run a generator in evaluation mode: latents (N, Z), limited already, to (N, C, S, S) in [-1, 1]."""
+    """Run a generator in evaluation mode on latents (N, Z), already limited; return (N, C, S, S) in [-1, 1]."""
     options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
     images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
     return images
@@ -72,7 +72,7 @@ def generate_pixels(
 
 
 def generate_parts(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-    """Generate images as `generate` does, a few at a time: many large ones would not fit in memory together."""
+    """Generate images as `generate` does, a few at a time, because many large ones would not fit in memory."""
     parts = latents.split(CPU_BATCH)
     own = [None] * len(parts) if labels is None else labels.split(CPU_BATCH)
     for part, classes in zip(parts, own, strict=True):
@@ -83,12 +83,12 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
     """Load the averaged generator of a checkpoint, or of a run folder's newest one, ready to sample from.
 
     Raises:
-        SonoforgeError: Not a checkpoint, damaged, or of an unknown architecture.
+        SonoforgeError: It is not a checkpoint, is damaged, or has an unknown architecture.
     """
     path = gan_checkpoint.find_checkpoint(checkpoint)
     about = gan_checkpoint.describe(path)
     if about.architecture not in ARCHITECTURES:
-        raise SonoforgeError(f"{path}: architecture {about.architecture!r} is none of {', '.join(ARCHITECTURES)}")
+        raise SonoforgeError(f"{path}: architecture {about.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
     try:
         with torch.random.fork_rng(devices=[]):
             generator = ARCHITECTURES[about.architecture].generator(**about.generator_options)
@@ -116,7 +116,7 @@ def sample_batches(
 ) -> Iterator[Pixels]:
     """Generate images in batches, so that any number of them fits in memory.
 
-    Image number i depends only on (seed, i, label), not on ``count``; on a CPU bit for bit.  ``batch`` is for a GPU.
+    Image i depends only on (seed, i, label), not on ``count``, bit for bit on a CPU. ``batch`` is for a GPU.
 
     Yields:
         (n, S, S, C) uint8.
@@ -138,7 +138,7 @@ def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step
 
 
 def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | None = None) -> Tensor:
-    """Draw the latent (1, Z) of image number ``index`` by the recipe of `runtime.inference.latents`."""
+    """Draw the latent (1, Z) of image ``index`` by the recipe in `runtime.inference.latents`."""
     latent = draw_latent(seed, index, latent_size(generator), latent_distribution(generator), limit)
     return torch.from_numpy(latent)[None]
 
@@ -147,7 +147,7 @@ def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor |
     """Return the label of each image (count,) on the generator's device, or None for an unconditional generator.
 
     Raises:
-        SonoforgeError: A label for an unconditional generator, or none for a conditional one.
+        SonoforgeError: An unconditional generator gets a label, or a conditional one none.
     """
     classes = int(generator.classes)  # type: ignore[arg-type]
     if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
@@ -162,7 +162,7 @@ def latent_size(generator: nn.Module) -> int:
 
 
 def structures_drawn_into(generator: nn.Module) -> int:
-    """Return the number of channels of the label map that the generator draws into; 0 without one."""
+    """Return how many channels the generator's label map has; 0 without one."""
     return int(getattr(generator, "structures", 0))
 
 

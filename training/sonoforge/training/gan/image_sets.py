@@ -1,8 +1,8 @@
-"""The two sets that ``sonoforge evaluate REAL FAKE`` compares, brought to one size and one number of channels.
+"""Bring the two sets that ``sonoforge evaluate REAL FAKE`` compares to one size and one number of channels.
 
 Real images are prepared as for a training, so that a generator is measured against the pixels that it learned from.
 Generated images stay unchanged unless another size is given.  A mismatch (mixed sizes, grey against colour, generated
-images in place of real ones) is an error with its remedy, never adjusted silently.
+images in place of real ones) is an error with a remedy, never adjusted silently.
 """
 
 import logging
@@ -58,10 +58,10 @@ def is_run(path: Path) -> bool:
 
 
 def find_files(source: str, path: Path, class_name: str, any_size: bool, store: Path | None = None) -> Generated:
-    """Read images that were generated before; with ``any_size`` their sizes may differ or be too small.
+    """Read images that were generated earlier; with ``any_size`` their sizes may differ or be too small.
 
     Raises:
-        SonoforgeError: They cannot be read, or not compared at their own size.
+        SonoforgeError: They cannot be read, or cannot be compared at their own size.
     """
     stored = read_pictures(path, lambda classes: check_class(source, class_name, classes), store)
     if stored.declared is False:
@@ -74,7 +74,7 @@ def _own_side(source: str, stored: StoredSet) -> int:
     first, *others = dict.fromkeys(image.size for image in stored.described)
     if others:
         raise SonoforgeError(
-            f"{source}: found images of different sizes ({sizes[first]} has {first[0]}x{first[1]} pixels, "
+            f"{source}: has images of different sizes ({sizes[first]} has {first[0]}x{first[1]} pixels, "
             f"{sizes[others[0]]} {others[0][0]}x{others[0][1]}); give the size to compare at, image_size"
         )
     if first[0] != first[1]:
@@ -90,10 +90,10 @@ def _own_side(source: str, stored: StoredSet) -> int:
 
 
 def find_generator(run: Path, which: str, class_name: str, seed: int, device: str) -> Generated:
-    """Find the checkpoint that will draw the images, image i from (seed, i) alone.
+    """Find the checkpoint that will draw the images, image i from just (seed, i).
 
     Raises:
-        SonoforgeError: No such checkpoint or class.
+        SonoforgeError: The checkpoint or class does not exist.
     """
     checkpoint = gan_checkpoint.find_checkpoint(run, which)
     about = gan_checkpoint.describe(checkpoint)
@@ -125,13 +125,13 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
 
     Args:
         source: ``phantom``, a folder of images or of class folders, a ``.zip`` of either, or an ``.npz``.
-        class_name: The class to take; empty: that of the generated images.
+        class_name: The class to take; empty for the generated images' class.
         generated: The class of the generated images; empty if unknown.
         size: Common side S, pixels.
-        cache_folder: Of decoded images; `cache.default_folder` if None.
+        cache_folder: Folder of decoded images; `cache.default_folder` if None.
 
     Raises:
-        SonoforgeError: No such images or class, too many unreadable ones, or generated ones.
+        SonoforgeError: The images or class do not exist, too many are unreadable, or some are generated.
     """
     path = Path(source)
     if source != "phantom" and not path.exists():
@@ -175,7 +175,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
 
 
 def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
-    """Return the requested class, or that of the generated images; empty for all."""
+    """Return the requested class, or the generated images' class; empty for all."""
     if (class_name or generated) == ALL and ALL not in classes:
         return ""
     if class_name:
@@ -185,7 +185,7 @@ def _choose_class(source: str, class_name: str, generated: str, classes: Sequenc
         return class_name
     if generated and generated not in classes:
         raise SonoforgeError(
-            f"{source}: FAKE shows {generated!r}, which is none of the classes {', '.join(classes)}; give class_name"
+            f"{source}: FAKE shows {generated!r}, which is not one of the classes {', '.join(classes)}; give class_name"
         )
     if generated:
         log.info("%s: only its images of class %s are compared, the class of FAKE", source, generated)
@@ -202,16 +202,16 @@ _FILTER = "Pillow bilinear, antialiased, 8 bits"
 
 
 def check_named(inputs: EvaluationInput) -> None:
-    """Refuse an evaluation without REAL, or of real images alone.
+    """Refuse an evaluation without REAL, or with only real images.
 
     Raises:
-        SonoforgeError: There is no REAL, or neither FAKE nor a run that could stand for both.
+        SonoforgeError: There is no REAL, or neither FAKE nor a run that provides both.
     """
     if not inputs.real:
         raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
     if not inputs.fake and not is_run(Path(inputs.real)):
         raise SonoforgeError(
-            f"FAKE is missing: {inputs.real} is not a run of sonoforge gan train, which alone needs none; see "
+            f"FAKE is missing: {inputs.real} is not a run of sonoforge gan train, which would not need it; see "
             "sonoforge evaluate --help"
         )
 
@@ -222,7 +222,7 @@ def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -
     Decoded images are cached in ``cache_folder``, `cache.default_folder` if None.
 
     Raises:
-        SonoforgeError: A set is missing, cannot be read, or the two cannot be compared.
+        SonoforgeError: A set is missing or unreadable, or the two cannot be compared.
     """
     generated = _find_generated(inputs, cache_folder)
     size = inputs.image_size or generated.side
@@ -299,8 +299,8 @@ def _training_resize(size: int) -> str:
 def common_channels(real: str, reals: Sequence[Pixels], fake: str, fakes: Sequence[Pixels]) -> int:
     """Return the common number of channels of both sets of images (H, W, C) uint8, C = 1 or 3.
 
-    A set is grey where at least 90 % of its images are, as in training (`data.pixels.choose_channels`), and in colour
-    where at least 90 % are; the others are then converted.
+    A set is grey if at least 90 % of its images are, as in training (`data.pixels.choose_channels`), and in colour if
+    at least 90 % are; the others are then converted.
 
     Raises:
         SonoforgeError: One set is grey and the other in colour, or a set is mixed.

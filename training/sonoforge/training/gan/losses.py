@@ -1,7 +1,7 @@
-"""The losses: adversarial ones, and terms on class labels and on feature maps that are added to them.
+"""Define the losses: adversarial ones, and added terms on class labels and feature maps.
 
-A new adversarial loss is a row of `LOSSES`.  Scores are (N,) floats before any sigmoid, larger where an image looks
-more real; BEGAN's are reconstruction errors instead.
+A new adversarial loss is a row of `LOSSES`. Scores are (N,) floats before any sigmoid, larger if an image looks more
+real; BEGAN's are reconstruction errors instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ class Loss(NamedTuple):
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, _: State) -> Tensor:
-    """Target 1 for real and 0 for generated (Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1).
+    """Use target 1 for real and 0 for generated (Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1).
 
     -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x), without overflow.
     """
@@ -88,7 +88,7 @@ CONDITIONINGS = tuple(dict.fromkeys((*layers.CONDITIONINGS, *began.CONDITIONINGS
 
 
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
-    """Return the cross-entropy of class logits (N, K) (Odena 2017, equation 3: L_C); 0 without any.
+    """Return the cross-entropy of class logits (N, K) (Odena 2017, equation 3: L_C); 0 without classes.
 
     Both networks minimise it, the discriminator on real and generated images; ``labels`` (N,) int64 are the true or
     requested classes.
@@ -102,8 +102,8 @@ def feature_matching(discriminator: nn.Module, fake: Tensor, real: Tensor) -> Te
     """Return the mean absolute difference of hidden maps, summed over a scale's layers, averaged over scales.
 
     Wang, Liu, Zhu, Tao, Kautz, Catanzaro, "High-Resolution Image Synthesis and Semantic Manipulation with Conditional
-    GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Samples must be in pairs of one label map each, and the
-    discriminator needs ``feature_maps`` (`spade.Discriminator`).  Gradients reach only the generated ones.
+    GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Each pair of samples must have the same label map, and
+    the discriminator needs ``feature_maps`` (`spade.Discriminator`).  Gradients reach only generated images.
     """
     own: Any = discriminator
     with torch.no_grad():
@@ -123,16 +123,15 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     """Return the mean squared distance of pretrained feature maps of generated and real images, pair by pair.
 
     DGAN-WP-TL (Ryspayeva and Salykova 2025) weights a perceptual loss by lambda in {0.5, 3, 5, 7, 10}, with 5 the best;
-    its abstract names neither network nor layers nor distance, and its references suggest an ImageNet VGG.  Layers and
-    distance are those of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation
-    2: the squared Euclidean distance divided by C'H'W'; here averaged over pairs, then over layers.
+    its abstract does not say which network, layers or distance, and its references suggest an ImageNet VGG. Layers and
+    distance follow Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation 2:
+    the squared Euclidean distance divided by C'H'W'; here averaged over pairs, then over layers.
 
-    Images are paired by position in the batch, that is, at random: up to a constant, the expected distance is that to
-    the *mean* feature map of the real images, so the term pulls every image towards the average one.  As distances
-    differ tenfold between networks, each layer's is divided by the mean square of the real images' maps; the published
-    lambdas need not mean the same here.
-
-    Gradients reach ``fake`` alone; channels after the image channels are masks and are ignored.
+    Images are paired by position in the batch, that is, at random: up to a constant, the expected distance is the
+    distance to the *mean* feature map of the real images, so the term pulls every image towards the average. Distances
+    differ tenfold between networks, so each layer's is divided by the mean square of the real images' maps; the
+    published lambdas need not mean the same here. Gradients reach only ``fake``; channels after the image channels are
+    masks and are ignored.
 
     Returns:
         Scalar, at least 0, not yet weighted.

@@ -1,6 +1,6 @@
-"""A run of ``sonoforge gan train`` by itself: its training and held-out images, its samples, its milestones.
+"""Evaluate a run of ``sonoforge gan train`` by itself: its training and held-out images, samples and milestones.
 
-Milestones are shares of its length whose checkpoints are kept and measured.  Ryspayeva and Salykova 2025 measure
+Milestones are shares of its length with checkpoints that are kept and measured. Ryspayeva and Salykova 2025 measure
 StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
 """
 
@@ -31,12 +31,12 @@ from sonoforge.training.statistics.results import Record
 
 
 def real_set(training: Training) -> ImageSet:
-    """Return the held-out images of the training, or its training images where it held none out; masks are left out.
+    """Return the held-out images of the training, or its training images if none were, without masks.
 
-    Of a class-conditional training only those of the settings' class, or all where they name none.
+    For a class-conditional training, return only the settings' class, or all if there is none.
 
     Raises:
-        SonoforgeError: Settings of another class, or fewer than 4 images.
+        SonoforgeError: The settings have another class, or there are fewer than 4 images.
     """
     how = "as the training saw them" + ("" if training.held_out is None else ", held out")
     images = training.originals if training.held_out is None else training.held_out
@@ -46,11 +46,11 @@ def real_set(training: Training) -> ImageSet:
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     """Return images of a training as one side of an evaluation, without masks.
 
-    Where they have groups, near-duplicates are not searched again.  ``class_name`` is the only class to take of
+    If they have groups, near-duplicates are not searched for again.  ``class_name`` is the only class to take of
     labelled images, ``how`` says how they were resized.
 
     Raises:
-        SonoforgeError: They are of other classes, or fewer than 4.
+        SonoforgeError: They show other classes, or are fewer than 4.
     """
     chosen = np.arange(len(images))
     if images.labels is not None and class_name:
@@ -73,7 +73,7 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
 
 
 def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
-    """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones.
+    """Let a run's newest checkpoint draw images of the same class, size and channels as the real ones.
 
     Each of several classes gets its share.
     """
@@ -105,16 +105,18 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     ``inputs.real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
 
     Raises:
-        SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
+        SonoforgeError: The checkpoint or its settings are missing, or the images are not its training images.
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(inputs.real), inputs.checkpoint)
     about, run = gan_checkpoint.describe(checkpoint), checkpoint.parent.parent
     config = read_config(run)
     data: Any = config.get("data")
     if not data:
-        raise SonoforgeError(f"{run}: has no config.yaml that names its images; give them: evaluate REAL {run}")
+        raise SonoforgeError(
+            f"{run}: has no config.yaml that says where its images are; give them: evaluate REAL {run}"
+        )
     if inputs.image_size or inputs.channels != "auto":
-        raise SonoforgeError(f"image_size and channels: {run} alone keeps its own; leave them out")
+        raise SonoforgeError(f"image_size and channels: without FAKE, {run} keeps its own; leave them out")
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     paths = tuple(data) if isinstance(data, list) else (str(data),)
@@ -141,7 +143,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
 
 
 def seen_by_discriminator(checkpoint: Path) -> str:
-    """Name the frozen network through which a generator's discriminator saw images; empty without one."""
+    """Return the frozen network that a generator's discriminator saw images through; empty without one."""
     about = gan_checkpoint.describe(checkpoint)
     judge = about.composition.get("discriminator_architecture") or about.architecture
     return str(about.settings.get("features", "")).partition(" ")[0] if judge == "projected" else ""
@@ -174,7 +176,7 @@ def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
     """Return the step at each of these ascending shares of a training, 0 (excluded) to 1.
 
     Raises:
-        SonoforgeError: Two milestones fall on one step.
+        SonoforgeError: Two milestones fall on the same step.
     """
     found = tuple(max(1, round(share * steps)) for share in shares)
     if len(set(found)) < len(found):
@@ -187,7 +189,7 @@ def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
 def measure_milestone(
     checkpoint: Path, real: ImageSet, evaluation: EvaluationProtocol, count: int, device: str
 ) -> Milestone:
-    """Measure the images of a kept checkpoint, or read what was measured under this protocol before.
+    """Measure the images of a kept checkpoint, or read what was measured earlier under this protocol.
 
     The figures of ``RUN/checkpoints/step-STEP`` are kept as ``RUN/milestone-STEP.json``; ``real``: see `real_set`.
     """

@@ -1,9 +1,9 @@
-"""Trainings of so many minutes: what was left open is chosen by the pace of a few steps, and the length by short runs.
+"""Plan trainings of a given number of minutes: choose open settings by the pace of a few steps, length by short runs.
 
 Thresholds come from ``training/studies/race/answers/minutes-2.csv`` and ``minutes-4.csv`` (BUS-BRA at 64 x 64).  With
-fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images shown, every KID is at least 42 times that between
-real images: noise.  The first recipes then improve: `projected` after 64 steps, StyleGAN2 after 91.  After
-`ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 have halved it; larger images are assumed to need more in
+fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images shown, every KID is at least 42 times the value
+between real images: noise.  The first recipes then improve: `projected` after 64 steps, StyleGAN2 after 91.  After
+`ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 have halved it; larger images are assumed to need more, in
 proportion to their side.
 """
 
@@ -69,13 +69,13 @@ class Offer(NamedTuple):
 
     @property
     def enough(self) -> float:
-        """Steps after which it has learned something worth seeing."""
+        """Steps it takes to learn something worth seeing."""
         side = self.settings.image_size or REFERENCE_SIDE
         return max(ENOUGH_STEPS, ENOUGH_IMAGES / self.shown) * max(1.0, side / REFERENCE_SIDE)
 
     @property
     def least(self) -> int:
-        """Steps before which it draws only noise."""
+        """Steps during which it draws only noise."""
         return max(LEAST_STEPS, math.ceil(LEAST_IMAGES / self.shown))
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Offer(NamedTuple):
 
 
 def with_recipe(settings: GanSettings) -> GanSettings:
-    """Name a recipe that learns in minutes where none is named, one with the named preset if possible."""
+    """Fill in a recipe that learns in minutes if none is given, one with the given preset if possible."""
     if settings.recipe:
         return settings
     known = (_WITH_FEATURES,) if settings.features else _RECIPES
@@ -94,13 +94,13 @@ def with_recipe(settings: GanSettings) -> GanSettings:
 
 
 def smallest(settings: GanSettings) -> GanSettings:
-    """Return the settings with their smallest preset and image size, where these are left open."""
+    """Return the settings with their smallest preset and image size, if these are left open."""
     preset, size = settings.preset or _presets(settings)[0], settings.image_size or IMAGE_SIZES[0]
     return dataclasses.replace(settings, preset=preset, image_size=size)
 
 
 def with_defaults(settings: GanSettings) -> GanSettings:
-    """Return the settings with the default recipe and preset, where these are left open."""
+    """Return the settings with the default recipe and preset, if these are left open."""
     recipe, preset = settings.recipe or GanSettings.recipe, settings.preset or PUBLISHED
     return dataclasses.replace(settings, recipe=recipe, preset=preset)
 
@@ -110,9 +110,9 @@ def _presets(settings: GanSettings) -> tuple[str, ...]:
 
 
 def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> list[Offer]:
-    """Return the possible trainings that the user's choices leave open, the cheapest first.
+    """Return the possible trainings that the user's choices leave open, cheapest first.
 
-    The settings name a recipe; preset, image size and batch are the user's, or empty.  Images are at any size.
+    The settings have a recipe; preset, image size and batch are the user's or empty. Images may have any size.
 
     Raises:
         SonoforgeError: There is none.
@@ -133,7 +133,7 @@ def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrain
                 except SonoforgeError as error:
                     refused = error
     if not offers:
-        raise refused or SonoforgeError(f"image_size: {settings.recipe} can be trained at none")
+        raise refused or SonoforgeError(f"image_size: {settings.recipe} cannot be trained at any")
     return sorted(offers, key=lambda offer: offer.cost)
 
 
@@ -156,16 +156,16 @@ def _offer(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -
 def choose(
     minutes: float, offers: Sequence[Offer], pace: Callable[[Offer, float], float], spent: Callable[[], float]
 ) -> Offer:
-    """Return the largest offer that learns enough within the minutes, else the cheapest.
+    """Return the largest offer that learns enough within the minutes, or else the cheapest.
 
     Args:
-        minutes: Of training.
+        minutes: Minutes of training.
         offers: From `list_offers`.
-        pace: Measures the seconds a step of an offer, stopping after the given number of seconds.
+        pace: Measures an offer's seconds per step, stopping after a number of seconds.
         spent: Returns the seconds spent on measuring so far.
 
     Raises:
-        SonoforgeError: None of them can learn anything in that time.
+        SonoforgeError: None can learn anything in that time.
     """
     total = 60 * minutes
     limit = PROBE_SHARE * total
@@ -200,7 +200,7 @@ def _too_short(minutes: float, offer: Offer, seconds: float, offers: Sequence[Of
 
 
 def seconds_a_step(training: Training, limit: float) -> float:
-    """Time a few steps of a training, without its records; none is begun after ``limit`` seconds."""
+    """Time a few steps of a training, without its records; start none after ``limit`` seconds."""
     training = training.of_length(_LAST_STEP)
     state = build_state(training)
     real, sampling = prepare_data(state, training)
@@ -224,14 +224,14 @@ class Pace(NamedTuple):
     tick: float  # seconds for samples, checkpoint and measuring at the end of a tick
 
     def fit(self, seconds: float, settings: GanSettings) -> dict[str, int]:
-        """Return the ``steps`` that fit into so many seconds with their ticks, and ``tick_steps``."""
+        """Return the ``steps`` that fit into this many seconds with their ticks, and ``tick_steps``."""
         ticks = min(MOST_TICKS, max(1, int(TICK_SHARE * seconds / self.tick)))
         steps = max(1, int((seconds - min(ticks * self.tick, TICK_SHARE * seconds)) / self.step))
         return {"steps": steps, "tick_steps": settings.tick_steps or max(FEWEST_TICK_STEPS, math.ceil(steps / ticks))}
 
 
 def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> int | None:
-    """Return the steps of a training in so many minutes of training alone, at least 1; None if it was stopped.
+    """Return the steps for this many minutes of pure training, at least 1; None if it was stopped.
 
     Samples, checkpoints and measuring come on top; see `measure_pace`.
     """
@@ -242,8 +242,8 @@ def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[]
 def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:
     """Measure the pace of a training by short ones, each through the whole schedule and all resolutions.
 
-    Called again with the same folder, the answer is the same, even on a faster machine; it is None if ``stop``, see
-    `engine.train_gan`, ended one.  The second takes at most a share of the ``minutes``.
+    With the same folder, the answer is the same, even on a faster machine; it is None if ``stop``, see
+    `engine.train_gan`, ended one. The second takes at most a share of the ``minutes``.
     """
     log.info("measuring the pace of %s", training.settings.recipe)
     training = dataclasses.replace(training, milestones=())

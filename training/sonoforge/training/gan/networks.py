@@ -1,4 +1,4 @@
-"""The networks that recipes name, built with their initial weights.
+"""Build the networks of recipes with their initial weights.
 
 A new pair of networks is one file of `sonoforge.models`; with its row of ``recipes.json`` it can be trained.
 """
@@ -37,7 +37,7 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 class Seen(NamedTuple):
-    """A projected discriminator's feature network, and the channels of a sample that it sees."""
+    """A projected discriminator's feature network, and the sample's channels that it sees."""
 
     features: Features
     image_channels: int  # the channels after them are masks
@@ -73,7 +73,7 @@ def build_networks(
 def outline_networks(
     recipe: Recipe, options: Mapping[str, Any], seen: Seen | None = None
 ) -> tuple[nn.Module, nn.Module]:
-    """Build both networks on the meta device, without weights and at no cost; a frozen network stays as it is."""
+    """Build both networks on the meta device, without weights and at no cost; a frozen network stays unchanged."""
     with torch.device("meta"):
         return _make(recipe, options, seen)
 
@@ -120,7 +120,7 @@ class FrozenMaps(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (N, 1 or 3, S, S) in [-1, 1] to feature maps, the finest first.
 
-        On a CPU a large batch is computed in parts, and again for its gradient: keeping all layers would take
+        On a CPU a large batch is computed in parts, and again for its gradient, because keeping all layers would take
         gigabytes.
         """
         if len(images) <= FROZEN_BATCH or not eager_on_cpu(images):

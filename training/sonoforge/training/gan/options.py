@@ -1,4 +1,4 @@
-"""The options of a GAN training, which are listed without torch."""
+"""Declare the options of a GAN training, which can be listed without torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
 NORM_NAMES = ("batch", "batch-renorm", "none")
 
 METRICS = ("kid", "fid")
-GAN_TITLE = "the generator; by default as its recipe has it: sonoforge settings --recipes NAME says where from"
+GAN_TITLE = "the generator; defaults come from its recipe: sonoforge settings --recipes NAME gives their sources"
 FLAGGED = "class_name recipe preset image_size epochs steps kimg conditioning seed"
 """Settings that are also flags of ``gan train``."""
 ALL = "all"  # the class name of a generator that learns all classes and is told none
@@ -31,7 +31,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # to Fabric's names
 
 @dataclasses.dataclass(frozen=True)
 class GanSettings:
-    """The settings ``gan.*`` of a generator's training; None means as the recipe publishes it.
+    """The settings ``gan.*`` of a generator's training; None means the recipe's published value.
 
     `training.prepare` turns them into a training.
     """
@@ -39,14 +39,14 @@ class GanSettings:
     recipe: str = option(
         "dcgan-thesis",
         help="recipe: sonoforge settings --recipes all lists them\n"
-        "gan train: dcgan-thesis, or with --minutes alone one that learns in the time",
+        "gan train: dcgan-thesis or, with only --minutes, one that learns in that time",
         choices=tuple(RECIPES),
     )
     preset: str = option(
         PUBLISHED,
         help="the paper's numbers, or a preset such as small-data\n"
-        "sonoforge settings --recipes NAME lists a recipe's presets; gan train: paper, or with --minutes alone one "
-        "that learns in the time",
+        "sonoforge settings --recipes NAME lists a recipe's presets; gan train: paper or, with only --minutes, one "
+        "that learns in that time",
     )
     class_name: str = option(
         "",
@@ -71,8 +71,7 @@ class GanSettings:
     )
     norm: str | None = option(
         None,
-        help="normalisation of the hidden layers of both networks, except of critics that have none; "
-        "DCGAN-like recipes only",
+        help="normalisation of the hidden layers of both networks, except critics without any; DCGAN-like recipes only",
         choices=NORM_NAMES,
     )
     optimiser: str | None = option(None, help="optimiser of both networks", choices=tuple(OPTIMISERS))
@@ -110,8 +109,8 @@ class GanSettings:
     )
     expand_to: int | None = option(
         None,
-        help="expand each class to this many images by affine distortion, before any are held out; metrics are also "
-        "computed against such images (700: Berezsky 2024)",
+        help="expand each class to this many images by affine distortion, before any are held out; metrics are then "
+        "computed against distorted images too (700: Berezsky 2024)",
         limits=(2, None),
     )
     width: int | None = option(None, help="base number of channels, for smaller or larger networks", limits=(1, None))
@@ -152,5 +151,5 @@ class GanSettings:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The metrics that are measured while training, without the word for none."""
+        """The metrics to measure while training, without the word for none."""
         return tuple(name for name in self.metrics if name != "none")

@@ -1,10 +1,10 @@
-"""The table of GAN recipes: each row is data, and a new recipe is a new row of ``recipes.json``.
+"""Read the table of GAN recipes: each row is data, and a new recipe is a new row of ``recipes.json``.
 
-A recipe names one part of each kind: architecture x loss x regularisers x perceptual term x augmentation x EMA x
-conditioning x optimisers x schedule.  The training loop knows none of them by name.
+A recipe has one part of each kind: architecture x loss x regularisers x perceptual term x augmentation x EMA x
+conditioning x optimisers x schedule. The training loop knows none of them by name.
 
-A row in the file has the fields of `Recipe`; missing ones come from the row that it is ``like``, or are the defaults.
-A regulariser is its weight and, if lazy, the steps between two uses; a preset may be ``like`` another of its row, too.
+A row in the file has the fields of `Recipe`; missing ones come from the row that it is ``like``, or are the defaults. A
+regulariser is its weight and, if lazy, the steps between uses; a preset may also be ``like`` another one in its row.
 Prose is a list of lines, with ``$NAME`` for a text shared by several rows.
 """
 
@@ -26,7 +26,7 @@ OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (
 
 
 class OptimiserSettings(NamedTuple):
-    """A recipe's optimiser of one network."""
+    """A recipe's optimiser for one network."""
 
     name: str  # of `OPTIMISERS`
     learning_rate: float  # before any schedule
@@ -48,14 +48,14 @@ class Budget(NamedTuple):
 
 
 class Strength(NamedTuple):
-    """Weight of a regulariser, and the steps between two uses (more than 1: lazily, Karras 2020)."""
+    """A regulariser's weight, and the steps between uses (more than 1: lazily, Karras 2020)."""
 
     weight: float
     interval: int = 1
 
 
 class Preset(NamedTuple):
-    """A row's numbers for another purpose than the published one."""
+    """A row's numbers for a purpose other than the published one."""
 
     changes: Mapping[str, Any]  # of the row, by field
     why: str  # the reason for each
@@ -149,11 +149,11 @@ def find_recipe(name: str) -> Recipe:
     """Return the row of this name.
 
     Raises:
-        SonoforgeError: There is none; the message names the closest.
+        SonoforgeError: There is none; the message gives the closest.
     """
     if name not in RECIPES:
         hint = did_you_mean(name, list(RECIPES))
-        raise SonoforgeError(f"recipe: {name!r} is none of {', '.join(RECIPES)}{hint}")
+        raise SonoforgeError(f"recipe: {name!r} is not one of {', '.join(RECIPES)}{hint}")
     return RECIPES[name]
 
 
@@ -178,8 +178,8 @@ FADES = 64  # steps in which the weight of new layers rises from 0 to 1
 def growing_stage(progress: float, image_size: int, start: int) -> Stage:
     """Return the stage of progressive growing (Karras et al., ICLR 2018, section 2 and appendix A).
 
-    There each resolution is trained with 800 000 images, then the next fades in during as many.  Here the phases are
-    equal shares of the training, so that a short one reaches its full resolution: start, fade, steady, fade, steady ...
+    There each resolution is trained with 800 000 images, then the next fades in over as many.  Here the phases are
+    equal shares of the training, so that short ones reach full resolution: start, fade, steady, fade, steady ...
 
     ``progress`` is the finished share of the training, in [0, 1); ``start`` is doubled until ``image_size``.
     """

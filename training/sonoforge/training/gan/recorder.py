@@ -1,4 +1,4 @@
-"""The records of a training beside its learning: statistics, samples, checkpoints, results, log."""
+"""Record a training: statistics, samples, checkpoints, results, log."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ Row = dict[str, Any]
 class Recorder:
     """The records of one training; enter it around the loop.
 
-    Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
-    ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each image
-    file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, ``results.json`` and with
-    metrics ``metrics.png``.
+    It writes to the folder: ``stats.jsonl`` (one object per tick), ``samples/`` (a grid of the same 64 latents per
+    tick, ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each
+    image file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, ``results.json`` and,
+    with metrics, ``metrics.png``.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Recorder:
         *,
         show_progress: bool,
     ) -> None:
-        """Read the records of an earlier run, and prepare the references of the samples."""
+        """Read an earlier run's records, and prepare the samples' references."""
         self._folder, self._training, self._state = folder, training, state
         self._start = 0
         if newest is not None:
@@ -203,7 +203,7 @@ class Recorder:
         return round(step / self._training.plan.steps, 5)
 
     def _write(self, row: Row, samples: Pixels) -> None:
-        """Write statistics and samples before the checkpoint: after a kill between the two, the tick is repeated."""
+        """Write statistics and samples before the checkpoint: after a kill between the two, the tick repeats."""
         with (self._folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         grid, masks = split_masks(samples, self._state.image_channels)
@@ -217,7 +217,7 @@ class Recorder:
                     _write_events(self._events, row, content)
 
     def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
-        """Whether a tick leaves a checkpoint; the best so far always does, so that no clock decides which is best."""
+        """Whether a tick saves a checkpoint; the best so far always does, so that no clock decides which is best."""
         if done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
             return True
         name = gan_checkpoint.criterion(self._training.description.settings)

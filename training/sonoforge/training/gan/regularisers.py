@@ -1,4 +1,4 @@
-"""The regularisers, which stabilise a network's training beside its loss.
+"""Define regularisers, which stabilise a network's training in addition to its loss.
 
 A new regulariser is a row of `REGULARISERS`: a penalty added to a network's loss, or a correction of the
 discriminator's weights after its step.
@@ -55,7 +55,7 @@ def clip_weights(network: nn.Module, limit: float) -> None:
 
 
 def _slope(discriminator: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
-    """Gradient (N, C, S, S) of each image's score."""
+    """Return the gradient (N, C, S, S) of each image's score."""
     images.requires_grad_(True)
     score, _ = discriminator(images, labels)
     (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
@@ -66,7 +66,7 @@ def gradient_penalty(discriminator: nn.Module, batch: Batch, _: State) -> Tensor
     """Push the critic's slope to 1 between real and generated images.
 
     Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, algorithm 1, lines 4 to 7.  The critic has
-    no batch normalisation, as each image needs its own slope (section 4).
+    no batch normalisation, because each image needs its own slope (section 4).
     """
     gradient = _slope(discriminator, batch.fake.lerp(batch.real, batch.mix), batch.labels)
     norms: Tensor = gradient.flatten(1).norm(dim=1)
@@ -74,7 +74,7 @@ def gradient_penalty(discriminator: nn.Module, batch: Batch, _: State) -> Tensor
 
 
 def r1(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Half the mean squared gradient norm on real images; the weight is the paper's gamma.
+    """Return half the mean squared gradient norm on real images; the weight is the paper's gamma.
 
     Mescheder, Geiger, Nowozin, "Which Training Methods for GANs do actually Converge?", ICML 2018, equation 9.
     """
@@ -82,7 +82,7 @@ def r1(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
 
 
 def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
-    """Return the summed squared products of different filters of each layer, whose lengths stay free.
+    """Return the summed squared products of each layer's different filters, leaving their lengths free.
 
     Brock, Donahue, Simonyan, ICLR 2019, section 3.1, equation 3: the off-diagonal part of W W^T, where W has a row for
     each output.  Class embeddings are left out, as in the authors' code.

@@ -1,4 +1,4 @@
-"""From options to recipe and plan: what was left open is filled in, parts that do not fit together are refused."""
+"""Turn options into recipe and plan: fill in what was left open, and refuse parts that do not fit together."""
 
 import dataclasses
 import inspect
@@ -35,7 +35,7 @@ def compose(settings: GanSettings) -> Recipe:
     """Return the recipe with the changes that the settings ask for.
 
     Raises:
-        SonoforgeError: An unknown name, or parts that do not fit together.
+        SonoforgeError: A name is unknown, or parts do not fit together.
     """
     recipe = find_recipe(settings.recipe)
     if settings.preset != PUBLISHED:
@@ -88,7 +88,7 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
 
 
 def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float | None) -> OptimiserSettings:
-    """Change a recipe's optimiser; a different one brings its own betas, and keeps the recipe's rate."""
+    """Change a recipe's optimiser; a different one brings its own betas but keeps the recipe's rate."""
     chosen, name = published, settings.optimiser
     if name is not None and name != published.name:
         _check_known("optimiser", name, OPTIMISERS)
@@ -101,13 +101,13 @@ def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float 
 def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
     if name not in known:
         hint = did_you_mean(name, list(known))
-        raise SonoforgeError(f"{what}: {name!r} is none of {', '.join(known)}{hint}")
+        raise SonoforgeError(f"{what}: {name!r} is not one of {', '.join(known)}{hint}")
 
 
 def measures_in_features(settings: GanSettings) -> bool:
-    """Whether metrics without a named feature space are measured in the network of ``features``.
+    """Whether metrics without a given feature space use the network of ``features``.
 
-    They are not where the discriminator sees images through it: the generator learns to satisfy that network.
+    They do not if the discriminator sees images through it, because the generator learns to satisfy that network.
     """
     return bool(settings.features) and not discriminator_of(compose(settings)).projected
 
@@ -116,7 +116,7 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
     """Read ``none`` or ``name=weight:interval,name,...``; weight and interval are optional.
 
     Raises:
-        SonoforgeError: Another form, an unknown name, or a number out of range.
+        SonoforgeError: The form is wrong, a name is unknown, or a number is out of range.
     """
     strengths: dict[str, Strength] = {}
     for part in (piece.strip() for piece in text.split(",") if piece.strip() not in ("", "none")):
@@ -139,7 +139,7 @@ def given_lengths(settings: GanSettings) -> list[str]:
 
 
 def fill_budget(settings: GanSettings, budget: Mapping[str, Any]) -> GanSettings:
-    """Fill in the settings that are None from a budget; a length that was given replaces the budget's."""
+    """Fill in the settings that are None from a budget; a given length replaces the budget's."""
     left_out = DURATIONS if given_lengths(settings) else ()
     missing = {
         name: value for name, value in budget.items() if name not in left_out and getattr(settings, name) is None
@@ -254,4 +254,4 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         for need in [NEEDS[key] for key in needs if value is not None]:
             if not need.met(recipe, settings):
                 found = need.found.format(recipe=recipe, settings=settings)
-                raise SonoforgeError(f"{name}: found {value!r} with {found}; {need.remedy}")
+                raise SonoforgeError(f"{name} cannot be {value!r} with {found}; {need.remedy}")

@@ -1,11 +1,11 @@
-"""What a training starts from: a run of ours, whose weights are transferred into networks of any size.
+"""Start a training from one of our runs, transferring its weights into networks of any size.
 
 Fine-tuning a generator trained on many other images helps small sets most (Karras et al., "Training Generative
 Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2).
 
-A tensor is transferred if its position in the network and its shape agree.  Positions count doublings from the
-smallest feature maps, so networks for 512 and for 256 pixels share all levels but one; StyleGAN3's layers, which have
-no resolution, are counted by index.  A layer's bias, noise and magnitude go with its weight, and a mapping network of
+A tensor is transferred if its position in the network and its shape agree.  Positions count doublings from the smallest
+feature maps, so networks for 512 and for 256 pixels share all levels except one; StyleGAN3's layers, which have no
+resolution, are counted by index.  A layer's bias, noise and magnitude follow its weight, and a mapping network with
 another depth is skipped.  Everything else keeps its random initial values.
 """
 
@@ -50,10 +50,10 @@ def read_starting_weights(path: Path) -> StartingWeights:
     """Read the weights of a checkpoint folder, or of a run folder's newest one.
 
     Raises:
-        SonoforgeError: Neither of them, or damaged.
+        SonoforgeError: It is neither, or it is damaged.
     """
     if not path.is_dir():
-        raise SonoforgeError(f"{path}: not a run folder of gan train, nor one of its checkpoints")
+        raise SonoforgeError(f"{path}: neither a run folder of gan train nor one of its checkpoints")
     path = find_checkpoint(path)
     about = describe(path)
     generator, discriminator = (gan_checkpoint.load_state(path, stem) for stem in ("generator", "discriminator"))
@@ -64,7 +64,7 @@ def read_starting_weights(path: Path) -> StartingWeights:
 
 
 def check_transfer(weights: StartingWeights, architecture: str, networks: tuple[nn.Module, nn.Module]) -> None:
-    """Refuse weights of another architecture, or without any that fit, before any network is built.
+    """Refuse weights of another architecture, or without any that fit, before building a network.
 
     Raises:
         SonoforgeError: They cannot be transferred.
@@ -85,7 +85,7 @@ def check_transfer(weights: StartingWeights, architecture: str, networks: tuple[
 
 
 def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Copy the weights that fit, checked by `check_transfer`, into new networks, in place; log how many they are."""
+    """Copy the weights that fit, checked by `check_transfer`, into new networks, in place; log how many there are."""
     pairs = (("generator", generator, weights.generator), ("discriminator", discriminator, weights.discriminator))
     for kind, network, theirs in pairs:
         own = network.state_dict()
@@ -157,7 +157,7 @@ _AXES = (
 def with_classes(weights: StartingWeights, classes: Sequence[str]) -> StartingWeights:
     """Return weights to start from in the order of these classes.
 
-    They stay unchanged where either side has no classes, both have the same, or the networks are not those of `_AXES`.
+    They stay unchanged if either side has no classes, if both have the same, or if the networks are not in `_AXES`.
     """
     unchanged = not classes or weights.classes in ((), tuple(classes))
     if unchanged or weights.architecture != "projected":
@@ -176,9 +176,9 @@ def with_classes(weights: StartingWeights, classes: Sequence[str]) -> StartingWe
 
 
 def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
-    """Return all tensors of a light generator or a projected discriminator with our classes in place of theirs.
+    """Return all tensors of a light generator or a projected discriminator, with our classes in place of theirs.
 
-    The normalisation of a changed weight is estimated anew.
+    The normalisation of a changed weight is re-estimated.
     """
     changed = dict(state)
     for name, value in state.items():
@@ -195,7 +195,7 @@ def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dic
 
 
 def _singular_vectors(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
-    """Return the first left and right singular vectors of a weight, one row an output, as torch estimates them."""
+    """Return a weight's first left and right singular vectors, with one row per output, as torch estimates them."""
     matrix = weight.movedim(outputs, 0).flatten(1)
     left = normalize(matrix.sum(1) + 1e-3, dim=0)
     right = normalize(matrix.T @ left, dim=0)
@@ -208,11 +208,11 @@ def _singular_vectors(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
     """Refuse to start generators from a run that was trained on images of this data set, even changed ones.
 
-    The run's images are read again from their original place: about 45 core-milliseconds for each image of either set,
-    the first time; the answer is kept beside the decoded images.
+    The run's images are read again from their original place. This takes about 45 core-milliseconds per image of either
+    set the first time; the answer is kept beside the decoded images.
 
     Raises:
-        GateError: It was trained on some of them; the message names the first.
+        GateError: It was trained on some of them; the message gives the first.
         SonoforgeError: Its images can no longer be read.
     """
     while start_from:
@@ -245,7 +245,7 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
     given: Any = read_config(run).get("data")
     if not given:
         raise SonoforgeError(
-            f"--set gan.start_from: {run} has no config.yaml that names its images; they cannot be compared"
+            f"--set gan.start_from: {run} has no config.yaml that says where its images are, so they cannot be compared"
         )
     data = tuple(given) if isinstance(given, list) else (str(given),)
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
@@ -253,11 +253,11 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
     except (OSError, ValueError, AttributeError) as error:
         raise SonoforgeError(
-            f"--set gan.start_from: {run / SOURCES}, which names its images, cannot be read"
+            f"--set gan.start_from: {run / SOURCES}, which lists its images, cannot be read"
         ) from error
     if digest_of_images(hashes) != images:
         raise SonoforgeError(
-            f"--set gan.start_from: {run / SOURCES} names other images than the checkpoint was trained on; put the "
+            f"--set gan.start_from: {run / SOURCES} lists other images than the checkpoint was trained on; put the "
             "run's own file back"
         )
     missing = len(hashes - set(cache.hashes))
@@ -270,7 +270,7 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
 
 
 def _find_seen(theirs: ImageCache, trained: Sequence[int], cache: ImageCache) -> list[tuple[int, int]]:
-    """Return pairs of an image of ours and the one of theirs that it shows, in our order."""
+    """Return pairs of our images and the ones of theirs that they show, in our order."""
     places = {theirs.hashes[index]: index for index in trained}
     found = {index: places[digest] for index, digest in enumerate(cache.hashes) if digest in places}
     if found:

@@ -1,4 +1,4 @@
-"""The state of a training, to and from checkpoints: networks, optimisers, and numbers carried from step to step."""
+"""Save and load the state of a training: networks, optimisers, and numbers carried from step to step."""
 
 import contextlib
 import copy
@@ -78,7 +78,7 @@ class TrainingState:
         try:
             states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in (*NETWORKS, *OPTIMISERS, "state")}
         except SonoforgeError as error:
-            raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the one before") from error
+            raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the previous one") from error
         for name in NETWORKS:
             getattr(self, name).load_state_dict(states[name])
         for name in OPTIMISERS:
@@ -89,7 +89,7 @@ class TrainingState:
 
 
 def build_state(training: Training, checkpoint: Path | None = None) -> TrainingState:
-    """Build the state at step 0, or of a checkpoint."""
+    """Build the state at step 0, or from a checkpoint."""
     recipe, settings, own = training.recipe, training.settings, training.pretrained
     device = find_device(training.device)
     generator, discriminator = build_networks(recipe, training.options, settings.seed, training.seen)
@@ -144,9 +144,9 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """Make one optimiser.
 
-    With lazy regularisation every k = ``lazy_interval`` steps (1: none), k steps become k + 1; rate and betas are taken
-    to the power k / (k + 1), so that Adam forgets as fast as before (Karras 2020, "Analyzing and Improving the Image
-    Quality of StyleGAN", appendix B).
+    With lazy regularisation every k = ``lazy_interval`` steps (1: none), k steps become k + 1; the rate is scaled and
+    betas are raised by k / (k + 1), so that Adam forgets as fast as before (Karras 2020, "Analyzing and Improving the
+    Image Quality of StyleGAN", appendix B).
     """
     share = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
     rate = settings.learning_rate * share
@@ -202,7 +202,7 @@ def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
+    """Move ``average`` towards ``network`` in place, keeping ``decay`` of the old.
 
     Batch-norm statistics are averaged like weights: the averaged weights run with them, and they remember only ten
     steps. `MOVING` and counters are copied, as in the StyleGAN authors' code: averaged again, they would lag twice as

@@ -1,4 +1,4 @@
-"""The measurements at each tick of a training, and the rows of ``stats.jsonl``."""
+"""Measure at each tick of a training, and read and write the rows of ``stats.jsonl``."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ REFERENCE = 1024  # real images at most that samples are compared with
 
 
 class Reference(NamedTuple):
-    """The comparison of every tick, made once."""
+    """What every tick is compared with, made once."""
 
     thumbnails: Tensor  # (N, T * T) of real images
     spread: float  # their mean pairwise distance
@@ -38,7 +38,7 @@ class Reference(NamedTuple):
 
 
 def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:
-    """Prepare the comparison of the ticks."""
+    """Prepare what every tick is compared with."""
     device = next(generator.parameters()).device
     some = evenly_spaced(len(images), REFERENCE)
     shown = to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels]
@@ -52,10 +52,10 @@ def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Refe
 def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, float]]:
     """Assess the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
 
-    ``diversity`` is the mean distance between two generated images as a share of that between two real ones: 1 as in
-    the real images, 0 for one image repeated.  ``distance`` is the sliced Wasserstein distance between generated and
-    real images.  Both compare 32x32 grey thumbnails, need no feature network, and cost about one training step; they
-    guide a training, and do not replace FID or KID (`measure_metrics`).
+    ``diversity`` is the mean distance between two generated images divided by the mean distance between two real ones:
+    1 as in the real images, 0 for one image repeated.  ``distance`` is the sliced Wasserstein distance between
+    generated and real images.  Both compare 32x32 grey thumbnails, need no feature network, and cost about one training
+    step; they guide a training, and do not replace FID or KID (`measure_metrics`).
     """
     samples = torch.cat([*generate_parts(average, reference.latents, reference.labels)])
     small = thumbnails(samples[:, :image_channels]).cpu()
@@ -66,7 +66,7 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
 
 
 def gradient_norm(network: nn.Module) -> float | None:
-    """Return the Euclidean norm of the gradients of a network's last step; None if it is not finite."""
+    """Return the Euclidean norm of the gradients in a network's last step; None if it is not finite."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     if not gradients:
         return 0.0
@@ -75,7 +75,7 @@ def gradient_norm(network: nn.Module) -> float | None:
 
 
 def memory_gib(device: torch.device) -> float | None:
-    """Return the peak memory of the GPU, or else of the process; None where the system cannot tell (Windows)."""
+    """Return the peak memory of the GPU, or else of the process; None if the system cannot tell (Windows)."""
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     return None if peak is None else peak / 2**30
 
@@ -91,16 +91,15 @@ def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
 
 
 def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Sum up the seconds of training; steps repeated after a kill count once."""
+    """Add up the seconds of training; steps repeated after a kill count once."""
     before = [0, *(row["step"] for row in rows)]
     return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=False)))
 
 
 def training_cost(run: Path, step: int) -> dict[str, float | None]:
-    """Sum up the cost of a training up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
+    """Add up the cost of a training up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
 
-    Only seconds of training count, neither samples and checkpoints nor measuring; steps repeated after a kill count
-    once.
+    Only training counts, not samples, checkpoints or measuring; steps repeated after a kill count once.
     """
     rows = read_stats(run, step)
     seconds = training_seconds(rows)
@@ -134,7 +133,7 @@ def mean_pairwise_distance(features: Tensor) -> float:
 def sliced_distance(first: Tensor, second: Tensor) -> float:
     """Return the sliced Wasserstein distance of (N, D) and (M, D) along 256 fixed directions; NaN if not finite.
 
-    In units of the image range [-1, 1]; a constant shift of all pixels by d gives about 0.8 d, whatever D.
+    It is in units of the image range [-1, 1]; a constant shift of all pixels by d gives about 0.8 d, whatever D.
     """
     if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
         return math.nan
@@ -142,7 +141,7 @@ def sliced_distance(first: Tensor, second: Tensor) -> float:
 
 
 def is_collapsed(diversity: float, step: int, steps: int) -> bool:
-    """Whether this diversity, at this step of so many, counts as a collapse."""
+    """Whether this diversity, at this step of the total, counts as a collapse."""
     return step > COLLAPSE_GRACE * steps and diversity < COLLAPSE_FRACTION
 
 
@@ -163,7 +162,7 @@ _kept: dict[tuple[Space, str], NDArray[np.float32]] = {}
 
 
 class MetricReference(NamedTuple):
-    """The reference of every measurement, made once."""
+    """The reference for every measurement, made once."""
 
     metrics: tuple[str, ...]  # any of `settings.METRICS`
     space: Space  # feature space of the distances

@@ -1,6 +1,6 @@
-"""One training made ready: what was left open is decided, everything is checked and opened.
+"""Prepare a training: decide what was left open, check and open everything.
 
-`prepare` is the one way from settings to `engine.train_gan`.
+`prepare` is the only way from settings to `engine.train_gan`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MOST_MAPS = 1024  # most label maps that a generator keeps: 6 MB at 128x128 and 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pretrained:
-    """Networks and files named by the settings, opened; trainings may share them."""
+    """The settings' networks and files, opened; trainings may share them."""
 
     features: Features | None = None  # network of the perceptual term, or of a projected discriminator
     space: Space | None = None  # feature space of the metrics; None: `prepare` chooses one to suit the images
     start_from: StartingWeights | None = None  # weights that the training starts from
 
     def record(self, settings: GanSettings) -> dict[str, Any]:
-        """Return settings as run folders and checkpoints record them: networks and files by name and hash."""
+        """Return settings as run folders and checkpoints record them, with networks and files by name and hash."""
         values = dataclasses.asdict(settings)
         del values["metric_weights"]  # the name of the space contains their hash
         return values | {
@@ -59,19 +59,19 @@ class Pretrained:
 
 
 def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
-    """Open the networks and files that the settings name.
+    """Open the settings' networks and files.
 
-    Metrics are measured in ``metric_features``, else in the network of the perceptual term, if there is one.
+    Metrics use ``metric_features``, or else the network of the perceptual term, if any.
 
     Raises:
-        SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
+        SonoforgeError: A network or file cannot be opened, or the device does not exist.
     """
     target = find_device(device)
     features = open_features(settings.features, target) if settings.features else None
     space = None
     if settings.measured and settings.metric_weights and not settings.metric_features:
         raise SonoforgeError(
-            f"metric_weights: {settings.metric_weights} requires metric_features; name the feature space of the weights"
+            f"metric_weights: {settings.metric_weights} requires metric_features, the feature space of the weights"
         )
     if settings.measured and settings.metric_features:
         space = open_space(settings.metric_features, settings.metric_weights or None, target)
@@ -108,7 +108,7 @@ class Training:
 
     @property
     def seen(self) -> Seen | None:
-        """What a projected discriminator sees images through; None without a feature network."""
+        """The feature network that a projected discriminator sees images through, or None."""
         features = self.pretrained.features
         return None if features is None else Seen(features, self.originals.image_channels)
 
@@ -136,7 +136,7 @@ class Training:
         )
 
     def changed(self, **changes: Any) -> Training:
-        """Return the same training with other settings of length, ticks or metrics."""
+        """Return the same training with other settings for length, ticks or metrics."""
         settings = dataclasses.replace(self.settings, **changes)
         plan = make_plan(settings, len(self.originals) * settings.expand)
         return dataclasses.replace(self, settings=settings, plan=plan)
@@ -156,16 +156,16 @@ def prepare(
     """Fill in what the settings leave open, hold images out, and refuse what cannot be trained.
 
     Args:
-        settings: As the user gave them.  Where ``held_out`` is None and metrics are measured, a tenth is held out if
-            that leaves enough images on both sides.
+        settings: The user's settings. If ``held_out`` is None and metrics are measured, a tenth is held out if that
+        leaves enough images on both sides.
         images: The images to learn, at the size of the plan.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         pretrained: From `open_pretrained`; opened here if None.
         held_out_seed: Seed of the held-out split; the settings' own if None.  Trainings of several seeds share a split.
 
     Raises:
-        SonoforgeError: Settings that do not fit together, too few images, or networks and weights that cannot be opened
-            or do not fit.
+        SonoforgeError: Settings do not fit together, there are too few images, or networks and weights cannot be opened
+        or do not fit.
     """
     settings = dataclasses.replace(settings, metrics=settings.measured)
     recipe = compose(settings)
@@ -194,12 +194,12 @@ def prepare(
 
 
 def expanded(images: TrainingSet, settings: GanSettings, seed: int) -> TrainingSet:
-    """Expand each class where the settings ask for it, before any images are held out."""
+    """Expand each class if the settings ask for it, before any images are held out."""
     return expand_classes(images, settings.expand_to, seed) if settings.expand_to else images
 
 
 def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """Hold out the given share, else a tenth where that leaves enough images on both sides; log where it does not."""
+    """Hold out the given share, or else a tenth if that leaves enough images on both sides; log if it does not."""
     if settings.held_out is not None:
         return hold_out(images, settings.held_out, seed)
     if not settings.metrics:
@@ -219,7 +219,7 @@ def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[Tr
 
 
 def suited_space(images: TrainingSet, otherwise: str = "") -> str:
-    """Name the default feature space of the metrics for these images, see `spaces.choose_space`."""
+    """Return the metrics' default feature space for these images, see `spaces.choose_space`."""
     originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
     return choose_space(list(originals), images.name or "the training images", "--set gan.metric_features", otherwise)
 
@@ -228,7 +228,7 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Map
     """Return the arguments that build the generator of a training on these images.
 
     Raises:
-        SonoforgeError: A conditional recipe with images of one class.
+        SonoforgeError: The recipe is conditional, but the images have one class.
     """
     classes = 0
     if recipe.conditioning != "none":

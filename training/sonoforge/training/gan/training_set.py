@@ -1,6 +1,6 @@
-"""The images that a GAN is trained on: of one class or of all, with labels and masks on request, and those of a step.
+"""Read a GAN's training images, of one class or all, with labels and masks on request, and draw each step's batch.
 
-What a step shows is drawn from (seed, purpose, step), so a resumed run repeats itself.
+A step's images are drawn from (seed, purpose, step), so a resumed run repeats itself.
 """
 
 import functools
@@ -59,13 +59,13 @@ class TrainingSet:
 
     @property
     def strata(self) -> NDArray[np.int64]:
-        """Return the class of each image, seen by the training or not; zeros if there is only one."""
+        """Return the class of each image, whether training sees it or not; zeros if there is only one."""
         known = self.untold if self.labels is None else self.labels
         return np.zeros(len(self), np.int64) if known is None else known
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sha256 of pixels, labels and class names; equal for trainings that see the same."""
+        """SHA-256 of pixels, labels and class names; equal for trainings that see the same."""
         digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         if self.labels is not None:
@@ -86,7 +86,7 @@ def make_training_set(
     ``channels`` is ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
 
     Raises:
-        SonoforgeError: No images, or arrays of another kind.
+        SonoforgeError: There are no images, or arrays of another kind.
     """
     image_channels = choose_channels(images, channels)
     pixels = prepare_images(images, image_size, image_channels)
@@ -101,15 +101,14 @@ def read_training_set(
     groups_from: str = "",
     cache_folder: Path | None = None,
 ) -> TrainingSet:
-    """Read the images that a generator with these settings learns, through the image cache.
+    """Read, through the image cache, the images that a generator with these settings learns from.
 
-    They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator.
-
-    ``groups`` finds images of the same scan, see `splits.scan_groups`: seconds for 1000 images; for data and names see
+    They are of one class, of `ALL` without labels, or all with labels for a class-conditional generator. ``groups``
+    finds images of the same scan, see `splits.scan_groups`, which takes seconds for 1000 images; for data and names see
     `load.ImageSource`.
 
     Raises:
-        SonoforgeError: No such data or class; or masks that are missing or do not fit.
+        SonoforgeError: The data or class does not exist, or masks are missing or do not fit.
     """
     recipe = compose(settings)
     size, name = settings.image_size or recipe.image_size, settings.class_name
@@ -121,7 +120,7 @@ def read_training_set(
     if recipe.conditioning == "none":
         every = name == ALL and ALL not in classes
         if not every and name not in classes:
-            found = f"{name!r} is none of" if name else "missing; give one of"
+            found = f"{name!r} is not one of" if name else "missing; give one of"
             raise SonoforgeError(f"class_name: {found} {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}")
         chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == classes.index(name))
         images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
@@ -144,12 +143,12 @@ def read_training_set(
 
 
 def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """Set images aside that are never trained on, by whole scans, each class in its share.
+    """Set aside images that are never trained on, by whole scans, keeping each class's share.
 
     ``share`` is in (0, 0.5], rounded to one over a whole number; 0 holds none out.
 
     Returns:
-        The training images, without groups, as they must not be split again, and the held-out ones or None; both in
+        The training images, without groups because they must not be split again, and the held-out ones or None; both in
         their original order.
     """
     if not share:
@@ -162,7 +161,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
     """Split images as `hold_out` does, keeping the groups of both parts, so that either can be split again.
 
     Raises:
-        SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
+        SonoforgeError: The share is out of range, or fewer than `HELD_OUT_LEAST` images would be held out.
     """
     if not 0 < share <= 0.5:
         raise SonoforgeError(f"held_out must be 0 to 0.5, not {share:g}")
@@ -187,7 +186,7 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
     """Refuse a batch that would show an image twice.
 
     Raises:
-        SonoforgeError: There are fewer images than the batch takes.
+        SonoforgeError: There are fewer images than in a batch.
     """
     if count >= batch:
         return
@@ -207,8 +206,8 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     """Append masks as the last channels, one for each structure: a GAN then makes image-mask pairs for segmentation.
 
     A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel goes to the
-    structure, or the background, that covers most of it.  Nearest-pixel resampling would keep or break thin parts by
-    chance.
+    structure, or the background, that covers most of it.  Nearest-pixel resampling would keep or break thin parts at
+    random.
 
     Args:
         images: (N, S, S, C) uint8.
@@ -225,8 +224,8 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
 class AffineRanges(NamedTuple):
     """Ranges of a random affine distortion; each part is drawn uniformly from minus to plus its range.
 
-    The defaults keep anatomy plausible and most of the picture in view; they are this project's choice, the method that
-    of Berezsky and Liashchynskyi 2024.
+    The defaults keep anatomy plausible and most of the picture in view; they are this project's choice; the method is
+    from Berezsky and Liashchynskyi 2024.
     """
 
     rotation: float = 15.0  # degrees
@@ -267,7 +266,7 @@ def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:
     Args:
         images: (N, C, S, S) float in [-1, 1].
         matrices: (N, 2, 3) from `affine_matrices`.
-        image_channels: Channels from here on are masks: they stay -1 or 1.
+        image_channels: Channels after these are masks: they stay -1 or 1.
 
     Returns:
         (N, C, S, S) float.
@@ -287,7 +286,7 @@ CHUNK = 64  # images distorted at a time, to bound the memory of float copies
 
 
 def expand(images: TrainingSet, copies: int, seed: int) -> TrainingSet:
-    """Add distorted copies of each image once, before the training, drawn from (seed, image, copy) alone.
+    """Add distorted copies of each image once, before training, drawn only from (seed, image, copy).
 
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
@@ -313,7 +312,7 @@ def expand_classes(images: TrainingSet, count: int, seed: int) -> TrainingSet:
 
 
 def _with_copies(images: TrainingSet, copies: NDArray[np.int64], seed: int) -> TrainingSet:
-    """Return ``copies[i]`` of each image: the originals, then all first copies, then all second ones."""
+    """Return ``copies[i]`` copies of each image: the originals, then all first copies, then all second ones."""
     made = [(copy, index) for copy in range(1, copies.max()) for index in np.flatnonzero(copies > copy)]
     origins = np.array([*range(len(images)), *(index for _, index in made)])
     parts = [images.pixels]
@@ -346,8 +345,8 @@ class DeviceImages(NamedTuple):
 def draw_real(images: DeviceImages, sampling: Sampling, step: int) -> tuple[Tensor, Tensor | None]:
     """Return a step's real images (batch, C, S, S) float in [-1, 1], and their labels (batch,) int64.
 
-    The images, each of them twice with ``mirror``, form an endless row of shuffled epochs, cut into batches: a batch
-    may straddle two epochs, or hold several.
+    The images, each twice with ``mirror``, form an endless row of shuffled epochs, cut into batches: a batch may
+    straddle two epochs or hold several.
     """
     pixels, labels = images
     ways, first = 1 + sampling.mirror, step * sampling.batch

@@ -1,4 +1,4 @@
-"""Breast ultrasound simulated from physics."""
+"""Simulate breast ultrasound from physics."""
 
 CLASSES = ("normal", "benign", "malignant")
 # Shares of the classes in BUSI: 133, 437 and 210 of 780 (Al-Dhabyani et al., Data in Brief 28, 2020).

@@ -1,11 +1,10 @@
-"""A simulated breast ultrasound data set: the built-in default of ``sonoforge run``.
+"""Generate a simulated breast ultrasound data set: the built-in default of ``sonoforge run``.
 
 It needs no download and no consent, its masks and groups are exact, and its difficulty is known: see `lesion` for the
 overlap of the classes, `tissue` for the anatomy and `scanner` for the acoustics.  It exercises everything from images
-to evidence, and says nothing about patients.
-
-Its burned-in marks, left by a sonographer's clicks, are independent of the class: a normal picture gets calipers as
-well, around nothing.  A classifier has to ignore them; they are never a shortcut.
+to evidence, and says nothing about patients. Its burned-in marks, like those left by a sonographer's clicks, are
+independent of the class: a normal picture gets calipers too, around nothing. A classifier must ignore them; they are
+never a shortcut.
 """
 
 import csv
@@ -99,7 +98,7 @@ def generate_phantom_set(
         `count` pictures; the last phantom of a class may show fewer frames than the others.
 
     Raises:
-        SonoforgeError: The balance has another number of weights, or none above 0.
+        SonoforgeError: The balance has the wrong number of weights, or none above 0.
     """
     if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
         shown = ",".join(map(str, balance))
@@ -134,15 +133,15 @@ def write_phantom_set(
     """Write the data set of `generate_phantom_set` in the layout of BUSI, with its groups, to a new or empty folder.
 
     Pictures are ``<class>/<class> (N).png`` with ``<class>/<class> (N)_mask.png`` beside each, N from 1; normal
-    pictures have black masks.  ``groups.csv`` has the columns file and group.  Every PNG says in its text that it is
-    synthetic.  The folder appears under its name only when it is complete.
+    pictures have black masks. ``groups.csv`` has the columns file and group. Every PNG says in its text that it is
+    synthetic. The folder only appears under its name once complete.
 
     Raises:
-        SonoforgeError: The folder holds something, cannot be written, or an argument is outside its range.
+        SonoforgeError: The folder is not empty or cannot be written, or an argument is outside its range.
     """
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SonoforgeError(f"{root}: holds files already; name a new or empty folder")
+        raise SonoforgeError(f"{root}: already holds files; choose a new or empty folder")
     images = generate_phantom_set(count, seed, size, balance, marks)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
     with replacing_folder(root, durable=False, new=True) as temporary:

@@ -1,4 +1,4 @@
-"""The lesions of the breast phantom, and exactly how far their classes overlap.
+"""Draw the lesions of the breast phantom, and say exactly how far their classes overlap.
 
 A reader of breast ultrasound describes a mass by five BI-RADS descriptors: shape, orientation, margin, posterior
 features and echo pattern (Mendelson et al., ACR BI-RADS Ultrasound, 2013; Stavros et al., Radiology 196:123-134, 1995).
@@ -48,7 +48,7 @@ def draw_descriptors(malignant: bool, rng: np.random.Generator) -> Descriptors:
 
 
 def ideal_observer_accuracy(malignant_share: float = 27 / 83) -> float:
-    """Return the best accuracy, benign against malignant, that reading the descriptors allows.
+    """Return the best accuracy, benign against malignant, that the descriptors allow.
 
     Two normal distributions of equal covariance are best separated by the sum of the five descriptors, at the distance
     d' = SEPARATION * sqrt(5 / (1 + 4 COHERENCE)) (Duda, Hart & Stork, Pattern Classification, section 2.6.2).

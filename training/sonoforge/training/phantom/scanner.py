@@ -1,12 +1,12 @@
-"""The scanner of the breast phantom: from tissue to a B-mode picture.
+"""Simulate the scanner of the breast phantom: from tissue to a B-mode picture.
 
-The echo of a cloud of scatterers much finer than the resolution is a circular complex Gaussian field, filtered by
-the point-spread function; its magnitude follows Rayleigh's law (Wagner, Smith, Sandrik & Lopez, IEEE Trans. Sonics
-Ultrason. 30:156-163, 1983).  The field is simulated at baseband, so the pixel grid need only hold the bandwidth of
-the pulse.  The point-spread function is taken as separable and linear in the echoes (Jensen, Field: A program for
-simulating ultrasound systems, Med Biol Eng Comput 34, 1996, with the convolution model of Bamber & Dickinson, Phys
-Med Biol 25, 1980).  Its lateral part changes with every row: the lateral spectrum of each row is multiplied by that
-depth's transfer function, which is exact and costs no more than one fixed width.
+The echo of a cloud of scatterers much finer than the resolution is a circular complex Gaussian field, filtered by the
+point-spread function; its magnitude follows Rayleigh's law (Wagner, Smith, Sandrik & Lopez, IEEE Trans. Sonics
+Ultrason. 30:156-163, 1983).  The field is simulated at baseband, so the pixel grid need only hold the bandwidth of the
+pulse.  The point-spread function is assumed separable and linear in the echoes (Jensen, Field: A program for simulating
+ultrasound systems, Med Biol Eng Comput 34, 1996, with the convolution model of Bamber & Dickinson, Phys Med Biol 25,
+1980).  Its lateral part changes with every row: the lateral spectrum of each row is multiplied by that depth's transfer
+function, which is exact and costs no more than one fixed width.
 """
 
 import math
@@ -71,8 +71,8 @@ def point_spread(shape: tuple[int, int], size: int, frequency: float, focus: flo
     transmit focus it widens as a Gaussian beam does.  Steering by an angle a moves the spectrum by
     2 sin(a) / wavelength, so pictures from several angles are different bands of the same scatterers.
 
-    Pixels ``size`` span the 40 mm of the picture; frequency in MHz, focus in mm; ``looks`` are angles, `STEERING`
-    degrees apart and symmetric about the axis.
+    Pixels ``size`` span the 40 mm of the picture; frequency in MHz, focus in mm; ``looks`` is the number of angles,
+    `STEERING` degrees apart and symmetric about the axis.
     """
     rows, columns = shape
     pixel = FIELD_MM / size
@@ -102,7 +102,7 @@ def envelope(echo: Field, specular: Field | None, spread: PointSpread, rng: np.r
     """Return the magnitude of a tissue's echo signal, before any gain or compression; looks of ``spread`` are averaged.
 
     Returns:
-        (R, C) float32, not negative; with one look, its mean square equals that of `echo` where nothing is specular.
+        (R, C) float32, not negative; with one look, its mean square equals `echo`'s where nothing is specular.
     """
     rows, columns = echo.shape
     signal = rng.standard_normal((rows, 2 * columns), dtype=np.float32).view(np.complex64)
@@ -128,13 +128,12 @@ def tgc_decibels(scanner: Scanner, depth_mm: Field) -> Field:
 def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator) -> tuple[Field, NDArray[np.bool_]]:
     """Scan a tissue with the probe moved sideways.
 
-    Electronic noise is added to the power of the scatterers, for both are complex Gaussian.
-
-    ``shift`` columns stay within the tissue's margin less `SIDE_MM`.
+    Electronic noise is added to the scatterers' power, because both are complex Gaussian. ``shift`` columns stay within
+    the tissue's margin minus `SIDE_MM`.
 
     Returns:
-        Echo level after time-gain compensation, (size, size) float32 in dB relative to gland; and the lesion's
-        support in this picture, (size, size) bool.
+        Echo level after time-gain compensation, (size, size) float32 in dB relative to gland; and the lesion's area in
+        this picture, (size, size) bool.
     """
     size = tissue.size
     side = math.ceil(SIDE_MM * size / FIELD_MM)
@@ -155,6 +154,6 @@ def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator)
 
 
 def compress(level: Field, scanner: Scanner) -> NDArray[np.uint8]:
-    """Map echo levels to grey: white at the scanner's gain, black a dynamic range below."""
+    """Map echo levels to grey: white at the scanner's gain, black one dynamic range below."""
     grey = (level + np.float32(scanner.dynamic_range - scanner.gain)) * np.float32(255 / scanner.dynamic_range)
     return np.asarray(np.clip(grey, 0, 255).astype(np.uint8))

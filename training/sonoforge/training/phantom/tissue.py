@@ -1,9 +1,9 @@
-"""The anatomy of the breast phantom: the echo level and the attenuation of every millimetre of tissue.
+"""Build the anatomy of the breast phantom: the echo level and the attenuation of every millimetre of tissue.
 
-From the probe downwards: skin, subcutaneous fat with its septa and Cooper's ligaments, gland, retromammary fat,
-the fascia and striations of the pectoral muscle, and sometimes a rib.  Attenuation coefficients follow Duck,
-Physical Properties of Tissue (1990), ch. 4: soft tissue about 0.5 dB/cm/MHz; echo levels are relative to the gland
-(fat is the reader's grey reference and lies well below it: Stavros, Breast Ultrasound, 2004, ch. 4).
+From the probe downwards: skin, subcutaneous fat with its septa and Cooper's ligaments, gland, retromammary fat, the
+fascia and striations of the pectoral muscle, and sometimes a rib.  Attenuation coefficients follow Duck, Physical
+Properties of Tissue (1990), ch. 4: soft tissue about 0.5 dB/cm/MHz; echo levels are relative to the gland (fat is the
+reader's grey reference and is well below it: Stavros, Breast Ultrasound, 2004, ch. 4).
 """
 
 import math
@@ -41,7 +41,7 @@ class Tissue:
 def random_field(shape: tuple[int, int], lengths: tuple[float, float], rng: np.random.Generator) -> Field:
     """Return a periodic Gaussian random field of mean 0 and variance 1, smoothed by ``lengths`` pixels along each axis.
 
-    Made from its spectrum, exp(-2 (pi length f)^2): only the few coefficients that matter are drawn.
+    It is made from its spectrum, exp(-2 (pi length f)^2), drawing only the few coefficients that matter.
     """
     rows, columns = shape
     # At f = 0.5 / length the spectrum has fallen to 0.7 %.
@@ -63,8 +63,8 @@ def random_field(shape: tuple[int, int], lengths: tuple[float, float], rng: np.r
 def _sheets(field: Field, width: float) -> Field:
     """Return the brightness, 0 to 1, of thin sheets along the zero level of a smooth field.
 
-    The zero levels of a random field enclose cells as septa enclose fat lobules.  A sheet reflects like a
-    mirror, so its echo returns to the probe only where it is perpendicular to the beam: cos^3 of its angle.
+    The zero levels of a random field enclose cells just as septa enclose fat lobules.  A sheet reflects like a mirror,
+    so its echo returns to the probe only where it is perpendicular to the beam: cos^3 of its angle.
     """
     down, side = np.empty_like(field), np.empty_like(field)
     down[:-1] = field[1:] - field[:-1]
@@ -170,7 +170,7 @@ class _Canvas:
         return fat, gland
 
     def fat_lobule(self, centre: tuple[float, float]) -> None:
-        """Enclose a lobule of fat in the gland: the common mimic of a mass, in every class."""
+        """Enclose a lobule of fat in the gland, which often mimics a mass, in every class."""
         rng = self.rng
         half = (rng.uniform(1.2, 3.2) * self.per_mm, rng.uniform(2.5, 6.0) * self.per_mm)
         rows, columns, y, x = self._box(centre, max(half) / self.per_mm + 1)
@@ -193,7 +193,7 @@ class _Canvas:
         self.specular += 3 * _interface(self.depth, arc, 0.15 * mm) * (np.abs(away) < 1)
 
     def dropout(self, depth_mm: float) -> None:
-        """Shade a narrow column below a depth, as a steep ligament or poor contact does, in every class."""
+        """Shade a narrow column below a depth, like a steep ligament or poor contact, in every class."""
         rng, mm = self.rng, self.per_mm
         width = rng.uniform(0.5, 1.8) * mm
         column = np.exp(-0.5 * ((self.column - rng.uniform(0, self.shape[1])) / width) ** 2)
@@ -211,7 +211,7 @@ class _Canvas:
         return rows, columns, self.depth[rows] - np.float32(middle[0]), self.column[columns] - np.float32(middle[1])
 
     def mass(self, lesion: Lesion) -> None:
-        """Replace tissue by a lesion."""
+        """Replace tissue with a lesion."""
         rng, mm = self.rng, self.per_mm
         rows, columns, y, x = self._box(lesion.centre, float(lesion.contour.max()) + 4)
         # Angle and radius decide which pixel is inside: the mask is exact, and the echo level sets in within it.

@@ -1,1 +1,1 @@
-"""Reader study: a blinded page of real and generated images, and how well its readers told them apart."""
+"""Run reader studies: a blinded page of real and generated images, and how well readers told them apart."""

@@ -1,4 +1,4 @@
-"""The answers that a reader saved from a reading sheet's page."""
+"""Read the answers that readers saved from a reading sheet's page."""
 
 import json
 import math
@@ -41,8 +41,8 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
     """Read every reader's answers to the sheet with this key and commitment; a folder stands for its ``.json`` files.
 
     Raises:
-        GateError: Answers to another sheet, or a key that was changed since.
-        SonoforgeError: No file, a damaged one, or two of one reader.
+        GateError: The answers are for another sheet, or the key was changed since. SonoforgeError: There is no file, a
+        damaged one, or two from one reader.
     """
     readers: dict[str, Reader] = {}
     for given in paths:
@@ -74,7 +74,8 @@ def _read(path: Path, key: Key, seal: str) -> Reader:
     if values.get("commitment") != seal:
         raise GateError(
             f"{path}: its answers belong to the key {str(values.get('commitment'))[:16]}..., but this key is "
-            f"{seal[:16]}...: of another sheet, or changed after the page was made; give the sheet that was read"
+            f"{seal[:16]}...: it is for another sheet, or the key changed after the page was made; give the sheet "
+            "that was read"
         )
     try:
         given = [one for one in values["answers"] if one.get("kind") is not None]
@@ -91,7 +92,7 @@ def _read(path: Path, key: Key, seal: str) -> Reader:
     if not name:
         raise SonoforgeError(f"{path}: the reader's name is missing; save the answers again with a name")
     if not answers:
-        raise SonoforgeError(f"{path}: no image is answered; leave this file out")
+        raise SonoforgeError(f"{path}: answers no image; leave this file out")
     return Reader(name, experience, str(path), answers)
 
 

@@ -1,4 +1,4 @@
-"""How well readers told generated images from real ones: alone, together, and image by image; and the verdict.
+"""Score how well readers told generated images from real ones, alone, together and image by image; give a verdict.
 
 The TypedDicts describe ``results.json`` of a reading.  A share's ``value`` is None where ``of`` is 0.
 """
@@ -53,9 +53,9 @@ class ClassResult(TypedDict):
 class ReaderResult(TypedDict):
     """One reader.
 
-    ``p_value``: exact test of ``accuracy`` against ``chance``; ``noticeable``: the accuracy that so many answers would
-    show with 80 % power.  ``auc`` and ``roc`` (false and true alarms, from none to all) are None unless every answer
-    has a confidence.  ``seconds`` has median and quartiles of each kind, ``classes`` the second question.
+    ``p_value``: exact test of ``accuracy`` against ``chance``; ``noticeable``: the accuracy that this many answers
+    would show with 80 % power.  ``auc`` and ``roc`` (false and true alarms, from none to all) are None unless every
+    answer has a confidence. ``seconds`` has the median and quartiles of each kind, ``classes`` the second question.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ReaderResult(TypedDict):
 
 
 class AgreementResult(TypedDict):
-    """``kappa`` is Cohen's of two readers, Fleiss's of more, on the ``images`` that all of them answered."""
+    """``kappa`` is Cohen's for two readers, Fleiss's for more, on the ``images`` that all of them answered."""
 
     name: str
     images: int
@@ -97,7 +97,7 @@ class ReadingResults(TypedDict):
 
 
 def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> ReadingResults:
-    """Return all figures of the readers of the sheet in folder ``run``."""
+    """Return all figures for the readers of the sheet in the folder ``run``."""
     kinds = [entry.kind for entry in key.entries]
     return {
         "sheet": {
@@ -118,7 +118,7 @@ def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> R
 
 
 def score_reader(reader: Reader, key: Key) -> ReaderResult:
-    """Return the figures of one reader, on the answered images."""
+    """Return one reader's figures, on the answered images."""
     both = [(key.entries[number - 1], answer) for number, answer in sorted(reader.answers.items())]
     right = [entry.kind == answer.kind for entry, answer in both]
     truth: NDArray[np.bool_] = np.array([entry.kind == "generated" for entry, _ in both])
@@ -184,10 +184,10 @@ def _classes(both: Sequence[tuple[Entry, Answer]]) -> ClassResult | None:
 
 
 def score_together(readers: Sequence[Reader], key: Key) -> dict[str, Interval] | None:
-    """Return the readers' mean accuracy, sensitivity and specificity; None for one reader alone.
+    """Return the readers' mean accuracy, sensitivity and specificity; None for a single reader.
 
-    Readers saw the same images, so their answers are not independent: whole images are resampled, each with the answers
-    of all readers.  The intervals hold for these readers.
+    Readers saw the same images, so their answers are not independent: whole images are resampled, each with all
+    readers' answers. The intervals hold for these readers.
     """
     if len(readers) < 2:
         return None
@@ -234,7 +234,7 @@ def score_agreement(readers: Sequence[Reader], key: Key, classes: bool = False) 
 
 
 def score_images(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:
-    """Return what the readers said of each image, in the order of the sheet; marks are shares of the side."""
+    """Return what the readers said about each image, in the order of the sheet; marks are shares of the side."""
     images = []
     for entry in key.entries:
         given = {reader.name: reader.answers[entry.number] for reader in readers if entry.number in reader.answers}

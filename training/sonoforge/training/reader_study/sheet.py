@@ -1,7 +1,7 @@
-"""A reading sheet: real and generated images, drawn at random and written alike, and the sealed key of which is which.
+"""Make a reading sheet: real and generated images, drawn at random and written alike, and the sealed key.
 
-Readers should judge by the pixels alone.  So all images have one size, and each is a PNG file without compression and
-without text: files of equal length that differ in the pixels only.  (Compressed, a generated image that is smoother
+Readers should judge only by the pixels. All images therefore have one size, and each is a PNG file without compression
+or text: files of equal length that differ only in their pixels. (With compression, a generated image that is smoother
 than a scan would be the smaller file.)
 
 The page shows the SHA-256 of the key's file, and every file of answers repeats it: a key that is changed afterwards no
@@ -28,7 +28,7 @@ KEY = "key.json"
 KINDS = ("real", "generated")
 _FORMAT = "sonoforge reading key 1"
 MOST_BYTES = 60_000_000
-"""Of all pictures of a sheet; as text the page is a third larger, and a phone must hold it."""
+"""Limit for all pictures of a sheet; as text the page is a third larger, and a phone must hold it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def commitment(content: bytes) -> str:
 
 
 def sources(key: Key) -> dict[str, list[str]]:
-    """Return the sets that images of each kind were taken from."""
+    """Return the sets that each kind of image was taken from."""
     return {kind: sorted({entry.source for entry in key.entries if entry.kind == kind}) for kind in KINDS}
 
 
@@ -111,18 +111,19 @@ class Sheet(NamedTuple):
 
 
 def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonce: bytes) -> Sheet:
-    """Draw ``count`` real and as many generated images of each pair, and shuffle them.
+    """Draw ``count`` real and equally many generated images of each pair, and shuffle them.
 
     At most one real image of each near-duplicate group is drawn: a scan seen twice would be known to be real.
 
     Args:
-        pairs: All of one size.
-        count: Images of each kind and pair.
-        classes: Answers of the second question; empty to ask the first alone.
-        nonce: Random bytes that determine the choice and the order; to be kept in the key alone.
+        pairs: Must all have one size.
+        count: Number of images of each kind and pair.
+        classes: Answers to the second question; empty to ask only the first.
+        nonce: Random bytes that determine the choice and the order; only the key may keep them.
 
     Raises:
-        SonoforgeError: Too few images, too much data, or images of different sizes or of a class that is not an answer.
+        SonoforgeError: There are too few images, too much data, images of different sizes, or a class that is not an
+            answer.
     """
     _check_alike(pairs, count, classes)
     rng = np.random.default_rng(int.from_bytes(nonce, "big"))
@@ -151,7 +152,7 @@ def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonc
 
 
 def encode(pixels: Pixels) -> bytes:
-    """Return (S, S, C) uint8 as a PNG file whose length depends on S and C alone."""
+    """Return (S, S, C) uint8 as a PNG file; its length depends only on S and C."""
     stream = io.BytesIO()
     as_picture(pixels).save(stream, "PNG", compress_level=0)
     return stream.getvalue()

@@ -1,1 +1,1 @@
-"""The reports, as self-contained pages."""
+"""Write the reports, as self-contained pages."""

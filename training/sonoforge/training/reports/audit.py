@@ -1,4 +1,4 @@
-"""The page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
+"""Write the page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
 
 
 def patient_warning(audit: Record) -> list[blocks.Block]:
-    """Warn that no patients are known, with what the names suggest."""
+    """Warn that no patients are known, and say what the names suggest."""
     if audit["given_groups"] is not None:
         return []
     said = without_patients(audit["images"], audit["duplicates"]["groups"], audit["proposed_groups"])
@@ -58,7 +58,7 @@ def patient_warning(audit: Record) -> list[blocks.Block]:
 
 
 def content_tables(audit: Record) -> list[blocks.Table]:
-    """Show what there is of each class, and sizes and kinds of the files."""
+    """Show each class's contents, and the sizes and kinds of files."""
     names = list(audit["classes"])
     rows = []
     for place, (name, own) in enumerate(audit["classes"].items()):
@@ -77,7 +77,7 @@ def content_tables(audit: Record) -> list[blocks.Table]:
 
 
 def alike(audit: Record) -> Markup:
-    """Say when two images count as one scan."""
+    """Say when two images count as the same scan."""
     return WORDS("alike", threshold=audit["duplicates"]["threshold"])
 
 

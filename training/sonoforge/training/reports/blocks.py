@@ -1,4 +1,4 @@
-"""Pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints as they stand.
+"""Represent pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints unchanged.
 
 A text that is not `Markup` is escaped, whatever files and classes are called.
 """
@@ -24,15 +24,15 @@ from sonoforge.training.statistics.wording import bracket, number, points, share
 log = logging.getLogger(__name__)
 
 _MEANINGS = {"normal": 0, "benign": 2, "malignant": 1}
-"""Series of the classes whose names say what they mean: the same in every set, and no benign one like a warning."""
+"""Colours of classes with a known meaning: the same in every set, and benign ones never look like a warning."""
 _STACKED = {3: "stack", 6: "stack early", 12: "stack early many"}
-"""Columns from which a table's rows are stacked on a phone, and on a tablet, and are set smaller on a laptop."""
+"""How many columns make a table's rows stack on a phone and on a tablet, and shrink on a laptop."""
 NO_DEVICE = "Research use, not a medical device."
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Return what fills in templates: all functions that print figures can be called in them."""
+    """Return the environment of templates, which can call all functions that print figures."""
     found = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("sonoforge.training.reports"), jinja2.FileSystemLoader(STYLE.parent)]
@@ -49,7 +49,7 @@ def environment() -> jinja2.Environment:
 
 
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
-    """Render a page into one self-contained file, and return its path; all that is not `Markup` is escaped."""
+    """Render a page to one self-contained file, and return its path; escape everything that is not `Markup`."""
     atomic.write_text(path, environment().get_template(template).render(context))
     log.info("report: %s in one self-contained page", size(path.stat().st_size))
     return path
@@ -103,7 +103,7 @@ class Facts(Block):
 
 @dataclass(frozen=True)
 class Answer(Block):
-    """A verdict, with its grounds."""
+    """A verdict, with its reasons."""
 
     level: str  # `yes`, `no`, `open` or `failed`: its colour
     question: str
@@ -137,7 +137,7 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Grid(Block):
-    """Blocks side by side, where there is room."""
+    """Blocks side by side, if there is room."""
 
     blocks: Sequence[Block]
     kind: str = "grid"
@@ -153,7 +153,7 @@ class Scan(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A cluster of scans: those shown of it, how many it has, whether their labels differ, what is said of it."""
+    """A cluster of scans: the ones shown, how many it has, whether labels differ, and a text."""
 
     scans: list[Scan]
     images: int
@@ -197,7 +197,7 @@ class _Tag(NamedTuple):
 
 @dataclass(frozen=True)
 class Table(Block):
-    """A table.  The first cell of a row names it; the other columns are figures, but where it is said."""
+    """A table. The first cell of a row is its heading; other columns are figures unless stated."""
 
     label: str  # for screen readers
     head: Sequence[str | Cell]  # titles of the columns; empty: none
@@ -239,7 +239,7 @@ class Table(Block):
 
     @property
     def stacked(self) -> str:
-        """Class of a table whose rows stand as lists on narrow screens, with the columns' titles; empty: it has few."""
+        """CSS class that shows rows as lists on narrow screens, with column titles; empty if there are few columns."""
         if self.kind.startswith("confusion"):
             return ""
         return next((look for columns, look in reversed(_STACKED.items()) if len(self.head) >= columns), "")
@@ -247,7 +247,7 @@ class Table(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that the contents name."""
+    """A part of the page that is in the contents."""
 
     anchor: str
     title: str
@@ -327,7 +327,7 @@ def _with_ends(value: str, low: str, high: str) -> Markup:
 
 
 def code(text: object) -> Markup:
-    """Print what is typed, or a file's name."""
+    """Print typed text, or a file's name."""
     return Markup("<code>{}</code>").format(text)
 
 
@@ -337,14 +337,14 @@ def bold(text: object) -> Markup:
 
 
 def label(classes: Sequence[str], number: int) -> Markup:
-    """Print the name of a class in its colour."""
+    """Print a class's name in its colour."""
     return Markup('<span class="label" style="background: {}">{}</span>').format(
         class_colour(classes, number), classes[number]
     )
 
 
 def class_colour(classes: Sequence[str], number: int) -> str:
-    """Return the colour of a class: by its meaning where the name tells, else one that no meaning of the set has."""
+    """Return a class's colour: by its meaning if known, otherwise one that no meaning in the set uses."""
     meant = _MEANINGS.get(classes[number].lower())
     if meant is None:
         taken = {_MEANINGS[name.lower()] for name in classes if name.lower() in _MEANINGS}
@@ -360,7 +360,7 @@ def lines(parts: Sequence[str], mark: str = ",") -> Markup:
 
 
 def counts(found: Mapping[str, int]) -> Markup:
-    """Print how many there are of each that there are."""
+    """Print the counts that are not 0."""
     return Markup(", ").join(f"{count}\u00a0{name}" for name, count in found.items() if count)
 
 

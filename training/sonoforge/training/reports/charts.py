@@ -1,8 +1,8 @@
-"""Charts of the pages: matplotlib figures, embedded as SVG whose colours and font come from the style sheet.
+"""Draw the pages' charts: matplotlib figures, embedded as SVG with colours and font from the style sheet.
 
-So one figure suits light, dark and printed pages; as a PNG file it has the light colours.  A chart is about as wide as
-a phone (`WIDTH`), so that its text is as large as the page's on any screen.  Series differ in marker shape as well as
-in colour.
+One figure thus suits light, dark and printed pages; as a PNG file it has the light colours. A chart is about as wide as
+a phone (`WIDTH`), so that its text is as large as the page's on any screen. Series differ in marker shape as well as in
+colour.
 """
 
 import io
@@ -71,7 +71,7 @@ _LINE_LENGTH = 54  # characters
 
 
 class Chart(Markup):
-    """A chart as inline SVG, which can be drawn into a file as well."""
+    """A chart as inline SVG, which can also be saved to a file."""
 
     figure: Figure
     label: str
@@ -92,10 +92,10 @@ def new_chart(height: float = 250) -> tuple[Figure, Axes]:
 
 
 def new_row_chart(labels: Sequence[str], x_label: str) -> tuple[Figure, Axes, list[float]]:
-    """Start a chart of one row for each label, which stands above its row's marks.
+    """Start a chart with one row for each label, above the row's marks.
 
     Returns:
-        The chart, and for each row the height of its marks; heights are in points, downwards.
+        The chart, and the height of each row's marks, in points downwards.
     """
     wrapped = [textwrap.fill(label, _LINE_LENGTH) for label in labels]
     heights, tops, top = [], [], 0.0
@@ -140,10 +140,10 @@ def roc_chart(curves: Sequence[RocCurve], x_label: str, y_label: str, label: str
 
 @styled
 def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Markup:
-    """Draw how often answers were right by the probability that was stated, with the number of images.
+    """Draw how often answers were right by stated probability, with the number of images.
 
     Args:
-        curves: The first is filled, and its marks lie in front.
+        curves: The first is filled, with its marks in front.
         title: What answered.
     """
     figure, axes = new_chart(370)
@@ -166,7 +166,7 @@ def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Mark
 
 
 def in_percent(axes: Axes) -> None:
-    """Print shares of 0 to 1 on both axes as percentages."""
+    """Show shares of 0 to 1 on both axes as percentages."""
     axes.xaxis.set_major_formatter(percent_axis())
     axes.yaxis.set_major_formatter(percent_axis())
 
@@ -177,22 +177,22 @@ def colour(series: int) -> str:
 
 
 def marker(series: int) -> str:
-    """Return the shape of a series's marks."""
+    """Return the shape of a series' marks."""
     return MARKERS[series % len(MARKERS)]
 
 
 def percent_axis() -> FuncFormatter:
-    """Return the ticks' format of an axis of shares, 0 to 1."""
+    """Return the tick format for an axis of shares, 0 to 1."""
     return FuncFormatter(lambda value, _: f"{100 * value:g} %")
 
 
 def points_axis(digits: int) -> FuncFormatter:
-    """Return the ticks' format of an axis of differences between shares."""
+    """Return the tick format for an axis of differences between shares."""
     return FuncFormatter(lambda value, _: points(value, digits) if round(value, 9) else "0")
 
 
 def svg(figure: Figure, label: str) -> Chart:
-    """Embed a chart as inline SVG, which screen readers announce as ``label``; labels on a page must differ."""
+    """Embed a chart as inline SVG that screen readers announce as ``label``; labels on a page must differ."""
     drawn = _drawn(figure, label, transparent=True)
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)

@@ -1,7 +1,7 @@
-"""Reporting checklists and a data sheet, filled from a finished run of ``crossval`` or ``run``.
+"""Fill in reporting checklists and a data sheet from a finished run of ``crossval`` or ``run``.
 
-The items are in our own words (``wording/*.csv``); read the checklists at their sources.  What a run answers to their
-topics is in ``wording/checklist-answers.yaml``.
+The items are in our own words (``wording/*.csv``); read the checklists at their sources. A run's answers to their
+topics are in ``wording/checklist-answers.yaml``.
 """
 
 import csv
@@ -111,7 +111,7 @@ def read_run(folder: Path) -> FinishedRun:
     """Read a finished run.
 
     Raises:
-        SonoforgeError: No run, an unfinished one, or one of another command.
+        SonoforgeError: There is no run, or it is unfinished or from another command.
     """
     if not run_folder.is_finished(folder):
         found = "unfinished" if (folder / run_folder.CONFIG).is_file() else "not a run"
@@ -202,7 +202,7 @@ def _facts(run: FinishedRun) -> dict[str, object]:
 
 
 def _detectable(run: FinishedRun) -> list[float]:
-    """Return the smallest detectable differences of accuracy of all comparisons, in points, where known."""
+    """Return the smallest detectable differences in accuracy of all comparisons, in points, if known."""
     known = [row["minimum_detectable_difference"] for row in run.results["comparisons"]]
     return [100 * value for value in known if value is not None]
 

@@ -1,4 +1,4 @@
-"""``report.html`` of an evaluation: is it realistic, is it diverse, is it copied; one self-contained file."""
+"""Write ``report.html`` of an evaluation, in one self-contained file: is it realistic, is it diverse, is it copied?"""
 
 import io
 import itertools
@@ -27,7 +27,7 @@ from sonoforge.training.statistics.wording import bracket, counted, duration, fi
 REPORT = "report.html"
 WORDS = Words("evaluation")
 PICTURES: dict[str, dict[str, str]] = read_yaml("evaluation-pictures")
-"""The pictures a page can show: their ``caption``, and the ``alt`` by which a screen reader describes each."""
+"""The pictures that a page can show: their ``caption``, and their ``alt`` text for screen readers."""
 ABOUT = "synthetic images shown; research use, not a medical device"
 _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
@@ -40,14 +40,14 @@ Pictures = Mapping[str, Markup]
 
 
 def write_evaluation(folder: Path, results: Record, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
-    """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
+    """Write ``FOLDER/report.html``, with each picture as a PNG file beside it; return its path.
 
     Raises:
-        ValueError: A picture of another name.
+        ValueError: A picture has another name.
     """
     unknown = set(figures) - set(PICTURES)
     if unknown:
-        raise ValueError(f"figures: found {sorted(unknown)}, expected any of {list(PICTURES)}")
+        raise ValueError(f"figures: {sorted(unknown)} must be among {list(PICTURES)}")
     pictures: dict[str, Markup] = {}
     for name, drawn in figures.items():
         content, alt = png_bytes(drawn, ABOUT), PICTURES[name]["alt"]
@@ -109,7 +109,7 @@ def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
 
 
 def _level(question: str, answer: str) -> str:
-    """Return the colour of an answer: a copy found is bad news, a realistic image good."""
+    """Return the colour of an answer: a copy is bad news, a realistic image good."""
     level = _LEVELS[answer]
     return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
 

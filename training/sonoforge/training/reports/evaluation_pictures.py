@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: charts that can be read without colour, and sheets of images."""
+"""Draw the pictures of an evaluation: charts that are readable without colour, and sheets of images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.
 
 
 def draw_maps(maps: Mapping[str, Projection]) -> Figures:
-    """Draw each map of both sets by its method."""
+    """Draw each map of both sets with its method."""
     return {method: draw_projection(found) for method, found in maps.items()}
 
 
@@ -76,7 +76,7 @@ _FURTHEST = 100.0
 
 @styled
 def draw_projection(projection: Projection) -> Figure:
-    """Draw both sets in the plane: real images as circles, generated ones as triangles; with hulls, of PCA."""
+    """Draw both sets in the plane: real images as circles, generated ones as triangles; PCA has hulls."""
     width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
     figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
     size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
@@ -117,7 +117,7 @@ def draw_projection(projection: Projection) -> Figure:
 def draw_spectrum(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figure:
     """Draw the mean spectrum of both sets, (N, S, S, C) uint8, over the size of details; the band holds 90 % of scans.
 
-    What `runtime.distances.spectrum` measures is the distance of the two lines, on the right half that of speckle.
+    `runtime.distances.spectrum` measures the distance between the two lines, on the right half for speckle.
     """
     figure, axes = new_chart(270)
     levels = [ring_levels(images) for images in (real, fake)]
@@ -136,10 +136,10 @@ def draw_spectrum(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figure:
 def draw_ratios(rows: Sequence[Record]) -> Figure:
     """Draw every metric's matched value with its interval beside real-against-real, on one axis: 1 is the limit.
 
-    If less is better, values are divided by the upper end of the floor; if more is better, the lower end of the
-    floor is divided by them; if near the real is better, the end that is closer counts.  So what lies right of 1 is
-    worse than real images are against each other, and the grey band is what these score.  The axis is linear up to 1
-    and logarithmic beyond where a value needs it; what lies beyond 100 is drawn there as an arrow.
+    If less is better, values are divided by the upper end of the floor; if more is better, the lower end of the floor
+    is divided by them; if close to real is better, the closer end counts. Values right of 1 are thus worse than real
+    images against each other, whose scores are the grey band. The axis is linear up to 1 and, if a value needs it,
+    logarithmic beyond; values beyond 100 are drawn there as arrows.
     """
     drawn = [row for row in rows if stands(row) and _limit(row) > 0]
     figure, axes, heights = new_row_chart([full_name(row) for row in drawn], "times the limit of real against real")
@@ -168,7 +168,7 @@ def draw_ratios(rows: Sequence[Record]) -> Figure:
 
 
 def _limit_is_low(row: Record) -> bool:
-    """Whether the floor's lower end is the limit: more is better, or the value should be near and lies below."""
+    """Whether the floor's lower end is the limit: more is better, or the value should be near but is below."""
     return row["better"] == "high" or (row["better"] == "near" and _known(row["matched"]) < _known(row["floor_low"]))
 
 
@@ -177,7 +177,7 @@ def _limit(row: Record) -> float:
 
 
 def _times(row: Record, value: float | None) -> float:
-    """Return how many times the limit of the floor a value lies out, at most `_FURTHEST`."""
+    """Return how many times the floor's limit a value is, at most `_FURTHEST`."""
     value = _known(value)
     if not _limit_is_low(row):
         return min(value / _limit(row), _FURTHEST)
@@ -196,7 +196,7 @@ def copy_histogram(
     label: str,
     threshold: float | None = None,
 ) -> Figure:
-    """Draw how generated images, and the real ones that set the threshold, stand to the closest training image."""
+    """Draw how close generated images, and the real ones that set the threshold, are to training images."""
     figure, axes = new_chart(330)
     both = np.concatenate([fake_to_train, real_to_train, [] if threshold is None else [threshold]])
     edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))
@@ -228,7 +228,7 @@ _styled = mpl.rc_context({"font.size": 9, "axes.titlesize": 9.5, "text.parse_mat
 
 @_styled
 def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8, rows: int = 2) -> Figure:
-    """Draw rows of real images above rows of generated ones: evenly spaced in each set, none picked by hand."""
+    """Draw rows of real images above rows of generated ones, evenly spaced in each set, none picked by hand."""
     chosen = [images[evenly_spaced(len(images), rows * columns)] for images in (real, fake)]
     sheets = [_sheet(images, columns) for images in chosen]
     heights = [len(sheet) / sheet.shape[1] for sheet in sheets]
@@ -253,8 +253,8 @@ def nearest_sheet(
     Args:
         fakes: The generated images, N >= 1.
         training: (M, S, S, C) all training images.
-        nearest: Fields (N, k); of a copy, the first is the one that it is a copy of.
-        score: (N,) score of the match with that one; 0 for an image that is no copy.
+        nearest: Fields (N, k); for a copy, the first is its original.
+        score: (N,) score of the match with the original; 0 for an image that is not a copy.
     """
     width = nearest.distance.shape[1] + 1
     size = (1.45 * max(width, 4), 1.72 * len(fakes) + 0.7)

@@ -1,4 +1,4 @@
-"""The tables of a page as CSV and LaTeX, its charts as SVG and PNG: files beside it, which the page links to."""
+"""Write a page's tables as CSV and LaTeX, and its charts as SVG and PNG: files beside it, with links."""
 
 import csv
 import dataclasses
@@ -38,7 +38,7 @@ _LONGEST = 60  # letters of a file's name
 
 
 def write_with_files(page: Page, path: Path) -> Path:
-    """Write a page, and every table and chart of it into files of a folder beside it, named as the page is."""
+    """Write a page, and all its tables and charts to files in a folder beside it with the page's name."""
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
         saved = _Saved(made, folder.name)
@@ -90,7 +90,7 @@ class _Saved:
 
 
 def table_csv(table: Table) -> str:
-    """Return a table as CSV, with the ends of intervals in columns of their own."""
+    """Return a table as CSV, with the ends of intervals in separate columns."""
     head, rows = table.in_plain_text()
     columns = list(zip(*([head] if head else []), *rows, strict=True))
     spread = [own for column in columns for own in _spread(column, named=bool(head))]
@@ -100,7 +100,7 @@ def table_csv(table: Table) -> str:
 
 
 def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
-    """Return a column; where all its cells are intervals, those of the values and of their ends."""
+    """Return a column or, if all its cells are intervals, separate columns for values and ends."""
     head, cells = (column[0], column[1:]) if named else ("", column)
     plain = [cell.replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-") for cell in cells]
     found = [_INTERVAL.fullmatch(cell) for cell in plain]

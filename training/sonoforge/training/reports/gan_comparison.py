@@ -1,4 +1,4 @@
-"""The tables and pictures of trainings measured at milestones, published rows beside ours."""
+"""Write tables and pictures of trainings measured at milestones, with published rows beside ours."""
 
 import io
 import json
@@ -27,7 +27,7 @@ ALL_FIGURES = "compare-metrics.csv"
 TABLES = "tables.md"
 FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
 FIGURES_OF_PAIRS = {"ms_ssim": "MS-SSIM of pairs", "lpips_pairs": "LPIPS of pairs"}
-"""Figures that are measured where they are asked for."""
+"""Figures that are only measured on request."""
 SPREAD = "kid_spread"  # of ours the standard error of KID, of a claim what is printed after ±
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
 COLUMNS = (
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 def columns_of(known: Collection[str]) -> tuple[str, ...]:
-    """Return the columns of a table with these cells: of `FIGURES_OF_PAIRS` and `SPREAD` those that are among them."""
+    """Return the columns of a table with these cells, including `FIGURES_OF_PAIRS` and `SPREAD` only if present."""
     added = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
     added += [SPREAD] if SPREAD in known else []
     after = COLUMNS.index("n")
@@ -63,7 +63,7 @@ def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def claimed_rows(paper: Paper | None) -> list[Row]:
-    """Return the published rows in the columns of the table; none without a paper."""
+    """Return the published rows in the table's columns; none without a paper."""
     same = ("data", "epoch", "fid", "kid", "kid_spread", "inception_score", "ms_ssim", "lpips_pairs")
     return [
         {
@@ -85,7 +85,7 @@ def log_rows(rows: Sequence[Row]) -> None:
 
 
 def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
-    """Return the tables of a paper, ours above the published rows, as Markdown; without a paper, ours alone."""
+    """Return a paper's tables as Markdown, ours above the published rows; without a paper, only ours."""
     shown = _figures_in(rows)
     during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
@@ -116,7 +116,7 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
 
 
 def _last_claims(paper: Paper | None) -> list[PublishedGan]:
-    """Return the published rows of the ends of trainings."""
+    """Return the published rows for the ends of trainings."""
     return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others] if paper else []
 
 
@@ -218,7 +218,7 @@ _styled = mpl.rc_context({"font.size": 8})
 
 
 class Shown(NamedTuple):
-    """One milestone of one training, as the pictures need it."""
+    """One milestone of one training, for the pictures."""
 
     row: Row
     checkpoint: Path
@@ -281,7 +281,7 @@ def show_row(axis: Any, pixels: Pixels, title: str) -> None:
 
 
 def _drawn(checkpoint: Path) -> Pixels:
-    """Draw `SHOWN` images, those of several classes in turn."""
+    """Draw `SHOWN` images, cycling through several classes."""
     generator = load_generator(checkpoint)
     classes = int(generator.classes)  # type: ignore[arg-type]
     if not classes:
@@ -292,7 +292,7 @@ def _drawn(checkpoint: Path) -> Pixels:
 
 @_styled
 def write_pca(path: Path, shown: Sequence[Shown]) -> None:
-    """Draw real and generated images in the plane of the real ones' first two components, a panel a milestone."""
+    """Draw real and generated images in the plane of the real ones' first two components, one panel per milestone."""
     recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
     most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
     canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")

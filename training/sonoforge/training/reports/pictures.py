@@ -1,4 +1,4 @@
-"""Pictures inside a page, as ``data:`` URLs: small, and grey where they are grey."""
+"""Put pictures in a page as ``data:`` URLs: small, and grey if they are grey."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ _QUALITY = 82
 
 
 def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
-    """Return a picture, or that of a file, reduced to at most ``side`` pixels and encoded as JPEG, as an element."""
+    """Return a picture, or a file's, as an element: at most ``side`` pixels, encoded as JPEG."""
     if not isinstance(picture, Image.Image):
         with Image.open(picture) as opened:
             return embed(opened, side, alt)
@@ -45,7 +45,7 @@ _SHOWN_SCANS = 6  # of a group that was never answered rightly
 
 
 def cluster_blocks(clusters: Sequence[Record], cache: ImageCache) -> list[Block]:
-    """Show clusters of repeated scans, those with mixed labels first."""
+    """Show clusters of repeated scans, starting with mixed labels."""
     index = _places(cache)
     cards = [
         Card(_scans(cluster["files"], cache, index), len(cluster["files"]), cluster["mixed"], _facts(cluster))
@@ -75,7 +75,7 @@ def _facts(cluster: Record) -> str:
 
 
 def wrong_cards(clusters: Sequence[Record], cache: ImageCache) -> Clusters:
-    """Show groups that were never answered rightly."""
+    """Show groups that were never answered correctly."""
     index = _places(cache)
     cards = []
     for cluster in clusters:

@@ -1,4 +1,4 @@
-"""``report.html`` of an expert reading: were generated images told from real ones, by whom, and what gave them away."""
+"""Write ``report.html`` of an expert reading: who told generated images from real ones, and what gave them away."""
 
 import base64
 import datetime
@@ -233,7 +233,7 @@ _DATA = re.compile(r'<script type="application/json" id="sheet">(.*?)</script>',
 
 
 def write_sheet(path: Path, sheet: Sheet, seal: str) -> Path:
-    """Write the page of a sheet whose key's file has the commitment ``seal``, and return its path."""
+    """Write a sheet's page, with ``seal`` as the commitment of its key's file; return its path."""
     script = _SCRIPT.read_text(encoding="utf-8")
     data = {
         "format": FORMAT,
@@ -256,7 +256,7 @@ def write_sheet(path: Path, sheet: Sheet, seal: str) -> Path:
 
 
 def read_pictures(path: Path, key: Key, seal: str) -> list[bytes]:
-    """Return the PNG files that a page shows, in its order, if they are those of the key.
+    """Return the PNG files that a page shows, in order, if they match the key.
 
     Raises:
         GateError: The page shows the commitment of another key.
@@ -267,16 +267,14 @@ def read_pictures(path: Path, key: Key, seal: str) -> list[bytes]:
         data: dict[str, Any] = json.loads(found[1]) if found else {}
         pictures = [base64.b64decode(one, validate=True) for one in data["images"]]
     except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); expected the page beside its key") from error
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); keep the page beside its key") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise SonoforgeError(f"{path}: found no reading sheet in it, expected the page as it was written") from error
+        raise SonoforgeError(f"{path}: has no reading sheet in it; restore the page as it was written") from error
     if data.get("commitment") != seal:
         raise GateError(
             f"{path}: it shows the key {str(data.get('commitment'))[:16]}..., but the key beside it is {seal[:16]}...: "
             "one was changed after the page was made; restore both as they were written"
         )
     if [hashlib.sha256(picture).hexdigest() for picture in pictures] != [entry.picture for entry in key.entries]:
-        raise SonoforgeError(
-            f"{path}: its images are not those of the key beside it; restore both as they were written"
-        )
+        raise SonoforgeError(f"{path}: its images do not match the key beside it; restore both as they were written")
     return pictures

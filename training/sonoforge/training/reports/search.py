@@ -1,4 +1,4 @@
-"""``report.html`` of ``gan search``, written again after each trial: what was found, and its worth."""
+"""Write ``report.html`` of ``gan search`` after each trial: what was found, and what it is worth."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond wou
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What the page says of a search beside its trials."""
+    """What the page says about a search besides its trials."""
 
     verb: str
     searched: str  # `settings` or `cells`
@@ -54,7 +54,7 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` and return its path; at the end also its tables and charts as files.
 
-    ``command`` trains what all studies found together; it is empty where each has its own.
+    ``command`` trains what all studies found together; it is empty if each has its own.
     """
     sections = [blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about))) for own in searched]
     if len(searched) > 1 and about.searched == "settings":
@@ -119,7 +119,7 @@ def _blocks(folder: Path, own: Searched, about: About) -> Iterator[blocks.Block 
 
 
 def described(own: Searched, trial: Trial) -> str:
-    """Return what a trial tried, as it is typed."""
+    """Return what a trial tried, as typed."""
     names = [name for name in own.names if name in trial.values and name not in _PARENTS]
     return ", ".join(f"{name} {format_value(trial.values[name])}" for name in names)
 
@@ -134,7 +134,7 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
 
 
 def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
-    """Show all trials that have ended, the best first."""
+    """Show all ended trials, best first."""
     return WORDS.table("trials", order, own=own, format_value=format_value)
 
 
@@ -165,7 +165,7 @@ def draw_spread(searched: Sequence[Searched], figure: str) -> matplotlib.figure.
 
 @charts.styled
 def draw_history(own: Searched) -> matplotlib.figure.Figure:
-    """Draw the trials in their order, with a line from the parent of each that has one, and the best so far."""
+    """Draw the trials in order, with a line from each one's parent, if any, and the best so far."""
     chart, axes = charts.new_chart(310)
     shown = {trial.number: trial.metric for trial in own.ended if trial.metric is not None}
     top, beyond = _top(list(shown.values()))
@@ -202,7 +202,7 @@ def draw_history(own: Searched) -> matplotlib.figure.Figure:
 
 
 def _line_of_the_best(own: Searched) -> list[int]:
-    """Return the best and its ancestors, the oldest first."""
+    """Return the best and its ancestors, oldest first."""
     line = [own.best.number] if own.best else []
     while line and isinstance(parent := own.trials[line[-1]].values.get("parent"), int):
         line.append(parent)
@@ -210,7 +210,7 @@ def _line_of_the_best(own: Searched) -> list[int]:
 
 
 def _top(values: Sequence[float]) -> tuple[float, int]:
-    """Return where single values that are far above all others are cut off, and how many these are."""
+    """Return where to cut off values far above all others, and how many they are."""
     if len(values) < 4:
         return float("inf"), 0
     low, high = np.percentile(values, [25, 75])

@@ -1,4 +1,4 @@
-"""``report.html`` of ``segment``: does a generator help, on each set; one self-contained file."""
+"""Write ``report.html`` of ``segment``, in one self-contained file: does a generator help, on each set?"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,7 +85,7 @@ def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Blo
 
 
 def arm_table(own: Record) -> blocks.Table:
-    """Show the Dice of each arm with each generator, the paper's rows below."""
+    """Show the Dice of each arm with each generator, with the paper's rows below."""
     claimed = [
         blocks.Row("", (arm, f"{name or 'none'}, claimed *", number(claim["dice"], 2), NOTHING, NOTHING))
         for claim in own["claims"]
@@ -101,7 +101,7 @@ def structure_table(own: Record) -> blocks.Table:
 
 
 def generator_table(own: Record) -> blocks.Table:
-    """Show what each generator took, and how like real images its own are."""
+    """Show what each generator cost, and how close its images are to real ones."""
     first = own["generators"][0]
     structures = list(first["structures"])
     claimed = [
@@ -151,7 +151,7 @@ def _draw_dice(rows: Sequence[Record], title: str) -> Markup:
 
 @styled
 def _draw_usefulness(own: Record, metric: str) -> Markup:
-    """Draw the Dice of a U-Net trained on each generator's pairs alone against a metric of its images."""
+    """Draw the Dice of a U-Net trained only on each generator's pairs against a metric of its images."""
     dice = {row["recipe"]: row["dice"] for row in own["rows"] if row["arm"] == GENERATED_ARM}
     points = [
         (generator["recipe"].partition(":")[0], generator["metrics"][metric]["value"], dice[generator["recipe"]])

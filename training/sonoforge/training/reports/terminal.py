@@ -1,4 +1,4 @@
-"""Tables for people, as text."""
+"""Print tables for people, as text."""
 
 import io
 import shutil
@@ -28,7 +28,7 @@ def table_text(table: Table, without: Collection[int] = ()) -> str:
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Collection[int] = ()) -> str:
-    """Return a table as text, columns of figures flush right; where it is crowded, other columns are wrapped first."""
+    """Return a table as text, with figures flush right; if it is crowded, wrap other columns first."""
     columns = [*zip(*([head] if head else []), *rows, strict=True)]
     crowded = sum(max(map(len, column)) + _BETWEEN for column in columns) > SCREEN
     whole = {place: max(_longest_word(head[place]), *(len(row[place]) for row in rows)) for place in figures if rows}
@@ -52,9 +52,9 @@ def _longest_word(title: str) -> int:
 
 
 def as_text(*renderables: RenderableType) -> str:
-    """Render rich tables to text without colour, in the terminal's width where stdout is a terminal.
+    """Render rich tables as text without colour, in the width of stdout's terminal, if any.
 
-    No markup is read into names.
+    Names are never read as markup.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else SCREEN
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails."""
+"""Write ``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _NAMED = 3  # files that a line of the terminal names
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A collection and what the bundle said of it."""
+    """A collection and what the bundle said about it."""
 
     dataset: Dataset
     answers: Answers
@@ -49,7 +49,7 @@ class Answered:
 
     @cached_property
     def names(self) -> list[str]:
-        """The K possible answers: the labels, then what no label means."""
+        """The K possible answers: the labels, then those that no label means."""
         return collapse(self.meanings, self.classes)[1]
 
     @cached_property
@@ -59,7 +59,7 @@ class Answered:
 
 
 def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
-    """Write ``FOLDER/report.html``, of collections in the order of the results, and return its path."""
+    """Write ``FOLDER/report.html``, with collections in the order of the results; return its path."""
     both = list(zip(results["collections"], answered, strict=True))
     facts = [fact for figures, own in both for fact in _headline(figures, own)]
     page = blocks.Page(
@@ -77,7 +77,7 @@ def write_report(folder: Path, results: Record, answered: Sequence[Answered]) ->
 
 
 def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
-    """Yield the area of the last two labels that occur; nothing where there is one label alone."""
+    """Yield the area of the last two labels that occur; nothing if there is only one."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
         found = figures["auc"][pairs[-1]]
@@ -103,7 +103,7 @@ def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
 
 
 def _said(figures: Record) -> dict[str, str]:
-    """Return how many images, of each label, and groups there are, in words."""
+    """Return in words how many images of each label, and how many groups, there are."""
     return {
         "images": counted(sum(figures["images"].values()), "image"),
         "counts": ", ".join(f"{n} {name_meaning(own, figures['labels'][own])}" for own, n in figures["images"].items()),
@@ -126,7 +126,7 @@ def label_tables(figures: Record) -> list[blocks.Table]:
 
 
 def area_tables(figures: Record) -> list[blocks.Table]:
-    """Show how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
+    """Show how well labels are told apart: overall, at a fixed specificity, and on each device."""
     fixed = [(own, point) for own, points in figures["sensitivity_at"].items() for point in points]
     found: dict[str, Sequence[object]] = {
         "areas": list(figures["auc"].items()),
@@ -137,7 +137,7 @@ def area_tables(figures: Record) -> list[blocks.Table]:
 
 
 def flag_tables(figures: Record) -> list[blocks.Table]:
-    """Show how often the answers to images with each cause of distrust are wrong, if one was named."""
+    """Show how often answers are wrong for images with each cause of distrust, if any."""
     rows = figures["flags"]
     return [WORDS.table("flags", rows, name=figures["name"], enough=ENOUGH)] if rows else []
 
@@ -190,7 +190,7 @@ _IMAGES = 1  # column that the report alone has
 
 
 def log_collection(figures: Record) -> None:
-    """Print the figures of one collection and what of it was left out."""
+    """Print a collection's figures, and what was left out."""
     say("")
     tell(f"{figures['name']}: {_said(figures)['counts']}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():

@@ -1,7 +1,7 @@
-"""The words of the pages, declared in ``wording/*.yaml`` and filled in by Jinja.
+"""Fill in the words of the pages, declared in ``wording/*.yaml``, with Jinja.
 
-A string is a text (HTML); a mapping with ``columns`` is a table, whose cells are expressions over a row; one with
-``title`` is a figure.  Both can call the functions of `statistics.wording` and of `blocks`.
+A string is a text (HTML); a mapping with ``columns`` is a table with expressions over a row as cells; one with
+``title`` is a figure. Both can call the functions of `statistics.wording` and `blocks`.
 """
 
 import functools
@@ -48,7 +48,7 @@ class Words:
         return Figure(_fill(own["title"], facts), _fill(own.get("text", ""), facts), content, own.get("kind", ""))
 
     def table(self, key: str, rows: Iterable[object] = (), /, **facts: object) -> Table:
-        """Return a table with a row for each of ``rows``, as which expressions see it; a `Row` stands as it is."""
+        """Return a table with a row for each of ``rows``, which expressions can use; a `Row` stays unchanged."""
         own = self._own[key]
         columns = list(_columns(own["columns"], facts))
         words, wide = (
@@ -108,14 +108,14 @@ _expression: Callable[[str], Callable[[Facts], Any]] = functools.cache(
 
 
 def glossary(title: str, name: str) -> Section:
-    """Explain the words of a page, which a file of texts holds."""
+    """Explain the words of a page, from a file of texts."""
     own = Words(name)
     words = Markup("\n").join(Markup("<dt>{}</dt>\n<dd>{}</dd>").format(key, own(key)) for key in read_yaml(name))
     return Section("glossary", title, [Markup('<dl class="glossary">\n{}\n</dl>').format(words)])
 
 
 def headed(table: Table, *text: Text) -> list[Heading | Text | Table]:
-    """Return a table under its label as a heading, and a text between."""
+    """Return a table under its label as a heading, with a text between."""
     return [Heading(table.label), *text, table]
 
 

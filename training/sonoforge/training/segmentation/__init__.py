@@ -1,1 +1,1 @@
-"""Segmentation: a U-Net trained on real or generated pairs of image and label map judges what generators are worth."""
+"""Judge generators by segmentation: train a U-Net on real or generated pairs of image and label map."""

@@ -1,4 +1,4 @@
-"""The images of a segmentation experiment and their label maps, and its pieces of work: a generator or U-Net."""
+"""Define a segmentation experiment's images and label maps, and its pieces of work: a generator or U-Net."""
 
 import dataclasses
 import functools
@@ -56,8 +56,8 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
     """Open a data set with masks, once per process.
 
     Raises:
-        SonoforgeError: No data set, no masks, overlapping masks, or an image without a mask that others of its class
-            have.
+        SonoforgeError: There is no data set, there are no masks or overlapping ones, or an image lacks a mask that
+        others of its class have.
     """
     cache = load_images(source._replace(fewest_classes=1))  # classes do not matter
     everything = np.arange(len(cache.hashes))
@@ -75,7 +75,7 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
 
 
 def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
-    """Read what the tables of the set say about each image, such as volume and spacing."""
+    """Read what the set's tables say about each image, such as volume and spacing."""
     dataset = cache.dataset
     known = {
         f"{name}/{path}" if name else path: facts
@@ -116,11 +116,11 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
 def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> SplitPlan:
     """Split by patients, or as the set's authors did.
 
-    ``sealed``: folds of whole patients, of which near-duplicates count as one; ``official``: one fold, the published
-    split's test images; ``auto``: official where there is such a split, else sealed.
+    ``sealed``: folds of whole patients, with near-duplicates counted as one; ``official``: one fold, the published
+    split's test images; ``auto``: official if there is such a split, else sealed.
 
     Raises:
-        SonoforgeError: Too few patients for the folds, or no published split.
+        SonoforgeError: There are too few patients for the folds, or no published split.
     """
     if protocol == "auto":
         protocol = OFFICIAL if has_published_split(images.cache.dataset) else "sealed"
@@ -128,14 +128,14 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> Spl
 
 
 REAL, PERTURBED = "real", "perturbed"
-"""Maps for a generator that draws into maps: those of its training fold, unchanged or distorted."""
+"""Maps for a generator that draws into maps: its training fold's, unchanged or distorted."""
 QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan1": 8.0, "biggan": 5.0, "spade": 4.0}
-"""Thousands of images shown to each network at budget quick: two to five minutes of a core at 64 x 64 pixels."""
+"""Thousands of images shown to each network at budget quick: two to five core-minutes at 64 x 64 pixels."""
 _OTHER_KIMG = 10.0  # for any other recipe
 
 
 def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
-    """Return the settings of one recipe's training, including those found by `gan search` and its image size."""
+    """Return the settings of one recipe's training, including those found by `gan search`, and its image size."""
     name, _, preset = recipe.partition(":")
     own = dataclasses.replace(experiment.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
     if experiment.budget == "quick":
@@ -148,7 +148,7 @@ def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
 
 
 def durations(experiment: Experiment) -> str:
-    """Say how long each generator is trained, and with which batches."""
+    """Say how long and with which batches each generator is trained."""
     said = []
     for recipe in experiment.recipes:
         own = settings_of(experiment, recipe)
@@ -159,7 +159,7 @@ def durations(experiment: Experiment) -> str:
         batch = own.batch or compose(own).budget.batch
         said.append(f"{recipe} {length}, batches of {batch} at {own.image_size} x {own.image_size}{found}")
     if experiment.tuned_settings:
-        said.append("tuned: chosen on the images of that run, optimistic where they include patients tested here")
+        said.append("tuned: chosen on that run's images, so optimistic if they include patients tested here")
     return "; ".join(said)
 
 
@@ -196,7 +196,7 @@ class FoldTask:
 
     @property
     def shown(self) -> bool:
-        """Whether its pictures go into the report: those of the first fold and seed do."""
+        """Whether its pictures go into the report, which shows the first fold and seed."""
         return self.fold == 0 and self.seed == self.plan.seed
 
     def derived_seed(self, purpose: str) -> int:
@@ -205,7 +205,7 @@ class FoldTask:
 
 
 class PlannedSet(NamedTuple):
-    """A set of images and its work: a task for each tested fold and seed, without an arm or recipe yet."""
+    """A set of images and its work: a task for each tested fold and seed, still without an arm or recipe."""
 
     images: LabelledSet
     tasks: list[FoldTask]
@@ -220,14 +220,14 @@ def check_recipes(experiment: Experiment) -> None:
     """Refuse unknown recipes, presets and maps before anything is trained.
 
     Raises:
-        SonoforgeError: Names what is wrong.
+        SonoforgeError: Something is unknown.
     """
     drawn = []  # recipes that make maps themselves
     for recipe in experiment.recipes:
         name = recipe.partition(":")[0]
         if name not in RECIPES:
             raise SonoforgeError(
-                f"--recipes: {name!r} is none of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
+                f"--recipes: {name!r} is not one of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
             )
         if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
             drawn.append(recipe)
@@ -253,7 +253,8 @@ def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.i
 def training_images(task: FoldTask) -> NDArray[np.int64]:
     """Return the images that a fold is trained on: all, or ``--pairs`` of them.
 
-    The latter belong to the first patients in an order drawn by seed and fold, so that fewer are part of more.
+    The latter belong to the first patients in an order drawn by seed and fold, so a smaller number is a subset of a
+    larger one.
 
     Raises:
         SonoforgeError: The fold has fewer.
@@ -274,7 +275,7 @@ def training_images(task: FoldTask) -> NDArray[np.int64]:
 
 
 def image_channels(images: LabelledSet, task: FoldTask) -> int:
-    """Return the number of channels of the fold's images: 1 if its training images are grey."""
+    """Return the number of channels of the fold's images, which is 1 if its training images are grey."""
     return choose_channels(images.cache.images[training_images(task)], task.experiment.generator.channels)
 
 

@@ -1,4 +1,4 @@
-"""The scores of a segmentation experiment (``cases.csv``), its figures from these alone, and a verdict.
+"""Keep a segmentation experiment's scores (``cases.csv``), and derive its figures and a verdict from them.
 
 A figure is a mean over cases, averaged over the seeds first; its interval resamples patients.  The Dice of a row is the
 mean over its structures.
@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 class CaseScore(NamedTuple):
-    """The scores of one structure in one case by one U-Net: a row of ``cases.csv``."""
+    """One U-Net's scores for one structure in one case: a row of ``cases.csv``."""
 
     data: str  # name of the set, or `tested_elsewhere`
     arm: str
@@ -62,7 +62,7 @@ def tested_elsewhere(trained: str, tested: str) -> str:
 
 
 def write_cases(path: Path, scores: Iterable[CaseScore], digits: int = 6) -> None:
-    """Write the scores with this many digits, one row for each case and structure; undefined ones are empty."""
+    """Write the scores with this many digits, one row for each case and structure; leave undefined ones empty."""
     rows: list[Iterable[str]] = [CaseScore._fields]
     for score in scores:
         row = score._asdict()
@@ -75,7 +75,7 @@ def read_cases(path: Path, remedy: str = f"give {CASES} of a run of sonoforge se
     """Read `write_cases`'s file, or one compressed by gzip (``.csv.gz``).
 
     Raises:
-        SonoforgeError: Other columns, or a cell that is not a number; ends with the remedy.
+        SonoforgeError: Columns differ, or a cell is not a number; the message ends with the remedy.
     """
     scores = []
     for row in read_table(path, CaseScore._fields, remedy, whole=True).rows:
@@ -160,7 +160,7 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[Record]:
 
 
 def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], structures: Sequence[str]) -> Table:
-    """Average over the seeds where a score is defined for all of them."""
+    """Average over the seeds if a score is defined for all of them."""
     place = {case: row for row, case in enumerate(cases)}
     totals = {name: np.zeros((len(cases), len(structures))) for name in (*SCORES, "invented")}
     seen = np.zeros((len(cases), len(structures)))
@@ -173,7 +173,7 @@ def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], s
 
 
 def _means(values: Floats, weights: Floats) -> Floats:
-    """Return the means (R, K) of the defined ones of values (N, K), for weights (R, N)."""
+    """Return the means (R, K) of the defined values (N, K), for weights (R, N)."""
     known = ~np.isnan(values)
     total = weights @ known
     return np.where(total > 0, weights @ np.where(known, values, 0) / np.where(total > 0, total, 1), np.nan)
@@ -215,7 +215,7 @@ def _structure(table: Table, place: int, weights: Floats, unit: str) -> Record:
 
 
 def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Record | None:
-    """Compare the order of G generators by a metric and by the Dice of the U-Net trained only on each one's pairs.
+    """Compare the order of G generators by a metric, and by the Dice of a U-Net trained only on each one's pairs.
 
     Spearman's ``rho`` (-1: the lowest metric is the most useful) and two-sided ``p_value`` by permutation, ``exact`` if
     all were tried.  None for fewer than four generators, or if all are equal.

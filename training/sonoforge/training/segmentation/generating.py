@@ -1,7 +1,7 @@
-"""The generators of a segmentation experiment: trained on one fold, sampled, and measured.
+"""Train a segmentation experiment's generators on one fold, sample them, and measure them.
 
-A generator of latent vectors alone makes images and masks together.  One that draws into label maps is given those of
-its own training fold, unchanged or distorted, or maps made by another recipe's generator.
+A generator that takes only latent vectors makes images and masks together. One that draws into label maps gets its
+training fold's, unchanged or distorted, or maps made by another recipe's generator.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> T
 
 
 def train_generator(task: FoldTask) -> str:
-    """Train the task's recipe on its training fold, unless that was done; return the task's name."""
+    """Train the task's recipe on its training fold unless already done; return the task's name."""
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its TensorBoard takes a second
 
     images, train = training_part(task, f"generator {task.recipe}")
@@ -162,9 +162,9 @@ def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], 
 
 @torch.no_grad()
 def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) -> Pixels:
-    """Draw an image (N, S, S, C) uint8 into each label map, levels (N, S, S, K) uint8 of 0 or 255.
+    """Draw an image (N, S, S, C) uint8 into each label map, given as levels (N, S, S, K) uint8 of 0 or 255.
 
-    ``generator`` is one that draws into maps, see `generator.structures_drawn_into`; ``seed`` is for the latents.
+    ``generator`` draws into maps, see `generator.structures_drawn_into`; ``seed`` is for the latents.
     """
     device = next(generator.parameters()).device
     drawn = []
@@ -230,7 +230,7 @@ def _open_space(features: str, weights: str, device: str) -> Space:
 
 
 def check_measurable(task: FoldTask) -> None:
-    """Refuse a test fold with too few images to measure generated ones against, before anything is trained.
+    """Refuse a test fold with too few images to measure generated ones, before training anything.
 
     Raises:
         SonoforgeError: See `EvaluationProtocol.describe`.

@@ -1,4 +1,4 @@
-"""Options of a segmentation experiment: arms, generators, U-Nets and metrics."""
+"""Declare the options of a segmentation experiment: arms, generators, U-Nets and metrics."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SIX = {
     "quick": (*_FIRST, "stylegan1:small-data", "biggan:small-data", "spade:small-data"),
     "full": (*_FIRST, "stylegan1:six-gans", "biggan:six-gans", "spade:small-data"),
 }
-"""The six of Thakur and Thakur by budget: by their rows for small sets, or of the sizes that section 5.1 gives."""
+"""Thakur and Thakur's six by budget: their rows for small sets, or the sizes in section 5.1."""
 FORMS = (
-    "real: real pairs as they are; augmented: real pairs, distorted at random, the placebo; generated: as many "
-    "generated pairs alone; both: real and generated; both:2: two generated for each real one; both-augmented: both, "
+    "real: unchanged real pairs; augmented: real pairs, distorted at random, the placebo; generated: only generated "
+    "pairs, as many; both: real and generated; both:2: two generated for each real one; both-augmented: both, "
     "distorted"
 )
 _NAME = re.compile(r"(?P<pairs>real|generated|both)(:(?P<dose>\d+(\.\d+)?))?(?P<augmented>-augmented)?")
@@ -38,10 +38,10 @@ class Arm:
 
 
 def find_arm(name: str) -> Arm:
-    """Return what a name stands for; see `FORMS`.
+    """Return the arm that a name stands for; see `FORMS`.
 
     Raises:
-        SonoforgeError: No such name.
+        SonoforgeError: The name is unknown.
     """
     match = _NAME.fullmatch("real-augmented" if name == "augmented" else name)
     dose = float(match["dose"] or 1) if match else 0.0
@@ -134,5 +134,5 @@ class Experiment(ParallelOptions):
 
     @property
     def doses(self) -> tuple[float, ...]:
-        """Generated pairs for each real one, of the arms that have any."""
+        """How many generated pairs there are for each real one, for the arms with any."""
         return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)

@@ -1,4 +1,4 @@
-"""Pairs of an image and its label map, real or generated: conversion, cleaning, augmentation, and sheets of them.
+"""Convert, clean, augment and draw pairs of an image and its label map, real or generated.
 
 Augmentation is a random affine and elastic distortion of images with their maps, and a change of contrast.  The elastic
 part moves the nodes of a coarse grid at random and the pixels between them smoothly (Simard, Steinkraus, Platt, ICDAR
@@ -71,7 +71,7 @@ def to_side(pixels: Pixels, side: int) -> Pixels:
 def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Remove small pieces of generated label maps (N, S, S): those under a tenth of their structure's largest piece.
 
-    Pieces are connected by edges.  Structures are neither filled nor smoothed, which would invent anatomy.
+    Pieces are connected by edges. Structures are not filled or smoothed, as that would invent anatomy.
     """
     cleaned = maps.copy()
     for own in cleaned:
@@ -89,7 +89,7 @@ def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Distortion:
-    """The largest distortion of a pair; every amount is drawn uniformly between its ends."""
+    """The largest distortion of a pair; every amount is drawn uniformly up to it."""
 
     degrees: float = 20.0  # of rotation either way
     scale: float = 0.15  # share that it grows or shrinks by
@@ -103,7 +103,7 @@ def distort(
 ) -> tuple[Tensor, Tensor]:
     """Distort each image (N, C, S, S) in [0, 1] with its label map (N, S, S), and change the image's contrast.
 
-    Beyond the border, the border is repeated.  ``chance`` is on the CPU, so that every device draws the same.
+    The border is repeated outwards.  ``chance`` is on the CPU, so that every device draws the same.
     """
     grid = _draw_grid(len(images), images.shape[-1], chance, amounts).to(images.device)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -147,7 +147,7 @@ def _change_contrast(images: Tensor, chance: torch.Generator, most: float) -> Te
 
 
 def sheet_name(what: str) -> str:
-    """Return the file of a sheet: of a recipe's pairs, of the real ones, or of an arm's predictions."""
+    """Return the file of a sheet: a recipe's pairs, the real ones, or an arm's predictions."""
     return f"{what.replace(':', '_')}.png"
 
 
@@ -165,7 +165,7 @@ def draw_over(images: Pixels, maps: NDArray[np.uint8]) -> Pixels:
 
 
 def write_sheet(path: Path, pairs: Pairs, *, synthetic: bool) -> None:
-    """Write a row of images above the same with their structures; a file of generated ones is marked as such."""
+    """Write a row of images above the same with their structures; mark a file of generated ones as such."""
     chosen = evenly_spaced(len(pairs), SHOWN)
     images, maps = enlarged(pairs.images[chosen]), enlarged(pairs.maps[chosen])
     rows = grid_picture(np.concatenate([draw_over(images, np.zeros_like(maps)), draw_over(images, maps)]), len(chosen))
@@ -173,6 +173,6 @@ def write_sheet(path: Path, pairs: Pairs, *, synthetic: bool) -> None:
 
 
 def enlarged(arrays: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the pixels of images or maps (N, S, S, ...) until a side has `_SIDE`, so that they are shown sharply."""
+    """Repeat the pixels of images or maps (N, S, S, ...) until a side has `_SIDE`, so that they look sharp."""
     times = -(-_SIDE // arrays.shape[1])
     return arrays.repeat(times, axis=1).repeat(times, axis=2)

@@ -1,4 +1,4 @@
-"""One U-Net of an experiment: trained on an arm's pairs in one fold, scored on that fold's real test patients."""
+"""Train one U-Net on an arm's pairs in one fold, and score it on that fold's real test patients."""
 
 import logging
 import math
@@ -49,7 +49,7 @@ class Agreement(NamedTuple):
 def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[float, float]) -> Agreement:
     """Score one structure (label 1 to K) of one case of D slices, label maps (D, H, W) uint8.
 
-    ``spacing`` is the distance of two pixels down and across, in the unit of HD95.
+    ``spacing`` is the distance between pixels down and across, in the unit of HD95.
     """
     true, found = reference == structure, predicted == structure
     both, sizes = int((true & found).sum()), int(true.sum() + found.sum())
@@ -61,9 +61,9 @@ def score_case(reference: Maps, predicted: Maps, structure: int, spacing: tuple[
 def hausdorff_95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
     """Return the 95 % Hausdorff distance between the outlines of two stacks of masks (D, H, W), slice by slice.
 
-    Huttenlocher, Klanderman, Rucklidge, IEEE TPAMI 15, 1993, section II: the larger of the two directed distances,
-    each taken as the 95th percentile over all outline pixels, in the unit of ``spacing``.  Slices may be ten times as
-    far apart as pixels, so distances are within slices; a slice where either mask is empty is left out; nan if all are.
+    Huttenlocher, Klanderman, Rucklidge, IEEE TPAMI 15, 1993, section II: the larger of the two directed distances, each
+    being the 95th percentile over all outline pixels, in the unit of ``spacing``. Slices may be ten times as far apart
+    as pixels, so distances are within slices; a slice with an empty mask is left out; nan if all are.
     """
     there: list[NDArray[np.float64]] = []
     back: list[NDArray[np.float64]] = []
@@ -78,7 +78,7 @@ def hausdorff_95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tupl
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a mask with a neighbour outside; beyond the image's edge is outside."""
+    """Return the pixels of a mask with a neighbour outside; the image's surroundings count as outside."""
     inner: NDArray[np.bool_] = ndimage.binary_erosion(mask)
     return mask & ~inner
 
@@ -121,7 +121,7 @@ def run_fold(task: FoldTask) -> list[CaseScore]:
 
 
 def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
-    """Return the pairs of the arm; generated ones from the first on, so that a smaller dose is part of a larger."""
+    """Return the arm's pairs; take generated ones in order, so that a smaller dose is part of a larger one."""
     arm = task.own_arm
     if not arm.dose:
         return real

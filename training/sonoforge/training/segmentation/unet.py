@@ -1,8 +1,8 @@
-"""The judge: a U-Net that learns label maps from pairs and predicts them for images.
+"""Train the judge: a U-Net that learns label maps from pairs and predicts them for images.
 
 Ronneberger, Fischer, Brox, MICCAI 2015, in MONAI's implementation (`BasicUNet`: four halvings, instance normalisation,
 LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures, as in Isensee et al., Nature Methods
-18, 2021 (nnU-Net), "loss function".  The last weights are used: none are selected on any image.
+18, 2021 (nnU-Net), "loss function".  It uses the last weights: none are selected on any image.
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ def check_installed() -> None:
 
 
 def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
-    """Make a U-Net with initial weights: images (N, channels, S, S) to logits (N, structures + 1, S, S)."""
+    """Make a U-Net with initial weights, from images (N, channels, S, S) to logits (N, structures + 1, S, S)."""
     from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - an extra, and slow to import
 
     with torch.random.fork_rng(devices=[]):
@@ -59,7 +59,7 @@ class UnetJob:
 
 
 def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
-    """Train a U-Net on pairs; the same arguments give the same network, on a CPU bit for bit.
+    """Train a U-Net on pairs; the same arguments give the same network, bit for bit on a CPU.
 
     Every epoch shows each pair once; the number of steps does not depend on the number of pairs.
     """
@@ -91,7 +91,7 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
 def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
     """Return cross-entropy plus 1 - the mean Dice of the structures, for logits (N, K + 1, S, S) and maps (N, S, S).
 
-    Dice is over the whole batch, because a structure missing in a slice has no Dice there.
+    Dice is over the whole batch, because a structure missing from a slice has no Dice there.
     """
     shares = logits.softmax(1)[:, 1:]
     inside = torch.stack([(maps == label).float() for label in range(1, logits.shape[1])], 1)
@@ -115,11 +115,11 @@ def predict(network: nn.Module, images: Pixels, device: torch.device) -> NDArray
 
 
 def _unit(pixels: Pixels) -> Tensor:
-    """(N, S, S, C) uint8 to (N, C, S, S) float in [0, 1], channels last in memory."""
+    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [0, 1], channels last in memory."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
 
 
 def _normalised(images: Tensor) -> Tensor:
-    """Scale each image to mean 0 and standard deviation 1, as scanners differ in both."""
+    """Scale each image to mean 0 and standard deviation 1, because scanners differ in both."""
     mean, deviation = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
     return (images - mean) / deviation.clamp_min(1e-3)

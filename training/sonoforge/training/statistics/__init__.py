@@ -1,1 +1,1 @@
-"""Estimates with their uncertainty, tables of predictions, published figures."""
+"""Estimate with uncertainty, and read tables of predictions and published figures."""

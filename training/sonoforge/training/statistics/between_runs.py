@@ -1,4 +1,4 @@
-"""Runs on the same images, compared in pairs: the effect of a change of settings, and of what trainings may see."""
+"""Compare runs on the same images in pairs: the effect of a change in settings, and of what trainings may see."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
     """Return the other run's predictions with the first's seeds, in the order of the first's seeds and images.
 
     Raises:
-        SonoforgeError: No common seed, or other images.
+        SonoforgeError: There is no common seed, or the images differ.
     """
     by_seed = {part.seed: part for part in other}
     ordered = [by_seed[part.seed].in_order_of(part) for part in first if part.seed in by_seed]
@@ -46,8 +46,8 @@ def compare_run(
 ) -> list[Record]:
     """Compare a run with the first one (None: describe the first itself), figure by figure, paired by image and seed.
 
-    Both have one part for each seed, see `in_order_of`.  Intervals draw the same whole groups of images for both runs
-    and all seeds, so they hold for these seeds.
+    Both have one part for each seed, see `in_order_of`.  Intervals resample the same whole groups of images for both
+    runs and all seeds, so they hold for these seeds.
     """
     rows = []
     for figure in _figures(first[0], classes):
@@ -69,7 +69,7 @@ def compare_run(
 
 
 def chosen_by_others(runs: Mapping[str, Sequence[Record]]) -> list[Record]:
-    """Choose, for each collection and figure, the run with the best mean over the other collections.
+    """For each collection and figure, choose the run with the best mean over the other collections.
 
     If each collection was left out of training in turn, the choice does not depend on answers to its own images.
     """
@@ -115,11 +115,11 @@ LEAK_STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
 def measure_leakage(parts: Sequence[Predictions]) -> Record:
     """Compare protocols in pairs, by group, averaged over seeds; the first arm is the baseline.
 
-    Images alone in their group are a control: near-duplicates cannot help them.  An arm that reads no generator may
+    Images that are alone in their group are a control: near-duplicates cannot help them. An arm without generators may
     lack ``thesis``: its ``plain`` answers are the same.
 
     Raises:
-        SonoforgeError: Other images or seeds under one protocol than under another.
+        SonoforgeError: Protocols have different images or seeds.
     """
     first = parts[0]
     answers: dict[tuple[str, str], list[Predictions]] = {}

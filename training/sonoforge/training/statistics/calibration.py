@@ -1,7 +1,7 @@
-"""Calibration, conformal prediction sets, abstention, and whether the causes of low trust predict errors.
+"""Compute calibration, conformal prediction sets and abstention, and test whether causes of low trust predict errors.
 
 A classifier withholds its least probable labels (El-Yaniv & Wiener, JMLR 11, 2010; Geifman & El-Yaniv, NeurIPS 2017);
-on sealed folds of BUSI no score that also used the distances from the training images made a better curve
+on sealed folds of BUSI, no score that also used distances from the training images gave a better curve
 (``runtime/docs/trust.md``).  A flag is useful if flagged scans are wrong more often than others.  Its limit is set on
 the other folds.
 """
@@ -28,18 +28,18 @@ BINS = 15
 
 
 def brier_score(labels: Labels, probabilities: Floats) -> float:
-    """Mean squared distance of the probability vector from the one-hot truth, 0..2 (Brier 1950)."""
+    """Return the mean squared distance of the probability vector from the one-hot truth, 0..2 (Brier 1950)."""
     truth = np.eye(probabilities.shape[1])[labels]
     return float(np.mean(np.sum((probabilities - truth) ** 2, axis=1)))
 
 
 def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
-    """ECE of the top label in `BINS` equal bins (Guo et al., ICML 2017, eq. 3), 0..1."""
+    """Return the ECE of the top label in `BINS` equal bins (Guo et al., ICML 2017, eq. 3), 0..1."""
     return float(expected_calibration_errors(labels, probabilities, np.ones((1, len(labels))))[0])
 
 
 def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Return the same for R weightings (R, N) of the images, (R,), for the bootstrap."""
+    """Return the ECE for R weightings (R, N) of the images, (R,), for the bootstrap."""
     confidence = probabilities.max(axis=1)
     surplus = confidence - (probabilities.argmax(axis=1) == labels)
     bins = np.eye(BINS)[np.minimum((confidence * BINS).astype(int), BINS - 1)]
@@ -48,7 +48,7 @@ def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: 
 
 
 class Bin(NamedTuple):
-    """Images whose highest probability lies in one interval: mean probability, accuracy, number."""
+    """Images with the highest probability in one interval: mean probability, accuracy, number."""
 
     confidence: float
     accuracy: Interval
@@ -56,7 +56,7 @@ class Bin(NamedTuple):
 
 
 def reliability(labels: Labels, probabilities: Floats, groups: Labels) -> list[Bin]:
-    """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
+    """Group images by their highest probability into `BINS` equal intervals, leaving out empty ones."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -75,7 +75,7 @@ def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(labels: Labels, probabilities: Floats) -> float:
-    """Temperature that minimises the negative log-likelihood (Guo et al. 2017, section 4.2), 0.05..20."""
+    """Return the temperature with the lowest negative log-likelihood (Guo et al. 2017, section 4.2), 0.05..20."""
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
@@ -87,7 +87,7 @@ def fit_temperature(labels: Labels, probabilities: Floats) -> float:
 
 
 class Calibrated(NamedTuple):
-    """All N answers, calibrated without the labels of one fold, so that its thresholds need not read them either."""
+    """All N answers, calibrated without one fold's labels, so that its thresholds need not read them either."""
 
     test: NDArray[np.bool_]  # (N,) the images of the fold
     probabilities: Floats  # (N, C)
@@ -96,7 +96,7 @@ class Calibrated(NamedTuple):
 def calibrate(labels: Labels, probabilities: Floats, fold_of: Labels) -> list[Calibrated]:
     """Scale all answers (N, C), once for each fold, by the temperature of the other folds' answers.
 
-    Answers of a single fold stay as they are.
+    Answers of a single fold stay unchanged.
     """
     found = []
     for fold in np.unique(fold_of):
@@ -130,7 +130,7 @@ def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) ->
 
 
 def in_sets(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> NDArray[np.bool_]:
-    """Return whether each class is in each image's set, (N, C), by thresholds and calibration of the other folds."""
+    """Find which classes are in each image's set, (N, C), by thresholds and calibration of the other folds."""
     inside = np.zeros(by_fold[0].probabilities.shape, dtype=bool)
     for test, probabilities in by_fold:
         inside[test] = probabilities[test] >= conformal_thresholds(labels[~test], probabilities[~test], alpha)
@@ -138,7 +138,7 @@ def in_sets(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> NDAr
 
 
 def conformal_coverage(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> tuple[Floats, float]:
-    """Measure the coverage of each class (C,) and the mean set size, see `in_sets`."""
+    """Measure each class's coverage (C,) and the mean set size, see `in_sets`."""
     inside = in_sets(labels, by_fold, alpha)
     covered = inside[np.arange(len(labels)), labels]
     shares = [covered[labels == c].mean() if (labels == c).any() else np.nan for c in range(inside.shape[1])]
@@ -150,10 +150,10 @@ TARGETS = (0.10, 0.05, 0.02)
 
 
 def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the error rate when only the most probable labels are kept, for each probability in falling order.
+    """Return the error rate if only the most probable labels are kept, for each probability in falling order.
 
-    Of N scans that are ``wrong`` or not and have this ``confidence``, with weights (R, N): error rate (R, K; nan if no
-    scan kept has a weight), number of scans kept (R, K), and the K distinct probabilities.
+    For N scans, ``wrong`` or not, with a ``confidence`` and weights (R, N), these are the error rate (R, K; nan if no
+    kept scan has a weight), the number of scans kept (R, K), and the K distinct probabilities.
     """
     order = np.argsort(-confidence, kind="stable")
     sure = confidence[order]
@@ -164,13 +164,13 @@ def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tupl
 
 
 def area_under_risk(wrong: NDArray[np.bool_], confidence: Floats) -> float:
-    """Return the mean error rate over all numbers of scans kept; a random order has the error rate itself."""
+    """Return the mean error rate over all numbers of scans kept; for a random order it is the error rate itself."""
     (risk,), (kept,), _ = risks(wrong, confidence, np.ones((1, len(wrong))))
     return float(np.average(risk, weights=np.diff(kept, prepend=0)))
 
 
 def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[Record]:
-    """Find the least abstention for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
+    """Find the smallest abstention for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
     weights = group_weights(groups)
     risk, kept, least = risks(wrong, confidence, weights)
     found = []
@@ -188,7 +188,7 @@ def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[R
 
 
 ENOUGH = 1.5
-"""Ratio of the error rates of flagged and other scans below which a flag is no reason to doubt the label."""
+"""Smallest ratio of the error rates of flagged and other scans that makes a flag a reason to doubt the label."""
 
 
 def describe_flags(
@@ -198,11 +198,11 @@ def describe_flags(
     marked: Mapping[str, NDArray[np.bool_]],
     by_fold: Sequence[Calibrated] = (),
 ) -> list[Record]:
-    """Count errors by flag, without flags of no scan or of all.
+    """Count errors by flag, ignoring flags on no scan or on all.
 
     The first flag marks prediction sets (of error rate ``alpha``) without exactly one class; ``distances`` (N,) mark
-    values beyond the 95th percentile of the other folds' images; ``marked`` (N,) are given.  Answers are those of
-    ``by_fold``, by default of `calibrate`.
+    values beyond the 95th percentile of the other folds' images; ``marked`` (N,) are given. Answers come from
+    ``by_fold``, by default from `calibrate`.
     """
     by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
     flags = {
@@ -253,7 +253,7 @@ def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.
 def error_ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_], groups: Labels) -> Interval | None:
     """Return the ratio of the error rates of flagged and other images (N,), with a 95 % interval by resampling groups.
 
-    None if a draw has no flagged image, or no error among the others.
+    Return None if a draw has no flagged image, or no error among the others.
     """
     weights = group_weights(groups)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
-"""Accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C); agreement of readers.
+"""Compute accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C); agreement of readers.
 
-DeLong's test of two areas under the ROC curve assumes independent images; on images in groups it finds differences
-where there are none.  So it is used in Obuchowski's form, which sums over groups.
+DeLong's test of two areas under the ROC curve assumes independent images; on images in groups it finds differences that
+do not exist. Obuchowski's form, which sums over groups, is used instead.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from sonoforge.training.statistics.results import Interval
 
 
 class DeLongTest(NamedTuple):
-    """Standard error of a difference of two areas, and its two-sided p value."""
+    """Standard error of the difference between two areas, and its two-sided p value."""
 
     standard_error: float
     p_value: float
@@ -24,8 +24,8 @@ class DeLongTest(NamedTuple):
 def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
     """Return the area under the ROC curve of N images for weights (R, N), (R,).
 
-    By the Mann-Whitney statistic, ties as half (Hanley & McNeil, Radiology 143, 1982); ``scores`` (N,) are higher for
-    positive images.  nan if no image of the class, or none of the others, has a weight.
+    It uses the Mann-Whitney statistic, with ties as half (Hanley & McNeil, Radiology 143, 1982); ``scores`` (N,) are
+    higher for positive images. It is nan if no image of the class, or none of the others, has a weight.
     """
     others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
     inside = weights[:, positive]
@@ -43,9 +43,9 @@ def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -
 def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, groups: Labels) -> DeLongTest:
     """Test whether two arms' scores (N,) tell one class from the rest equally well, on images in groups (N,).
 
-    DeLong, DeLong & Clarke-Pearson (Biometrics 44, 1988) with one image in each group, else Obuchowski (Biometrics 53,
-    1997), whose sums over groups allow for groups with images of both kinds.  nan if the class, or the rest, has fewer
-    than two groups.
+    The test is DeLong, DeLong & Clarke-Pearson's (Biometrics 44, 1988) with one image in each group, else Obuchowski's
+    (Biometrics 53, 1997), which allows for groups with images of both kinds. It is nan if the class, or the rest, has
+    fewer than two groups.
     """
     once = np.ones((1, len(first)))
     (change,) = weighted_auc(positive, second, once) - weighted_auc(positive, first, once)
@@ -57,10 +57,10 @@ def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, grou
 
 
 def _placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """Share of the images of the other kind that each image (N,) beats, ties as half; 0 for images of the other kind.
+    """Return the share of images of the other kind that each image (N,) beats, ties as half; 0 for the other kind.
 
-    The structural components V10 of the class and V01 of the rest, by ranks (Sun & Xu, IEEE Signal Process. Lett. 21,
-    2014).
+    These are the structural components V10 of the class and V01 of the rest, by ranks (Sun & Xu, IEEE Signal Process.
+    Lett. 21, 2014).
     """
     everywhere = stats.rankdata(scores)
     inside, outside = np.zeros(len(scores)), np.zeros(len(scores))
@@ -71,7 +71,7 @@ def _placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Fl
 
 
 def _standard_error(positive: NDArray[np.bool_], parts: Floats, groups: Labels) -> float:
-    """Standard error of an area, or of a difference of areas, from its components (2, N), see `_placements`."""
+    """Return the standard error of an area, or of a difference, from its components (2, N), see `_placements`."""
     _, group = np.unique(groups, return_inverse=True)
     sums, counts, sizes = [], [], []
     for kind, part in ((positive, parts[0]), (~positive, parts[1])):
@@ -96,24 +96,24 @@ def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray
 
 
 def sensitivity(labels: Labels, predicted: Labels, groups: Labels, label: int) -> Interval:
-    """Share of the images of one class that are called so, with its 95 % interval by group."""
+    """Return the share of one class's images that are called so, with its 95 % interval by group."""
     own = labels == label
     return wilson_by_group(predicted[own] == label, groups[own])
 
 
 def specificity(labels: Labels, predicted: Labels, groups: Labels, label: int) -> Interval:
-    """Share of the images of the other classes that are not called so, with its 95 % interval by group."""
+    """Return the share of other classes' images that are not called so, with its 95 % interval by group."""
     others = labels != label
     return wilson_by_group(predicted[others] != label, groups[others])
 
 
 def accuracy(labels: Labels, probabilities: Floats) -> float:
-    """Share of images whose most probable class is the true one."""
+    """Return the share of images with the true class as the most probable one."""
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
 def macro_auc(labels: Labels, probabilities: Floats) -> float:
-    """Mean area under the ROC curve of each class against the rest, see `macro_aucs`."""
+    """Return the mean area under the ROC curve of each class against the rest, see `macro_aucs`."""
     return float(macro_aucs(labels, probabilities, np.ones((1, len(labels))))[0])
 
 
@@ -121,13 +121,13 @@ def macro_auc(labels: Labels, probabilities: Floats) -> float:
 
 
 def accuracies(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Share of images whose most probable class is the true one, (R,)."""
+    """Return the share of images with the true class as the most probable one, (R,)."""
     share: Floats = weights @ (probabilities.argmax(axis=1) == labels) / weights.sum(axis=1)
     return share
 
 
 def balanced_accuracies(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Mean of the sensitivities of the classes that occur, (R,)."""
+    """Return the mean sensitivity of the classes that occur, (R,)."""
     confusion = _weighted_confusion(labels, probabilities, weights)
     images = confusion.sum(axis=2)
     hits = np.diagonal(confusion, axis1=1, axis2=2)
@@ -137,7 +137,7 @@ def balanced_accuracies(labels: Labels, probabilities: Floats, weights: Floats) 
 
 
 def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Unweighted mean over classes of 2TP / (2TP + FP + FN), (R,)."""
+    """Return the unweighted mean over classes of 2TP / (2TP + FP + FN), (R,)."""
     confusion = _weighted_confusion(labels, probabilities, weights)
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     total = confusion.sum(axis=1) + confusion.sum(axis=2)
@@ -146,9 +146,9 @@ def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
 
 
 def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Unweighted mean over classes of the one-against-rest area under the ROC curve, (R,), see `weighted_auc`.
+    """Return the mean over classes of the one-against-rest area under the ROC curve, (R,), see `weighted_auc`.
 
-    Classes of no image, or of all, are left out; nan if none is left.
+    Classes with no image, or with all, are left out; nan if none is left.
     """
     areas = np.stack([weighted_auc(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])])
     known = ~np.isnan(areas)
@@ -159,7 +159,7 @@ def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats
 
 
 def _weighted_confusion(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Weight of the images by true class (row) and predicted class (column); shape (R, C, C)."""
+    """Return the images' weight by true class (row) and predicted class (column); shape (R, C, C)."""
     classes = probabilities.shape[1]
     cell = np.eye(classes * classes)[labels * classes + probabilities.argmax(axis=1)]
     confusion: Floats = (weights @ cell).reshape(len(weights), classes, classes)
@@ -192,7 +192,7 @@ def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
 
 
 def agreement(ratings: Labels) -> Interval:
-    """Return the kappa of readers' ratings (N, M), Cohen's of two and Fleiss's of more, with its 95 % interval.
+    """Return the kappa of readers' ratings (N, M), Cohen's for two and Fleiss's for more, with its 95 % interval.
 
     Only images are resampled, so the interval holds for these readers.
     """
@@ -201,7 +201,7 @@ def agreement(ratings: Labels) -> Interval:
 
 
 def _indicators(ratings: Labels) -> NDArray[np.float64]:
-    """Return (N, M, K): 1 in the category of each image by reader, else 0."""
+    """Return (N, M, K): 1 for each reader's category of each image, else 0."""
     return np.eye(int(ratings.max()) + 1)[ratings]
 
 

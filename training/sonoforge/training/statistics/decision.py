@@ -1,7 +1,7 @@
-"""What a bundle decides by: reference shares and operating points; and how well it does on held-out images.
+"""Fit a bundle's decision rules, reference shares and operating points, and measure them on held-out images.
 
-The reference holds the class shares that the network's probabilities take for granted.  Dividing by them makes all
-classes equally frequent; from there Bayes' theorem leads to the shares of any clinic.
+The reference holds the class shares that the network's probabilities assume. Dividing by them makes all classes equally
+frequent; from there Bayes' theorem gives the shares of any clinic.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ from sonoforge.training.statistics.results import Record
 AIMS = (0.80, 0.85, 0.90, 0.95, 0.98)
 """Sensitivities of the operating points."""
 RAREST = 0.15
-"""Smallest share that a network is taken to expect of any class, relative to equal shares."""
+"""Smallest share that a network is assumed to expect of any class, relative to equal shares."""
 ERRORS = (0.05, 0.1, 0.15, 0.2)
-"""Error rates among the labels kept, of which abstention aims at one."""
+"""Possible target error rates among the labels kept by abstention."""
 KEPT = 1 / 3
-"""Share of the labels that abstention must keep to be useful."""
+"""Share of labels that abstention must keep to be useful."""
 MOST_ALIKE = 100
-"""Number of images of a class from which on a collection counts no more: a new scanner is not likelier to be like the
-collection with the most images, and four images say little of theirs."""
+"""Most images of a class that a collection counts for: a new scanner is no likelier to resemble the largest one."""
 ALL_IMAGES = "all images"
-"""Name of the one collection of a set that names none."""
+"""Name of the only collection in a set without names."""
 QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
 """Name, positive and negative classes of each question on breast ultrasound."""
 
@@ -62,7 +61,7 @@ class Abstention(NamedTuple):
 def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
     """Return the strictest of `ERRORS` at which `KEPT` of the labels are kept, or the last.
 
-    ``equal`` (N, C) are probabilities at equally frequent classes.  All classes count alike; within a class, images
+    ``equal`` (N, C) are probabilities at equally frequent classes.  All classes count equally; within a class, images
     have their `collection_weights`.
     """
     weights = np.zeros(len(part.labels))
@@ -77,11 +76,11 @@ def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
 
 
 def reference_shares(labels: Labels, repeats: Floats) -> Floats:
-    """Return the class shares (C,) that a network takes for granted: those of its training, of images labelled (N,).
+    """Return the class shares (C,) that a network assumes: its training's, from images labelled (N,).
 
-    ``repeats`` (C,) are images or weight that training had for each real image of a class; 1 where nothing was added.
-    No class counts as rarer than `RAREST`: a network that saw four normal scans among 2131 does not expect them that
-    seldom, as the surroundings of every lesion are normal, too.
+    ``repeats`` (C,) are images or weight that training had for each real image of a class; 1 if nothing was added. No
+    class counts as rarer than `RAREST`: a network that saw four normal scans among 2131 does not expect them that
+    rarely, because the surroundings of every lesion are normal too.
     """
     counts = np.bincount(labels, minlength=len(repeats)) * repeats
     shares: Floats = np.maximum(counts / counts.sum(), RAREST / len(repeats))
@@ -97,7 +96,7 @@ def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
     """Return probabilities (N, C) at equally frequent classes.
 
-    ``reference``: the class shares that the network takes for granted, (C,) or for each answer (N, C).
+    ``reference`` holds the class shares that the network assumes, (C,) or for each answer (N, C).
     """
     return at_shares(probabilities, 1 / reference)
 
@@ -105,8 +104,8 @@ def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
 def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
     """Return all answers at equally frequent classes, once for each fold and without that fold's labels.
 
-    The temperature is that of the other folds' answers; each answer is divided by the class shares that its own
-    network was trained on.
+    The temperature comes from the other folds' answers; each answer is divided by the class shares that its own network
+    was trained on.
     """
     shares = _shares_of_networks(part, repeats)
     return [
@@ -122,7 +121,7 @@ def equal_in_bundle(part: Predictions, repeats: Floats) -> Floats:
 
 
 def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
-    """Return the class shares (N, C) that each image's network was trained on: the other folds', or all of one fold."""
+    """Return the class shares (N, C) that each image's network was trained on: the other folds', or all if one fold."""
     shares = np.empty_like(part.probabilities)
     for fold in np.unique(part.parts):
         test = part.parts == fold
@@ -131,7 +130,7 @@ def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
 
 
 class Asked(NamedTuple):
-    """A question put to N images: which it is about, which are positive, and all scores; (N,) each."""
+    """A question about N images: which it concerns, which are positive, and all scores; (N,) each."""
 
     about: NDArray[np.bool_]
     positive: NDArray[np.bool_]
@@ -139,7 +138,7 @@ class Asked(NamedTuple):
 
 
 def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Asked | None:
-    """Put a question to probabilities (N, C) of equally frequent classes; None for classes of another kind."""
+    """Ask a question of probabilities (N, C) for equally frequent classes; None for classes of another kind."""
     wanted, others = QUESTIONS[name]
     if not wanted | others <= set(classes) or not set(classes) <= {"normal", "benign", "malignant"}:
         return None
@@ -149,7 +148,7 @@ def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Ask
 
 
 def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
-    """Return the largest threshold that a share ``aim`` of the weights of positive images (N,) reaches."""
+    """Return the largest threshold that a share ``aim`` of the positive images' weights (N,) reaches."""
     order = np.argsort(-scores, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()
     place = min(int(np.searchsorted(reached, aim - 1e-9)), len(scores) - 1)
@@ -161,7 +160,7 @@ def _choose_points(
 ) -> list[Record]:
     """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold.
 
-    ``by_fold``: the images of each fold, and all scores (N,) as they are without its labels.
+    ``by_fold`` has each fold's images, and all scores (N,) computed without its labels.
     """
     positive, negative = asked.about & asked.positive, asked.about & ~asked.positive
 
@@ -186,9 +185,9 @@ def _choose_points(
 
 
 def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]) -> Record:
-    """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers.
+    """Fit a bundle's decision rules: its training's class shares, and operating points on held-out answers.
 
-    ``repeats`` (C,) as for `reference_shares`; ``by_fold`` by `equal_by_fold`.
+    See `reference_shares` for ``repeats`` (C,) and `equal_by_fold` for ``by_fold``.
     """
     questions, equal = [], equal_in_bundle(part, repeats)
     for name, (wanted, others) in QUESTIONS.items():
@@ -215,7 +214,7 @@ def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, by_
 def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:
     """Return the probability at equally frequent classes at which each class enters the prediction set, (C,).
 
-    As `calibration.conformal_thresholds`, with images weighted by `collection_weights`.
+    It works like `calibration.conformal_thresholds`, with images weighted by `collection_weights`.
     """
     thresholds = np.zeros(equal.shape[1])
     for label in np.unique(labels):
@@ -234,7 +233,7 @@ def measure_decision(
 ) -> dict[str, Record]:
     """Measure decisions at equally frequent classes in each collection; one without a name is `ALL_IMAGES`.
 
-    ``by_fold``: `equal_by_fold` of the answers.
+    ``by_fold`` is `equal_by_fold` of the answers.
     """
     labels, equal = part.labels, own_answers(by_fold)
     inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]

@@ -1,6 +1,6 @@
-"""Confidence intervals and tests, for independent answers and for images that come in groups.
+"""Compute confidence intervals and tests, for independent answers and for images that come in groups.
 
-Of a proportion; against chance; of any figure, by resampling groups; and of two arms on the same images: their
+They cover a proportion; a test against chance; any figure, by resampling groups; and two arms on the same images: their
 difference, its test, and the smallest difference that the test could find.
 """
 
@@ -18,14 +18,14 @@ Floats = NDArray[np.float64]
 
 Truth = TypeVar("Truth", Labels, NDArray[np.bool_])
 Figure = Callable[[Truth, Floats, Floats], Floats]
-"""From the truth (N,), scores (N,) or (N, C) and weights (R, N) to R figures; such as `classification.accuracies`."""
+"""Maps the truth (N,), scores (N,) or (N, C) and weights (R, N) to R figures, like `classification.accuracies`."""
 
 LEVEL, POWER = 0.05, 0.8
 """Significance level of the tests, and their power for a detectable difference."""
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 PRIOR_GROUPS = 2
-"""Two errors more, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `training/studies/intervals`."""
+"""Two more errors, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `training/studies/intervals`."""
 
 
 def wilson_interval(successes: float, trials: float) -> Interval:
@@ -59,10 +59,10 @@ def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
 def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
     """Return how many of these images (N,) tell as much about a share as one independent image; at least 1.
 
-    The variance of the share as a ratio over groups, divided by that of independent images (Rao & Scott 1992).  Where
-    hardly any group has an error, that estimate is often far too small.  So `PRIOR_GROUPS` further groups of the rarer
-    outcome are counted, with the largest design effect that one probability for all groups allows: sum n^2 / sum n over
-    the group sizes n.
+    It is the variance of the share as a ratio over groups, divided by the variance for independent images (Rao & Scott
+    1992). If hardly any group has an error, that estimate is often far too small. `PRIOR_GROUPS` more groups with the
+    rarer outcome are therefore counted, with the largest design effect that one probability for all groups allows: sum
+    n^2 / sum n over the group sizes n.
     """
     _, inverse = np.unique(groups, return_inverse=True)
     sizes = np.bincount(inverse).astype(np.float64)
@@ -90,7 +90,7 @@ def group_weights(groups: Labels) -> Floats:
 def percentile_interval(figures: Floats) -> Interval:
     """Return a figure with its percentile 95 % interval, from its values (1 + R,) by the rows of `group_weights`.
 
-    nan draws are left out; the ends are nan if none is left.
+    Draws that are nan are left out; the ends are nan if none is left.
     """
     known = figures[1:][~np.isnan(figures[1:])]
     low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
@@ -119,7 +119,7 @@ def against_chance(successes: int, trials: int, chance: float) -> float:
 def noticeable_share(trials: int, chance: float) -> float | None:
     """Return the smallest share above ``chance`` that `against_chance` detects at 5 % in 80 % of cases.
 
-    None if there are too few trials to detect any.
+    Return None if there are too few trials to detect any.
     """
     above = range(int(chance * trials) + 1, trials + 1)
     least = next((k for k in above if against_chance(k, trials, chance) <= LEVEL), None)
@@ -157,10 +157,10 @@ def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.
     """Test whether two arms are right equally often on the same images (N,), which come in groups (N,).
 
     If the arms were alike, each group's difference in correct images would be as likely to have the other sign (Fisher,
-    The Design of Experiments, 1935, section 21; by block: Winkler et al., NeuroImage 123, 2015).  Exact over all signs:
-    the distribution of their sum is built group by group (Pagano & Tritchler, JASA 78, 1983).  With one image a group
-    it is McNemar's exact test; with many groups nearly Obuchowski's (Stat. Med. 17, 1998), in Yang, Sun & Hardin's form
-    (Biometrical Journal 52, 2010).
+    The Design of Experiments, 1935, section 21; by block: Winkler et al., NeuroImage 123, 2015).  It is exact over all
+    signs: the distribution of their sum is built group by group (Pagano & Tritchler, JASA 78, 1983). With one image per
+    group it is McNemar's exact test; with many groups nearly Obuchowski's (Stat. Med. 17, 1998), in Yang, Sun &
+    Hardin's form (Biometrical Journal 52, 2010).
     """
     differences = _group_differences(first_correct, second_correct, groups)
     reach = int(np.abs(differences).sum())
@@ -181,11 +181,11 @@ def minimum_detectable_difference(
 ) -> float:
     """Return the smallest accuracy difference that `sign_flip_test` at `LEVEL` finds with probability `POWER`.
 
-    Connor's sample-size formula (Biometrics 43, 1987), solved for the difference d, with groups for images:
+    This is Connor's sample-size formula (Biometrics 43, 1987), solved for the difference d, with groups for images:
     ``n d - 1 = z_level sqrt(q) + z_power sqrt(q - (n d)^2 / k)`` for n images in k groups.  q, the sum over groups of
-    the squared difference in correct images, replaces the number of discordant images; they are equal with one image a
-    group.  The 1 is the continuity correction, as the test is exact (Fleiss, Levin & Paik, Statistical Methods for
-    Rates and Proportions, 2003, chapter 13).  nan if the arms differ in too few images.
+    the squared difference in correct images, replaces the number of discordant images; they are equal with one image
+    per group. The 1 is the continuity correction, because the test is exact (Fleiss, Levin & Paik, Statistical Methods
+    for Rates and Proportions, 2003, chapter 13).  The result is nan if the arms differ in too few images.
     """
     differences = _group_differences(first_correct, second_correct, groups)
     images, count, reach = len(first_correct), len(np.unique(groups)), float(np.abs(differences).sum())
@@ -203,7 +203,7 @@ def minimum_detectable_difference(
 
 
 def _group_differences(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels) -> Labels:
-    """Return the second's surplus of right answers in each group where the arms differ."""
+    """Return the second arm's surplus of correct answers in each group where the arms differ."""
     _, inverse = np.unique(groups, return_inverse=True)
     net = np.bincount(inverse, weights=second.astype(np.float64) - first)
     differences: Labels = np.rint(net[net != 0]).astype(np.int64)

@@ -1,10 +1,10 @@
-"""One class against the rest, by its probability: AUC, sensitivity at fixed specificity, decision curve.
+"""Judge one class against the rest by its probability: AUC, sensitivity at fixed specificity, decision curve.
 
-*Sensitivity at a fixed specificity*: each fold's threshold is chosen on the other folds, as on its own images it would
-fit their noise.  So the specificity reached differs from the aim, and is stated beside it.
+*Sensitivity at a fixed specificity*: each fold's threshold is chosen on the other folds, because on its own images it
+would fit their noise. The specificity reached therefore differs from the aim, and is stated beside it.
 
-*Decision curves* (Vickers & Elkin, Med. Decis. Making, 2006): net benefit of acting from a probability t on is the
-share of cases acted on minus the share of needless actions times t / (1 - t).  It depends on the class's frequency.
+*Decision curves* (Vickers & Elkin, Med. Decis. Making, 2006): the net benefit of acting above a probability t is the
+share of cases acted on minus the share of needless actions times t / (1 - t). It depends on how common the class is.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from sonoforge.training.statistics.results import Interval, Record
 
 
 def classes_of_interest(classes: Sequence[str]) -> list[str]:
-    """Return the classes to detect: ``malignant`` if there is one, else all."""
+    """Return the classes to detect: ``malignant`` if present, else all."""
     return [name for name in classes if name == "malignant"] or list(classes)
 
 
@@ -84,7 +84,7 @@ def called(
     """Call images positive if their score (N,) is above the threshold of their fold, for weights (R, N).
 
     The threshold is the smallest score that at least the aimed share of the other folds' negative images does not
-    exceed.  If no such image has a weight, nothing is called positive.  Weights count in choosing thresholds as in
+    exceed.  If no such image has a weight, nothing is called positive. Weights count both in choosing thresholds and in
     counting; ``counted`` (N,) are the images to count, None for all.
     """
     shown = np.ones(len(scores), bool) if counted is None else counted
@@ -133,18 +133,18 @@ def operating_points(
 def sensitivity_differences(
     positive: NDArray[np.bool_], scores: tuple[Floats, Floats], folds: tuple[Labels, Labels], groups: Labels
 ) -> list[Interval]:
-    """Return the second arm's sensitivity less the first's at each of the `SPECIFICITIES`, on the same draws."""
+    """Return the second arm's sensitivity minus the first's at each of the `SPECIFICITIES`, on the same draws."""
     weights = group_weights(groups)
     first, second = (called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True))
     return [percentile_interval(change) for change in (second - first).T]
 
 
 THRESHOLDS = np.arange(2, 51) / 100
-"""From 2 %, where BI-RADS begins to advise a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
+"""From 2 %, where BI-RADS starts to advise a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
 
 
 def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:
-    """Net benefit at each of the T `THRESHOLDS`, (R, T) in cases an image, for weights (R, N)."""
+    """Return the net benefit at each of the T `THRESHOLDS`, (R, T) in cases per image, for weights (R, N)."""
     worth = np.where(positive[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
     acted = np.where(probabilities[:, None] >= THRESHOLDS, worth, 0.0)
     benefit: Floats = weights @ acted / weights.sum(axis=1, keepdims=True)
@@ -152,7 +152,7 @@ def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Flo
 
 
 def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> Record:
-    """Compute the curve of one arm, with intervals by resampling groups (N,); probabilities must be calibrated."""
+    """Compute one arm's curve, with intervals by resampling groups (N,); probabilities must be calibrated."""
     everybody, weights = np.ones(len(positive)), group_weights(groups)
     drawn, drawn_all = (net_benefit(positive, own, weights[1:]) for own in (probabilities, everybody))
     (value,), (all_value,) = (

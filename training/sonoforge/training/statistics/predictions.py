@@ -1,4 +1,4 @@
-"""``predictions.csv``: the answers that every figure is computed from."""
+"""Write and read ``predictions.csv``: the answers that every figure is computed from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWERS = "predictions.csv"
 """The table in a run folder."""
 
 SHARE_MARK = "@"
-"""Between an arm and the share of the real images that it was made from: ``real@0.25``."""
+"""Separates an arm from its share of the real images: ``real@0.25``."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Predictions:
 
     @property
     def parts(self) -> Indices:
-        """(N,) parts for fitting on the others: the folds, or two halves of a single one, by group."""
+        """(N,) parts for fitting on the others: the folds, or two halves of a single fold, by group."""
         if len(np.unique(self.folds)) > 1:
             return self.folds
         halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
@@ -76,7 +76,7 @@ class Predictions:
         if differing:
             raise SonoforgeError(
                 f"{self.arm} under {self.protocol} and {other.arm} under {other.protocol}: {differing} images are in "
-                "one alone; compare answers to the same images"
+                "only one; compare answers to the same images"
             )
         ordered = self.reordered(np.array([place[file] for file in other.files]))
         if (ordered.labels != other.labels).any():
@@ -105,7 +105,7 @@ def pick(column: Sequence[str], order: Indices) -> tuple[str, ...]:
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:
-    """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column a class.
+    """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column per class.
 
     Columns ``collection`` and ``device`` come before the label if they are known.
     """
@@ -125,10 +125,10 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
 def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     """Read a file of `write_predictions`, or its gzip (``.csv.gz``): the arms in file order, and the classes.
 
-    Arms and seeds with the same images get them in the same order, as figures are paired by place.
+    Arms and seeds with the same images get them in the same order, because figures are paired by place.
 
     Raises:
-        SonoforgeError: The file is missing or no such table.
+        SonoforgeError: The file is missing or is not such a table.
     """
     try:
         columns, rows = read_table(path, _NEEDED, "give predictions.csv of crossval", whole=True)
@@ -168,10 +168,10 @@ _ROUNDED = 1e-3
 
 
 def _check(path: Path, part: Predictions) -> None:
-    """Refuse an arm that contradicts its protocol, or whose figures cannot be computed."""
+    """Refuse an arm that contradicts its protocol, or that allows no figures."""
     what = f"{path}: arm {part.arm}, seed {part.seed}"
     if part.protocol not in PROTOCOLS:
-        raise SonoforgeError(f"{what}: the protocol {part.protocol!r:.80} is none of {', '.join(PROTOCOLS)}")
+        raise SonoforgeError(f"{what}: the protocol {part.protocol!r:.80} is not one of {', '.join(PROTOCOLS)}")
     if len(set(part.files)) < len(part.files):
         twice = Counter(part.files).most_common(1)[0][0]
         raise SonoforgeError(f"{what}: {twice} is listed twice")

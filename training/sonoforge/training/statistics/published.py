@@ -1,7 +1,8 @@
-"""Figures that papers claim on BUSI, printed beside ours.  Claims under their own protocols, not targets.
+"""Hold the figures that papers claim on BUSI, to print beside ours.
 
-Some contradict themselves: the accuracy that a paper states is not the one that follows from its own sensitivities.
-What follows is computed here, so that ours is compared with a figure that means the same.
+They are claims under the papers' own protocols, not targets. Some contradict themselves: the stated accuracy does not
+follow from the paper's own sensitivities. The accuracy that does follow is computed here, so that ours is compared with
+a figure of the same meaning.
 """
 
 import json
@@ -14,11 +15,11 @@ from sonoforge.training.statistics.results import Interval
 BUSI_COUNTS = (133, 437, 210)
 """Images of the classes normal, benign and malignant (Al-Dhabyani et al., Data in Brief 28, 2020)."""
 ROUNDING = 0.005
-"""Half of the last digit of a figure that is printed with two."""
+"""Half of the last digit of a figure printed with two digits."""
 
 
 class PublishedRow(NamedTuple):
-    """One published result on BUSI; figures of classes in the order normal, benign, malignant."""
+    """One published result on BUSI; class figures are in the order normal, benign, malignant."""
 
     name: str
     source: str
@@ -33,7 +34,7 @@ class PublishedRow(NamedTuple):
 
     @property
     def by_sensitivity(self) -> Interval | None:
-        """Accuracy by its confusion matrix, else by its sensitivities on all of BUSI."""
+        """Accuracy from its confusion matrix, or else from its sensitivities on all of BUSI."""
         if self.confusion:
             share = _right(self.confusion) / sum(self.tested)
             return Interval(value=share, low=share, high=share)
@@ -41,7 +42,7 @@ class PublishedRow(NamedTuple):
 
     @property
     def by_specificity(self) -> Interval | None:
-        """Accuracy by the specificities of its table."""
+        """Accuracy from the specificities in its table."""
         return accuracy_by_specificity(self.specificity, self.tested) if self.specificity else None
 
     @property
@@ -51,7 +52,7 @@ class PublishedRow(NamedTuple):
 
     @property
     def contradiction(self) -> str:
-        """Say how the stated accuracy differs from what follows from the figures beside it; empty where it fits."""
+        """Say how the stated accuracy differs from what follows from the other figures; empty if it fits."""
         implied, others = self.by_sensitivity, self.by_specificity
         if implied is None or implied["low"] <= self.accuracy <= implied["high"]:
             return ""
@@ -75,7 +76,7 @@ PUBLISHED = [
 
 
 def validated_like(protocol: str) -> list[PublishedRow]:
-    """Return the rows that were validated as this protocol of ours deals the images."""
+    """Return the rows that were validated the way our protocol splits the images."""
     return [row for row in PUBLISHED if row.protocol == protocol]
 
 
@@ -83,7 +84,7 @@ def accuracy_by_sensitivity(sensitivities: Sequence[float], counts: Sequence[int
     """Compute the accuracy on ``counts`` test images of each class from the sensitivities, rounded to two digits.
 
     Accuracy is the mean of the sensitivities weighted by the number of images of each class.  The bounds hold for
-    whatever was rounded, also for a mean over folds whose classes have the same proportions.
+    whatever was rounded, even for a mean over folds with the same class proportions.
     """
     return _before_rounding(
         sensitivities,
@@ -107,7 +108,7 @@ def accuracy_by_specificity(specificities: Sequence[float], counts: Sequence[int
 
 
 def _before_rounding(shares: Sequence[float], accuracy: Callable[[Sequence[float]], float]) -> Interval:
-    """Return an accuracy that follows from shares, and its least and largest value before these were rounded."""
+    """Return an accuracy that follows from shares, and its smallest and largest value before rounding."""
     value, low, high = (
         accuracy([min(1.0, max(0.0, share + change)) for share in shares]) for change in (0, -ROUNDING, ROUNDING)
     )
@@ -126,7 +127,7 @@ _CLAIMED = json.loads(Path(__file__).with_name("published_gans.json").read_text(
 
 
 class PublishedGan(NamedTuple):
-    """One published result; None is what the paper does not give there."""
+    """One published result; None if the paper does not give a figure."""
 
     # `BUSI` or `CBIS-DDSM`, malignant images of both; other mammograms; `Zenodo 7890874`, its breast cytology.
     data: str
@@ -147,13 +148,13 @@ class PublishedGan(NamedTuple):
 
 
 IMAGES = {"BUSI": 210, "CBIS-DDSM": 509}
-"""Malignant images that the StyleGANs were trained on, for 1000 epochs, at 512 and 256 pixels a side, on a GPU."""
+"""Malignant images that the StyleGANs were trained on, for 1000 epochs, at 512 and 256 pixels per side, on a GPU."""
 GPU_GB = 10
-"""Memory of the GPU that these trainings took, about."""
+"""Approximate GPU memory that these trainings took."""
 
 
 class Paper(NamedTuple):
-    """A paper whose tables `gan compare` makes."""
+    """A paper with tables that `gan compare` makes."""
 
     source: str
     recipes: Sequence[str]  # that it compares, by our names
@@ -195,9 +196,9 @@ class PublishedSegmentation(NamedTuple):
 
 
 PUBLISHED_SEGMENTATION = [PublishedSegmentation(**row) for row in _CLAIMED["segmentation"]]
-"""Table 4, whose cell of real images of ACDC is N/A; its StyleGAN, of 2019 (table 2), stands beside ``stylegan1``."""
+"""Table 4, where the cell for real images of ACDC is N/A; its StyleGAN, of 2019 (table 2), is ``stylegan1``."""
 
 
 def published_for(data: str) -> list[PublishedSegmentation]:
-    """Return the rows of a set, by its name; none where the paper does not have it."""
+    """Return the rows of a set by its name; none if the paper does not have it."""
     return [row for row in PUBLISHED_SEGMENTATION if row.data.casefold() in data.casefold()]

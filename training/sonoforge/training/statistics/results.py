@@ -1,4 +1,4 @@
-"""What ``results.json`` of a comparison holds, and the names of the protocols."""
+"""Define the content of a comparison's ``results.json``, and the names of the protocols."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ LEAVE_ONE_OUT = "leave-one-collection-out"
 OFFICIAL = "official"
 """One fold: the test images chosen by a set's authors."""
 PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
-"""Ways to deal images to folds, see `data.splits.make_plan`."""
+"""Ways to split images into folds, see `data.splits.make_plan`."""
 ONE_SPLIT = ("single", OFFICIAL)
-"""Protocols with one fold, whose other images are never tested."""
+"""Protocols with one fold: the other images are never tested."""
 SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)
-"""Protocols under which no training sees anything of its test images."""
+"""Protocols where no training sees anything of its test images."""
 
 Record = dict[str, Any]
-"""Part of a ``results.json``; the keys are named where it is made."""
+"""Part of a ``results.json``; the code that makes it documents the keys."""
 
 
 class Interval(TypedDict):
@@ -45,7 +45,7 @@ def change_text(figure: Interval) -> str:
 
 
 class _FiguresOfSome(TypedDict, total=False):
-    """Figures that need more than the answers; no `NotRequired`, as `model_folder` asks for the required keys."""
+    """Figures that need more than the answers; not `NotRequired`, because `model_folder` asks for required keys."""
 
     flags: list[Record]  # where every fold measured trust, see `calibration.compare_flagged`
     guessing: Record  # missing in results of earlier versions
@@ -53,7 +53,7 @@ class _FiguresOfSome(TypedDict, total=False):
 
 
 class ArmFigures(_FiguresOfSome):
-    """All figures of one arm with one seed, by `tables.describe_arm`."""
+    """All figures of one arm with one seed, from `tables.describe_arm`."""
 
     images: int
     groups: int

@@ -1,6 +1,6 @@
-"""From `predictions.csv` to every figure of the tables; nothing else is read, so anyone can recompute them.
+"""Compute every figure of the tables from `predictions.csv`; nothing else is read, so anyone can recompute them.
 
-Also by collection and by device: a pooled figure hides the scanner that a model cannot read.
+This includes figures by collection and by device, because a pooled figure hides a scanner that a model cannot read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
 from sonoforge.training.statistics.results import ArmFigures, ComparisonRow, Interval, Record
 
 MACRO = "each class against the rest, mean"
-"""Name of the macro-AUC among the areas; only images of all classes have it."""
+"""Name of the macro-AUC among the areas; only sets with all classes have it."""
 
 
 def describe_sources(
@@ -32,9 +32,9 @@ def describe_sources(
 ) -> list[Record]:
     """Compute the figures of each known collection, then of each known device.
 
-    Collections need not have all classes, so they are compared by the AUC of two classes: on the images of these two,
-    by the probability of one among both.  Temperature, prediction sets (of error rate ``alpha``) and thresholds are
-    fitted on the other folds; ``by_fold`` is by `calibration.calibrate`.
+    Collections need not have all classes, so they are compared by the AUC of two classes: on these classes' images, by
+    the probability of one of the two.  Temperature, prediction sets (of error rate ``alpha``) and thresholds are fitted
+    on the other folds; ``by_fold`` is by `calibration.calibrate`.
     """
     covered = in_sets(part.labels, by_fold, alpha)[np.arange(len(part.labels)), part.labels]
     calibrated = own_answers(by_fold)
@@ -78,13 +78,13 @@ def describe_source(
 
 
 def second_of_two(pair: Floats) -> Floats:
-    """Return the probability (N,) of the second of two classes (N, 2) among both, which may be 0 beside a third."""
+    """Return the probability (N,) of the second of two classes (N, 2), as a share of both, which may be 0."""
     scores: Floats = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
     return scores
 
 
 class ToldApart(NamedTuple):
-    """The two kinds among N images that an AUC separates: two classes, or one against all others."""
+    """The two kinds of images, among N, that an AUC separates: two classes, or one against all others."""
 
     name: str
     chosen: NDArray[np.bool_]  # (N,) the images of both
@@ -93,7 +93,7 @@ class ToldApart(NamedTuple):
 
 
 def told_apart(labels: Labels, classes: Sequence[str]) -> Iterator[ToldApart]:
-    """Yield every two classes that occur, as ``worse against better``, then the first of them against the others."""
+    """Yield every two classes that occur, as ``worse against better``, then the first against the others."""
     present = np.unique(labels).tolist()
     for other, own in combinations(present, 2):
         chosen = np.isin(labels, (other, own))
@@ -109,7 +109,7 @@ def _second(other: int, own: int) -> Callable[[Floats], Floats]:
 
 
 def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, Interval]:
-    """Return the AUC of every two classes that occur, as `results.SourceFigures` has them."""
+    """Return the AUC of every two classes that occur, for `results.SourceFigures`."""
     areas = {
         kinds.name: group_bootstrap(
             weighted_auc, kinds.positive, kinds.scores(part.probabilities[kinds.chosen]), part.groups[kinds.chosen]
@@ -122,7 +122,7 @@ def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, Interval]
 
 
 POINTS = 120
-"""Of a risk-coverage curve, at most."""
+"""Most points of a risk-coverage curve."""
 ALPHA = 0.1
 """Error rate of the conformal sets (evidence protocol: sets at 90 %)."""
 
@@ -229,7 +229,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
 
 
 def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
-    """Compute the figures of every arm, and compare each arm with the first one that has as many real images."""
+    """Compute the figures of every arm, and compare each arm with the first one with as many real images."""
     arms = {}
     for name in dict.fromkeys(part.arm for part in predictions):
         own = [part for part in predictions if part.arm == name]
@@ -251,14 +251,14 @@ def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Reco
 
 
 WORST = 12
-"""Groups described, at most."""
+"""Most groups to describe."""
 
 
 def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
-    """Find the groups in which every image was answered wrongly by every arm with every seed.
+    """Find the groups where every arm with every seed answered every image wrongly.
 
-    The worst come first: the largest groups (near-duplicates that all fail are no accident), then those whose true
-    class got the lowest probability.  Images that some arm did not predict are left out.
+    The worst come first: the largest groups (if all near-duplicates fail, it is no accident), then those with the
+    lowest probability of the true class. Images that some arm did not predict are left out.
     """
     first = predictions[0]
     orders = [{file: i for i, file in enumerate(part.files)} for part in predictions]

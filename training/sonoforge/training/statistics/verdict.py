@@ -1,4 +1,4 @@
-"""What a comparison concludes, in words: pure functions of its figures, so that no sentence outruns them."""
+"""Put a comparison's conclusions into words: pure functions of its figures, so that no sentence goes beyond them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Verdict:
 
 
 def judge(comparison: ComparisonRow) -> str:
-    """Judge a paired comparison: ``better`` or ``worse`` where interval and test agree, else ``undecided``."""
+    """Judge a paired comparison: ``better`` or ``worse`` if interval and test agree, else ``undecided``."""
     change, p = comparison["accuracy_difference"], comparison["sign_flip_test"]["p_value"]
     if not (is_number(change["low"]) and is_number(change["high"])):
         return "undecided"
@@ -35,7 +35,7 @@ def judge(comparison: ComparisonRow) -> str:
 
 
 def judge_guessing(figures: Mapping[str, Any]) -> Verdict | None:
-    """Say that a classifier is not shown to be better than guessing; None if it is, or if that was not computed."""
+    """Say that a classifier is not shown to be better than guessing; None if it is, or if it was not computed."""
     guessing = figures.get("guessing")
     if guessing is None or guessing["better"]:
         return None
@@ -53,11 +53,11 @@ def judge_guessing(figures: Mapping[str, Any]) -> Verdict | None:
 
 
 def judge_coverage(decision: Mapping[str, Record], alpha: float) -> Verdict | None:
-    """Say which classes prediction sets hold less often than promised, by more than chance explains; None for none.
+    """Say which classes prediction sets hold less often than promised, beyond chance; None if there are none.
 
     Args:
         decision: Figures by collection, see `decision.measure_decision`.
-        alpha: Error rate that was promised for each class.
+        alpha: Error rate promised for each class.
     """
     missed = tuple(
         f"The set holds the class of {share_text(covered)} of the {name} images"
@@ -70,7 +70,7 @@ def judge_coverage(decision: Mapping[str, Record], alpha: float) -> Verdict | No
 
 
 UNKNOWN = "of unknown origin"
-"""Part of the source of initial weights whose training images are unknown."""
+"""Text in the source of initial weights with unknown training images."""
 
 
 def judge_weights(source: str) -> Verdict | None:
@@ -108,11 +108,11 @@ def flipped(comparison: ComparisonRow) -> ComparisonRow:
 
 
 GAN, PLACEBO = ("gan", "gan-all"), ("duplicates", "duplicates-all")
-"""Arms that ask whether generated images help, and those that add as many copies of real ones."""
+"""Arms that ask whether generated images help, and arms that add as many copies of real ones."""
 
 
 def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None:
-    """Return the comparison of an arm of `GAN` with its baseline, oriented ``gan - baseline``; None without one."""
+    """Return the comparison of an arm of `GAN` with its baseline, oriented ``gan - baseline``, or None."""
     for row in comparisons:
         if row["second"] in GAN and row["first"] not in PLACEBO:
             return row
@@ -125,10 +125,10 @@ def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None
 def judge_gan(
     comparison: ComparisonRow, placebo: ComparisonRow | None, arms: Mapping[str, Record], leaks: str
 ) -> Verdict:
-    """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
+    """Answer "does the GAN help?" only from the paired interval and the sign-flip test.
 
-    ``comparison`` is oriented ``gan - baseline``, ``placebo`` ``gan - duplicates`` (None: that arm was not run).
-    ``leaks`` says what training read of its test images, and what follows; empty where it read none.
+    ``comparison`` is oriented ``gan - baseline``, ``placebo`` is oriented ``gan - duplicates`` (None: that arm was not
+    run). ``leaks`` says what training read of its test images, and what follows; empty if it read none.
     """
     outcome = judge(comparison)
     baseline, gan = arms[comparison["first"]], arms[comparison["second"]]
@@ -181,7 +181,7 @@ def in_plain_words(comparison: ComparisonRow, arms: Mapping[str, Record]) -> str
 
 
 def judge_arm(comparison: ComparisonRow, arms: Mapping[str, Record]) -> Verdict:
-    """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
+    """Say whether one arm differs from the baseline, for runs that do not ask about a GAN."""
     outcome = judge(comparison)
     first, second = arms[comparison["first"]], arms[comparison["second"]]
     level = {"better": "yes", "worse": "no", "undecided": "open"}[outcome]

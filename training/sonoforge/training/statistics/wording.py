@@ -1,4 +1,4 @@
-"""Results in words: numbers rounded, with a true minus and on one line with their units; names in a row."""
+"""Put results into words: rounded numbers, with a true minus sign and unbroken from their units; lists of names."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def share(value: float | None, digits: int = 1) -> str:
 
 
 def points(value: float | None, digits: int = 1, sign: str = "+") -> str:
-    """Print a difference between shares in percentage points: ``+1.3``; ``sign=""`` leaves out the plus."""
+    """Print a difference between shares in percentage points: ``+1.3``; ``sign=""`` omits the plus."""
     return number(None if value is None else 100 * value, digits, sign)
 
 

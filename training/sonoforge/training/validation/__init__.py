@@ -1,1 +1,1 @@
-"""External validation: a finished bundle judged on labelled images from elsewhere."""
+"""Validate externally: judge a finished bundle on labelled images from elsewhere."""

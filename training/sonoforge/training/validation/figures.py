@@ -1,6 +1,6 @@
-"""Labelled images from elsewhere, the meaning of their labels, and a bundle's figures on them.
+"""Read labelled images from elsewhere, interpret their labels, and compute a bundle's figures on them.
 
-Nothing is fitted on them but the thresholds of `sensitivity_at`.
+Only the thresholds of `sensitivity_at` are fitted on them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:  # of Python 3.11
 
 
 def read_external(text: str, store: Path) -> Dataset:
-    """Read a collection given as ``NAME:PATH``, whose path is as in ``--data``; a zip is unpacked into ``store``.
+    """Read a collection given as ``NAME:PATH``, with a path as for ``--data``; unpack a zip into ``store``.
 
     Raises:
-        SonoforgeError: Another form, or no labelled images there.
+        SonoforgeError: The form is wrong, or there are no labelled images.
     """
     name, colon, path = text.partition(":")
     if not name or not colon or not path or "/" in name:
@@ -49,10 +49,10 @@ Meanings = Mapping[str, tuple[str, ...]]
 def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> Meanings:
     """Return the meaning of each label of a collection, in the order of the bundle's classes.
 
-    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named as a class, in any case, need none.
+    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named like a class, in any case, need none.
 
     Raises:
-        SonoforgeError: A malformed entry, an unknown class, a class of two labels, or a label without a meaning.
+        SonoforgeError: An entry is malformed, a class is unknown or has two labels, or a label has no meaning.
     """
     stated = dict(_entry(text, classes) for text in given)
     named = {name.casefold(): (name,) for name in classes}
@@ -68,7 +68,7 @@ def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence
             shared = sorted(set(own) & set(meaning))
             if shared:
                 raise SonoforgeError(
-                    f"--classes: {label!r} and {other!r} both mean {', '.join(shared)}; a class may have one label"
+                    f"--classes: {label!r} and {other!r} both mean {', '.join(shared)}; a class may have only one label"
                 )
         meanings[label] = meaning
     return dict(sorted(meanings.items(), key=lambda item: classes.index(item[1][0])))
@@ -81,12 +81,12 @@ def _entry(text: str, classes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         raise SonoforgeError(f"--classes: {text!r} is not LABEL=CLASS or LABEL=CLASS+CLASS")
     for name in names:
         if name not in classes:
-            raise SonoforgeError(f"--classes: {name!r} is none of {', '.join(classes)}{did_you_mean(name, classes)}")
+            raise SonoforgeError(f"--classes: {name!r} is not one of {', '.join(classes)}{did_you_mean(name, classes)}")
     return label, names
 
 
 def name_meaning(label: str, meaning: Sequence[str]) -> str:
-    """Say what a label means: ``lesion = benign or malignant``, or the name alone if it is the class."""
+    """Say what a label means: ``lesion = benign or malignant``, or just the name if it is the class."""
     return label if [label.casefold()] == [name.casefold() for name in meaning] else f"{label} = {' or '.join(meaning)}"
 
 
@@ -124,9 +124,9 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Record:
     """Compute the figures of one collection.
 
-    ``answers`` names the columns of ``confusion``: the labels, then classes that no label means, which are never right.
-    ``coverage`` is that of the bundle's prediction sets.  ``sensitivity_at``: thresholds chosen on the other half of
-    these images, by whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
+    ``answers`` lists the columns of ``confusion``: the labels, then classes that no label means, which are never right.
+    ``coverage`` is the prediction sets'. ``sensitivity_at`` has thresholds chosen on the other half of these images, by
+    whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns

@@ -1,10 +1,10 @@
-"""``sonoforge compare RUN RUN ...``: what a change of settings, or an arm, gained or lost on the same images.
+"""``sonoforge compare RUN RUN ...``: show what a change in settings, or an arm, gained or lost on the same images.
 
 JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
-"figures"}``; ``settings`` maps each that differs from the first run's to ``[there, here]``, ``figures`` is a list of
-`ComparedFigure`.  With ``--checklists``: ``run``, ``page`` (a file in it), and ``checklists``: a list of
+"figures"}``; ``settings`` maps each setting that differs from the first run's to ``[there, here]``, ``figures`` is a
+list of `ComparedFigure`.  With ``--checklists``: ``run``, ``page`` (a file in it), and ``checklists``: a list of
 ``{"name", "source", "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left",
-"where"}``.  Where each collection was left out in turn also ``chosen_by_others``, a list of `OthersChoice`.
+"where"}``.  If each collection was left out in turn, there is also ``chosen_by_others``, a list of `OthersChoice`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,15 +40,15 @@ class _Run:
 
 
 def main(config: CompareConfig) -> Outcome:
-    """Read the runs' answers, and compare each run with the first; or fill in the checklists of one."""
+    """Read the runs' answers, and compare each run with the first; or fill in one run's checklists."""
     if config.checklists:
         return _fill_checklists(config)
     runs = [run for text in config.runs for run in _read(text, config.arms, several=len(config.runs) > 1)]
     if len(runs) < 2:
-        raise SonoforgeError("found one run with one arm, expected two or more to compare; name others with --arms")
+        raise SonoforgeError("one run with one arm is not enough to compare; give more with --arms")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
-        raise SonoforgeError(f"found runs of one name ({', '.join(names)}), expected others; give them as NAME:PATH")
+        raise SonoforgeError(f"several runs have the same name ({', '.join(names)}); give them as NAME:PATH")
     first = runs[0]
     rows = []
     for run in runs:
@@ -73,7 +73,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
         path = Path(rest)
     table = path / ANSWERS if path.is_dir() else path
     if not table.is_file():
-        raise SonoforgeError(f"{table}: not found, expected a finished run of crossval or run, or its {ANSWERS}")
+        raise SonoforgeError(f"{table}: no such file; give a finished run of crossval or run, or its {ANSWERS}")
     parts, classes, doubt = read_answers(table)
     known = list(dict.fromkeys(part.arm for part in parts))
     settings = _settings(path) if path.is_dir() else {}
@@ -81,7 +81,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
     found = []
     for arm in arms or known[:1]:
         if arm not in known:
-            raise SonoforgeError(f"{table}: found arms {', '.join(known)}, expected {arm}")
+            raise SonoforgeError(f"{table}: has no arm {arm}, only {', '.join(known)}")
         own = [part for part in parts if part.arm == arm]
         called = name if len(arms) < 2 else f"{name} {arm}" if several else arm
         found.append(_Run(called, path, own, classes, settings, doubt))
@@ -89,7 +89,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
 
 
 def _settings(folder: Path) -> Mapping[str, object]:
-    """Return the settings of a run: as they were given, and of the classifier also what its budget filled in."""
+    """Return a run's settings as given, and for the classifier also what its budget filled in."""
     given = run_folder.read_config(folder)
     finished = run_folder.is_finished(folder)
     return given | (run_folder.read_results(folder).get("classifier", {}) if finished else {})
@@ -97,12 +97,10 @@ def _settings(folder: Path) -> Mapping[str, object]:
 
 def _compare(first: _Run, run: _Run) -> Record:
     if run.classes != first.classes:
-        raise SonoforgeError(f"found classes {', '.join(run.classes)}, expected {', '.join(first.classes)}")
+        raise SonoforgeError(f"classes must be {', '.join(first.classes)}, not {', '.join(run.classes)}")
     protocols = {part.protocol for part in (*first.parts, *run.parts)}
     if len(protocols) > 1:
-        raise SonoforgeError(
-            f"found protocols {' and '.join(sorted(protocols))}, expected one; see crossval --protocol leakage"
-        )
+        raise SonoforgeError(f"protocols differ ({' and '.join(sorted(protocols))}); see crossval --protocol leakage")
     after = in_order_of(first.parts, run.parts)
     seeds = [part.seed for part in after]
     before = [part for part in first.parts if part.seed in seeds]
@@ -119,7 +117,7 @@ def _compare(first: _Run, run: _Run) -> Record:
 
 
 def _differing(first: Mapping[str, object], other: Mapping[str, object]) -> dict[str, list[object]]:
-    """Return the settings that differ, but those that change no answer, as ``[there, here]``."""
+    """Return the settings that differ, except those that change no answer, as ``[there, here]``."""
     if not first or not other:
         return {}
     keys = [key for key in dict.fromkeys((*first, *other)) if key not in run_folder.NOT_COMPARED]
@@ -166,7 +164,7 @@ def _log_choices(choices: Sequence[Record]) -> None:
 def _fill_checklists(config: CompareConfig) -> Outcome:
     """Fill in the checklists and write them into the run folder."""
     if len(config.runs) > 1 or config.arms:
-        raise SonoforgeError("--checklists: takes one run and no --arms")
+        raise SonoforgeError("--checklists takes one run and no --arms")
     folder = Path(config.runs[0])
     run = read_run(folder)
     filled = fill_checklists(run)

@@ -1,6 +1,6 @@
-"""``sonoforge crossval``: does a trained generator help?  k folds, every arm on the same folds and seeds.
+"""``sonoforge crossval``: test whether a trained generator helps, in k folds, every arm on the same folds and seeds.
 
-With ``--protocol leakage``: how much better do figures look if a training sees something of its test images?
+With ``--protocol leakage``, measure how much better figures look if training sees something of its test images.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ _CAUSES = (
 
 
 def main(config: CrossvalConfig) -> Outcome:
-    """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
+    """Run the comparison in a run folder and write its tables; or print the tables of a ``predictions.csv`` again."""
     if config.from_predictions:
         return _print_again(config)
     if config.protocol == LEAKAGE:
@@ -57,10 +57,10 @@ def main(config: CrossvalConfig) -> Outcome:
 
 
 def _print_again(config: CrossvalConfig) -> Outcome:
-    """Compute every figure from the predictions alone.
+    """Compute every figure from just the predictions.
 
     Raises:
-        SonoforgeError: Other options are given, too, or the file is not such a table.
+        SonoforgeError: Other options are also given, or the file is not such a table.
     """
     if dataclasses.replace(config, from_predictions="") != CrossvalConfig():
         raise SonoforgeError("--from cannot be combined with other options")
@@ -78,13 +78,13 @@ def _print_again(config: CrossvalConfig) -> Outcome:
 
 
 def _say_doubt(doubt: str) -> None:
-    """Warn of a table that no run vouches for."""
+    """Warn about a table that no run folder confirms."""
     if doubt:
         say("%s; no run folder beside the table vouches for it", doubt)
 
 
 def _measure_leakage(config: CrossvalConfig) -> Outcome:
-    """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
+    """Run the comparison under each protocol, in its own folder, and compare the answers image by image."""
     settings = {name: resolve(dataclasses.replace(config, protocol=name)) for name in PROTOCOLS}
     sealed = settings["sealed"]
     cache = load_images(sealed.source)
@@ -112,7 +112,7 @@ def _measure_leakage(config: CrossvalConfig) -> Outcome:
 
 
 def _log_leakage(found: Record) -> None:
-    """Print the accuracy under each protocol, what each leak adds, and what is left of the gain."""
+    """Print the accuracy under each protocol, what each leak adds, and what remains of the gain."""
     seeds = ", ".join(map(str, found["seeds"]))
     tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
     rows = [

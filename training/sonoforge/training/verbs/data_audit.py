@@ -1,4 +1,4 @@
-"""``data audit``: look at a data set before anything is trained on it."""
+"""``sonoforge data audit``: examine a data set before anything is trained on it."""
 
 import shlex
 from pathlib import Path
@@ -14,9 +14,9 @@ from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 
 def main(config: DataAuditConfig) -> Outcome:
-    """Audit a data set; the result is that of `audit`."""
+    """Audit a data set and return the result of `audit`."""
     if config.html and Path(config.html).is_dir():
-        raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
+        raise SonoforgeError(f"--html: {config.html} is a folder; give a file name such as audit.html")
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), fewest_classes=1)
     source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)

@@ -1,11 +1,11 @@
 """``sonoforge data import SET ...``: write a data set of classes from a published one, a URL, or a simulation.
 
-``url`` copies a folder as it is.  Folders that ``gan sample`` has written have a manifest with the hash of each image,
-which is written last: without it the images are not complete.
+``url`` copies a folder unchanged. Folders written by ``gan sample`` have a manifest with the hash of each image. It is
+written last: without it the images are incomplete.
 
-JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); of ``url``,
-``folder``, ``files`` (in all) and ``copied`` (this time); of ``phantom``, ``folder``, ``images``, ``groups``, ``seed``,
-``size`` and ``seconds``.
+JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); for ``url``,
+``folder``, ``files`` (in all) and ``copied`` (this time); for ``phantom``, ``folder``, ``images``, ``groups``,
+``seed``, ``size`` and ``seconds``.
 """
 
 import json
@@ -42,7 +42,7 @@ def main(config: DataImportConfig) -> Outcome:
     *source, out = config.paths
     if len(source) != (config.set != PHANTOM):
         expected = "OUT" if config.set == PHANTOM else "URL OUT" if config.set == URL else "FOLDER OUT"
-        raise SonoforgeError(f"data import {config.set}: found {' '.join(config.paths)}, expected {expected}")
+        raise SonoforgeError(f"data import {config.set} takes {expected}, not {' '.join(config.paths)}")
     if config.set == PHANTOM:
         return _simulate(config, out)
     if config.set == URL:
@@ -54,13 +54,13 @@ def _convert(config: DataImportConfig, source: Path, out: Path) -> Outcome:
     if not source.is_dir():
         raise SonoforgeError(f"{source}: no such folder; give the unpacked set, see sonoforge data list")
     if out.resolve().is_relative_to(source.resolve()):
-        raise SonoforgeError(f"{out}: lies inside {source}; name a folder beside it")
+        raise SonoforgeError(f"{out}: is inside {source}; choose a folder beside it")
     reader = open_reader(config.set)
     reader.check(config.set, config.pictures)
     planned = reader.plan(source, config.pictures)
     if not planned:
         raise SonoforgeError(
-            f"{source}: found no {reader.holds}, expected {config.set} as published; see sonoforge data list"
+            f"{source}: has no {reader.holds}; give {config.set} as published, see sonoforge data list"
         )
     provenance = {
         "set": config.set,
@@ -77,7 +77,7 @@ def _convert(config: DataImportConfig, source: Path, out: Path) -> Outcome:
 
 
 def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
-    """Copy what is missing of a folder at a URL, and check it."""
+    """Copy what is missing from a folder at a URL, and check it."""
     if not is_url(url):
         raise SonoforgeError(f"URL: {url} is not a URL such as s3://bucket/folder")
     files, root = open_url("URL", url)
@@ -111,15 +111,15 @@ def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
 
 
 def _inside(url: str, root: str, name: str) -> PurePosixPath:
-    """Return a file's path in the folder, which it must not lead out of."""
+    """Return a file's path in the folder; refuse one that leads outside."""
     path = PurePosixPath(name.removeprefix(root).lstrip("/"))
     if not path.parts or ".." in path.parts or path.is_absolute():
-        raise SonoforgeError(f"{url}: found a file named {name!r}, expected paths inside the folder")
+        raise SonoforgeError(f"{url}: its file {name!r} leads outside the folder")
     return path
 
 
 def _check_manifests(folder: Path) -> None:
-    """Compare generated images with their manifests; what is damaged is removed, so that it is copied again."""
+    """Compare generated images with their manifests; remove damaged ones, so that they are copied again."""
     for manifest in sorted(folder.rglob(MANIFEST)):
         try:
             listed = {entry["file"]: entry["sha256"] for entry in json.loads(manifest.read_bytes())["images"]}
@@ -131,7 +131,7 @@ def _check_manifests(folder: Path) -> None:
                 raise SonoforgeError(f"{manifest}: lists {name}, which is missing; generate the images again")
             if sha256_of(path) != expected:
                 path.unlink()
-                raise SonoforgeError(f"{path}: is not what its manifest lists, and was removed; copy it again")
+                raise SonoforgeError(f"{path}: differs from its manifest and was removed; copy it again")
 
 
 def _simulate(config: DataImportConfig, out: str) -> Outcome:

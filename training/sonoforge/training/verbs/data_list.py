@@ -1,4 +1,4 @@
-"""``sonoforge data list``: the public data sets that the project knows, where to get them, and the cache."""
+"""``sonoforge data list``: list the public data sets that the project knows, where to get them, and the cache."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ def main(config: DataListConfig) -> Outcome:
     """Show the table, or empty the cache; nothing is downloaded.
 
     The result: ``{"sets": [{"name", "content", "obtain", "licence", "citation", "reader"}], "cache": {"folder",
-    "files", "bytes", "removed"}}``; of the cache, what was there before.
+    "files", "bytes", "removed"}}``; for the cache, what was there before.
     """
     if config.clear_cache:
         return Outcome({"cache": _look_at_cache(config)})

@@ -1,7 +1,7 @@
-"""``sonoforge evaluate REAL FAKE``: are generated images realistic, diverse, copied?  Each figure with its protocol.
+"""``sonoforge evaluate REAL FAKE``: measure if generated images are realistic, diverse or copied, by stated protocols.
 
 JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``report``, where it is: ``real`` and
-``fake`` (what was compared), ``n`` (images a side of matched values and floors), ``protocol`` and ``protocol_id``,
+``fake`` (what was compared), ``n`` (images per side of matched values and floors), ``protocol`` and ``protocol_id``,
 ``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
 "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
 ``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
@@ -134,7 +134,7 @@ def main(config: EvaluateConfig) -> Outcome:
 
 
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
-    """Read what is compared: a run's own images, or the sets that are named."""
+    """Read what to compare: a run's own images, or the given sets."""
     if not config.fake:
         return read_own_images(config, cache)
     real, fake = read_image_sets(config, cache)
@@ -151,14 +151,14 @@ def _checkpoint(config: EvaluateConfig) -> Path | None:
 def _check(config: EvaluateConfig) -> None:
     check_named(config)
     if not config.fake and config.held_out:
-        raise SonoforgeError("--held-out: a run alone has held images out itself; leave it out")
+        raise SonoforgeError("--held-out is not for a run alone, which held out its own images; leave it out")
     for name, found, known in (("metrics", config.metrics, METRICS), ("plots", config.plots, PLOTS)):
         for one in found:
             if one not in known:
-                raise SonoforgeError(f"{name}: found {one!r}, expected {', '.join(known)}{did_you_mean(one, known)}")
+                raise SonoforgeError(f"{name}: {one!r} must be one of {', '.join(known)}{did_you_mean(one, known)}")
     for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
         if given and name not in config.metrics:
-            raise SonoforgeError(f"{flag}: needs {name} among --metrics; add it, or leave {flag} out")
+            raise SonoforgeError(f"{flag}: requires {name} among --metrics; add it, or leave {flag} out")
     if config.weights and not config.features:
         raise SonoforgeError("weights: requires --features, the network that they belong to")
     if config.lpips and config.lpips not in VARIANTS and not Path(config.lpips).is_file():
@@ -173,7 +173,7 @@ def _check(config: EvaluateConfig) -> None:
 
 
 def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
-    """Say where figures flatter: of real images or a generator that the network knows, of a checkpoint so chosen."""
+    """Say where figures flatter: real images or a generator that the network knows, or a checkpoint chosen by them."""
     known = [
         f"The feature network {space.short_name} was trained on {space.protocol['trained on']}. Where the real images "
         "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."

@@ -1,9 +1,9 @@
 """``sonoforge gan compare``: train recipes over a grid of settings, measure at milestones, write a paper's tables.
 
-With its defaults it is Ryspayeva and Salykova 2025: StyleGAN2 and StyleGAN3 on one class, FID, KID and SWD against the
-training images after a tenth, a half and all of the training, seconds a kimg, hours, memory, samples over time and the
-picture of principal components.  On all classes at once it is Berezsky and Liashchynskyi 2024; over a grid of
-perceptual weights, the loss functions of DGAN-WP-TL.  Their published rows stand beside ours as claims.
+Its defaults follow Ryspayeva and Salykova 2025: StyleGAN2 and StyleGAN3 on one class, FID, KID and SWD against the
+training images after a tenth, a half and all of the training, seconds per kimg, hours, memory, samples over time and
+the picture of principal components. With all classes at once it follows Berezsky and Liashchynskyi 2024; over a grid of
+perceptual weights, the loss functions of DGAN-WP-TL. Their published rows are shown beside ours as claims.
 """
 
 import dataclasses
@@ -154,7 +154,7 @@ def _shares(texts: Sequence[str]) -> list[float]:
 
 
 def _apart(shares: Sequence[float], steps: int) -> list[float]:
-    """Leave out shares of a training at whose step a later one is, too: a slow recipe does few in its minutes."""
+    """Leave out shares that fall on the same step as a later one: a slow recipe does few steps in its minutes."""
     last = {step: share for share in shares for step in milestone_steps([share], steps)}
     if len(last) < len(shares):
         log.warning("only %d steps in these minutes, so %d milestones of %d", steps, len(last), len(shares))
@@ -163,9 +163,9 @@ def _apart(shares: Sequence[float], steps: int) -> list[float]:
 
 def _open_lpips(config: GanCompareConfig) -> Lpips | None:
     if not {"kid", "fid"} <= set(config.metrics):
-        raise SonoforgeError(f"--metrics: found {','.join(config.metrics)}, which must include kid and fid")
+        raise SonoforgeError(f"--metrics must include kid and fid, not just {','.join(config.metrics)}")
     if ("lpips" in config.metrics) != bool(config.lpips):
-        raise SonoforgeError("--lpips goes with lpips among --metrics; give both or neither")
+        raise SonoforgeError("--lpips requires lpips among --metrics, and the reverse; give both or neither")
     if config.lpips:
         return open_lpips(config.lpips, str(find_device(config.device)))
     return None
@@ -175,7 +175,7 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     """Read ``NAME=a,b,c`` of each ``--grid``; return the points of the grid, the last setting varying fastest.
 
     Raises:
-        SonoforgeError: A name that is no setting of a training, or is given twice; a value that it cannot have.
+        SonoforgeError: A name is not a setting of a training or is given twice, or a value is not allowed.
     """
     known = [field.name for field in dataclasses.fields(GanSettings) if field.name not in (*GRID_WITHOUT, *_OF_IMAGES)]
     values: dict[str, list[Any]] = {}
@@ -223,7 +223,7 @@ def _with_milestones(training: _Training, shares: Sequence[float]) -> _Training:
 def _of_recipe(name: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
     """Return the settings for RECIPE or RECIPE:PRESET.
 
-    Cells, and a preset that is not its own, only if the recipe has them and others do not.
+    Cells, and a preset from elsewhere, apply only if the recipe has them and others do not.
     """
     recipe, _, preset = name.partition(":")
     settings = dataclasses.replace(settings, recipe=recipe)
@@ -243,7 +243,7 @@ def _has_cells(recipe: str) -> bool:
 
 
 def _of_classes(settings: GanSettings) -> GanSettings:
-    """Without a class, let one generator draw all of them, told which if its recipe is, or the user says how."""
+    """Without a class, let one generator draw all of them, conditioned if its recipe is or the user says how."""
     if (
         settings.conditioning not in (None, "none")
         and ARCHITECTURES[find_recipe(settings.recipe).architecture].reconstruction
@@ -255,7 +255,7 @@ def _of_classes(settings: GanSettings) -> GanSettings:
 
 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
-    """Train up to a milestone, if it was not reached before; return its checkpoint, or None on an interruption."""
+    """Train up to a milestone, unless already reached; return its checkpoint, or None if interrupted."""
     wanted = own / "checkpoints" / f"step-{step:08d}"
     over = step < training.setup.plan.steps or run_folder.is_finished(own)  # a kill may have left the end unrecorded
     if over and wanted in gan_checkpoint.list_checkpoints(wanted.parent):

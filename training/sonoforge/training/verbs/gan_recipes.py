@@ -1,4 +1,4 @@
-"""``sonoforge settings --recipes``: the table of recipes, each number with its source."""
+"""``sonoforge settings --recipes``: show the table of recipes, each number with its source."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from sonoforge.training.reports.terminal import as_text
 
 
 def main(config: SettingsConfig) -> Outcome:
-    """Show the table of all recipes, or the sources of the named ones, and return the same as data."""
+    """Show the table of all recipes, or the sources of those given, and return the same as data."""
     everything = config.recipes == ("all",)
     chosen = RECIPES if everything else {name: find_recipe(name) for name in config.recipes}
     if everything:

@@ -1,14 +1,14 @@
-"""``sonoforge gan search``: the settings with the lowest KID, or the cells of both networks of GA-GAN.
+"""``sonoforge gan search``: search for the settings with the lowest KID, or the cells of both networks of GA-GAN.
 
-``--what settings``, with Optuna, as Thakur and Thakur do for six GANs on three modalities (optimiser, batch
+``--what settings`` uses Optuna, as Thakur and Thakur do for six GANs on three modalities (optimiser, batch
 renormalisation, architecture; about a hundred configurations for each model and data set).
 
-``--what cells``: evolution designs the cells of a generator, then of its discriminator: the search of Berezsky and
-Liashchynskyi 2024 (GA-GAN), on any folder of images.  With ``cells-paper`` nothing is held out, as published, and the
-metric is FID in Inception against the training images.
+``--what cells``: evolution designs the cells of a generator, then of its discriminator. This is the search of Berezsky
+and Liashchynskyi 2024 (GA-GAN), on any folder of images.  With ``cells-paper`` nothing is held out, as published, and
+the metric is FID in Inception against the training images.
 
-Metrics are measured on held-out images; the best of many trials is optimistic on these, so it is measured on images
-that no trial has read, too.
+Metrics are measured on held-out images; the best of many trials is optimistic on these, so it is also measured on
+images that no trial has read.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ RECIPE = "ga-gan"
 NETWORKS = {"generator": "discriminator", "discriminator": "generator"}
 """Each network, and its partner."""
 FIRST_PARTNERS = {"generator": "fixed", "discriminator": "found"}
-"""Code of the partner, if it was not searched before and none is given."""
+"""Code of the partner if it was not searched before and none is given."""
 _SETTINGS_ONLY = ("recipes", "trials", "over")
 _CELLS_ONLY = ("stages", "strategy", "population", "children", "sample", "mutation", "metric", "weights")
 
 
 def main(config: GanSearchConfig) -> Outcome:
-    """Do the trials that are missing, and write table and page again after each."""
+    """Do the missing trials, updating table and page after each."""
     check_cluster(config.cluster, config.device)
     default = GanSearchConfig()
     for name in _CELLS_ONLY if config.what == "settings" else _SETTINGS_ONLY:
@@ -91,10 +91,10 @@ def main(config: GanSearchConfig) -> Outcome:
 
 
 def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
-    """Fill in what was left out, as `SEARCHES` has it.
+    """Fill in what was left out from `SEARCHES`.
 
     Raises:
-        SonoforgeError: Settings that do not go together.
+        SonoforgeError: The settings do not go together.
     """
     defaults = dict(SEARCHES[config.what])
     of_gan = defaults.pop("gan")
@@ -109,8 +109,8 @@ def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
         return config
     if config.gan.metric_features == "inception" and not config.gan.metric_weights and config.what == "cells-paper":
         raise SonoforgeError(
-            "metric_weights: --what cells-paper measures FID in Inception; give the file of its weights, or another "
-            "space by --set gan.metric_features"
+            "metric_weights: --what cells-paper measures FID in Inception; give its weights file, or another space "
+            "with --set gan.metric_features"
         )
     for name in ("start_from", "norm"):
         if getattr(config.gan, name):
@@ -143,9 +143,9 @@ def _search_settings(config: GanSearchConfig) -> Outcome:
 
 
 def _prepare(config: GanSearchConfig) -> list[tuple[Source, Opened, tuple[Parameter, ...]]]:
-    """Open images and networks of each recipe, and refuse what cannot be trained, before there is a folder."""
+    """Open each recipe's images and networks, and refuse what cannot be trained, before making a folder."""
     if len(set(config.recipes)) < len(config.recipes):
-        raise SonoforgeError(f"--recipes: found {','.join(config.recipes)}; give different recipes")
+        raise SonoforgeError(f"--recipes: {','.join(config.recipes)} repeats a recipe; give different recipes")
     composed = [compose(dataclasses.replace(config.gan, recipe=recipe)) for recipe in config.recipes]
     narrowed = read_search(config.over, config.gan, composed)
     recipes = []
@@ -158,7 +158,7 @@ def _prepare(config: GanSearchConfig) -> list[tuple[Source, Opened, tuple[Parame
 
 
 def _result_of_recipe(folder: Path, config: GanSearchConfig, own: Planned) -> Searched:
-    """Return what a recipe's study has found: its best measured again, its command, and what mattered."""
+    """Return what a recipe's study found: its best, measured again, its command, and what mattered."""
     found, best = measured_anew(folder, own), own.study.best
     if best is None:
         return found
@@ -224,7 +224,7 @@ def _evolution(config: GanSearchConfig, stage: str, image_size: int) -> Evolutio
 
 
 def _partner(config: GanSearchConfig, stage: str, before: Sequence[Searched], image_size: int) -> str:
-    """Return the code of the network beside the one that is searched."""
+    """Return the code of the searched network's partner."""
     other = NETWORKS[stage]
     for own in before:
         if own.name == other and own.best is not None:
@@ -234,7 +234,7 @@ def _partner(config: GanSearchConfig, stage: str, before: Sequence[Searched], im
 
 
 def _trial_settings(settings: GanSettings, trial: Trial, partner: str) -> GanSettings:
-    """Return the settings that a trial trains with; its seed follows from the search's, the stage and its number."""
+    """Return the settings that a trial trains with; its seed is derived from the search's, the stage and its number."""
     codes = {f"{NETWORKS[trial.study]}_cell": partner, f"{trial.study}_cell": str(trial.values["code"])}
     seed = derive_seed(settings.seed, f"training of a {trial.study}", trial.number, bits=32)
     changes: dict[str, Any] = {**codes, "seed": seed}
@@ -244,7 +244,7 @@ def _trial_settings(settings: GanSettings, trial: Trial, partner: str) -> GanSet
 def _final_command(
     config: GanSearchConfig, opened: Opened, searched: Sequence[Searched], partners: dict[str, str]
 ) -> str:
-    """Return the ``gan train`` of the best pair, with the recipe's own numbers where the preset has others."""
+    """Return the ``gan train`` command for the best pair, with the recipe's own numbers if the preset differs."""
     codes: dict[str, Any] = {f"{network}_cell": code for network, code in partners.items()}
     codes |= {f"{own.name}_cell": str(own.best.values["code"]) for own in searched if own.best is not None}
     kept = {"image_size", "expand_to", "held_out", "metric_features"}
@@ -273,7 +273,7 @@ def _about_cells(config: GanSearchConfig, opened: Opened) -> page.About:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planned:
-    """A study, and how its trials are trained."""
+    """A study, and how to train its trials."""
 
     study: Study
     source: Source
@@ -289,14 +289,15 @@ class Planned:
 def open_images(
     config: GanSearchConfig, settings: GanSettings, *, against_training: bool = False
 ) -> tuple[Source, Opened]:
-    """Open the images and networks of a study; ``against_training`` allows for none that are held out.
+    """Open the images and networks of a study; ``against_training`` allows holding none out.
 
     Raises:
         SonoforgeError: Nothing is held out; or see `source.open_source`.
     """
     if not settings.held_out and not against_training:
         raise SonoforgeError(
-            "held_out must be above 0: chosen on its own training images, the best would be what copies them best"
+            "held_out must be above 0: measured on its own training images, the best trial would be the one that "
+            "copies them best"
         )
     settings = dataclasses.replace(settings, metrics=METRICS)
     apart = config.second_held_out or 0.0
@@ -307,9 +308,9 @@ def open_images(
 
 
 def about_search(about: page.About, config: GanSearchConfig, opened: Opened, length: str = "") -> page.About:
-    """Complete what the verb says of a search by its images and budget.
+    """Complete what the verb says about a search with its images and budget.
 
-    ``length`` is that of a trial in words; empty for the thousands of images it is shown.
+    ``length`` is a trial's length in words; empty for the thousands of images it is shown.
     """
     training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
     shown = length or f"{training.plan.steps * training.images_per_step / 1000:.3g} thousand images shown"
@@ -353,7 +354,7 @@ class Trials:
     finished: list[Searched] = dataclasses.field(default_factory=list)  # studies that are over
 
     def carry_out(self, planned: Sequence[Planned]) -> None:
-        """Do the trials of these studies that are missing; write table and page anew after each."""
+        """Do the missing trials of these studies, updating table and page after each."""
         by_name = {own.study.name: own for own in planned}
         for own in planned:
             self._remove_checkpoints(own.study)  # a kill may have come before
@@ -383,11 +384,11 @@ class Trials:
             self.advance(self.done, words)
 
     def write_page(self, so_far: Sequence[Searched]) -> None:
-        """Write the page of a search that is under way."""
+        """Write the page of a search in progress."""
         page.write_report(self.folder, so_far, self.about, finished=False)
 
     def _remove_checkpoints(self, study: Study) -> None:
-        """Remove the checkpoints but those of the best and of whom later trials may inherit from."""
+        """Remove all checkpoints except the best one's and those that later trials may inherit from."""
         kept = study.strategy.inheritable(study.trials) | ({study.best.number} if study.best else set())
         for trial in study.ended:
             checkpoints = trial_folder(self.folder, study.name, trial.number) / "checkpoints"
@@ -397,7 +398,7 @@ class Trials:
 
 @contextlib.contextmanager
 def open_trials(folder: Path, config: GanSearchConfig, about: page.About, studies: Sequence[Study]) -> Iterator[Trials]:
-    """Open the workers for the trials of all these studies that are missing, and show how far they are."""
+    """Open the workers for all missing trials of these studies, and show their progress."""
     total = sum(study.strategy.total for study in studies)
     done = sum(len(study.ended) for study in studies)
     with (
@@ -408,7 +409,7 @@ def open_trials(folder: Path, config: GanSearchConfig, about: page.About, studie
 
 
 def measured_anew(folder: Path, own: Planned) -> Searched:
-    """Return what a finished study has found, its best measured against the images that chose nothing."""
+    """Return what a finished study found, with its best measured against images that chose nothing."""
     found, best = own.searched(), own.study.best
     if best is None:
         return found
@@ -424,7 +425,7 @@ def write_table(folder: Path, searched: Sequence[Searched]) -> None:
 def conclude(folder: Path, searched: Sequence[Searched], about: page.About, command: str = "") -> Outcome:
     """Write page, table and results of a finished search, and print its table.
 
-    ``command`` trains what all studies found together; empty where each has its own.
+    ``command`` trains what all studies found together; empty if each has its own.
     """
     write_table(folder, searched)
     page.write_report(folder, searched, about, command)

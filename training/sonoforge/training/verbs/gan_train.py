@@ -1,4 +1,4 @@
-"""``sonoforge gan train``: train one generator, of one class or of all, in a run folder of its own."""
+"""``sonoforge gan train``: train one generator, for one class or all, in its own run folder."""
 
 import contextlib
 import dataclasses
@@ -50,7 +50,7 @@ LEAST_LEFT = 0.6  # of the minutes: trained at least, whatever reading and measu
 
 
 def main(config: GanTrainConfig) -> Outcome:
-    """Train, or continue, or report that it is done."""
+    """Train, continue, or report that it is done."""
     began = time.monotonic()
     by_minutes = config.minutes is not None and not given_lengths(config.gan)
     settings = with_recipe(config.gan) if by_minutes else with_defaults(config.gan)
@@ -121,7 +121,7 @@ def _by_minutes(minutes: float | None) -> run_folder.Length:
 
 
 class _Options(NamedTuple):
-    """What a training of so many minutes can be."""
+    """The possible trainings for a number of minutes."""
 
     offers: list[Offer]  # the cheapest first
     first: Training  # the cheapest, made ready
@@ -129,7 +129,7 @@ class _Options(NamedTuple):
 
 
 def _options(config: GanTrainConfig, images: TrainingSet, read: Callable[..., TrainingSet]) -> _Options:
-    """List the ways to train, and make the cheapest ready: what is refused is refused here."""
+    """List the ways to train, and prepare the cheapest, so that refusals happen here."""
     opened = open_pretrained(smallest(config.gan), config.device)
     offers = list_offers(config.gan, images, opened)
 
@@ -151,9 +151,9 @@ def _options(config: GanTrainConfig, images: TrainingSet, read: Callable[..., Tr
 def _fit(
     config: GanTrainConfig, options: _Options, folder: Path, began: float, stop: Callable[[], bool]
 ) -> Training | None:
-    """Choose the training whose end is so many minutes after it began; None if it was stopped.
+    """Choose the training that ends this many minutes after it starts; None if it was stopped.
 
-    Called again with the same folder, it is the same, but for the steps where the minutes are others.
+    With the same folder it is the same, except for its steps if the minutes differ.
     """
     minutes, kept = config.minutes or 0.0, folder / PACE / "chosen.json"
 
@@ -183,9 +183,9 @@ def _fit(
 
 @contextlib.contextmanager
 def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only be noted while inside, and hand out the function that tells; the second one stops.
+    """Only note the first Ctrl-C while inside, and yield a function that reports it; the second one stops.
 
-    The command line answers SIGTERM likewise, see `cli.main`.
+    The command line treats SIGTERM the same way, see `cli.main`.
     """
     noted = False
 
@@ -204,7 +204,7 @@ def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device for the record: the GPU, or how many of the cores are used."""
+    """Describe a device for the record: the GPU, or how many cores are used."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} cores)"

@@ -1,9 +1,9 @@
-"""``sonoforge evaluate``: a blinded page for expert readers (``--reading-sheet N``), and what they made of it.
+"""``sonoforge evaluate``: make a blinded page for expert readers (``--reading-sheet N``), and score their answers.
 
-A run of ``sonoforge gan train`` alone, without FAKE, is read against the images that it held out.
+A run of ``sonoforge gan train`` without FAKE is read against the images that it held out.
 
-JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is.  Of a sheet: ``page`` and ``key``
-(files in it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.  Of ``--answers``:
+JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is.  For a sheet: ``page`` and ``key``
+(files in it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.  For ``--answers``:
 `sonoforge.training.reader_study.scores.ReadingResults`, and ``report``.
 """
 
@@ -86,15 +86,17 @@ def _check(config: EvaluateConfig) -> None:
     for field in dataclasses.fields(EvaluateConfig):
         unused = field.name not in _USED and not field.name.startswith("reading_")
         if unused and getattr(config, field.name) != getattr(defaults, field.name):
-            raise SonoforgeError(f"{field.name}: --reading-sheet measures nothing; leave one of them out")
+            raise SonoforgeError(
+                f"{field.name}: cannot be combined with --reading-sheet, which measures nothing; leave one out"
+            )
     if len(set(config.reading_classes)) != len(config.reading_classes) or len(config.reading_classes) == 1:
         raise SonoforgeError(
-            f"reading_classes: found {','.join(config.reading_classes)}, expected two or more different classes"
+            f"reading_classes: must be two or more different classes, not {','.join(config.reading_classes)}"
         )
 
 
 def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
-    """Return each generated set that FAKE, or a run alone, names, with its class; empty where the set says which."""
+    """Return each generated set given by FAKE, or by a run alone, with its class; empty if the set states it."""
     given = config.fake or config.real
     whole = given == "phantom" or Path(given).exists()
     fakes = [given] if whole else [name for name in given.split(",") if name]
@@ -104,7 +106,7 @@ def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
 
 
 def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
-    """Return the classes of a conditional generator, or of a folder of class folders; of another set none."""
+    """Return the classes of a conditional generator, or of a folder of class folders; none for other sets."""
     path = Path(fake)
     if is_run(path):
         return tuple(gan_checkpoint.describe(gan_checkpoint.find_checkpoint(path, config.checkpoint)).classes)
@@ -126,10 +128,10 @@ def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
 
 def _score(config: EvaluateConfig) -> Outcome:
     if dataclasses.replace(config, real="", answers=(), out=config.out) != EvaluateConfig(out=config.out):
-        raise SonoforgeError("--answers: takes the folder of a reading sheet, and no other option but --out")
+        raise SonoforgeError("--answers takes the folder of a reading sheet, and no other option except --out")
     sheet = Path(config.real)
     if not config.real or not sheet.is_dir():
-        raise SonoforgeError(f"REAL: {config.real or 'missing'}, expected a folder made by evaluate --reading-sheet")
+        raise SonoforgeError(f"REAL must be a folder made by evaluate --reading-sheet, not {config.real or 'empty'}")
     key, seal = read_key(sheet / KEY)
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
@@ -149,7 +151,7 @@ def _score(config: EvaluateConfig) -> Outcome:
 
 
 def _rows(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:
-    """Return the table of answers; an image that a reader left out has none."""
+    """Return the table of answers, without images that a reader left out."""
     rows = []
     for reader in readers:
         for entry in key.entries:

@@ -1,8 +1,8 @@
-"""``sonoforge segment``: which generator helps segmentation?  A U-Net trained on its pairs, tested on real patients.
+"""``sonoforge segment``: find which generator helps segmentation: train a U-Net on its pairs, test it on real patients.
 
-The experiment of Thakur and Thakur (six GANs on three modalities) on any set of images with masks: generators trained
-on the training patients of a fold, pairs drawn from them, and a U-Net trained on real pairs, generated ones, or both,
-tested on real patients of that fold; KID and FID of the same images beside it, and what the paper claims.
+This is the experiment of Thakur and Thakur (six GANs on three modalities) on any set of images with masks: generators
+trained on the training patients of a fold, pairs drawn from them, and a U-Net trained on real pairs, generated ones, or
+both, tested on real patients of that fold; it shows KID and FID of the same images, and the paper's claims, beside it.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ def main(config: SegmentConfig) -> Outcome:
     sets = [_plan(config, data) for data in config.data]
     names = [own.images.name for own in sets]
     if len(set(names)) < len(names):
-        raise SonoforgeError(f"--data: found {', '.join(names)}, expected sets of different names; rename a folder")
+        raise SonoforgeError(f"--data: {', '.join(names)} must have different names; rename a folder")
     for task in _all_tasks(sets):
         training_part(task, "every training")  # refused here, before anything is trained
         if task.experiment.recipes:
@@ -116,7 +116,7 @@ def _say_budget(experiment: Experiment, tasks: int) -> None:
 
 
 def _print_again(config: SegmentConfig) -> Outcome:
-    """Compute the tables from the scores alone."""
+    """Compute the tables from just the scores."""
     if dataclasses.replace(config, from_cases="") != SegmentConfig():
         raise SonoforgeError("--from cannot be combined with other options")
     scores = read_cases(Path(config.from_cases))
@@ -129,24 +129,25 @@ def _print_again(config: SegmentConfig) -> Outcome:
 
 
 def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
-    """Fill in the budget; a duration or batch that was given replaces the budget's.
+    """Fill in the budget; a given duration or batch replaces the budget's.
 
     Raises:
-        SonoforgeError: No arm, an arm or recipe twice, arms without a generator to draw from, or the reverse.
+        SonoforgeError: There is no arm, an arm or recipe is given twice, arms lack a generator to draw from, or the
+            reverse.
     """
     recipes = tuple(name for given in config.recipes for name in (SIX[config.budget] if given == ALL else (given,)))
     recipes = () if recipes == ("none",) else recipes
     for flag, names in (("--arms", config.arms), ("--recipes", recipes)):
         if len(set(names)) < len(names):
-            raise SonoforgeError(f"{flag}: found {','.join(names)}, expected each once")
+            raise SonoforgeError(f"{flag}: {','.join(names)} repeats a name; give each once")
     arms = [find_arm(name) for name in config.arms]
     if not arms:
-        raise SonoforgeError("--arms: found nothing, expected at least one arm, such as real")
+        raise SonoforgeError("--arms: give at least one arm, such as real")
     if not any(arm.dose for arm in arms):
         recipes = ()
     elif not recipes:
         drawn = ",".join(arm.name for arm in arms if arm.dose)
-        raise SonoforgeError(f"--recipes: found none, but {drawn} need generated pairs; give recipes or other --arms")
+        raise SonoforgeError(f"--recipes is none, but {drawn} need generated pairs; give recipes or other --arms")
     budget = BUDGETS[config.budget]
     check_installed()
     check_cluster(config.cluster, config.device)
@@ -162,10 +163,10 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
 
 
 def _read_tuned(runs: Sequence[str], recipes: Sequence[str]) -> dict[str, Values]:
-    """Return the best settings of those recipes that the runs of `gan search` searched.
+    """Return the best settings of the recipes that runs of `gan search` searched.
 
     Raises:
-        SonoforgeError: A run searched none of the recipes, or two the same one.
+        SonoforgeError: A run searched none of the recipes, or two searched the same one.
     """
     found: dict[str, Values] = {}
     for run in runs:
@@ -173,7 +174,7 @@ def _read_tuned(runs: Sequence[str], recipes: Sequence[str]) -> dict[str, Values
         if not own or set(own) & set(found):
             tuned = ", ".join(best_settings(Path(run)))
             raise SonoforgeError(
-                f"tuned: found {run} with {tuned}, expected recipes of this run ({', '.join(recipes)}), each once; "
+                f"tuned: {run} has {tuned}, but must have recipes of this run ({', '.join(recipes)}), each once; "
                 "search them with the same gan.preset"
             )
         found |= own
@@ -195,7 +196,7 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
     )
     images = open_labelled_set(source)
     if not images.maps.any():
-        raise SonoforgeError(f"{data}: found no outlined pixel in {len(images.maps)} images, expected some; add masks")
+        raise SonoforgeError(f"{data}: has no outlined pixel in {len(images.maps)} images; add masks")
     features = config.metric_features
     if config.recipes and not features:
         sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
@@ -214,10 +215,10 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
 
 
 def _elsewhere(config: SegmentConfig, source: ImageSource, images: LabelledSet) -> Iterator[ImageSource]:
-    """Open the other sets that U-Nets of this one are tested on, and refuse those that they cannot be.
+    """Open the other sets for testing this one's U-Nets, and refuse unsuitable ones.
 
     Raises:
-        SonoforgeError: Other structures, or images that are in both sets.
+        SonoforgeError: Structures differ, or images are in both sets.
     """
     for folder in config.elsewhere:
         if folder in source.data or Path(folder).resolve() == images.cache.dataset.root.resolve():
@@ -226,8 +227,8 @@ def _elsewhere(config: SegmentConfig, source: ImageSource, images: LabelledSet) 
         other = open_labelled_set(other_source)
         if other.structures != images.structures or other.name == images.name:
             raise SonoforgeError(
-                f"--elsewhere: found {other.name} with masks of {listed(other.structures)}, expected another set with "
-                f"masks of {listed(images.structures)}, as {images.name} has"
+                f"--elsewhere: {other.name} has masks of {listed(other.structures)}; give another set with masks of "
+                f"{listed(images.structures)}, like {images.name}"
             )
         log.info("%s: looking for its images in %s", images.name, other.name)
         pairs = find_in_both(images.cache, other.cache)["pairs"]
@@ -284,7 +285,7 @@ def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]
 
 
 def _placed(tasks: Sequence[FoldTask], device: str) -> list[FoldTask]:
-    """Return the tasks as the workers do them: on the device that was found."""
+    """Return the tasks for the workers, on the device that was found."""
     return [dataclasses.replace(task, experiment=dataclasses.replace(task.experiment, device=device)) for task in tasks]
 
 
@@ -301,7 +302,7 @@ def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, R
 
 
 def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[CaseScore]]:
-    """Run the U-Nets that are missing; return the scores of all by their file."""
+    """Run the missing U-Nets; return the scores of all by their file."""
     missing = [task for task in tasks if not task.path.is_file()]
     if len(missing) < len(tasks):
         log.info("%d of %d U-Nets are done already", len(tasks) - len(missing), len(tasks))

@@ -1,4 +1,4 @@
-"""``sonoforge train``: one classifier, calibrated and judged on groups that it never saw."""
+"""``sonoforge train``: train one classifier, calibrated and judged on groups that it never saw."""
 
 import logging
 from dataclasses import asdict, replace
@@ -84,7 +84,7 @@ def main(config: TrainConfig) -> Outcome:
 
 
 def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: str, job: ClassifierJob) -> HeldOut:
-    """Answer on the images of the plan's first fold, in two halves that calibrate each other."""
+    """Answer for the images of the plan's first fold, in two halves that calibrate each other."""
     test = plan.test(0)
     views = pixel_views(cache.images[test], job.settings.mirror)
     answers = answer(trained.members, views, job.settings.frozen_blocks, job.device, look=job.settings.look)

@@ -1,4 +1,4 @@
-"""``sonoforge validate``: external validation, a finished bundle judged on labelled images from elsewhere.
+"""``sonoforge validate``: judge a finished bundle on labelled images from elsewhere (external validation).
 
 The run folder holds ``results.json`` (a `Validation`) and ``answers.csv``: collection, file, group, device, label,
 answer, ``p_CLASS`` for each class of the bundle, the classes of the prediction set, and the causes not to use the
@@ -89,11 +89,11 @@ def _check_names(datasets: Sequence[Dataset]) -> None:
     names = [dataset.name for dataset in datasets]
     for name in names:
         if names.count(name) > 1:
-            raise SonoforgeError(f"--external: found two collections named {name!r}, expected different names")
+            raise SonoforgeError(f"--external: two collections are named {name!r}; give different names")
 
 
 def _in_order(dataset: Dataset, meanings: Meanings) -> Dataset:
-    """Return the same images, with the labels in the order of the bundle's classes."""
+    """Return the same images, with labels in the order of the bundle's classes."""
     labels = tuple(meanings)
     items = tuple(dataclasses.replace(item, label=labels.index(dataset.classes[item.label])) for item in dataset.items)
     return Dataset(dataset.name, dataset.root, labels, items)
@@ -103,7 +103,7 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
     """Answer for some of the images, as ``classify`` does."""
     dataset, classes = cache.dataset, classifier.bundle.classes
     if not len(chosen):
-        raise SonoforgeError(f"{dataset.root}: the model was trained on all of these images, expected others")
+        raise SonoforgeError(f"{dataset.root}: the model was trained on all of these images; give others")
     results: dict[str, Result] = {}
 
     def answer(path: str) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""DICOM files as pictures, read by pydicom (extra ``dicom``), and never with the patient."""
+"""Read DICOM files as pictures with pydicom (extra ``dicom``), without patient data."""

@@ -1,7 +1,7 @@
-"""Read what a DICOM file says about its pixels, and where they lie: in one parser, so that no two can disagree.
+"""Read what a DICOM file says about its pixels and where they are, in one parser, so that no two can disagree.
 
-How elements are stored is judged from their first bytes; the header only claims it (PS3.5, annex A).  Only the elements
-listed here are read: one that the pixels need must be sound, any other damaged one is passed over and named.
+The first bytes show how elements are stored; the header only claims it (PS3.5, annex A). Only the elements listed here
+are read: those that the pixels need must be sound; any other damaged one is skipped and named.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
         if declared and declared not in DECODERS:
             raise ImageError(
                 "unsupported",
-                f"{path}: stored as {_name(declared)}, which is not read; store it uncompressed or as JPEG 2000",
+                f"{path}: stored as {_name(declared)}, which cannot be read; store it uncompressed or as JPEG 2000",
             )
         implicit = _is_implicit(stream, path)
         header = read_dataset(stream, implicit, True, stop_when=_at_pixel_data, specific_tags=tags)
@@ -163,12 +163,12 @@ def _is_implicit(stream: BinaryIO, path: Path | str) -> bool:
     head = stream.read(6)
     stream.seek(-len(head), io.SEEK_CUR)
     if head[:1] == b"\0" and head[1:2] != b"\0":
-        raise ImageError("truncated", f"{path}: its elements are big-endian, which is not read; export it again")
+        raise ImageError("truncated", f"{path}: its elements are big-endian, which cannot be read; export it again")
     return not head[4:6].isalpha() or not head[4:6].isupper()
 
 
 def _numbers(header: Dataset, name: str) -> list[float]:
-    """Return the finite numbers in an element, none if it is missing or empty; anything else raises ValueError."""
+    """Return the finite numbers in an element, none if it is missing or empty; raise ValueError for anything else."""
     value = header.get(name)
     if value is None or value == "":
         return []
@@ -295,7 +295,7 @@ def _check_kind(header: Dataset, syntax: str, path: Path | str) -> None:
 
 
 def _name(syntax: str) -> str:
-    """Return the standard's name of a transfer syntax; an unknown one, which could be any text, is not quoted."""
+    """Return the standard's name for a transfer syntax; do not quote an unknown one, which could be any text."""
     from pydicom.uid import UID  # noqa: PLC0415 - an extra
 
     uid = UID(syntax)

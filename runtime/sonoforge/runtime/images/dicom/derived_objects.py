@@ -1,8 +1,9 @@
-"""DICOM objects derived from a scan and its answer, for the archive: a structured report, and a picture.
+"""Derive DICOM objects for an archive from a scan and its answer: a structured report and a picture.
 
-The report is a Comprehensive SR (PS3.3, A.35.3) with a measurement report (PS3.16, TID 1500), complete, preliminary and
-unverified, as no person has looked at it; the picture of ``classify --overlay`` is a Secondary Capture (PS3.3, A.8.1).
-Only here are the patient's elements read: they go from the scan into the derived object unchanged, and nowhere else.
+The report is a Comprehensive SR (PS3.3, A.35.3) with a measurement report (PS3.16, TID 1500). It is marked complete,
+preliminary and unverified, because no person has looked at it; the picture of ``classify --overlay`` is a Secondary
+Capture (PS3.3, A.8.1). Only this module reads the patient's elements: they go from the scan into the derived object
+unchanged, and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99SONOFORGE"
-"""Designator of private codes, for what the standard has no code for; 99 is for private schemes (PS3.16, 8)."""
+"""Designator of private codes where the standard has none; 99 is for private schemes (PS3.16, 8)."""
 
 _MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
 _NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # differ each time, or are not reported
@@ -59,7 +60,7 @@ class Identity(NamedTuple):
 
 
 def identify(source: Path | bytes, name: str) -> Identity:
-    """Return the UIDs of an object, a file or its bytes, and read nothing else; ``name`` is for messages.
+    """Return an object's UIDs from a file or its bytes, and read nothing else; ``name`` is for messages.
 
     Raises:
         ImageError: It is not DICOM, or a UID is missing or invalid.
@@ -79,7 +80,7 @@ def identify(source: Path | bytes, name: str) -> Identity:
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text is a UID, and so is safe as the name of a file."""
+    """Whether a text is a UID, and therefore safe as a file name."""
     return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
@@ -90,7 +91,7 @@ def uid(kind: str, of: str) -> str:
 
 
 def _read_scan(path: str, entry: dict[str, Any]) -> tuple[Dataset, str]:
-    """Return a scan's header, and a text that identifies the scan and its answer, from which UIDs follow."""
+    """Return a scan's header, and a text that identifies the scan and its answer, to derive UIDs from."""
     import_pydicom(path)
     try:
         import highdicom  # noqa: F401, PLC0415 - an extra
@@ -125,7 +126,7 @@ def _write(target: Path, derived: Dataset, path: str) -> Path:
 
 
 def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable[[], Image.Image]) -> Path:
-    """Write the picture of the answer for a DICOM file into a folder, whole or not at all; return its path.
+    """Write a DICOM file's picture of the answer to a folder, whole or not at all; return its path.
 
     It is named by its SOP Instance UID, which follows from the image and the answer; an existing one is not drawn
     again.  The pictures of one study and one network are one series.
@@ -185,7 +186,7 @@ def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable
 
 
 def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
-    """Write the answer for a DICOM file as a structured report into a folder; return its path.
+    """Write a DICOM file's answer as a structured report to a folder; return its path.
 
     It is named by its SOP Instance UID, as in `write_capture`, so an archive files the same answer once.
 

@@ -1,8 +1,9 @@
-"""Where the scan lies in a DICOM picture, how large its pixels are, and decoders that trust no header.
+"""Find where the scan is in a DICOM picture and how large its pixels are, and decode without trusting the header.
 
 Any fault in a file becomes one `ImageError`.  A few bytes can stand for gigabytes: a codestream states its own size,
-whatever the header says, and two bytes of RLE say "the same 128 times".  So this module is a decoder plugin of pydicom
-that checks that a frame holds no more pixels than its header says, and hands it on to the one decoder of its syntax.
+whatever the header says, and two bytes of RLE say "the same 128 times".  This module is therefore a decoder plugin for
+pydicom that checks that a frame holds no more pixels than its header says, then hands it to the one decoder for its
+syntax.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
 
 
 def check_file(path: Path) -> None:
-    """Refuse anything but a regular file of a sensible size; a pipe or a device is never opened."""
+    """Refuse anything but a regular file of a sensible size; never open a pipe or a device."""
     status = os.stat(path)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("unreadable", f"{path}: is a folder, pipe or device, not a DICOM file")
@@ -100,8 +101,8 @@ class Spacing:
 def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None, Spacing | None, bool]:
     """Choose the largest two-dimensional tissue region of an ultrasound picture, at least 16 pixels wide and high.
 
-    Colour flow, spectra and curves do not count, nor does a region with a damaged record.  Returns the region, and its
-    pixel spacing if the machine gives it in cm, each None if not recorded; and whether a record was damaged.
+    Colour flow, spectra, curves and regions with a damaged record do not count. Return the region, its pixel spacing if
+    the machine gives it in cm (each None if not recorded), and whether a record was damaged.
     """
     best, spacing, count, damaged = None, None, 0, False
     try:
@@ -139,7 +140,7 @@ def _region_spacing(item: Dataset) -> Spacing | None:
 
 
 def read_spacing(header: Dataset) -> Spacing | None:
-    """Return the pixel spacing of the picture, else of the detector; None if neither is recorded."""
+    """Return the pixel spacing of the picture, or of the detector; None if neither is recorded."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         values = header.get(name)
         if values is not None and not isinstance(values, str) and len(values) == 2:
@@ -179,13 +180,13 @@ def checked_plugin(decoder: Any, label: str) -> str:
 
 
 def is_available(uid: str) -> bool:
-    """Tell pydicom that this plugin serves a transfer syntax; `checked_plugin` is called only where it does."""
+    """Tell pydicom that this plugin serves a transfer syntax; `checked_plugin` is called only if it does."""
     del uid
     return True
 
 
 def decode_by_pyjpegls(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of JPEG-LS; CharLS 2 would read on for seconds, in vain, in a frame without an end."""
+    """Decode a frame of JPEG-LS; CharLS 2 would read on for seconds, in vain, if a frame has no end."""
     if frame.rfind(_END) < frame.find(_SCAN):
         raise ValueError("a codestream without an end")
     return _decode("pydicom.pixels.decoders.pyjpegls", frame, runner)

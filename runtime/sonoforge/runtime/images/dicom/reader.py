@@ -1,14 +1,14 @@
 """Open one DICOM file as frames of 8-bit grey or RGB, under the rules of `images.decoding`.
 
-* Nothing about the patient is read: only the elements listed in `images.dicom.data_set` are taken from the file, and no
-  message quotes a value.  A message names the file as it was given.
+* Nothing about the patient is read: only the elements listed in `images.dicom.data_set` are read, and messages quote no
+  values. They name the file as it was given.
 * Frames are decoded one at a time, so a long clip needs the memory of one frame.
-* One decoder serves each transfer syntax, so the same file gives the same pixels on every machine.
-* Values become levels by the steps of PS3.4, annex N.2.  Grey: modality table or rescaling; then the table of values of
-  interest or else the first window; without either, the range of the stored bits, or of those bits that the values
-  fill.  The darkest value of that range becomes 0, the brightest 255, rounded; ``MONOCHROME1`` is inverted last.
-  Palette colours are looked up; colours of more than 8 bits are scaled from the stored bits.
-* Frames are cropped to the largest two-dimensional tissue region of ultrasound, if the machine recorded one.
+* Each transfer syntax has one decoder, so the same file gives the same pixels on every machine.
+* Values become levels by the steps of PS3.4, annex N.2. Grey: modality table or rescaling; then the table of values of
+  interest, or else the first window; without either, the range of the stored bits, or of the bits that the values fill.
+  The darkest value of that range becomes 0, the brightest 255, rounded; ``MONOCHROME1`` is inverted last. Palette
+  colours are looked up; colours of more than 8 bits are scaled from the stored bits.
+* Frames are cropped to the largest two-dimensional tissue region if the machine recorded one.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ class DicomImage:
 
     @property
     def stored_range(self) -> tuple[int, int]:
-        """The least and the greatest value that the stored bits can hold."""
+        """The smallest and largest values that the stored bits can hold."""
         return _range_of(int(self._data.header.BitsStored), self._data.header)
 
     @functools.cached_property
     def filled_bits(self) -> int:
-        """How many bits the values of all frames fill, where no window says how to show them; else the stored bits.
+        """How many bits the values of all frames fill if no window says how to show them; otherwise the stored bits.
 
-        The header's number counts, unless it is the whole word, or the picture would be nearly black.
+        The header's number counts, unless it is the whole word or the picture would be nearly black.
         """
         header = self._data.header
         stored = int(header.BitsStored)
@@ -95,7 +95,7 @@ class DicomImage:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks on how it was read, in phrases."""
+        """Remarks on how it was read, as phrases."""
         stored = int(self._data.header.BitsStored)
         passed_over = f"passed over as damaged: {', '.join(self.passed_over)}" if self.passed_over else ""
         spread = spread_remark(self.filled_bits, stored) if self.filled_bits < stored else ""
@@ -105,7 +105,7 @@ class DicomImage:
         """Yield each frame as mode ``L`` or ``RGB``, 8 bits a channel, cropped to the region.
 
         Raises:
-            ImageError: And nothing else.
+            ImageError: The only error.
         """
         levels = Levels(self._data.header, self.path, self.filled_bits)
         with contextlib.closing(self.stored_frames()) as stored:
@@ -156,7 +156,7 @@ class DicomImage:
 
 
 def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
-    """Read and check what a DICOM file, or ``data`` if it was read already, says about its pixels; none is decoded.
+    """Read and check what a DICOM file, or ``data`` if already read, says about its pixels; decode none.
 
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
@@ -168,7 +168,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         import_pydicom(path)
         with open_source(source) as stream:
             if not is_dicom(stream.read(HEAD_BYTES)):
-                raise ImageError("not_an_image", f"{path}: does not begin as DICOM; obtain the file again")
+                raise ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
         stored = read_data_set(source, path)
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
@@ -197,7 +197,7 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     """Decode the one frame of a still.
 
     Raises:
-        ImageError: And nothing else; ``animated`` for a clip.
+        ImageError: The only error; ``animated`` for a clip.
     """
     image = open_dicom(path, data)
     if image.frame_count > 1:
@@ -210,7 +210,7 @@ class Levels:
     """Converts the values of one file to 8-bit levels, by one table for all frames; rules at the top of this module."""
 
     def __init__(self, header: Dataset, path: Path | str, filled: int) -> None:
-        """Prepare to convert the values of a file whose frames fill so many bits."""
+        """Prepare to convert a file's values, given how many bits its frames fill."""
         self._filled = filled
         self._header = header
         self._path = path
@@ -218,7 +218,7 @@ class Levels:
         self._tables: dict[np.dtype[Any], NDArray[np.uint8]] = {}
 
     def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Convert one frame, (H, W) or, of RGB, (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
+        """Convert one frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
         if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
             raise ImageError(
                 "unsupported",
@@ -264,7 +264,7 @@ class Levels:
 
 
 def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
-    """Return the least and the greatest value that so many bits can hold."""
+    """Return the smallest and largest values that this many bits can hold."""
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.get("PixelRepresentation") else (0, 2**bits - 1)
 
 

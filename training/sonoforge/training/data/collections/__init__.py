@@ -1,1 +1,1 @@
-"""What the readers of published sets share: films, volumes, annotated objects, and writing a folder of classes."""
+"""Provide what readers of published sets share: volumes, annotated objects, and writing a folder of classes."""

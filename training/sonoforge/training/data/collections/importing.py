@@ -1,6 +1,6 @@
 """Turn a published set into an ordinary folder of classes, once: pictures, masks, groups and their origin.
 
-``groups.csv`` names every picture of the set before the first is written, so that `datasets.read_dataset` refuses an
+``groups.csv`` lists every picture of the set before the first is written, so that `datasets.read_dataset` refuses an
 incomplete folder, which can then be resumed.  The public sets that ``data list`` shows are rows of ``known_sets.csv``.
 """
 
@@ -34,13 +34,13 @@ _WORKERS = 4  # at most: processing a film of 25 million pixels takes some 500 M
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """Options of an import; each set takes some of them, see `importing.Collection.takes`."""
+    """Options of an import; each set takes some of them, see `Reader.takes`."""
 
     mode: str = option("full", help="full: whole images; roi: each object", choices=("full", "roi"))
     multilabel: bool = option(
         False,
         help="coco, yolo: an image may have several classes\n"
-        "each class is a question of its own, with a column of groups.csv: --data OUT:CLASS",
+        "each class is a separate question, with a column in groups.csv: --data OUT:CLASS",
     )
     masks: bool = option(False, help="also write NAME_mask.png\nimages without a readable mask are left out")
     margin: float = option(1.5, help="side of a region, relative to the abnormality's", limits=(1, 10))
@@ -64,7 +64,7 @@ class ImportSettings:
     outlined: bool = option(False, help="volumes: skip slices without any segmented structure")
     window: tuple[float, ...] = option(
         (),
-        help="frames, sliver07: values, such as Hounsfield units, that become black and white (default: -160,240 for "
+        help="frames, sliver07: values, such as Hounsfield units, to show as black and white (default: -160,240 for "
         "sliver07, else the 0.5th and 99.5th percentiles)",
         metavar="LOW,HIGH",
     )
@@ -99,21 +99,21 @@ class Reader(NamedTuple):
     signs: tuple[str, ...] = ()  # glob patterns of files that mark such a folder: reading it directly is refused
 
     def check(self, name: str, settings: ImportSettings) -> None:
-        """Refuse changed settings that do not apply; ``name`` is the reader's."""
+        """Refuse changed settings that do not apply; ``name`` is the reader's name."""
         for own in fields(settings):
             if own.name not in self.takes and getattr(settings, own.name) != own.default:
                 raise SonoforgeError(f"{own.name}: does not apply to {name}, which takes {', '.join(self.takes)}")
 
 
 class ImportedSet(NamedTuple):
-    """What `write_set` wrote: number of pictures of each class, and the message of each left out, by path."""
+    """What `write_set` wrote: the number of pictures of each class, and a message for each left out, by path."""
 
     images: dict[str, int]
     left_out: dict[str, str]
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Return a name for the picture of each file: its stem where no other file has that, else its whole path."""
+    """Return a name for each file's picture: its stem if unique, otherwise its whole path."""
     stems = {path: PurePosixPath(path.removesuffix(".gz")).stem for path in paths}
     counts = Counter(stem.casefold() for stem in stems.values())
     return {
@@ -127,8 +127,8 @@ def write_set(
 ) -> ImportedSet:
     """Write the pictures of a set that do not exist yet, then ``groups.csv`` and ``import.json``.
 
-    The folder is new or empty, or with ``resume`` holds an incomplete import of the same provenance: what was imported
-    and with which settings.
+    The folder is new or empty or, with ``resume``, holds an incomplete import with the same provenance: what was
+    imported and with which settings.
     """
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)
@@ -178,7 +178,7 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise SonoforgeError(f"{root / NOTE}: cannot be read ({error}); import to a new folder") from error
     if not isinstance(note, dict):
-        raise SonoforgeError(f"{root}: is not empty; name a new or empty folder")
+        raise SonoforgeError(f"{root}: is not empty; choose a new or empty folder")
     different = [key for key, value in provenance.items() if note.get(key) != value]
     if different:
         raise SonoforgeError(
@@ -201,7 +201,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 class KnownSet(NamedTuple):
-    """One public data set: a row of ``known_sets.csv``.  Nothing is downloaded: its user has to accept its terms."""
+    """One public data set: a row of ``known_sets.csv``. Nothing is downloaded, as users must accept its terms."""
 
     name: str  # short name in common use
     content: str  # modality, task and size

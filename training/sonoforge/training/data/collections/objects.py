@@ -1,4 +1,4 @@
-"""Pictures with annotated objects, as COCO and YOLO store them, turned into pictures of classes with masks."""
+"""Turn pictures with annotated objects, as COCO and YOLO store them, into pictures of classes with masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sonoforge.training.data.collections.importing import ImportSettings, Pictur
 from sonoforge.training.data.layouts import given_split, natural_order
 
 BACKGROUND, IMAGES = "background", "images"
-"""Folder of pictures without an object; folder of all pictures, where classes are columns."""
+"""Folder of pictures without objects; folder of all pictures if classes are columns."""
 MOST_POINTS = 100_000  # of an outline
 _LEAST_SIDE = 64  # pixels; a smaller cut shows an object without its surroundings
 _ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # augmented copies of one picture
@@ -92,7 +92,7 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
     if picture.size and picture.size != (width, height):
         raise SonoforgeError(
             f"{file}: has {width}x{height} pixels, but its labels say {picture.size[0]}x{picture.size[1]}; label the "
-            "picture as it is"
+            "unchanged picture"
         )
     chosen = [picture.objects[number - 1]] if number else picture.objects
     needed = number or settings.masks
@@ -109,7 +109,7 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
 def square_around(mask: NDArray[np.bool_], margin: float) -> tuple[tuple[int, int], int]:
     """Return the top left corner and the side of the square around an object (H, W).
 
-    It is ``margin`` times the object's longer side, inside the picture where it fits, and centred on it where not.
+    It is ``margin`` times the object's longer side, inside the picture if it fits, otherwise centred on it.
     """
     spans = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + (0, 1) for axis in (0, 1)]
     side = max(_LEAST_SIDE, round(margin * max(int(end - start) for start, end in spans)))
@@ -121,7 +121,7 @@ def square_around(mask: NDArray[np.bool_], margin: float) -> tuple[tuple[int, in
 
 
 def _cut(pixels: NDArray[Any], corner: tuple[int, int], side: int) -> NDArray[Any]:
-    """Cut out a square (side, side), or with channels, with 0 beyond the picture."""
+    """Cut out a square (side, side), with channels if any, and 0 outside the picture."""
     ranges = [range(start, start + side) for start in corner]
     inside = [
         slice(max(own.start, 0), min(own.stop, length)) for own, length in zip(ranges, pixels.shape, strict=False)
@@ -150,7 +150,7 @@ def draw(outline: Outline, shape: tuple[int, int], relative: bool, file: Path) -
 
 
 def _inside(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill a polygon: a pixel is inside if an odd number of edges lies to the left of its centre in its row."""
+    """Fill a polygon: a pixel is inside if an odd number of edges is to the left of its centre in its row."""
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
     ends = np.roll(points, -1, axis=0)
     for (x0, y0), (x1, y1) in zip(points, ends, strict=True):

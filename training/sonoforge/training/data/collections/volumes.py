@@ -1,6 +1,6 @@
-"""Volumes on disk, NIfTI (by nibabel) and MetaImage, with their label maps, as planned pictures: one for each slice.
+"""Plan pictures of volumes, NIfTI (by nibabel) and MetaImage, with their label maps: one for each slice.
 
-A slice is shown as the volume stores it, x to the right and y downwards; orientation matrices are not applied.
+A slice appears as the volume stores it, x to the right and y downwards; orientation matrices are not applied.
 """
 
 import functools
@@ -31,7 +31,7 @@ COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")
 
 
 class Volume(NamedTuple):
-    """A volume whose voxels are not read yet."""
+    """A volume before its voxels are read."""
 
     shape: tuple[int, ...]  # numbers of columns, rows and slices
     spacing: tuple[float, ...] | None  # of their centres in mm, or None where unknown
@@ -129,7 +129,8 @@ def _first_line(error: BaseException) -> str:
 def slice_levels(path: Path, number: int, window: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Return one slice, numbered from 0, as grey levels, (H, W) uint8.
 
-    The window becomes 0 and 255.  None: bytes as they are, other numbers between the 0.5th and the 99.5th percentile.
+    The window becomes 0 and 255. None keeps bytes unchanged, and spreads other numbers between the 0.5th and the 99.5th
+    percentile.
     """
     with _decoding:
         return np.ascontiguousarray(_levels(path, window)[:, :, number].T)
@@ -153,14 +154,14 @@ def _labels(path: Path, names: tuple[str, ...]) -> NDArray[np.uint8]:
     wrong = ~np.isclose(voxels, rounded) | (rounded < 0) | (rounded > len(names))
     if wrong.any():
         known = ", ".join(f"{label} {name}" for label, name in enumerate(("background", *names)))
-        raise SonoforgeError(f"{path}: label {voxels[wrong].flat[0]:g} is none of {known}; correct the label map")
+        raise SonoforgeError(f"{path}: label {voxels[wrong].flat[0]:g} is not one of {known}; correct the label map")
     labels: NDArray[np.uint8] = rounded.astype(np.uint8)
     return labels
 
 
 @dataclass(frozen=True)
 class LabelledVolume:
-    """A volume, its label map where there is one, and its patient."""
+    """A volume, its label map if any, and its patient."""
 
     name: str  # of the files that are written
     image: Path
@@ -184,7 +185,7 @@ class LabelledVolume:
 
 
 def level_window(settings: ImportSettings) -> tuple[float, float] | None:
-    """Return the values that become black and white; None where none are given."""
+    """Return the values to show as black and white; None if none are given."""
     if not settings.window:
         return None
     if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:
@@ -196,7 +197,7 @@ def level_window(settings: ImportSettings) -> tuple[float, float] | None:
 def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices of all volumes in order; a volume that cannot be opened becomes one picture that says why.
 
-    With ``settings.outlined``, slices without any outline are left out.
+    With ``settings.outlined``, leave out slices without any outline.
     """
     planned: list[PlannedPicture] = []
     for volume in volumes:

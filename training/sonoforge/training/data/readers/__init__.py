@@ -1,4 +1,4 @@
-"""Readers of published sets and of other kinds of folders, for ``data import``.
+"""Read published sets and other kinds of folders, for ``data import``.
 
 To add one, add one file here: ``cbis_ddsm.py`` is the reader ``cbis-ddsm``, and ends in a `Reader` called ``READER``.
 """
@@ -30,9 +30,9 @@ def open_reader(name: str) -> Reader:
 
 
 def refuse_other_layouts(root: Path, stems: Collection[str]) -> None:
-    """Refuse a folder that has to be imported first, by the signs of the readers, and name the command.
+    """Refuse a folder that must be imported first, by the readers' signs, and give the command.
 
-    ``stems`` are the names of its images without suffix, which label files of single images share.
+    ``stems`` are its images' names without suffix, which label files of single images share.
     """
     for name in reader_names():
         reader = open_reader(name)
@@ -45,5 +45,5 @@ def refuse_other_layouts(root: Path, stems: Collection[str]) -> None:
 
 
 def import_command(name: str, root: Path) -> str:
-    """Return the command that writes a folder's pictures into class folders."""
+    """Return the command that writes a folder's pictures to class folders."""
     return f"sonoforge data import {name} {shlex.quote(str(root))} OUT"

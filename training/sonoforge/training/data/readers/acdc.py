@@ -1,8 +1,8 @@
-"""ACDC: cine cardiac MRI of 150 patients, two volumes each with both ventricles and the myocardium outlined.
+"""Read ACDC: cine cardiac MRI of 150 patients, two volumes each, with both ventricles and the myocardium outlined.
 
 Bernard et al., "Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis", IEEE
-TMI 37(11), 2018.  As published: ``training/patient001/patient001_frame01.nii.gz``, ``patient001_frame01_gt.nii.gz``
-and ``Info.cfg``, whose lines ``ED: 1`` and ``ES: 12`` name the frames at end diastole and end systole; likewise below
+TMI 37(11), 2018.  As published: ``training/patient001/patient001_frame01.nii.gz``, ``patient001_frame01_gt.nii.gz`` and
+``Info.cfg``, with lines ``ED: 1`` and ``ES: 12`` for the frames at end diastole and end systole; likewise below
 ``testing``.  Without ``Info.cfg``, the first frame is end diastole.
 """
 

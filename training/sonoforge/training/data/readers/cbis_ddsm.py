@@ -1,11 +1,11 @@
-"""CBIS-DDSM: digitised films of the DDSM with proven pathology, as distributed by The Cancer Imaging Archive.
+"""Read CBIS-DDSM: digitised DDSM films with proven pathology, as distributed by The Cancer Imaging Archive.
 
-Lee et al., "A curated mammography data set for use in computer-aided detection and diagnosis research", Scientific
-Data 4 (2017) 170177.  Four tables, ``{mass,calc}_case_description_{train,test}_set.csv``, have one line for each
-abnormality on each film.  The film is the only DICOM file below a folder such as ``Mass-Training_P_00001_LEFT_CC``.
-The folders in between depend on the settings of the NBIA Data Retriever, and do not always agree with the tables'
-paths; only their first part, the folder's name, is used.  The tables' patient_id is the woman; the PatientID inside
-the DICOM files is the folder's name, one for each view.
+Lee et al., "A curated mammography data set for use in computer-aided detection and diagnosis research", Scientific Data
+4 (2017) 170177.  Four tables, ``{mass,calc}_case_description_{train,test}_set.csv``, have one line for each abnormality
+on each film.  The film is the only DICOM file below a folder such as ``Mass-Training_P_00001_LEFT_CC``.  The folders in
+between depend on the settings of the NBIA Data Retriever, and do not always agree with the tables' paths; only their
+first part, the folder's name, is used.  The tables' patient_id identifies the woman; PatientID inside the DICOM files
+is the folder's name, one per view.
 """
 
 import functools
@@ -66,7 +66,7 @@ def _read_regions(table: Path) -> list[Region]:
     for row in read_table(table, _COLUMNS, "download it again").rows:
         where, pathology = f"{table}: line {row.line}", row["pathology"]
         if pathology not in _CLASS:
-            raise SonoforgeError(f"{where}: the pathology {pathology!r} is none of {', '.join(_CLASS)}")
+            raise SonoforgeError(f"{where}: the pathology {pathology!r} is not one of {', '.join(_CLASS)}")
         folder = re.split(r"[/\\]", row["image file path"])[0]
         if not _CASE_FOLDER.fullmatch(folder):
             raise SonoforgeError(f"{where}: {folder!r} is not a folder such as Mass-Training_P_00001_LEFT_CC")
@@ -92,9 +92,9 @@ def _find_films(folder: Path) -> Mapping[str, Sequence[Path]]:
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List each film with an abnormality of the chosen kinds, pathologies and splits.
 
-    A film with a mass and calcifications is listed in two tables but written once, in the class of its worst
-    abnormality; the columns of groups.csv describe the chosen ones.  A film whose chosen abnormalities are benign while
-    another is malignant belongs to neither class, and is left out.
+    A film with a mass and calcifications is in two tables but written once, in the class of its worst abnormality; the
+    columns of groups.csv describe the chosen ones. If the chosen abnormalities are benign but another is malignant, the
+    film belongs to neither class and is left out.
     """
     listed = [region for table in find_tables(folder) for region in _read_regions(table)]
     wanted = {name.upper().replace("-", "_") for name in settings.pathologies}
@@ -109,7 +109,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     if not films:
         raise SonoforgeError(
             f"{folder}: none of the {len(listed)} abnormalities in the tables fits kinds, pathologies and splits "
-            "together; leave one out"
+            "together; drop one of these"
         )
     files = _find_films(folder)
     return [
@@ -131,7 +131,7 @@ def _facts(regions: Sequence[Region]) -> dict[str, str]:
 
 
 def _read(files: Mapping[str, Sequence[Path]], names: Sequence[str], side: int) -> Picture:
-    """Resize the whole film to a square; its lowest to highest grey level become 0 to 255."""
+    """Resize the whole film to a square, mapping its lowest to highest grey level to 0 to 255."""
     name = next((name for name in names if files.get(name)), names[0])
     own = files.get(name, ())
     if len(own) != 1:
@@ -148,8 +148,8 @@ def _read(files: Mapping[str, Sequence[Path]], names: Sequence[str], side: int) 
 def read_dicom(path: Path) -> NDArray[Any]:
     """Decode the stored levels of a single grey frame, (H, W) of the file's own integer type.
 
-    ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so that every picture
-    is bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows suggested in the file are not applied.
+    ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so every picture is
+    bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows suggested in the file are not applied.
     """
     image = open_dicom(path)
     if image.photometric not in ("MONOCHROME1", "MONOCHROME2") or image.frame_count != 1:

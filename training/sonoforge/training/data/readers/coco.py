@@ -1,4 +1,4 @@
-"""COCO: a JSON file of pictures, categories and annotations, as labelling programs and Roboflow export it.
+"""Read COCO: a JSON file of pictures, categories and annotations, as labelling programs and Roboflow export it.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; the format: https://cocodataset.org/#format-data.
 An object is outlined by polygons or by runs (RLE, plain or packed), or has only a box.  Supported are
@@ -25,7 +25,7 @@ _MOST_PIXELS = 50_000_000
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the JSON files of annotations, by name; only files with the right keys are parsed later."""
+    """Return the JSON annotation files by name; only files with the right keys are parsed later."""
     found = []
     for path in sorted(folder.rglob("*.json")):
         if path.is_file():
@@ -37,7 +37,7 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the pictures that the JSON files name."""
+    """List the pictures in the JSON files."""
     tables = find_tables(folder)
     if not tables:
         raise SonoforgeError(f"{folder}: no JSON file has {', '.join(_KEYS)}, as COCO annotations do")
@@ -46,7 +46,9 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     for table in tables:
         for picture in _read(table, folder, found):
             if picture.path in pictures:
-                raise SonoforgeError(f"{table}: names {picture.path}, as another JSON file does; keep one of them")
+                raise SonoforgeError(
+                    f"{table}: lists {picture.path}, which is also in another JSON file; keep one of them"
+                )
             pictures[picture.path] = picture
     return plan_objects(folder, list(pictures.values()), settings)
 

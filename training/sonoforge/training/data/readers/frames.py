@@ -1,10 +1,9 @@
-"""Any class folders of volumes and clips: one picture for each slice or distinct frame.
+"""Read class folders of volumes and clips: one picture for each slice or distinct frame.
 
 NIfTI and MetaImage are volumes; ``NAME_seg``, ``NAME_mask`` and the like beside a volume ``NAME`` are its label map,
-whose labels become structures called ``structure-1`` and so on.  DICOM of several frames, films, animations and TIFF of
-several pages are clips, of which near-equal frames are left out as ``classify`` does; single pictures stay as they are.
-
-All pictures of a file are one group: for DICOM the patient, as a hash, where the header names one.
+whose labels become structures called ``structure-1`` and so on.  DICOM with several frames, videos, animations and TIFF
+with several pages are clips; near-equal frames are left out, as in ``classify``; single pictures stay unchanged. All
+pictures of a file are one group: for DICOM the patient, as a hash, if the header has one.
 """
 
 import contextlib
@@ -56,19 +55,19 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
 
 
 def _base(path: str) -> str:
-    """Return the path of a volume without its suffix, and any other as it is."""
+    """Return a volume's path without its suffix, and any other unchanged."""
     return next((path[: -len(end)] for end in _VOLUMES if path.lower().endswith(end)), path)
 
 
 def _image_of(base: str) -> str:
-    """Return the volume whose label map has this name; empty for other names."""
+    """Return the volume with a label map of this name; empty for other names."""
     path = PurePosixPath(base)
     named = mask_of(path.name)
     return path.with_name(named[0]).as_posix() if named else ""
 
 
 def _structures(labels: Path | None) -> tuple[str, ...]:
-    """Name the labels of a map; an unreadable one is refused when its slices are read."""
+    """Name a map's labels; an unreadable map is refused when its slices are read."""
     try:
         most = int(open_volume(labels).voxels().max()) if labels else 0
     except SonoforgeError:

@@ -1,13 +1,12 @@
-"""Herlev: single cells of Pap smears, cut out of slide images, in the 4 classes made of 7 grades.
+"""Read Herlev: single cells of Pap smears, cut out of slide images, in 4 classes made from 7 grades.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
-The first two numbers name the slide image.  Cells are grouped by the first alone, which several slide images share:
-some of these overlap, and show one cell twice.  Square copies in circulation, in folders of grades or of classes and
-with the grade before the number, are read as well.
-
-Those squares were padded with a constant colour, and a cut-out follows its cell's shape, so the width of the padding
-gives away something about the class.  The padding is therefore cropped, and the rest cut to its central square.
+The first two numbers identify the slide image. Cells are grouped by the first only, which several slide images share:
+some of them overlap and show one cell twice.  Square copies in circulation, in folders of grades or of classes and with
+the grade before the number, are read too. Those squares were padded with a constant colour, and a cut-out follows its
+cell's shape, so the width of the padding reveals something about the class. The padding is therefore cropped, and the
+rest cut to its central square.
 """
 
 import functools
@@ -27,7 +26,7 @@ CLASS_OF = {
     "severe_dysplastic": "severe_dysplastic",
     "carcinoma_in_situ": "carcinoma_in_situ",
 }
-"""The class of each grade; Berezsky and Liashchynskyi use four classes of another cytology."""
+"""The class of each grade; Berezsky and Liashchynskyi use four classes from another cytology."""
 
 EDGE = 2  # pixels beside the padding that were mixed with it when the square was resized
 _FLAT = 20  # grey levels by which a pixel of padding may differ from its colour: JPEG changes some next to the cell
@@ -83,7 +82,7 @@ def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _bands(pixels: NDArray[np.uint8]) -> tuple[int, int]:
-    """Count the lines of padding before and after; none, unless both sides have some."""
+    """Count the lines of padding before and after; none unless both sides have some."""
     counts = []
     for lines in (pixels, pixels[::-1]):
         away = np.abs(lines - np.median(lines[0], axis=0)).max(2)

@@ -1,4 +1,4 @@
-"""IDRiD, part A: fundus photographs with the optic disc outlined, 54 for training and 27 for testing.
+"""Read IDRiD, part A: fundus photographs with the optic disc outlined, 54 for training and 27 for testing.
 
 Porwal et al., "Indian Diabetic Retinopathy Image Dataset (IDRiD)", Data 3(3):25, 2018.  As published: below ``A.
 Segmentation``, ``1. Original Images/a. Training Set/IDRiD_01.jpg`` and ``2. All Segmentation Groundtruths/a. Training

@@ -1,4 +1,4 @@
-"""SLiver07: abdominal CT with the liver outlined, 20 training volumes.
+"""Read SLiver07: abdominal CT with the liver outlined, 20 training volumes.
 
 Heimann et al., "Comparison and Evaluation of Methods for Liver Segmentation From CT Datasets", IEEE TMI 28(8), 2009.
 As published, in one or several folders: ``liver-orig001.mhd`` and ``.raw``, ``liver-seg001.mhd`` and ``.raw``; label 1
@@ -14,7 +14,7 @@ from sonoforge.training.data.collections.volumes import LabelledVolume, level_wi
 
 STRUCTURES = ("liver", "lesion")
 WINDOW = (-160.0, 240.0)
-"""Hounsfield units that show the liver, where none are given."""
+"""Default Hounsfield units, which show the liver."""
 _VOLUME = re.compile(r"liver-orig(?P<number>\d{3})\.mhd")
 
 

@@ -1,4 +1,4 @@
-"""YOLO: a text file beside each picture, or in ``labels`` for pictures in ``images``; the classes in ``data.yaml``.
+"""Read YOLO: a text file beside each picture, or in ``labels`` for pictures in ``images``; classes in ``data.yaml``.
 
 The format: https://docs.ultralytics.com/datasets/segment/ (boxes, outlines and rotated boxes), as labelling programs
 and Roboflow export it.  A line is ``CLASS X Y WIDTH HEIGHT``, with the middle of a box, or ``CLASS X Y X Y X Y ...``,
@@ -24,7 +24,7 @@ _MOST_BYTES = 10_000_000  # of a file of labels
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the one file that names the classes."""
+    """Return the one file that lists the classes."""
     found = [path for path in sorted(folder.glob("*.y*ml")) if "names" in read_config_file(path)]
     found = found or [folder / name for name in _LISTS if (folder / name).is_file()]
     if len(found) != 1:
@@ -71,7 +71,7 @@ def _class_names(path: Path) -> dict[int, str]:
 
 def _read(path: Path, names: dict[int, str]) -> tuple[tuple[str, Outline], ...]:
     if path.stat().st_size > _MOST_BYTES:
-        raise SonoforgeError(f"{path}: has more than {_MOST_BYTES // 10**6} MB, too much for one line an object")
+        raise SonoforgeError(f"{path}: has more than {_MOST_BYTES // 10**6} MB, too much for one line per object")
     objects = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         cells, where = line.split(), f"{path}: line {number}"

@@ -1,8 +1,8 @@
-"""Zenodo 7890874: microscope pictures of breast cytology, in a folder for each class.
+"""Read Zenodo 7890874: microscope pictures of breast cytology, in a folder for each class.
 
 The collection of Berezsky and Liashchynskyi (doi:10.5281/zenodo.7890874) also has histology and immunohistochemistry,
-which are left out.  Pictures are read from class folders below a folder such as ``Cytology``, or at the top where there
-is none.  Patients are not published: each picture is its own group.
+which are left out.  Pictures are read from class folders below a folder such as ``Cytology``, or at the top if there is
+none.  Patients are not published: each picture is its own group.
 """
 
 import functools

@@ -1,1 +1,1 @@
-"""The report of a run."""
+"""Write the report of a run."""

@@ -1,4 +1,4 @@
-"""The charts of a run's report."""
+"""Draw the charts of a run's report."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ from sonoforge.training.statistics.wording import is_number, points, share
 
 @styled
 def fold_strip(arms: Mapping[str, Record]) -> Markup:
-    """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
+    """Draw the accuracy of every fold, one row per arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
         pooled, own = figures["accuracy"], colour(series)
@@ -54,7 +54,7 @@ def fold_strip(arms: Mapping[str, Record]) -> Markup:
 
 
 class Difference(NamedTuple):
-    """One row of a forest plot: its name, the difference, and the smallest one that can be shown, if that is known."""
+    """One row of a forest plot: its name, the difference, and the smallest detectable difference, if known."""
 
     name: str
     change: Interval
@@ -63,7 +63,7 @@ class Difference(NamedTuple):
 
 @styled
 def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
-    """Draw differences between arms with 95 % intervals; a band is what this many images cannot show."""
+    """Draw differences between arms with 95 % intervals; a band covers what this many images cannot show."""
     drawn = [row for row in rows if is_number(row.change["value"])]
     figure, axes, heights = new_row_chart([row.name for row in drawn], f"difference in {what}, percentage points")
     reach = 0.01
@@ -85,7 +85,7 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
 
 @styled
 def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
-    """Draw the net benefit of acting on the probability of one class, with that of acting on all and on nobody."""
+    """Draw the net benefit of acting on the probability of one class, of always acting and of never acting."""
     figure, axes = new_chart(370)
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
     first = next(iter(curves.values()))
@@ -104,7 +104,7 @@ def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
 
 
 def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
-    """Draw the ROC curves of one class against the rest, one an arm; ``parts`` by the arms' titles."""
+    """Draw the ROC curves of one class against the rest, one per arm; ``parts`` goes by arm title."""
     curves = []
     for title, part in parts.items():
         false, true, _ = roc_curve(part.labels == label, part.probabilities[:, label])
@@ -127,7 +127,7 @@ def training_curves(arms: Sequence[Record], name: str) -> Chart:
 def train_and_test(figures: Record, name: str, in_turn: bool = False) -> Chart:
     """Draw ``loss`` or ``accuracy`` of an arm's training images and held-out folds by epoch.
 
-    Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
+    Thin lines are folds, thick ones their mean; ``in_turn`` puts each fold beside the previous one.
     """
     curves = {"training": _by_fold(figures, name), "test": _by_fold(figures, f"test_{name}")}
     return _draw_epochs(curves, name, f"{name} by epoch, {figures['title']}", in_turn)

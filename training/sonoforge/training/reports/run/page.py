@@ -1,6 +1,6 @@
-"""``report.html``: what a run asked, found and cannot know, in one self-contained file.
+"""Write ``report.html``: what a run asked, found and cannot know, in one self-contained file.
 
-The page prints the run's results and what is recomputed from the run folder; `write_report` fails where they disagree.
+The page shows the run's results and what is recomputed from the run folder; `write_report` fails if they disagree.
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def write_report(run: WholeRun) -> Path:
     """Write ``RUN/report.html`` of a run folder that holds everything else.
 
     Raises:
-        GateError: What the page recomputes is not what the results say; the page is written and shows where.
+        GateError: The page recomputes other figures than the results; it is still written, and shows where.
     """
     path = write_with_files(report(run), run.folder / REPORT)
     failed = [check for check in run.checks if not check.passed]
@@ -89,7 +89,7 @@ def report(run: WholeRun) -> blocks.Page:
 
 
 def _parts(run: WholeRun) -> list[blocks.Part]:
-    """Divide the sections among those who read them."""
+    """Divide the sections among readers."""
     for_readers: tuple[tuple[str, str, str, list[blocks.Section | None]], ...] = (
         ("clinician", "For clinicians", "what it gets right and wrong, class by class", [sections.answers(run)]),
         (

@@ -1,4 +1,4 @@
-"""The sections of a run's report, each from the run's results and from what is recomputed from its folder."""
+"""Write the sections of a run's report, from its results and from what is recomputed from its folder."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ _SAMPLE_SIDE = 224  # pixels of each image in it
 
 
 def data(run: WholeRun) -> Section:
-    """Show what the images are."""
+    """Describe the images."""
     left = list(run.audit["unreadable"].values())
     shown: list[str] = left[:_UNREADABLE]
     if len(left) > _UNREADABLE:
@@ -69,7 +69,7 @@ def data(run: WholeRun) -> Section:
 
 
 def split(run: WholeRun) -> Section:
-    """Show how the images were divided, and what every training read of them."""
+    """Show how the images were split, and what every training read."""
     facts, kept, plan = run.facts, run.results["split"], next(iter(run.plans.values()))
     counts = class_counts(plan, len(run.classes)).tolist()
     near_duplicates = kept["test_images_with_near_duplicate_in_training"]
@@ -94,7 +94,7 @@ def _named(pairs: Sequence[Record]) -> str:
 
 
 def answers(run: WholeRun) -> Section:
-    """Show what was answered rightly and wrongly, and what that cannot say."""
+    """Show which answers were right and wrong, and what that cannot tell."""
     few, found = len(run.classes) <= _COLUMNS, run.results["never_right"]
     matrices = [confusion_table(own["title"], own["confusion"], run.classes) for own in run.arms.values()]
     content: list[Block] = [
@@ -112,7 +112,7 @@ def answers(run: WholeRun) -> Section:
 
 
 def confusion_table(system: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
-    """Show the images of each true class (rows) by answer (columns), of a system."""
+    """Show a system's images by true class (rows) and answer (columns)."""
     few = len(classes) <= _COLUMNS
     heads = classes if few else [Cell(place, title=name) for place, name in enumerate(classes, 1)]
     rows = []
@@ -318,7 +318,7 @@ def _calibration(run: WholeRun) -> list[Block]:
 
 
 def generators(run: WholeRun) -> Section | None:
-    """Show what was trained to draw images, and what it draws; None without generators."""
+    """Show which generators were trained, and what they draw; None without generators."""
     found, trained = sampled(run), run.generators
     if not trained and not found:
         return None
@@ -350,13 +350,13 @@ def generators(run: WholeRun) -> Section | None:
 
 
 def first_picture(run: WholeRun) -> Block:
-    """Show the last class that generators drew, real and generated; without generators, the accuracy of each fold."""
+    """Show the last class drawn, real and generated; without generators, the accuracy of each fold."""
     found = sampled(run)
     return _pair(run, found[-1]) if found else fold_figure(run)
 
 
 def sampled(run: WholeRun) -> list[str]:
-    """Return the classes of which a run folder holds samples."""
+    """Return the classes that a run folder holds samples of."""
     return [name for name in run.classes if all(_sheet(run, kind, name).is_file() for kind in ("real", "generated"))]
 
 
@@ -373,7 +373,7 @@ def _sheet(run: WholeRun, kind: str, name: str) -> Path:
 
 
 def _extent(values: Sequence[float], digits: int = 0) -> str:
-    """Print the lowest and the highest value; one where they look the same."""
+    """Print the lowest and highest values; only one if they look the same."""
     if not values:
         return "n/a"
     low, high = number(min(values), digits), number(max(values), digits)
@@ -384,7 +384,7 @@ def _extent(values: Sequence[float], digits: int = 0) -> str:
 
 
 def published(run: WholeRun) -> Section | None:
-    """Show papers' figures beside ours; None where the images are not those of the papers."""
+    """Show papers' figures beside ours; None if the images are not the papers'."""
     if not run.busi:
         return None
     ours = [

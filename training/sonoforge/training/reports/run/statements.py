@@ -1,4 +1,4 @@
-"""Sentences of the report that depend on what the run did: its counts, and what follows from settings."""
+"""Write the report's sentences that depend on what the run did: its counts, and what its settings imply."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +39,7 @@ class RunFacts:
 
     @cached_property
     def said(self) -> dict[str, str]:
-        """What is said of the run, by the topics of ``statements.yaml``; empty where there is nothing to say."""
+        """Statements about the run, by topic of ``statements.yaml``; empty if there is nothing to say."""
         words = {
             "all_images": counted(self.images, "image"),
             "all_folds": counted(self.folds, "fold"),
@@ -53,7 +53,7 @@ class RunFacts:
         return {own.topic: found[own.topic].says if own.topic in found else "" for own in SAID}
 
     def met(self) -> dict[str, bool]:
-        """Return the conditions of these texts, beside the protocol."""
+        """Return the conditions of these texts, besides the protocol."""
         return {
             "one-arm": len(self.arms) == 1,
             "one-split": self.protocol in ONE_SPLIT,
@@ -106,7 +106,7 @@ def describe_comparators(arms: Iterable[str]) -> str:
 
 
 def describe_optimiser(classifier: Mapping[str, Any]) -> str:
-    """Say how the classifier's weights were moved: optimiser, rate, and what is added to the plain loss and images.
+    """Say how the classifier was optimised: optimiser, rate, and additions to the plain loss and images.
 
     Args:
         classifier: Fields of `ClassifierSettings`.
@@ -130,7 +130,7 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
 
 
 def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
-    """Say what a network was asked and shown in training, where that is not the class of whole images alone.
+    """Say what training asked and showed a network, if that is more than the class of whole images.
 
     Args:
         classifier: Fields of `ClassifierSettings`.
@@ -148,7 +148,7 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
 
 
 def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
-    """Say for how long and at what size the generators were trained, and how that compares with the publication."""
+    """Say how long and at what size the generators were trained, compared with the publication."""
     settings = GanSettings(**gan)
     recipe = RECIPES.get(settings.recipe)
     side = settings.image_size or (recipe.image_size if recipe else "?")
@@ -179,7 +179,7 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
 
 
 def is_published_budget(settings: GanSettings) -> bool:
-    """Whether nothing that costs time was set below what the recipe publishes."""
+    """Whether no setting that costs time is below the recipe's published value."""
     own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
     recipe = RECIPES.get(settings.recipe)
     return (

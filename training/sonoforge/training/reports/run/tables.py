@@ -1,4 +1,4 @@
-"""The tables of a comparison that a run's report and the terminal both show, and what is said of some figures."""
+"""Make the tables of a comparison for the run's report and the terminal, and describe some figures."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ from sonoforge.training.statistics.wording import bracket, is_number, p_value, p
 
 WORDS = Words("run")
 Titles = Mapping[str, str]
-"""Of the arms, by name."""
+"""Titles of the arms, by name."""
 _READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
 _THRESHOLDS = (0.02, 0.05, 0.10, 0.20, 0.30, 0.50)  # of the table of net benefit
 
@@ -46,9 +46,9 @@ def spread_table(
     """Show how accuracy varies over folds and seeds.
 
     Args:
-        titles: Of the arms.
+        titles: Titles of the arms.
         arms: Their figures.
-        trained: The same arms where their accuracy on training images is known.
+        trained: The same arms if their accuracy on training images is known.
         chosen: Seeds that settings were chosen with.
     """
     rows: list[dict[str, object]] = []
@@ -79,7 +79,7 @@ def source_table(title: str, sources: Sequence[Record]) -> Table:
 
 
 def flag_table(title: str, flags: Sequence[Record]) -> Table:
-    """Show how often an arm's answers to images with each flag are wrong."""
+    """Show how often an arm is wrong on images with each flag."""
 
     def flagged(row: Record) -> Markup:
         shares = [interval(found) + f" of {name}" for name, found in row.get("by_collection", {}).items()]
@@ -91,7 +91,7 @@ def flag_table(title: str, flags: Sequence[Record]) -> Table:
 def class_tables(
     titles: Titles, arms: Mapping[str, Record], comparisons: Sequence[ComparisonRow], name: str
 ) -> list[Table]:
-    """Show one class against the rest: each arm's figures, and the differences where there are any."""
+    """Show one class against the rest: each arm's figures, and the differences if any."""
     each = {titles[arm]: own["one_against_rest"][name] for arm, own in arms.items()}
     aims = [point["aim"] for point in next(iter(each.values()))["sensitivity_at"]]
     ends = []
@@ -125,7 +125,7 @@ def _gained(curve: Record, i: int) -> Markup:
 
 
 def chosen_table(titles: Titles, choice: Record) -> Table:
-    """Show how many folds of each arm chose each candidate, and its mean accuracy on their inner folds."""
+    """Show how many of each arm's folds chose each candidate, and its mean accuracy on their inner folds."""
     rows = []
     for arm, seeds in choice["folds"].items():
         folds = [fold for seed in seeds for fold in seed]
@@ -137,7 +137,7 @@ def chosen_table(titles: Titles, choice: Record) -> Table:
 
 
 def class_table(classes: Sequence[str], arms: Mapping[str, Record], titles: Titles) -> Table:
-    """Show how much of each class each arm finds, and how rarely it calls others so."""
+    """Show each arm's sensitivity and specificity for each class."""
     rows = [(name, {**own, "title": titles[arm]}) for name in classes for arm, own in arms.items()]
     return WORDS.table("classes", rows)
 

@@ -1,4 +1,4 @@
-"""What ``crossval`` and ``run`` print of a comparison: the tables of its page, and why they may be too good."""
+"""Print a comparison for ``crossval`` and ``run``: the tables of its page, and why they may be too good."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _SYSTEMS = 3  # side by side
 
 
 def log_table(results: Record) -> None:
-    """Print the tables, and why their figures come out too good where they do."""
+    """Print the tables, and why their figures are too good, if they are."""
     log_figures(results["classes"], results, results["arms"])
     if "choice" in results:
         _log_choices(results["choice"])
@@ -62,13 +62,13 @@ def log_figures(
     *,
     doubt: str = "",
 ) -> None:
-    """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest.
+    """Print what follows from the predictions: the arms, their paired comparisons, one class against the rest.
 
     Args:
         classes: Their names.
         results: The figures.
-        trained: The same arms where their accuracy on training images is known.
-        doubt: What stands beside each arm, such as `evidence.AS_GIVEN`.
+        trained: The same arms if their accuracy on training images is known.
+        doubt: A mark beside each arm, such as `evidence.AS_GIVEN`.
     """
     arms, comparisons = results["arms"], results["comparisons"]
     titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}
@@ -118,15 +118,15 @@ def log_systems(
     *,
     doubt: str = "",
 ) -> None:
-    """Print confusion matrices, then the arms' figures of each class beside published ones, a line a figure.
+    """Print confusion matrices, then the arms' figures for each class beside published ones, one line per figure.
 
-    As figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024) show them.
+    This follows figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024).
 
     Args:
         classes: Their names.
         arms: The figures.
-        trained: The same arms where their accuracy on training images is known.
-        published: Rows on the same images, dealt in the same way.
+        trained: The same arms if their accuracy on training images is known.
+        published: Rows for the same images, split in the same way.
         doubt: What stands beside each arm.
     """
     matrices = {row.name: row.confusion for row in published if row.confusion}
@@ -158,7 +158,7 @@ def _own_lines(own: Record, trained: Record | None) -> list[str]:
 
 
 def _claimed_lines(row: PublishedRow) -> list[str]:
-    """Return the figures as they are printed there, in percent."""
+    """Return the figures as printed there, in percent."""
     missing = [None] * len(BUSI_CLASSES)
     figures = [*(row.sensitivity or missing), *(row.specificity or missing), row.train_accuracy, row.accuracy]
     implied = row.by_sensitivity
@@ -170,7 +170,7 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 
 
 def _warnings(results: Record) -> Iterator[str]:
-    """Say why the figures come out too good, where they do."""
+    """Say why the figures are too good, if they are."""
     split, weights = results["split"], judge_weights(results["weights"])
     if weights:
         yield weights.line

@@ -1,4 +1,4 @@
-"""A finished run as its report shows it: the results, and what is read and recomputed from the run folder."""
+"""Read a finished run for its report: the results, and what is recomputed from the run folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ class WholeRun:
 
     @property
     def busi(self) -> bool:
-        """Whether these are the images of BUSI, all of them."""
+        """Whether these are exactly the images of BUSI."""
         return is_busi(self.results["split"]["fingerprint"])
 
     @property
@@ -137,7 +137,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) 
 def _with_placebo(
     comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions], classes: Sequence[str]
 ) -> list[ComparisonRow]:
-    """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
+    """Add the comparison of generated with duplicated images if both arms ran and neither is the baseline."""
     first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
     known = {frozenset((row["first"], row["second"])) for row in comparisons}
     pairs = [(first, second) for first in PLACEBO for second in GAN if {first, second} <= first_seed.keys()]

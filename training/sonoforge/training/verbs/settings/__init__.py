@@ -1,1 +1,1 @@
-"""The options of the verbs that train and measure; importable on the base install."""
+"""Declare the options of the verbs that train and measure; importable on the base install."""

@@ -1,4 +1,4 @@
-"""The options of the verbs that train and measure classifiers; importable on the base install."""
+"""Declare the options of the verbs that train and measure classifiers; importable on the base install."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +31,7 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
     classifier: ClassifierOptions = group(
         ClassifierOptions(),
         key="classifier",
-        title="the classifier; by default as its budget has it",
+        title="the classifier; its budget sets the defaults",
         flags="budget weights epochs",
     )
     seed: int = option(0, help="random seed of split and training", limits=(0, None))
@@ -56,7 +56,7 @@ sonoforge crossval --data BUSI/ --protocol leakage --arms real    what near-dupl
 sonoforge crossval --data BUSI/ --protocol leakage --seeds 3      and generators that saw the test images
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
-sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
+sonoforge crossval --from RUN/predictions.csv          the tables again, from just the predictions
 """
 
     protocol: str = option(
@@ -116,10 +116,10 @@ sonoforge compare before:old/predictions.csv after:new/predictions.csv
 sonoforge compare runs/00003-run-BUSI --checklists    with TRIPOD+AI, CLAIM and a data sheet
 
 Differences are from the first run and arm, paired by image and seed.
---checklists writes checklists.html into the run folder; what no run can know is left to the authors.
+--checklists writes checklists.html into the run folder; what a run cannot know is left to the authors.
 """
 
-    runs: tuple[str, ...] = argument(help="runs of crossval or run, or predictions.csv; NAME:PATH names one")
+    runs: tuple[str, ...] = argument(help="runs of crossval or run, or predictions.csv; NAME:PATH renames one")
     arms: tuple[str, ...] = option(
         (),
         help="arms to compare (default: the first of each run)\nof a single run: with each other",

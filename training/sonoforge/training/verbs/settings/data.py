@@ -1,4 +1,4 @@
-"""The options of ``sonoforge data``; importable on the base install."""
+"""Declare the options of ``sonoforge data``; importable on the base install."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -41,7 +41,7 @@ sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
     html: str = option("", help="also write a page that shows the clusters", metavar="FILE")
-    against: str = option("", help="also find images that this folder has, too", metavar="FOLDER")
+    against: str = option("", help="also find images that this folder has too", metavar="FOLDER")
     images: int = phantom_images(300)
     seed: int = setting(0, "phantom.seed", help="random seed of the simulated images", limits=(0, None))
     storage: CacheSettings = group(CacheSettings(), key="cache", title="the cache of decoded images")
@@ -80,14 +80,14 @@ sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: 
 
 Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
 url copies what is missing from a folder at a URL, such as one that gan sample wrote.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE; never in the URL.
+Give credentials the way the file system's own tools take them, such as AWS_PROFILE; never in the URL.
 """
 
     set: str = argument(
         help="phantom, url, a set or a format; see sonoforge settings data import",
         choices=(PHANTOM, URL, *reader_names()),
     )
-    paths: tuple[str, ...] = argument(help="its folder, .zip or URL, and the new folder; phantom: the latter")
+    paths: tuple[str, ...] = argument(help="its folder, .zip or URL, and the new folder; phantom: only the latter")
     pictures: ImportSettings = group(
         ImportSettings(), key="import", title="imported images", flags="mode multilabel masks longest"
     )

@@ -1,4 +1,4 @@
-"""The options of the verbs that train generators; importable on the base install."""
+"""Declare the options of the verbs that train generators; importable on the base install."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sonoforge.training.statistics.published import PAPERS
 
 @dataclass(frozen=True)
 class GanTrainConfig(TrainingOptions):
-    """Options of ``gan train``; what is left out is as the recipe has it."""
+    """Options of ``gan train``; the recipe fills in what is left out."""
 
     EXAMPLES: ClassVar[str] = """
 sonoforge gan train --data BUSI --class malignant --minutes 10
@@ -43,8 +43,8 @@ one.
     minutes: float | None = option(
         None,
         help="train for about this long\n"
-        "measures this machine's pace and chooses whatever is left out of recipe, preset, image size and batch; what "
-        "cannot learn in the time is refused; with --epochs, --steps or --kimg: stop and save after this time, to "
+        "measures this machine's pace and chooses whatever is left out of recipe, preset, image size and batch; "
+        "refuses what cannot learn in the time; with --epochs, --steps or --kimg: stop and save after this time, to "
         "--resume later",
         limits=(0.001, None),
     )
@@ -53,7 +53,7 @@ one.
 CYTOLOGY = PAPERS["ga-gan"].recipes
 """The six recipes that Berezsky and Liashchynskyi 2024 compare on cytology."""
 GRID_WITHOUT = ("recipe", "metrics", "metric_features", "metric_weights", "masks")
-"""Settings ``gan.*`` that a comparison does not take."""
+"""Settings ``gan.*`` that a comparison does not accept."""
 COMPARED = ("kid", "fid", "swd", "inception-score", "ms-ssim", "lpips")
 """Metrics that a comparison can have."""
 
@@ -77,9 +77,10 @@ sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --kimg 100 --set gan.expand_to=700
 
 The first example makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, the one with --grid their tables on
-losses, the last one the table of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. Without a
-class, one generator of each recipe draws all classes, conditional if it was published so; gan.conditioning=projection
-makes all conditional (began: by concatenation). Cells, and a preset, apply to the recipes that have them.
+losses, the last one the table of Berezsky and Liashchynskyi 2024; published rows are shown beside ours as claims.
+Without a class, one generator of each recipe draws all classes, conditional if it was published so;
+gan.conditioning=projection makes all conditional (began: by concatenation). Cells, and a preset, apply to the recipes
+that have them.
 """
 
     recipes: tuple[str, ...] = option(
@@ -166,7 +167,7 @@ sonoforge gan search --what cells --data herlev --jobs 2    24 generators, 24 di
 sonoforge gan search --data BUSI --class malignant --trials 100 --resume
 sonoforge gan search --data BUSI --class malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
 sonoforge gan search --data BUSI --class malignant --over learning-rate=0.0001:0.001 --over optimiser=adam,rmsprop
-sonoforge gan search --data BUSI --class malignant --set gan.width=32     what is given is fixed, the rest is searched
+sonoforge gan search --data BUSI --class malignant --set gan.width=32     given settings are fixed, the rest is searched
 sonoforge gan search --data BUSI --class malignant --trials 100 --cluster 10.0.0.5:6379    on a Ray cluster
 sonoforge gan search --what cells --data herlev --resume    finished trials are kept
 sonoforge gan search --what cells --data herlev --stages generator --size 64 --kimg 20 --set search.population=20
