@@ -198,7 +198,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
     (tmp_path / "taken").mkdir()
     command, out = ("adapt", bundle), ("--out", tmp_path / "site")
     assert "--data is missing" in refused(*command, *out)
-    assert "new folder" in refused(*command, "--data", few, "--out", tmp_path / "taken")
+    assert "already exists" in refused(*command, "--data", few, "--out", tmp_path / "taken")
     for data, words in (
         (tmp_path / "nowhere", "nowhere"),
         (few, "at least 10"),

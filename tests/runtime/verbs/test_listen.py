@@ -105,7 +105,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         (("--send-to", "PACS"), "--send-to: 'PACS' is not TITLE@HOST:PORT"),
         (("--callers", "A@b"), "--callers: 'A@b' is not TITLE or TITLE@ADDRESS"),
         (("--authority", "a.pem"), "--key and --authority require --certificate"),
-        (("--reports", "pdf"), "--reports: found 'pdf'"),
+        (("--reports", "pdf"), "--reports must be one of sr, sc, not 'pdf'"),
     ):
         assert words in refused("listen", *flags, "--out", tmp_path)
 
