@@ -78,9 +78,4 @@ def printed_pages(browser: Browser, path: Path) -> int:
     with browser.new_context(offline=True) as context:
         tab = context.new_page()
         tab.goto(path.as_uri())
-        return sheets(tab.pdf(format="A4"))
-
-
-def sheets(printed: bytes) -> int:
-    """Return how many sheets a PDF file of Chromium has."""
-    return len(re.findall(rb"/Type\s*/Page\b", printed))
+        return len(re.findall(rb"/Type\s*/Page\b", tab.pdf(format="A4")))

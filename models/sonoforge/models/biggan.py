@@ -11,7 +11,7 @@ side. Without classes, only the latent chunks steer the normalisation.
 """
 
 import functools
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -121,7 +121,9 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map normal latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        first, *conditions = latents.split(self.chunks, 1)
+        ends = tuple(accumulate(self.chunks))
+        # Slices, as ONNX would hold the parts of `split` in a sequence, which the runtime does not take.
+        first, *conditions = (latents[:, start:end] for start, end in pairwise((0, *ends)))
         if self.embedding is not None:
             if labels is None:
                 raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")

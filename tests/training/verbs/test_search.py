@@ -75,7 +75,7 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
             assert row["heir_of"] == row["parent"]
     text = (run / "report.html").read_text()
     assert "8 held-out images" in text and "10 images that no trial has read" in text
-    assert text.count("Genealogy") == 2
+    assert text.count("Genealogy") == 2 * 2, "of each stage, drawn and in words"
     assert "<script" not in text and 'http-equiv="refresh"' not in text
     assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
     partners = {
