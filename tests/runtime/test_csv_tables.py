@@ -72,7 +72,7 @@ def refusal(path: Path, *needed: str, whole: bool = False) -> str:
         (b"file:group\na:b\n", "'file:group'"),
         (b"name,group\na,b\n", "'name', 'group'"),
         (b"", "nothing"),
-        (b"file,group\na,b,c\n", "line 2: 3 cells"),
+        (b"file,group\na,b,c\n", "line 2: has 3 cells"),
         (b'file,group\n"a,b\nc,d\n', "line 3"),  # an open quote would swallow every row after it
         (b"file,group,Group\na,b,c\n", "two columns"),
         (b"PK\x03\x04" + bytes(50), "workbook"),
@@ -97,7 +97,7 @@ def test_a_row_that_was_cut_off_counts_only_where_it_may(tmp_path: Path) -> None
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n3\n")
     assert read_table(path).rows == [{"a": "1", "b": "2"}, {"a": "3", "b": ""}]
-    assert "line 3: 1 cells for 2" in refusal(path, whole=True)
+    assert "line 3: has 1 cells for 2" in refusal(path, whole=True)
 
 
 def test_a_number_has_a_decimal_point_or_comma() -> None:

@@ -241,7 +241,7 @@ def sign(unsigned: bytes, key: SigningKey, tools: AndroidTools) -> bytes:
             tools.run("apksigner", ["sign", *schemes, *keystore, *alias, *out], {PASSWORD: key.password})
         except SonoforgeError as error:
             raise SonoforgeError(
-                f"{key.keystore}: {error}; check the password, and name the key with --set app.key_alias"
+                f"{key.keystore}: {error}; check the password, and give the key's name with --set app.key_alias"
             ) from error
         return (folder / "signed.apk").read_bytes()
 

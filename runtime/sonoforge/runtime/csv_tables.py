@@ -105,7 +105,7 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, wh
                 continue
             line = reader.line_num + bool(stated)
             if len(own) > len(head) or (whole and len(own) < len(head)):
-                raise SonoforgeError(f"{path}: line {line}: {len(own)} cells for {len(head)} headings; {remedy}")
+                raise SonoforgeError(f"{path}: line {line}: has {len(own)} cells for {len(head)} headings; {remedy}")
             row = Row(zip(keys, [*own, *[""] * (len(head) - len(own))], strict=True))
             row.line = line
             rows.append(row)

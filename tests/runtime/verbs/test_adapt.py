@@ -198,7 +198,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
     (tmp_path / "taken").mkdir()
     command, out = ("adapt", bundle), ("--out", tmp_path / "site")
     assert "--data is missing" in refused(*command, *out)
-    assert "already exists" in refused(*command, "--data", few, "--out", tmp_path / "taken")
+    assert "another folder" in refused(*command, "--data", few, "--out", tmp_path / "taken")
     for data, words in (
         (tmp_path / "nowhere", "nowhere"),
         (few, "at least 10"),
@@ -209,7 +209,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
         assert words in refused(*command, "--data", data, *out)
     for data, count in ((few, 4), (write_csv(tmp_path / "absent.csv", absent), 0)):
         said = sonoforge(*command, "--data", data, *out)
-        assert f"found {count} labelled scans" in said.err and "answering" not in said.err
+        assert f"has {count} labelled scans" in said.err and "answering" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
         (["--class", "malignant", "--steps", "3", "--set", "gan.epochs=2"], "epochs cannot be combined with steps"),
         (["--class", "malignant", "--device", "tpu"], "must be auto, cpu, cuda"),
         ([], "--class: missing; give one of benign, malignant"),
-        (["--set", "gan.metrics=kidd"], "expected one of kid, fid, none (did you mean kid?)"),
+        (["--set", "gan.metrics=kidd"], "must be one of kid, fid, none, not 'kidd' (did you mean kid?)"),
         ([*KID, "--set", "gan.metric_features=incepton"], "did you mean inception"),
         (
             [*KID, "--set", "gan.metric_features=", "--set", "gan.metric_weights=x.pth"],

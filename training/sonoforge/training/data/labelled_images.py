@@ -1,6 +1,6 @@
 """Hold images with their classes, groups and masks, as one object that training stages pass on.
 
-A structure is what an outline shows: a lesion, a ventricle.  An image may have several masks of one structure.
+A structure is what an outline shows: a lesion or a ventricle.  An image may have several masks of one structure.
 """
 
 from __future__ import annotations

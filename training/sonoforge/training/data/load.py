@@ -163,7 +163,7 @@ def _read_list(path: Path) -> list[Collection]:
                 raise SonoforgeError(f"{where}: unknown setting {key!r}{did_you_mean(str(key), _KEYS)}")
         name, classes = entry.get("name", ""), entry.get("classes", {})
         if not isinstance(name, str) or "/" in name:
-            raise SonoforgeError(f"{where}: name: {name!r} is not text without a slash")
+            raise SonoforgeError(f"{where}: name: {name!r} must be text without a slash")
         if not isinstance(classes, dict) or not all(isinstance(new, str | None) for new in classes.values()):
             raise SonoforgeError(f"{where}: classes: {classes!r:.80} is not NAME: NEW NAME, or NAME: null")
         found.append(Collection(path.parent / entry["folder"], name, {str(old): new for old, new in classes.items()}))

@@ -47,7 +47,7 @@ def write_evaluation(folder: Path, results: Record, figures: Mapping[str, matplo
     """
     unknown = set(figures) - set(PICTURES)
     if unknown:
-        raise ValueError(f"figures: {sorted(unknown)} must be among {list(PICTURES)}")
+        raise ValueError(f"figures: {sorted(unknown)} are not among {list(PICTURES)}")
     pictures: dict[str, Markup] = {}
     for name, drawn in figures.items():
         content, alt = png_bytes(drawn, ABOUT), PICTURES[name]["alt"]
