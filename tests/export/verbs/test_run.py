@@ -79,7 +79,10 @@ def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
         ("train --arm gans", "did you mean gan"),
         ("export nowhere", "no such run folder"),
         ("gan trian", "did you mean train"),
-        ("crossval --device tpu --set phantom.images=30 --set classifier.weights=none", "--device: found 'tpu'"),
+        (
+            "crossval --device tpu --set phantom.images=30 --set classifier.weights=none",
+            "--device: must be auto, cpu, cuda or cuda:N, not 'tpu'",
+        ),
     ],
 )
 def test_wrong_input_gives_one_line_and_exit_code_2(arguments: str, message: str, tmp_path: Path) -> None:

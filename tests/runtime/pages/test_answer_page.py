@@ -143,7 +143,7 @@ def test_of_many_answers_the_worst_have_pictures_and_the_others_are_listed(
 
 def test_what_cannot_be_is_refused_before_anything_is_answered(bundle: Path, scans: Path) -> None:
     flags = ("--bundle", bundle, "--html")
-    assert "cannot be written" in refused("classify", scans, *flags, scans)
+    assert "is a folder" in refused("classify", scans, *flags, scans)
     table = ("--csv", scans.parent / "a.csv")
     assert "--resume leaves out the others" in refused("classify", scans, *flags, scans / "x.html", *table, "--resume")
 
