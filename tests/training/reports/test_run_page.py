@@ -331,7 +331,7 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
     assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("Images that training runs read")
     write_reads(inner, plan, 0, {"classifier": [*half, plan.hashes[plan.test(1)[0]]]}, inner_of=1)
-    with pytest.raises(GateError, match="test images that inner classifier trainings read"):
+    with pytest.raises(GateError, match="test images that inner classifier training runs read"):
         write_report(read_run(*run))
 
 
@@ -368,7 +368,7 @@ def read_test_image(folds: dict[str, Any], plan: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (read_test_image, "test images that classifier trainings read"),
+        (read_test_image, "test images that classifier training runs read"),
         (
             lambda fold, _: fold["reads"]["classifier"].__setitem__(0, "e" * 64),
             r"no image of the split has: found 1 \(real-seed0-fold00.json: eeeeeeeeeeee\)",

@@ -1,4 +1,4 @@
-"""Choose a training's device, and control its determinism and memory."""
+"""Choose a training run's device, and control its determinism and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show the progress of a training's tasks: `progress_bar`, and work in threads that reports to it."""
+"""Show the progress of a training run's tasks: `progress_bar`, and work in threads that reports to it."""
 
 import os
 import sys

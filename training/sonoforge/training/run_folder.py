@@ -41,7 +41,7 @@ _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit
 
 
 class Length(NamedTuple):
-    """The settings for the length of a training, for runs that can continue a shorter one."""
+    """The settings for the length of a training run, for runs that can continue a shorter one."""
 
     names: tuple[str, ...]
     is_shorter: Callable[[Mapping[str, Any]], bool]  # given settings of an earlier run, which differ in these alone
@@ -86,7 +86,7 @@ def _number(path: Path) -> int:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` to an existing run folder, or to a training's folder inside one."""
+    """Write ``config.yaml`` to an existing run folder, or to a training run's folder inside one."""
     settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, remote_runs.shown_in(settings))
 

@@ -100,7 +100,7 @@ _READERS: Readers = {
 def parse_record(data: bytes) -> Record:
     """Check the keys, types and values of a record's file content; otherwise raise a one-line `SonoforgeError`."""
     if len(data) > _LARGEST_RECORD:
-        raise SonoforgeError(f"more than {_LARGEST_RECORD} bytes are not the record of an engine")
+        raise SonoforgeError(f"has more than {_LARGEST_RECORD} bytes, too many for the record of an engine")
     return fields("record", load_json(data, "record"), _READERS)
 
 

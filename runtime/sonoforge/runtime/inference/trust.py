@@ -1,8 +1,8 @@
 """Decide whether a reader may use an answer, with reasons, from what the bundle records about held-out scans.
 
 `Cause` separates reasons that a reader must not mix up. Each limit was set on scans that the network judging them had
-not seen, see `TrustChecks`. ``training/studies/trust`` says which causes predict errors, and how well. For scans of the
-training images' kind the distance from them does not, so it is reported but lowers no score.
+not seen, see `TrustChecks`. ``training/studies/trust`` says which causes predict errors, and how well. Distance from
+the training images does not predict them for scans of the same kind, so it is reported but lowers no score.
 
 The Mahalanobis distance from all training images detects other kinds of images.  Sources: Lee et al., A simple unified
 framework for detecting out-of-distribution samples, NeurIPS 2018, with one Gaussian for all classes, because the

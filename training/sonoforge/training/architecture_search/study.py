@@ -19,17 +19,17 @@ from optuna.trial import FrozenTrial, TrialState
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.workers import Workers
 
-MEASUREMENTS = 4  # of the metric in a training, at equal shares of its budget, the last at its end
-LEAST = 4  # trainings behind a median
+MEASUREMENTS = 4  # of the metric in a training run, at equal shares of its budget, the last at its end
+LEAST = 4  # training runs behind a median
 
-Reports = tuple[tuple[int, float], ...]  # the measurements of a training so far: number, from 1, and the metric
+Reports = tuple[tuple[int, float], ...]  # the measurements of a training run so far: number, from 1, and the metric
 
 
 def gives_up(past: Sequence[Reports], own: Reports) -> bool:
-    """Whether to give up a training after its last measurement, as Optuna's ``MedianPruner`` does.
+    """Whether to give up a training run after its last measurement, as Optuna's ``MedianPruner`` does.
 
     It gives up at a half and at three quarters of the budget if the lowest metric is above the median of the complete
-    trainings ``past``.
+    training runs ``past``.
     """
     number = own[-1][0]
     values = [value for reports in past for at, value in reports if at == number]
@@ -46,7 +46,7 @@ _STATE, _VALUES, _DETAILS = "state", "values", "details"  # attributes of Optuna
 Value = str | int | float | None
 Values = dict[str, Value]
 Rank = tuple[float, float]  # the order of trials, the best lowest: by progress, then by the last metric
-WORST: Rank = (1.0, float("inf"))  # of a training that diverged
+WORST: Rank = (1.0, float("inf"))  # of a training run that diverged
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ from sonoforge.training.run_folder import log_to
 METRICS = ("kid", "fid")
 RECORD = "trial.json"
 FIGURES = ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity", "seconds", "seed")
-# Settings that the search itself makes, or that are useless in a single training.
+# Settings that the search itself makes, or that are useless in a single training run.
 _NOT_IN_COMMANDS = {"metrics", "tick_steps", "seed", "held_out"}
 
 Row = dict[str, Any]
@@ -157,7 +157,7 @@ def trial_folder(run: Path, study: str, number: int) -> Path:
 
 
 def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
-    """Prepare a training with a tick at each measurement, perhaps from an earlier trial's weights.
+    """Prepare a training run with a tick at each measurement, perhaps from an earlier trial's weights.
 
     Raises:
         SonoforgeError: The settings do not fit together, or there are too few images.
@@ -214,7 +214,7 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _only_errors_on_stderr() -> Iterator[None]:
-    """Send a training's messages only to ``log.txt``: nobody reads the messages of a hundred trainings."""
+    """Send a training run's messages only to ``log.txt``: nobody reads the messages of a hundred training runs."""
     with contextlib.ExitStack() as stack:
         for handler in stderr_handlers():
             stack.callback(handler.setLevel, handler.level)

@@ -45,7 +45,7 @@ class GeneratorJob:
     settings: GanSettings  # shared by the classes
     seed: int  # each class derives its own from it
     device: str  # `auto`, `cpu`, `cuda` or `cuda:N`
-    folder: Path  # has one training in a sub-folder for each class
+    folder: Path  # has one training run in a sub-folder for each class
 
 
 def generator_name(class_name: str, settings: GanSettings) -> str:
@@ -56,7 +56,7 @@ def generator_name(class_name: str, settings: GanSettings) -> str:
 def train_generators(images: LabelledImages, labels: Sequence[int], job: GeneratorJob) -> dict[int, Path]:
     """Train a generator for each class on just its images, or one conditional generator on all images.
 
-    Interrupted trainings continue; finished ones are not repeated. Return the last checkpoint's folder by label.
+    Interrupted training runs continue; finished ones are not repeated. Return the last checkpoint's folder by label.
     """
     if not labels:
         return {}

@@ -31,7 +31,7 @@ class Choosing:
 
     @property
     def trainings(self) -> int:
-        """Largest number of inner trainings for each outer fold."""
+        """Largest number of inner training runs for each outer fold."""
         return math.prod(len(values) for _, values in self.grid) * self.inner_folds
 
     def candidates(self, arm: Arm) -> list[Values]:

@@ -122,7 +122,7 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
-    """Return the largest number of trainings still to do."""
+    """Return the largest number of training runs still to do."""
     folds = range(count_folds(cache.dataset, settings.protocol, settings.folds))
     paths = [fold_path(folder, arm, seed, fold) for seed in settings.seeds for arm in settings.arms for fold in folds]
     return sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)

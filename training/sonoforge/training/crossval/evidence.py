@@ -60,7 +60,7 @@ class Reads:
 
     runs: int = 0
     images: int = 0  # reads in all
-    # By seed and index: test images that a training for their fold read, and those with a group member among its reads.
+    # By seed and index: test images that a training run of their fold read, and those with a group member read.
     same_content: set[tuple[int, int]] = field(default_factory=set)
     same_group: set[tuple[int, int]] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)  # hashes of no image of the split, after the fold's file
@@ -121,7 +121,7 @@ def origin_checks(
         Check("folds made with another split plan", name_some(foreign) or "0", not foreign),
     ]
     for kind, own in reads.items():
-        what = f"content hashes that {kind} trainings read and no image of the split has"
+        what = f"content hashes that {kind} training runs read and no image of the split has"
         named = f" ({name_some(own.unknown)})" if own.unknown else ""
         checks.append(Check(what, f"{len(own.unknown)}{named}", not own.unknown))
     return checks
@@ -141,7 +141,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], nea
     checks.append(Check("test images with a near-duplicate in training", str(near_duplicates), near_duplicates == 0))
     for kind, own in reads.items():
         count = len(own.same_content | own.same_group)
-        what = f"test images that {kind} trainings read, or read a group member of"
+        what = f"test images that {kind} training runs read, or read a group member of"
         checks.append(Check(what, f"{count} ({own.images} reads in {own.runs} training runs)", count == 0))
     return checks
 
@@ -163,7 +163,7 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], 
 
 @dataclass(frozen=True)
 class GeneratorRuns:
-    """The trainings of one class's generator."""
+    """The training runs of one class's generator."""
 
     name: str
     folder: Path  # of the first training
@@ -178,12 +178,12 @@ class GeneratorRuns:
 
     @property
     def collapsed(self) -> int:
-        """Number of trainings with a collapse at any tick."""
+        """Number of training runs with a collapse at any tick."""
         return sum(any(row.get("collapsed") for row in curve) for curve in self.curves)
 
     @property
     def collapsed_at_end(self) -> int:
-        """Number of trainings that ended in a collapse."""
+        """Number of training runs that ended in a collapse."""
         return int(sum(self.last("collapsed")))
 
 

@@ -97,7 +97,7 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
 
 
 def open_training(folder: Path, made: MadeFrom) -> Path:
-    """Return a folder for a training's checkpoints, with a note of what it is made from; refuse another training's."""
+    """Return a folder for a training run's checkpoints, and a note of its sources; refuse the folder of another run."""
     note = folder / NOTE
     if note.is_file():
         try:
@@ -233,7 +233,7 @@ class FoldTask:
 
     @property
     def seed(self) -> int:
-        """Seed of the fold's trainings."""
+        """Seed of the fold's training runs."""
         if self.inside:  # the same for all candidates
             return derive_seed(self.plan.seed, f"inner fold {self.inside_name}")
         return derive_seed(self.plan.seed, "fold", self.fold)

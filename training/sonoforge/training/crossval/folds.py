@@ -299,7 +299,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
-        checkpoint = None  # a training on cached maps takes seconds
+        checkpoint = None  # a training run on cached maps takes seconds
         if not settings.cached_blocks:
             checkpoint = open_training(task.path.with_suffix(""), task.made_from) / "checkpoint.pt"
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None

@@ -339,7 +339,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def open_phantom(cache_folder: Path | None) -> ImageCache:
-    """Open the simulated set of a training on ``phantom``."""
+    """Open the simulated set of a training run on ``phantom``."""
     return load_images(ImageSource(PHANTOM, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
 
 

@@ -200,7 +200,7 @@ def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
 def network_space(features: Features) -> Space:
     """Use a network that is already open, such as that of a perceptual loss, as a feature space.
 
-    This is for comparisons within one training: vectors are not cached and batches not filled up.
+    This is for comparisons within one training run: vectors are not cached and batches not filled up.
     """
     device = next(features.module.parameters()).device.type
     run = functools.partial(_embed_batch, features)

@@ -173,8 +173,8 @@ def criterion(settings: Mapping[str, Any]) -> str:
 def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint nearest to the real images, or None.
 
-    Distances are KID or, in a training without it, `ticks.sliced_distance`. A generator that repeats itself is never
-    the best: samples need `COLLAPSE_FRACTION` of the real images' diversity.
+    Distances are KID or, in a training run without it, `ticks.sliced_distance`. A generator that repeats itself is
+    never the best: samples need `COLLAPSE_FRACTION` of the real images' diversity.
     """
     ranked = []
     for path in list_checkpoints(folder):

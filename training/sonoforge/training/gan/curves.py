@@ -1,4 +1,4 @@
-"""Draw the pictures of a training: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
+"""Draw the pictures of a training run: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
-# Shares of a training at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024).
+# Shares of a training run at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024).
 _MOMENTS = (500 / 4200, 1500 / 4200, 3500 / 4200, 1.0)
 _SHOWN = 8  # images in a row: a sheet of generated images has 8 rows and columns
 _SMALLEST, _LARGEST, _CAPTION = 32, 160, 14  # pixels: sides of its images, height of a line of text
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
-    """Draw a training's figures over thousands of real images shown, one panel each.
+    """Draw a training run's figures over thousands of real images shown, one panel each.
 
     These are KID with a band of one standard error and FID, if measured; then diversity, with the floor that the best
     checkpoint must reach, and both losses.
@@ -95,7 +95,7 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None) -> None
 
 
 def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: int) -> None:
-    """Write real images, and below them samples of the same latents at four moments of a training, as a PNG.
+    """Write real images, and below them samples of the same latents at four moments of a training run, as a PNG.
 
     ``samples`` has the sheets of the ticks, ``step-00000120.png``, and of real images, ``real.png``, with sides of
     ``real_side`` pixels.

@@ -50,19 +50,19 @@ def train_gan(
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
-    It writes the files that `recorder.Recorder` lists. Called again for a finished training with the same images and
-    settings, it returns at once.
+    It writes the files that `recorder.Recorder` lists. Called again for a finished training run with the same images
+    and settings, it returns at once.
 
     Args:
         training: From `training.prepare`.
         folder: Made if missing.
-        resume: Continue from the newest checkpoint in ``folder``, if any, even from a shorter training.
+        resume: Continue from the newest checkpoint in ``folder``, if any, even from a shorter training run.
         show_progress: Show a progress bar on stderr, rather than a log line now and then.
         stop: Called after each step; once it returns True, the current tick is saved and the function returns without
         ``results.json``, as it also does at each milestone.
 
     Raises:
-        SonoforgeError: ``folder`` holds another training.
+        SonoforgeError: ``folder`` holds another training run.
         GateError: A loss or a weight is no longer finite; the last good checkpoint is kept.
     """
     newest = newest_checkpoint(folder, training, resume=resume)
@@ -136,8 +136,8 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
     """Return the newest checkpoint of an earlier call in the folder, or None.
 
     Raises:
-        SonoforgeError: The folder holds another training, or this one unfinished without ``resume``, or one too short
-        that cannot be made longer.
+        SonoforgeError: The folder holds another training run, or this one unfinished without ``resume``, or one too
+        short that cannot be made longer.
     """
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:
@@ -157,22 +157,22 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
     if resume and keys and _is_longer(training, before):
         if training.recipe.growing:
             raise SonoforgeError(
-                f"{folder}: holds a shorter training that grew in resolution over its length, so it cannot be made "
+                f"{folder}: holds a shorter training run that grew in resolution over its length, so it cannot be made "
                 "longer; leave out --resume to start again"
             )
         keys = [key for key in keys if key not in DURATIONS]
     if keys:
         changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
-        raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
+        raise SonoforgeError(f"{folder}: holds a training run with other settings ({changed}); choose another folder")
     if before.fingerprint != now.fingerprint:
-        raise SonoforgeError(f"{folder}: holds a training on other images, or masks; choose another folder")
+        raise SonoforgeError(f"{folder}: holds a training run on other images, or masks; choose another folder")
     if not resume and not run_folder.is_finished(folder):
         raise SonoforgeError(f"{folder}: holds an unfinished training; resume it or choose another folder")
     return found[-1]
 
 
 def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
-    """Whether a training is longer than a checkpoint's, which is before its end."""
+    """Whether a training run is longer than a checkpoint's, which is before its end."""
     lengths = {name: getattr(training.settings, name) for name in DURATIONS}
     return lengths != {name: before.settings.get(name) for name in DURATIONS} and before.step < training.plan.steps
 

@@ -130,7 +130,7 @@ def sample_batches(
 
 
 def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:
-    """Draw latents (count, Z) for a training on the CPU, so that they are the same for every device."""
+    """Draw latents (count, Z) for a training run on the CPU, so that they are the same for every device."""
     chance = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
     if latent_distribution(generator) == "uniform":
         return torch.rand(count, latent_size(generator), generator=chance) * 2 - 1

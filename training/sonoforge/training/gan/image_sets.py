@@ -1,6 +1,6 @@
 """Bring the two sets that ``sonoforge evaluate REAL FAKE`` compares to one size and one number of channels.
 
-Real images are prepared as for a training, so that a generator is measured against the pixels that it learned from.
+Real images are prepared as for a training run, so that a generator is measured against the pixels that it learned from.
 Generated images stay unchanged unless another size is given.  A mismatch (mixed sizes, grey against colour, generated
 images in place of real ones) is an error with a remedy, never adjusted silently.
 """
@@ -117,11 +117,11 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
         raise SonoforgeError(f"{checkpoint}: its description has no image size; use another checkpoint") from error
 
 
-TRAINING_SIZE = 224  # pixels: side in the image cache, from which smaller trainings are reduced
+TRAINING_SIZE = 224  # pixels: side in the image cache, from which smaller training runs are reduced
 
 
 def read_real(source: str, class_name: str, generated: str, size: int, cache_folder: Path | None) -> StoredSet:
-    """Read real images as a training does (`training_set.read_training_set`), before ``prepare_images``.
+    """Read real images as a training run does (`training_set.read_training_set`), before ``prepare_images``.
 
     Args:
         source: ``phantom``, a folder of images or of class folders, a ``.zip`` of either, or an ``.npz``.

@@ -44,7 +44,7 @@ def real_set(training: Training) -> ImageSet:
 
 
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
-    """Return images of a training as one side of an evaluation, without masks.
+    """Return images of a training run as one side of an evaluation, without masks.
 
     If they have groups, near-duplicates are not searched for again.  ``class_name`` is the only class to take of
     labelled images, ``how`` says how they were resized.
@@ -150,7 +150,7 @@ def seen_by_discriminator(checkpoint: Path) -> str:
 
 
 def measured_in(checkpoint: Path) -> tuple[str, str]:
-    """Return the feature space of a training's metrics, and the file of its weights; empty if unknown."""
+    """Return the feature space of a training run's metrics, and the file of its weights; empty if unknown."""
     about = gan_checkpoint.describe(checkpoint)
     name, run = str(about.settings.get("metric_features", "")), checkpoint.parent.parent
     given = read_config(run) if name and (run / CONFIG).is_file() else {}
@@ -173,7 +173,7 @@ class Milestone(TypedDict):
 
 
 def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
-    """Return the step at each of these ascending shares of a training, 0 (excluded) to 1.
+    """Return the step at each of these ascending shares of a training run, 0 (excluded) to 1.
 
     Raises:
         SonoforgeError: Two milestones fall on the same step.

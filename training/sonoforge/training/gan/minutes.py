@@ -1,4 +1,4 @@
-"""Plan trainings of a given number of minutes: choose open settings by the pace of a few steps, length by short runs.
+"""Plan training runs of given minutes: choose open settings by the pace of a few steps, length by short runs.
 
 Thresholds come from ``training/studies/race/answers/minutes-2.csv`` and ``minutes-4.csv`` (BUS-BRA at 64 x 64).  With
 fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images shown, every KID is at least 42 times the value
@@ -52,7 +52,7 @@ _LAST_STEP = 1000  # the steps before it are probed: no lazy regulariser is due,
 _HOPE = 4  # an offer is worth measuring if it is enough at a pace this many times better than predicted
 
 LENGTH = ("minutes",)  # the setting that tells apart runs of so many minutes, see `run_folder.open_run`
-PACE = "pace"  # folder of the short trainings, inside the training's
+PACE = "pace"  # folder of the short training runs, inside the training's
 FIRST_STEPS = 4  # of the first one
 PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
 PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
@@ -110,7 +110,7 @@ def _presets(settings: GanSettings) -> tuple[str, ...]:
 
 
 def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> list[Offer]:
-    """Return the possible trainings that the user's choices leave open, cheapest first.
+    """Return the possible training runs that the user's choices leave open, cheapest first.
 
     The settings have a recipe; preset, image size and batch are the user's or empty. Images may have any size.
 
@@ -200,7 +200,7 @@ def _too_short(minutes: float, offer: Offer, seconds: float, offers: Sequence[Of
 
 
 def seconds_a_step(training: Training, limit: float) -> float:
-    """Time a few steps of a training, without its records; start none after ``limit`` seconds."""
+    """Time a few steps of a training run, without its records; start none after ``limit`` seconds."""
     training = training.of_length(_LAST_STEP)
     state = build_state(training)
     real, sampling = prepare_data(state, training)
@@ -218,7 +218,7 @@ def seconds_a_step(training: Training, limit: float) -> float:
 
 
 class Pace(NamedTuple):
-    """The time that a training takes on this machine."""
+    """The time that a training run takes on this machine."""
 
     step: float  # seconds
     tick: float  # seconds for samples, checkpoint and measuring at the end of a tick
@@ -240,7 +240,7 @@ def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[]
 
 
 def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:
-    """Measure the pace of a training by short ones, each through the whole schedule and all resolutions.
+    """Measure the pace of a training run by short ones, each through the whole schedule and all resolutions.
 
     With the same folder, the answer is the same, even on a faster machine; it is None if ``stop``, see
     `engine.train_gan`, ended one. The second takes at most a share of the ``minutes``.
@@ -266,7 +266,7 @@ def measure_pace(minutes: float, training: Training, folder: Path, stop: Callabl
 
 @contextlib.contextmanager
 def quietly(name: str | None) -> Iterator[None]:
-    """Silence a package's log except for errors: these trainings are too short to learn."""
+    """Silence a package's log except for errors: these training runs are too short to learn."""
     trainings = logging.getLogger(name)
     level = trainings.level
     trainings.setLevel(logging.ERROR)

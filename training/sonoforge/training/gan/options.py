@@ -33,7 +33,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # to Fabric's names
 class GanSettings:
     """The settings ``gan.*`` of a generator's training; None means the recipe's published value.
 
-    `training.prepare` turns them into a training.
+    `training.prepare` turns them into a training run.
     """
 
     recipe: str = option(

@@ -35,7 +35,7 @@ class OptimiserSettings(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """Length of a training, and images per step."""
+    """Length of a training run, and images per step."""
 
     length: float
     batch: int

@@ -1,4 +1,4 @@
-"""Record a training: statistics, samples, checkpoints, results, log."""
+"""Record a training run: statistics, samples, checkpoints, results, log."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 class Recorder:
-    """The records of one training; enter it around the loop.
+    """The records of one training run; enter it around the loop.
 
     It writes to the folder: ``stats.jsonl`` (one object per tick), ``samples/`` (a grid of the same 64 latents per
     tick, ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each
@@ -80,7 +80,7 @@ class Recorder:
             log.info("continuing from %s", newest)
         self._checkpoints = folder / "checkpoints"
         self._checkpoint = newest or self._checkpoints
-        # The rows of a shorter training had other shares.
+        # The rows of a shorter training run had other shares.
         self._rows = [{**row, "share": self._share(row["step"])} for row in read_stats(folder, self._start)]
         self._show_progress = show_progress
         gan_checkpoint.remove_old(self._checkpoints, training.milestones)  # left by a killed run

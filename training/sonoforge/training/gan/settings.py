@@ -23,7 +23,7 @@ _REPLACING = (
 
 
 class Plan(NamedTuple):
-    """The length and the batches of a training."""
+    """The length and the batches of a training run."""
 
     steps: int
     batch: int
@@ -50,7 +50,7 @@ def compose(settings: GanSettings) -> Recipe:
     changes: dict[str, Any] = {
         name: getattr(settings, name) for name in _REPLACING if getattr(settings, name) is not None
     }
-    # In a training of one class, a recipe's own conditioning has no classes to tell apart.
+    # In a training run of one class, a recipe's own conditioning has no classes to tell apart.
     changes["conditioning"] = settings.conditioning or ("none" if settings.class_name else recipe.conditioning)
     if settings.regularisers is not None:
         changes["regularisers"] = parse_regularisers(settings.regularisers)

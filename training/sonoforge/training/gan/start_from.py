@@ -1,4 +1,4 @@
-"""Start a training from one of our runs, transferring its weights into networks of any size.
+"""Start a training run from one of our runs, transferring its weights into networks of any size.
 
 Fine-tuning a generator trained on many other images helps small sets most (Karras et al., "Training Generative
 Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2).

@@ -1,4 +1,4 @@
-"""Save and load the state of a training: networks, optimisers, and numbers carried from step to step."""
+"""Save and load the state of a training run: networks, optimisers, and numbers carried from step to step."""
 
 import contextlib
 import copy

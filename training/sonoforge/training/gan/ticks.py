@@ -1,4 +1,4 @@
-"""Measure at each tick of a training, and read and write the rows of ``stats.jsonl``."""
+"""Measure at each tick of a training run, and read and write the rows of ``stats.jsonl``."""
 
 import contextlib
 import hashlib
@@ -55,7 +55,7 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
     ``diversity`` is the mean distance between two generated images divided by the mean distance between two real ones:
     1 as in the real images, 0 for one image repeated.  ``distance`` is the sliced Wasserstein distance between
     generated and real images.  Both compare 32x32 grey thumbnails, need no feature network, and cost about one training
-    step; they guide a training, and do not replace FID or KID (`measure_metrics`).
+    step; they guide a training run, and do not replace FID or KID (`measure_metrics`).
     """
     samples = torch.cat([*generate_parts(average, reference.latents, reference.labels)])
     small = thumbnails(samples[:, :image_channels]).cpu()
@@ -97,7 +97,7 @@ def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def training_cost(run: Path, step: int) -> dict[str, float | None]:
-    """Add up the cost of a training up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
+    """Add up the cost of a training run up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
 
     Only training counts, not samples, checkpoints or measuring; steps repeated after a kill count once.
     """
@@ -113,7 +113,7 @@ def training_cost(run: Path, step: int) -> dict[str, float | None]:
 
 THUMBNAIL = 32
 DIRECTIONS = 256
-# Share of a training in which a generator is not judged: an untrained one has not collapsed.
+# Share of a training run in which a generator is not judged: an untrained one has not collapsed.
 COLLAPSE_GRACE = 0.1
 
 
@@ -157,7 +157,7 @@ GENERATED = 256  # images generated at a tick; a CPU embeds them in 1 s by the s
 REAL = 500  # real images at most
 _MOST_KEPT = 4
 
-# Embeddings of real images by their space and content: a search measures many trainings against the same ones.
+# Embeddings of real images by their space and content: a search measures many training runs against the same ones.
 _kept: dict[tuple[Space, str], NDArray[np.float32]] = {}
 
 

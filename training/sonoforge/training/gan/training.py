@@ -1,4 +1,4 @@
-"""Prepare a training: decide what was left open, check and open everything.
+"""Prepare a training run: decide what was left open, check and open everything.
 
 `prepare` is the only way from settings to `engine.train_gan`.
 """
@@ -40,7 +40,7 @@ MOST_MAPS = 1024  # most label maps that a generator keeps: 6 MB at 128x128 and 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pretrained:
-    """The settings' networks and files, opened; trainings may share them."""
+    """The settings' networks and files, opened; training runs may share them."""
 
     features: Features | None = None  # network of the perceptual term, or of a projected discriminator
     space: Space | None = None  # feature space of the metrics; None: `prepare` chooses one to suit the images
@@ -225,7 +225,7 @@ def suited_space(images: TrainingSet, otherwise: str = "") -> str:
 
 
 def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Mapping[str, Any]:
-    """Return the arguments that build the generator of a training on these images.
+    """Return the arguments that build the generator of a training run on these images.
 
     Raises:
         SonoforgeError: The recipe is conditional, but the images have one class.

@@ -37,7 +37,7 @@ HELD_OUT_LEAST = 8  # images; a distance to fewer means next to nothing
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Images at the size and with the channels of a training."""
+    """Images at the size and with the channels of a training run."""
 
     pixels: Pixels  # (N, S, S, C) uint8: `image_channels`, then one channel a structure where masks are trained jointly
     labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: training without classes
@@ -65,7 +65,7 @@ class TrainingSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels and class names; equal for trainings that see the same."""
+        """SHA-256 of pixels, labels and class names; equal for training runs that see the same."""
         digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         if self.labels is not None:
@@ -81,7 +81,7 @@ def make_training_set(
     channels: str = "auto",
     groups: NDArray[np.int64] | None = None,
 ) -> TrainingSet:
-    """Bring decoded images (N, H, W, 1 or 3) uint8 to the size and the channels of a training, see `TrainingSet`.
+    """Bring decoded images (N, H, W, 1 or 3) uint8 to the size and the channels of a training run, see `TrainingSet`.
 
     ``channels`` is ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
 

@@ -29,7 +29,7 @@ MARKERS = "osD^vP"
 DASHED = (0, (5, 4))
 MARKS = 8  # at most, about, on a line
 INK, SOFT, LINE, PAPER = "#1b2128", "#56606b", "#d8dde3", "#ffffff"
-_TABLEAU = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # matplotlib's own first series, of a training's curves
+_TABLEAU = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # matplotlib's own first series, of a training run's curves
 _NAMES = {
     **{INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper", "#000000": "ink", "#808080": "soft"},
     **{colour: f"s{number}" for number, colour in enumerate(SERIES)},

@@ -1,4 +1,4 @@
-"""Write tables and pictures of trainings measured at milestones, with published rows beside ours."""
+"""Write tables and pictures of training runs measured at milestones, with published rows beside ours."""
 
 import io
 import json
@@ -76,7 +76,7 @@ def claimed_rows(paper: Paper | None) -> list[Row]:
 
 
 def log_rows(rows: Sequence[Row]) -> None:
-    """Print the distances of our trainings, and how to read them."""
+    """Print the distances of our training runs, and how to read them."""
     shown = [name for name in FIGURES if name != "inception_score"]
     cells = [(f"{row['recipe']}, {when(row)}", *_figures(row, shown)) for row in rows]
     say("%s", plain_table(("trained", *(FIGURES[name] for name in shown)), cells, range(1, len(shown) + 1)))
@@ -116,7 +116,7 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
 
 
 def _last_claims(paper: Paper | None) -> list[PublishedGan]:
-    """Return the published rows for the ends of trainings."""
+    """Return the published rows for the ends of training runs."""
     return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others] if paper else []
 
 
@@ -218,7 +218,7 @@ _styled = mpl.rc_context({"font.size": 8})
 
 
 class Shown(NamedTuple):
-    """One milestone of one training, for the pictures."""
+    """One milestone of one training run, for the pictures."""
 
     row: Row
     checkpoint: Path

@@ -171,7 +171,7 @@ class FoldTask:
     source: ImageSource
     plan: SplitPlan
     fold: int
-    seed: int  # of the trainings
+    seed: int  # of the training runs
     experiment: Experiment
     recipe: str = ""  # empty: an arm without generated pairs
     arm: str = ""  # empty: the generator itself

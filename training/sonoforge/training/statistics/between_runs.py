@@ -1,4 +1,4 @@
-"""Compare runs on the same images in pairs: the effect of a change in settings, and of what trainings may see."""
+"""Compare runs on the same images in pairs: the effect of a change in settings, and of what training runs may see."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -150,7 +150,7 @@ class PublishedGan(NamedTuple):
 IMAGES = {"BUSI": 210, "CBIS-DDSM": 509}
 """Malignant images that the StyleGANs were trained on, for 1000 epochs, at 512 and 256 pixels per side, on a GPU."""
 GPU_GB = 10
-"""Approximate GPU memory that these trainings took."""
+"""Approximate GPU memory that these training runs took."""
 
 
 class Paper(NamedTuple):

@@ -43,7 +43,7 @@ from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishin
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 
 log = logging.getLogger(__name__)
-_OF_IMAGES = ("class_name", "held_out", "conditioning")  # settings of all trainings, or they would learn others
+_OF_IMAGES = ("class_name", "held_out", "conditioning")  # settings of all training runs, or they would learn others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def main(config: GanCompareConfig) -> Outcome:
             count = config.count or len(training.setup.originals)
             own = training.folder_in(folder)
             own.mkdir(exist_ok=True)
-            # So that a training can be evaluated and exported as any other run.
+            # So that a training run can be evaluated and exported as any other run.
             settings = dataclasses.asdict(training.setup.settings)
             run_folder.write_config(
                 own, {"data": config.data, **{f"gan.{key}": value for key, value in settings.items()}}
@@ -175,7 +175,7 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     """Read ``NAME=a,b,c`` of each ``--grid``; return the points of the grid, the last setting varying fastest.
 
     Raises:
-        SonoforgeError: A name is not a setting of a training or is given twice, or a value is not allowed.
+        SonoforgeError: A name is not a setting of a training run or is given twice, or a value is not allowed.
     """
     known = [field.name for field in dataclasses.fields(GanSettings) if field.name not in (*GRID_WITHOUT, *_OF_IMAGES)]
     values: dict[str, list[Any]] = {}

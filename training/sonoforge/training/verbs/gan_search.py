@@ -260,7 +260,7 @@ def _about_cells(config: GanSearchConfig, opened: Opened) -> page.About:
         words = f"Cycles of {config.population} random codes"
     inherited = (
         "Trials start with the trained weights of their parents where layers agree, so later ones have learned for "
-        "longer than their own budget: compare codes by a training of each afresh."
+        "longer than their own budget: compare codes by a training run of each afresh."
     )
     method = f"{words}; mutation {config.mutation:g} for each element; {_given_up(config)}."
     about = page.About("gan search", "cells", config.metric or "", method)

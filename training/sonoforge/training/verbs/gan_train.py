@@ -121,7 +121,7 @@ def _by_minutes(minutes: float | None) -> run_folder.Length:
 
 
 class _Options(NamedTuple):
-    """The possible trainings for a number of minutes."""
+    """The possible training runs for a number of minutes."""
 
     offers: list[Offer]  # the cheapest first
     first: Training  # the cheapest, made ready

@@ -247,7 +247,7 @@ def _all_tasks(sets: Sequence[PlannedSet]) -> list[FoldTask]:
 
 
 def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[Record]:
-    """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
+    """Do all the work in three rounds: training runs of generators, pairs and their figures, U-Nets."""
     for images, (first, *_) in sets:
         pairs = take_pairs(images, first.plan.train(0), 3)
         write_sheet(first.folder / PICTURES / sheet_name("real"), pairs, synthetic=False)

@@ -111,7 +111,7 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     )
     folds: int = option(5, help="number of sealed folds", limits=(2, 100))
     seed: int = setting(0, "segment.seed", help="random seed of folds and trainings", limits=(0, None))
-    seeds: int = option(1, help="repeat all trainings with this many seeds", limits=(1, 100))
+    seeds: int = option(1, help="repeat all training runs with this many seeds", limits=(1, 100))
     images: int = phantom_images(120)
     from_cases: str = option(
         "",

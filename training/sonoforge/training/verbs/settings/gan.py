@@ -33,8 +33,8 @@ sonoforge gan train --data BUSI --class malignant --recipe projected --preset sm
     --set gan.features=f.safetensors    as much as half an hour allows, whatever the machine
 
 Ctrl-C or SIGTERM finishes the current tick, saves, and exits with code 0; a second one stops at once.
-With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the same weights as an uninterrupted
-one.
+With OMP_NUM_THREADS=1 in the environment, a resumed training run on a CPU ends with the same weights as one that was
+never interrupted.
 """
 
     gan: GanSettings = group(
@@ -145,7 +145,7 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
         # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
         "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005, "held_out": 0.2},
     },
-    # Berezsky and Liashchynskyi 2024, section 4; batch and everything else of a training are as in the recipe.  They
+    # Berezsky and Liashchynskyi 2024, section 4; batch and everything else are as in the recipe.  They
     # hold no images out.
     "cells-paper": {
         **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": "none"},
@@ -172,7 +172,7 @@ sonoforge gan search --data BUSI --class malignant --trials 100 --cluster 10.0.0
 sonoforge gan search --what cells --data herlev --resume    finished trials are kept
 sonoforge gan search --what cells --data herlev --stages generator --size 64 --kimg 20 --set search.population=20
 sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights=inception.pth --device cuda
-                                                       as published: 100 + 25 trainings a stage
+                                                       as published: 100 + 25 training runs a stage
 sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights=inception.pth \\
     --set search.strategy=cycles --set search.children=2400     the paper's other account
 
@@ -239,7 +239,7 @@ finished by then.
     children: int | None = setting(
         None,
         "search.children",
-        help="cells: number of trainings per stage after the first population; with cycles, whole populations",
+        help="cells: number of training runs per stage after the first population; with cycles, whole populations",
         limits=(0, 100_000),
     )
     sample: int | None = setting(
