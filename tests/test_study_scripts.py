@@ -39,6 +39,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
@@ -311,7 +312,10 @@ def test_generated_features(
     assert module.areas(scores, labels, weights.astype(float)) == pytest.approx(one_by_one)
 
 
-def test_training_stages(run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path) -> None:
+def test_training_stages(
+    run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gan_checkpoint, "KEPT", gan_checkpoint.KEPT)  # which the script changes
     asked = ["--home", "BUS-BRA", "--weights", weights[0], "--features", weights[1], "--seeds", 0]
     asked += ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
     small = {"STAGES": (1, 2), "BATCH": 4, "NUMBER": 6, "COMPONENTS": 4, "STRENGTHS": (0.1,), "HELD_OUT": 0}

@@ -83,7 +83,7 @@ def test_the_stage_travels_with_the_state_dict(name: str) -> None:
     assert (other.resolution, other.alpha) == (16, alpha)
     assert torch.equal(other(draw_latents(2)), generator(draw_latents(2)))
     for resolution, share in ((2, 1.0), (64, 1.0), (16, 1.5)):
-        with pytest.raises(ValueError, match=f"{share if share > 1 else resolution} is not"):
+        with pytest.raises(ValueError, match=f"not {share}" if share > 1 else f"{resolution} is not"):
             generator.set_stage(resolution, share)
 
 

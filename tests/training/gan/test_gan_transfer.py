@@ -185,7 +185,7 @@ def _check(start: StartingWeights, recipe: str) -> None:
 
 
 def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match="not a run folder"):
+    with pytest.raises(SonoforgeError, match="neither a run folder"):
         read_starting_weights(tmp_path / "network.pkl")
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, not stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")

@@ -81,7 +81,7 @@ def test_arms_are_paired_by_file_not_by_row() -> None:
 def test_arms_of_different_images_cannot_be_paired() -> None:
     first, second = predictions("real", 1.5), predictions("gan", 1.2)
     other = dataclasses.replace(second, files=("x.png", *second.files[1:]))
-    with pytest.raises(SonoforgeError, match="images are in one alone"):
+    with pytest.raises(SonoforgeError, match="images are in only one"):
         compare_arms(first, other, CLASSES)
 
 
