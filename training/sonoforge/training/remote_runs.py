@@ -41,7 +41,7 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
 
     Raises:
         SonoforgeError: The URL cannot be read or written, or has a password. Files that could not be copied at the end
-        are kept locally, and the message says where.
+            are kept locally, and the message says where.
     """
     global _active  # noqa: PLW0603 - a process works at one URL
     base = Path(tempfile.gettempdir())

@@ -62,8 +62,8 @@ class Workers(Protocol):
         Args:
             function: A module-level function that other processes can import.
             tasks: Its arguments; they and the results must be picklable.  Each is taken when a worker is free, after
-            the results so far have been used, so a generator can base the next task on them. None means that there is
-            no task before the next result.
+                the results so far have been used, so a generator can base the next task on them. None means that there
+                is no task before the next result.
 
         Raises:
             Exception: Whatever a task raises; tasks that have not started are dropped.

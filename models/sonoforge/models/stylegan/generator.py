@@ -85,7 +85,7 @@ class MappingNetwork(MappingLayers):
             latents: See `MappingLayers.forward`.
             labels: See `MappingLayers.forward`.
             truncation_psi: Share of the distance from the average to keep: 1 all, 0 none, below 0 beyond it. In a
-            traced network, a tensor that broadcasts against the styles.
+                traced network, a tensor that broadcasts against the styles.
             truncation_cutoff: Number of styles to truncate, coarse ones first; None for all.
             update_average: Whether this batch moves ``average`` first.
         """

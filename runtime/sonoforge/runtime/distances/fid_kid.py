@@ -34,8 +34,8 @@ def check_pair(
     """Check two sets (N, D) and (M, D) of finite numbers, and return them in double precision.
 
     Raises:
-        ValueError: The sets are not two tables of equal width. SonoforgeError: A set has fewer images than ``minimum``,
-        or a feature is not a finite number.
+        ValueError: The sets are not two tables of equal width.
+        SonoforgeError: A set has fewer images than ``minimum``, or a feature is not a finite number.
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
         raise ValueError(f"{metric}: shapes {generated.shape} and {real.shape} are not (N, D) and (M, D)")

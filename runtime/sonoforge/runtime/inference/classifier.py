@@ -51,8 +51,8 @@ class Classifier:
 
     Attributes:
         bundle: The opened `Bundle`.
-        file: Name of the model file that answers. model: ``{"name", "version", "sha256"}`` of that file, as in each
-        result.
+        file: Name of the model file that answers.
+        model: ``{"name", "version", "sha256"}`` of that file, as in each result.
         crop: Row of `preprocessing.CROPS` in use.
         abstains: Whether it abstains, see `trust.why_abstain`.
         clinic: Where its answers are used.
@@ -70,7 +70,7 @@ class Classifier:
 
         Args:
             bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge. It
-            can also be a model being loaded, with its own ``threads`` and ``file``.
+                can also be a model being loaded, with its own ``threads`` and ``file``.
             threads: Threads for one inference.  One starts fastest and is steadiest on a busy machine; more pay off
                 only for large batches given to `predict`.
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets

@@ -116,7 +116,7 @@ class Generator:
 
         Raises:
             SonoforgeError: There is a psi without styles, a label without classes, or classes without a label; or the
-            images have another shape or are not finite.
+                images have another shape or are not finite.
         """
         about = self.manifest
         fed: dict[str, NDArray[Any]] = {"latents": latents}

@@ -127,7 +127,7 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
 
     Raises:
         SonoforgeError: The form is wrong; a name is unknown, repeated, fixed or inapplicable; or values are outside the
-        option's range.
+            option's range.
     """
     found: dict[str, Parameter] = {}
     for text in texts:

@@ -184,7 +184,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
 
     Raises:
         SonoforgeError: There is nothing, another kind of file, no pictures, too much data, or too many unreadable
-        files.
+            files.
     """
     if path.suffix == ".npz" and path.is_file():
         return read_npz(path)

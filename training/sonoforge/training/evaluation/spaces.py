@@ -122,7 +122,7 @@ def open_space(choice: str, weights: str | Path | None = None, device: torch.dev
 
     Raises:
         SonoforgeError: The space is unknown, takes no weights or has weights of another network, or the download
-        failed.
+            failed.
     """
     kind, _, path = choice.partition(":")
     if kind not in CHOICES or (path and kind != "bundle") or choice == "bundle:":

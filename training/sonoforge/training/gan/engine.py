@@ -59,7 +59,7 @@ def train_gan(
         resume: Continue from the newest checkpoint in ``folder``, if any, even from a shorter training run.
         show_progress: Show a progress bar on stderr, rather than a log line now and then.
         stop: Called after each step; once it returns True, the current tick is saved and the function returns without
-        ``results.json``, as it also does at each milestone.
+            ``results.json``, as it also does at each milestone.
 
     Raises:
         SonoforgeError: ``folder`` holds another training run.
@@ -137,7 +137,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
 
     Raises:
         SonoforgeError: The folder holds another training run, or this one unfinished without ``resume``, or one too
-        short that cannot be made longer.
+            short that cannot be made longer.
     """
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:

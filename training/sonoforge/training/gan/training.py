@@ -157,7 +157,7 @@ def prepare(
 
     Args:
         settings: The user's settings. If ``held_out`` is None and metrics are measured, a tenth is held out if that
-        leaves enough images on both sides.
+            leaves enough images on both sides.
         images: The images to learn, at the size of the plan.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         pretrained: From `open_pretrained`; opened here if None.
@@ -165,7 +165,7 @@ def prepare(
 
     Raises:
         SonoforgeError: Settings do not fit together, there are too few images, or networks and weights cannot be opened
-        or do not fit.
+            or do not fit.
     """
     settings = dataclasses.replace(settings, metrics=settings.measured)
     recipe = compose(settings)

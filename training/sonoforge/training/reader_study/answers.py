@@ -41,8 +41,8 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
     """Read every reader's answers to the sheet with this key and commitment; a folder stands for its ``.json`` files.
 
     Raises:
-        GateError: The answers are for another sheet, or the key was changed since. SonoforgeError: There is no file, a
-        damaged one, or two from one reader.
+        GateError: The answers are for another sheet, or the key was changed since.
+        SonoforgeError: There is no file, a damaged one, or two from one reader.
     """
     readers: dict[str, Reader] = {}
     for given in paths:

@@ -57,7 +57,7 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
 
     Raises:
         SonoforgeError: There is no data set, there are no masks or overlapping ones, or an image lacks a mask that
-        others of its class have.
+            others of its class have.
     """
     cache = load_images(source._replace(fewest_classes=1))  # classes do not matter
     everything = np.arange(len(cache.hashes))
