@@ -247,12 +247,22 @@ def test_cohen_kappa_is_that_of_scikit_learn() -> None:
     assert cohen_kappa(table, weights) == pytest.approx(expected)
 
 
-def test_kappas_and_cohens_interval_are_those_of_statsmodels() -> None:
-    inter_rater = pytest.importorskip("statsmodels.stats.inter_rater")
-    table = ratings(2, 4)
-    assert agreement(table)["value"] == pytest.approx(inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0]))
-    found = inter_rater.cohens_kappa(inter_rater.to_table(table[:, :2])[0])
-    assert agreement(table[:, :2])["value"] == pytest.approx(found.kappa)
+def test_agreement_is_cohens_for_two_readers_with_its_asymptotic_interval_and_fleiss_for_more() -> None:
+    """Interval: Fleiss, Cohen & Everitt, Psychol. Bull. 72, 1969, equation 13."""
+    table = ratings(3, 2, images=400)
+    shares = metrics.confusion_matrix(*table.T) / 400
+    rows, columns = shares.sum(axis=1), shares.sum(axis=0)
+    expected, kappa = rows @ columns, metrics.cohen_kappa_score(*table.T)
+    both = rows[None] + columns[:, None]  # the reader's own margin crosswise
+    first = (np.diag(shares) * (1 - np.diag(both) * (1 - kappa)) ** 2).sum()
+    off = shares * both**2
+    second = (1 - kappa) ** 2 * (off.sum() - np.trace(off))
+    error = np.sqrt((first + second - (kappa - expected * (1 - kappa)) ** 2) / 400) / (1 - expected)
+    found = agreement(table)
+    assert found["value"] == pytest.approx(kappa)
+    assert (found["low"], found["high"]) == pytest.approx((kappa - 1.96 * error, kappa + 1.96 * error), abs=0.012)
+    four = ratings(2, 4)
+    assert agreement(four)["value"] == pytest.approx(fleiss_kappa(four, np.ones((1, len(four))))[0])
 
 
 def test_two_readers_of_two_categories_and_chance() -> None:
