@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from bundle_factory import scan
 from image_files import HEIC
 from program import sonoforge
 from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES, IMAGE_SUFFIXES, READ
+from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.inputs import expand
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -133,3 +135,13 @@ def test_no_name_is_printed_or_written(study: Path, tmp_path: Path, caplog: pyte
     (study / f"{NAME}-0.png").rename(tmp_path / "other.png")
     (again,) = sonoforge("classify", tmp_path / "other.png", "--anonymous", "--json").json["results"]
     assert again["file"] == results[0]["file"]  # named by contents
+
+
+@pytest.mark.parametrize(
+    ("levels", "few", "outline"),
+    [((0, 100, 200), True, True), ((0, 100, 200), False, False), (range(256), True, False), ((0, 255), False, True)],
+)
+def test_a_picture_of_few_levels_is_an_outline(tmp_path: Path, levels: Sequence[int], few: bool, outline: bool) -> None:
+    drawn = np.random.default_rng(0).choice(np.array(levels, np.uint8), (64, 64))
+    Image.fromarray(drawn).save(tmp_path / "a_mask.png")
+    assert is_outline(tmp_path / "a_mask.png", few) == outline
