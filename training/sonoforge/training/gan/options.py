@@ -146,7 +146,7 @@ class GanSettings:
     )
     seed: int = option(0, help="random seed", limits=(0, None))
     tick_steps: int | None = option(
-        None, help="steps between samples and checkpoints (default: a 50th of the training)", limits=(1, None)
+        None, help="steps between samples and checkpoints (default: a fiftieth of the run)", limits=(1, None)
     )
 
     @property

@@ -161,7 +161,7 @@ def prepare(
         images: The images to learn, at the size of the plan.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         pretrained: From `open_pretrained`; opened here if None.
-        held_out_seed: Seed of the held-out split; the settings' own if None.  Trainings of several seeds share a split.
+        held_out_seed: Seed of the held-out split; the settings' own if None.  Runs of several seeds share a split.
 
     Raises:
         SonoforgeError: Settings do not fit together, there are too few images, or networks and weights cannot be opened

@@ -71,4 +71,4 @@ def _read(path: Path) -> dict[str, tuple[NDArray[np.uint8], list[int]]]:
     return {part: (images, labels[:, 0].tolist()) for part, (images, labels) in found.items()}
 
 
-READER = Reader("a MedMNIST archive such as breastmnist_224.npz", ("longest",), plan, _find_archives)
+READER = Reader("MedMNIST archive such as breastmnist_224.npz", ("longest",), plan, _find_archives)
