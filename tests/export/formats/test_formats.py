@@ -24,7 +24,12 @@ PROGRAMS = {"onnx": "ONNX", "ort": "ONNX", "torchscript": "torch", "executorch":
             "litert": "LiteRT"}  # fmt: skip
 QUICK = ("onnx", "onnx-fp16", "onnx-uint8", "ort", "torchscript", "torchscript-lite", "openvino", "openvino-fp16")
 NAMES = corners([name for name in FORMATS if not name.startswith("tensorrt")], *QUICK)
-VARYING = ("ort", "litert")  # two files of the same network differ in their bytes
+VARYING = (
+    "ort",
+    "litert",
+    "openvino",
+    "openvino-fp16",
+)  # two files of a network differ in bytes, as layers are numbered
 Written = Callable[[str], Path]
 
 

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="S
 KILLS, TERMINATIONS = 10, 3
 STEPS = 60  # of the generator
 CHANGES = ("rename", "replace", "unlink", "rmdir", "mkdir")  # of the file system: ticks and removals are made of them
+VARYING = ("MODEL_CARD.md", "time-taken.csv")  # hold times
 DATA_FILES = {".safetensors", ".csv", ".onnx", ".npz"}  # whose bytes must be those of an uninterrupted run
 
 
@@ -112,7 +113,7 @@ def _contents(out: Path) -> dict[str, bytes | None]:
     return {
         path.relative_to(out).as_posix(): path.read_bytes() if path.suffix in DATA_FILES else None
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.parent.name != "tensorboard" and path.name != "MODEL_CARD.md"
+        if path.is_file() and path.parent.name != "tensorboard" and path.name not in VARYING
     }
 
 
