@@ -44,7 +44,7 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def told(what: str, url: str) -> Iterator[None]:
+def clear_errors(what: str, url: str) -> Iterator[None]:
     """Turn a file system's errors into a one-line `SonoforgeError`."""
     try:
         yield

@@ -13,7 +13,7 @@ from sonoforge.runtime.images.scan_checks import ROWS, upright_score
 from sonoforge.runtime.inference.trust import NeighbourReference, mahalanobis_distances, neighbour_distances
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
-    TrainingLooks,
+    TrainingSigns,
     assess_held_out,
     describe_causes,
     fit_neighbours,
@@ -68,7 +68,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     held_out = answers(400, rng)
     distances, near = rng.uniform(20, 60, 400), rng.uniform(0.1, 0.5, 400)
     judged = HeldOutTrust(distances.tolist(), near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
-    looks = TrainingLooks(
+    looks = TrainingSigns(
         np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300), rng.uniform(0.1, 0.2, 300), "other"
     )
     record = record_trust(judged, held_out, looks, held_out.probabilities)
@@ -110,7 +110,7 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     judged = assess_held_out(speckle[100:], second, fitted)
     assert 0.3 < np.mean(np.array(judged.upright) < 0) < 0.7
     held_out = answers(100, rng)
-    looks = TrainingLooks(fitted.upright, 0.04, rng.uniform(0.1, 0.5, 100), np.full(100, 0.01), "other")
+    looks = TrainingSigns(fitted.upright, 0.04, rng.uniform(0.1, 0.5, 100), np.full(100, 0.01), "other")
     _, checks = read_trust(
         {"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks, held_out.probabilities)}
     )

@@ -21,7 +21,7 @@ from typing import Any
 from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.runtime.urls import open_url, told
+from sonoforge.runtime.urls import clear_errors, open_url
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class RemoteRuns:
         self._made: set[str] = set()  # folders there
         self._failed = False
         self._lock = threading.Lock()
-        with told("--out", self.url):
+        with clear_errors("--out", self.url):
             for name in self._names():
                 (here / name).mkdir()
                 with contextlib.suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ class RemoteRuns:
     def claim(self, folder: Path) -> bool:
         """See `claim`: write the settings unless there are some."""
         target = f"{self._root}/{folder.name}"
-        with told("--out", self.url):
+        with clear_errors("--out", self.url):
             try:
                 self._make(target)
                 content = folder.joinpath("config.yaml").read_bytes()
@@ -142,7 +142,7 @@ class RemoteRuns:
 
     def fetch(self, folder: Path) -> None:
         """See `fetch`."""
-        with told("--out", self.url):
+        with clear_errors("--out", self.url):
             try:
                 names = json.loads(self._files.cat_file(f"{self._root}/{folder.name}/{LIST}"))["files"]
             except FileNotFoundError:
@@ -165,7 +165,7 @@ class RemoteRuns:
             self._failed = True
 
     def _copy(self) -> None:
-        with self._lock, told("--out", self.url):
+        with self._lock, clear_errors("--out", self.url):
             for folder, before in self._copied.items():
                 now = stamps(folder)
                 changed = [name for name in now if before.get(name) != now[name]]

@@ -86,8 +86,8 @@ class AnswerTable:
 
     def end(self) -> None:
         """Say what to do about these answers and which clinic they are for, if there are any."""
-        told = sorted(self._advice.items(), key=lambda one: -list(STATES).index(one[1]))
-        for advice, state in told:
+        ordered = sorted(self._advice.items(), key=lambda one: -list(STATES).index(one[1]))
+        for advice, state in ordered:
             if state != "clear":
                 tell(f"{state}: {advice}")
         if {"undecided", "cannot tell"} & {*self._advice.values()}:

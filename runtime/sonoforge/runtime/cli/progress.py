@@ -95,8 +95,8 @@ class _Meter:
         now, known, all_of_it = time.monotonic(), done - self._start, self._total - self._start
         if now < self._next or not (self._is_terminal or done < self._total):
             return
-        told = known > 0 and (known >= _FIRST_SHARE * all_of_it or now - self._begun > _LONG_SECONDS)
-        left = time_left((now - self._begun) / known * (self._total - done)) if told else ""
+        estimated = known > 0 and (known >= _FIRST_SHARE * all_of_it or now - self._begun > _LONG_SECONDS)
+        left = time_left((now - self._begun) / known * (self._total - done)) if estimated else ""
         if self._is_terminal:
             self._draw(done, left)
             self._next = now + _BAR_SECONDS

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.atomic import replacing, write_bytes
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.urls import open_url, told
+from sonoforge.runtime.urls import clear_errors, open_url
 
 Pixels = NDArray[np.uint8]
 
@@ -131,7 +131,7 @@ def open_url_target(url: str, origin: Mapping[str, object], image_channels: int)
     if url.endswith((".zip", ".npz")):
         raise SonoforgeError(f"--out {url}: a URL must point to a folder, not a file; leave out {url[-4:]}")
     files, root = open_url("--out", url)
-    with told("--out", url):
+    with clear_errors("--out", url):
         names = {path.rpartition("/")[2] for path in files.find(root)} if files.exists(root) else set()
         manifest = files.cat_file(f"{root}/{MANIFEST}") if MANIFEST in names else b""
         files.makedirs(root, exist_ok=True)
@@ -142,7 +142,7 @@ def open_url_target(url: str, origin: Mapping[str, object], image_channels: int)
         waiting[f"{root}/{name}"] = content
         if len(waiting) < _AT_ONCE and name != MANIFEST:
             return
-        with told("--out", url):
+        with clear_errors("--out", url):
             last = waiting.pop(f"{root}/{MANIFEST}", None)
             files.pipe(waiting)
             waiting.clear()

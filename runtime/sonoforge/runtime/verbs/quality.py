@@ -182,16 +182,16 @@ def _print_result(result: Entry, width: int) -> None:
             f" {'-' if value is None else format(value, SCAN[name].form):>7}"
             for name, value in found["metrics"].items()
         )
-    told = [*result["remarks"], *map(flag_in_words, quality["flags"])]
+    notes = [*result["remarks"], *map(flag_in_words, quality["flags"])]
     for flag in found["flags"] if found else ():
         metric, _, side = flag.rpartition("_")
-        told.append(f"{SCAN[metric].title} {side}")
+        notes.append(f"{SCAN[metric].title} {side}")
     if found and found["lesion"] and found["lesion"]["gcnr"] is not None:
-        told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
+        notes.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):
-        told.append(f"burned in: {result['marks']}")
-    told += [printable(sentence) for sentence in in_words(result)]
-    flags = f"  [{'; '.join(told)}]" if told else ""
+        notes.append(f"burned in: {result['marks']}")
+    notes += [printable(sentence) for sentence in in_words(result)]
+    flags = f"  [{'; '.join(notes)}]" if notes else ""
     say("%-*s  %s%s", width, name, numbers, flags)
 
 

@@ -141,7 +141,7 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
     return half if same else single
 
 
-class TrainingLooks(NamedTuple):
+class TrainingSigns(NamedTuple):
     """Properties of the final model's training images that need no held-out network."""
 
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
@@ -163,7 +163,7 @@ def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[C
 
 
 def record_trust(
-    judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, equal: NDArray[np.float64]
+    judged: HeldOutTrust, held_out: Predictions, signs: TrainingSigns, equal: NDArray[np.float64]
 ) -> Record:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
@@ -171,24 +171,24 @@ def record_trust(
     """
     median, threshold = tail_limits(np.array(judged.distances))
     # The folds' networks saw fewer images than the final one: the wider of their limits and its own.
-    near, far = max(map(tail_limits, (np.array(judged.neighbours), looks.neighbours)), key=lambda pair: pair[1])
+    near, far = max(map(tail_limits, (np.array(judged.neighbours), signs.neighbours)), key=lambda pair: pair[1])
     labels, folds = held_out.labels, held_out.parts
-    flat = FLAT * float(np.median(looks.grain))
-    has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
+    flat = FLAT * float(np.median(signs.grain))
+    has_flat_grain = flat > 0 and (signs.grain < flat).mean() <= _WITHOUT
     checks = {
-        "kind": looks.kind,
+        "kind": signs.kind,
         "neighbours": {"median": near, "threshold": far},
         "foreign": median + FOREIGN * (threshold - median),
-        "upright": looks.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
+        "upright": signs.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
         "contact": max(judged.dark),  # flags no held-out scan, as dark columns predicted no error
         "policy": {"always": False, **choose_abstention(held_out, equal)._asdict()},
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
         ),
-        "white": looks.white,
+        "white": signs.white,
         "grain": flat if has_flat_grain else None,
-        "colour": max(COLOURED, looks.colour),
+        "colour": max(COLOURED, signs.colour),
     }
     return {"median": median, "threshold": threshold, "checks": checks}
 

@@ -211,9 +211,9 @@ def describe_choice(
     whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"
     if known:
         shared = f"These images are {whose}" if known == images else f"{known} of these {images} images are {whose}"
-        told = describe_seeds(budget, known, seeds)
+        sentence = describe_seeds(budget, known, seeds)
         effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
-        effect += f" {told[0].upper()}{told[1:]}." if told else ""
+        effect += f" {sentence[0].upper()}{sentence[1:]}." if sentence else ""
     else:
         effect = "None of these images is among them, so that choice does not flatter these figures."
     said = f"{CHOSEN[budget]}. {effect}"

@@ -27,7 +27,7 @@ from sonoforge.training.classifier.trained_on import collection_names, write_sig
 from sonoforge.training.classifier.training import ClassifierJob, Trained, count_learned, train_classifier
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
-    TrainingLooks,
+    TrainingSigns,
     describe_causes,
     left_out_distances,
     record_trust,
@@ -163,7 +163,7 @@ def record_model(
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
     near, kind = left_out_distances(trained.trust.neighbours), kind_of(cache.images, indices)
-    looks = TrainingLooks(trained.trust.upright, white, grain, near, kind, colour)
+    signs = TrainingSigns(trained.trust.upright, white, grain, near, kind, colour)
     repeats = _repeats(held_out.predictions.labels, trained, settings)
     by_fold = decision.equal_by_fold(held_out.predictions, repeats)
     equal = decision.equal_in_bundle(held_out.predictions, repeats)
@@ -177,7 +177,7 @@ def record_model(
         temperature=evaluation["temperature"],
         decision=decision.fit_decision(held_out.predictions, classes, repeats, by_fold),
         conformal=prediction_sets(held_out.predictions, equal, evaluation["decision"], classes),
-        trust=record_trust(held_out.trust, held_out.predictions, looks, equal),
+        trust=record_trust(held_out.trust, held_out.predictions, signs, equal),
         quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
         training=training,
         evaluation=evaluation,

@@ -278,11 +278,11 @@ def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: 
     known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
     if known >= trust.LEAST_KNOWN:
         log.info(
-            "feature space: bundle, the shipped network, which knows %.0f%% of %s; %s names another",
+            "feature space: bundle, the shipped network, which recognises %.0f%% of %s; %s names another",
             100 * known, source, option,
         )  # fmt: skip
         return BUNDLE
-    why = f"the shipped network learned from breast ultrasound and knows {known:.0%} of these images"
+    why = f"the shipped network learned from breast ultrasound and recognises {known:.0%} of these images"
     if is_downloaded(NETWORKS[IMAGENET_NETWORKS[NEUTRAL]].weights):
         log.info("feature space: %s, since %s; %s names another", NEUTRAL, why, option)
         return NEUTRAL

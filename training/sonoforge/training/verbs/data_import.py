@@ -25,7 +25,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
-from sonoforge.runtime.urls import is_url, open_url, told
+from sonoforge.runtime.urls import clear_errors, is_url, open_url
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.collections.importing import write_set
@@ -81,7 +81,7 @@ def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
     if not is_url(url):
         raise SonoforgeError(f"URL: {url} is not a URL such as s3://bucket/folder")
     files, root = open_url("URL", url)
-    with told("URL", url):
+    with clear_errors("URL", url):
         found = {name: about["size"] for name, about in files.find(root, detail=True).items()}
     if not found:
         raise SonoforgeError(f"{url}: holds no files; check the name")
@@ -97,7 +97,7 @@ def _fetch(config: DataImportConfig, url: str, out: str) -> Outcome:
         for done, name in enumerate(ordered, start=1):
             target = folder / _inside(url, root, name)
             if not target.is_file() or target.stat().st_size != found[name]:
-                with told("URL", url):
+                with clear_errors("URL", url):
                     content = files.cat_file(name)
                 write_bytes(target, content)
                 copied += 1

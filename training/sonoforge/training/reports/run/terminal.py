@@ -194,10 +194,10 @@ def _warnings(results: Record) -> Iterator[str]:
         hold = "holds" if len(names) == 1 else "hold"
         held = f"{listed(names)}, which {hold} {split['chosen_on']} of these {split['images']} images"
         seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
-        told = describe_seeds(results["budget"], split["chosen_on"], seeds)
+        sentence = describe_seeds(results["budget"], split["chosen_on"], seeds)
         yield (
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
-            "amount that was not measured" + (f"; {told}" if told else "")
+            "amount that was not measured" + (f"; {sentence}" if sentence else "")
         )
 
 
