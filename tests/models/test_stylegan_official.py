@@ -84,7 +84,7 @@ class Training:
         return reg
 
     def gradients(self, phase: str) -> dict[str, Tensor]:
-        """Return those of the network that this phase trains, of the parameters that have one."""
+        """Return the gradients of the network that this phase trains, by parameter."""
         network = (self.generator if phase.startswith("G") else self.discriminator).train()
         names, parameters = zip(*network.named_parameters(), strict=True)
         found = torch.autograd.grad(getattr(self, phase.lower())(), parameters, allow_unused=True)

@@ -30,7 +30,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def refused(path: Path | str, read: Any = read_image) -> tuple[str, str]:
-    """Return the code and the one line by which a file is refused."""
+    """Return the error code and the one-line message with which a file is refused."""
     with pytest.raises(ImageError) as caught:
         read(path)
     message = str(caught.value)

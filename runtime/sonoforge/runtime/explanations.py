@@ -122,7 +122,7 @@ def painted(scan: Image.Image, result: Result) -> Image.Image:
 
 
 def png(picture: Image.Image, result: Result) -> bytes:
-    """Encode the picture as a PNG with text that says it is derived, and by which model."""
+    """Encode the picture as a PNG, marked as derived and with the model that made it."""
     text = PngInfo()
     text.add_text(_MARK, "1")
     text.add_text("Description", f"Derived picture, not a scan: a network's heat map drawn over a scan. {NOTICE}")

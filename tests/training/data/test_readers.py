@@ -179,6 +179,11 @@ def segmented(segmentation: object) -> Callable[[Path], None]:
     return annotations(annotations=[{"image_id": 0, "category_id": 1, "segmentation": segmentation}])
 
 
+def medmnist(array: object, *parts: str) -> Callable[[Path], None]:
+    names = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
+    return lambda root: np.savez(root / "breastmnist.npz", **dict.fromkeys(names, np.array([array])))
+
+
 TABLE = "mass_case_description_train_set.csv"
 REFUSED = [
     ("yolo", "", labels("0 10 20 30 40"), "line 1"),
@@ -207,7 +212,9 @@ REFUSED = [
         "none of the 7 abnormalities",
     ),
     ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
-    ("medmnist", "", lambda root: np.savez(root / "breastmnist.npz", train_images=np.array([{}])), "not an archive"),
+    ("medmnist", "", medmnist(1, "train"), "no array called val_images"),
+    ("medmnist", "", medmnist({}, "train", "val", "test"), "not a plain numpy archive (Object"),
+    ("medmnist", "", medmnist(1, "train", "val", "test"), "only sets of 2D pictures with one label each"),
     ("frames", "--set import.window=5,1", lambda root: None, "--set import.window: 5,1 is not LOW,HIGH"),
 ]
 

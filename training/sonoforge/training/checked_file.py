@@ -1,12 +1,14 @@
-"""Write and read self-checking files, for data that can be recreated.
+"""Write and read self-checking files, for data that can be recreated; read foreign ``.npz`` files within limits.
 
-Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as JSON.
+Layout of a self-checking file: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, then the facts as
+JSON.
 """
 
 import hashlib
 import json
+import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 _HEAD = 20
 
@@ -25,6 +28,29 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_npz(
+    path: Path, required: Collection[str], optional: Collection[str] = (), *, most_bytes: int
+) -> dict[str, NDArray[Any]]:
+    """Read arrays of a foreign ``.npz`` by name; nothing is unpickled.
+
+    Raises:
+        SonoforgeError: The file is not such an archive, holds more than ``most_bytes``, or lacks a required array.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > most_bytes:
+            raise SonoforgeError(f"{path}: {size / 1e9:.1f} GB exceed the limit of {most_bytes / 1e9:g}")
+        with np.load(path, allow_pickle=False) as arrays:
+            if missing := [name for name in required if name not in arrays]:
+                raise SonoforgeError(f"{path}: has no array called {missing[0]}, only {', '.join(arrays.files)}")
+            return {name: arrays[name] for name in (*required, *optional) if name in arrays}
+    except SonoforgeError:
+        raise
+    except Exception as error:  # hostile bytes may fail in any way
+        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); save by numpy.savez") from error
 
 
 def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) -> None:

@@ -29,7 +29,7 @@ from sonoforge.training.statistics.one_against_rest import (
 from sonoforge.training.statistics.results import Interval
 
 SEPARATIONS = (2.0, 2.5)
-"""Distance of the class's mean score from that of the rest, in standard deviations, for each of two arms."""
+"""Difference between the mean scores of the class and the rest, in standard deviations, for each of two arms."""
 AT = 10
 """Index of the threshold whose net benefit is looked at: 12 %."""
 KINDS = ("AUC", "sensitivity at 90 %", "sensitivity at 95 %", "net benefit", "AUC difference", "p below 0.05 (no "

@@ -6,7 +6,7 @@ and may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -167,8 +167,7 @@ class ClassifierManifest(Manifest):
         if not 0 < alpha < 1:
             raise wrong("conformal.alpha", alpha, "a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
-        bands = [name for name in METRICS if name in mapping("quality", raw["quality"])]  # older bundles have fewer
-        quality = fields("quality", raw["quality"], {**dict.fromkeys(bands, _band), "scan": _SCAN})
+        quality = fields("quality", raw["quality"], {**_bands("quality", raw["quality"], METRICS), "scan": _SCAN})
         outputs = _outputs(raw["outputs"], len(classes))
         reference, questions = _decision(raw["decision"], classes)
         return cls(
@@ -186,7 +185,7 @@ class ClassifierManifest(Manifest):
             thresholds=fields("conformal.thresholds", conformal.get("thresholds"), dict.fromkeys(classes, share)),
             trust=trust,
             checks=checks,
-            quality={name: quality[name] for name in bands},
+            quality={name: band for name, band in quality.items() if name != "scan"},
             scan_bands=ScanBands(quality["scan"]["count"], quality["scan"]["bands"]),
             site=_site(raw["site"], classes, questions) if "site" in raw else None,
         )
@@ -380,8 +379,15 @@ _TRUST: Readers = {
     "threshold": positive,
     "checks": partial(fields, readers=_CHECKS),
 }
+
+
+def _bands(name: str, value: Any, metrics: Iterable[str]) -> Readers:
+    """Return the readers of the metrics that a manifest has bands for: older bundles have fewer."""
+    return {metric: _band for metric in metrics if metric in mapping(name, value)}
+
+
 _SCAN_BANDS: Readers = {
     "count": partial(whole, low=1, high=_MOST_IMAGES),
-    "bands": lambda name, value: fields(name, value, {m: _band for m in SCAN if m in mapping(name, value)}),
+    "bands": lambda name, value: fields(name, value, _bands(name, value, SCAN)),
 }
 _SCAN = partial(fields, readers=_SCAN_BANDS)

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import decoding
 from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
 from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.synthetic import MANIFEST, as_picture
+from sonoforge.training.checked_file import read_npz
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.data.cache import ImageCache, content_hash, default_folder
@@ -187,7 +187,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
             files.
     """
     if path.suffix == ".npz" and path.is_file():
-        return read_npz(path)
+        return _read_npz(path)
     source, folder = str(path), unpacked(path, store or default_folder())
     if not folder.is_dir():
         raise absent(source)
@@ -262,21 +262,10 @@ def parse_manifest(content: bytes | str) -> dict[str, Any]:
     return values if isinstance(values, dict) and isinstance(values.get("synthetic"), bool) else {}
 
 
-def read_npz(path: Path) -> StoredSet:
+def _read_npz(path: Path) -> StoredSet:
     """Read the array ``images`` of an ``.npz``; see `read_pictures`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise SonoforgeError(f"{path}: {size / 1e9:.1f} GB exceed the limit of {MOST_BYTES / 1e9:g}")
-        with np.load(path, allow_pickle=False) as arrays:
-            if "images" not in arrays:
-                raise SonoforgeError(f"{path}: has no array called images, only {', '.join(arrays.files)}")
-            images, manifest = arrays["images"], parse_manifest(str(arrays["manifest"]) if "manifest" in arrays else "")
-    except SonoforgeError:
-        raise
-    except Exception as error:  # hostile bytes may fail in any way
-        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); save by numpy.savez") from error
+    arrays = read_npz(path, ["images"], ["manifest"], most_bytes=MOST_BYTES)
+    images, manifest = arrays["images"], parse_manifest(str(arrays.get("manifest", "")))
     odd = " with NaN or infinity" if images.dtype.kind == "f" and not np.isfinite(images).all() else ""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise SonoforgeError(

@@ -6,7 +6,6 @@ normal and benign as one class.  The other sets of pictures with one label each 
 """
 
 import functools
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.checked_file import read_npz
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
 
 NAMES = {"breastmnist": ("malignant", "normal-benign")}
@@ -52,15 +52,10 @@ def _shrink(pixels: NDArray[np.uint8], longest: int) -> Picture:
 
 
 def _read(path: Path) -> dict[str, tuple[NDArray[np.uint8], list[int]]]:
-    """Return the pictures (N, H, W) or (N, H, W, 3) uint8 and the labels of each part; nothing is unpickled."""
-    try:
-        size = sum(entry.file_size for entry in zipfile.ZipFile(path).infolist())
-        if size > _MOST_BYTES:
-            raise SonoforgeError(f"{path}: holds {size / 1e9:.1f} GB of arrays, more than {_MOST_BYTES / 1e9:g}")
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in _PARTS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise SonoforgeError(f"{path}: is not an archive of MedMNIST ({error}); download it again") from error
+    """Return the pictures (N, H, W) or (N, H, W, 3) uint8 and the labels of each part."""
+    names = [f"{part}_{array}" for part in _PARTS for array in ("images", "labels")]
+    arrays = read_npz(path, names, most_bytes=_MOST_BYTES)
+    found = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in _PARTS}
     for images, labels in found.values():
         grey_or_colour = images.dtype == np.uint8 and (images.ndim == 3 or images.shape[3:] == (3,))
         if not grey_or_colour or labels.shape != (len(images), 1) or labels.dtype.kind not in "iu":
