@@ -82,11 +82,6 @@ def png_bytes(pixels: Pixels, origin: Mapping[str, object]) -> bytes:
     return stream.getvalue()
 
 
-def write_picture(path: Path, pixels: Pixels, origin: Mapping[str, object]) -> None:
-    """Write one synthetic picture (H, W, C) uint8."""
-    write_bytes(path, png_bytes(pixels, origin))
-
-
 @contextlib.contextmanager
 def open_target(
     target: Path, origin: Mapping[str, object], count: int, image_channels: int
