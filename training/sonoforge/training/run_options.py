@@ -49,7 +49,7 @@ class ParallelOptions(TrainingOptions):
 
     jobs: int | None = option(
         None,
-        help="trainings to run in parallel\ndefault: one per core; 1 on a GPU; as many as fit on a cluster",
+        help="training runs at a time\ndefault: one per core; 1 on a GPU; as many as fit on a cluster",
         limits=(1, 1024),
     )
     cluster: str = option(
