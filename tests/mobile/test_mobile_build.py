@@ -16,8 +16,8 @@ from places import CHECKOUT
 from program import refused, sonoforge, succeed
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
+from sonoforge.mobile.settings import AppSettings
 from sonoforge.mobile.verbs.serve import serve_command
-from sonoforge.mobile.verbs.settings import AppSettings
 from sonoforge.mobile.web_app import WWW, constants_script
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError

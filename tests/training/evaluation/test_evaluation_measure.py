@@ -25,7 +25,7 @@ from sonoforge.training.evaluation.metrics import (
     pixel_tasks,
     score_task,
 )
-from sonoforge.training.verbs.settings.evaluation import METRICS
+from sonoforge.training.settings.evaluation import METRICS
 
 REPEATS, SEED = 20, 4
 

@@ -11,7 +11,7 @@ import pytest
 from evaluations import FAST, ONE, Sets, draw_phantoms, evaluate, save_images
 from program import refused
 from scans import write_set
-from sonoforge.training.verbs.settings.evaluation import METRICS
+from sonoforge.training.settings.evaluation import METRICS
 
 # What the images do not allow.
 

@@ -36,8 +36,8 @@ from start_and_warm import in_turns, ratio  # beside this file
 from sonoforge.export.bundle.network import read_network
 from sonoforge.runtime import open_bundle
 from sonoforge.runtime.images.inputs import expand
+from sonoforge.runtime.settings import ClassifyConfig
 from sonoforge.runtime.verbs import classify
-from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 
 def plain_script(net: Any, files: list[str], target: Path, batch_size: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle.folder import FormatRow, write_zip
 from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
-from sonoforge.export.verbs.settings import ExportConfig
+from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from sonoforge.export.bundle.classifier import bundle_from_run
-from sonoforge.export.verbs.settings import RunConfig
+from sonoforge.export.settings import RunConfig
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.settings import VerifyConfig
 from sonoforge.runtime.verbs import verify
-from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import final_name
 from sonoforge.training.crossval.final_model import chapter, train_run

@@ -12,8 +12,8 @@ from typing import Any
 
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
+from sonoforge.mobile.settings import MobileBuildConfig
 from sonoforge.mobile.verbs.serve import open_app, serve_command
-from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome

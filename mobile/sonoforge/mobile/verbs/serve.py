@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from sonoforge.mobile import HERE
 from sonoforge.mobile.server import AUTHORITY, EVERY_ADDRESS, Server, Site, reachable_name
-from sonoforge.mobile.verbs.settings import AppSettings, ServeConfig
+from sonoforge.mobile.settings import AppSettings, ServeConfig
 from sonoforge.mobile.web_app import app_files
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say

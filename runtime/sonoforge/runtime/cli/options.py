@@ -1,7 +1,7 @@
 """Turn a frozen dataclass, the only source of a verb's flags, settings, defaults and checks, into a command line.
 
 A verb is a module ``PACKAGE/verbs/NAME.py`` with ``main(config) -> Outcome``, and a class ``NameConfig`` in
-``PACKAGE/verbs/settings`` that imports no more than the base install: a frozen dataclass whose fields are declared by
+``PACKAGE/settings`` that imports no more than the base install: a frozen dataclass whose fields are declared by
 `option` (a flag), `setting` (a key for ``--set`` and ``--config``), `argument` or `group`, with ``EXAMPLES`` for
 ``--help``.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the
 one object that ``main`` returns.  All else goes through `logging` to stderr.

@@ -62,7 +62,7 @@ def import_for(what: str, module: str, extra: str, otherwise: str = "") -> Any:
 def config_class(name: str) -> Any:
     """Import the class of a verb's settings, which needs only the base install."""
     verb = VERBS[name]
-    module = import_for(name, f"{verb.package}.verbs.{verb.settings}", verb.extra)
+    module = import_for(name, f"{verb.package}.{verb.settings}", verb.extra)
     return getattr(module, name.title().replace(" ", "") + "Config")
 
 

@@ -57,7 +57,7 @@ from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause, how_far
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.verbs.settings import AdaptConfig
+from sonoforge.runtime.settings import AdaptConfig
 
 LEAST_SCANS, LEAST_GROUPS = 10, 5
 CARD = "MODEL_CARD.md"

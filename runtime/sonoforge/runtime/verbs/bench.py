@@ -34,7 +34,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missing, needs_trust, run_module
-from sonoforge.runtime.verbs.settings import BenchConfig
+from sonoforge.runtime.settings import BenchConfig
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file from the golden logits, as in ``sonoforge verify``."""

@@ -37,7 +37,7 @@ from sonoforge.runtime.inference.loading import LoadingModel
 
 if TYPE_CHECKING:
     from sonoforge.runtime.cli.options import Outcome
-    from sonoforge.runtime.verbs.settings import ClassifyConfig
+    from sonoforge.runtime.settings import ClassifyConfig
 
 
 def main(config: ClassifyConfig) -> Outcome:

@@ -22,7 +22,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.verbs.settings import ClassifyConfig
+from sonoforge.runtime.settings import ClassifyConfig
 
 log = logging.getLogger(__name__)
 

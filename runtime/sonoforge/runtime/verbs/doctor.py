@@ -26,7 +26,7 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.runtime.verbs.settings import DoctorConfig
+from sonoforge.runtime.settings import DoctorConfig
 
 _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers

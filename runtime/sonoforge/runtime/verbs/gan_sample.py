@@ -20,8 +20,8 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target, open_url_target
 from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.settings import GanSampleConfig
 from sonoforge.runtime.urls import is_url
-from sonoforge.runtime.verbs.settings import GanSampleConfig
 
 ALL = "all"
 SHIPPED = "shipped"

@@ -29,8 +29,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.settings import ListenConfig
 from sonoforge.runtime.verbs.classifying import classify
-from sonoforge.runtime.verbs.settings import ListenConfig
 
 log = logging.getLogger(__name__)
 

@@ -62,7 +62,7 @@ from sonoforge.runtime.images.quality_metrics import LESION, METRICS, SCAN, asse
 from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.verbs.settings import QualityConfig
+from sonoforge.runtime.settings import QualityConfig
 
 _SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of", "seems_copy_of")
 _HEADINGS = (*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values()))

@@ -15,7 +15,7 @@ from sonoforge.runtime.cli.help import aligned
 from sonoforge.runtime.cli.options import COMMON, Option, Outcome, flag, format_value, options
 from sonoforge.runtime.cli.verbs import VERBS, config_class
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.verbs.settings import SettingsConfig
+from sonoforge.runtime.settings import SettingsConfig
 
 PAGE = "training/docs/settings.md"
 _HEAD = """# Settings

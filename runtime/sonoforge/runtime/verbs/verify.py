@@ -23,7 +23,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import golden
-from sonoforge.runtime.verbs.settings import VerifyConfig
+from sonoforge.runtime.settings import VerifyConfig
 
 
 def main(config: VerifyConfig) -> Outcome:

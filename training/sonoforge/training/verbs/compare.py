@@ -19,10 +19,10 @@ from sonoforge.training import run_folder
 from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.reports.checklists import fill_checklists, read_run, write_checklists
 from sonoforge.training.reports.terminal import plain_table
+from sonoforge.training.settings.crossval import CompareConfig
 from sonoforge.training.statistics.between_runs import chosen_by_others, compare_run, in_order_of
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, change_text, interval_text
-from sonoforge.training.verbs.settings.crossval import CompareConfig
 
 _UNKNOWN = "-"  # a setting that only one of the two verbs has
 

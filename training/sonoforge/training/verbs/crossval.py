@@ -20,12 +20,12 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
 from sonoforge.training.reports.terminal import plain_table
+from sonoforge.training.settings.crossval import LEAKAGE, CrossvalConfig
 from sonoforge.training.statistics.between_runs import LEAK_STEPS, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.wording import bracket, is_number, points
-from sonoforge.training.verbs.settings.crossval import LEAKAGE, CrossvalConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from sonoforge.training.data.audit import audit
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.reports.audit import log_audit, write_audit
-from sonoforge.training.verbs.settings.data import DataAuditConfig
+from sonoforge.training.settings.data import DataAuditConfig
 
 
 def main(config: DataAuditConfig) -> Outcome:

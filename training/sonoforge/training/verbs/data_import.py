@@ -32,7 +32,7 @@ from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.phantom.dataset import write_phantom_set
-from sonoforge.training.verbs.settings.data import PHANTOM, URL, DataImportConfig
+from sonoforge.training.settings.data import PHANTOM, URL, DataImportConfig
 
 log = logging.getLogger(__name__)
 

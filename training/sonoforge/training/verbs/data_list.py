@@ -11,7 +11,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.cache import default_folder, kept_files, kept_folders
 from sonoforge.training.data.collections.importing import KNOWN_SETS
 from sonoforge.training.reports.terminal import as_text
-from sonoforge.training.verbs.settings.data import DataListConfig
+from sonoforge.training.settings.data import DataListConfig
 
 
 def main(config: DataListConfig) -> Outcome:

@@ -37,8 +37,8 @@ from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.reports import evaluation_pictures as pictures
 from sonoforge.training.reports.evaluation import log_evaluation, write_evaluation
+from sonoforge.training.settings.evaluation import METRICS, EvaluateConfig
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
 log = logging.getLogger(__name__)
 

@@ -37,10 +37,10 @@ from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
+from sonoforge.training.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 from sonoforge.training.statistics.published import Paper, find_paper
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
-from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 
 log = logging.getLogger(__name__)
 _OF_IMAGES = ("class_name", "held_out", "conditioning")  # settings of all training runs, or they would learn others

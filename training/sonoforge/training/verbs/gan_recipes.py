@@ -7,7 +7,7 @@ from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.verbs.settings import SettingsConfig
+from sonoforge.runtime.settings import SettingsConfig
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
 from sonoforge.training.reports.terminal import as_text
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
+from sonoforge.runtime.settings import GanSampleConfig
 from sonoforge.runtime.verbs.gan_sample import ALL, Source, check, settings_of_origin, write, write_all
-from sonoforge.runtime.verbs.settings import GanSampleConfig
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import (

@@ -41,7 +41,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
-from sonoforge.training.verbs.settings.gan import GanTrainConfig
+from sonoforge.training.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 

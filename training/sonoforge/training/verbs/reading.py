@@ -29,7 +29,7 @@ from sonoforge.training.reader_study.scores import score_reading
 from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, make_sheet, read_key, sources
 from sonoforge.training.reports.reading import PAGE, log_reading, read_pictures, write_report, write_sheet
 from sonoforge.training.run_options import EvaluationInput
-from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
+from sonoforge.training.settings.evaluation import EvaluateConfig
 
 TABLE = "answers.csv"
 _COLUMNS = (

@@ -59,10 +59,10 @@ from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_a
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.scoring import run_fold
 from sonoforge.training.segmentation.unet import check_installed
+from sonoforge.training.settings.evaluation import SegmentConfig
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed
 from sonoforge.training.verbs.gan_train import device_name
-from sonoforge.training.verbs.settings.evaluation import SegmentConfig
 from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)

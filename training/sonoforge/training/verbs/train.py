@@ -27,9 +27,9 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.settings.crossval import TrainConfig
 from sonoforge.training.statistics.results import interval_text
 from sonoforge.training.statistics.verdict import doubts
-from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
 

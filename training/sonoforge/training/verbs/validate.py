@@ -27,9 +27,9 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.reports.validation import Answered, log_collection, write_report
+from sonoforge.training.settings.crossval import ValidateConfig
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.validation.figures import RECIPE, Answers, Meanings, describe, read_external, read_meanings
-from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 TABLE = "answers.csv"
 _COLUMNS = ("collection", "file", "group", "device", "label", "answer")

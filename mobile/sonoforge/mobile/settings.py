@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, setting
-from sonoforge.runtime.verbs.settings import (
+from sonoforge.runtime.settings import (
     abstain_option,
     crop_option,
     prevalence_option,
