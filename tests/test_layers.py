@@ -90,6 +90,38 @@ def test_nothing_imports_a_verb_but_a_verb() -> None:
     assert not wrong
 
 
+MOST_LINES_OF_A_VERB = 100
+WITH_WORK = """
+runtime: adapt bench classify classifying doctor gan_sample listen quality settings_table verify
+training: compare crossval data_audit data_import data_list evaluate gan_compare gan_recipes gan_sample gan_search
+training: gan_train reading segment train validate
+mobile: mobile_build serve
+export: run
+"""
+"""Verbs that do work of their own."""
+
+
+def test_a_verb_parses_calls_and_prints() -> None:
+    """It is short and imports no other package, whose arrays it could compute with."""
+    exempt = {
+        f"sonoforge.{line.partition(': ')[0]}.verbs.{name}"
+        for line in WITH_WORK.split("\n")
+        for name in line.partition(": ")[2].split()
+    }
+    verbs = {module for module in trees() if ".verbs." in module}
+    assert exempt <= verbs
+    allowed = {"sonoforge", *sys.stdlib_module_names}
+    wrong = []
+    for module in sorted(verbs - exempt):
+        lines = len(FILES[module].read_bytes().splitlines())
+        wrong += [f"{module}: {lines} lines"] * (lines > MOST_LINES_OF_A_VERB)
+        for node in ast.walk(trees()[module]):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            wrong += [f"{module} -> {name}" for name in names if name.split(".")[0] not in allowed]
+    assert not wrong
+
+
 def _room(module: str) -> str:
     """A room is a package's sub-folder; in the two largest rooms, a sub-folder or a file of theirs."""
     parts = module.split(".")[1:]

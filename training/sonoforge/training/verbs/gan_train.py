@@ -1,26 +1,20 @@
 """``sonoforge gan train``: train one generator, for one class or all, in its own run folder."""
 
-import contextlib
 import dataclasses
 import functools
 import json
 import logging
 import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
-
-import torch
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import device_name, find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.engine import newest_checkpoint, train_gan
@@ -41,11 +35,11 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.progress import UNFINISHED, finishing_on_interrupt
 from sonoforge.training.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 
-UNFINISHED = "stopped before its end"
 LEAST_LEFT = 0.6  # of the minutes: trained at least, whatever reading and measuring took
 
 
@@ -179,32 +173,3 @@ def _fit(
     # A run that is made longer keeps its pace, and all else that was chosen.
     chosen["steps"] = round(chosen["steps"] * minutes / chosen.pop("minutes"))
     return options.ready(dataclasses.replace(config.gan, **chosen))
-
-
-@contextlib.contextmanager
-def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Only note the first Ctrl-C while inside, and yield a function that reports it; the second one stops.
-
-    The command line treats SIGTERM the same way, see `cli.main`.
-    """
-    noted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal noted
-        del number, frame
-        noted = True
-        signal.signal(signal.SIGINT, before)
-        log.warning("interrupted: closing the tick and saving; Ctrl-C again stops at once")
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: noted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def device_name(device: torch.device) -> str:
-    """Describe a device for the record: the GPU, or how many cores are used."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} cores)"
