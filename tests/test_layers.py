@@ -93,7 +93,7 @@ def test_nothing_imports_a_verb_but_a_verb() -> None:
 
 MOST_LINES_OF_A_VERB = 100
 WITH_WORK = """
-runtime: adapt bench classify classifying doctor gan_sample listen quality settings_table verify
+runtime: adapt
 training: compare crossval data_audit data_import data_list evaluate gan_compare gan_recipes gan_sample gan_search
 training: gan_train reading segment train validate
 mobile: mobile_build serve
