@@ -11,17 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.atomic import replacing_folder
-from sonoforge.training.reports.blocks import (
-    Answer,
-    Block,
-    Figure,
-    Folded,
-    Grid,
-    Page,
-    Section,
-    Table,
-    plain_text,
-)
+from sonoforge.training.reports import blocks as parts
 from sonoforge.training.reports.charts import Chart, png_bytes
 
 _INTERVAL = re.compile(r"([+-]?[\d.]+)( %)? \[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
@@ -37,7 +27,7 @@ _ESCAPED = {own: f"\\{own}" for own in "&%$#_{}"} | {
 _LONGEST = 60  # letters of a file's name
 
 
-def write_with_files(page: Page, path: Path) -> Path:
+def write_with_files(page: parts.Page, path: Path) -> Path:
     """Write a page, and all its tables and charts to files in a folder beside it with the page's name."""
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
@@ -58,21 +48,21 @@ class _Saved:
         self._made, self._name = made, name
         self._taken: set[str] = set()
 
-    def sections(self, sections: Sequence[Section]) -> list[Section]:
+    def sections(self, sections: Sequence[parts.Section]) -> list[parts.Section]:
         return [dataclasses.replace(section, blocks=self.blocks(section.blocks)) for section in sections]
 
-    def blocks(self, blocks: Sequence[Block | Markup]) -> list[Block]:
+    def blocks(self, blocks: Sequence[parts.Block | Markup]) -> list[parts.Block]:
         return [self._block(block) for block in blocks]  # type: ignore[misc]
 
-    def _block(self, block: Block | Markup) -> Block | Markup:
-        if isinstance(block, Grid | Folded):
+    def _block(self, block: parts.Block | Markup) -> parts.Block | Markup:
+        if isinstance(block, parts.Grid | parts.Folded):
             return dataclasses.replace(block, blocks=self.blocks(block.blocks))
-        if isinstance(block, Answer):
+        if isinstance(block, parts.Answer):
             return dataclasses.replace(block, grounds=self.blocks(block.grounds))
-        if isinstance(block, Table):
+        if isinstance(block, parts.Table):
             contents = {"CSV": table_csv(block).encode(), "LaTeX": table_latex(block).encode()}
-            return dataclasses.replace(block, files=self._save(plain_text(block.label), contents))
-        if isinstance(block, Figure) and isinstance(block.content, Chart):
+            return dataclasses.replace(block, files=self._save(parts.plain_text(block.label), contents))
+        if isinstance(block, parts.Figure) and isinstance(block.content, Chart):
             chart = block.content
             contents = {"SVG": chart.standalone(), "PNG": png_bytes(chart.figure, chart.label)}
             return dataclasses.replace(block, files=self._save(re.split("[:.;] ", chart.label)[0], contents))
@@ -89,7 +79,7 @@ class _Saved:
         return [(kind, f"{self._name}/{file}") for kind, file in files]
 
 
-def table_csv(table: Table) -> str:
+def table_csv(table: parts.Table) -> str:
     """Return a table as CSV, with the ends of intervals in separate columns."""
     head, rows = table.in_plain_text()
     columns = list(zip(*([head] if head else []), *rows, strict=True))
@@ -115,12 +105,12 @@ def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
     ]
 
 
-def table_latex(table: Table) -> str:
+def table_latex(table: parts.Table) -> str:
     """Return a table as LaTeX, for the package booktabs."""
     head, rows = table.in_plain_text()
     width = len(head or rows[0]) if head or rows else 1
     kinds = "l" + "".join("l" if place in table.words else "r" for place in range(1, width))
-    lines = [r"\begin{table}", rf"\caption{{{_escape(plain_text(table.caption or table.label))}}}"]
+    lines = [r"\begin{table}", rf"\caption{{{_escape(parts.plain_text(table.caption or table.label))}}}"]
     lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
     if head:
         lines += [_line(head), r"\midrule"]
