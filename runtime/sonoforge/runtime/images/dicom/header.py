@@ -19,6 +19,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -80,7 +81,8 @@ def one_line(path: Path | str) -> Iterator[None]:
         ) from None
 
 
-class Region(NamedTuple):
+@dataclass(frozen=True)
+class Region:
     """One two-dimensional tissue region."""
 
     box: tuple[int, int, int, int]  # left, top, right, bottom, the last two exclusive, as Pillow crops
