@@ -93,9 +93,8 @@ def test_nothing_imports_a_verb_but_a_verb() -> None:
 
 MOST_LINES_OF_A_VERB = 100
 WITH_WORK = """
-runtime:
-training: compare crossval data_audit data_import data_list evaluate gan_compare gan_recipes gan_sample gan_search
-training: gan_train reading segment train validate
+training: crossval data_audit evaluate gan_compare gan_recipes gan_sample gan_search
+training: gan_train reading segment train
 export: run
 """
 """Verbs that do work of their own."""
