@@ -1,1 +1,1 @@
-"""Do whole jobs, one module each: a typed function of a verb's settings, which a notebook can call as the verb does."""
+"""Do a verb's work from its settings, for the command line and for Python alike."""

@@ -66,7 +66,7 @@ class Segmented(NamedTuple):
     sets: list[Record]  # see `figures.compute_set`, one for each of ``--data``
 
 
-def compare_generators(config: SegmentConfig) -> Segmented:
+def work(config: SegmentConfig) -> Segmented:
     """Train every generator and every U-Net that is missing, then write scores, tables and the page.
 
     Raises:

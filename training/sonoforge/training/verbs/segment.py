@@ -9,7 +9,7 @@ from pathlib import Path
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.jobs.segmentation import compare_generators, read_comparison
+from sonoforge.training.jobs.segmentation import read_comparison, work
 from sonoforge.training.reports.segmentation import REPORT, tell_sets
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.figures import CASES
@@ -24,7 +24,7 @@ def main(config: SegmentConfig) -> Outcome:
         sets = read_comparison(Path(config.from_cases))
         tell_sets(sets)
         return Outcome({"sets": sets})
-    folder, sets = compare_generators(config)
+    folder, sets = work(config)
     with log_to(folder):
         tell_sets(sets)
         say("report: %s", folder / REPORT)
