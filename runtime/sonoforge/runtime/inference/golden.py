@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
@@ -38,6 +40,42 @@ IMAGE_TOLERANCES = {"fp32": 1e-3, "fp16": 0.05}
 StyleGAN's networks are deep: 1e-3 leaves room for a different order of additions on other processors, and is an eighth
 of one of 256 levels.
 """
+
+
+def verify(bundle: str | Path | None = None, trust: bool = False) -> dict[str, Any]:
+    """Check that a bundle (default: the shipped one) is complete, and gives the recorded answers on this machine.
+
+    Return ``bundle``, ``ok``, ``problems``, ``files`` (bytes by name), ``versions`` and what `check` returns; of a
+    damaged bundle only the first three.
+
+    Raises:
+        SonoforgeError: There is no bundle.
+    """
+    result: dict[str, Any] = {"bundle": str(bundle or SHIPPED), "ok": False, "problems": []}
+    try:
+        opened = open_bundle(bundle, Manifest)
+        result["files"] = {name: len(opened.read(name)) for name in opened.manifest.files}
+        result = {**result, **check(opened, trust), "versions": _versions()}
+    except DamagedBundleError as error:
+        result["problems"].append(str(error))
+    except SonoforgeError as error:
+        if "files" not in result:  # nothing there, or not a bundle at all
+            raise
+        result["problems"].append(str(error))
+    return result | {"ok": not result["problems"]}
+
+
+def _versions() -> dict[str, str]:
+    import onnxruntime  # noqa: PLC0415 - after its telemetry was switched off
+    import PIL  # noqa: PLC0415
+
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+    }
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> dict[str, Any]:
