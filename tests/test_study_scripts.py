@@ -32,7 +32,7 @@ import planted_marks
 from browser import needs_archive, needs_browser
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT, SUPPORT
-from program import sonoforge, succeed
+from program import succeed, understood
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -288,7 +288,7 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
     assert {Path(call[0]).stem for call in calls} == {"-m", *of_scripts}
     for call in calls:
         if call[0] == "-m":
-            succeed(*call[2:], "--dry-run")
+            assert understood(*call[2:]).code == 0
 
 
 def test_generated_features(
@@ -383,7 +383,7 @@ def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path
     growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
     assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
     for name in growth.COMMAND:
-        assert sonoforge(*growth.words(name, 6, "weights"), "--dry-run").code == 0, name
+        assert understood(*growth.words(name, 6, "weights")).code == 0, name
     page, written, weights = tmp_path / "page.md", tmp_path / "growth.csv", tmp_path / "weights.safetensors"
     page.write_text("before\n<!-- growth -->\nold\n<!-- growth -->\nafter\n")
     weights.touch()

@@ -8,6 +8,7 @@ from sonoforge.export.settings import RunConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.verbs import verify
 from sonoforge.training.reports.run.page import REPORT
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.run_folder import log_to
@@ -21,6 +22,7 @@ def main(config: RunConfig) -> Outcome:
     run = whole_run.work(whole_run.prepare(config))
     report, bundle = run.folder / REPORT, run.folder / "bundle"
     with log_to(run.folder):
+        verify.show(run.results["verify"])
         log_run(run)
         say("report: %s", report)
         say("bundle: %s", bundle)

@@ -74,9 +74,7 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     return checkpoints
 
 
-def prepare_generator(
-    images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained
-) -> Training:
+def prepare_generator(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
     """Return the training of one class's generator, or of a conditional one; refuse what cannot be trained."""
     name = generator_name(images.classes[label], job.settings)
     together = name == ALL_CLASSES

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality

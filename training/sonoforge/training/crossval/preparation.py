@@ -22,7 +22,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.balancing import generator_name, prepare_generator
+from sonoforge.training.crossval.balancing import GeneratorJob, generator_name, prepare_generator
 from sonoforge.training.crossval.fold_task import FoldTask, MadeFrom, origins
 from sonoforge.training.crossval.folds import (
     check_generators,
@@ -43,7 +43,7 @@ from sonoforge.training.gan.checkpoint import KEPT
 from sonoforge.training.gan.minutes import quietly
 from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.start_from import refuse_seen_by_start
-from sonoforge.training.gan.training import Training, open_pretrained
+from sonoforge.training.gan.training import Pretrained, Training, open_pretrained
 from sonoforge.training.run_folder import is_finished
 from sonoforge.training.statistics.results import SEALED
 from sonoforge.training.statistics.wording import counted
@@ -200,18 +200,24 @@ def _generator_bytes(tasks: Sequence[FoldTask], cache: ImageCache) -> int:
             smallest[name] = learned, task, label
     if not count:
         return 0
-    job = generator_job(tasks[0])
-    pretrained = open_pretrained(job.settings, job.device)
+    pretrained = open_pretrained(tasks[0].settings.generator, tasks[0].settings.device)
     sizes = []
     for _, task, label in smallest.values():
         images = LabelledImages.of_set(cache, seen_by_generators(task), np.array(task.plan.groups))
-        with quietly("sonoforge.training"):  # the training itself says it
-            sizes.append(generator_bytes(prepare_generator(images, label, generator_job(task), pretrained)))
+        sizes += outline_generators(images, [label], generator_job(task), pretrained)
     return count * max(sizes)
 
 
+def outline_generators(
+    images: LabelledImages, labels: Sequence[int], job: GeneratorJob, pretrained: Pretrained
+) -> list[int]:
+    """Refuse generators that cannot be trained; return the bytes of each one's checkpoints, see `generator_bytes`."""
+    with quietly("sonoforge.training"):  # the training itself says it
+        return [generator_bytes(prepare_generator(images, label, job, pretrained)) for label in labels]
+
+
 def generator_bytes(training: Training) -> int:
-    """Estimate the checkpoints kept of one generator's training: both networks, the average, the optimisers' moments."""
+    """Estimate the checkpoints kept of a generator's training: two networks, an average, the optimisers' moments."""
     networks = outline_networks(training.recipe, training.options, training.seen)
     sizes = [sum(own.numel() for own in network.parameters() if own.requires_grad) for network in networks]
     return 4 * KEPT * (4 * sizes[0] + 3 * sizes[1])

@@ -138,7 +138,8 @@ def work(prepared: Prepared) -> Compared:
             if name:
                 log.info("== protocol %s: %s", name, ", ".join(settings.arms))
                 (folder / name).mkdir(exist_ok=True)
-            results = compare_once(folder / name, prepared.parts.get(name))
+            part = prepared.parts.get(name)
+            results = compare_once(folder / name, part) if part else run_folder.read_results(folder / name)
         if prepared.config.protocol == LEAKAGE:
             results = _measure_leakage(folder, prepared)
     return Compared(folder, results, prepared)
@@ -180,8 +181,8 @@ def read_again(config: CrossvalConfig) -> Record:
     """Compute every figure from just the predictions of ``config.from_predictions``.
 
     Returns:
-        ``doubt``, empty if the table's run folder vouches for it, and the figures of `evaluate`, with ``classes``, or of
-        `measure_leakage`.
+        ``doubt``, empty if the table's run folder vouches for it; ``classes`` and the figures of `evaluate`, or those
+        of `measure_leakage`.
 
     Raises:
         SonoforgeError: Other options are also given, or the file is not such a table.
