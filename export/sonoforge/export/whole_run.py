@@ -80,7 +80,7 @@ def _work(folder: Path, prepared: PreparedRun) -> tuple[Record, Record]:
         train_final_model(folder, part, compared, final, prepared.name)
     with chapter("export and parity", seconds):
         bundle_from_run(folder, bundle, FORMATS)
-        manifest, verified = open_bundle(bundle).manifest.raw, golden.verify(bundle)
+        manifest, verified = open_bundle(bundle).manifest.raw, golden.verify(str(bundle))
         if not verified["ok"]:
             raise GateError(f"{bundle}: does not verify on this machine: {'; '.join(verified['problems'])}")
     results = dict(

@@ -10,28 +10,26 @@ Files other than ONNX and ORT are ``not run`` without ``--trust``, which says th
 `inference.runners`. Exit code 0 if the bundle passes, 1 if it fails, 2 if there is no bundle to check.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.inference import golden
+from sonoforge.runtime.inference.golden import verify
 from sonoforge.runtime.settings import VerifyConfig
 
 
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    result = golden.verify(config.bundle or None, config.trust)
+    result = verify(config.bundle, config.trust)
     show(result)
     if not result["ok"]:
-        return Outcome(result, "", 1)
-    next_command = "sonoforge gan sample" if "labels_equal" not in result["golden"] else "sonoforge classify IMAGE"
-    return Outcome(result, next_command + (f" --bundle '{config.bundle}'" if config.bundle else ""))
+        return Outcome(result, exit_code=1)
+    used = "classify IMAGE" if "labels_equal" in result["golden"] else "gan sample"
+    return Outcome(result, f"sonoforge {used}" + (f" --bundle '{config.bundle}'" if config.bundle else ""))
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print what `golden.verify` found."""
+    """Print what `verify` found."""
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
