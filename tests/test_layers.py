@@ -94,7 +94,7 @@ def test_nothing_imports_a_verb_but_a_verb() -> None:
 MOST_LINES_OF_A_VERB = 100
 WITH_WORK = """
 runtime:
-training: compare crossval data_audit data_import data_list evaluate gan_compare gan_recipes gan_sample gan_search
+training: compare crossval data_audit data_import data_list evaluate gan_recipes gan_sample
 training: gan_train reading train validate
 export: run
 """
