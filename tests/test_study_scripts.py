@@ -35,7 +35,7 @@ import planted_marks
 from browser import needs_archive, needs_browser
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT, SUPPORT
-from program import sonoforge, succeed
+from program import succeed, understood
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -434,7 +434,7 @@ def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path
     growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
     assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
     for name in growth.COMMAND:
-        assert sonoforge(*growth.words(name, 6, "weights"), "--dry-run").code == 0, name
+        assert understood(*growth.words(name, 6, "weights")).code == 0, name
     page, written, weights = tmp_path / "page.md", tmp_path / "growth.csv", tmp_path / "weights.safetensors"
     page.write_text("before\n<!-- growth -->\nold\n<!-- growth -->\nafter\n")
     weights.touch()
