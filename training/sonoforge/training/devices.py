@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,13 @@ def find_device(device: str) -> torch.device:
             f"device: {device} does not exist ({torch.cuda.device_count()} CUDA devices found); use device cpu"
         )
     return torch.device("cpu") if name == "cpu" else torch.device("cuda", int(number or 0))
+
+
+def device_name(device: torch.device) -> str:
+    """Describe a device for the record: the GPU, or how many cores are used."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} cores)"
 
 
 # Parameters of mallopt(3) in glibc's malloc.h.

@@ -1,15 +1,21 @@
-"""Show the progress of a training run's tasks: `progress_bar`, and work in threads that reports to it."""
+"""Show the progress of a training run's tasks, work in threads that reports to it, and end it at Ctrl-C."""
 
+import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
+from types import FrameType
 from typing import TypeVar
 
 from sonoforge.runtime.cli.progress import Advance, progress_bar, quiet
 
+log = logging.getLogger(__name__)
+
+UNFINISHED = "stopped before its end"
 _LOOK_SECONDS = 5.0
 
 _T = TypeVar("_T")
@@ -58,3 +64,25 @@ def as_done(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", work
                 advance(done, None)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Only note the first Ctrl-C while inside, and yield a function that reports it; the second one stops.
+
+    The command line treats SIGTERM the same way, see `cli.main`.
+    """
+    noted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        del number, frame
+        noted = True
+        signal.signal(signal.SIGINT, before)
+        log.warning("interrupted: closing the tick and saving; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)

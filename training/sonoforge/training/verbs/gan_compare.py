@@ -19,7 +19,7 @@ from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten, format_value, resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.devices import find_device, reset_peak
+from sonoforge.training.devices import device_name, find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol
@@ -35,12 +35,12 @@ from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.ticks import read_stats, training_cost
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.progress import UNFINISHED, finishing_on_interrupt
 from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 from sonoforge.training.statistics.published import Paper, find_paper
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 
 log = logging.getLogger(__name__)
 _OF_IMAGES = ("class_name", "held_out", "conditioning")  # settings of all training runs, or they would learn others

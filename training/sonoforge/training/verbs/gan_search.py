@@ -59,12 +59,11 @@ from sonoforge.training.architecture_search.trial import (
     with_space,
 )
 from sonoforge.training.data.data_option import data_flags
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import device_name, find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.reports import search as page
 from sonoforge.training.settings.gan import SEARCHES, GanSearchConfig
-from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)

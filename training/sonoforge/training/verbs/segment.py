@@ -25,7 +25,7 @@ from sonoforge.training.data.audit import find_in_both
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import device_name, find_device
 from sonoforge.training.evaluation.spaces import choose_space
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.gan.start_from import refuse_seen_by_start
@@ -62,7 +62,6 @@ from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.settings.evaluation import SegmentConfig
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, listed
-from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, open_workers
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,93 @@
+"""Export what a run trained, as ``sonoforge export`` does: see what the source is, and write its bundle."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
+from sonoforge.export.bundle.folder import FormatRow, write_zip
+from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
+from sonoforge.export.settings import ExportConfig
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.manifest import Manifest
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.devices import keep_freed_memory
+from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
+from sonoforge.training.statistics.verdict import doubts
+
+log = logging.getLogger(__name__)
+
+
+class Exported(NamedTuple):
+    """A bundle that was written."""
+
+    folder: Path
+    zip: Path | None  # the same as one file, if asked for
+    rows: list[FormatRow]  # one for each format asked for
+    manifest: Manifest
+
+    def formats(self, status: str) -> list[str]:
+        """Return the names of the formats with a status, such as ``failed``; see `FormatRow`."""
+        return [row["format"] for row in self.rows if row["status"] == status]
+
+    def doubts(self) -> list[str]:
+        """Return what speaks against using a classifier, by its own figures; nothing for a generator."""
+        if not isinstance(self.manifest, ClassifierManifest):
+            return []
+        raw = self.manifest.raw
+        return [doubt.line for doubt in doubts(raw["evaluation"], self.manifest.alpha, raw["training"]["weights"])]
+
+
+def export_run(settings: ExportConfig) -> Exported:
+    """Write the bundle of ``settings.run``: a run folder with a model, one of ``gan train``, or another bundle.
+
+    Raises:
+        SonoforgeError: The source is none of these, or a setting does not suit it.
+        GateError: The ONNX file does not answer as the network does; nothing was written.
+    """
+    keep_freed_memory()
+    source = SHIPPED if settings.run == "shipped" else Path(settings.run)
+    if not source.exists():
+        raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
+    is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
+    is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
+    if is_generator and settings.data:
+        raise SonoforgeError(
+            f"--data is not for a generator's run such as {source}: its files are checked on latents; leave it out"
+        )
+    if settings.half_weights and not is_generator:
+        raise SonoforgeError(f"--half-weights requires a run of gan train; {source} is not one; use onnx-fp16")
+    if is_generator and len(settings.evidence) > 1:
+        raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(settings.evidence)}")
+    if is_bundle and not settings.out and (settings.run == "shipped" or source.suffix == ".zip"):
+        raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
+    folder = Path(settings.out) if settings.out else source if is_bundle else source / "bundle"
+    target = _zip_target(folder, source) if settings.zip else None
+    evidence = [Path(run) for run in settings.evidence]
+    if is_generator:
+        measured = best_checkpoint(source / "checkpoints")
+        checkpoint = find_checkpoint(source, settings.checkpoint or ("best" if measured else "last"))
+        log.info("%s", checkpoint)
+        extras = Extras(evidence[0] if evidence else None, settings.half_weights)
+        rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, extras)
+    elif is_bundle:
+        rows = bundle_from_bundle(open_bundle(source), folder, settings.formats, settings.data, evidence)
+    else:
+        rows = bundle_from_run(source, folder, settings.formats, settings.data, evidence)
+    if target:
+        write_zip(folder, target)
+    return Exported(folder, target, rows, open_bundle(folder, Manifest).manifest)
+
+
+def _zip_target(folder: Path, source: Path) -> Path:
+    """Return where the packed bundle goes; refuse to replace anything but another bundle."""
+    target = folder.with_name(folder.name + ".zip")
+    if target.exists():
+        if target.resolve() == source.resolve():
+            raise SonoforgeError(f"{target}: is the bundle being read; choose another --out")
+        try:
+            open_bundle(target, Manifest)
+        except SonoforgeError as error:
+            raise SonoforgeError(f"{target}: exists but is not a bundle; choose another --out") from error
+    return target
