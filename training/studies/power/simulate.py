@@ -13,6 +13,7 @@ with the program's.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from sonoforge.training.statistics.smallest_gain import TABLE, Gain
 
 Floats = NDArray[np.float64]
 KEPT = Path(__file__).parent / "answers" / "smallest-gains.csv"
-GROUPS = (20, 30, 50, 80, 120, 200, 350, 600, 1000, 2000, 4000)
+GROUPS = (20, 30, 50, 80, 120, 200, 350, 600, 1000, 2000)
 IMAGES_PER_GROUP = (1.0, 1.5, 2.0)
 FEWEST = 100
 """Kept groups that the draws must rest on, as an effective number (1 over the sum of the squared chances)."""
@@ -142,9 +143,14 @@ def draw(kept: Sequence[Answers], groups: int, mean: float, rng: np.random.Gener
 
 def intervals_low(differences: Floats, size: Floats) -> Floats:
     """Lower ends (R,) of `intervals.paired_bootstrap` of the accuracies."""
-    weights = group_weights(np.arange(differences.shape[1]))[1:]
+    weights = _weights(differences.shape[1])
     low: Floats = np.percentile((weights @ differences.T) / (weights @ size.T), PERCENTILES[0], axis=0)
     return low
+
+
+@functools.cache
+def _weights(groups: int) -> Floats:
+    return group_weights(np.arange(groups))[1:]
 
 
 def p_values(differences: Floats) -> Floats:

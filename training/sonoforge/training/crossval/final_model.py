@@ -310,6 +310,7 @@ def train_run(
     with chapter("audit", seconds):
         audited = audit(cache)
         atomic.write_json(folder / run_folder.AUDIT, audited)
+        log.info("%s", audited["smallest_gain"]["says"])
     with chapter("cross-validation", seconds):
         comparison = compare(folder, cache, settings)
     with chapter("final model", seconds):
