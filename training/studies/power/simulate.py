@@ -29,7 +29,7 @@ from kept import ANSWERS
 
 from sonoforge.runtime.csv_tables import csv_text
 from sonoforge.training.statistics.intervals import LEVEL, PERCENTILES, POWER, group_weights
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.smallest_gain import TABLE, Gain
 
 Floats = NDArray[np.float64]
@@ -75,18 +75,24 @@ class Answers(NamedTuple):
         return 1 - float((self.first + self.second).sum() / (2 * self.size.sum()))
 
 
+def kept_parts(source: Source) -> list[tuple[Predictions, Predictions]]:
+    """The comparisons of each pair of arms, one a seed, on the same images in the same order."""
+    by_name = {(part.arm, part.seed): part for part in read_predictions(ANSWERS[source.file])[0]}
+    return [
+        (by_name[arm, seed], by_name[other, seed].in_order_of(by_name[arm, seed]))
+        for arm, other in source.pairs
+        for name, seed in by_name
+        if name == other
+    ]
+
+
 def kept_answers(source: Source) -> list[Answers]:
-    """One of each pair of arms and seed."""
-    parts, _ = read_predictions(ANSWERS[source.file])
-    by_name = {(part.arm, part.seed): part for part in parts if part.protocol not in ("plain", "thesis")}
+    """The groups of each of `kept_parts`."""
     found = []
-    for arm, other in source.pairs:
-        for seed in sorted({seed for name, seed in by_name if name == other}):
-            first = by_name[arm, seed]
-            second = by_name[other, seed].in_order_of(first)
-            inverse = np.unique(first.groups, return_inverse=True)[1]
-            right = [np.bincount(inverse, weights=part.predicted == part.labels) for part in (first, second)]
-            found.append(Answers(np.bincount(inverse).astype(float), *right))
+    for first, second in kept_parts(source):
+        inverse = np.unique(first.groups, return_inverse=True)[1]
+        right = [np.bincount(inverse, weights=part.predicted == part.labels) for part in (first, second)]
+        found.append(Answers(np.bincount(inverse).astype(float), *right))
     return found
 
 
@@ -227,7 +233,7 @@ def main() -> None:
     given = parser.parse_args()
     raw = []
     for name, mean, count, gain in rows(SOURCES, GROUPS, given.repeats):
-        raw.append((name, mean, count, gain))
+        raw.append((name, mean, count, round(gain, 4)))
         print(name, mean, count, cell(gain), flush=True)
     head = ("source", "images per group", "groups", "gain")
     given.out.write_text(csv_text([head, *((*own, cell(gain)) for *own, gain in raw)]), encoding="utf-8")

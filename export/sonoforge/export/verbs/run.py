@@ -21,7 +21,7 @@ from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
-from sonoforge.training.reports.run.page import REPORT, write_report
+from sonoforge.training.reports.run.page import PAIRED, REPORT, TABLES, write_report
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 from sonoforge.training.statistics.verdict import judge_guessing
@@ -53,13 +53,15 @@ def main(config: RunConfig) -> Outcome:
             run_folder.write_results(folder, run.results)
         log_run(run)
         say("report: %s", folder / REPORT)
+        say("tables for a paper, CSV and LaTeX: %s", folder / TABLES)
         say("bundle: %s", folder / "bundle")
         say("%s", NOTICE)
     example = cache.dataset.file(cache.dataset.items[0].path)
     paths = {"run": str(folder), "report": str(folder / REPORT), "bundle": str(folder / "bundle")}
+    paths["tables"] = str(folder / TABLES)
     guesses = judge_guessing(run.arms[run.results["final_arm"]])
     following = steps(
-        f"open {folder / REPORT} in a browser",
+        f"open {folder / REPORT} in a browser; its tables as LaTeX: {folder / TABLES / PAIRED}",
         f"sonoforge compare {folder} --checklists",
         "" if guesses else f"sonoforge classify {shlex.quote(str(example))} --bundle {folder}",
     )

@@ -14,6 +14,7 @@ from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.training.reports.blocks import (
     Answer,
     Block,
+    Facts,
     Figure,
     Files,
     Folded,
@@ -45,7 +46,7 @@ _WIDE, _LONG_HEAD = 30, 12  # letters: longer first cells and heads take more th
 def write_with_files(page: Page, path: Path, first: Sequence[str] = ()) -> Path:
     """Write a page, and all its tables and charts to files in a folder beside it with the page's name.
 
-    The page's summary names the folder, and links to the tables with the labels ``first``.
+    The page's summary names the folder after the facts, and links to the tables with the labels ``first``.
     """
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
@@ -56,7 +57,9 @@ def write_with_files(page: Page, path: Path, first: Sequence[str] = ()) -> Path:
             sections=saved.sections(page.sections),
             parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
         )
-        page = dataclasses.replace(page, summary=[*page.summary, saved.for_paper(first)])
+        place = max((own for own, block in enumerate(page.summary, 1) if isinstance(block, Facts)), default=0)
+        summary = [*page.summary[:place], saved.for_paper(first), *page.summary[place:]]
+        page = dataclasses.replace(page, summary=summary)
     return page.write(path)
 
 
@@ -70,11 +73,11 @@ class _Saved:
 
     def for_paper(self, labels: Sequence[str]) -> Text:
         """Say where all files are, and link to those of the tables with these labels."""
-        where = Markup("{} every table of this page lies in {} as CSV and LaTeX (booktabs), every chart as SVG and PNG.")
-        said = where.format(bold("For a paper:"), code(f"{self._name}/"))
+        said = Markup("{} every table of this page is in {} as CSV and LaTeX (booktabs), every chart as SVG and PNG.")
+        said = said.format(bold("For a paper:"), code(f"{self._name}/"))
         for label in labels:
-            if label in self._tables:
-                links = (Markup('<a href="{}" download>{}</a>').format(file, kind) for kind, file in self._tables[label])
+            if files := self._tables.get(label):
+                links = (Markup('<a href="{}" download>{}</a>').format(file, kind) for kind, file in files)
                 said += Markup(" {}: {}.").format(label, Markup(", ").join(links))
         return Text(said)
 
@@ -138,21 +141,21 @@ def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
 
 
 def table_latex(table: Table) -> str:
-    """Return a table as LaTeX to paste, for the package booktabs.
+    """Return a table as LaTeX to paste, for the packages booktabs and adjustbox.
 
-    Long heads are broken in two, and a first column of long names wraps, so that it fits a page.
+    Long heads are broken in two, a first column of long names wraps, and what is still too wide is made smaller.
     """
     head, rows = table.in_plain_text()
     width = len(head or rows[0]) if head or rows else 1
     names = r"p{0.24\linewidth}" if max((len(row[0]) for row in rows), default=0) > _WIDE else "l"
     kinds = names + "".join("l" if place in table.words else "r" for place in range(1, width))
-    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering\footnotesize"]
+    lines = [r"% \usepackage{booktabs,adjustbox}", r"\begin{table}", r"\centering\footnotesize"]
     lines += [rf"\caption{{{_escape(plain_text(table.caption or table.label))}}}"]
-    lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
+    lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
     if head:
         lines += [_line(map(_head, head)), r"\midrule"]
-    lines += [*(_line(map(_escape, row)) for row in rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
+    lines += [*(_line(map(_escape, row)) for row in rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, r"\end{adjustbox}", r"\end{table}"]) + "\n"
 
 
 def _line(cells: Iterable[str]) -> str:

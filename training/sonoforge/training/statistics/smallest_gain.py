@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.csv_tables import read_table
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.wording import bracket, counted, points
+from sonoforge.training.statistics.wording import counted, points
 
 TABLE = Path(__file__).with_suffix(".csv")
 LARGE = 0.1
-"""A set that shows only gains above this share is called too small: no kept comparison gained half as much."""
+"""A set that can only show gains above this share is called too small."""
 
 
 class Gain(NamedTuple):
@@ -68,20 +68,23 @@ def _beside(known: NDArray[np.float64], wanted: float) -> list[tuple[int, float]
 
 
 def describe_gain(groups: int, images: int) -> Record:
-    """Return `smallest_gain` ready for JSON, None for infinite, with whether the set is ``large_enough`` and a sentence."""
+    """Return `smallest_gain` ready for JSON, with a sentence, and whether the set is ``large_enough``.
+
+    ``least``, ``typical`` and ``most`` are shares; None where no gain can be expected to be shown.
+    """
     gain = smallest_gain(groups, images)
-    least, typical, most = (value if math.isfinite(value) else None for value in gain)
-    units, large = f"{counted(groups, 'group')} of {counted(images, 'image')}", gain.typical <= LARGE
-    if typical is None:
-        says = f"{units} are too few to show any gain in accuracy"
+    ends = {name: value if math.isfinite(value) else None for name, value in gain._asdict().items()}
+    units, large = f"{counted(images, 'image')} in {counted(groups, 'group')}", gain.typical <= LARGE
+    how = "80\u00a0% power, simulated from kept answers"
+    if ends["typical"] is None:
+        says = f"{units} are too few to show any gain in accuracy ({how})."
     else:
-        ends = bracket(points(least, sign=""), points(most, sign="") if most else "none")
-        only = "" if large else "too few images to tell whether training improves: "
+        typical, least, most = (points(ends[name], sign="") for name in ("typical", "least", "most"))
+        kinds = f"{least} to {most}" if ends["most"] else f"{least} or more"
         says = (
-            f"{only}with {units}, each tested once, a comparison can be expected to show a gain of about "
-            f"{points(typical, sign='')} points of accuracy or more {ends}; a smaller one will most likely stay open"
+            f"With {units}, each tested once, a paired comparison can be expected to show a gain of about {typical} "
+            f"points of accuracy or more ({how}; {kinds}, by the kind of images); a smaller one will most likely stay "
+            "open."
         )
-    return {
-        **{"groups": groups, "images": images, "least": least, "typical": typical, "most": most},
-        **{"large_enough": large, "says": f"{says[0].upper()}{says[1:]} (80\u00a0% power, simulated from kept answers)."},
-    }
+        says = says if large else f"Too few images to tell whether training improves: w{says[1:]}"
+    return {"groups": groups, "images": images, **ends, "large_enough": large, "says": says}
