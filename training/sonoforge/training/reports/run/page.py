@@ -40,8 +40,6 @@ from sonoforge.training.statistics.wording import (
 )
 
 REPORT, TABLES = "report.html", "report"
-PAIRED = "paired-comparisons.tex"
-"""Of the tables, the one that compares the arms; a run of one arm has none."""
 _FACTS = 4  # of the first screen
 _FOR_PAPERS = ("Paired comparisons", "Results of all arms", "Sensitivity and specificity of each class")
 _LONGEST = 60  # letters of class names in the heading
