@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from sonoforge.training.jobs import comparing
 from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 from sonoforge.training.statistics.results import Record
-
-log = logging.getLogger(__name__)
 
 FORMATS = ("onnx",)
 
@@ -76,7 +73,6 @@ def _work(folder: Path, prepared: PreparedRun) -> tuple[Record, Record]:
     with chapter("audit", seconds):
         audited = audit(part.cache)
         atomic.write_json(folder / run_folder.AUDIT, audited)
-        log.info("%s", audited["smallest_gain"]["says"])
     with chapter("cross-validation", seconds):
         compared = compare(folder, part)
     final, bundle = part.settings.final_arm or "", folder / "bundle"

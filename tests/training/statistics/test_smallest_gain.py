@@ -62,7 +62,7 @@ def mcnemar_power(images: int, first_only: float, second_only: float) -> float:
 
 @pytest.mark.parametrize("images", [120, 350, 1000])
 def test_mcnemars_exact_power_for_the_kept_answers_disagreement_is_bracketed(images: int) -> None:
-    """Kept arms disagree on about 10 to 19 % of single images; a gain of d adds d to what the second alone gets right."""
+    """Kept arms disagree on about 10 to 19 % of single images; a gain adds to what the second alone gets right."""
     gain = smallest_gain(images, images)
     for least, typical in ((0.10, gain.least), (0.19, gain.most)):
         assert 0.74 < mcnemar_power(images, (least - typical) / 2, (least + typical) / 2) < 0.95
