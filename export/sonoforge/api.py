@@ -35,6 +35,7 @@ from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.load import ImageSource
@@ -367,7 +368,9 @@ def export(
     if isinstance(source, Comparison):
         if not arm:
             raise SonoforgeError(f"arm: missing; give one of {', '.join(source.results['arms'])}")
-        comparing.train_final_model(source._compared, arm)
+        cache = source._compared.prepared.cache
+        (own,) = for_classes("arm", (arm,), cache.dataset.classes, cache.class_counts)  # as `compare` reads it
+        comparing.train_final_model(source._compared, own)
     elif arm:
         raise SonoforgeError("arm: only a comparison has arms; leave it out")
     run = source if isinstance(source, str | Path) else source.folder
