@@ -46,6 +46,7 @@ from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained
 from sonoforge.training.run_folder import is_finished
 from sonoforge.training.statistics.results import SEALED
+from sonoforge.training.statistics.smallest_gain import describe_gain
 from sonoforge.training.statistics.wording import counted
 from sonoforge.training.workers import check_reachable, default_jobs
 
@@ -108,13 +109,15 @@ class Prepared:
 
     @property
     def material(self) -> list[str]:
-        """What it would be trained from, in words."""
-        dataset, groups = self.cache.dataset, len(set(self.plans[0].groups))
+        """What it would be trained from, and which gain that can show, in words."""
+        plan, dataset, groups = self.plans[0], self.cache.dataset, len(set(self.plans[0].groups))
+        tested = {plan.groups[image] for image in plan.tested}
         counts = zip(dataset.classes, self.cache.class_counts, strict=True)
         classes = ", ".join(f"{name} {count}" for name, count in counts)
         return [
             f"initial weights: {self.backbone.source}",
             f"images: {len(dataset.items)} in {counted(groups, 'group')} of {dataset.name}: {classes}",
+            describe_gain(len(tested), len(plan.tested))["says"],
         ]
 
 
