@@ -30,7 +30,7 @@ from sonoforge.export.formats.tensorrt import (
     to_json,
 )
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
+from sonoforge.runtime.inference.runners import leave_with_parent, run_module
 
 if TYPE_CHECKING:
     import onnx
@@ -82,8 +82,7 @@ def build_engine(
         done = run_module("sonoforge.export.formats.tensorrt_build", folder, folder)
         title = f"{name} ({precision}): {PACKAGE}"
         if not (folder / "result.json").is_file():
-            ended = (how_it_ended(done) or "no result")[:220]
-            raise GateError(f"{title}, while it built an engine, ended with {ended}")
+            raise GateError(f"{title}, while it built an engine, {(done or 'ended with no result')[:230]}")
         result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if result["error"]:
             remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
