@@ -25,10 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.dicom import data_set
+from sonoforge.runtime.images import dicom, file_kinds, limits
 from sonoforge.runtime.images.dicom import header as of_header
-from sonoforge.runtime.images.file_kinds import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.limits import ImageError, clip_refused, large_ones_in_turn
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class DicomImage:
     photometric: str  # ``MONOCHROME2``, ``RGB``, ...
     transfer_syntax: str  # UID of how the pixels are stored
     passed_over: tuple[str, ...]  # damaged or untrue elements that the pixels do not need
-    _data: data_set.DataSet
+    _data: dicom.data_set.DataSet
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -69,7 +67,7 @@ class DicomImage:
         header = self._data.header
         stored = int(header.BitsStored)
         tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
-        if self.photometric not in data_set.GREY or stored <= 8 or any(map(header.get, tables)):
+        if self.photometric not in dicom.data_set.GREY or stored <= 8 or any(map(header.get, tables)):
             return stored
         ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
         filled = filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
@@ -92,7 +90,7 @@ class DicomImage:
         levels = Levels(self._data.header, self.path, self.filled_bits)
         with contextlib.closing(self.stored_frames()) as stored:
             while True:
-                with large_ones_in_turn(self.width * self.height):
+                with limits.large_ones_in_turn(self.width * self.height):
                     values = next(stored, None)
                     if values is None:
                         return
@@ -108,17 +106,17 @@ class DicomImage:
         with of_header.one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
 
-            decoder, plugin = get_decoder(self.transfer_syntax), data_set.DECODERS[self.transfer_syntax]
+            decoder, plugin = get_decoder(self.transfer_syntax), dicom.data_set.DECODERS[self.transfer_syntax]
             if plugin and plugin not in decoder.available_plugins:
                 name = decoder.UID.name
-                raise ImageError(
+                raise limits.ImageError(
                     "unsupported", f"{self.path}: stored as {name}, whose decoder needs {of_header.INSTALL}"
                 )
             plugin = of_header.checked_plugin(decoder, plugin) if plugin else ""
         count = 0
         with contextlib.ExitStack() as opened:
             with of_header.one_line(self.path):
-                stream = opened.enter_context(data_set.open_source(self._data.source))
+                stream = opened.enter_context(dicom.data_set.open_source(self._data.source))
                 stream.seek(self._data.offset)
                 decoded = cast(
                     Generator[tuple[NDArray[Any], Any], None, None],
@@ -133,7 +131,7 @@ class DicomImage:
                 count += 1
                 yield found[0]
         if count < self.frame_count:
-            raise ImageError(
+            raise limits.ImageError(
                 "truncated",
                 f"{self.path}: {count} frames, not {self.frame_count} as its header says; obtain it again",
             )
@@ -150,10 +148,10 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         if data is None:
             of_header.check_file(Path(path))
         of_header.import_pydicom(path)
-        with data_set.open_source(source) as stream:
-            if not is_dicom(stream.read(HEAD_BYTES)):
-                raise ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
-        stored = data_set.read_data_set(source, path)
+        with dicom.data_set.open_source(source) as stream:
+            if not file_kinds.is_dicom(stream.read(file_kinds.HEAD_BYTES)):
+                raise limits.ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
+        stored = dicom.data_set.read_data_set(source, path)
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
         region, spacing, damaged = of_header.read_region(header, width, height)
@@ -185,7 +183,7 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     """
     image = open_dicom(path, data)
     if image.frame_count > 1:
-        raise clip_refused(path, f"a clip of {image.frame_count} frames")
+        raise limits.clip_refused(path, f"a clip of {image.frame_count} frames")
     (frame,) = image.frames()
     return frame
 
@@ -204,12 +202,12 @@ class Levels:
     def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Convert one frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
         if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
-            raise ImageError(
+            raise limits.ImageError(
                 "unsupported",
                 f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
                 "export it as 8- or 16-bit DICOM or PNG",
             )
-        if self._photometric in data_set.COLOUR:
+        if self._photometric in dicom.data_set.COLOUR:
             bits = int(self._header.BitsStored)
             if bits == 8 and values.dtype == np.uint8:
                 return values
@@ -226,7 +224,7 @@ class Levels:
         from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
 
         header = self._header
-        if self._photometric == data_set.PALETTE:
+        if self._photometric == dicom.data_set.PALETTE:
             colours = apply_color_lut(stored, header)
             return colours if colours.dtype == np.uint8 else _to_bytes(colours.astype(np.float64), 0, 65535)
         shown = modality = apply_modality_lut(stored, header)
