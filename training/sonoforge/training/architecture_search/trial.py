@@ -19,17 +19,7 @@ from sonoforge.runtime.cli.options import flag, format_value
 from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.architecture_search.study import (
-    COMPLETE,
-    DIVERGED,
-    MEASUREMENTS,
-    OUT_OF_TIME,
-    PRUNED,
-    History,
-    Reports,
-    Trial,
-    gives_up,
-)
+from sonoforge.training.architecture_search import study as studies
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
@@ -141,8 +131,8 @@ class Rules:
 class TrialTask(NamedTuple):
     """One trial, for this process or another."""
 
-    trial: Trial
-    past: tuple[Reports, ...]  # see `study.Study.past`
+    trial: studies.Trial
+    past: tuple[studies.Reports, ...]  # see `study.Study.past`
     settings: GanSettings
     source: Source
     rules: Rules
@@ -166,10 +156,10 @@ def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = 
     if weights is not None:
         pretrained = dataclasses.replace(pretrained, start_from=read_starting_weights(weights))
     training = prepare(settings, opened.images, opened.device, pretrained, opened.seed)
-    return training.changed(tick_steps=math.ceil(training.plan.steps / MEASUREMENTS))
+    return training.changed(tick_steps=math.ceil(training.plan.steps / studies.MEASUREMENTS))
 
 
-def run_trial(task: TrialTask) -> Trial:
+def run_trial(task: TrialTask) -> studies.Trial:
     """Train a trial, or continue it, and record its outcome in ``trial.json``."""
     path, rules = task.folder / RECORD, task.rules
     if path.is_file():
@@ -177,17 +167,17 @@ def run_trial(task: TrialTask) -> Trial:
     opened = open_source(task.source, rules.seed)
     training = prepare_trial(opened, task.settings, task.weights)
     watch = _Watch(task, training.plan.steps)
-    state, why = COMPLETE, ""
+    state, why = studies.COMPLETE, ""
     with log_to(task.run), _only_errors_on_stderr():
         try:
             train_gan(training, task.folder, resume=True, stop=watch)
         except GateError as error:
-            state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
+            state, why = studies.DIVERGED, str(error).removeprefix(f"{task.folder}: ")
     checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
     rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
-    if state == COMPLETE and rows[-1]["step"] < training.plan.steps:
-        state = PRUNED if watch.gave_up else OUT_OF_TIME
-    watch.look(rows, over=state == OUT_OF_TIME)
+    if state == studies.COMPLETE and rows[-1]["step"] < training.plan.steps:
+        state = studies.PRUNED if watch.gave_up else studies.OUT_OF_TIME
+    watch.look(rows, over=state == studies.OUT_OF_TIME)
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
@@ -197,7 +187,7 @@ def run_trial(task: TrialTask) -> Trial:
     return _with(task.trial, record)
 
 
-def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
+def _with(trial: studies.Trial, record: Mapping[str, Any]) -> studies.Trial:
     reports = tuple((int(number), float(value)) for number, value in record["reports"])
     return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
 
@@ -248,22 +238,22 @@ class _Watch:
         When the time is ``over``, an earlier measurement counts as the first share.
         """
         for row in rows:
-            number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
+            number = max(round(studies.MEASUREMENTS * row["step"] / self._steps), int(over))
             known = {other for other, _ in self.reports}
             value = row.get(self._task.rules.metric)
             if self.gave_up or value is None or number < 1 or number in known:
                 continue
             self.reports.append((number, value))
-            judged = self._task.rules.pruned and gives_up(self._task.past, tuple(self.reports))
+            judged = self._task.rules.pruned and studies.gives_up(self._task.past, tuple(self.reports))
             self.gave_up = judged and row["step"] < self._steps
 
 
 @dataclasses.dataclass(frozen=True)
-class Searched(History):
+class Searched(studies.History):
     """A study, finished or so far."""
 
     name: str
-    trials: Sequence[Trial]  # by number, also those under way
+    trials: Sequence[studies.Trial]  # by number, also those under way
     total: int  # trials in all
     metric: str  # `kid` or `fid`
     # The best trial's figures against images that no trial read; may be empty.
@@ -288,7 +278,7 @@ class Searched(History):
         return {**found, "command": self.command}
 
 
-def trial_row(trial: Trial) -> Row:
+def trial_row(trial: studies.Trial) -> Row:
     """Return an ended trial in the columns of the table, with its last metric."""
     about = {"study": trial.study, "trial": trial.number, "state": trial.state}
     figures = {name: trial.details.get(name) for name in FIGURES}
