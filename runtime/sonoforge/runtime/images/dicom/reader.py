@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images import dicom, file_kinds, limits
+from sonoforge.runtime.images import file_kinds, limits
+from sonoforge.runtime.images.dicom import data_set
 from sonoforge.runtime.images.dicom import header as of_header
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
@@ -51,7 +52,7 @@ class DicomImage:
     photometric: str  # ``MONOCHROME2``, ``RGB``, ...
     transfer_syntax: str  # UID of how the pixels are stored
     passed_over: tuple[str, ...]  # damaged or untrue elements that the pixels do not need
-    _data: dicom.data_set.DataSet
+    _data: data_set.DataSet
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -67,7 +68,7 @@ class DicomImage:
         header = self._data.header
         stored = int(header.BitsStored)
         tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
-        if self.photometric not in dicom.data_set.GREY or stored <= 8 or any(map(header.get, tables)):
+        if self.photometric not in data_set.GREY or stored <= 8 or any(map(header.get, tables)):
             return stored
         ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
         filled = filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
@@ -106,7 +107,7 @@ class DicomImage:
         with of_header.one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
 
-            decoder, plugin = get_decoder(self.transfer_syntax), dicom.data_set.DECODERS[self.transfer_syntax]
+            decoder, plugin = get_decoder(self.transfer_syntax), data_set.DECODERS[self.transfer_syntax]
             if plugin and plugin not in decoder.available_plugins:
                 name = decoder.UID.name
                 raise limits.ImageError(
@@ -116,7 +117,7 @@ class DicomImage:
         count = 0
         with contextlib.ExitStack() as opened:
             with of_header.one_line(self.path):
-                stream = opened.enter_context(dicom.data_set.open_source(self._data.source))
+                stream = opened.enter_context(data_set.open_source(self._data.source))
                 stream.seek(self._data.offset)
                 decoded = cast(
                     Generator[tuple[NDArray[Any], Any], None, None],
@@ -148,10 +149,10 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         if data is None:
             of_header.check_file(Path(path))
         of_header.import_pydicom(path)
-        with dicom.data_set.open_source(source) as stream:
+        with data_set.open_source(source) as stream:
             if not file_kinds.is_dicom(stream.read(file_kinds.HEAD_BYTES)):
                 raise limits.ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
-        stored = dicom.data_set.read_data_set(source, path)
+        stored = data_set.read_data_set(source, path)
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
         region, spacing, damaged = of_header.read_region(header, width, height)
@@ -207,7 +208,7 @@ class Levels:
                 f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
                 "export it as 8- or 16-bit DICOM or PNG",
             )
-        if self._photometric in dicom.data_set.COLOUR:
+        if self._photometric in data_set.COLOUR:
             bits = int(self._header.BitsStored)
             if bits == 8 and values.dtype == np.uint8:
                 return values
@@ -224,7 +225,7 @@ class Levels:
         from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
 
         header = self._header
-        if self._photometric == dicom.data_set.PALETTE:
+        if self._photometric == data_set.PALETTE:
             colours = apply_color_lut(stored, header)
             return colours if colours.dtype == np.uint8 else _to_bytes(colours.astype(np.float64), 0, 65535)
         shown = modality = apply_modality_lut(stored, header)
