@@ -38,7 +38,7 @@ _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _WORTH_NAMING = 10**8  # bytes
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
-_EDITED = re.compile(r"(.+)(#[0-9a-f]{16}), not \1#[0-9a-f]{16}")  # own code before and after, see `_differing`
+_HASH = re.compile(r"#[0-9a-f]{16}")  # of own code
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
@@ -181,11 +181,12 @@ def resume_run(
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
         return folder
     for other in _runs(root, name):
-        edited = [_EDITED.fullmatch(how) for how in _differing(other, config, compared).values()]
-        if edited[0] and all(edited):
+        found = _differing(other, config, compared)
+        halves = [_HASH.sub("", how).partition(", not ") for how in found.values()]
+        if all(was == now for was, _, now in halves):
             raise SonoforgeError(
-                f"{other}: {edited[0][1]} was edited since; give {edited[0][1]}{edited[0][2]} to go on with that "
-                "version, or leave out --resume to start anew"
+                f"{other}: code was edited since ({name_some(f'{key} was {how}' for key, how in found.items())}); name "
+                "it with that hash to go on with that version, or leave out --resume to start anew"
             )
     return None
 
