@@ -601,3 +601,12 @@ def test_match_sharpness_undoes_a_blur_and_sharpens_nothing(load: Callable[[str]
     was = np.abs(sharp.astype(int) - blurred).mean()
     for images in module.match_sharpness(sharp, blurred):
         assert np.abs(images.astype(int) - blurred).mean() < 0.1 * was
+
+
+def test_power(run: Run, tmp_path: Path) -> None:
+    kept, made = tmp_path / "kept.csv", tmp_path / "table.csv"
+    few = {"GROUPS": (120, 480), "IMAGES_PER_GROUP": (1.0,)}
+    run("power/simulate", "--repeats", 40, "--out", kept, "--table", made, **few)
+    small, large = table(made)
+    for name in ("least", "typical", "most"):  # four times the groups show half the gain
+        assert float(small[name]) / float(large[name]) == pytest.approx(2, rel=0.3)

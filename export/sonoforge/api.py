@@ -39,6 +39,7 @@ from sonoforge.training.data.load import load_images as open_images
 from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS, make_plan, scan_groups
+from sonoforge.training.gan.generated_images import GeneratedImages
 from sonoforge.training.jobs import generators
 from sonoforge.training.reports.audit import audit_page
 from sonoforge.training.reports.blocks import Page
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier",
+    "GeneratedImages",
     "Generator",
     "Images",
     "SealedFolds",
@@ -184,6 +186,9 @@ class TrainedGan:
     def __init__(self, run: generators.GeneratorRun) -> None:
         self.folder, self.finished, self.results = run.folder, run.finished, run.results
         self.checkpoint = run.best or run.checkpoint
+
+    def __fspath__(self) -> str:
+        return str(self.checkpoint)  # for `GeneratedImages`
 
     def __repr__(self) -> str:
         return f"<TrainedGan in {self.folder}{'' if self.finished else ', unfinished: train on with resume=True'}>"

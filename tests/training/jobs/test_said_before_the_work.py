@@ -106,15 +106,13 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(verb: str, images: Pat
     done = command(verb, images, tmp_path, "--dry-run")
     assert done.code == 0 and not any(tmp_path.iterdir())
     said = done.err.splitlines()
-    trained, weights, disk = said[-4 if verb in COMPARISONS else -3], said[-3], said[-1]
+    trained, _, *rest, disk = said[said.index("initial weights: random initialisation (--weights none)") - 1 :]
     if verb == "train":
-        weights = said[-2]
-        assert trained == "would train: real on 6 images of scans, judged on 6 others"
+        assert trained == "to train: real on 6 images of scans, judged on 6 others" and not rest
     else:
-        assert trained.startswith("would train: 4 of 4 classifiers (real, gan; 2 folds, sealed; seeds 0), 2 generators")
+        assert trained.startswith("to train: 4 of 4 classifiers (real, gan; 2 folds, sealed; seeds 0), 2 generators")
         assert ("the final model (real)" in trained) == (verb == "run")
-        assert said[-2] == "images: benign 8, malignant 4; 12 groups"
-    assert weights == "initial weights: random initialisation (--weights none)"
+        assert rest[0] == "images: benign 8, malignant 4; 12 groups" and rest[1].startswith("12 images in 12 groups")
     assert disk.startswith("disk: about 0.1 GB; ") and disk.endswith(" GB are free")
     assert json.loads(done.out)["out"] == str(tmp_path / "runs")
 
@@ -122,7 +120,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(verb: str, images: Pat
 def test_a_dry_run_of_a_finished_run_says_that_nothing_is_left(small_run: SmallRun) -> None:
     rest = ["--jobs", "1", "--out", small_run.folder.parent, "--set", f"cache.folder={small_run.cache}", "--resume"]
     before = sorted(small_run.folder.rglob("*"))
-    assert "would train: nothing, it is done" in sonoforge("run", *SMALL, *rest, "--dry-run").err
+    assert "to train: nothing, it is done" in sonoforge("run", *SMALL, *rest, "--dry-run").err
     assert sorted(small_run.folder.rglob("*")) == before
 
 

@@ -38,6 +38,7 @@ _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _SMALL_FILES = 10**8  # bytes of a run, at most, beside what is estimated
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
+_EDITED = re.compile(r"(.+)(#[0-9a-f]{16}), not \1#[0-9a-f]{16}")  # own code before and after, see `_differing`
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
@@ -140,7 +141,15 @@ def find_run(
             found = folder
     if found:
         remote_runs.fetch(found)
-    return found
+        return found
+    for other in _runs(root, name):
+        edited = [_EDITED.fullmatch(how) for how in _differing(other, config, compared).values()]
+        if edited[0] and all(edited):
+            raise SonoforgeError(
+                f"{other}: {edited[0][1]} was edited since; give {edited[0][1]}{edited[0][2]} to go on with that "
+                "version, or leave out --resume to start anew"
+            )
+    return None
 
 
 def is_finished(folder: Path) -> bool:

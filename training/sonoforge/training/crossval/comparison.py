@@ -41,7 +41,7 @@ def compare(folder: Path, prepared: Prepared) -> Record:
     settings, cache, plans, backbone = prepared.settings, prepared.cache, prepared.plans, prepared.backbone
     asked = WorkerSettings(settings.device, settings.jobs, settings.cluster)
     with open_workers(asked, folder, len(prepared.missing)) as workers:
-        log.info("initial weights: %s", backbone.source)
+        log.info("%s", "\n".join(prepared.describe()))
         placed = prepared.placed(folder, workers.device)
         tasks, nested = placed.tasks, placed.nested
         for plan in plans:

@@ -40,6 +40,7 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics.results import SEALED
+from sonoforge.training.statistics.smallest_gain import describe_gain
 from sonoforge.training.statistics.wording import counted
 from sonoforge.training.workers import check_reachable
 
@@ -99,22 +100,23 @@ class Prepared:
         return len(needed) * generator_bytes(images, label, generator_job(task))
 
     def describe(self) -> list[str]:
-        """Say what would be trained, and from what, in three lines."""
-        settings, missing, dataset = self.settings, self.missing, self.cache.dataset
+        """Say what would be trained, from what, and which gain that can show, a line each."""
+        settings, missing, dataset, plan = self.settings, self.missing, self.cache.dataset, self.plans[0]
         generators, inner = len(needed_generators(missing)), sum(bool(task.inside) for task in missing)
-        seeds, groups = ", ".join(map(str, settings.seeds)), len(set(self.plans[0].groups))
+        seeds, groups = ", ".join(map(str, settings.seeds)), len(set(plan.groups))
         parts = [
             f"{len(missing) - inner} of {counted(len(self.tasks), 'classifier')} ({', '.join(settings.arms)}; "
-            f"{counted(self.plans[0].folds, 'fold')}, {settings.protocol}; seeds {seeds})",
+            f"{counted(plan.folds, 'fold')}, {settings.protocol}; seeds {seeds})",
             *[f"{inner} on inner folds"] * bool(inner),
             *[f"{counted(generators, 'generator')} ({settings.generator.recipe})"] * bool(generators),
             *[f"the final model ({settings.final_arm})"] * bool(settings.final_arm),
         ]
         counts = zip(dataset.classes, self.cache.class_counts, strict=True)
         return [
-            f"would train: {', '.join(parts)}",
+            f"to train: {', '.join(parts)}",
             f"initial weights: {self.backbone.source}",
             f"images: {', '.join(f'{name} {count}' for name, count in counts)}; {counted(groups, 'group')}",
+            describe_gain(len({plan.groups[image] for image in plan.tested}), len(plan.tested))["says"],
         ]
 
 

@@ -52,7 +52,7 @@ class Prepared:
     def describe(self) -> str:
         """Say what would run, in a few lines."""
         lines = [line for part in self.parts.values() for line in part.describe()]
-        return "\n".join([*dict.fromkeys(lines), f"disk: {self.disk}"]) if lines else "would train: nothing, it is done"
+        return "\n".join([*dict.fromkeys(lines), f"disk: {self.disk}"]) if lines else "to train: nothing, it is done"
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,10 +72,10 @@ class Prepared:
         """Say what would run, in a few lines."""
         count, tested = len(self.cache.hashes), len(self.plan.test(0))
         return (
-            f"would train: {self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on "
+            f"to train: {self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on "
             f"{tested} others\ninitial weights: {self.backbone.source}\ndisk: {self.disk}"
             if self.disk
-            else "would train: nothing, it is done"
+            else "to train: nothing, it is done"
         )
 
 
