@@ -98,14 +98,15 @@ def test_an_edited_file_is_refused_on_resume_and_its_old_version_goes_on(trained
     try:
         refused = _train(place, "runs", "--steps", 8, "--resume")
         assert refused.code == 2
-        old = re.findall(r"give (mine\.py#[0-9a-f]{16}) to go on", refused.err)[0]
+        old = re.findall(r"edited since \(gan.recipe was (mine\.py#[0-9a-f]{16}), not", refused.err)[0]
         assert _train(place, "runs", "--steps", 8, "--resume", recipe=old).json["run"] == str(trained)
     finally:
         file.write_text(before)
 
 
 def test_a_foreign_run_is_refused_until_its_code_is_trusted(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_code, "_RUN", {})  # another process, on another machine
+    for known in (own_code._RUN, own_code._GIVEN):  # as in another process, on another machine
+        known.clear()
     monkeypatch.setattr(own_code, "default_folder", lambda: trained / "nothing allowed")
     for command in (("gan", "sample", trained, "--count", 1), ("export", trained), ("evaluate", trained)):
         refused = sonoforge(*command)

@@ -38,7 +38,7 @@ _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _SMALL_FILES = 10**8  # bytes of a run, at most, beside what is estimated
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
-_EDITED = re.compile(r"(.+)(#[0-9a-f]{16}), not \1#[0-9a-f]{16}")  # own code before and after, see `_differing`
+_HASH = re.compile(r"#[0-9a-f]{16}")  # of own code
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
@@ -143,11 +143,12 @@ def find_run(
         remote_runs.fetch(found)
         return found
     for other in _runs(root, name):
-        edited = [_EDITED.fullmatch(how) for how in _differing(other, config, compared).values()]
-        if edited[0] and all(edited):
+        changed = _differing(other, config, compared)
+        halves = [_HASH.sub("", how).partition(", not ") for how in changed.values()]
+        if all(was == now for was, _, now in halves):
             raise SonoforgeError(
-                f"{other}: {edited[0][1]} was edited since; give {edited[0][1]}{edited[0][2]} to go on with that "
-                "version, or leave out --resume to start anew"
+                f"{other}: code was edited since ({name_some(f'{key} was {how}' for key, how in changed.items())}); "
+                "name it with that hash to go on with that version, or leave out --resume to start anew"
             )
     return None
 
