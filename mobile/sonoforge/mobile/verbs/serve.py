@@ -10,12 +10,15 @@ It runs until Ctrl-C, then exits with 0; it exits with 2 if it cannot start.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import sys
 import webbrowser
 
-from sonoforge.mobile import jobs, server, settings
+from sonoforge.mobile.jobs import Serving, qr_code, serve
+from sonoforge.mobile.server import AUTHORITY, EVERY_ADDRESS
+from sonoforge.mobile.settings import AppSettings, ServeConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, options, typed
 from sonoforge.runtime.notice import NOTICE
@@ -23,19 +26,19 @@ from sonoforge.runtime.notice import NOTICE
 log = logging.getLogger(__name__)
 
 
-def serve_command(app: settings.AppSettings, path: str) -> str:
+def serve_command(app: AppSettings, path: str) -> str:
     """Return the command that shows the same app to the phones of this network."""
-    words = ["sonoforge", "serve", *[path] * bool(path), "--host", server.EVERY_ADDRESS[0]]
-    for option in options(settings.ServeConfig).values():
+    words = ["sonoforge", "serve", *[path] * bool(path), "--host", EVERY_ADDRESS[0]]
+    for option in options(ServeConfig).values():
         if option.path[0] == "app" and (value := getattr(app, option.path[1])) != option.default:
             words += typed(option, value)
     return shlex.join(words)
 
 
-def main(config: settings.ServeConfig) -> Outcome:
+def main(config: ServeConfig) -> Outcome:
     """Serve until interrupted."""
 
-    def begun(here: jobs.Serving) -> None:
+    def begun(here: Serving) -> None:
         say(f"serving   {here.address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
         for sentence in here.says:
             say("%s", sentence)
@@ -49,24 +52,17 @@ def main(config: settings.ServeConfig) -> Outcome:
         if config.open:
             webbrowser.open(here.address)
 
-    return Outcome({"address": jobs.serve(config, begun).address})
+    return Outcome({"address": serve(config, begun).address})
 
 
 def _tell_phones(address: str, fingerprint: str) -> None:
     """Say how a phone on this network gets the app, and what it will show."""
-    drawn = jobs.qr_code(address)
-    if sys.stdout.isatty() and _can_encode(drawn):
-        say("%s", drawn)
+    drawn = qr_code(address)
+    with contextlib.suppress(UnicodeEncodeError):  # a terminal without its blocks
+        if sys.stdout.isatty() and drawn.encode(sys.stdout.encoding):
+            say("%s", drawn)
     half = len(fingerprint) // 2 + 1
     say("phone     go past its warning only if the certificate has this SHA-256:")
     say("          %s\n          %s", fingerprint[:half], fingerprint[half:])
-    say("offline   on the phone, install %s%s", address, server.AUTHORITY)
+    say("offline   on the phone, install %s%s", address, AUTHORITY)
     say('          as a CA certificate; open the app again, then "Add to Home screen"')
-
-
-def _can_encode(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -79,8 +79,8 @@ def report(run: WholeRun) -> blocks.Page:
             *conclusions(run),
             sections.first_picture(run),
             blocks.Facts(_facts(run)),
-            *audit.patient_warning(run.audit),
             *audit.said_gain(describe_gain(figures["groups"], figures["images"])),
+            *audit.patient_warning(run.audit),
         ],
         parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
