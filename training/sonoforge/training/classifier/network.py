@@ -1,4 +1,4 @@
-"""Build MobileNetV2, run its frozen blocks on images, and answer with all members together."""
+"""Build the network, run its frozen blocks on images, and answer with all members together."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.models.mobilenetv2 import mobilenet_v2, run_twice
+from sonoforge.models.mobilenetv2 import run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
@@ -53,9 +53,7 @@ INFERENCE_BATCH = 32
 
 def build_network(classes: int, backbone: Backbone, seed: int, device: torch.device) -> Any:
     """Build the network with the backbone's weights; the rest is drawn from ``seed``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = mobilenet_v2(classes)
+    net = backbone.network.build(classes, seed)
     apply_backbone(net, backbone)
     return net.to(device=device, memory_format=torch.channels_last)
 
@@ -96,7 +94,7 @@ def all_features(net: Any, pixels: Pixels, settings: ClassifierSettings, seed: i
 
 
 class Answers(NamedTuple):
-    """The members' answers to N images: probabilities (N, classes) and mean embeddings (N, 1280)."""
+    """The members' answers to N images: probabilities (N, classes) and mean embeddings (N, D)."""
 
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float32]

@@ -1,0 +1,72 @@
+"""Name the network that a classifier trains: of torchvision, of timm, or the user's own code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sonoforge.models import DEFAULT
+from sonoforge.models.backbones import BackboneError, build, plain_state
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import own_code
+
+
+class Network(NamedTuple):
+    """A network by name, for images of one size."""
+
+    name: str = DEFAULT  # of torchvision or timm, or own code, see `own_code`
+    side: int = 224  # of the images, in pixels
+    kept_in: Path | None = None  # folder that names the user's code and has a copy; None: the user names it now
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is MobileNetV2, whose weights bundles hold."""
+        return self.name == DEFAULT
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's own code."""
+        return own_code.is_own(self.name)
+
+    @property
+    def recorded(self) -> str:
+        """The name for records, which tells versions of own code apart."""
+        return own_code.find(self.name, self.kept_in).recorded if self.is_own else self.name
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return len(self.build(2, 0).features)
+
+    @property
+    def short(self) -> str:
+        """The name in a bundle's name."""
+        return self.name.partition("#")[0].rpartition(":")[2].replace("_", "")
+
+    def build(self, classes: int, seed: int, *, pretrained: bool = False) -> Any:
+        """Build the classifier; what it draws comes from ``seed``.  See `backbones.build`."""
+        make: Any = self.name
+        if self.is_own:
+            make = own_code.load(self.name, self.kept_in, given=self.kept_in is None)
+            if not callable(make):
+                raise SonoforgeError(f"--backbone {self.name}: names no function or class; give FILE.py:NAME")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                return build(make, classes, self.side, pretrained=pretrained)
+            except BackboneError as error:
+                raise SonoforgeError(f"--backbone {self.name}: {error}") from error
+
+    def own_digest(self) -> str:
+        """Return a hash of the weights that the user's code brings along; empty if it draws them."""
+        states = [plain_state(self.build(2, seed).features) for seed in (0, 1)]
+        kernels = [key for key, value in states[0].items() if value.dim() > 1]
+        if not all(torch.equal(states[0][key], states[1][key]) for key in kernels):
+            return ""
+        numbers = hashlib.sha256()
+        for value in states[0].values():
+            numbers.update(value.numpy().tobytes())
+        return numbers.hexdigest()
