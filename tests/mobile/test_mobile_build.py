@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bundle_factory as factory
@@ -43,6 +46,13 @@ def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
     assert manifest == json.loads((SHIPPED / "manifest.json").read_text())
     assert manifest["files"]["model.onnx"]["sha256"] == listed["bundle/model.onnx"]
     assert "bundle/image-signatures.npz" not in files
+    about, data = json.loads(files["app.json"])["arrays"], zlib.decompress(files["bundle/arrays.bin"])
+    for archive in ("reference", "golden"):
+        with np.load(SHIPPED / f"{archive}.npz") as arrays:
+            assert set(arrays) == set(about[archive])
+            for name, (kind, shape, place) in about[archive].items():
+                own = np.frombuffer(data, kind, math.prod(shape), place).reshape(shape)
+                assert (own == arrays[name]).all()
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -23,7 +23,7 @@ import pytest
 from program import sonoforge
 
 CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload(["program", "sonoforge.training.verbs.gan_train"])
+CLEAN.set_forkserver_preload(["program", "sonoforge.training.jobs.generators"])
 FORK = multiprocessing.get_context("fork")  # of this very process, for what it has open
 _NOTHING: Mapping[str, object] = {}
 

@@ -47,7 +47,7 @@ def test_a_training_at_a_url_is_that_of_a_folder_and_goes_on_from_there(
     train = engine.train_gan
     with monkeypatch.context() as patch:
         stopping = lambda *given, **options: train(*given, **{**options, "stop": lambda: next(steps) >= 1})  # noqa: E731
-        patch.setattr("sonoforge.training.verbs.gan_train.train_gan", stopping)
+        patch.setattr("sonoforge.training.jobs.generators.train_gan", stopping)
         first = succeed(*command)
     name = f"00000-{here.name.partition('-')[2]}"
     assert first.json["run"] == f"{url}/{name}" and not first.json["finished"]

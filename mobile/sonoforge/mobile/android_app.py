@@ -38,7 +38,7 @@ MIN_SDK = 24
 # Compiling takes a second or two: the JVM's optimiser would cost more than it gains.
 _QUICK_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # Already compressed, or read by Android in place (resources.arsc must be stored from Android 11 on).
-_STORED = (".arsc", ".png", ".npz", ".onnx")
+_STORED = (".arsc", ".png", ".bin", ".onnx")
 _LARGEST_CODE = 2_100_000_000  # accepted by stores
 # Paths that `Addresses.java` serves.
 _SERVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from sonoforge.mobile.npm_package import DICOM_PARSER, ONNXRUNTIME_WEB, beside, read_files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.files import load_arrays
+from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import heat
@@ -18,7 +21,7 @@ from sonoforge.runtime.inference.trust import Cause
 
 _PACKAGE = Path(__file__).parent
 _WORKER = "service-worker.js"
-_OF_THE_BUNDLE = (ClassifierManifest.model, "reference.npz", "golden.npz", "MODEL_CARD.md")
+_ARRAYS = ("reference", "golden")  # archives of the bundle
 # The runtime's modules whose constants the page shares.
 _MEASURING = {
     "images": "burned_in_marks calipers file_checks limits plain_image "
@@ -51,6 +54,7 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
         SonoforgeError: A file is missing.
     """
     bundle = classifier.bundle
+    packed, arrays = _pack(bundle)
     packages = [(ONNXRUNTIME_WEB, archive), (DICOM_PARSER, beside(archive, DICOM_PARSER))]
     settings = {
         "model": classifier.file,
@@ -60,6 +64,7 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
         "settings": settings_in_words(classifier),
         "columns": csv_format(bundle.manifest).columns,
         "colours": heat().tolist(),
+        "arrays": arrays,
     }
     files = {
         **_folder(WWW),
@@ -67,7 +72,8 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
         **_folder(PWA),
         **{f"vendor/{name}": data for one in packages for name, data in read_files(*one).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
-        **{f"bundle/{name}": bundle.read(name) for name in _OF_THE_BUNDLE},
+        **{f"bundle/{name}": bundle.read(name) for name in (ClassifierManifest.model, "MODEL_CARD.md")},
+        "bundle/arrays.bin": packed,
         "app.json": json.dumps(settings).encode(),
     }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items()) if name != _WORKER}
@@ -75,6 +81,21 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
     worker = files[_WORKER].decode()
     worker = worker.replace("{/*FILES*/}", json.dumps(hashes, indent=2)).replace("@VERSION@", version)
     return {**files, _WORKER: worker.encode()}
+
+
+def _pack(bundle: Bundle[ClassifierManifest]) -> tuple[bytes, dict[str, Any]]:
+    """Compress a bundle's arrays, one after the other; also return each one's type, shape and place, and a hash."""
+    data, tables = bytearray(), dict[str, Any]()
+    for archive in _ARRAYS:
+        found = load_arrays(f"{bundle.path}: {archive}.npz", bundle.read(f"{archive}.npz"))
+        rows = tables[archive] = {}
+        for name, array in found.items():
+            own = array.astype(np.float32) if array.dtype == np.float16 else array  # old phones have no such arrays
+            rows[name] = own.dtype.char.replace("l", "q"), own.shape, len(data)
+            data += own.tobytes() + bytes(-own.nbytes % 8)
+    packed = zlib.compress(data, 9)
+    about = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest(), "size": len(data)}
+    return packed, {**tables, **about}
 
 
 def _folder(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ const actions = {
   async start({ network }) {
     const began = performance.now();
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
-    const bundle = await openBundle(new URL("../bundle/", import.meta.url).href, settings.model);
+    const bundle = await openBundle(new URL("../bundle/", import.meta.url).href, settings);
     times.bundle = performance.now() - began;
     const ask = asking(network);
     await ask("load", { model: bundle.model });

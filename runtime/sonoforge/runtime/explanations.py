@@ -6,7 +6,7 @@ wider than the scan, to fit the words.
 
 from __future__ import annotations
 
-import base64
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,21 +30,6 @@ from sonoforge.runtime.notice import NOTICE
 
 _LEVELS = 256  # of the heat map
 
-# The colours of the heat map, (256, 3) uint8 sRGB: dark blue over red to light yellow.  A path through OKLab, whose
-# distances follow the eye's (B. Ottosson, A perceptual color space for image processing, 2020), cut into 256 steps of
-# equal length: lightness from 0.35 to 0.95, hue from 290 to 460 degrees, chroma 0.16 or the largest that sRGB can show
-# (IEC 61966-2-1).  Lightness rises all the way, so it reads without colour vision, too.  Ours, chosen by eye.
-_HEAT = base64.b85decode(
-    b"J{^WY9)>|4hC?5RL?4GmABRUEh)5uaNg;?!A&E>OiA^GjPa=s>BZ^TYic=$sR3wU3B#T!hi&!O#StW~GCW~Aqi(Mv+Unh)UCyZh!jAJN_WGIYg"
-    b"DU4?+jA$y2YATIuDvfL_jczNAZ!C>)ERAw3jdLxHbS;f`E{%6Cjd(7NdM}N8FO7UKjeanVe=v=JF^qySjDs?agffhVGK_~ajEFOgi8PFhG>nWj"
-    b"i;Xplk2Q;sHj9xqi<38slsAf%IEt1yikLZynK_A?If<M)iJdx$o;!%2JBXn?h@w1*qdkYDJ%^?~ho?S<s6U3OKZdJ7g{(k@twDvZL4>bDgt0<|"
-    b"vO|NjM1!<MgSAD1w?%@uMuE9Tfx1V5yGVe&NPxacf4@n8z)F6>OMb#je#1<C#7uq0O?<~re8^6F$xnOAP<qQyddyLI%~E;JQh3i(c+gaL(N%ZS"
-    b"Rd&->cGXvP)>w7dSajG~bJ<#R+FNqlTXNf6aok;T-Cl6sUvS@FZ{T2V;bCs#Vr}DNZRBHY<z#E-WozeVYUgKa=xAx_X=v(dXzOZc>}zK1Y-a6k"
-    b"W$tce?{8%AaAWXsWASog@^fMHbYb&#VDxrh^><(PcwY8-UH5uj_<LOVd|UZ_Tl#)l`hQvbfLZ*3Sp0%l{exHigjW8AR{w@o|A$oniB<oKRsV}s"
-    b"|BY7vj#mGVR{xP#|B_e#lUV<iSpSw-|Cd?+nOXmuTK}6`|D9X^o?QQ*T>qe5|Ds+0qh9}{U;n0G|EFO8sA2!AVgIXQ|Ey#Gtz`eNWdE>b|FLHO"
-    b"vuFRbX#cfn|F&uWxN85oYyY}z|GRDfy>9=$Z~wn=|G;to!gBw^bN|G2|HgIy$9Dh7cmK(F|I2y*%zFRLd;iXS|IdB@(SHBZfB(~f|I~s1)`I`n"
-    b"g#Xxu|JjEB+lT+$i2vP*|K5uK;EVs^jsN0~|KpGU<&gj8k^kqC|LBwd>6HKLmjCRR|LvIn?wSAan*Z^e"
-)
 _MARK = "sonoforge:overlay"  # key in a PNG's text that identifies such a picture
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
 _MOST_OPAQUE = 0.55  # the heat map is transparent where there is no evidence, and never hides the scan
@@ -163,9 +148,16 @@ def caption(result: Result) -> list[str]:
     ]
 
 
+@functools.cache
 def heat() -> NDArray[np.uint8]:
-    """Return the colours of a heat map, (256, 3) uint8 sRGB, from low to high."""
-    return np.frombuffer(_HEAT, np.uint8).reshape(_LEVELS, 3)
+    """Return the colours of a heat map, (256, 3) uint8 sRGB: dark blue over red to light yellow.
+
+    They are a path through OKLab, whose distances follow the eye's (B. Ottosson, A perceptual color space for image
+    processing, 2020), cut into 256 steps of equal length: lightness from 0.35 to 0.95, hue from 290 to 460 degrees,
+    chroma 0.16 or the largest that sRGB can show (IEC 61966-2-1).  Lightness rises all the way, so it reads without
+    colour vision, too.  Ours, chosen by eye.
+    """
+    return np.asarray(np.load(Path(__file__).with_name("heat_colours.npy")))
 
 
 def _blended() -> NDArray[np.uint8]:

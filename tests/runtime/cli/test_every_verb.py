@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from program import sonoforge
-from sonoforge.runtime.cli import options
+from sonoforge.runtime.cli import options, settings_table
 from sonoforge.runtime.cli.options import COMMON, Option
 from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, config_class
-from sonoforge.runtime.verbs import settings_table
 
 MOST_VERBS, MOST_OWN_FLAGS, MOST_FLAGS = 26, 15, 420
 EVERY = pytest.mark.parametrize("verb", VERBS)

@@ -19,8 +19,7 @@ from program import refused, sonoforge
 from sonoforge.export.formats.onnx_graph import with_preprocessing
 from sonoforge.runtime.bundle.classification import read_preprocessing
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.inference import runners
-from sonoforge.runtime.verbs import bench
+from sonoforge.runtime.inference import benchmark, runners
 
 QUICK = ("--set", "bench.seconds=0.06", "--set", "bench.rounds=2", "--batches", "1,4")
 
@@ -153,7 +152,7 @@ def test_rounds_are_summed_up_by_the_quietest() -> None:
         return [start, {"logits": [[0.0, 1.0]], "memory_bytes": 6}, {"batch": 1, "ms": [*times], "memory_bytes": 7}]
 
     golden = np.array([[0.5, 0.0]], np.float32)
-    found = bench.summarise(turn(4.0, 5.0, 9.0) + turn(2.0, 3.0, 4.0), golden, 4)
+    found = benchmark.summarise(turn(4.0, 5.0, 9.0) + turn(2.0, 3.0, 4.0), golden, 4)
     assert found["latency_ms"]["p50"] == 3.0
     assert found["latency_ms"]["p95"] == pytest.approx(np.percentile([4, 5, 9, 2, 3, 4], 95))
     assert found["load_ms"] == 9.0 and found["memory_bytes"] == 3
@@ -170,7 +169,7 @@ def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pyt
         seen.extend([path.with_name(f"{path.name}.json").read_bytes()] if form else [])
         return [], "of the test"
 
-    monkeypatch.setattr(bench, "_turn", turn)
-    monkeypatch.setattr(bench, "missing", lambda name: "")
+    monkeypatch.setattr(benchmark, "_turn", turn)
+    monkeypatch.setattr(benchmark, "missing", lambda name: "")
     assert sonoforge("bench", folder, "--formats", "tensorrt", "--trust").code == 1
     assert set(seen) == {b"its record"}

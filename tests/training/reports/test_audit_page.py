@@ -15,7 +15,7 @@ from pages import Page, check_page
 from report_factory import make_cache
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.reports.audit import write_audit
+from sonoforge.training.reports.audit import audit_page
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def cache() -> ImageCache:
 @pytest.fixture(scope="module")
 def page(cache: ImageCache, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(
-        write_audit(tmp_path_factory.mktemp("audit") / "audit.html", audit(cache), cache).read_text(encoding="utf-8")
+        audit_page(audit(cache), cache)
+        .write(tmp_path_factory.mktemp("audit") / "audit.html")
+        .read_text(encoding="utf-8")
     )
 
 

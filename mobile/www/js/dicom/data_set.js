@@ -9,53 +9,9 @@ import { ascii, ImageError, viewOf } from "../bytes.js";
 import constants from "../constants.js";
 
 const {
-  COLOUR, EXPLICIT, GREY, IMPLICIT, JPEG, JPEG_EXTENDED, MOST_MM, MOST_MS, PADDING, PALETTE, REFUSED, TIMES, SPACINGS, UNKNOWN,
+  COLOUR, ELEMENTS, EXPLICIT, GREY, IMPLICIT, JPEG, JPEG_EXTENDED, MOST_MM, MOST_MS, PADDING, PALETTE, REFUSED, TIMES, SPACINGS, UNKNOWN,
   WINDOW_FUNCTIONS,
 } = constants.data_set;
-
-// Tag as dicom-parser writes it, and the value representation where the file does not state it.
-const ELEMENTS = {
-  Rows: ["x00280010", "US"],
-  Columns: ["x00280011", "US"],
-  SamplesPerPixel: ["x00280002", "US"],
-  BitsAllocated: ["x00280100", "US"],
-  BitsStored: ["x00280101", "US"],
-  HighBit: ["x00280102", "US"],
-  PixelRepresentation: ["x00280103", "US"],
-  PlanarConfiguration: ["x00280006", "US"],
-  PhotometricInterpretation: ["x00280004", "CS"],
-  NumberOfFrames: ["x00280008", "IS"],
-  PixelSpacing: ["x00280030", "DS"],
-  ImagerPixelSpacing: ["x00181164", "DS"],
-  FrameTime: ["x00181063", "DS"],
-  CineRate: ["x00180040", "IS"],
-  RecommendedDisplayFrameRate: ["x00082144", "IS"],
-  WindowCenter: ["x00281050", "DS"],
-  WindowWidth: ["x00281051", "DS"],
-  VOILUTFunction: ["x00281056", "CS"],
-  VOILUTSequence: ["x00283010", "SQ"],
-  ModalityLUTSequence: ["x00283000", "SQ"],
-  RescaleSlope: ["x00281053", "DS"],
-  RescaleIntercept: ["x00281052", "DS"],
-  SharedFunctionalGroupsSequence: ["x52009229", "SQ"],
-  SequenceOfUltrasoundRegions: ["x00186011", "SQ"],
-  RegionSpatialFormat: ["x00186012", "US"],
-  RegionDataType: ["x00186014", "US"],
-  RegionLocationMinX0: ["x00186018", "UL"],
-  RegionLocationMinY0: ["x0018601a", "UL"],
-  RegionLocationMaxX1: ["x0018601c", "UL"],
-  RegionLocationMaxY1: ["x0018601e", "UL"],
-  PhysicalUnitsXDirection: ["x00186024", "US"],
-  PhysicalUnitsYDirection: ["x00186026", "US"],
-  PhysicalDeltaX: ["x0018602c", "FD"],
-  PhysicalDeltaY: ["x0018602e", "FD"],
-  RedPaletteColorLookupTableDescriptor: ["x00281101", "US"],
-  RedPaletteColorLookupTableData: ["x00281201", "OW"],
-  GreenPaletteColorLookupTableData: ["x00281202", "OW"],
-  BluePaletteColorLookupTableData: ["x00281203", "OW"],
-  SegmentedRedPaletteColorLookupTableData: ["x00281221", "OW"],
-  TransferSyntaxUID: ["x00020010", "UI"],
-};
 
 const TEXTS = ["CS", "UI", "LO", "SH"];
 const DECIMALS = ["DS", "IS"];

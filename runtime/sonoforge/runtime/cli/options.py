@@ -439,7 +439,8 @@ def resolve_config(
     known = options(config_class)
     from_file = _flat(read_config_file(file)) if file else ()
     merged = {_known(known, key, str(file)): value for key, value in from_file}
-    merged |= _read_settings(known, settings) | dict(given)
+    merged |= _read_settings(known, settings)
+    merged |= {_known(known, key, config_class.__name__): value for key, value in given.items()}
     values = {key: _convert(known[key], raw) for key, raw in merged.items()}
     for key, option in known.items():
         if option.required and values.get(key) in (None, ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.files import BundleError
-from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
@@ -40,22 +40,45 @@ of one of 256 levels.
 """
 
 
-def check(bundle: Bundle[Manifest], trust: bool = False) -> dict[str, Any]:
-    """Compare each model file's answers to the golden inputs; run programs only with ``trust``.
+def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
+    """Check that a bundle is complete and gives the same answers on this machine; an empty path: the shipped one.
 
-    Return ``problems``, ``golden`` (``images``, ``tolerance``, ``max_abs_difference``, ``labels_equal`` of a
-    classifier), ``model``, ``provider`` and ``formats``: for each model file except a classifier's float32 ONNX file
-    its ``file``, ``status`` ("passed", "failed" or "not run"), ``tolerance``, ``max_abs_difference`` and, unless it
-    passed, ``reason``.
+    Every file is compared with its SHA-256, then the golden inputs are run and compared with the outputs that the
+    exporter recorded. For a generator, golden images are drawn from their seeds with every file that can run here.
+
+    Returns:
+        What ``sonoforge verify --json`` prints, see `sonoforge.runtime.verbs.verify`.
+
+    Raises:
+        SonoforgeError: There is no bundle.
     """
-    manifest = bundle.manifest
-    if isinstance(manifest, GeneratorManifest):
-        return _check_generator(Bundle(bundle.path, manifest), trust)
-    assert isinstance(manifest, ClassifierManifest)  # noqa: S101 - there are two tasks
-    return _check_classifier(Bundle(bundle.path, manifest), trust)
+    result: dict[str, Any] = {"bundle": path or str(SHIPPED), "ok": False, "problems": []}
+    try:
+        bundle = open_bundle(path or None, Manifest)
+        result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
+        checked = _check_classifier if isinstance(bundle.manifest, ClassifierManifest) else _check_generator
+        result |= {**checked(bundle, trust), "versions": _versions()}
+    except SonoforgeError as error:
+        if "files" not in result and not isinstance(error, DamagedBundleError):  # nothing there, or no bundle at all
+            raise
+        result["problems"].append(str(error))
+    return result | {"ok": not result["problems"]}
 
 
-def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> dict[str, Any]:
+def _versions() -> dict[str, str]:
+    import onnxruntime  # noqa: PLC0415 - after its telemetry was switched off
+    import PIL  # noqa: PLC0415
+
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def _check_classifier(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
     classifier, golden = Classifier(bundle), bundle.golden()
     outputs = classifier.predict(golden["pixels"])
     differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
@@ -112,7 +135,7 @@ def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float
     return [] if found == manifest.site.golden else ["golden images: a site label differs; adapt the bundle again"]
 
 
-def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> dict[str, Any]:
+def _check_generator(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
     manifest, golden = bundle.manifest, bundle.golden()
     latents = [draw_latent(int(seed), 0, manifest.latent_size, manifest.distribution) for seed in golden["seeds"]]
     rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}

@@ -1,6 +1,6 @@
 """Measure one model file in a separate process: ``python -m sonoforge.runtime.inference.timing TASKFILE``.
 
-Each finding is written at once as one line of JSON, so that a crash loses none.  See `sonoforge.runtime.verbs.bench`.
+Each finding is written at once as one line of JSON, so that a crash loses none.  See `inference.benchmark`.
 """
 
 from __future__ import annotations

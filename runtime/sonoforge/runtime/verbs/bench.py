@@ -1,231 +1,44 @@
 """``sonoforge bench``: measure speed, memory and size of each model file in a bundle, on this machine.
 
-Every file that can run here is measured in separate processes, in short rounds that take turns, so that other work on
-the machine slows all of them equally. Its answers to the golden images are checked first: a float32 file that answers
-wrongly is refused; for others the difference is reported. Files other than ONNX and ORT are ``not run`` without
-``--trust``, which says that you trust their author, see `inference.runners`.
+Files other than ONNX and ORT are ``not run`` without ``--trust``, which says that you trust their author.
 
 JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "cores", "platform", "python"}), ``threads``, ``batches``,
 ``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``, ``precision``, ``bytes``,
 ``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the ``reason`` or its figures, see
-`summarise`.
+`benchmark.summarise`.
 
 Exit code 0; 1 if a file failed or none could be measured; 2 if there is no bundle.
 """
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import Any
 
-import json
-import logging
-import os
-import subprocess
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-from sonoforge.runtime import machine
-from sonoforge.runtime.atomic import temporary_folder
-from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missing, needs_trust, run_module
+from sonoforge.runtime.inference.benchmark import Plan, measure_bundle
 from sonoforge.runtime.settings import BenchConfig
 
-TOLERANCE = 1e-3
-"""Largest difference of a float32 file from the golden logits, as in ``sonoforge verify``."""
-_LONGEST = 600  # seconds that one process may take, so that a hanging one does not block the others
 _COLUMNS = (
     *("format", "size MB", "load ms", "first ms", "p50 ms", "p95 ms", "p99 ms", "images/s (batch)", "memory MB"),
     *("logits off by", "labels"),
 )
 
-Record = dict[str, Any]
-Row = dict[str, Any]
-
-log = logging.getLogger(__name__)
-
-
-class Trial(NamedTuple):
-    """One file, and the findings about it so far."""
-
-    row: Row
-    path: Path
-    records: list[Record]
-
 
 def main(config: BenchConfig) -> Outcome:
     """Measure the files of a bundle; see the top of this module for the result and the exit code."""
-    bundle = open_bundle(config.bundle or None)
-    manifest = bundle.manifest
-    known = [entry.format for entry in manifest.files.values() if entry.format]
-    for name in config.formats:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise SonoforgeError(f"{bundle.path}: has no format {name!r}; choose one of {', '.join(known)}{hint}")
-    about, golden = machine.describe(), bundle.golden()
-    report: dict[str, Any] = {
-        "bundle": config.bundle or "shipped",
-        "model": manifest.identity,
-        "machine": about,
-        "threads": config.threads,
-        "batches": sorted(set(config.batches)),
-        "seconds": config.seconds,
-        "rounds": config.rounds,
-        "golden_images": len(golden["logits"]),
-        "files": [*_rows(bundle, config)],
-    }
-    say("bundle    %s: %s %s", report["bundle"], manifest.name, manifest.version)
-    say("machine   %s, %d cores", about["cpu"], about["cores"])
-    sizes = ", ".join(map(str, report["batches"]))
-    say(
-        "timing    threads %d, batches %s, %g s per file, %d rounds",
-        config.threads,
-        sizes,
-        config.seconds,
-        config.rounds,
-    )
-    with temporary_folder() as folder:
-        np.save(folder / "pixels.npy", golden["pixels"])
-        np.save(folder / "tensors.npy", manifest.preprocessing.normalise(golden["pixels"]))
-        _measure([row for row in report["files"] if row["status"] == "measured"], bundle, report, folder)
+    plan = Plan(config.threads, config.batches, config.seconds, config.rounds)
+    report = measure_bundle(config.bundle, config.formats, plan, config.trust)
     _print(report)
     statuses = [row["status"] for row in report["files"]]
     bad = "failed" in statuses or "measured" not in statuses
     return Outcome(report, "sonoforge doctor" if bad else "", 1 if bad else 0)
 
 
-def _rows(bundle: Bundle[ClassifierManifest], config: BenchConfig) -> Iterator[Row]:
-    """Yield a row without figures for each model file, saying whether it may and can run on this machine."""
-    files = bundle.manifest.files
-    for name, entry in files.items():
-        if not entry.format or (config.formats and entry.format not in config.formats):
-            continue
-        size = sum(files[file].bytes for file in (name, *companions(name)) if file in files)
-        row: Row = {"format": entry.format, "file": name, "precision": entry.precision, "bytes": size}
-        if needs_trust(entry.format) and not config.trust:
-            yield {**row, "status": "not run", "reason": NOT_TRUSTED}
-        elif why := missing(entry.format).removeprefix(f"{entry.format}: "):
-            yield {**row, "status": "cannot run here", "reason": why}
-        else:
-            yield {**row, "status": "measured"}
-
-
-def _measure(rows: Sequence[Row], bundle: Bundle[ClassifierManifest], plan: Row, folder: Path) -> None:
-    """Fill in each row's figures, or why it failed; measure every file in each round."""
-    (folder / "files").mkdir()
-    floor = None
-    if rows:
-        baseline, _ = _turn("", Path(), plan["batches"], plan, folder)
-        floor = baseline[-1]["memory_bytes"] if baseline else None
-    golden = bundle.golden()["logits"]
-    trials = [Trial(row, bundle.extract(row["file"], folder / "files"), []) for row in rows]
-    for number in range(plan["rounds"]):
-        running = [trial for trial in trials if trial.row["status"] == "measured"]
-        log.info("round %d of %d: %d files", number + 1, plan["rounds"], len(running))
-        for trial in running:
-            if why := _take_turn(trial, golden, plan, folder):
-                trial.row.update(status="failed", reason=why)
-    for row, _, records in trials:
-        if row["status"] == "measured":
-            row.update(summarise(records, golden, floor))
-
-
-def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Path) -> str:
-    """Measure a file once more, at the batch sizes that have worked so far; return why that failed."""
-    broken = {record["batch"] for record in trial.records if "error" in record}
-    batches = [batch for batch in plan["batches"] if batch not in broken]
-    found, ended = _turn(trial.row["format"], trial.path, batches, plan, folder)
-    trial.records.extend(found)
-    timed = [record["batch"] for record in found if "batch" in record]
-    if ended and timed and len(timed) < len(batches):  # a larger batch crashed the process
-        trial.records.append({"batch": batches[len(timed)], "error": ended})
-        ended = ""
-    if ended:
-        return ended
-    logits = _logits(found)
-    if logits.shape != golden.shape:
-        return f"its first output has the shape {logits.shape}, not {golden.shape}; export it again"
-    difference = float(np.abs(logits - golden).max())
-    if not np.isfinite(difference) or (trial.row["precision"] == "fp32" and difference > TOLERANCE):
-        return f"its logits differ by {difference:.2g} from the golden ones, more than {TOLERANCE:g}; export it again"
-    if not any("ms" in record for record in found):
-        return f"it ran at no batch size: {next(record['error'] for record in found if 'error' in record)}"
-    return ""
-
-
-def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) -> tuple[list[Record], str]:
-    """Run one process; return its records and how it failed, if it did."""
-    target = folder / "records.jsonl"
-    target.write_text("", encoding="utf-8")
-    task = {
-        "format": form,
-        "path": str(path),
-        "threads": plan["threads"],
-        "batches": batches,
-        "seconds": plan["seconds"] / plan["rounds"],
-        "golden": str(folder / ("pixels.npy" if form.endswith("-uint8") else "tensors.npy")),
-        "records": str(target),
-    }
-    (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-    try:
-        done = run_module("sonoforge.runtime.inference.timing", folder / "task.json", folder, _LONGEST)
-    except subprocess.TimeoutExpired:
-        ended = f"its runner did not end within {_LONGEST} seconds"
-    else:
-        how = how_it_ended(done).replace(f"{path.parent}{os.sep}", "")  # without the temporary folder's name
-        ended = f"its runner ended with {how[:220]}" if how else ""
-    return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
-
-
-def _logits(records: Sequence[Record]) -> NDArray[np.float64]:
-    return np.array(next(record["logits"] for record in records if "logits" in record))
-
-
-def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int | None) -> Row:
-    """Summarise all rounds of a file with golden logits (N, n); ``floor`` is the bytes of a process without a model.
-
-    Returns:
-        ``load_ms``: from the runner's import until the file can answer, and ``first_ms``: the first answer, both the
-        smallest of the rounds; ``latency_ms``: ``p50``, ``p95``, ``p99`` at batch 1, or None; ``throughput``: highest
-        ``images_per_s`` and its ``batch``; ``memory_bytes`` at batch 1, beyond a process without a model;
-        ``max_abs_logits``: largest difference from the golden logits; ``labels_equal``: golden images with the golden
-        label; ``batches``: by size ``p50_ms`` (smallest of the rounds' medians), ``p95_ms``, ``p99_ms``, ``calls``,
-        ``images_per_s``, or its ``error``.
-    """
-    starts, logits = [record for record in records if "load_ms" in record], _logits(records)
-    batches: dict[str, Row] = {}
-    for batch in dict.fromkeys(record["batch"] for record in records if "batch" in record):
-        turns = [record for record in records if record.get("batch") == batch]
-        errors = [record["error"] for record in turns if "error" in record]
-        batches[str(batch)] = {"error": errors[0]} if errors else _summarise_batch(batch, turns)
-    ran = {batch: values for batch, values in batches.items() if "error" not in values}
-    best, one = max(ran, key=lambda batch: ran[batch]["images_per_s"]), ran.get("1")
-    chosen = min(map(int, ran))
-    peaks = [record["memory_bytes"] for record in records if record.get("batch") == chosen and record["memory_bytes"]]
-    return {
-        "load_ms": min(record["load_ms"] for record in starts),
-        "first_ms": min(record["first_ms"] for record in starts),
-        "latency_ms": {"p50": one["p50_ms"], "p95": one["p95_ms"], "p99": one["p99_ms"]} if one else None,
-        "throughput": {"images_per_s": ran[best]["images_per_s"], "batch": int(best)},
-        "memory_bytes": min(peaks) - floor if peaks and floor else None,
-        "max_abs_logits": float(np.abs(logits - golden).max()),
-        "labels_equal": int((logits.argmax(1) == golden.argmax(1)).sum()),
-        "batches": batches,
-    }
-
-
-def _summarise_batch(batch: int, turns: Sequence[Record]) -> Row:
-    calls, median = np.concatenate([turn["ms"] for turn in turns]), min(float(np.median(turn["ms"])) for turn in turns)
-    p95, p99 = map(float, np.percentile(calls, (95, 99)))
-    return {"p50_ms": median, "p95_ms": p95, "p99_ms": p99, "calls": len(calls), "images_per_s": 1e3 * batch / median}
-
-
-def _print(report: Row) -> None:
+def _print(report: Mapping[str, Any]) -> None:
+    say("bundle    %s: %s %s", report["bundle"], report["model"]["name"], report["model"]["version"])
+    say("machine   %s, %d cores", report["machine"]["cpu"], report["machine"]["cores"])
+    figures = report["threads"], ", ".join(map(str, report["batches"])), report["seconds"], report["rounds"]
+    say("timing    threads %d, batches %s, %g s per file, %d rounds", *figures)
     measured = [row for row in report["files"] if row["status"] == "measured"]
     table = [_COLUMNS, *(_cells(row, report["golden_images"]) for row in measured)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -241,14 +54,14 @@ def _print(report: Row) -> None:
     say("memory    of the process with the runner and the file, beyond a process without")
 
 
-def _cells(row: Row, images: int) -> tuple[str, ...]:
-    latency, memory = row["latency_ms"] or dict.fromkeys(("p50", "p95", "p99"), np.nan), row["memory_bytes"]
+def _cells(row: Mapping[str, Any], images: int) -> tuple[str, ...]:
+    memory = row["memory_bytes"]
     return (
         row["format"],
         f"{row['bytes'] / 1e6:.2f}",
         f"{row['load_ms']:.0f}",
         f"{row['first_ms']:.1f}",
-        *(f"{latency[key]:.2f}" for key in ("p50", "p95", "p99")),
+        *(f"{row['latency_ms'][key]:.2f}" if row["latency_ms"] else "nan" for key in ("p50", "p95", "p99")),
         f"{row['throughput']['images_per_s']:.0f} ({row['throughput']['batch']})",
         "-" if memory is None else f"{memory / 1e6:.0f}",
         f"{row['max_abs_logits']:.1g}",

@@ -1,132 +1,29 @@
 """``sonoforge gan sample``: generate images from a bundle, without torch; each file records that it is synthetic.
 
-With a run folder, `sonoforge.training.verbs.gan_sample` does so with these settings. Both draw the same latents
-(`sonoforge.runtime.inference.latents`), so images are equal except for rounding.
+JSON: ``target``, ``count`` and the origin that every file records; with ``--class all`` ``target``, ``targets`` (the
+folder of each class) and ``count`` (of all).
 """
 
-from __future__ import annotations
+from collections.abc import Sequence
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.synthetic import open_target, open_url_target
-from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.jobs.sampling import ALL, Sampled, sample_bundle
 from sonoforge.runtime.settings import GanSampleConfig
-from sonoforge.runtime.urls import is_url
-
-ALL = "all"
-SHIPPED = "shipped"
-
-
-class Source(NamedTuple):
-    """A generator, whatever runs it, set up for one class and one seed."""
-
-    name: str  # prefix of the targets' names
-    folder: Path  # default folder of the targets
-    origin: dict[str, Any]  # what every file records of its origin
-    image_channels: int  # channels that are image; those after them are masks
-    # Number of images to those images, in batches: (n, S, S, C) uint8.
-    batches: Callable[[int], Iterator[NDArray[np.uint8]]]
 
 
 def main(config: GanSampleConfig) -> Outcome:
     """Generate images from a bundle."""
-    check(config)
+    return tell_written(config, sample_bundle(config))
+
+
+def tell_written(config: GanSampleConfig, written: Sequence[Sampled]) -> Outcome:
+    """Say where the images of each class are."""
+    for one in written:
+        say("%d synthetic images in %s", config.count, one.target)
     if config.class_name != ALL:
-        return write(config, _open_bundle(config))
-    return write_all(config, Generator(_path(config)).manifest.classes, _open_bundle)
-
-
-def check(config: GanSampleConfig) -> None:
-    """Refuse settings that contradict each other."""
-    if bool(config.run) == bool(config.bundle):
-        raise SonoforgeError("gan sample: give either RUN or --bundle")
-    if config.psi_cutoff is not None and config.psi is None:
-        raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, for example --psi 0.7")
-
-
-def write_all(
-    config: GanSampleConfig, classes: Sequence[str], open_source: Callable[[GanSampleConfig], Source]
-) -> Outcome:
-    """Generate equally many images of each class, each class in its own folder: a data set of class folders."""
-    if not classes:
-        raise SonoforgeError("--class all needs a generator with several classes; leave it out")
-    if config.out.endswith((".zip", ".npz")):
-        raise SonoforgeError("--class all writes a folder for each class; give --out a folder, not .zip or .npz")
-    outcomes = []
-    for name in classes:
-        own = dataclasses.replace(config, class_name=name)
-        source = open_source(own)
-        base = config.out.rstrip("/") or str(source.folder / f"{source.name}-seed-{config.seed}-all")
-        outcomes.append(write(dataclasses.replace(own, out=f"{base}/{name}"), source))
-    say("%d synthetic images in %s", config.count * len(classes), base)
-    targets = [outcome.result["target"] for outcome in outcomes]
-    return Outcome({"target": base, "targets": targets, "count": config.count * len(classes)})
-
-
-def write(config: GanSampleConfig, source: Source) -> Outcome:
-    """Generate the images and write them with their manifest."""
-    name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
-    name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
-    target = config.out or str(source.folder / name)
-    if is_url(target):
-        opened = open_url_target(target, source.origin, source.image_channels)
-    else:
-        opened = open_target(Path(target), source.origin, config.count, source.image_channels)
-    with opened as add:
-        for pixels in source.batches(config.count):
-            add(pixels)
-    say("%d synthetic images in %s", config.count, target)
-    return Outcome({"target": target, "count": config.count, **source.origin})
-
-
-def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:
-    """Return the given settings that change images, for their origin."""
-    given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _path(config: GanSampleConfig) -> Path:
-    return SHIPPED_GENERATOR if config.bundle == SHIPPED else Path(config.bundle)
-
-
-def _open_bundle(config: GanSampleConfig) -> Source:
-    """Set up a bundle; refuse settings meant only for run folders."""
-    if config.checkpoint != "last":
-        raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
-    if config.device not in ("auto", "cpu"):
-        raise SonoforgeError(f"--device {config.device} requires RUN; --bundle runs on the CPU")
-    if config.psi_cutoff is not None:
-        raise SonoforgeError("psi_cutoff: cannot be combined with --bundle, which truncates all styles")
-    path = _path(config)
-    generator = Generator(path)
-    about = generator.manifest
-    label = generator.label(config.class_name)
-    origin = {
-        "synthetic": True,
-        "generator_sha256": about.generator_sha256,
-        "recipe": about.recipe,
-        "class": about.class_name if label is None else about.classes[label],
-        "step": about.step,
-        "seed": config.seed,
-        "training_data": about.fingerprint,
-        **({"structures": ",".join(about.structures)} if about.structures else {}),
-        **settings_of_origin(config),
-        "file_sha256": about.files[about.model].sha256,
-    }
-    return Source(
-        path.stem if path.suffix == ".zip" else path.name,
-        (Path.cwd() if config.bundle == SHIPPED else path.absolute().parent) / "generated",
-        origin,
-        about.image_channels,
-        lambda count: generator.batches(count, config.seed, label, config.psi, config.truncation),
-    )
+        return Outcome({"target": written[0].target, "count": config.count, **written[0].origin})
+    targets, count = [one.target for one in written], config.count * len(written)
+    folder = targets[0].rpartition("/")[0]
+    say("%d synthetic images in %s", count, folder)
+    return Outcome({"target": folder, "targets": targets, "count": count})

@@ -10,58 +10,15 @@ Files other than ONNX and ORT are ``not run`` without ``--trust``, which says th
 `inference.runners`. Exit code 0 if the bundle passes, 1 if it fails, 2 if there is no bundle to check.
 """
 
-from __future__ import annotations
-
-import platform
-from typing import Any
-
-import numpy as np
-
-from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import SHIPPED, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference import golden
+from sonoforge.runtime.inference.golden import verify
 from sonoforge.runtime.settings import VerifyConfig
 
 
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
-    next_command = ""
-    try:
-        bundle = open_bundle(config.bundle or None, Manifest)
-        result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
-        result = {**result, **golden.check(bundle, config.trust), "versions": _versions()}
-        next_command = "sonoforge gan sample" if bundle.manifest.task == "generation" else "sonoforge classify IMAGE"
-    except DamagedBundleError as error:
-        result["problems"].append(str(error))
-    except SonoforgeError as error:
-        if "files" not in result:  # nothing there, or not a bundle at all
-            raise
-        result["problems"].append(str(error))
-    result["ok"] = not result["problems"]
-    _print(result)
-    if config.bundle:
-        next_command += f" --bundle '{config.bundle}'"
-    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
-
-
-def _versions() -> dict[str, str]:
-    import onnxruntime  # noqa: PLC0415 - after its telemetry was switched off
-    import PIL  # noqa: PLC0415
-
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "pillow": PIL.__version__,
-        "platform": platform.platform(),
-    }
-
-
-def _print(result: dict[str, Any]) -> None:
+    result = verify(config.bundle, config.trust)
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
@@ -77,3 +34,7 @@ def _print(result: dict[str, Any]) -> None:
     for problem in result["problems"]:
         say("problem   %s", problem)
     say("result    %s", "passed" if result["ok"] else "FAILED")
+    if not result["ok"]:
+        return Outcome(result, exit_code=1)
+    used = "classify IMAGE" if "labels_equal" in result["golden"] else "gan sample"
+    return Outcome(result, f"sonoforge {used}" + (f" --bundle '{config.bundle}'" if config.bundle else ""))

@@ -100,6 +100,7 @@ def read_training_set(
     groups: bool = False,
     groups_from: str = "",
     cache_folder: Path | None = None,
+    phantoms: int = PHANTOM_IMAGES,
 ) -> TrainingSet:
     """Read, through the image cache, the images that a generator with these settings learns from.
 
@@ -113,7 +114,7 @@ def read_training_set(
     recipe = compose(settings)
     size, name = settings.image_size or recipe.image_size, settings.class_name
     folder = cache_folder or default_folder()
-    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, folder, fewest_classes=1, groups_from=groups_from))
+    cache = load_images(ImageSource(data, phantoms, 0, folder, fewest_classes=1, groups_from=groups_from))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels

@@ -8,7 +8,8 @@ Every lesion carries one number for each, on a common scale:
 
 with e_k standard normal and every pair correlated by COHERENCE.  A lesion's drawing is a function of these five numbers
 and of quantities independent of the class (size, position, echo level), so the overlap of the classes is known in
-closed form: see `ideal_observer_accuracy`.
+closed form: two normal distributions of equal covariance are best separated by the sum of the five descriptors, at the
+distance d' = SEPARATION * sqrt(5 / (1 + 4 COHERENCE)) (Duda, Hart & Stork, Pattern Classification, section 2.6.2).
 """
 
 import math
@@ -45,22 +46,6 @@ def draw_descriptors(malignant: bool, rng: np.random.Generator) -> Descriptors:
     shared = math.sqrt(COHERENCE) * rng.standard_normal()
     own = math.sqrt(1 - COHERENCE) * rng.standard_normal(len(Descriptors._fields))
     return Descriptors(*(mean + shared + own).tolist())
-
-
-def ideal_observer_accuracy(malignant_share: float = 27 / 83) -> float:
-    """Return the best accuracy, benign against malignant, that the descriptors allow.
-
-    Two normal distributions of equal covariance are best separated by the sum of the five descriptors, at the distance
-    d' = SEPARATION * sqrt(5 / (1 + 4 COHERENCE)) (Duda, Hart & Stork, Pattern Classification, section 2.6.2).
-    """
-    count = len(Descriptors._fields)
-    distance = SEPARATION * math.sqrt(count / (1 + (count - 1) * COHERENCE))
-    threshold = math.log((1 - malignant_share) / malignant_share) / distance
-
-    def below(z: float) -> float:
-        return 0.5 * math.erfc(-z / math.sqrt(2))
-
-    return (1 - malignant_share) * below(distance / 2 + threshold) + malignant_share * below(distance / 2 - threshold)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Write the page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
 
-from pathlib import Path
-
 from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
@@ -19,8 +17,8 @@ _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
 
 
-def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
-    """Write the whole audit as a page that can be sent to whoever knows the data."""
+def audit_page(audit: Record, cache: ImageCache) -> blocks.Page:
+    """Show the whole audit, for whoever knows the data."""
     found, unreadable = audit["duplicates"], audit["unreadable"]
     clusters, mixed = counted(found["clusters"], "cluster"), found["mixed_label_clusters"]
     facts = (
@@ -34,7 +32,7 @@ def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
     said = WORDS.text("repeated", found=found, alike=alike(audit))
     cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
     left_out = blocks.Section("unreadable", "Unreadable files", [blocks.Bullets(list(unreadable.values()))])
-    page = blocks.Page(
+    return blocks.Page(
         title=f"Data audit: {audit['name']}",
         meta=f"sonoforge data audit · {audit['root']}",
         heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
@@ -46,7 +44,6 @@ def write_audit(path: Path, audit: Record, cache: ImageCache) -> Path:
             blocks.Section("repeated", "Repeated scans", [said, *cards]),
         ],
     )
-    return page.write(path)
 
 
 def patient_warning(audit: Record) -> list[blocks.Block]:

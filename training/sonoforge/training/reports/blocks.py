@@ -28,6 +28,7 @@ _MEANINGS = {"normal": 0, "benign": 2, "malignant": 1}
 _STACKED = {3: "stack", 6: "stack early", 12: "stack early many"}
 """How many columns make a table's rows stack on a phone and on a tablet, and shrink on a laptop."""
 NO_DEVICE = "Research use, not a medical device."
+_TEMPLATE = "page.html.j2"
 
 
 @functools.cache
@@ -279,9 +280,13 @@ class Page:
     style: str = ""  # rules beside those of every page
     refresh: int = 0  # seconds after which a browser loads it again, as long as it is not finished; 0: never
 
+    def render(self) -> str:
+        """Return the page as HTML."""
+        return environment().get_template(_TEMPLATE).render(page=self)
+
     def write(self, path: Path) -> Path:
         """Write the page as one self-contained file, and return its path."""
-        return write_page(path, "page.html.j2", {"page": self})
+        return write_page(path, _TEMPLATE, {"page": self})
 
 
 # ---- figures and words in cells

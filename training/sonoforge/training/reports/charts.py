@@ -9,6 +9,7 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -36,36 +37,6 @@ _NAMES = {
     **dict(zip(_TABLEAU, ("s0", "s1", "s2", "no"), strict=True)),
 }
 _VARIABLES = {colour: f"var(--{name})" for colour, name in _NAMES.items()}
-_STYLE: dict[Any, Any] = {
-    "font.size": 12.5,
-    "font.sans-serif": ["DejaVu Sans"],  # what the text is measured with; the page sets its own font
-    "text.color": INK,
-    "text.parse_math": False,  # names of classes and files may hold a dollar sign
-    "axes.axisbelow": True,
-    "axes.edgecolor": SOFT,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": SOFT,
-    "axes.labelsize": 12.5,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 12.5,
-    "axes.unicode_minus": True,
-    "axes.xmargin": 0.02,
-    "grid.color": LINE,
-    "grid.linewidth": 1,
-    "legend.frameon": False,
-    "legend.fontsize": 12.5,
-    "lines.linewidth": 2.2,
-    "lines.markersize": 7,
-    "lines.markeredgecolor": PAPER,
-    "lines.markeredgewidth": 0.8,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "ytick.major.size": 0,
-}
 _LINE_HEIGHT, _ROW = 17, 32  # points: of a line of text, and of a row's marks below its label
 _LINE_LENGTH = 54  # characters
 
@@ -81,7 +52,9 @@ class Chart(Markup):
         return _drawn(self.figure, self.label, transparent=False).encode()
 
 
-styled = mpl.rc_context(_STYLE)
+styled = mpl.rc_context(
+    mpl.rc_params_from_file(Path(__file__).with_name("charts.mplstyle"), use_default_template=False)
+)
 """Decorates every function that draws a chart."""
 
 

@@ -34,6 +34,14 @@ class Words:
         """Return a text, filled in; facts that are not `Markup` are escaped."""
         return _fill(self._own[key], facts)
 
+    def plain(self, key: str, /, **facts: object) -> str:
+        """Return a text in which nothing is escaped."""
+        return _plain(self._own[key]).render(facts)
+
+    def value(self, key: str, /, **facts: object) -> Any:
+        """Return the value of an expression."""
+        return _value(self._own[key], facts)
+
     def text(self, key: str, kind: str = "", /, **facts: object) -> Text:
         """Return a paragraph."""
         return Text(self(key, **facts), kind)

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import group, option, repeated_option, setting
 from sonoforge.training.architecture_search.space import NAMES
+from sonoforge.training.data.data_option import phantom_images
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
+from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
 from sonoforge.training.statistics.published import PAPERS
 
@@ -48,6 +50,7 @@ never interrupted.
         "--resume later",
         limits=(0.001, None),
     )
+    images: int = phantom_images(PHANTOM_IMAGES)
 
 
 CYTOLOGY = PAPERS["ga-gan"].recipes

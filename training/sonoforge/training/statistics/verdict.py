@@ -23,6 +23,10 @@ class Verdict:
         """All of it in one line."""
         return f"{self.headline}: {' '.join(self.sentences)}"
 
+    def __str__(self) -> str:
+        """Return the same."""
+        return self.line
+
 
 def judge(comparison: ComparisonRow) -> str:
     """Judge a paired comparison: ``better`` or ``worse`` if interval and test agree, else ``undecided``."""

@@ -9,7 +9,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.reports.audit import log_audit, write_audit
+from sonoforge.training.reports.audit import audit_page, log_audit
 from sonoforge.training.settings.data import DataAuditConfig
 
 
@@ -24,7 +24,7 @@ def main(config: DataAuditConfig) -> Outcome:
     result = audit(cache, other)
     log_audit(result)
     if config.html:
-        write_audit(Path(config.html), result, cache)
+        audit_page(result, cache).write(Path(config.html))
         say("pictures of the clusters: %s", config.html)
     groups = f" --groups-from {shlex.quote(config.groups_from)}" if config.groups_from else ""
     return Outcome({**result}, f"sonoforge crossval {data_flags(config.data)}{groups}")

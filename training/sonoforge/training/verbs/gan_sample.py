@@ -4,8 +4,9 @@ from pathlib import Path
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
+from sonoforge.runtime.jobs.sampling import Source, check, settings_of_origin, write_classes
 from sonoforge.runtime.settings import GanSampleConfig
-from sonoforge.runtime.verbs.gan_sample import ALL, Source, check, settings_of_origin, write, write_all
+from sonoforge.runtime.verbs.gan_sample import tell_written
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import (
@@ -17,12 +18,10 @@ from sonoforge.training.gan.generator import (
 
 
 def main(config: GanSampleConfig) -> Outcome:
-    """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`."""
+    """Generate images from a run folder; see `sonoforge.runtime.jobs.sampling`."""
     check(config)
-    if config.class_name != ALL:
-        return write(config, _open_run(config))
     about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint))
-    return write_all(config, about.classes, _open_run)
+    return tell_written(config, write_classes(config, about.classes, _open_run))
 
 
 def _open_run(config: GanSampleConfig) -> Source:

@@ -6,6 +6,7 @@ are read: those that the pixels need must be sound; any other damaged one is ski
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 from collections.abc import Callable
@@ -42,18 +43,13 @@ DECODERS = {
 }
 
 # Everything that is ever read from a file: nothing here names a patient, a physician or a place.
-_NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+# The value representations and the tags, as dicom-parser writes them, are for the web page.
+with Path(__file__).with_name("elements.csv").open(encoding="utf-8", newline="") as _file:
+    _rows = list(csv.DictReader(_file))
+ELEMENTS = {row["keyword"]: (row["tag"], row["vr"]) for row in _rows}
+_IN_HEADER = tuple(row["keyword"] for row in _rows if row["place"] == "header")
 _TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
-_ELEMENTS = (
-    *(*_NEEDED, "HighBit", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", *_SPACINGS, *_TIMES),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "ModalityLUTSequence"),
-    *("RescaleSlope", "RescaleIntercept", "SharedFunctionalGroupsSequence", "SequenceOfUltrasoundRegions"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
-    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
-    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
-)
 _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3, C.11.2.1.3
 _MOST_MS = 1e6  # from frame to frame
 
@@ -87,7 +83,7 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
     from pydicom.tag import BaseTag, Tag  # noqa: PLC0415 - an extra
     from pydicom.uid import UID  # noqa: PLC0415 - an extra
 
-    tags: list[BaseTag | int] = [Tag(name) for name in _ELEMENTS]
+    tags: list[BaseTag | int] = [Tag(name) for name in _IN_HEADER]
     with open_source(source) as stream:
         read_preamble(stream, force=True)
         declared = str(_read_file_meta_info(stream).get("TransferSyntaxUID") or "")
@@ -104,7 +100,7 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
             shared = header.get("SharedFunctionalGroupsSequence")
             for group in ("FrameVOILUTSequence", "PixelValueTransformationSequence") if shared else ():
                 for element in (element for item in shared[0].get(group) or () for element in item):
-                    if element.keyword in _ELEMENTS and element.keyword not in header:
+                    if element.keyword in _IN_HEADER and element.keyword not in header:
                         header.add(element)
         except Exception:  # a damaged sequence
             header.SharedFunctionalGroupsSequence = None

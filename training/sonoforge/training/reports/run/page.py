@@ -122,19 +122,40 @@ def conclusions(run: WholeRun) -> list[blocks.Answer]:
             judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"]),
         ),
     )
-    found = [_answer(question, verdict) for question, verdict in doubts if verdict is not None]
+    return [_answer(question, verdict) for question, verdict in doubts if verdict is not None] + _answers(run)
+
+
+def judged(run: WholeRun) -> list[Verdict]:
+    """Return whether the GAN helps; in a run that does not ask it, how each arm compares with the baseline."""
     gan = gan_comparison(run.comparisons)
-    if gan is None:  # then each arm is compared with the baseline
-        return found + [_answer("Compared with the baseline", judge_arm(row, run.arms)) for row in run.comparisons]
+    if gan is None:
+        return [judge_arm(row, run.arms) for row in run.comparisons]
     placebo = None
     for row in run.comparisons:
         if gan["second"] in (row["first"], row["second"]) and {row["first"], row["second"]} & {*PLACEBO}:
             placebo = row if row["second"] in GAN else flipped(row)
-    verdict = judge_gan(gan, placebo, run.arms, run.facts.said["leaks"])
+    return [judge_gan(gan, placebo, run.arms, run.facts.said["leaks"])]
+
+
+def comparison_page(run: WholeRun) -> blocks.Page:
+    """Show a comparison that has no final model: its conclusions, a picture and the results."""
+    return blocks.Page(
+        title=run.results["data"],
+        meta=f"sonoforge comparison · {run.name}",
+        heading=f"{run.results['data']}: {listed(list(run.titles.values()))}",
+        summary=[*_answers(run), sections.first_picture(run)],
+        sections=[sections.results(run)],
+    )
+
+
+def _answers(run: WholeRun) -> list[blocks.Answer]:
+    gan, verdicts = gan_comparison(run.comparisons), judged(run)
+    if gan is None:
+        return [_answer("Compared with the baseline", verdict) for verdict in verdicts]
     plain = blocks.Text(in_plain_words(gan, run.arms))
     more = [_budget(run)] if run.generators else []
-    grounds = blocks.Folded("The statistics behind this", [*map(blocks.Text, verdict.sentences), *more])
-    return [*found, blocks.Answer(verdict.level, "Does the GAN help?", verdict.headline, [plain, grounds])]
+    grounds = blocks.Folded("The statistics behind this", [*map(blocks.Text, verdicts[0].sentences), *more])
+    return [blocks.Answer(verdicts[0].level, "Does the GAN help?", verdicts[0].headline, [plain, grounds])]
 
 
 def _answer(question: str, verdict: Verdict) -> blocks.Answer:

@@ -10,11 +10,11 @@ from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.reports.words import fill_in, read_said
+from sonoforge.training.reports.words import Words, fill_in, read_said
 from sonoforge.training.statistics.results import ONE_SPLIT, SEALED
 from sonoforge.training.statistics.wording import counted, listed, spread
 
-SAID = read_said("run-statements")
+SAID, WORDS = read_said("run-statements"), Words("run-training")
 
 
 @dataclass(frozen=True)
@@ -89,101 +89,36 @@ def is_comparator(arm: str) -> bool:
 
 def describe_comparators(arms: Iterable[str]) -> str:
     """Say how the comparators among these arms were made; empty without one."""
-    said = []
-    for name in filter(is_comparator, arms):
-        own = COMPARATORS[find_arm(name).comparator]
-        kept = f"the {own.selected} features that mRMR chose" if own.selected else "all features"
-        fitted = {
-            "svm": "a support vector machine",
-            "knn": "five nearest neighbours",
-            "mlp": "a perceptron with one hidden layer, tuned by a cat swarm on a fifth of the fold",
-        }[own.classifier]
-        seen = "of the lesion alone, black outside its mask, " if own.masked else ""
-        said.append(f"{own.title}: features {seen}of {listed(own.networks)} with ImageNet weights, {kept}, {fitted}.")
-    if not said:
-        return ""
-    return f"Comparators, fitted inside each training fold: {' '.join(said)}"
+    said = [
+        WORDS.plain("comparator", own=COMPARATORS[find_arm(name).comparator]) for name in filter(is_comparator, arms)
+    ]
+    return f"Comparators, fitted inside each training fold: {' '.join(said)}" if said else ""
 
 
 def describe_optimiser(classifier: Mapping[str, Any]) -> str:
-    """Say how the classifier was optimised: optimiser, rate, and additions to the plain loss and images.
-
-    Args:
-        classifier: Fields of `ClassifierSettings`.
-    """
-    optimiser = {"adamw": "AdamW", "adam": "Adam"}[classifier["optimiser"]]
-    rate = classifier["learning_rate"]
-    said = f"{optimiser} with a constant learning rate of {rate:g}"
-    if classifier["schedule"] == "one-cycle":
-        said = f"{optimiser} with one-cycle learning rates up to {rate:g}"
-    added = [
-        f"label smoothing {classifier['label_smoothing']:g}" if classifier["label_smoothing"] else "",
-        f"weights averaged with decay {classifier['ema_decay']:g}" if classifier["ema_decay"] else "",
-        IN_WORDS[classifier["augmentation"]],
-        *describe_lessons(classifier),
-        "a second pass, zoomed in on the part where the network sees a lesion"
-        if classifier["zoomed_second_pass"]
-        else "",
-        f"each network distilled from {classifier['teachers']} others" if classifier["teachers"] else "",
-    ]
-    return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
+    """Say how a classifier with these `ClassifierSettings` was optimised, and what the plain loss and images lacked."""
+    facts = {"own": classifier, "lessons": describe_lessons(classifier)}
+    added = WORDS.value("additions", augmentation=IN_WORDS[classifier["augmentation"]], **facts)
+    return WORDS.plain("optimiser", own=classifier, additions=added)
 
 
 def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
-    """Say what training asked and showed a network, if that is more than the class of whole images.
-
-    Args:
-        classifier: Fields of `ClassifierSettings`.
-    """
-    said = []
-    if classifier["heads"] == "hierarchical":
-        said.append("hierarchical heads (is there a lesion, and which?)")
-    if classifier["lesion_crops"]:
-        said.append(f"{classifier['lesion_crops']:.0%} of the images shown as crops with their lesion or beside it")
-    if classifier["outlines"]:
-        said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
-    if classifier["balance"]:
-        said.append("all collections shown equally often")
+    """Say what training asked and showed a network, if that is more than the class of whole images."""
+    said: list[str] = WORDS.value("lessons", own=classifier)
     return said
 
 
 def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
     """Say how long and at what size the generators were trained, compared with the publication."""
-    settings = GanSettings(**gan)
-    recipe = RECIPES.get(settings.recipe)
-    side = settings.image_size or (recipe.image_size if recipe else "?")
-    batch = f" of {settings.batch} images" if settings.batch else ""
-    batches = f", batches{batch}" if batch else ""
-    if settings.steps is not None:
-        length = f"{settings.steps} steps{batch}"
-    elif settings.kimg is not None:
-        length = f"{settings.kimg:g} thousand images shown{batches}"
-    elif settings.epochs is not None:
-        length = f"{settings.epochs:g} epochs{batches}"
-    else:
-        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published{batches}"
-    ours = f"{side} px, {length}"
-    if is_published_budget(settings):
-        return f"the published budget: {ours}"
-    size_word = "a small CPU budget" if budget in ("quick", "collections") else "this run's own budget"
-    if recipe is None:
-        return f"{size_word}: {ours}"
-    published = [
+    own = GanSettings(**gan)
+    recipe = RECIPES.get(own.recipe)
+    lengths = [
         f"{recipe.budget_for(name)}, batches of {recipe.budget_for(name).batch} for {name}"
         for name in filled
-        if name.lower() in recipe.class_budgets
+        if recipe and name.lower() in recipe.class_budgets
     ]
-    default = recipe.image_size
-    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget}"
-    return f"{size_word}: {ours} (published: {beside})"
-
-
-def is_published_budget(settings: GanSettings) -> bool:
-    """Whether no setting that costs time is below the recipe's published value."""
-    own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
-    recipe = RECIPES.get(settings.recipe)
-    return (
-        set(own) == {None}
-        and settings.preset == PUBLISHED
-        and settings.image_size in (None, recipe.image_size if recipe else None)
-    )
+    # No setting that costs time is below the recipe's published value.
+    published = {own.steps, own.epochs, own.kimg, own.batch, own.learning_rate} == {None} and own.preset == PUBLISHED
+    published &= own.image_size in (None, recipe.image_size if recipe else None)
+    small = budget in ("quick", "collections")
+    return WORDS.plain("budget", own=own, recipe=recipe, published=published, small=small, lengths="; ".join(lengths))

@@ -1,20 +1,18 @@
-"""Classify images, folders and globs, as ``sonoforge classify`` does; see `verbs.classify`."""
+"""Classify images, folders and globs, as ``sonoforge classify`` does, a table of answers growing as they come."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import logging
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
 from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.answering import Answering, Extras, answers_in_order, workers_for
-from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
@@ -26,24 +24,37 @@ from sonoforge.runtime.settings import ClassifyConfig
 
 log = logging.getLogger(__name__)
 
-_FEW_PATHS = 3  # a shell turns a glob into thousands
+
+class Classified(NamedTuple):
+    """The answers to many files."""
+
+    answers: dict[str, Any]  # what ``sonoforge classify --json`` prints; without entries if they were printed as text
+    complete: bool  # whether every file, in a continued table too, was answered, and all that was asked for is written
 
 
 def classify(
     config: ClassifyConfig,
-    model: LoadingModel,
+    model: LoadingModel | None = None,
     taken: Callable[[Entry], None] | None = None,
     look: Callable[[], None] | None = None,
-) -> Outcome:
-    """Classify every file with a model that is being loaded.
+) -> Classified:
+    """Classify every file, and write what the settings ask for.
 
-    Call ``taken`` with each answer as soon as it is stored, and ``look`` before each batch of ``--watch`` files.
+    Args:
+        config: What to classify, with which bundle, and what to write.
+        model: The bundle's model if it is being loaded already.
+        taken: Called with each answer as soon as it is stored.
+        look: Called before each batch of files that appear in the folder ``config.watch``.
+
+    Raises:
+        SonoforgeError: Settings contradict each other, there is no bundle, or an output cannot be opened.
     """
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     found = expand(config.paths, config.recursive, generated=False)
     asked = AtClinic(config.prevalence, config.sensitivity, config.abstain)
+    model = model or LoadingModel(config.bundle or None, config.file, config.threads)
     classifier = Classifier(model, crop=None if config.crop == "bundle" else config.crop, asked=asked)
     page = None
     if config.html:
@@ -93,7 +104,7 @@ def classify(
     tell(table.in_words() + ".")
     say("%s", NOTICE)
     _tell(config, summary, found.skipped)
-    result = {
+    answers = {
         "results": results,
         "model": classifier.model,
         "provider": classifier.provider,
@@ -107,7 +118,7 @@ def classify(
         words = "%d of the files answered before could not be used; remove their rows to try them again"
         log.warning(words, failed_before)
     failed = summary["failed"] or summary["unwritten"] or failed_before
-    return Outcome(result, _next(config, summary["ok"]), 2 if failed else 0)
+    return Classified(answers, not failed)
 
 
 def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[str, int]) -> None:
@@ -122,16 +133,6 @@ def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[s
     for what, folder in written.items():
         if folder:
             log.info("written: %s in %s", what, folder)
-
-
-def _next(config: ClassifyConfig, answered: int) -> str:
-    """Return the next step for a person: to look at the answers beside their scans."""
-    if not answered or config.anonymous or config.watch or STDIN in config.paths or len(config.paths) > _FEW_PATHS:
-        return ""
-    if config.html:
-        return f"open {config.html} in a browser"
-    bundle = f" --bundle {shlex.quote(config.bundle)}" if config.bundle else ""
-    return f"sonoforge classify {shlex.join(config.paths)}{bundle} --html answers.html"
 
 
 def _check(config: ClassifyConfig) -> None:

@@ -1,0 +1,1 @@
+"""The work of the verbs: one module a job, which takes the settings of its verb."""
