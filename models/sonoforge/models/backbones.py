@@ -34,9 +34,10 @@ class Backbone(nn.Module):
     def __init__(self, blocks: Sequence[nn.Module], width: int, classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(*blocks)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(width, classes))
-        nn.init.normal_(self.classifier[1].weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier[1].bias)
+        linear = nn.Linear(width, classes)
+        nn.init.normal_(linear.weight, 0.0, 0.01)
+        nn.init.zeros_(linear.bias)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), linear)
         self.head = OWN_HEAD
 
     def forward(self, images: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def as_maps(values: Tensor) -> Tensor:
     if values.dim() == 4:
         return values.permute(0, 3, 1, 2)
     side = math.isqrt(values.shape[1])
-    return values[:, values.shape[1] - side * side :].transpose(1, 2).unflatten(2, (side, side))
+    return values[:, values.shape[1] - side * side :].transpose(1, 2).reshape(values.shape[0], -1, side, side)
 
 
 def _width(shape: Sequence[int]) -> int:
@@ -214,7 +215,7 @@ def _uncut(net: nn.Module, example: Tensor, classes: int) -> Backbone:
 class _Tracer(fx.Tracer):
     """Trace down to torch's own layers and to modules without children, which know whether they are in training."""
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - torch's names
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         homes = {base.__module__ for base in type(m).__mro__ if base is not nn.Module}
         torchs = any(home.startswith("torch.nn.modules.") for home in homes - {nn.Sequential.__module__})
         return torchs or not any(True for _ in m.children())

@@ -48,7 +48,7 @@ def main(config: RunConfig) -> Outcome:
             results = run_folder.read_results(folder)
             run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
-            name = config.name or f"mobilenetv2-{data.lower()}"
+            name = config.name or f"{settings.network.short}-{data.lower()}"
             run = _work(folder, cache, settings, name, seconds)
             run_folder.write_results(folder, run.results)
         log_run(run)

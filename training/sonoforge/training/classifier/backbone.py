@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ class Network(NamedTuple):
     @property
     def blocks(self) -> int:
         """How many blocks there are."""
-        return len(self.build(2, 0).features)
+        return _count_blocks(self)
 
     @property
     def short(self) -> str:
@@ -60,6 +61,12 @@ class Network(NamedTuple):
             except BackboneError as error:
                 raise SonoforgeError(f"--backbone {self.name}: {error}") from error
 
+    def keep_code(self, folder: Path) -> None:
+        """Keep a copy of the user's code, if it is that, for `kept_in`."""
+        if self.is_own:
+            folder.mkdir(parents=True, exist_ok=True)
+            own_code.keep(own_code.find(self.name, self.kept_in), folder)
+
     def own_digest(self) -> str:
         """Return a hash of the weights that the user's code brings along; empty if it draws them."""
         states = [plain_state(self.build(2, seed).features) for seed in (0, 1)]
@@ -70,3 +77,11 @@ class Network(NamedTuple):
         for value in states[0].values():
             numbers.update(value.numpy().tobytes())
         return numbers.hexdigest()
+
+
+MOBILENET = Network()
+
+
+@functools.cache
+def _count_blocks(network: Network) -> int:
+    return len(network.build(2, 0).features)

@@ -19,7 +19,7 @@ from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, Classifie
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.training.classifier.backbone import Network
+from sonoforge.training.classifier.backbone import MOBILENET, Network
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.evaluation.spaces import kind_of
 from sonoforge.training.pretrained import DIGEST, check_tensors, download_weights, read_weights
@@ -44,10 +44,10 @@ class Backbone(NamedTuple):
     state: dict[str, Tensor]
     source: str  # their origin in one line
     digest: str  # see `weights_digest`
-    network: Network = Network()
+    network: Network = MOBILENET
 
 
-def choose_weights(choice: str | None, cache: ImageCache, network: Network = Network()) -> str:
+def choose_weights(choice: str | None, cache: ImageCache, network: Network = MOBILENET) -> str:
     """Return the initial weights that the user gave, or those that suit the images; log the reason.
 
     Breast ultrasound is compared with the shipped network's training images, about 45 core-milliseconds an image the
@@ -76,7 +76,7 @@ def choose_weights(choice: str | None, cache: ImageCache, network: Network = Net
     return "shipped"
 
 
-def load_backbone(choice: str, cache: ImageCache, network: Network = Network()) -> Backbone:
+def load_backbone(choice: str, cache: ImageCache, network: Network = MOBILENET) -> Backbone:
     """Open the chosen initial weights; refuse a bundle if its network was trained on images of this data set."""
     digest = weights_digest(choice, network)
     if choice == "none":
@@ -99,7 +99,7 @@ def load_backbone(choice: str, cache: ImageCache, network: Network = Network()) 
     return Backbone(state, f"{Path(choice).name} ({digest}{origin})", digest, network)
 
 
-def weights_digest(choice: str, network: Network = Network()) -> str:
+def weights_digest(choice: str, network: Network = MOBILENET) -> str:
     """Return a hash of the file of the chosen weights, or the name of published ones; SonoforgeError if unreadable.
 
     It starts with the network's name, unless that is MobileNetV2.
@@ -111,7 +111,9 @@ def weights_digest(choice: str, network: Network = Network()) -> str:
         if other:
             raise SonoforgeError(f"--weights {choice}: a bundle's weights can start a MobileNetV2 only, not {other}")
     elif choice == "imagenet" and network.is_own:
-        raise SonoforgeError(f"--weights imagenet: {network.name} has none; its code may load some, with --weights none")
+        raise SonoforgeError(
+            f"--weights imagenet: {network.name} has none; its code may load some, with --weights none"
+        )
     elif choice == "none" and network.is_own and (own := network.own_digest()):
         digest = f"sha256 {own[:DIGEST]}{_BROUGHT}"
     elif choice in ("none", "imagenet"):
@@ -133,7 +135,9 @@ def _pretrained(network: Network, digest: str) -> Backbone:
         try:
             made = network.build(1, 0, pretrained=True)
         except (OSError, RuntimeError) as error:
-            raise SonoforgeError(f"weights of timm's {network.name}: none found ({reason(error)}); {otherwise}") from error
+            raise SonoforgeError(
+                f"weights of timm's {network.name}: none found ({reason(error)}); {otherwise}"
+            ) from error
         return Backbone(_below_head(plain_state(made), "weights", network), f"timm {network.name}", digest, network)
     state = _below_head(download_weights(name, otherwise).state, "weights", network)
     return Backbone(state, f"torchvision {name}", digest, network)
@@ -145,9 +149,9 @@ def _below_head(state: dict[str, Tensor], where: str, network: Network) -> dict[
     own, head = plain_state(net), getattr(net, "head", "classifier")
     expected = {key: value for key, value in own.items() if not key.startswith(f"{head}.")}
     parts = {key.partition(".")[0] for key in expected}
-    kept = {key: value for key, value in state.items() if key.partition(".")[0] in parts and key not in own.keys() - expected.keys()}
-    # Files of early versions of torch do not count batches; nothing reads the counts.
-    kept = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")} | kept
+    # Files of early versions of torch do not count batches, and nothing reads the counts.
+    kept = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")}
+    kept |= {key: state[key] for key in state if key.partition(".")[0] in parts and not key.startswith(f"{head}.")}
     title = "torchvision MobileNetV2" if network.is_default else network.name
     check_tensors(kept, expected, f"{where}: not a {title}", "use torchvision's key names")
     return {key: kept[key] for key in expected}
@@ -170,7 +174,7 @@ def _bundle(choice: str) -> Bundle[ClassifierManifest] | None:
 
 
 def read_mobilenet(bundle: Bundle[ClassifierManifest]) -> Any:
-    """Rebuild a bundle's MobileNetV2, in evaluation mode; it answers on one look at an image, and without its mirror."""
+    """Rebuild a bundle's MobileNetV2, in evaluation mode; it answers on one look at an image."""
     import onnx  # noqa: PLC0415 - heavy, needed for this choice only
     from onnx import numpy_helper  # noqa: PLC0415
 

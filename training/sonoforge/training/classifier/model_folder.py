@@ -1,8 +1,9 @@
 """Write and read ``model/`` in a run folder: the files that training hands to export.
 
-``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
-``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors), `SIGNATURES`
-(to recognise copies of the training images, see `trained_on`).
+``model.safetensors`` (by the names that torchvision gives its tensors; further members in ``model-1.safetensors``, ...;
+the heads of a second pass in `OUTLINES`), ``model.json`` (`ModelRecord`), ``arrays.npz`` (trust reference, real images
+for the parity check, synthetic ones for the golden vectors), `SIGNATURES` (to recognise copies of the training images,
+see `trained_on`), and a copy of the user's code if the network is defined there.
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
-from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
+from sonoforge.models import DEFAULT
+from sonoforge.models.backbones import OWN_HEAD, library_network, plain_names, plain_state
+from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.training import own_code
+from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.statistics.results import ArmFigures, Record
 
 SIGNATURES = "image-signatures.npz"
+OUTLINES = "outlines.safetensors"
 HASH_PREFIX = 16
 """Number of hex digits that a bundle keeps of each training image's content hash."""
 
@@ -81,12 +90,15 @@ def save_model(
 ) -> None:
     """Write a trained model; ``model.json`` goes last and marks a complete folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, net in enumerate(members)
-        for key, value in net.state_dict().items()
-    }
-    atomic.write_bytes(folder / "model.safetensors", save(state))
+    for index, net in enumerate(members):
+        state = {
+            key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in plain_state(net).items()
+        }
+        atomic.write_bytes(_weights_file(folder, index), save(state))
+    if record.look:
+        heads = {str(index): net.outline.state_dict() for index, net in enumerate(members)}
+        state = {f"{index}.{key}": value.cpu() for index, own in heads.items() for key, value in own.items()}
+        atomic.write_bytes(folder / OUTLINES, save(state))
     buffer = io.BytesIO()
     stored: dict[str, Any] = {**arrays._asdict(), **arrays.reference}
     del stored["reference"]
@@ -110,18 +122,58 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             stored = dict(archive)
         images = stored.pop("parity_pixels"), stored.pop("golden_pixels")
-        state = load((folder / "model.safetensors").read_bytes())
+        states = _read_states(folder, record)
+        network = Network(record.training.get("backbone", DEFAULT), record.image_size, folder)
         members = []
-        for index in sorted({int(key.split(".")[0]) for key in state}):
-            prefix = f"{index}."
-            net = mobilenet_v2(len(record.classes)).eval()
+        for state in states:
+            net = network.build(len(record.classes), 0).eval()
+            names = plain_names(net)
             if record.look:
                 net.outline = OutlineHead()
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            net.load_state_dict({key: state[names.get(key, key)] for key in net.state_dict()})
             members.append(net)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SonoforgeError(f"{folder}: not a complete model folder ({reason(error)})") from error
     return members, record, ModelArrays(stored, *images)
+
+
+def load_network(source: str | Path | None = None, member: int = 0) -> nn.Module:
+    """Return a trained classifier as its author defines it, in evaluation mode: images (N, 3, S, S) to logits (N, C).
+
+    A network of torchvision or timm that ends in pooling and one linear layer is the library's own class.  It answers
+    on one look at an image; a bundle's answer may be the mean of several networks, of mirror images or of two passes.
+
+    Args:
+        source: A finished run of ``run`` or ``train``, or a bundle of one MobileNetV2; None for the shipped bundle.
+        member: Which network of a run's ensemble.
+    """
+    if source is None or not (Path(source) / "model" / "model.json").is_file():
+        from sonoforge.training.classifier.initial_weights import read_mobilenet  # noqa: PLC0415 - needs onnx
+
+        rebuilt: nn.Module = read_mobilenet(open_bundle(source))
+        return rebuilt
+    members, record, _ = load_model(Path(source) / "model")
+    name = record.training.get("backbone", DEFAULT)
+    net: nn.Module = members[member]
+    if name == DEFAULT or own_code.is_own(name) or net.head == OWN_HEAD:
+        return net
+    plain = library_network(name, len(record.classes))
+    plain.load_state_dict(plain_state(net))
+    return plain.eval()
+
+
+def _weights_file(folder: Path, member: int) -> Path:
+    return folder / f"model{f'-{member}' if member else ''}.safetensors"
+
+
+def _read_states(folder: Path, record: ModelRecord) -> list[dict[str, Tensor]]:
+    """Return each member's tensors by name."""
+    states = [load(_weights_file(folder, index).read_bytes()) for index in range(record.training["ensemble_size"])]
+    heads = load((folder / OUTLINES).read_bytes()) if record.look else {}
+    for key, value in heads.items():
+        index, _, name = key.partition(".")
+        states[int(index)][f"outline.{name}"] = value
+    return states
 
 
 def lacking(record: ModelRecord) -> list[str]:

@@ -84,7 +84,10 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
         settings = dataclasses.replace(settings, device=workers.device)
         nothing = Backbone({}, "none: nothing is fine-tuned", "")
-        backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
+        backbone = nothing
+        if settings.fine_tuned:
+            weights = choose_weights(settings.weights, cache, settings.network)
+            backbone = load_backbone(weights, cache, settings.network)
         log.info("initial weights: %s", backbone.source)
         views = find_second_views(cache)
         together = [(view.first, view.second) for view in views]

@@ -199,6 +199,7 @@ def record_model(
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )
+    provenance.job.backbone.network.keep_code(folder)
     save_model(folder, trained.members, record, arrays, write_signatures(cache, indices))
     return record
 
@@ -231,7 +232,7 @@ def _describe_training(
     cache: ImageCache, indices: Indices, trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> Record:
     labels, settings = cache.dataset.labels[indices], provenance.job.settings
-    arm, added = find_arm(held_out.arm), trained.added.tolist()
+    arm, added, network = find_arm(held_out.arm), trained.added.tolist(), provenance.job.backbone.network
     known = count_chosen_on(provenance.budget, cache)
     return {
         "data": cache.dataset.name,
@@ -258,6 +259,7 @@ def _describe_training(
         "settings": _chosen(arm, provenance),
         "mirror": settings.mirror,
         "weights": provenance.job.backbone.source,
+        **({} if network.is_default else {"backbone": network.recorded, "blocks": network.blocks}),
         "seed": held_out.seed,
         "images": sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
     }

@@ -47,14 +47,16 @@ def main(config: TrainConfig) -> Outcome:
     slug = f"train-{file_stem(name)}-{cache.dataset.name}"
     folder = run_folder.open_run(Path(config.out), slug, flatten(config), resume=config.resume)
     generator = GanSettings(**GENERATOR_BUDGETS[classifier.budget])
-    weights = choose_weights(classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
+    network = classifier.network(settings)
+    by_default = "shipped" if config.data == PHANTOM and network.is_default else None
+    weights = choose_weights(classifier.weights or by_default, cache, network)
     with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
-            made = made_from(read_plan(folder / FILE), name, settings, weights_digest(weights), asdict(generator))
-            open_final(folder, made)
+            plan, digest = read_plan(folder / FILE), weights_digest(weights, network)
+            open_final(folder, made_from(plan, name, settings, digest, asdict(generator)))
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
-        backbone = load_backbone(weights, cache)
+        backbone = load_backbone(weights, cache, network)
         log.info("initial weights: %s", backbone.source)
         views = find_second_views(cache)
         together = [(view.first, view.second) for view in views]
@@ -70,7 +72,7 @@ def main(config: TrainConfig) -> Outcome:
         check_plans(folder, cache, [sides], views)
         job = ClassifierJob(backbone, settings, config.seed, device, real=arm.real)
         trained = train_final(final, LabelledImages.of_set(cache, train, np.array(plan.groups)), arm, job, generator)
-        provenance = Provenance(f"mobilenetv2-{cache.dataset.name.lower()}", classifier.budget, job, generator)
+        provenance = Provenance(f"{network.short}-{cache.dataset.name.lower()}", classifier.budget, job, generator)
         held_out = predict_held_out(trained, cache, plan, name, job)
         record = record_model(folder / "model", trained, cache, train, held_out, provenance)
         count = len(plan.test(0))
