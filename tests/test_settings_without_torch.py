@@ -1,4 +1,4 @@
-"""Help, typos and --dry-run of every verb need the base install alone, and name all that the verbs' tables hold."""
+"""Help, typos and settings of every verb need the base install alone, and name all that the verbs' tables hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for verb in main.verbs.VERBS:
     print(f"== {verb}")
     assert main.run(["help", *verb.split()]) == 0, verb
     assert main.run([*verb.split(), "--no-such-flag"]) == 2, verb
-assert main.run(["crossval", "--dry-run"]) == 0
+assert main.run(["crossval", "--dry-run"]) == 2  # the settings, and then what is missing
 assert main.run(["crossval"]) == 2
 heavy = {"torch", "scipy", "rich", "sklearn", "matplotlib", "cv2"} & sys.modules.keys()
 assert not heavy, heavy
@@ -40,7 +40,9 @@ def test_every_verb_answers_help_and_typos_on_the_base_install() -> None:
     assert [part.partition("\n")[0] for part in parts] == list(VERBS)
     for verb, part in zip(VERBS, parts, strict=True):
         assert f"usage: sonoforge {verb}" in part and f"  sonoforge {verb}" in part
-    *typos, missing = done.stderr.splitlines()
+    assert '"protocol": "sealed"' in parts[-1], "of the dry run"
+    *typos, missing, again = done.stderr.splitlines()
+    assert missing == again
     assert len(typos) == len(VERBS)
     assert all(
         f"sonoforge {verb}: unrecognized arguments: --no-such-flag" in line

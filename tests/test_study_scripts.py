@@ -9,13 +9,16 @@ import csv
 import dataclasses
 import gzip
 import importlib
+import itertools
 import json
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
@@ -32,12 +35,13 @@ import planted_marks
 from browser import needs_archive, needs_browser
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT, SUPPORT
-from program import sonoforge, succeed
+from program import succeed, understood
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.training.data.pixels import to_pixels
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
@@ -284,11 +288,58 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.safetensors").touch()
     listed = run("where-it-helps/run", data, tmp_path, "--out", tmp_path / "study", "--list").splitlines()
     calls = [shlex.split(line)[1:] for line in listed]
-    of_scripts = {"generated_features", "left_out_scanners", "training_stages"}
-    assert {Path(call[0]).stem for call in calls} == {"-m", *of_scripts}
-    for call in calls:
-        if call[0] == "-m":
-            succeed(*call[2:], "--dry-run")
+    assert {Path(call[0]).stem for call in calls} == {
+        *("few_pairs", "generated_features", "left_out_scanners", "training_stages"),
+    }
+
+
+@pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
+def test_few_pairs(
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
+) -> None:
+    study = load("where-it-helps/few_pairs")
+    small = {"SIDE": 32, "STEPS": 2, "WIDTH": 4}
+    small["GENERATOR"] = dataclasses.replace(study.GENERATOR, kimg=0.008, batch=4, width=2)
+    asked = [
+        "--elsewhere",
+        data / "BUS-BRA",
+        "--pairs",
+        4,
+        "--arms",
+        "real,both",
+        "--seeds",
+        1,
+        "--weights",
+        weights[0],
+    ]
+    asked += ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
+    printed = run("where-it-helps/few_pairs", data / "BUSI", *asked, **small)
+    rows = table(tmp_path / "out" / "cases.csv")
+    assert {(row["data"], row["arm"]) for row in rows} == {
+        (name, arm) for name in ("BUSI", "BUSI, tested on BUS-BRA") for arm in ("real", "both")
+    }
+    assert len({row["case"] for row in rows if "tested on" in row["data"]}) == len(scans(data / "BUS-BRA"))
+    assert run("where-it-helps/few_pairs", data / "BUSI", *asked) == printed, "what is done is not done again"
+    sets = succeed("segment", "--from", tmp_path / "out" / "cases.csv").json["sets"]
+    assert [own["name"] for own in sets] == ["BUSI", "BUSI, tested on BUS-BRA"]
+    shared = ["--elsewhere", shutil.copytree(data / "BUSI", tmp_path / "copy")]
+    with pytest.raises(SystemExit, match="copy: shows 30 scans of BUSI"):
+        run("where-it-helps/few_pairs", data / "BUSI", *shared, "--weights", "", "--out", tmp_path / "none")
+
+
+def test_fewer_pairs_are_part_of_more_and_of_whole_patients(load: Callable[[str], ModuleType]) -> None:
+    files, groups = tuple(f"{number}.png" for number in range(40)), tuple(number // 4 for number in range(40))
+    plan = SplitPlan("sealed", 0, 5, "", files, files, (0,) * 40, groups, tuple(group % 5 for group in groups))
+    few = load("where-it-helps/few_pairs").few
+    sizes = [2, 4, 8, 12, 20, 32]
+    sets = [set(few(plan, 0, 0, pairs).train(0).tolist()) for pairs in sizes]
+    assert [len(own) for own in sets] == sizes and sets[-1] == set(plan.train(0).tolist())
+    assert all(fewer < more for fewer, more in itertools.pairwise(sets))
+    for own, pairs in zip(sets, sizes, strict=True):
+        patients = [groups[index] for index in own]
+        assert sum(patients.count(patient) == 4 for patient in set(patients)) == pairs // 4
+    assert len({tuple(few(plan, 0, seed, 8).train(0)) for seed in range(5)}) > 1
+    assert all((few(plan, 0, seed, 8).test(0) == plan.test(0)).all() for seed in range(3))
 
 
 def test_generated_features(
@@ -383,7 +434,7 @@ def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path
     growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
     assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
     for name in growth.COMMAND:
-        assert sonoforge(*growth.words(name, 6, "weights"), "--dry-run").code == 0, name
+        assert understood(*growth.words(name, 6, "weights")).code == 0, name
     page, written, weights = tmp_path / "page.md", tmp_path / "growth.csv", tmp_path / "weights.safetensors"
     page.write_text("before\n<!-- growth -->\nold\n<!-- growth -->\nafter\n")
     weights.touch()

@@ -111,7 +111,7 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
 def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(android_app.PASSWORD, raising=False)
     monkeypatch.setattr("sys.stdin", (tmp_path / "nobody").open("w+"))
-    monkeypatch.setattr("sonoforge.mobile.verbs.mobile_build.find_tools", lambda: None)
+    monkeypatch.setattr("sonoforge.mobile.jobs.find_tools", lambda: None)
     (tmp_path / "own.p12").write_bytes(b"")
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "own.p12")
     assert f"set {android_app.PASSWORD}" in line

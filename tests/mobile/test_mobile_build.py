@@ -16,7 +16,7 @@ import pytest
 
 import bundle_factory as factory
 from places import CHECKOUT
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge, succeed, understood
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
 from sonoforge.mobile.settings import AppSettings
@@ -97,7 +97,7 @@ def test_the_next_command_serves_the_same_app_to_phones(tmp_path: Path) -> None:
     done = sonoforge("mobile", "build", "--out", tmp_path / "app", "--prevalence", "screening", "--abstain")
     command = "sonoforge serve --host 0.0.0.0 --prevalence screening --abstain"
     assert f"next: {command}\n" in done.err and "any web server with https" in done.said
-    assert sonoforge(*command.split()[1:], "--dry-run").code == 0
+    assert understood(*command.split()[1:]).code == 0
     assert serve_command(AppSettings(sensitivity=0.9), "my bundle").endswith(
         "serve 'my bundle' --host 0.0.0.0 --sensitivity 0.9"
     )

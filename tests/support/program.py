@@ -9,6 +9,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 from sonoforge.runtime.cli import main
 
@@ -54,6 +55,12 @@ def sonoforge(*arguments: object) -> Finished:
     finally:
         answers.removeHandler(recorder)
     return Finished(code, out.getvalue(), err.getvalue(), said.getvalue())
+
+
+def understood(*arguments: object) -> Finished:
+    """Run ``sonoforge ARGUMENTS --dry-run`` without the checks of images, weights and this machine."""
+    with mock.patch.object(main, "_check"):
+        return sonoforge(*arguments, "--dry-run")
 
 
 def succeed(*arguments: object) -> Finished:

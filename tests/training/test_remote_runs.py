@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge, succeed, understood
 from scans import write_set
 from small_run import SMALL
 from sonoforge.training import remote_runs
@@ -159,5 +159,5 @@ def test_kill_9_loses_no_fold_that_was_copied_and_trains_none_twice(s3: Any, tmp
 
 
 def test_no_url_is_asked_for_a_dry_run() -> None:
-    done = sonoforge("crossval", "--out", "s3://nobody/runs", "--dry-run")
+    done = understood("crossval", "--out", "s3://nobody/runs")
     assert done.code == 0 and json.loads(done.out)["out"] == "s3://nobody/runs"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from program import sonoforge
+from program import sonoforge, understood
 from sonoforge.runtime.cli import options, settings_table
 from sonoforge.runtime.cli.options import COMMON, Option
 from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, config_class
@@ -68,11 +68,11 @@ def test_dry_run_prints_what_config_reads_back(verb: str, tmp_path: Path) -> Non
     words = [*verb.split(), *arguments_of(verb)]
     number = next((one for one in options_of(verb) if one.is_setting and one.kind in (int, float)), None)
     change = ["--set", f"{number.key}={number.metadata['limits'][1] or 50}"] if number and not number.several else []
-    first = sonoforge(*words, *change, "--dry-run")
+    first = understood(*words, *change)
     assert first.code == 0, first.err
     file = tmp_path / "c.json"
     file.write_text(first.out, encoding="utf-8")
-    assert sonoforge(*verb.split(), "--config", file, "--dry-run").out == first.out
+    assert understood(*verb.split(), "--config", file).out == first.out
     assert list(first.json) == [option.key for option in options_of(verb)]
     if change and number:
         assert first.json[number.key] != number.default
@@ -97,7 +97,7 @@ def test_examples_are_understood(verb: str) -> None:
     lines = [line for line in text.splitlines() if line.startswith("sonoforge ")]
     assert lines
     for line in lines:
-        done = sonoforge(*shlex.split(re.split("[#>]|  ", line)[0])[1:], "--dry-run")  # then what it does
+        done = understood(*shlex.split(re.split("[#>]|  ", line)[0])[1:])  # then what it does
         assert done.code == 0, f"{line}: {done.err}"
         assert done.json or verb == "doctor"  # which has none
 

@@ -23,7 +23,7 @@ from sonoforge.training.copies import near_duplicates, second_search
 from sonoforge.training.copies.near_duplicates import NearDuplicates, find_near_duplicates
 from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.copies.second_search import SecondSearch
-from sonoforge.training.crossval import comparison, folds
+from sonoforge.training.crossval import folds, preparation
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data import second_opinion
 from sonoforge.training.data.cache import ImageCache, open_cache
@@ -31,7 +31,7 @@ from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.verbs import train
+from sonoforge.training.jobs import training
 
 ORIGINAL, PLANTED = "a/scan (1).png", "b/planted.png"
 
@@ -75,8 +75,8 @@ def blind_search(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def blind(blind_search: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the first search find nothing, and the folds part the copy from its original."""
-    monkeypatch.setattr(comparison, "make_plan", blind_plan)
-    monkeypatch.setattr(train, "make_plan", blind_plan)
+    monkeypatch.setattr(preparation, "make_plan", blind_plan)
+    monkeypatch.setattr(training, "make_plan", blind_plan)
 
 
 def crossval(data: Path, *arguments: object) -> Finished:

@@ -13,6 +13,7 @@ from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
+from sonoforge.training.segmentation.options import BUDGETS
 from sonoforge.training.segmentation.options import SIX as ALL_SIX
 from sonoforge.training.settings.gan import SEARCHES, GanCompareConfig, GanSearchConfig
 from sonoforge.training.statistics.published import (
@@ -27,7 +28,6 @@ from sonoforge.training.statistics.published import (
     accuracy_by_sensitivity,
     accuracy_by_specificity,
 )
-from sonoforge.training.verbs.segment import BUDGETS
 
 THESIS, STYLEGAN, LOSSES, SIX = map(printed, ("thesis", "stylegan", "dgan-wp-tl", "six-gans"))
 GA_GAN = printed("ga-gan")

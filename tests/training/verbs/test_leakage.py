@@ -17,20 +17,20 @@ import pytest
 
 from program import refused, succeed
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval import comparison
+from sonoforge.training.crossval import comparison, preparation
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import make_plan
+from sonoforge.training.jobs import comparing
 from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.between_runs import measure_leakage
 from sonoforge.training.statistics.intervals import paired_bootstrap
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.verbs import crossval
 
 ARGUMENTS = ["--protocol", "leakage", "--data", "noise", "--arms", "real,gan-all", "--folds", 4, "--seeds", 2]
-ARGUMENTS += ["--device", "cpu", "--set", "cache.folder=none"]
+ARGUMENTS += ["--device", "cpu", "--set", "cache.folder=none", "--set", "classifier.weights=none"]
 
 
 def noise(alike: int) -> ImageCache:
@@ -47,7 +47,8 @@ def noise(alike: int) -> ImageCache:
     return cache
 
 
-def nearest(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Any:
+def nearest(folder: Path, prepared: Prepared) -> Any:
+    cache, settings = prepared.cache, prepared.settings
     pixels, labels, parts = cache.images[..., 0].reshape(80, -1).astype(float), cache.dataset.labels, []
     apart = ((pixels[:, None] - pixels) ** 2).sum(axis=2)
     for seed in settings.seeds:
@@ -61,12 +62,13 @@ def nearest(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> An
             own = plan.files, np.array(plan.groups), np.array(plan.fold_of), labels, said
             parts.append(Predictions(arm, settings.protocol, seed, *own))
     write_predictions(folder / "predictions.csv", parts, cache.dataset.classes)
-    return SimpleNamespace(results={})
+    return {}
 
 
 def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "compare", nearest)
-    monkeypatch.setattr(crossval, "load_images", lambda source: noise(2))
+    monkeypatch.setattr(comparing, "load_images", lambda source: noise(2))
+    monkeypatch.setattr(preparation, "find_second_views", lambda cache: [])
     done = succeed("crossval", *ARGUMENTS, "--out", tmp_path)
     found, said = done.json, " ".join(done.said.split())
     assert [(own["arm"], own["first"], own["second"]) for own in found["steps"]] == [
@@ -92,7 +94,7 @@ def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: p
     before = table.read_bytes()
     (run / "results.json").unlink()
     for name in ("check_images", "check_finished"):  # the stand-in keeps no folds
-        monkeypatch.setattr(comparison, name, lambda *_: None)
+        monkeypatch.setattr(comparing, name, lambda *_: None)
     monkeypatch.setattr(comparison, "compare", None)  # finished protocols are read
     assert succeed("crossval", *ARGUMENTS, "--out", tmp_path, "--resume").json["run"] == str(run)
     assert table.read_bytes() == before
@@ -103,7 +105,7 @@ def test_figures_are_those_of_a_paired_bootstrap(tmp_path: Path) -> None:
     for name in ("sealed", "plain"):
         (tmp_path / name).mkdir()
         settings: Any = SimpleNamespace(protocol=name, folds=4, seeds=[0], arms=["real"])
-        nearest(tmp_path / name, noise(1), settings)
+        nearest(tmp_path / name, SimpleNamespace(cache=noise(1), settings=settings))  # type: ignore[arg-type]
         parts += read_predictions(tmp_path / name / "predictions.csv")[0]
     first, second = parts
     found = measure_leakage(parts)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from program import refused, sonoforge, succeed, words
 from scans import draw_scan, save, write_set
-from sonoforge.export.verbs import run
+from sonoforge.export import whole_run
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
@@ -65,7 +65,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(base)
         patch.setenv("SONOFORGE_CACHE", str(base / "cache"))
         # The bundle and the report of `run` take longest, and no part of them is ever kept.
-        patch.setattr(run, "bundle_from_run", stop)
+        patch.setattr(whole_run, "bundle_from_run", stop)
         for verb, command in COMMANDS.items():
             assert sonoforge(*command).code == (2 if verb == "run" else 0)
         (run_of(base, "run") / "results.json").write_text("{}")

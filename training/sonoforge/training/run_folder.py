@@ -36,6 +36,7 @@ AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
+_WORTH_NAMING = 10**8  # bytes
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
@@ -157,16 +158,33 @@ def open_run(
     With ``resume`` it is the run of `find_run`, if any: an unfinished one to continue, a finished one to return, or a
     shorter one to continue after `lengthen`. Otherwise it is a new one.
     """
-    if resume:
-        folder = find_run(root, name, config, compared, length)
-        if folder is not None:
-            remote_runs.fetch(folder)
-            changes = differences(folder, config, length)
-            if changes:
-                log.info("going on with the shorter run %s: %s", folder, changes)
-            else:
-                log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
-            return folder
+    earlier = resume_run(root, name, config, compared, length) if resume else None
+    return earlier or start_run(root, name, config, compared, resume=resume)
+
+
+def resume_run(
+    root: Path,
+    name: str,
+    config: Mapping[str, Any],
+    compared: Collection[str] = (),
+    length: Length | None = None,
+) -> Path | None:
+    """Return the folder of the run to resume, see `open_run`; None if there is none. Nothing is written."""
+    folder = find_run(root, name, config, compared, length)
+    if folder is not None:
+        remote_runs.fetch(folder)
+        changes = differences(folder, config, length)
+        if changes:
+            log.info("going on with the shorter run %s: %s", folder, changes)
+        else:
+            log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
+    return folder
+
+
+def start_run(
+    root: Path, name: str, config: Mapping[str, Any], compared: Collection[str] = (), *, resume: bool = False
+) -> Path:
+    """Make a new run's folder; with ``resume``, say why no earlier one continues."""
     folder = create_run(root, name, config)
     suffix = ""
     if resume:
@@ -178,6 +196,28 @@ def open_run(
         suffix = f" (nothing to resume: no earlier run with these settings{before[0] if before else ''})"
     log.info("run folder %s%s", folder, suffix)
     return folder
+
+
+def check_disk(root: Path, needed: Mapping[str, int]) -> str:
+    """Refuse a disk that is too small for a run.
+
+    Args:
+        root: Where run folders are kept; it need not exist.
+        needed: Bytes that the run writes, by what they are.
+
+    Returns:
+        What is written and how much is free, in words.
+
+    Raises:
+        SonoforgeError: Less is free than is needed.
+    """
+    place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    free, total = shutil.disk_usage(place).free, sum(needed.values())
+    parts = ", ".join(f"{name} {size / 1e9:.2g} GB" for name, size in needed.items() if size >= _WORTH_NAMING)
+    said = f"about {total / 1e9:.2g} GB{f' ({parts})' if parts else ''}; {free / 1e9:.3g} GB are free"
+    if total > free:
+        raise SonoforgeError(f"{root}: this run writes {said}; make room, or choose another --out")
+    return said
 
 
 def differences(folder: Path, config: Mapping[str, Any], length: Length | None) -> str:

@@ -92,6 +92,21 @@ def check_cluster(cluster: str, device: str) -> None:
         raise SonoforgeError(f"--cluster {cluster}: ray is not installed; pip install 'sonoforge[cluster]'")
 
 
+def check_reachable(cluster: str) -> None:
+    """Refuse a cluster that does not answer: Ray would try for a quarter of an hour."""
+    host, _, port = cluster.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+        except OSError as error:
+            raise _unavailable(cluster, error) from error
+
+
+def _unavailable(cluster: str, error: Exception) -> SonoforgeError:
+    remedy = "give TMPDIR a short path" if cluster == LOCAL else "start it, or give its token (RAY_AUTH_MODE=token)"
+    return SonoforgeError(f"--cluster {cluster}: Ray is not available ({reason(error)}); {remedy}")
+
+
 @contextlib.contextmanager
 def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Workers]:
     """Open at most ``most`` workers for several calls of `Workers.run`.
@@ -103,6 +118,7 @@ def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
     """
     if settings.cluster and most:
         check_cluster(settings.cluster, settings.device)
+        check_reachable(settings.cluster)
         with open_cluster(settings, folder, most) as cluster:
             yield cluster
         return
@@ -255,15 +271,10 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         options = _start_options(settings, most, stack) if local else {"address": settings.cluster}
         stack.callback(ray.shutdown)
         try:
-            if not local:
-                _knock(settings.cluster)
             with _own_sigterm(), silent_libraries():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:
-            remedy = "give TMPDIR a short path" if local else "start it, or give its token (RAY_AUTH_MODE=token)"
-            raise SonoforgeError(
-                f"--cluster {settings.cluster}: Ray is not available ({reason(error)}); {remedy}"
-            ) from error
+            raise _unavailable(settings.cluster, error) from error
         cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
         if not cores or (settings.device == "cuda" and not gpus):
             missing = f"GPU, which --device {settings.device} requires" if cores else "CPU core"
@@ -277,13 +288,6 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         stack.callback(seen.unlink, missing_ok=True)
         home = Home(seen, Path.cwd(), package_versions())
         yield Cluster(home, min(jobs, most, cores), device, _gpu_share(jobs, gpus) if device == "cuda" else 0)
-
-
-def _knock(address: str) -> None:
-    """Check that something listens at HOST:PORT, or raise OSError; Ray would try for a quarter of an hour."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 @contextlib.contextmanager

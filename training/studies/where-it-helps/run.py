@@ -19,7 +19,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 HOMES = ("BUSI", "BUS-BRA", "BrEaST")
-SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
 COUNTS = ("25", "50", "100", "200", "all")
 PAIRS = {"BUSI": COUNTS, "BUS-BRA": COUNTS, "BrEaST": ("25", "50", "100", "all")}  # half of BrEaST has no 200
 MANY_SEEDS = (("BUSI", "25"), ("BUS-BRA", "25"))  # each draws other pairs
@@ -35,35 +34,16 @@ STAGED = ("BUS-BRA", "BUSI")
 def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
     """Row 2: a U-Net with few real pairs and SPADE's, at home and elsewhere; then the classifier's outlines."""
     for home, counts in PAIRS.items():
-        others = [part for other in HOMES if other != home for part in ("--elsewhere", str(folder_of(data, other)))]
+        others = [f"--elsewhere={folder_of(data, other)}" for other in HOMES if other != home]
         for count in counts:
-            few = [] if count == "all" else ["--pairs", count]
             asked = {
                 "arms": "real,augmented,both-augmented" if count == "25" else "real,augmented,both,both-augmented",
-                "recipes": "spade:small-data",
                 "seeds": 10 if (home, count) in MANY_SEEDS else 2,
-                "folds": 2,
-                "jobs": 1,
+                "weights": file_of(weights, "mobilenet_v2"),
                 "out": out / f"{home}-{count}",
+                **({} if count == "all" else {"pairs": count}),
             }
-            settings = {
-                "gan.precision": "bf16",
-                "gan.kimg": 3,
-                "unet.steps": 300,
-                "metrics.features": "mobilenetv2-imagenet",
-                "metrics.weights": file_of(weights, "mobilenet_v2"),
-            }
-            yield [
-                *SONOFORGE,
-                "segment",
-                "--data",
-                str(folder_of(data, home)),
-                *others,
-                *few,
-                *flags(asked),
-                *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
-                "--resume",
-            ]
+            yield [str(HERE / "few_pairs.py"), str(folder_of(data, home)), *others, *flags(asked)]
     yield from left_out(data, weights, out, "2")
 
 

@@ -61,7 +61,6 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     configure_logging(bool(common["quiet"]), answers=not common["json"])
     if common["dry_run"]:
         _print_json(options.flatten(config))
-        return 0
     for own_setting, other, extra, otherwise in verb.instead:
         if getattr(config, own_setting):
             module = import_for(f"{name} {own_setting.upper()}", other, extra, otherwise)
@@ -72,6 +71,9 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     gc.enable()  # paused by `main`
     continued = _continued(name, rest, config)
     try:
+        if common["dry_run"]:
+            _check(module, config)
+            return 0
         outcome = _call(module, config, name)
     except KeyboardInterrupt as stopped:
         raise KeyboardInterrupt(continued) from stopped
@@ -83,6 +85,12 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     if outcome.next_command:
         log.info("next: %s", continued if outcome.next_command == options.CONTINUE else outcome.next_command)
     return outcome.exit_code
+
+
+def _check(module: Any, config: Any) -> None:
+    """Check what a verb needs, and let it say what it would do, if it can."""
+    if hasattr(module, "check"):
+        module.check(config)
 
 
 def _call(module: Any, config: Any, name: str) -> options.Outcome:

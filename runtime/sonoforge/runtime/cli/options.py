@@ -271,7 +271,7 @@ COMMON = {
     "config": ("FILE", "read settings from a YAML or JSON file; flags win"),
     "json": ("", "print the answer as one JSON object"),
     "quiet": ("", "print only the answer and errors"),
-    "dry_run": ("", "print the resolved settings and stop"),
+    "dry_run": ("", "print the resolved settings, check all, and stop"),
     "debug": ("", "show the traceback of an error"),
 }
 """Placeholder and help of the options that every verb has; verbs with settings also have ``--set KEY=VALUE``."""

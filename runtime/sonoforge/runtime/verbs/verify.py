@@ -10,6 +10,8 @@ Files other than ONNX and ORT are ``not run`` without ``--trust``, which says th
 `inference.runners`. Exit code 0 if the bundle passes, 1 if it fails, 2 if there is no bundle to check.
 """
 
+from typing import Any
+
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.golden import verify
@@ -19,6 +21,15 @@ from sonoforge.runtime.settings import VerifyConfig
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
     result = verify(config.bundle, config.trust)
+    show(result)
+    if not result["ok"]:
+        return Outcome(result, exit_code=1)
+    used = "classify IMAGE" if "labels_equal" in result["golden"] else "gan sample"
+    return Outcome(result, f"sonoforge {used}" + (f" --bundle '{config.bundle}'" if config.bundle else ""))
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what `verify` found."""
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
@@ -34,7 +45,3 @@ def main(config: VerifyConfig) -> Outcome:
     for problem in result["problems"]:
         say("problem   %s", problem)
     say("result    %s", "passed" if result["ok"] else "FAILED")
-    if not result["ok"]:
-        return Outcome(result, exit_code=1)
-    used = "classify IMAGE" if "labels_equal" in result["golden"] else "gan sample"
-    return Outcome(result, f"sonoforge {used}" + (f" --bundle '{config.bundle}'" if config.bundle else ""))

@@ -14,6 +14,7 @@ from sonoforge.models.mobilenetv2 import run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
+from sonoforge.training.classifier.backbone import Network, outline
 from sonoforge.training.classifier.initial_weights import Backbone, apply_backbone
 from sonoforge.training.classifier.settings import ClassifierSettings
 
@@ -56,6 +57,19 @@ def build_network(classes: int, backbone: Backbone, seed: int, device: torch.dev
     net = backbone.network.build(classes, seed)
     apply_backbone(net, backbone)
     return net.to(device=device, memory_format=torch.channels_last)
+
+
+def count_bytes(network: Network) -> int:
+    """Return the size of the network's weights in bytes; what depends on the classes is small."""
+    return sum(4 * value.numel() for value in outline(network).state_dict().values())
+
+
+@torch.inference_mode()
+def map_bytes(network: Network, settings: ClassifierSettings) -> int:
+    """Return the size in bytes of one image's maps after the frozen blocks, see `frozen_features`."""
+    side, net = settings.preprocessing.size, outline(network)
+    image = torch.zeros(1, 3, side, side, device=net.classifier[1].weight.device)
+    return 4 * int(net.features[: settings.frozen_blocks](image).numel())
 
 
 def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:

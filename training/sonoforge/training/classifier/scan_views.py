@@ -22,6 +22,7 @@ from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingIn
 from sonoforge.training.classifier.losses import HEALTHY, Outlines
 from sonoforge.training.classifier.network import bfloat16, to_tensor
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -79,6 +80,13 @@ def find_healthy(classes: Sequence[str]) -> int:
             f"{', '.join(classes)}; give --budget quick"
         )
     return names.index(HEALTHY)
+
+
+def check_learnable(cache: ImageCache, settings: ClassifierSettings) -> None:
+    """Refuse images without the classes, or the masks, that these settings learn from."""
+    if settings.heads == "hierarchical":
+        find_healthy(cache.dataset.classes)
+        _read_masks(LabelledImages.of_set(cache, np.arange(len(cache.images))), settings, cache.size)
 
 
 def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.float64]:

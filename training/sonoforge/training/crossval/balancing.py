@@ -69,13 +69,13 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
         if name == ALL_CLASSES and checkpoints:
             checkpoints[label] = next(iter(checkpoints.values()))
             continue
-        training = _prepare(images, label, job, pretrained)
+        training = prepare_generator(images, label, job, pretrained)
         checkpoints[label] = train_gan(training, job.folder / name, resume=True)
     return checkpoints
 
 
-def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
-    """Return the training of one class's generator, or of a conditional one."""
+def prepare_generator(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
+    """Return the training of one class's generator, or of a conditional one; refuse what cannot be trained."""
     name = generator_name(images.classes[label], job.settings)
     together = name == ALL_CLASSES
     own = images if together else images.of(label)
@@ -122,7 +122,7 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
     pretrained = open_pretrained(job.settings, job.device)
     sources: dict[int, tuple[nn.Module, int]] = {}
     for label in counts:
-        training = _prepare(images, label, job, pretrained)
+        training = prepare_generator(images, label, job, pretrained)
         networks = build_networks(training.recipe, training.options, training.settings.seed, training.seen)
         if training.pretrained.start_from is not None:
             transfer_weights(training.pretrained.start_from, networks[0], networks[1])

@@ -4,111 +4,63 @@ import dataclasses
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
-from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.choices import Values, count_chosen_on
-from sonoforge.training.crossval.fold_task import (
-    FoldResult,
-    FoldTask,
-    MadeFrom,
-    check_finished,
-    check_images,
-    check_made_from,
-    fold_path,
-    keep_plan,
-    origins,
-    read_fold,
-)
-from sonoforge.training.crossval.folds import (
-    check_generators,
-    predictions_of,
-    run_fold,
-    train_needed_generators,
-    write_features,
-)
-from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
+from sonoforge.training.crossval.choices import count_chosen_on
+from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, check_made_from, keep_plan, read_fold
+from sonoforge.training.crossval.folds import predictions_of, run_fold, train_needed_generators, write_features
+from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, run_inner_folds
+from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.second_opinion import check_plans, find_second_views
+from sonoforge.training.data.second_opinion import check_plans
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
-from sonoforge.training.data.splits import count_folds, leaked_images, make_plan
-from sonoforge.training.gan.start_from import refuse_seen_by_start
+from sonoforge.training.data.splits import leaked_images
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
-from sonoforge.training.statistics.results import SEALED, Record
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.workers import Workers, WorkerSettings, open_workers
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A finished comparison."""
-
-    results: Record  # for `results.json`
-    backbone: Backbone  # its initial weights
-    made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
-    chosen: Values  # settings of the final model that were chosen on all images
-
-
-def compare_once(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Record:
-    """Run a comparison in its run folder, or read what an earlier call finished there."""
-    check_images(folder, cache)
+def compare_once(folder: Path, prepared: Prepared) -> Record:
+    """Run a comparison in its run folder, or read what another call has finished there."""
     if run_folder.is_finished(folder):
-        check_finished(folder, settings, cache)
         return run_folder.read_results(folder)
-    results = compare(folder, cache, settings).results
+    results = compare(folder, prepared)
     run_folder.write_results(folder, results)
     return results
 
 
-def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
-    """Run every arm over every fold and seed in a run folder, and compute the results.
+def compare(folder: Path, prepared: Prepared) -> Record:
+    """Run every arm over every fold and seed in a run folder, and return the results.
 
     Write ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/`` (the
-    generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate` writes.
-    Keep folds finished before an interruption.
+    generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `check_plans` writes. Keep folds
+    finished before an interruption.
     """
-    if settings.protocol in SEALED:
-        refuse_seen_by_start(settings.generator.start_from, cache, settings.source.cache)
-    trainings = _count_missing(folder, cache, settings)
-    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
-        settings = dataclasses.replace(settings, device=workers.device)
-        nothing = Backbone({}, "none: nothing is fine-tuned", "")
-        backbone = nothing
-        if settings.fine_tuned:
-            weights = choose_weights(settings.weights, cache, settings.network)
-            backbone = load_backbone(weights, cache, settings.network)
+    settings, cache, plans, backbone = prepared.settings, prepared.cache, prepared.plans, prepared.backbone
+    asked = WorkerSettings(settings.device, settings.jobs, settings.cluster)
+    with open_workers(asked, folder, len(prepared.missing)) as workers:
         log.info("initial weights: %s", backbone.source)
-        views = find_second_views(cache)
-        together = [(view.first, view.second) for view in views]
-        plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
+        placed = prepared.placed(folder, workers.device)
+        tasks, nested = placed.tasks, placed.nested
         for plan in plans:
             keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
-        made = origins(plans, settings, backbone.digest)
-        tasks = [
-            FoldTask(folder, plan, fold, arm, settings, backbone, made[plan.seed, arm])
-            for plan in plans
-            for arm in settings.arms
-            for fold in range(plan.folds)
-        ]
-        nested = nested_folds(tasks)
-        check_generators([*tasks, *nested.tasks], cache)
         for task in [*tasks, *nested.tasks]:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
         environment = run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         run_folder.write_environment(folder, environment)
-        second_opinion = check_plans(folder, cache, plans, views)
+        second_opinion = check_plans(folder, cache, plans, prepared.views)
         _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)
     shutil.rmtree(folder / "features", ignore_errors=True)
@@ -117,18 +69,9 @@ def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> Co
     write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
     split = _describe_split(settings.budget, plans[0], cache, second_opinion)
     results = _results(cache, settings, predictions, folds, backbone.source, split)
-    choice = final.choice if final else None
     if settings.choosing:
-        results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
-    first = {arm: made[settings.seeds[0], arm] for arm in settings.arms}
-    return Comparison(results, backbone, first, choice["settings"] if choice else {})
-
-
-def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
-    """Return the largest number of training runs still to do."""
-    folds = range(count_folds(cache.dataset, settings.protocol, settings.folds))
-    paths = [fold_path(folder, arm, seed, fold) for seed in settings.seeds for arm in settings.arms for fold in folds]
-    return sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
+        results["choice"] = collect_choices(settings.choosing, settings, folds, final.choice if final else None)
+    return results
 
 
 def _results(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -20,7 +19,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.training import run_folder
+from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
@@ -35,12 +34,11 @@ from sonoforge.training.classifier.trust import (
 from sonoforge.training.crossval.arms import Arm, find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import GeneratorJob, balance
 from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice, of_classifier, with_dose
-from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, open_training
-from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.data.audit import audit
+from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
@@ -116,6 +114,11 @@ class Provenance:
     job: ClassifierJob
     generator: GanSettings
     choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
+
+
+def default_name(network: Network, dataset: Dataset) -> str:
+    """Return the name of a model that was given none."""
+    return f"{network.short}-{dataset.name.lower()}"
 
 
 def open_final(run: Path, made: MadeFrom) -> Path:
@@ -301,49 +304,57 @@ def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[title] = seconds.get(title, 0.0) + time.perf_counter() - started
 
 
-def train_run(
-    folder: Path, cache: ImageCache, settings: ComparisonSettings, name: str, seconds: dict[str, float]
-) -> tuple[Record, Record]:
-    """Audit the images, compare the arms and train ``settings.final_arm`` on all images, in a run folder.
+def train_final_model(folder: Path, prepared: Prepared, results: Record, arm: str, name: str) -> None:
+    """Train an arm on all images, calibrated on the answers of a finished comparison, in the comparison's folder.
 
-    Keep what an earlier call finished there. Write ``audit.json``, what `compare` writes, and ``model/``, which
-    `export` turns into a bundle called ``name``.  ``seconds`` gets the duration of each chapter.
+    Write ``model/``, which `export` turns into a bundle called ``name``; one that is there is kept. An interrupted
+    training continues.
+
+    Args:
+        folder: The comparison's run folder.
+        prepared: The comparison.
+        results: Its results.
+        arm: Name of one of its arms, which is not a comparator and has all real images.
+        name: Of the model.
+
+    Raises:
+        SonoforgeError: The comparison has no such arm, or chose settings inside its folds but not on all images.
     """
-    with chapter("audit", seconds):
-        audited = audit(cache)
-        atomic.write_json(folder / run_folder.AUDIT, audited)
-    with chapter("cross-validation", seconds):
-        comparison = compare(folder, cache, settings)
-    with chapter("final model", seconds):
-        assert settings.final_arm is not None  # noqa: S101 - see above
-        final = open_final(folder, comparison.made_from[settings.final_arm])
-        if not (folder / "model" / "model.json").is_file():
-            _train_final_model(final, name, settings, cache, comparison)
-    return audited, comparison.results
-
-
-def _train_final_model(
-    final: Path, name: str, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
-) -> None:
-    """Train the final arm on all images, and calibrate it on the cross-validated predictions."""
-    folder, seed = final.parent, settings.seeds[0]
+    settings, cache, seed = prepared.settings, prepared.cache, prepared.settings.seeds[0]
+    if arm not in settings.arms:
+        raise SonoforgeError(f"{folder}: compared {', '.join(settings.arms)}, not {arm}; choose one of these")
+    made = prepared.made[seed, arm]
+    choice = results.get("choice", {}).get("final") if arm == settings.final_arm else None
+    if "choosing" in made.settings and choice is None:
+        raise SonoforgeError(
+            f"{folder}: chose settings inside its folds, but not on all images; sonoforge run --final-arm {arm} does"
+        )
+    chosen = choice["settings"] if choice else {}
+    final = open_final(folder, made)
+    if (folder / "model" / "model.json").is_file():
+        return
     everything = np.arange(len(cache.dataset.items))
-    arm = with_dose(find_arm(settings.final_arm or ""), comparison.chosen)
-    own = dataclasses.replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
-    job = ClassifierJob(comparison.backbone, own, seed, find_device(settings.device), real=arm.real)
+    own_arm = with_dose(find_arm(arm), chosen)
+    own = dataclasses.replace(settings_of_arm(own_arm, settings.classifier), **of_classifier(chosen))
+    job = ClassifierJob(prepared.backbone, own, seed, find_device(settings.device), real=own_arm.real)
     images = LabelledImages.of_set(cache, everything, scan_groups(cache))
-    trained = train_final(final, images, arm, job, settings.generator)
+    trained = train_final(final, images, own_arm, job, settings.generator)
+    held_out = _cross_validated(folder, results, arm, seed)
+    provenance = Provenance(name, settings.budget, job, settings.generator, settings.choosing)
+    record_model(folder / "model", trained, cache, everything, held_out, provenance)
+
+
+def _cross_validated(folder: Path, results: Record, arm: str, seed: int) -> HeldOut:
+    """Return an arm's answers of a comparison's first seed."""
     predictions, _ = read_predictions(folder / ANSWERS)
-    figures = comparison.results["arms"][settings.final_arm or ""]
+    figures = results["arms"][arm]
     seeds, judged = figures["seeds"], figures["trust"]
     assert judged is not None  # noqa: S101 - only comparators have none, and they cannot be a final arm
-    reads = check_reads(read_folds(folder), read_plans(folder)) if arm.reads_generators else {}
-    held_out = HeldOut(
-        next(part for part in predictions if (part.arm, part.seed) == (settings.final_arm, seed)),
-        near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
+    reads = check_reads(read_folds(folder), read_plans(folder)) if find_arm(arm).reads_generators else {}
+    return HeldOut(
+        next(part for part in predictions if (part.arm, part.seed) == (arm, seed)),
+        near_duplicates=sum(results["split"]["test_images_with_near_duplicate_in_training"]),
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
         trust=HeldOutTrust(**judged),
         seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
     )
-    provenance = Provenance(name, settings.budget, job, settings.generator, settings.choosing)
-    record_model(folder / "model", trained, cache, everything, held_out, provenance)

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -411,6 +411,23 @@ def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:
             status = path.stat()
             found.append((status.st_mtime, status.st_size, path))
     return sorted(found)
+
+
+def look_at_cache(folder: str = "", *, clear: bool = False) -> dict[str, Any]:
+    """Return ``folder``, ``files``, ``bytes`` and ``removed`` of the usual cache or another, and empty it if asked.
+
+    Raises:
+        SonoforgeError: Something cannot be deleted.
+    """
+    path = Path(folder or default_folder())
+    own = kept_folders(path)
+    files = kept_files(own)
+    try:
+        for each in own if clear else ():
+            shutil.rmtree(each)
+    except OSError as error:
+        raise SonoforgeError(f"{error.filename}: cannot be deleted ({error.strerror}); delete it by hand") from error
+    return {"folder": str(path), "files": len(files), "bytes": sum(size for _, size, _ in files), "removed": clear}
 
 
 def prune(folder: Path, most_bytes: int) -> int:

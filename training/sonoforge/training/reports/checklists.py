@@ -246,6 +246,24 @@ class FilledChecklist(NamedTuple):
         """The counts in words."""
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON, see `sonoforge.training.verbs.compare`."""
+        rows = [
+            {
+                **{key: getattr(row.item, key) for key in ("section", "number", "asks")},
+                **{"status": row.status, "answer": row.text, "left": row.left, "where": row.where},
+            }
+            for row in self.rows
+        ]
+        return {"name": self.checklist.name, "source": self.checklist.source, "counts": self.counts, "items": rows}
+
+
+def fill_run(folder: Path) -> tuple[Path, list[FilledChecklist]]:
+    """Fill in the checklists of a finished run, and write them into its folder; return the page and them."""
+    run = read_run(folder)
+    filled = fill_checklists(run)
+    return write_checklists(folder, run, filled), filled
+
 
 def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
     """Answer every item of every checklist from a run."""

@@ -31,13 +31,11 @@ WORDS = Words("segmentation")
 _DRAWN_INTO = {REAL: WORDS("real_maps"), PERTURBED: WORDS("perturbed_maps")}
 
 
-def write_report(
-    folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[Record]]
-) -> Path:
-    """Write ``FOLDER/report.html``, with the figures of each set's U-Nets ``elsewhere``, and return its path."""
+def write_report(folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet]) -> Path:
+    """Write ``FOLDER/report.html`` and return its path."""
     verdicts = [
         blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
-        for own in [*results, *(other for others in elsewhere for other in others)]
+        for own in results
     ]
     page = blocks.Page(
         title="Which generator helps segmentation?",
@@ -45,8 +43,8 @@ def write_report(
         heading="Which generator helps segmentation?",
         summary=[WORDS.text("summary"), *verdicts],
         sections=[
-            blocks.Section(f"set-{place}", own["name"], [*_blocks(folder, own, about), *map(arm_table, others)])
-            for place, (own, about, others) in enumerate(zip(results, sets, elsewhere, strict=True), start=1)
+            blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, about)))
+            for place, (own, about) in enumerate(zip(results, sets, strict=True), start=1)
         ],
         made="Images below a generator's name are synthetic.",
         style=_STYLE,

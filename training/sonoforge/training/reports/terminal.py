@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from sonoforge.runtime.cli.answer import SCREEN
+from sonoforge.training.data.collections.importing import KnownSet
 from sonoforge.training.reports.blocks import Table
 
 _BETWEEN = 3  # characters between columns
@@ -62,3 +63,15 @@ def as_text(*renderables: RenderableType) -> str:
         for renderable in renderables:
             console.print(renderable)
     return captured.get().rstrip("\n")
+
+
+def list_sets(sets: Sequence[KnownSet]) -> str:
+    """Return a table of public sets as text."""
+    title = "Public data sets (obtain them from their owners; nothing is downloaded here)"
+    table = RichTable(title=title, show_lines=True)
+    table.add_column("set", style="bold", no_wrap=True)
+    table.add_column("what, how to obtain, terms", overflow="fold")
+    for known in sets:
+        terms = {"obtain": known.obtain, "licence": known.licence, "cite": known.citation, "reading": known.reader}
+        table.add_row(known.name, "\n".join([known.content, *(f"{name}: {text}" for name, text in terms.items())]))
+    return as_text(table)

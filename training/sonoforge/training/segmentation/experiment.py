@@ -175,7 +175,6 @@ class FoldTask:
     experiment: Experiment
     recipe: str = ""  # empty: an arm without generated pairs
     arm: str = ""  # empty: the generator itself
-    elsewhere: tuple[ImageSource, ...] = ()  # other sets on which each U-Net is tested, too
 
     @property
     def name(self) -> str:
@@ -245,38 +244,14 @@ def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.i
         GateError: One of them gives away a test image.
     """
     images = open_labelled_set(task.source)
-    train = training_images(task)
+    train = task.plan.train(task.fold)
     check_sealed(task.plan, task.fold, stage, train, images.cache)
     return images, train
 
 
-def training_images(task: FoldTask) -> NDArray[np.int64]:
-    """Return the images that a fold is trained on: all, or ``--pairs`` of them.
-
-    The latter belong to the first patients in an order drawn by seed and fold, so a smaller number is a subset of a
-    larger one.
-
-    Raises:
-        SonoforgeError: The fold has fewer.
-    """
-    train, wanted = task.plan.train(task.fold), task.experiment.pairs
-    if wanted is None:
-        return train
-    if wanted > len(train):
-        raise SonoforgeError(
-            f"--pairs: fold {task.fold + 1} of {task.folder.name} has only {len(train)} for training, not {wanted}; "
-            "leave it out to take all"
-        )
-    patients = np.array(task.plan.groups)[train]
-    drawn = np.random.default_rng(task.derived_seed("small set")).permutation(np.unique(patients))
-    place = {patient: rank for rank, patient in enumerate(drawn.tolist())}
-    order = np.argsort([place[patient] for patient in patients.tolist()], kind="stable")
-    return np.sort(train[order[:wanted]])
-
-
 def image_channels(images: LabelledSet, task: FoldTask) -> int:
     """Return the number of channels of the fold's images, which is 1 if its training images are grey."""
-    return choose_channels(images.cache.images[training_images(task)], task.experiment.generator.channels)
+    return choose_channels(images.cache.images[task.plan.train(task.fold)], task.experiment.generator.channels)
 
 
 def take_pairs(images: LabelledSet, chosen: NDArray[np.int64], channels: int) -> Pairs:

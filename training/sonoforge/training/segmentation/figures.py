@@ -41,7 +41,7 @@ COLUMNS = (
 class CaseScore(NamedTuple):
     """One U-Net's scores for one structure in one case: a row of ``cases.csv``."""
 
-    data: str  # name of the set, or `tested_elsewhere`
+    data: str  # name of the set
     arm: str
     recipe: str  # empty for arms without generated pairs
     seed: int
@@ -54,11 +54,6 @@ class CaseScore(NamedTuple):
     hd95: float  # nan where prediction or reference has nothing, too
     unit: str  # of hd95
     invented: bool  # predicted where the reference has nothing
-
-
-def tested_elsewhere(trained: str, tested: str) -> str:
-    """Name the scores of U-Nets trained on one set and tested on all images of another."""
-    return f"{trained}, tested on {tested}"
 
 
 def write_cases(path: Path, scores: Iterable[CaseScore], digits: int = 6) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sonoforge.runtime.cli.options import group, option, setting
 from sonoforge.runtime.errors import SonoforgeError
@@ -19,6 +20,12 @@ SIX = {
     "full": (*_FIRST, "stylegan1:six-gans", "biggan:six-gans", "spade:small-data"),
 }
 """Thakur and Thakur's six by budget: their rows for small sets, or the sizes in section 5.1."""
+BUDGETS: Mapping[str, Mapping[str, Any]] = {
+    # What two cores do in an hour with six recipes and three sets.
+    "quick": {"image_size": 64, "steps": 300, "tested_folds": 1, "generator": {"batch": 16, "width": 16}},
+    # The paper's 200 epochs; batches are each recipe's own.
+    "full": {"image_size": 128, "steps": 3000, "tested_folds": None, "generator": {"epochs": 200.0}},
+}
 FORMS = (
     "real: unchanged real pairs; augmented: real pairs, distorted at random, the placebo; generated: only generated "
     "pairs, as many; both: real and generated; both:2: two generated for each real one; both-augmented: both, "
@@ -75,12 +82,6 @@ class Experiment(ParallelOptions):
     arms: tuple[str, ...] = option(
         ("real", "augmented", "generated", "both"),
         help="what a U-Net is trained on\n" + FORMS,
-    )
-    pairs: int | None = option(
-        None,
-        help="train on this many real pairs (default: all)\n"
-        "for generators and U-Nets, drawn by patient for each seed; a smaller number is a subset of a larger one",
-        limits=(2, None),
     )
     maps: str = setting(
         "perturbed",

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import nn
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import encode_png, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.experiment import (
@@ -23,7 +23,7 @@ from sonoforge.training.segmentation.experiment import (
     take_pairs,
     training_part,
 )
-from sonoforge.training.segmentation.figures import CaseScore, tested_elsewhere, write_cases
+from sonoforge.training.segmentation.figures import CaseScore, write_cases
 from sonoforge.training.segmentation.generating import read_pairs
 from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
 from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
@@ -89,35 +89,37 @@ def run_fold(task: FoldTask) -> list[CaseScore]:
     Raises:
         GateError: A training image gives away a test image.
     """
-    device = find_device(task.experiment.device)
-    images, train = training_part(task, f"U-Net {task.arm}")
-    channels = image_channels(images, task)
+    images = open_labelled_set(task.source)
     with log_to(task.folder.parent):
-        pairs = _training_pairs(task, take_pairs(images, train, channels))
-        real = len(train) if task.own_arm.real else 0
-        log.info("%s: a U-Net of %d real and %d generated pairs", task.name, real, len(pairs) - real)
-        job = UnetJob(
-            settings=task.experiment.unet,
-            structures=len(images.structures),
-            augmented=task.own_arm.augmented,
-            seed=task.derived_seed("U-Net"),
-            device=device,
-        )
-        network = train_unet(pairs, job)
+        network = train_judge(task)
         test = task.plan.test(task.fold)
-        tested = take_pairs(images, test, channels)
-        predicted = predict(network, tested.images, device)
-        scores = list(_score(task, images.name, images, task.plan.groups, test, predicted))
-        for source in task.elsewhere:
-            other = open_labelled_set(source)
-            everything = np.arange(len(other.maps))
-            name = tested_elsewhere(images.name, other.name)
-            found = predict(network, take_pairs(other, everything, channels).images, device)
-            scores += _score(task, name, other, scan_groups(other.cache).tolist(), everything, found)
+        tested = take_pairs(images, test, image_channels(images, task))
+        predicted = predict(network, tested.images, find_device(task.experiment.device))
+        scores = list(score_cases(task, images, task.plan.groups, test, predicted))
     if task.shown:
         _write_predictions(task, tested, predicted)
     write_cases(task.path, scores, digits=17)
     return scores
+
+
+def train_judge(task: FoldTask) -> nn.Module:
+    """Train the U-Net of the task's arm on its fold's pairs.
+
+    Raises:
+        GateError: A training image gives away a test image.
+    """
+    images, train = training_part(task, f"U-Net {task.arm}")
+    pairs = _training_pairs(task, take_pairs(images, train, image_channels(images, task)))
+    real = len(train) if task.own_arm.real else 0
+    log.info("%s: a U-Net of %d real and %d generated pairs", task.name, real, len(pairs) - real)
+    job = UnetJob(
+        settings=task.experiment.unet,
+        structures=len(images.structures),
+        augmented=task.own_arm.augmented,
+        seed=task.derived_seed("U-Net"),
+        device=find_device(task.experiment.device),
+    )
+    return train_unet(pairs, job)
 
 
 def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
@@ -131,14 +133,18 @@ def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
     return join(real, generated) if arm.real else generated
 
 
-def _score(
-    task: FoldTask,
-    name: str,
-    images: LabelledSet,
-    patients: Sequence[int],
-    test: NDArray[np.int64],
-    predicted: NDArray[np.uint8],
+def score_cases(
+    task: FoldTask, images: LabelledSet, patients: Sequence[int], test: NDArray[np.int64], predicted: Maps
 ) -> Iterator[CaseScore]:
+    """Score every structure of the cases of a set that were tested.
+
+    Args:
+        task: What the U-Net was trained on.
+        images: The set that it is tested on.
+        patients: Number of the patient of each of the set's images.
+        test: (N,) indices of the tested images.
+        predicted: (N, S, S) their predicted label maps.
+    """
     place = {index: row for row, index in enumerate(test.tolist())}
     for case in images.cases:
         rows = [place[index] for index in case.images.tolist() if index in place]
@@ -148,7 +154,7 @@ def _score(
         for label, structure in enumerate(images.structures, start=1):
             found = score_case(reference, predicted[rows], label, case.spacing)
             yield CaseScore(
-                data=name,
+                data=images.name,
                 arm=task.arm,
                 recipe=task.recipe,
                 seed=task.seed,

@@ -83,7 +83,6 @@ sonoforge segment --data ACDC --arms real,augmented --set unet.steps=1500     a 
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
 sonoforge segment --data ACDC --recipes dcgan,wgan --set segment.tuned=RUN    each with its best searched settings
 sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --set segment.maps=wgan    SPADE draws into WGAN's maps
-sonoforge segment --data BUS-BRA --pairs 50 --elsewhere BUSI --recipes spade:small-data     few pairs, another hospital
 sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
 sonoforge segment --data ACDC --recipes all --jobs 2 --resume        continue; finished parts are kept
 sonoforge segment --from RUN/cases.csv                 the tables again, from just the scores
@@ -95,11 +94,6 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
         PHANTOM,
         help="images with masks, or phantom; repeatable\n"
         "a folder or collections.yaml; repeat it for separate experiments",
-        metavar="FOLDER",
-    )
-    elsewhere: tuple[str, ...] = repeated_option(
-        (),
-        help="also test each U-Net on all of these images\nwith masks of the same structures; may be repeated",
         metavar="FOLDER",
     )
     protocol: str = setting(

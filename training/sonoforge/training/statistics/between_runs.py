@@ -108,6 +108,8 @@ def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
 
 # ---- leaks
 
+LEAKS = ("sealed", "plain", "thesis")
+"""The protocols of ``crossval --protocol leakage``, each with one leak more."""
 LEAK_STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
 """Pairs of protocols: near-duplicates in training, generators that saw test images, and both."""
 

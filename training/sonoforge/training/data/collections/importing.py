@@ -22,7 +22,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
@@ -213,3 +213,12 @@ class KnownSet(NamedTuple):
 
 with Path(__file__).with_name("known_sets.csv").open(encoding="utf-8", newline="") as _rows:
     KNOWN_SETS = tuple(KnownSet(**row) for row in csv.DictReader(_rows))
+
+
+def find_sets(name: str = "") -> list[KnownSet]:
+    """Return the public sets of this name, in any case, or all; refuse a name that none has."""
+    found = [known for known in KNOWN_SETS if name.casefold() in ("", known.name.casefold())]
+    if not found:
+        names = [known.name for known in KNOWN_SETS]
+        raise SonoforgeError(f"--name: no set {name!r}; give one of {', '.join(names)}{did_you_mean(name, names)}")
+    return found

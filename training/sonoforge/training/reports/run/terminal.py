@@ -14,14 +14,35 @@ from sonoforge.training.reports.run import tables
 from sonoforge.training.reports.run.page import conclusions
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.terminal import plain_table, table_text
+from sonoforge.training.statistics.between_runs import LEAK_STEPS, LEAKS
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PublishedRow, validated_like
-from sonoforge.training.statistics.results import Record
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
 _SYSTEMS = 3  # side by side
+
+
+_CAUSES = (
+    "near-duplicates in training (plain - sealed)",
+    "generators that saw the test images (thesis - plain)",
+    "both (thesis - sealed)",
+)  # of `LEAK_STEPS`
+
+
+def log_comparison(results: Record) -> None:
+    """Print the results of a comparison, of protocols or of arms, or what its predictions alone give again."""
+    if "steps" in results:
+        log_leakage(results)
+    elif "doubt" not in results:
+        log_table(results)
+    else:
+        doubt = results["doubt"]
+        _say_doubt(doubt)
+        log_figures(results["classes"], results, doubt=doubt)
+        log_systems(results["classes"], results["arms"], doubt=doubt)
 
 
 def log_table(results: Record) -> None:
@@ -207,3 +228,42 @@ def _log_choices(choice: Record) -> None:
     if "final" in choice:
         tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
     tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")
+
+
+def log_leakage(found: Record) -> None:
+    """Print the accuracy under each protocol, what each leak adds, and what remains of the gain."""
+    _say_doubt(found.get("doubt", ""))
+    seeds = ", ".join(map(str, found["seeds"]))
+    tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
+    rows = [
+        (arm, *(_points(accuracy[name], "") if name in accuracy else "as plain" for name in LEAKS))
+        for arm, accuracy in found["accuracy"].items()
+    ]
+    say("%s", plain_table(("accuracy, %", *LEAKS), rows, (1, 2, 3)))
+    for step in found["steps"]:
+        cause = LEAK_STEPS.index((step["first"], step["second"]))
+        tell(f"{step['arm']}: {_CAUSES[cause]}: {_points(step['accuracy'])}")
+        if cause == 0:
+            grouped, single = _points(step["accuracy_of_grouped"]), _points(step["accuracy_of_single"])
+            tell(f"of the {found['grouped']} images with others in their group {grouped};", "  ")
+            alone = found["images"] - found["grouped"]
+            tell(f"of the {alone} alone, which no near-duplicate helps, {single}", "  ")
+    for row in found["gains"]:
+        tell(f"{row['arm']}: gain over {row['baseline']}:")
+        for name, gain in row["gains"].items():
+            leaks = f", of which leaks {_points(own)}" if (own := row["beyond_sealed"].get(name)) else ""
+            tell(f"{name} {_points(gain)}{leaks}", "  ")
+    tell(found.get("choice", ""))
+
+
+def _say_doubt(doubt: str) -> None:
+    """Warn about a table that no run folder confirms."""
+    if doubt:
+        say("%s; no run folder beside the table vouches for it", doubt)
+
+
+def _points(figure: Interval, sign: str = "+") -> str:
+    if not is_number(figure["value"]):
+        return "no such image"
+    value, *ends = (points(end, sign=sign) for end in (figure["value"], figure["low"], figure["high"]))
+    return f"{value} {bracket(*ends)}"
