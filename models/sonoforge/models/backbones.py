@@ -296,4 +296,4 @@ def _has_matrix(traced: fx.GraphModule, node: fx.Node) -> bool:
     module = _module(traced, node)
     reads = [] if module is None else list(module.parameters())
     reads += [attrgetter(str(read.target))(traced) for read in node.all_input_nodes if read.op == "get_attr"]
-    return any(isinstance(own, Tensor) and own.dim() > 1 for own in reads)
+    return any(isinstance(own, Tensor) and sum(size > 1 for size in own.shape) > 1 for own in reads)

@@ -176,9 +176,7 @@ def _bytes_to_write(prepared: Prepared) -> dict[str, int]:
     missing, settings, images = prepared.missing, prepared.settings, len(prepared.cache.hashes)
     network = settings.network
     maps = {path: task for task in missing for path in feature_files(task) if not path.is_file()}
-    features = sum(
-        _COMPARATOR_BYTES if t.own_arm.comparator else map_bytes(network, t.classifier) for t in maps.values()
-    )
+    sizes = (_COMPARATOR_BYTES if t.own_arm.comparator else map_bytes(network, t.classifier) for t in maps.values())
     jobs = settings.jobs or default_jobs(find_device(settings.device))
     networks = min(jobs, len(missing)) + bool(settings.final_arm)
     return {
