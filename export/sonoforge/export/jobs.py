@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle.folder import FormatRow, write_zip
-from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
+from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
@@ -69,8 +69,8 @@ def export_run(settings: ExportConfig) -> Exported:
         measured = best_checkpoint(source / "checkpoints")
         checkpoint = find_checkpoint(source, settings.checkpoint or ("best" if measured else "last"))
         log.info("%s", checkpoint)
-        extras = Extras(evidence[0] if evidence else None, settings.half_weights)
-        rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, extras)
+        shown = evidence[0] if evidence else None
+        rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, shown, settings.half_weights)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, settings.formats, settings.data, evidence)
     else:

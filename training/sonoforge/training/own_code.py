@@ -4,11 +4,13 @@ Code runs only if the user names it in this command, or if code of the same SHA-
 is listed in the environment variable ``SONOFORGE_TRUST``.  A folder that says so is no reason: it may be foreign.
 
 What a run records is ``mine.py:NAME#0123456789abcdef``, the first digits of the SHA-256; beside it is a copy of the
-file, because the original may be edited or moved.  A module of an installed package is imported by its name instead.
+file, because the original may be edited or moved; another is in the cache folder, under its hash.  A module of an
+installed package is imported by its name instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -18,10 +20,12 @@ import re
 import sys
 import traceback
 import types
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.training.data.cache import default_folder
 
@@ -29,12 +33,14 @@ log = logging.getLogger(__name__)
 
 COPY = "own_code.py"  # of the file, in a folder that needs it
 TRUST = "SONOFORGE_TRUST"  # hashes, comma-separated
-_ALLOWED = "own-code"  # in the cache folder: a file for each SHA-256 that was allowed here, with its name
+_ALLOWED = "own-code"  # in the cache folder: what was allowed on this machine, as SHA-256.py
 _DIGITS = 16  # of a SHA-256, in names and in `TRUST`
 _FORM = re.compile(
     r"(?:(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*))"
     rf"(?:#(?P<pin>[0-9a-f]{{{_DIGITS}}}))?"
 )
+_GIVEN: set[str] = set()  # SHA-256 of what was allowed for this process alone
+_RUN: dict[str, tuple[OwnCode, types.ModuleType]] = {}  # what was run in this process, by `OwnCode.pinned`
 
 
 class OwnCode(NamedTuple):
@@ -48,10 +54,14 @@ class OwnCode(NamedTuple):
     source: bytes  # content of the file
 
     @property
+    def pinned(self) -> str:
+        """The name with the beginning of the hash."""
+        return f"{self.spec}#{self.digest[:_DIGITS]}"
+
+    @property
     def recorded(self) -> str:
-        """The name for records: no folder, but the beginning of the hash."""
-        name = self.module or Path(self.spec.removesuffix(f":{self.attribute}")).name
-        return f"{name}{':' * bool(self.attribute)}{self.attribute}#{self.digest[:_DIGITS]}"
+        """The same without a folder, for records."""
+        return Path(self.pinned).name
 
 
 def is_own(name: str) -> bool:
@@ -60,10 +70,11 @@ def is_own(name: str) -> bool:
 
 
 def find(spec: str, folder: Path | None = None) -> OwnCode:
-    """Read the file of some code without running it; the parents of a module in a package are imported.
+    """Read the file of some code without running any.
 
     Args:
-        spec: As the user names it, or `OwnCode.recorded`, whose hash must then be the file's.
+        spec: As the user names it, or with a hash, which must then be the file's; an edited or missing file is replaced
+            by the copy of that hash, if it was allowed on this machine.
         folder: Take the copy kept in this folder instead of the file that ``spec`` names.
 
     Raises:
@@ -72,44 +83,84 @@ def find(spec: str, folder: Path | None = None) -> OwnCode:
     parts = _FORM.fullmatch(spec)
     if parts is None:
         raise SonoforgeError(f"{spec}: names no code; give FILE.py, FILE.py:NAME or package.module:NAME")
-    module, attribute = parts["module"] or "", parts["name"] or parts["attribute"] or ""
+    module, attribute, pin = parts["module"] or "", parts["name"] or parts["attribute"] or "", parts["pin"] or ""
+    file = _file_of(module) if module else Path(parts["file"]) if folder is None else folder / COPY
+    wanted = [file, *([] if module or not pin else sorted((default_folder() / _ALLOWED).glob(f"{pin}*.py")))]
+    digest = ""
+    for path in [path for path in wanted if path.is_file()]:
+        source = path.read_bytes()
+        digest = hashlib.sha256(source).hexdigest()
+        if digest.startswith(pin):
+            return OwnCode(spec.removesuffix(f"#{pin}"), path, digest, attribute, module, source)
+    if not digest:
+        raise SonoforgeError(f"{file}: no such file, which is to hold the code {spec}")
+    raise SonoforgeError(
+        f"{file}: has changed: {spec} was used, this is #{digest[:_DIGITS]}; bring that version back, or start anew"
+    )
+
+
+def give(spec: str) -> str:
+    """Allow code that the user names on this machine from now on; return its name with its hash."""
+    own = find(spec)
+    path = default_folder() / _ALLOWED / f"{own.digest}.py"
     try:
-        file = _file_of(module) if module else Path(parts["file"]) if folder is None else folder / COPY
-        source = file.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{spec}: {error.filename} cannot be read ({error.strerror})") from None
-    digest = hashlib.sha256(source).hexdigest()
-    if parts["pin"] and parts["pin"] != digest[:_DIGITS]:
-        raise SonoforgeError(
-            f"{file}: has changed: {spec} was used, this is #{digest[:_DIGITS]}; bring that version back, or start anew"
-        )
-    return OwnCode(spec.partition("#")[0] if parts["pin"] else spec, file, digest, attribute, module, source)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, own.source)
+    except (OSError, SonoforgeError) as error:
+        log.warning("%s is not noted as allowed (%s); later commands will ask for %s", spec, error, TRUST)
+        _GIVEN.add(own.digest)
+    return own.pinned
 
 
 def load(spec: str, folder: Path | None = None, *, given: bool = False) -> Any:
-    """Run some code and return what it is to define: the named attribute, or the whole module.
-
-    Args:
-        spec: See `find`.
-        folder: Folder that names the code, and keeps a copy of it unless it is in a package.
-        given: Whether the user named it in this command, which allows it on this machine from now on.
-
-    Raises:
-        SonoforgeError: It is missing, was changed, is not allowed, fails, or lacks the attribute.
-    """
-    parts = _FORM.fullmatch(spec)
-    if not given and parts and parts["module"]:
-        _check_allowed(parts["pin"] or "", spec, folder, spec)  # before the parents of a foreign name are imported
-    own = find(spec, folder)
+    """Run some code and return what it is to define: the named attribute, or the whole module; see `run`."""
     if given:
-        _allow(own)
-    else:
-        _check_allowed(own.digest, own.recorded, folder, str(own.file))
-    module = _module(own)
+        spec = give(spec)
+    own, module = run(spec, folder)
     if own.attribute and not hasattr(module, own.attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise SonoforgeError(f"{own.file}: defines no {own.attribute}{did_you_mean(own.attribute, public)}")
     return getattr(module, own.attribute) if own.attribute else module
+
+
+def run(spec: str, folder: Path | None = None) -> tuple[OwnCode, types.ModuleType]:
+    """Run some code, once in a process, and return its module.
+
+    Args:
+        spec: See `find`.
+        folder: Folder that names the code, and keeps a copy of it unless it is in a package.
+
+    Raises:
+        SonoforgeError: It is missing, was changed, is not allowed, or fails.
+    """
+    parts = _FORM.fullmatch(spec)
+    for own, module in _RUN.values():  # without reading a file again, which may be edited by now
+        if parts and parts["pin"] and own.recorded == Path(spec).name:
+            return own, module
+    own = find(spec, folder)
+    allowed = {path.stem for path in (default_folder() / _ALLOWED).glob("*.py")} | _GIVEN
+    trusted = {word.strip().lower()[:_DIGITS] for word in os.environ.get(TRUST, "").split(",")}
+    if own.digest not in allowed and own.digest[:_DIGITS] not in trusted:
+        raise SonoforgeError(
+            f"{folder or own.file}: needs the code {own.recorded}, which was never allowed on this machine; read "
+            f"{own.file}, then allow it by {TRUST}={own.digest[:_DIGITS]}"
+        )
+    name = own.module or f"sonoforge_own_{own.digest}"
+    with blaming(own):
+        _RUN[own.pinned] = own, sys.modules.get(name) or _new_module(own, name)
+    return _RUN[own.pinned]
+
+
+@contextlib.contextmanager
+def blaming(own: OwnCode) -> Iterator[None]:
+    """Turn what some code raises inside into one line with its place in the file."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(own.file)]
+        place = "".join(f":{line}" for line in ([error.lineno] if isinstance(error, SyntaxError) else lines[-1:]))
+        raise SonoforgeError(f"{own.file}{place}: {type(error).__name__}: {reason(error)}") from error
 
 
 def keep(own: OwnCode, folder: Path) -> None:
@@ -118,50 +169,26 @@ def keep(own: OwnCode, folder: Path) -> None:
         write_bytes(folder / COPY, own.source)
 
 
-def _file_of(module: str) -> Path:
+def _new_module(own: OwnCode, name: str) -> types.ModuleType:
+    if own.module:
+        return importlib.import_module(name)
+    module = sys.modules[name] = types.ModuleType(name)  # known before it runs, as dataclasses need
+    module.__file__ = str(own.file)
     try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.origin or not found.origin.endswith(".py"):
-        raise SonoforgeError(f"{module}: no such Python module is installed; give FILE.py, or install its package")
-    return Path(found.origin)
-
-
-def _module(own: OwnCode) -> types.ModuleType:
-    """Run code once in this process, under a private name unless it is in a package."""
-    name = own.module or f"sonoforge_own_{own.digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    try:
-        if own.module:
-            return importlib.import_module(own.module)
-        module = sys.modules[name] = types.ModuleType(name)  # known before it runs, as dataclasses need
-        module.__file__ = str(own.file)
         exec(compile(own.source, str(own.file), "exec"), vars(module))  # noqa: S102 - this is what the user asks for
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(own.file)]
-        line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
-        raise SonoforgeError(f"{own.file}:{line}: {type(error).__name__}: {reason(error)}") from error
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
-def _allow(own: OwnCode) -> None:
-    path = default_folder() / _ALLOWED / own.digest
-    try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, own.recorded + "\n")
-    except (OSError, SonoforgeError) as error:
-        log.warning("%s is not noted as allowed (%s); later commands will ask for %s", own.spec, error, TRUST)
-
-
-def _check_allowed(digest: str, name: str, folder: Path | None, where: str) -> None:
-    kept = default_folder() / _ALLOWED
-    words = [*(path.name for path in kept.glob("*")), *os.environ.get(TRUST, "").split(",")]
-    if len(digest) < _DIGITS or digest[:_DIGITS] not in {word.strip().lower()[:_DIGITS] for word in words}:
-        raise SonoforgeError(
-            f"{folder or where}: needs the code {name}, which was never allowed on this machine; read {where}, then "
-            f"allow it by {TRUST}={digest[:_DIGITS]}"
-        )
+def _file_of(module: str) -> Path:
+    """Find an installed module's file without importing the packages around it."""
+    first, *_ = module.split(".")
+    with contextlib.suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(first)
+        for end in [place for place, mark in enumerate(f"{module}.") if mark == "."][1:]:
+            found = PathFinder.find_spec(module[:end], found.submodule_search_locations if found else ())
+        if found and found.origin and found.origin.endswith(".py"):
+            return Path(found.origin)
+    raise SonoforgeError(f"{module}: no such Python module is installed; give FILE.py, or install its package")

@@ -38,6 +38,7 @@ _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
 _WORTH_NAMING = 10**8  # bytes
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
+_EDITED = re.compile(r"(.+)(#[0-9a-f]{16}), not \1#[0-9a-f]{16}")  # own code before and after, see `_differing`
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
@@ -178,7 +179,15 @@ def resume_run(
             log.info("going on with the shorter run %s: %s", folder, changes)
         else:
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
-    return folder
+        return folder
+    for other in _runs(root, name):
+        edited = [_EDITED.fullmatch(how) for how in _differing(other, config, compared).values()]
+        if edited[0] and all(edited):
+            raise SonoforgeError(
+                f"{other}: {edited[0][1]} was edited since; give {edited[0][1]}{edited[0][2]} to go on with that "
+                "version, or leave out --resume to start anew"
+            )
+    return None
 
 
 def start_run(

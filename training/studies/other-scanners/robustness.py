@@ -219,7 +219,7 @@ def _answer(
         kept[file] = [measure(disturb(levels, kind, strength, seed)) for kind, strength in hows]
         return {"file": file}
 
-    answered = answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1))
+    answered = answers_in_order(answer, list(files), workers_for(len(files), 1))
     for done, _ in enumerate(answered, start=1):
         print(f"{done} of {len(files)} images", end="\r")
     probabilities = np.array([[values for values, _ in kept[file]] for file in files])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.atomic import prepare_folder
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin, silent_libraries
 from sonoforge.runtime.images.limits import ImageError
@@ -149,6 +151,27 @@ class Answering:
         return thumbnails(answered.picture(), answered.result)
 
 
+def answer_all(
+    answer: Callable[[str], Entry],
+    files: Sequence[str],
+    title: str,
+    workers: tuple[int, int],
+    keep: Callable[[Entry], None] = lambda entry: None,
+) -> Iterator[Entry]:
+    """Yield the answer for each file as `answers_in_order` does, with a bar of this title.
+
+    ``workers`` are how many files to answer at a time, 0 for `workers_for`, and the threads of each.
+    """
+    done = itertools.count(1)
+    with progress_bar(title, len(files), silenced=True) as advance:
+
+        def kept(entry: Entry) -> None:
+            keep(entry)
+            advance(next(done), None)
+
+        yield from answers_in_order(answer, files, workers[0] or workers_for(len(files), workers[1]), kept)
+
+
 def workers_for(files: int, threads: int) -> int:
     """Return how many files to answer at a time on this machine, with this many threads each."""
     if files < 2:
@@ -159,7 +182,10 @@ def workers_for(files: int, threads: int) -> int:
 
 
 def answers_in_order(
-    answer: Callable[[str], Entry], keep: Callable[[Entry], None], files: Sequence[str], workers: int
+    answer: Callable[[str], Entry],
+    files: Sequence[str],
+    workers: int,
+    keep: Callable[[Entry], None] = lambda entry: None,
 ) -> Iterator[Entry]:
     """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
 

@@ -64,8 +64,10 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         aliases: Other names of the flag and of the key, such as ``size`` for ``image_size``.
         traits: ``metavar``: the placeholder in ``--help``; ``key``: its key, if that is not the field's name;
-            ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its only flag is the first alias,
-            for a word that cannot name a Python field (``class``); and those that the functions below set.
+            ``own``: called with a value beyond the choices, and ``from_file``, to allow code of the user's own and
+            return its full name, or nothing; ``takes_url``: it may be at a URL that the verb opens itself;
+            ``renamed``: its only flag is the first alias, for a word that cannot name a Python field (``class``);
+            and those that the functions below set.
     """
     about = {"help": help, "choices": choices, "limits": limits, "aliases": tuple(aliases), "metavar": None}
     defaults = {"key": "", "flagged": True, "positional": False, "repeated": False, "renamed": False}
@@ -417,6 +419,9 @@ def _convert_one(option: Option, raw: Any) -> Any:
         raise SonoforgeError(f"{name} must be {_KINDS[kind]}, not {raw!r}") from None
     if value == option.default:
         return value
+    own = option.metadata.get("own")
+    if own and value not in (choices or ()) and (full := own(value)):
+        return full
     if choices and value not in choices:
         hint = did_you_mean(str(value), choices)
         raise SonoforgeError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
@@ -439,6 +444,9 @@ def resolve_config(
     known = options(config_class)
     from_file = _flat(read_config_file(file)) if file else ()
     merged = {_known(known, key, str(file)): value for key, value in from_file}
+    for option in (known[key] for key in merged if "own" in known[key].metadata):
+        refusing = functools.partial(option.metadata["own"], from_file=True)  # which may be foreign
+        _convert(option._replace(metadata={**option.metadata, "own": refusing}), merged[option.key])
     merged |= _read_settings(known, settings)
     merged |= {_known(known, key, config_class.__name__): value for key, value in given.items()}
     values = {key: _convert(known[key], raw) for key, raw in merged.items()}

@@ -15,18 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sonoforge.runtime.cli.answering import answers_in_order, workers_for
-from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.cli.answering import Answering, Extras, answer_all
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
-from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.repeats import Fingerprint, Repeats
+from sonoforge.runtime.images.inputs import Entry, expand, printable
 from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Floats, Whole
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.site_bundle import Fitted, record_of, site_manifest, write_site_bundle
 from sonoforge.runtime.inference.trust import Cause, how_far
@@ -88,8 +84,7 @@ def adapt(config: AdaptConfig) -> Adapted:
     scans = read_scans(Path(config.data), bundle.classes)
     named = {file: label for file, label in scans.labels.items() if label}
     _check_enough(list(named.values()), [scans.groups.get(file, file) for file in named], config.data)
-    workers = config.workers or workers_for(len(scans.labels), config.threads)
-    answered = _answered(classifier, scans, workers)
+    answered = _answered(classifier, scans, (config.workers, config.threads))
     equal, labels, groups = answered[:3]
     _check_enough(labels.tolist(), groups.tolist(), config.data)
     start = adaptation.rules_of(bundle.manifest, classifier.clinic.prevalence)
@@ -181,32 +176,21 @@ def _as_class(where: str, name: str, classes: tuple[str, ...]) -> str:
     return found
 
 
-def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
-    """Answer the scans."""
-    prints: dict[str, Fingerprint] = {}
-
-    def answer(file: str) -> Entry:
-        try:
-            answered = answer_file(classifier, file, fingerprint=True)
-        except ImageError as error:
-            return failure(file, error.code, str(error))
-        if answered.result.fingerprint:
-            prints[file] = answered.result.fingerprint
-        return answered.entry
-
-    files, repeats, failed = list(scans.labels), Repeats(), []
+def _answered(classifier: Classifier, scans: Scans, workers: tuple[int, int]) -> Answered:
+    """Answer the scans; repeats of a scan without a patient are its patient's."""
+    files, failed, answering = list(scans.labels), list[Entry](), Answering(classifier, {}, Extras())
+    answering.name(files)
     group_of, answered = dict[str, str](), list[Entry]()
-    with progress_bar("answering", len(files), silenced=True) as advance:
-        for number, entry in enumerate(answers_in_order(answer, lambda _: None, files, workers), start=1):
-            advance(number, None)
-            file = entry["file"]
-            if not entry["ok"]:
-                failed.append(entry)
-                log.warning("%s: not used: %s", printable(file), printable(entry["error"]["message"]))
-                continue
-            answered.append(entry)
-            copied = [other for other in repeats.find(file, prints[file]).values() if other] if file in prints else []
-            group_of[file] = scans.groups.get(file) or (group_of[copied[0]] if copied else f"file {file}")
+    for entry in answer_all(answering.answer, files, "answering", workers):
+        file = entry["file"]
+        if not entry["ok"]:
+            failed.append(entry)
+            log.warning("%s: not used: %s", printable(file), printable(entry["error"]["message"]))
+            continue
+        answering.mark_repeat(entry)
+        answered.append(entry)
+        copied = entry["copy_of"] or entry["seems_copy_of"]
+        group_of[file] = scans.groups.get(file) or (group_of[copied] if copied else f"file {file}")
     classes, manifest = classifier.bundle.classes, classifier.bundle.manifest
     numbers = {name: number for number, name in enumerate(dict.fromkeys(group_of.values()))}
     number_of = {file: numbers[name] for file, name in group_of.items()}

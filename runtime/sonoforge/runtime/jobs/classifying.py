@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
 from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
-from sonoforge.runtime.cli.answering import Answering, Extras, answers_in_order, workers_for
-from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.cli.answering import Answering, Extras, answer_all
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
 from sonoforge.runtime.inference.classifier import Classifier
@@ -87,7 +85,8 @@ def classify(
             if config.resume and files:
                 log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
             table.begin([names[file] for file in left], more=bool(config.watch))
-            for entry in _answers(config, answering, keep, left):
+            workers = config.workers, config.threads
+            for entry in answer_all(answering.answer, left, "classifying", workers, keep):
                 table.show(entry)
                 if page:
                     page.add(entry)
@@ -159,21 +158,6 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
     if config.watch:
         log.info("watching %s; Ctrl-C ends it", printable(config.watch))
         yield from whole_files(config.watch, config.recursive)
-
-
-def _answers(
-    config: ClassifyConfig, answering: Answering, keep: Callable[[Entry], None], files: Sequence[str]
-) -> Iterator[Entry]:
-    """Yield the answer for each file, stored as soon as it is known."""
-    done = itertools.count(1)
-    with progress_bar("classifying", len(files), silenced=True) as advance:
-
-        def kept(entry: Entry) -> None:
-            keep(entry)
-            advance(next(done), None)
-
-        workers = config.workers or workers_for(len(files), config.threads)
-        yield from answers_in_order(answering.answer, kept, files, workers)
 
 
 def _open_file(config: ClassifyConfig, classifier: Classifier) -> AnswerFile | None:

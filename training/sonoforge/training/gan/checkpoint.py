@@ -1,7 +1,8 @@
 """Write and read checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
 
 ``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two optimisers, the
-numbers carried by losses and regularisers, and ``checkpoint.json`` (what was trained, how far, each file's hash). It is
+numbers carried by losses and regularisers, ``checkpoint.json`` (what was trained, how far, each file's hash), and of a
+user's own recipe a copy of its code. It is
 written under a temporary name, synced to disk and renamed; before removal it is renamed back.  Nothing is ever
 unpickled.
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import remove_folder, remove_leftovers, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import own_code
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
                 content = save(tensors, {_IMAGES: description.images})
                 (partial / f"{stem}.safetensors").write_bytes(content)
                 hashes[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
+            if own_code.is_own(description.architecture):
+                own_code.keep(own_code.run(description.architecture)[0], partial)
             described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
             (partial / DESCRIPTION).write_bytes((json.dumps(described, indent=2) + "\n").encode())
     except SonoforgeError as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training import run_folder
+from sonoforge.training import own_code, run_folder
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, return_spare_memory
@@ -87,7 +87,7 @@ def train_gan(
 
     interrupted = False
     recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
-    with deterministic_kernels(state.device), recorder:
+    with deterministic_kernels(state.device), torch.random.fork_rng(devices=[]), recorder:
         for step in range(start, plan.steps):
             scalars = train_step(state, training, real, sampling, step)
             done = step + 1
@@ -120,6 +120,8 @@ def train_step(
         for network in (state.generator, state.discriminator, state.average):
             network.set_stage(*stage)  # type: ignore[operator]
 
+    if own_code.is_own(recipe.architecture):  # whose layers may draw random numbers, as dropout does
+        torch.manual_seed(derive_seed(state.seed, "own networks", step))
     # The discriminator's turns, then the generator's, against the images of the last turn.
     for turn in range(recipe.n_critic):
         batch = draw_batch(state, real, sampling, step * recipe.n_critic + turn)

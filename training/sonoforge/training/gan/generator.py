@@ -16,7 +16,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.networks import ARCHITECTURES, channels_last
+from sonoforge.training.gan.networks import channels_last, find_architecture
 
 # Images computed together on a CPU, whatever number was requested: batches of another size may round differently.
 CPU_BATCH = 8
@@ -83,15 +83,15 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
     """Load the averaged generator of a checkpoint, or of a run folder's newest one, ready to sample from.
 
     Raises:
-        SonoforgeError: It is not a checkpoint, is damaged, or has an unknown architecture.
+        SonoforgeError: It is not a checkpoint, is damaged, has an unknown architecture, or one that is own code and not
+            allowed on this machine.
     """
     path = gan_checkpoint.find_checkpoint(checkpoint)
     about = gan_checkpoint.describe(path)
-    if about.architecture not in ARCHITECTURES:
-        raise SonoforgeError(f"{path}: architecture {about.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+    architecture = find_architecture(about.architecture, path)
     try:
         with torch.random.fork_rng(devices=[]):
-            generator = ARCHITECTURES[about.architecture].generator(**about.generator_options)
+            generator = architecture.generator(**about.generator_options)
         generator.load_state_dict(gan_checkpoint.load_state(path, "average"))
     except (TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]

@@ -1,7 +1,7 @@
 """Define the losses: adversarial ones, and added terms on class labels and feature maps.
 
-A new adversarial loss is a row of `LOSSES`. Scores are (N,) floats before any sigmoid, larger if an image looks more
-real; BEGAN's are reconstruction errors instead.
+A new adversarial loss is a row of `LOSSES`, or ``LOSS`` of a user's own recipe. Scores are (N,) floats before any
+sigmoid, larger if an image looks more real; BEGAN's are reconstruction errors instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
 
 from sonoforge.models import began, layers
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training import own_code
 from sonoforge.training.evaluation.features import Features
 
 State = Mapping[str, Tensor]
@@ -79,6 +81,23 @@ LOSSES: dict[str, Loss] = {
         needs=("reconstruction errors",),
     ),
 }
+
+
+def find_loss(name: str) -> Loss:
+    """Return the loss of this name, or of the user's own code.
+
+    Raises:
+        SonoforgeError: There is none.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    if not own_code.is_own(name):
+        raise SonoforgeError(f"loss: {name!r} is not one of {', '.join(LOSSES)}{did_you_mean(name, list(LOSSES))}")
+    own, module = own_code.run(name)
+    if not isinstance(module.LOSS, Loss):
+        raise SonoforgeError(f"{own.file}: LOSS must be a sonoforge.training.gan.losses.Loss, not {module.LOSS!r}")
+    return module.LOSS
+
 
 # How class labels enter.  ``projection``: in the discriminator's score alone (Miyato and Koyama, "cGANs with Projection
 # Discriminator", ICLR 2018).  ``auxiliary``: the discriminator predicts the class as well (Odena, Olah, Shlens,

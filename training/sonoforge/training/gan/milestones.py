@@ -22,6 +22,7 @@ from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import find_generator, without_repeats
+from sonoforge.training.gan.networks import find_architecture
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, expanded
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
@@ -109,6 +110,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(inputs.real), inputs.checkpoint)
     about, run = gan_checkpoint.describe(checkpoint), checkpoint.parent.parent
+    find_architecture(about.architecture, checkpoint)  # own code from its copy, before the settings ask for it
     config = read_config(run)
     data: Any = config.get("data")
     if not data:

@@ -27,7 +27,7 @@ from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.engine import prepare_data, train_gan, train_step
 from sonoforge.training.gan.networks import Seen, outline_networks
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.recipes import RECIPES, find_recipe
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.ticks import read_stats, training_cost
@@ -106,7 +106,7 @@ def with_defaults(settings: GanSettings) -> GanSettings:
 
 
 def _presets(settings: GanSettings) -> tuple[str, ...]:
-    return (*[name for name in _SMALL_PRESETS if name in RECIPES[settings.recipe].presets], PUBLISHED)
+    return (*[name for name in _SMALL_PRESETS if name in find_recipe(settings.recipe).presets], PUBLISHED)
 
 
 def list_offers(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -> list[Offer]:

@@ -6,6 +6,7 @@ A new pair of networks is one file of `sonoforge.models`; with its row of ``reci
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,7 +18,9 @@ from sonoforge.models.layers import Architecture
 from sonoforge.models.stylegan.layers import eager_on_cpu
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training import own_code
 from sonoforge.training.evaluation.features import Features
+from sonoforge.training.gan.own_networks import adapt, check_answers
 from sonoforge.training.gan.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -29,6 +32,19 @@ ARCHITECTURES: dict[str, Architecture] = {
     for module in pkgutil.walk_packages(models.__path__, "sonoforge.models.")
     for name, architecture in getattr(importlib.import_module(module.name), "ARCHITECTURES", {}).items()
 }
+
+
+def find_architecture(name: str, checkpoint: Path | None = None) -> Architecture:
+    """Return the pair of networks of this name, or of the user's own code, a copy of which is in the checkpoint.
+
+    Raises:
+        SonoforgeError: There is none, or own code is not allowed, fails or lacks a network.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if not own_code.is_own(name):
+        raise SonoforgeError(f"{checkpoint}: architecture {name!r} is not one of {', '.join(ARCHITECTURES)}")
+    return adapt(*own_code.run(name, checkpoint))
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -45,7 +61,7 @@ class Seen(NamedTuple):
 
 def discriminator_of(recipe: Recipe) -> Architecture:
     """Return the architecture of the recipe's discriminator."""
-    return ARCHITECTURES[recipe.discriminator_architecture or recipe.architecture]
+    return find_architecture(recipe.discriminator_architecture or recipe.architecture)
 
 
 def build_networks(
@@ -62,7 +78,7 @@ def build_networks(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[1])
         networks = _make(recipe, options, seen)
-        architectures = (ARCHITECTURES[recipe.architecture], discriminator_of(recipe))
+        architectures = (find_architecture(recipe.architecture), discriminator_of(recipe))
         for network, architecture, own_seed in zip(networks, architectures, seeds, strict=True):
             architecture.initialise(network, torch.Generator().manual_seed(own_seed))
     for network in networks:
@@ -78,8 +94,16 @@ def outline_networks(
         return _make(recipe, options, seen)
 
 
+def check_own_networks(recipe: Recipe, options: Mapping[str, Any]) -> None:
+    """Refuse networks of the user's own whose answers the loop cannot use; ours are known."""
+    if own_code.is_own(recipe.architecture):
+        networks = build_networks(recipe, options, 0)
+        wanted = {**options, "conditioning": recipe.conditioning}
+        check_answers(own_code.run(recipe.architecture)[0], *networks, wanted)
+
+
 def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:
-    architecture = ARCHITECTURES[recipe.architecture]
+    architecture = find_architecture(recipe.architecture)
     own = dict(recipe.discriminator)
     if discriminator_of(recipe).projected:
         if seen is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sonoforge.runtime.cli.options import option
-from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES, SCHEDULES
+from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES, SCHEDULES, give_recipe
 
 # Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `losses.CONDITIONINGS`, `layers.ACTIVATIONS` and
 # `layers.NORMS`, which need torch.
@@ -38,9 +38,10 @@ class GanSettings:
 
     recipe: str = option(
         "dcgan-thesis",
-        help="recipe: sonoforge settings --recipes all lists them\n"
-        "gan train: dcgan-thesis or, with only --minutes, one that learns in that time",
+        help="recipe, or FILE.py of your own: sonoforge settings --recipes all lists them\n"
+        "also package.module:NAME; gan train: dcgan-thesis or, with only --minutes, one that learns in that time",
         choices=tuple(RECIPES),
+        own=give_recipe,
     )
     preset: str = option(
         PUBLISHED,

@@ -6,19 +6,25 @@ conditioning x optimisers x schedule. The training loop knows none of them by na
 A row in the file has the fields of `Recipe`; missing ones come from the row that it is ``like``, or are the defaults. A
 regulariser is its weight and, if lazy, the steps between uses; a preset may also be ``like`` another one in its row.
 Prose is a list of lines, with ``$NAME`` for a text shared by several rows.
+
+A user's own recipe is a Python file, or a module of an installed package, with classes ``Generator`` and
+``Discriminator``, a row ``RECIPE`` and perhaps ``LOSS``, see `own_networks`.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.training import own_code
 
 # Optimisers with the betas that they bring to a recipe of another optimiser: Adam's of Radford et al. 2016, RMSprop's
 # smoothing of WGAN's authors' code.
@@ -103,58 +109,119 @@ class Recipe:
         return self.class_budgets.get(class_name.lower(), self.budget)
 
 
-def _read_recipes(path: Path) -> dict[str, Recipe]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    texts: dict[str, str] = {}
+def _read_fields(row: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Read fields of `Recipe` from JSON."""
 
-    def prose(lines: list[str]) -> str:
-        return Template(" ".join(lines)).substitute(texts)
+    def prose(lines: str | list[str]) -> str:
+        return lines if isinstance(lines, str) else Template(" ".join(lines)).substitute(texts)
 
     def presets(rows: dict[str, Any]) -> dict[str, Preset]:
         found: dict[str, Preset] = {}
-        for name, row in rows.items():
-            shared = found[row["like"]].changes if "like" in row else {}
-            found[name] = Preset({**shared, **fields(row["changes"])}, prose(row["why"]))
+        for name, own in rows.items():
+            shared = found[own["like"]].changes if "like" in own else {}
+            found[name] = Preset({**shared, **_read_fields(own["changes"], texts)}, prose(own["why"]))
         return found
 
-    def optimiser(row: dict[str, Any]) -> OptimiserSettings:
-        return OptimiserSettings(row["name"], row["learning_rate"], tuple(row["betas"]))
+    def optimiser(own: dict[str, Any]) -> OptimiserSettings:
+        return OptimiserSettings(**{**own, "betas": tuple(own["betas"])})
 
     readers: dict[str, Callable[[Any], Any]] = {
         "source": prose,
         "presets": presets,
         "generator_optimiser": optimiser,
         "discriminator_optimiser": optimiser,
-        "budget": lambda row: Budget(**row),
-        "class_budgets": lambda rows: {name: Budget(**row) for name, row in rows.items()},
+        "budget": lambda own: Budget(**own),
+        "class_budgets": lambda rows: {name: Budget(**own) for name, own in rows.items()},
         "regularisers": lambda rows: {name: Strength(*numbers) for name, numbers in rows.items()},
     }
+    return {name: readers[name](value) if name in readers else value for name, value in row.items()}
 
-    def fields(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: readers[name](value) if name in readers else value for name, value in row.items()}
 
+def _read_recipes(path: Path) -> dict[str, Recipe]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    texts: dict[str, str] = {}
     for name, lines in content["texts"].items():
-        texts[name] = prose(lines)
+        texts[name] = Template(" ".join(lines)).substitute(texts)
     found: dict[str, Recipe] = {}
     for name, row in content["recipes"].items():
         like = row.pop("like", None)
-        found[name] = replace(found[like], **fields(row)) if like else Recipe(**fields(row))
+        own = _read_fields(row, texts)
+        found[name] = replace(found[like], **own) if like else Recipe(**own)
     return found
 
 
 RECIPES = _read_recipes(Path(__file__).with_suffix(".json"))
+ENTRY_POINTS = "sonoforge.recipes"  # the group by which an installed package names recipes, as package.module:RECIPE
+# Of own recipes: what they do not take from the row that they are like, because it is of its networks.
+_OF_NETWORKS: Mapping[str, Any] = MappingProxyType(
+    {"generator": {}, "discriminator": {}, "presets": {}, "class_budgets": {}, "source": "own code"}
+)
+_NOT_OWN = {"architecture", "discriminator_architecture", "growing", "draws_into_maps"}  # need networks of ours
+
+
+def installed_recipes() -> dict[str, str]:
+    """Return the recipes of installed packages as ``package.module:RECIPE`` by name, without importing any."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def give_recipe(name: str, *, from_file: bool = False) -> str:
+    """Allow a recipe that the user names in this command if it is own code; return it with its hash, or empty.
+
+    Raises:
+        SonoforgeError: There is no such code, or a config file, which may be foreign, names it.
+    """
+    spec = name if name in RECIPES else installed_recipes().get(name, name)
+    if not own_code.is_own(spec) or spec.partition(":")[0] in RECIPES:
+        return ""
+    if from_file:
+        raise SonoforgeError(f"{name}: a config file, which may be foreign, names code to run; name it in the command")
+    return own_code.give(spec)
+
+
+def with_hash(recipe: str) -> str:
+    """Return the name of a recipe; of own code, with its hash, so that no other version can take its place."""
+    return own_code.find(recipe).pinned if recipe not in RECIPES and own_code.is_own(recipe) else recipe
+
+
+def split_preset(name: str) -> tuple[str, str]:
+    """Split RECIPE or RECIPE:PRESET; own code has no preset here."""
+    recipe, _, preset = name.partition(":")
+    return (recipe, preset) if recipe in RECIPES or not own_code.is_own(name) else (name, "")
+
+
+def short_name(recipe: str) -> str:
+    """Return a recipe's name for tables and folders, such as ``mine`` of ``work/mine.py#0123456789abcdef``."""
+    name = Path(recipe.partition("#")[0]).name.replace(".py", "", 1)
+    return recipe if recipe in RECIPES else name.rpartition(".")[2].replace(":", "-")
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the row of this name.
+    """Return the row of this name, or of the user's own code.
 
     Raises:
-        SonoforgeError: There is none; the message gives the closest.
+        SonoforgeError: There is none; the message gives the closest. Or own code is not allowed, fails, or has no row.
     """
-    if name not in RECIPES:
-        hint = did_you_mean(name, list(RECIPES))
-        raise SonoforgeError(f"recipe: {name!r} is not one of {', '.join(RECIPES)}{hint}")
-    return RECIPES[name]
+    if name in RECIPES:
+        return RECIPES[name]
+    if not own_code.is_own(name):
+        known = [*RECIPES, *installed_recipes()]
+        raise SonoforgeError(f"recipe: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
+    found = own_code.load(name)
+    own, module = own_code.run(name)
+    row = found if own.attribute else getattr(module, "RECIPE", None)
+    if not isinstance(row, dict):
+        raise SonoforgeError(f'{own.file}: defines no dict {own.attribute or "RECIPE"}, such as {{"like": "dcgan"}}')
+    row = {"architecture": own.recorded, "title": short_name(name), **row}
+    row |= {"loss": own.recorded} if hasattr(module, "LOSS") and "loss" not in row else {}
+    like = row.pop("like", None)
+    known = [field.name for field in fields(Recipe) if field.name not in _NOT_OWN]
+    for wrong in row.keys() - {*known, "architecture"}:
+        raise SonoforgeError(f"{own.file}: {wrong!r} cannot be set in a recipe{did_you_mean(wrong, known)}")
+    try:
+        read = {**_OF_NETWORKS, **_read_fields(row, {})}
+        return Recipe(**read) if like is None else replace(find_recipe(like), **read)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SonoforgeError(f"{own.file}: its recipe cannot be read ({reason(error)})") from error
 
 
 # From the finished share of the training, in [0, 1), to a factor of the learning rates.  Linear decay: the full rate in

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from sonoforge.models.layers import ACTIVATIONS, NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.losses import LOSSES
-from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
+from sonoforge.training.gan.losses import CONDITIONINGS, find_loss
+from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of, find_architecture
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes import OPTIMISERS, OptimiserSettings, Recipe, Strength, find_recipe
+from sonoforge.training.gan.recipes import OPTIMISERS, SCHEDULES, OptimiserSettings, Recipe, Strength, find_recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 
 DURATIONS = ("epochs", "steps", "kimg")  # options, at most one of which gives the length of a training
@@ -73,12 +73,12 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
             if discriminator.get(name) != "none":  # a critic without normalisation keeps none
                 discriminator[name] = value
     if settings.width is not None:
-        taken = inspect.signature(ARCHITECTURES[recipe.architecture].generator).parameters
+        taken = inspect.signature(find_architecture(recipe.architecture).generator).parameters
         if not {"width", "options"} & set(taken):
             raise SonoforgeError(
                 f"width: the {recipe.architecture} networks have one size; leave it out, or choose another recipe"
             )
-        generator |= ARCHITECTURES[recipe.architecture].width_options(settings.width)
+        generator |= find_architecture(recipe.architecture).width_options(settings.width)
         discriminator |= discriminator_of(recipe).width_options(settings.width)
     if settings.generator_cell is not None:
         generator["cell"] = settings.generator_cell
@@ -183,7 +183,7 @@ class Need(NamedTuple):
 def _free(option: str) -> Need:
     taking = ", ".join(name for name, own in ARCHITECTURES.items() if option in own.free_hidden)
     return Need(
-        lambda recipe, _: option in ARCHITECTURES[recipe.architecture].free_hidden,
+        lambda recipe, _: option in find_architecture(recipe.architecture).free_hidden,
         "the {recipe.architecture} networks, which fix their own",
         f"leave it out, or choose a recipe with networks that take any ({taking})",
     )
@@ -196,12 +196,12 @@ NEEDS: dict[str, Need] = {
         "choose recipe began, whose discriminator is an autoencoder",
     ),
     "reconstruction loss": Need(
-        lambda recipe, _: LOSSES[recipe.loss].reconstruction,
+        lambda recipe, _: find_loss(recipe.loss).reconstruction,
         "the loss {recipe.loss}, which does not take reconstruction errors",
         "leave the loss out, or choose another recipe",
     ),
     "signed scores": Need(
-        lambda recipe, _: LOSSES[recipe.loss].signed,
+        lambda recipe, _: find_loss(recipe.loss).signed,
         "the loss {recipe.loss}, which has no boundary at 0 to adapt by",
         "use diffaugment",
     ),
@@ -223,7 +223,7 @@ NEEDS: dict[str, Need] = {
     "free activation": _free("activation"),
     "free norm": _free("norm"),
     "cells": Need(
-        lambda recipe, _: ARCHITECTURES[recipe.architecture].cells,
+        lambda recipe, _: find_architecture(recipe.architecture).cells,
         "the {recipe.architecture} networks, which have no cells",
         "leave it out, or choose recipe ga-gan",
     ),
@@ -241,12 +241,17 @@ _OPTION_NEEDS = {
 
 
 def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
+    _check_known("augmentation", recipe.augmentation, AUGMENTATIONS)
+    _check_known("conditioning", recipe.conditioning, CONDITIONINGS)
+    _check_known("schedule", recipe.schedule, SCHEDULES)
+    for name in recipe.regularisers:
+        _check_known("regulariser", name, REGULARISERS)
     parts: list[tuple[str, object, tuple[str, ...]]] = [
         *((name, getattr(settings, name), (need,)) for name, need in _OPTION_NEEDS.items()),
         ("recipe", settings.recipe, discriminator_of(recipe).needs),
         ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
         ("perceptual_weight", recipe.perceptual_weight, ("feature network",) if recipe.perceptual_weight else ()),
-        ("loss", recipe.loss, LOSSES[recipe.loss].needs),
+        ("loss", recipe.loss, find_loss(recipe.loss).needs),
         ("augmentation", recipe.augmentation, AUGMENTATIONS[recipe.augmentation].needs),
         *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
     ]

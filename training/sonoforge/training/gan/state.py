@@ -20,7 +20,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.ada import START as ADAPTIVE_START
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
 from sonoforge.training.gan.generator import structures_drawn_into
-from sonoforge.training.gan.losses import LOSSES, Loss, perceptual_loss
+from sonoforge.training.gan.losses import Loss, find_loss, perceptual_loss
 from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
@@ -112,13 +112,14 @@ def build_state(training: Training, checkpoint: Path | None = None) -> TrainingS
     if recipe.perceptual_weight and own.features is not None:
         perceptual = functools.partial(perceptual_loss, own.features, image_channels=images.image_channels)
     augmentation = AUGMENTATIONS[recipe.augmentation]
-    carried = {"loss": LOSSES[recipe.loss].start}
+    loss = find_loss(recipe.loss)
+    carried = {"loss": loss.start}
     carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
     carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
     state = TrainingState(
         device=device,
         recipe=recipe,
-        loss=LOSSES[recipe.loss],
+        loss=loss,
         augment=augmentation.apply,
         perceptual=perceptual,
         generator=generator,

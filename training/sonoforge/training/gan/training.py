@@ -19,9 +19,9 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.networks import ARCHITECTURES, Seen, outline_networks
+from sonoforge.training.gan.networks import Seen, check_own_networks, find_architecture, outline_networks
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.recipes import Recipe, short_name, with_hash
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, with_classes
 from sonoforge.training.gan.training_set import (
@@ -51,6 +51,7 @@ class Pretrained:
         values = dataclasses.asdict(settings)
         del values["metric_weights"]  # the name of the space contains their hash
         return values | {
+            "recipe": Path(settings.recipe).name,  # own code has a hash
             "features": self.features.name if self.features else "",
             "metric_features": self.space.name if self.space else "",
             "start_from": self.start_from.name if self.start_from else "",
@@ -122,7 +123,7 @@ class Training:
         """The content of every checkpoint's description, at step 0."""
         return gan_checkpoint.Description(
             step=0,
-            recipe=self.settings.recipe,
+            recipe=short_name(self.settings.recipe),
             architecture=self.recipe.architecture,
             generator_options=dict(self.options),
             image_channels=self.images.image_channels,
@@ -167,7 +168,7 @@ def prepare(
         SonoforgeError: Settings do not fit together, there are too few images, or networks and weights cannot be opened
             or do not fit.
     """
-    settings = dataclasses.replace(settings, metrics=settings.measured)
+    settings = dataclasses.replace(settings, metrics=settings.measured, recipe=with_hash(settings.recipe))
     recipe = compose(settings)
     pretrained = open_pretrained(settings, device) if pretrained is None else pretrained
     seed = settings.seed if held_out_seed is None else held_out_seed
@@ -190,6 +191,7 @@ def prepare(
     networks = outline_networks(recipe, options, training.seen)
     if start_from is not None:
         check_transfer(start_from, recipe.architecture, networks)
+    check_own_networks(recipe, options)
     return training
 
 
@@ -245,6 +247,6 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Map
         "latent_size": recipe.latent_size,
         "classes": classes,
         **({"structures": structures, "maps": min(len(images), MOST_MAPS)} if recipe.draws_into_maps else {}),
-        **ARCHITECTURES[recipe.architecture].batch_options(plan.batch),
+        **find_architecture(recipe.architecture).batch_options(plan.batch),
         **recipe.generator,
     }

@@ -32,6 +32,7 @@ from sonoforge.training.gan.minutes import (
     with_recipe,
 )
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.recipes import short_name
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
@@ -92,7 +93,7 @@ def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
     """Train, continue, or read what is done already; Ctrl-C closes the tick and saves."""
     config, began, training, options = check(config)
     settings = config.gan
-    slug = run_folder.slug("gan", settings.recipe, training.originals.name, settings.class_name)
+    slug = run_folder.slug("gan", short_name(settings.recipe), training.originals.name, settings.class_name)
     values = flatten(config)
     length = _by_minutes(config.minutes) if options else _by_steps(training)
     compared = LENGTH if options else ()

@@ -120,7 +120,7 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
 
     paths = [dataset.items[i].path for i in chosen]
     with progress_bar(f"answering {dataset.name}", len(paths), show=len(paths) > 50) as advance:
-        for done, _ in enumerate(answers_in_order(answer, lambda _: None, paths, workers_for(len(paths), 1)), start=1):
+        for done, _ in enumerate(answers_in_order(answer, paths, workers_for(len(paths), 1)), start=1):
             advance(done, None)
     rows = [results[path] for path in paths]
     return Answers(

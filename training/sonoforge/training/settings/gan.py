@@ -8,6 +8,7 @@ from sonoforge.runtime.cli.options import group, option, repeated_option, settin
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.data.data_option import phantom_images
 from sonoforge.training.gan.options import FLAGGED, GAN_TITLE, GanSettings
+from sonoforge.training.gan.recipes import give_recipe
 from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
 from sonoforge.training.statistics.published import PAPERS
@@ -88,8 +89,9 @@ that have them.
 
     recipes: tuple[str, ...] = option(
         ("stylegan2", "stylegan3-t"),
-        help="recipes, NAME or NAME:PRESET\ncytology: " + ",".join(CYTOLOGY),
+        help="recipes, NAME, NAME:PRESET or FILE.py\ncytology: " + ",".join(CYTOLOGY),
         metavar="NAME,...",
+        own=give_recipe,
     )
     grid: tuple[str, ...] = repeated_option(
         (),

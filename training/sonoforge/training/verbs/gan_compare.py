@@ -28,9 +28,9 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set
 from sonoforge.training.gan.minutes import LENGTH, steps_in
-from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.networks import find_architecture
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes import find_recipe
+from sonoforge.training.gan.recipes import find_recipe, short_name, split_preset
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.ticks import read_stats, training_cost
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
@@ -209,7 +209,10 @@ def _prepare(config: GanCompareConfig, cache_folder: Path | None) -> list[_Train
                 config.data, settings, groups=groups, groups_from=config.groups_from, cache_folder=cache_folder
             )
         setup = prepare(settings, read[key], config.device, pretrained)
-        label = [name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())]
+        label = [
+            short_name(name) if split_preset(name)[0] == name else name,
+            *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items()),
+        ]
         trainings.append(_Training(" ".join(label), setup, real_set(setup)))
     return trainings
 
@@ -225,28 +228,28 @@ def _of_recipe(name: str, settings: GanSettings, compared: Sequence[str]) -> Gan
 
     Cells, and a preset from elsewhere, apply only if the recipe has them and others do not.
     """
-    recipe, _, preset = name.partition(":")
+    recipe, preset = split_preset(name)
     settings = dataclasses.replace(settings, recipe=recipe)
-    if not _has_cells(recipe) and any(_has_cells(other.partition(":")[0]) for other in compared):
+    if not _has_cells(recipe) and any(_has_cells(split_preset(other)[0]) for other in compared):
         settings = dataclasses.replace(settings, generator_cell=None, discriminator_cell=None)
     if preset:
         return dataclasses.replace(settings, preset=preset)
     if settings.preset not in find_recipe(recipe).presets and any(
-        settings.preset in find_recipe(other.partition(":")[0]).presets for other in compared
+        settings.preset in find_recipe(split_preset(other)[0]).presets for other in compared
     ):
         settings = dataclasses.replace(settings, preset=PUBLISHED)
     return settings
 
 
 def _has_cells(recipe: str) -> bool:
-    return ARCHITECTURES[find_recipe(recipe).architecture].cells
+    return find_architecture(find_recipe(recipe).architecture).cells
 
 
 def _of_classes(settings: GanSettings) -> GanSettings:
     """Without a class, let one generator draw all of them, conditioned if its recipe is or the user says how."""
     if (
         settings.conditioning not in (None, "none")
-        and ARCHITECTURES[find_recipe(settings.recipe).architecture].reconstruction
+        and find_architecture(find_recipe(settings.recipe).architecture).reconstruction
     ):
         settings = dataclasses.replace(settings, conditioning="concatenation")  # the one that it can take
     if settings.class_name or compose(settings).conditioning != "none":

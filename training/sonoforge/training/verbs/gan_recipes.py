@@ -8,16 +8,19 @@ from rich.table import Table
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.settings import SettingsConfig
-from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
+from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe, give_recipe, installed_recipes
 from sonoforge.training.reports.terminal import as_text
 
 
 def main(config: SettingsConfig) -> Outcome:
     """Show the table of all recipes, or the sources of those given, and return the same as data."""
     everything = config.recipes == ("all",)
-    chosen = RECIPES if everything else {name: find_recipe(name) for name in config.recipes}
+    named = {name: give_recipe(name) or name for name in config.recipes}
+    chosen = RECIPES if everything else {name: find_recipe(own) for name, own in named.items()}
     if everything:
         say("%s", as_text(_table()))
+        for name, place in installed_recipes().items():
+            say("%s: %s, of an installed package", name, place)
     else:
         say("%s", as_text(*(_explain(name, recipe) for name, recipe in chosen.items())))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
