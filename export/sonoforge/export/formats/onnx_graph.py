@@ -27,6 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sonoforge.models.backbones import Whole
 from sonoforge.models.mobilenetv2 import enlarge_maps, place_maps, run_twice
 from sonoforge.runtime.bundle.classification import OUTPUTS
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import load_session, session_options
@@ -130,7 +131,10 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
             setattr(module, "inplace", False)  # noqa: B010 - the exporter takes a third longer to rewrite in place
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
-    return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+    model = trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+    if unknown := sorted(operators(model) - OPERATORS):
+        raise GateError(f"ONNX: a bundle may not hold {', '.join(unknown)}; build the network of other layers")
+    return model
 
 
 @contextlib.contextmanager

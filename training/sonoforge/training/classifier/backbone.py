@@ -18,9 +18,9 @@ from sonoforge.training import own_code
 class Network(NamedTuple):
     """A network by name, for images of one size."""
 
-    name: str = DEFAULT  # of torchvision or timm, or own code, see `own_code`
+    name: str = DEFAULT  # of torchvision or timm, or of own code with its hash, see `own_code.give`
     side: int = 224  # of the images, in pixels
-    kept_in: Path | None = None  # folder that names the user's code and has a copy; None: the user names it now
+    kept_in: Path | None = None  # folder with a copy of own code; None: it is where its name says
 
     @property
     def is_default(self) -> bool:
@@ -51,7 +51,7 @@ class Network(NamedTuple):
         """Build the classifier; what it draws comes from ``seed``.  See `backbones.build`."""
         make: Any = self.name
         if self.is_own:
-            make = own_code.load(self.name, self.kept_in, given=self.kept_in is None)
+            make = own_code.load(self.name, self.kept_in)
             if not callable(make):
                 raise SonoforgeError(f"--backbone {self.name}: names no function or class; give FILE.py:NAME")
         with torch.random.fork_rng(devices=[]):

@@ -12,6 +12,7 @@ from sonoforge.models import DEFAULT, DEFAULT_BLOCKS, OUTLINE_BLOCK
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing
+from sonoforge.training import own_code
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
@@ -251,7 +252,8 @@ class ClassifierOptions:
         """Return the network that the images of these settings are for."""
         from sonoforge.training.classifier.backbone import Network  # noqa: PLC0415 - needs torch
 
-        return Network(self.backbone, settings.image_size)
+        own = own_code.is_own(self.backbone)
+        return Network(own_code.give(self.backbone) if own else self.backbone, settings.image_size)
 
     def check_frozen(self, frozen: float, settings: ClassifierSettings) -> None:
         """Refuse to freeze all blocks of the network, or more than it has."""

@@ -19,6 +19,7 @@ class TrainConfig(TrainingOptions):
 sonoforge train --data BUSI/               hold out a sixth, train on the rest
 sonoforge train --data BUSI/ --arm classical --budget full
 sonoforge train --data scans/ --weights backbone.safetensors --resume
+sonoforge train --data scans/ --backbone efficientnet_b0      or FILE.py:NAME, your own network
 """
 
     arm: str = option("real", help="what to train on, as in crossval --arms")
