@@ -95,13 +95,7 @@ MOST_LINES_OF_A_VERB = 100
 WITH_WORK = """
 training.verbs.crossval
 training.verbs.data_audit
-training.verbs.evaluate
-training.verbs.gan_compare
-training.verbs.gan_recipes
-training.verbs.gan_sample
-training.verbs.gan_search
 training.verbs.gan_train
-training.verbs.reading
 training.verbs.train
 export.verbs.run
 """

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -28,10 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sonoforge.export.jobs import export_run
+from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.load import ImageSource
@@ -39,20 +43,32 @@ from sonoforge.training.data.load import load_images as open_images
 from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS, make_plan, scan_groups
-from sonoforge.training.jobs import generators
+from sonoforge.training.gan.generated_images import GeneratedImages
+from sonoforge.training.jobs import comparing, generators
 from sonoforge.training.reports.audit import audit_page
 from sonoforge.training.reports.blocks import Page
+from sonoforge.training.reports.run.page import comparison_page, judged
+from sonoforge.training.reports.run.whole_run import WholeRun, read_run
+from sonoforge.training.settings.crossval import CrossvalConfig
 from sonoforge.training.settings.gan import GanTrainConfig
+from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
+from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.statistics.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = [
     "Classifier",
+    "Comparison",
+    "GeneratedImages",
     "Generator",
     "Images",
     "SealedFolds",
     "TrainedGan",
+    "compare",
+    "export",
+    "figures",
     "load_images",
     "sealed_folds",
     "train_gan",
@@ -64,6 +80,7 @@ _NONE: Settings = MappingProxyType({})
 _Indices = NDArray[np.int64]
 
 _Config = TypeVar("_Config")
+_FIGURES, _ENDS = ("accuracy", "balanced_accuracy", "macro_auc"), ("value", "low", "high")
 _HEIGHT = 640  # pixels of a page in a notebook
 
 
@@ -185,12 +202,53 @@ class TrainedGan:
         self.folder, self.finished, self.results = run.folder, run.finished, run.results
         self.checkpoint = run.best or run.checkpoint
 
+    def __fspath__(self) -> str:
+        return str(self.checkpoint)  # for `GeneratedImages`
+
     def __repr__(self) -> str:
         return f"<TrainedGan in {self.folder}{'' if self.finished else ', unfinished: train on with resume=True'}>"
 
     def _repr_png_(self) -> bytes | None:
         grids = sorted((self.folder / "samples").glob("*.png"))
         return grids[-1].read_bytes() if grids else None
+
+
+class Comparison:
+    """Arms compared on the same sealed folds, in their run folder; `compare` makes one."""
+
+    def __init__(self, compared: comparing.Compared) -> None:
+        self._compared = compared
+        self.folder, self.results = compared.folder, compared.results
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.results['arms'])} in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        return _framed(comparison_page(self._run))
+
+    @functools.cached_property
+    def _run(self) -> WholeRun:
+        cache = self._compared.prepared.cache
+        return read_run(self.folder, cache, audit(cache), self.results)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the generated images helped, or how the second arm compares with the first; None with one arm."""
+        return next(iter(judged(self._run)), None)
+
+    @property
+    def predictions(self) -> pandas.DataFrame:
+        """The answers: ``file``, ``group``, ``fold``, ``arm``, ``protocol``, ``seed``, ``label``, ``p_CLASS`` each."""
+        return _pandas().read_csv(self.folder / ANSWERS)
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """Accuracy and macro-AUC of each arm with the ends of their 95 % intervals, as shares."""
+        rows = {
+            arm: {f"{name} {end}".removesuffix(" value"): own[name][end] for name in _FIGURES for end in _ENDS}
+            for arm, own in self.results["arms"].items()
+        }
+        return _pandas().DataFrame.from_dict(rows, orient="index")
 
 
 def load_images(
@@ -254,6 +312,96 @@ def train_gan(
     """
     own = {"gan.recipe": recipe, "gan.class_name": class_name, "minutes": minutes, "resume": resume}
     return TrainedGan(generators.work(_config(GanTrainConfig, data, {**own, **settings})))
+
+
+def compare(
+    data: Images,
+    arms: Sequence[str] = ("real", "gan"),
+    *,
+    folds: int | None = None,
+    backbone: str = "",
+    resume: bool = False,
+    settings: Settings = _NONE,
+) -> Comparison:
+    """Train and test each arm on the same sealed folds, as ``sonoforge crossval`` does.
+
+    Args:
+        data: The images.
+        arms: What to train on, the baseline first: ``real``, ``gan``, ``duplicates``, ...; ``sonoforge settings arms``.
+        folds: Number of folds; by default 10, and 5 for simulated images.
+        backbone: A network of torchvision or timm, or your own as ``FILE.py:NAME``; by default MobileNetV2.
+        resume: Continue the latest run with the same settings.
+        settings: Of ``crossval``, such as ``{"budget": "full", "gan.recipe": "projected", "seeds": 3}``.
+
+    Raises:
+        SonoforgeError: Something is missing or does not fit; no run folder was made.
+        GateError: A training would see its test images, or what looks like one of them.
+    """
+    own = {
+        "arms": list(arms),
+        "folds": folds,
+        "resume": resume,
+        **({"classifier.backbone": backbone} if backbone else {}),
+    }
+    prepared = comparing.prepare(_config(CrossvalConfig, data, {**own, **settings}))
+    if prepared.cache.fingerprint != data.cache.fingerprint:  # a seed draws other simulated images
+        raise SonoforgeError("seed: draws other simulated images than data holds; leave it out, or use a folder")
+    return Comparison(comparing.work(prepared))
+
+
+def export(
+    source: Comparison | TrainedGan | str | Path,
+    folder: str | Path = "",
+    *,
+    arm: str = "",
+    formats: Sequence[str] = ("onnx",),
+    settings: Settings = _NONE,
+) -> Path:
+    """Write a bundle whose files all give the network's answers, as ``sonoforge export`` does; return its folder.
+
+    Args:
+        source: A comparison, a generator, the folder of a run, or a bundle.
+        folder: Where it goes; by default ``bundle`` in the run folder.
+        arm: Of a comparison: the arm to train on all images first; calibrated on the comparison's answers.
+        formats: Such as ``onnx-int8`` and ``executorch``; ``all`` for as many as this machine can write.
+        settings: Of ``export``, such as ``{"zip": True}``.
+
+    Raises:
+        SonoforgeError: The source holds no model, or a comparison came without its arm.
+        GateError: The file does not answer as the network does; nothing was written.
+    """
+    if isinstance(source, Comparison):
+        if not arm:
+            raise SonoforgeError(f"arm: missing; give one of {', '.join(source.results['arms'])}")
+        cache = source._compared.prepared.cache
+        (own,) = for_classes("arm", (arm,), cache.dataset.classes, cache.class_counts)  # as `compare` reads it
+        comparing.train_final_model(source._compared, own)
+    elif arm:
+        raise SonoforgeError("arm: only a comparison has arms; leave it out")
+    run = source if isinstance(source, str | Path) else source.folder
+    given = {"run": str(run), "formats": list(formats), "out": str(folder), **settings}
+    return export_run(resolve_config(ExportConfig, given)).folder
+
+
+def figures(answers: str | Path | pandas.DataFrame) -> dict[str, Any]:
+    """Compute every figure with its interval, and the paired comparisons, from answers alone, your own too.
+
+    Args:
+        answers: ``predictions.csv`` of a run, or a data frame with the columns of `Comparison.predictions`.
+
+    Returns:
+        ``arms``, ``comparisons`` and ``never_right``, as in ``results.json``.
+
+    Raises:
+        SonoforgeError: It is not such a table.
+    """
+    if isinstance(answers, str | Path):
+        parts, classes = read_predictions(Path(answers))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            answers.to_csv(Path(folder, ANSWERS), index=False)
+            parts, classes = read_predictions(Path(folder, ANSWERS))
+    return evaluate(parts, classes)
 
 
 def _config(kind: type[_Config], data: Images, settings: Settings) -> _Config:

@@ -24,6 +24,7 @@ from sonoforge.export.formats.source import (
     trace_generator,
 )
 from sonoforge.models.stylegan.generator import MappingNetwork
+from sonoforge.training.gan.generated_images import GeneratedImages
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 from traces import traces_of_this_machine
@@ -78,6 +79,13 @@ def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[str, E
     assert about["sonoforge.synthetic"] == "true" and about["sonoforge.recipe"] == recipe
     assert json.loads(about["sonoforge.classes"]) == made.manifest["classes"]
     assert "not a medical device" in about["sonoforge.use"]
+
+
+def test_as_a_data_set_a_bundle_draws_what_its_checkpoint_draws(generators: Any) -> None:
+    made = generators("dcgan", 2, ("onnx",), 1)
+    ours, theirs = (GeneratedImages(place, 5, seed=3) for place in (made.checkpoint, made.bundle))
+    assert ours.classes == theirs.classes and [label for _, label in theirs] == [0, 1, 0, 1, 0]
+    assert np.abs(ours.pixels.astype(int) - theirs.pixels).max() <= 1 and np.ptp(ours.pixels) > 10
 
 
 def test_not_a_number_is_no_agreement(generators: Any) -> None:

@@ -98,14 +98,15 @@ def test_an_edited_file_is_refused_on_resume_and_its_old_version_goes_on(trained
     try:
         refused = _train(place, "runs", "--steps", 8, "--resume")
         assert refused.code == 2
-        old = re.findall(r"give (mine\.py#[0-9a-f]{16}) to go on", refused.err)[0]
+        old = re.findall(r"edited since \(gan.recipe was (mine\.py#[0-9a-f]{16}), not", refused.err)[0]
         assert _train(place, "runs", "--steps", 8, "--resume", recipe=old).json["run"] == str(trained)
     finally:
         file.write_text(before)
 
 
 def test_a_foreign_run_is_refused_until_its_code_is_trusted(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_code, "_RUN", {})  # another process, on another machine
+    for known in (own_code._RUN, own_code._GIVEN):  # as in another process, on another machine
+        known.clear()
     monkeypatch.setattr(own_code, "default_folder", lambda: trained / "nothing allowed")
     for command in (("gan", "sample", trained, "--count", 1), ("export", trained), ("evaluate", trained)):
         refused = sonoforge(*command)
@@ -134,6 +135,14 @@ def test_an_installed_package_names_recipes(place: Path, monkeypatch: pytest.Mon
     assert about.architecture.startswith("own_package.networks:RECIPE#")
     assert not (Path(done.json["checkpoint"]) / own_code.COPY).exists()
     assert len(sample(load_generator(Path(done.json["run"])), 2, seed=0)) == 2
+
+
+def test_what_no_file_can_hold_is_told_in_one_line(place: Path) -> None:
+    depending = "(self, latents):\n        latents = -latents if latents.sum().item() > 0 else latents"
+    (place / "odd.py").write_text(SOURCE.replace("(self, latents):", depending))
+    done = _train(place, "odd", "--steps", 2, recipe="odd.py")
+    refused = sonoforge("export", done.json["run"])
+    assert refused.code == 1 and re.search("error: ONNX: .*must not depend on values", refused.err.splitlines()[-1])
 
 
 CONDITIONAL = """

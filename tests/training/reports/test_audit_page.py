@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages import Page, check_page
+from pages import Page, check_page, plain
 from report_factory import make_cache
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
@@ -40,6 +40,12 @@ def test_the_page_is_whole_accessible_and_loads_nothing(page: Page) -> None:
     check_page(page)
     assert "set <b>" in page.text
     assert "b/broken.png" in page.text
+
+
+def test_it_says_which_gain_the_set_can_show(cache: ImageCache, page: Page) -> None:
+    found = audit(cache)["smallest_gain"]
+    assert (found["groups"], found["images"]) == (audit(cache)["duplicates"]["groups"], 17)
+    assert plain(found["says"]) in page.text and "Is the set large enough?" in page.text
 
 
 def test_every_cluster_is_shown_mixed_first(cache: ImageCache, page: Page) -> None:

@@ -19,7 +19,7 @@ from sklearn import metrics
 
 from axe import WIDTHS, faults_at_any_width
 from group_loops import group_sums, sign_flip_p, wilson_ends
-from pages import Page, check_page
+from pages import Page, check_page, plain
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
@@ -30,6 +30,7 @@ from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.sections import command_line
 from sonoforge.training.reports.run.whole_run import read_run
 from sonoforge.training.statistics.calibration import expected_calibration_error, reliability
+from sonoforge.training.statistics.smallest_gain import describe_gain
 from sonoforge.training.statistics.wording import share
 
 if TYPE_CHECKING:
@@ -104,11 +105,21 @@ def test_it_is_folded_and_axe_finds_nothing_and_nothing_is_cut_at_any_width(brow
     assert faults_at_any_width(browser, report) == {}
 
 
+NAMED = tuple(
+    f"report/{name}"
+    for name in ("paired-comparisons", "results-of-all-arms", "sensitivity-and-specificity-of-each-class")
+)
+
+
 def test_every_table_and_chart_is_a_file_too(sealed: Written) -> None:
     run, page = sealed
     links = [a["href"] for a in page.attributes("a") if "download" in a]
     made = {f"report/{path.name}" for path in (run.folder / "report").iterdir()}
-    assert set(links) == made and len(links) == len(made)
+    named = [path for path in links if path.startswith(NAMED)]
+    assert set(links) == made and len(links) == len(made) + len(NAMED) * 2 == len(made) + len(named) / 2
+    assert links[: len(NAMED) * 2] == [f"{name}.{kind}" for name in NAMED for kind in ("csv", "tex")]
+    first, verdict, parts = (page.text.index(text) for text in ("For a paper", "Does the GAN help?", "For clinicians"))
+    assert verdict < first < parts
     assert len(made) == 2 * (len(page.tables) + len(page.attributes("svg")))
     for name in made:
         path = run.folder / name
@@ -121,6 +132,23 @@ def test_every_table_and_chart_is_a_file_too(sealed: Written) -> None:
             body = path.read_text(encoding="utf-8").partition("toprule")[2].partition("\\bottomrule")[0]
             rows = [row for row in body.splitlines() if row.endswith(r"\\")]
             assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_the_paired_comparison_is_a_table_to_paste(sealed: Written) -> None:
+    run, page = sealed
+    source = (run.folder / "report" / "paired-comparisons.tex").read_text(encoding="utf-8")
+    opened = re.findall(r"\\begin\{(\w+)\}", source)
+    assert opened == ["table", "adjustbox", "tabular"] == re.findall(r"\\end\{(\w+)\}", source)[::-1]
+    assert source.count("{") == source.count("}")
+    body = source.partition("\\midrule\n")[2].partition("\\bottomrule")[0]
+    plain = body.replace("$-$", "\N{MINUS SIGN}").replace("~", " ").replace("$<$", "<")
+    rows = [row.removesuffix(r" \\").split(" & ") for row in plain.splitlines()]
+    assert rows == page.table("Differences, in percentage points for accuracy")[1:]
+
+
+def test_the_first_screen_says_which_gain_so_many_tested_groups_can_show(sealed: Written) -> None:
+    figures = sealed.run.results["arms"]["real"]
+    assert plain(describe_gain(figures["groups"], figures["images"])["says"]) in sealed.page.text
 
 
 def test_a_table_of_intervals_is_numbers_in_its_csv_file(sealed: Written) -> None:

@@ -21,12 +21,13 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.gan.training_set import make_training_set
+from sonoforge.training.jobs import race
+from sonoforge.training.jobs.race import _of_classes
 from sonoforge.training.reports.gan_comparison import markdown_tables
 from sonoforge.training.statistics.published import (
     PAPERS,
     find_paper,
 )
-from sonoforge.training.verbs.gan_compare import _of_classes
 
 SMALL = words(
     "--image-size 32 --set gan.batch=4 --set gan.width=8 --set gan.steps=10 --set gan.tick_steps=2 --device cpu"
@@ -47,10 +48,8 @@ def test_published_rows_are_those_of_the_paper_that_compares_most_of_the_recipes
 
 @pytest.mark.slow
 def test_milestones_are_kept_and_measured(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sonoforge.training.verbs import gan_compare
-
     command = ["gan", "compare", "--data", pictures, *SMALL, "--recipes", "dcgan,lsgan"]
-    monkeypatch.setattr(gan_compare, "find_paper", lambda _: PAPERS["stylegan"])
+    monkeypatch.setattr(race, "find_paper", lambda _: PAPERS["stylegan"])
     command += ["--milestones", "0.25,0.5,1", "--out", tmp_path]
     done = succeed(*command).json
     run = Path(done["run"])
@@ -125,9 +124,7 @@ def _ours(run: Path) -> list[dict[str, str]]:
 def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
 ) -> None:
-    from sonoforge.training.verbs import gan_compare
-
-    monkeypatch.setattr(gan_compare, "steps_in", lambda *given: 3)
+    monkeypatch.setattr(race, "steps_in", lambda *given: 3)
     command = ["gan", "compare", "--data", pictures, "--class", "malignant", "--size", "32"]
     command += ["--recipes", "dcgan,lsgan", "--set", "gan.batch=4", "--set", "gan.width=8"]
     command += ["--minutes", "1", "--milestones", "0.05,0.1,0.4,0.6,0.9,1"]

@@ -69,7 +69,6 @@ CASES = {
 QUICK = {
     "sonoforge.training.gan.recorder.write_curves": None,
     "sonoforge.training.reports.search.write_report": None,
-    "sonoforge.training.verbs.gan_search.Trials.write_page": None,
 }
 
 

@@ -39,8 +39,8 @@ _FORM = re.compile(
     r"(?:(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*))"
     rf"(?:#(?P<pin>[0-9a-f]{{{_DIGITS}}}))?"
 )
-_GIVEN: set[str] = set()  # SHA-256 of what was allowed for this process alone
-_RUN: dict[str, tuple[OwnCode, types.ModuleType]] = {}  # what was run in this process, by `OwnCode.pinned`
+_GIVEN: set[str] = set()  # SHA-256 of what was allowed in this process
+_RUN: dict[str, tuple[OwnCode, types.ModuleType]] = {}  # what was run in this process, by `OwnCode.recorded`
 
 
 class OwnCode(NamedTuple):
@@ -85,39 +85,44 @@ def find(spec: str, folder: Path | None = None) -> OwnCode:
         raise SonoforgeError(f"{spec}: names no code; give FILE.py, FILE.py:NAME or package.module:NAME")
     module, attribute, pin = parts["module"] or "", parts["name"] or parts["attribute"] or "", parts["pin"] or ""
     file = _file_of(module) if module else Path(parts["file"]) if folder is None else folder / COPY
-    wanted = [file, *([] if module or not pin else sorted((default_folder() / _ALLOWED).glob(f"{pin}*.py")))]
-    digest = ""
-    for path in [path for path in wanted if path.is_file()]:
+    kept = [] if module or not pin else [*(default_folder() / _ALLOWED).glob(f"{pin}*.py")]
+    found = "gone"
+    for path in filter(Path.is_file, (file, *kept)):
         source = path.read_bytes()
         digest = hashlib.sha256(source).hexdigest()
         if digest.startswith(pin):
             return OwnCode(spec.removesuffix(f"#{pin}"), path, digest, attribute, module, source)
-    if not digest:
-        raise SonoforgeError(f"{file}: no such file, which is to hold the code {spec}")
-    raise SonoforgeError(
-        f"{file}: has changed: {spec} was used, this is #{digest[:_DIGITS]}; bring that version back, or start anew"
-    )
+        found = f"edited since, now #{digest[:_DIGITS]}"
+    if pin:
+        raise SonoforgeError(f"{file}: {found}, but {spec} was used; bring that version back, or start anew")
+    others = [path.name for path in file.parent.glob("*.py")]
+    raise SonoforgeError(f"{file}: there is no such file{did_you_mean(file.name, others)}")
 
 
-def give(spec: str) -> str:
-    """Allow code that the user names on this machine from now on; return its name with its hash."""
-    own = find(spec)
-    path = default_folder() / _ALLOWED / f"{own.digest}.py"
+def give(name: str, *, from_file: bool = False) -> str:
+    """Allow code that the user names on this machine from now on; return its name with its hash, empty for no code.
+
+    Raises:
+        SonoforgeError: There is no such code, or it is named in a config file, which may be foreign.
+    """
+    if not is_own(name):
+        return ""
+    if from_file:
+        raise SonoforgeError(f"{name}: a config file, which may be foreign, names code to run; name it in the command")
+    own = find(name)
+    _GIVEN.add(own.digest)
     try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, own.source)
+        path = default_folder() / _ALLOWED / f"{own.digest}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, own.source)
     except (OSError, SonoforgeError) as error:
-        log.warning("%s is not noted as allowed (%s); later commands will ask for %s", spec, error, TRUST)
-        _GIVEN.add(own.digest)
+        log.warning("%s is not noted as allowed (%s); later commands will ask for %s", name, error, TRUST)
     return own.pinned
 
 
 def load(spec: str, folder: Path | None = None, *, given: bool = False) -> Any:
     """Run some code and return what it is to define: the named attribute, or the whole module; see `run`."""
-    if given:
-        spec = give(spec)
-    own, module = run(spec, folder)
+    own, module = run(give(spec) if given else spec, folder)
     if own.attribute and not hasattr(module, own.attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise SonoforgeError(f"{own.file}: defines no {own.attribute}{did_you_mean(own.attribute, public)}")
@@ -134,10 +139,8 @@ def run(spec: str, folder: Path | None = None) -> tuple[OwnCode, types.ModuleTyp
     Raises:
         SonoforgeError: It is missing, was changed, is not allowed, or fails.
     """
-    parts = _FORM.fullmatch(spec)
-    for own, module in _RUN.values():  # without reading a file again, which may be edited by now
-        if parts and parts["pin"] and own.recorded == Path(spec).name:
-            return own, module
+    if Path(spec).name in _RUN:  # without reading a file again, which may be edited by now
+        return _RUN[Path(spec).name]
     own = find(spec, folder)
     allowed = {path.stem for path in (default_folder() / _ALLOWED).glob("*.py")} | _GIVEN
     trusted = {word.strip().lower()[:_DIGITS] for word in os.environ.get(TRUST, "").split(",")}
@@ -148,8 +151,7 @@ def run(spec: str, folder: Path | None = None) -> tuple[OwnCode, types.ModuleTyp
         )
     name = own.module or f"sonoforge_own_{own.digest}"
     with blaming(own):
-        _RUN[own.pinned] = own, sys.modules.get(name) or _new_module(own, name)
-    return _RUN[own.pinned]
+        return _RUN.setdefault(own.recorded, (own, sys.modules.get(name) or _new_module(own, name)))
 
 
 @contextlib.contextmanager

@@ -17,13 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.fold_task import keep_plan
 from sonoforge.training.data.audit import find_in_both
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.split_plan import FILE, LEFT_OUT, SplitPlan
+from sonoforge.training.data.split_plan import FILE, SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device, one_thread
 from sonoforge.training.gan.options import GanSettings
@@ -55,21 +57,30 @@ GENERATOR = GanSettings(kimg=3.0, batch=16, width=16, precision="bf16")
 FEATURES = "mobilenetv2-imagenet"
 
 
+@dataclasses.dataclass(frozen=True)
+class FewPairs(SplitPlan):
+    """A plan of one fold whose training part is limited."""
+
+    kept: tuple[int, ...]  # indices of the images to train on
+
+    def train(self, fold: int) -> NDArray[np.int64]:
+        """Return the images that are kept."""
+        del fold
+        return np.array(self.kept, np.int64)
+
+
 def few(plan: SplitPlan, fold: int, seed: int, pairs: int | None) -> SplitPlan:
-    """Leave all but ``pairs`` images out of a fold's training part: those of the first patients drawn by the seed."""
+    """Keep ``pairs`` images of a fold's training part: those of the first patients in an order drawn by the seed."""
     train = plan.train(fold)
     if pairs is None:
         return plan
     if pairs > len(train):
         raise SystemExit(f"--pairs: the fold has only {len(train)} for training, not {pairs}")
-    seeded = FoldTask(Path(), ImageSource(("",), 0, 0, Path()), plan, fold, seed, Experiment())
     patients = np.array(plan.groups)[train]
-    drawn = np.random.default_rng(seeded.derived_seed("small set")).permutation(np.unique(patients))
+    drawn = np.random.default_rng(derive_seed(seed, f"small set fold {fold}")).permutation(np.unique(patients))
     place = {patient: rank for rank, patient in enumerate(drawn.tolist())}
     order = np.argsort([place[patient] for patient in patients.tolist()], kind="stable")
-    folds = np.array(plan.fold_of)
-    folds[train[order[pairs:]]] = LEFT_OUT
-    return dataclasses.replace(plan, fold_of=tuple(folds.tolist()))
+    return FewPairs(**vars(plan), kept=tuple(np.sort(train[order[:pairs]]).tolist()))
 
 
 def other_sets(own: LabelledSet, source: ImageSource, folders: Sequence[Path]) -> Iterator[LabelledSet]:

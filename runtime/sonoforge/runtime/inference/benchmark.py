@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, how_it_ended, missing, needs_trust, run_module
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_module
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file from the golden logits, as in ``sonoforge verify``."""
@@ -167,13 +166,9 @@ def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) ->
         "records": str(target),
     }
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-    try:
-        done = run_module("sonoforge.runtime.inference.timing", folder / "task.json", folder, _LONGEST)
-    except subprocess.TimeoutExpired:
-        ended = f"its runner did not end within {_LONGEST} seconds"
-    else:
-        how = how_it_ended(done).replace(f"{path.parent}{os.sep}", "")  # without the temporary folder's name
-        ended = f"its runner ended with {how[:220]}" if how else ""
+    how = run_module("sonoforge.runtime.inference.timing", folder / "task.json", folder, _LONGEST)
+    how = how.replace(f"{path.parent}{os.sep}", "")[:230]  # without the temporary folder's name
+    ended = f"its runner {how}" if how else ""
     return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
 
 

@@ -105,48 +105,30 @@ def run_in_subprocess(
             np.save(task_folder / f"input-{index}.npy", values)
         task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch, "threads": threads}
         (task_folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        try:
-            done = run_module("sonoforge.runtime.inference.runners", task_folder, task_folder, _LONGEST)
-        except subprocess.TimeoutExpired as error:
-            raise GateError(
-                f"{path}: its runner did not end within {_LONGEST} seconds; try fewer images, or skip this format"
-            ) from error
-        if ended := how_it_ended(done):
-            ended = ended.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
-            raise GateError(f"{path}: its runner ended with {ended}")
+        if how := run_module("sonoforge.runtime.inference.runners", task_folder, task_folder, _LONGEST):
+            how = how.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
+            remedy = "; try fewer images, or skip this format" * how.startswith("did not end")
+            raise GateError(f"{path}: its runner {how}{remedy}")
         with np.load(task_folder / "outputs.npz", allow_pickle=False) as archive:
             return [archive[f"output-{index}"] for index in range(len(archive.files))]
 
 
-def run_module(
-    module: str, argument: Path, folder: Path, limit: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a sonoforge module in a process that imports nothing from the user's folder.
+def run_module(module: str, argument: Path, folder: Path, limit: float | None = None) -> str:
+    """Run a sonoforge module in a process that imports nothing from the user's folder; return how it failed, if so.
 
     Python before 3.11 ignores ``PYTHONSAFEPATH`` and looks for modules in its starting folder, so the process starts in
-    ``folder``, which has no Python files. Its only argument is an absolute path.
-
-    Raises:
-        subprocess.TimeoutExpired: It took longer than ``limit`` seconds and was killed.
+    ``folder``, which has no Python files. Its only argument is an absolute path; after ``limit`` seconds it is killed.
     """
-    return subprocess.run(  # noqa: S603 - by this very interpreter
-        [sys.executable, "-m", module, str(argument)],
-        capture_output=True,
-        text=True,
-        check=False,
-        errors="replace",
-        env=module_environment(),
-        cwd=folder,
-        timeout=limit,
-    )
-
-
-def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """Return how a process failed and the last line that it printed; empty if it succeeded."""
+    command = [sys.executable, "-m", module, str(argument)]  # this very interpreter
+    how: dict[str, Any] = {"env": module_environment(), "cwd": folder, "timeout": limit, "errors": "replace"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **how)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"did not end within {limit:g} seconds"
     if done.returncode == 0:
         return ""
     ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    return f"{ended}: {' '.join((done.stderr.strip().splitlines() or ['no message'])[-1].split())}"
+    return f"ended with {ended}: {' '.join((done.stderr.strip().splitlines() or ['no message'])[-1].split())}"
 
 
 def module_environment() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Generate images from a bundle, without torch; each file records that it is synthetic.
 
-`sonoforge.training.verbs.gan_sample` does so from a run folder, with the same settings. Both draw the same latents
+`sonoforge.training.jobs.sampling` does so from a run folder, with the same settings. Both draw the same latents
 (`sonoforge.runtime.inference.latents`), so images are equal except for rounding.
 """
 

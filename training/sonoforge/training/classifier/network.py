@@ -59,11 +59,6 @@ def build_network(classes: int, backbone: Backbone, seed: int, device: torch.dev
     return net.to(device=device, memory_format=torch.channels_last)
 
 
-def count_bytes(network: Network) -> int:
-    """Return the size of the network's weights in bytes; what depends on the classes is small."""
-    return sum(4 * value.numel() for value in outline(network).state_dict().values())
-
-
 @torch.inference_mode()
 def map_bytes(network: Network, settings: ClassifierSettings) -> int:
     """Return the size in bytes of one image's maps after the frozen blocks, see `frozen_features`."""

@@ -15,6 +15,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import propose
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.statistics.results import Record
+from sonoforge.training.statistics.smallest_gain import describe_gain
 
 _SEARCH = "two-sets1"  # with a new number, earlier results are not read
 
@@ -22,7 +23,8 @@ _SEARCH = "two-sets1"  # with a new number, earlier results are not read
 def audit(cache: ImageCache, against: ImageCache | None = None) -> Record:
     """Describe a data set, and find images that are in another set as well; ready for JSON.
 
-    ``groups`` counts different scans, or patients where known; widths and heights are separate.
+    ``groups`` counts different scans, or patients where known; widths and heights are separate. ``smallest_gain`` is of
+    `describe_gain`, None with a single class.
     """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     clusters = _clusters(cache)
@@ -51,6 +53,7 @@ def audit(cache: ImageCache, against: ImageCache | None = None) -> Record:
         },
         "modes": dict(sorted(Counter(cache.modes).items())),
         "given_groups": len(given) or None,
+        "smallest_gain": describe_gain(len(np.unique(units)), len(items)) if len(classes) > 1 else None,
         "proposed_groups": propose(cache.dataset),
         "unreadable": cache.unreadable,
         "remarks": dict(cache.remarks),

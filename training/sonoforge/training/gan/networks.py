@@ -20,7 +20,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import own_code
 from sonoforge.training.evaluation.features import Features
-from sonoforge.training.gan.own_networks import adapt, check_answers
+from sonoforge.training.gan.own_networks import adapt
 from sonoforge.training.gan.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -92,14 +92,6 @@ def outline_networks(
     """Build both networks on the meta device, without weights and at no cost; a frozen network stays unchanged."""
     with torch.device("meta"):
         return _make(recipe, options, seen)
-
-
-def check_own_networks(recipe: Recipe, options: Mapping[str, Any]) -> None:
-    """Refuse networks of the user's own whose answers the loop cannot use; ours are known."""
-    if own_code.is_own(recipe.architecture):
-        networks = build_networks(recipe, options, 0)
-        wanted = {**options, "conditioning": recipe.conditioning}
-        check_answers(own_code.run(recipe.architecture)[0], *networks, wanted)
 
 
 def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:

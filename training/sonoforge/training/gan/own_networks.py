@@ -76,8 +76,9 @@ def _build(own: OwnCode, kind: Callable[..., Any], network: type[nn.Module], opt
         return kind(**options)
 
 
-def check_answers(own: OwnCode, generator: nn.Module, discriminator: nn.Module, options: dict[str, Any]) -> None:
+def check_answers(own: OwnCode, networks: tuple[nn.Module, nn.Module], options: dict[str, Any]) -> None:
     """Let both networks answer for two images; raise `SonoforgeError` if shapes or the range are not as above."""
+    generator, discriminator = networks
     size, channels, classes = options["image_size"], options["channels"], options["classes"]
     labels = torch.arange(2) % classes if classes else None
     latents = torch.randn(2, options["latent_size"], generator=torch.Generator().manual_seed(0))

@@ -165,17 +165,9 @@ def installed_recipes() -> dict[str, str]:
 
 
 def give_recipe(name: str, *, from_file: bool = False) -> str:
-    """Allow a recipe that the user names in this command if it is own code; return it with its hash, or empty.
-
-    Raises:
-        SonoforgeError: There is no such code, or a config file, which may be foreign, names it.
-    """
-    spec = name if name in RECIPES else installed_recipes().get(name, name)
-    if not own_code.is_own(spec) or spec.partition(":")[0] in RECIPES:
-        return ""
-    if from_file:
-        raise SonoforgeError(f"{name}: a config file, which may be foreign, names code to run; name it in the command")
-    return own_code.give(spec)
+    """Allow a recipe that the user names if it is own code, see `own_code.give`; preset names are no code."""
+    spec = name if split_preset(name)[0] in RECIPES else installed_recipes().get(name, name)
+    return "" if split_preset(spec)[0] in RECIPES else own_code.give(spec, from_file=from_file)
 
 
 def with_hash(recipe: str) -> str:

@@ -14,13 +14,15 @@ from typing import Any
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import own_code
 from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.networks import Seen, check_own_networks, find_architecture, outline_networks
+from sonoforge.training.gan.networks import Seen, build_networks, find_architecture, outline_networks
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.own_networks import check_answers
 from sonoforge.training.gan.recipes import Recipe, short_name, with_hash
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, with_classes
@@ -191,7 +193,9 @@ def prepare(
     networks = outline_networks(recipe, options, training.seen)
     if start_from is not None:
         check_transfer(start_from, recipe.architecture, networks)
-    check_own_networks(recipe, options)
+    if own_code.is_own(recipe.architecture):
+        own, _ = own_code.run(recipe.architecture)
+        check_answers(own, build_networks(recipe, options, 0), {**options, "conditioning": recipe.conditioning})
     return training
 
 

@@ -13,6 +13,7 @@ from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted
 
 WORDS = Words("audit")
+_ENOUGH = "Is the set large enough?"
 _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
 
@@ -37,7 +38,7 @@ def audit_page(audit: Record, cache: ImageCache) -> blocks.Page:
         meta=f"sonoforge data audit · {audit['root']}",
         heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
         + counted(len(audit["classes"]), "class", "classes"),
-        summary=[*patient_warning(audit), blocks.Facts(facts)],
+        summary=[*patient_warning(audit), blocks.Facts(facts), *said_gain(audit["smallest_gain"])],
         sections=[
             *[left_out] * bool(unreadable),
             blocks.Section("contents", "What the set contains", contents),
@@ -52,6 +53,14 @@ def patient_warning(audit: Record) -> list[blocks.Block]:
         return []
     said = without_patients(audit["images"], audit["duplicates"]["groups"], audit["proposed_groups"])
     return [blocks.Answer("open", "Whose images are these?", "No patients are named", [blocks.Text(said)])]
+
+
+def said_gain(found: Record | None) -> list[blocks.Block]:
+    """Print the sentence of `describe_gain`, as a warning if the set is too small; nothing without it."""
+    if found is None:
+        return []
+    said = blocks.Text(found["says"])
+    return [said if found["large_enough"] else blocks.Answer("open", _ENOUGH, "Probably not", [said])]
 
 
 def content_tables(audit: Record) -> list[blocks.Table]:
@@ -101,6 +110,8 @@ def log_audit(result: Record) -> None:
             mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{_equal(cluster['same_pixels'])}"))
     if mixed:
         say("%s", plain_table(("one scan, two answers", "correlation"), mixed))
+    if result["smallest_gain"] is not None:
+        tell(result["smallest_gain"]["says"])
     other = result["against"]
     if other is not None:
         pairs = counted(len(other["pairs"]), "pair")

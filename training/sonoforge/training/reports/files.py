@@ -5,23 +5,13 @@ import dataclasses
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from sonoforge.runtime.atomic import replacing_folder
-from sonoforge.training.reports.blocks import (
-    Answer,
-    Block,
-    Figure,
-    Folded,
-    Grid,
-    Page,
-    Section,
-    Table,
-    plain_text,
-)
+from sonoforge.training.reports import blocks as parts
 from sonoforge.training.reports.charts import Chart, png_bytes
 
 _INTERVAL = re.compile(r"([+-]?[\d.]+)( %)? \[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
@@ -35,10 +25,14 @@ _ESCAPED = {own: f"\\{own}" for own in "&%$#_{}"} | {
     "\N{NO-BREAK SPACE}": "~",
 }
 _LONGEST = 60  # letters of a file's name
+_WIDE, _LONG_HEAD = 30, 12  # letters: longer first cells and heads take more than one line in LaTeX
 
 
-def write_with_files(page: Page, path: Path) -> Path:
-    """Write a page, and all its tables and charts to files in a folder beside it with the page's name."""
+def write_with_files(page: parts.Page, path: Path, first: Sequence[str] = ()) -> Path:
+    """Write a page, and all its tables and charts to files in a folder beside it with the page's name.
+
+    The page's summary names the folder after the facts, and links to the tables with the labels ``first``.
+    """
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
         saved = _Saved(made, folder.name)
@@ -48,6 +42,9 @@ def write_with_files(page: Page, path: Path) -> Path:
             sections=saved.sections(page.sections),
             parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
         )
+        place = max((own for own, block in enumerate(page.summary, 1) if isinstance(block, parts.Facts)), default=0)
+        summary = [*page.summary[:place], saved.for_paper(first), *page.summary[place:]]
+        page = dataclasses.replace(page, summary=summary)
     return page.write(path)
 
 
@@ -57,22 +54,35 @@ class _Saved:
     def __init__(self, made: Path, name: str) -> None:
         self._made, self._name = made, name
         self._taken: set[str] = set()
+        self._tables: dict[str, parts.Files] = {}
 
-    def sections(self, sections: Sequence[Section]) -> list[Section]:
+    def for_paper(self, labels: Sequence[str]) -> parts.Text:
+        """Say where all files are, and link to those of the tables with these labels."""
+        said = Markup("{} every table of this page is in {} as CSV and LaTeX (booktabs), every chart as SVG and PNG.")
+        said = said.format(parts.bold("For a paper:"), parts.code(f"{self._name}/"))
+        for label in labels:
+            if files := self._tables.get(label):
+                links = (Markup('<a href="{}" download>{}</a>').format(file, kind) for kind, file in files)
+                said += Markup(" {}: {}.").format(label, Markup(", ").join(links))
+        return parts.Text(said)
+
+    def sections(self, sections: Sequence[parts.Section]) -> list[parts.Section]:
         return [dataclasses.replace(section, blocks=self.blocks(section.blocks)) for section in sections]
 
-    def blocks(self, blocks: Sequence[Block | Markup]) -> list[Block]:
+    def blocks(self, blocks: Sequence[parts.Block | Markup]) -> list[parts.Block]:
         return [self._block(block) for block in blocks]  # type: ignore[misc]
 
-    def _block(self, block: Block | Markup) -> Block | Markup:
-        if isinstance(block, Grid | Folded):
+    def _block(self, block: parts.Block | Markup) -> parts.Block | Markup:
+        if isinstance(block, parts.Grid | parts.Folded):
             return dataclasses.replace(block, blocks=self.blocks(block.blocks))
-        if isinstance(block, Answer):
+        if isinstance(block, parts.Answer):
             return dataclasses.replace(block, grounds=self.blocks(block.grounds))
-        if isinstance(block, Table):
+        if isinstance(block, parts.Table):
             contents = {"CSV": table_csv(block).encode(), "LaTeX": table_latex(block).encode()}
-            return dataclasses.replace(block, files=self._save(plain_text(block.label), contents))
-        if isinstance(block, Figure) and isinstance(block.content, Chart):
+            label = parts.plain_text(block.label)
+            self._tables[label] = self._save(label, contents)
+            return dataclasses.replace(block, files=self._tables[label])
+        if isinstance(block, parts.Figure) and isinstance(block.content, Chart):
             chart = block.content
             contents = {"SVG": chart.standalone(), "PNG": png_bytes(chart.figure, chart.label)}
             return dataclasses.replace(block, files=self._save(re.split("[:.;] ", chart.label)[0], contents))
@@ -89,7 +99,7 @@ class _Saved:
         return [(kind, f"{self._name}/{file}") for kind, file in files]
 
 
-def table_csv(table: Table) -> str:
+def table_csv(table: parts.Table) -> str:
     """Return a table as CSV, with the ends of intervals in separate columns."""
     head, rows = table.in_plain_text()
     columns = list(zip(*([head] if head else []), *rows, strict=True))
@@ -115,21 +125,35 @@ def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
     ]
 
 
-def table_latex(table: Table) -> str:
-    """Return a table as LaTeX, for the package booktabs."""
+def table_latex(table: parts.Table) -> str:
+    """Return a table as LaTeX to paste, for the packages booktabs and adjustbox.
+
+    Long heads are broken in two, a first column of long names wraps, and what is still too wide is made smaller.
+    """
     head, rows = table.in_plain_text()
     width = len(head or rows[0]) if head or rows else 1
-    kinds = "l" + "".join("l" if place in table.words else "r" for place in range(1, width))
-    lines = [r"\begin{table}", rf"\caption{{{_escape(plain_text(table.caption or table.label))}}}"]
-    lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
+    names = r"p{0.24\linewidth}" if max((len(row[0]) for row in rows), default=0) > _WIDE else "l"
+    kinds = names + "".join("l" if place in table.words else "r" for place in range(1, width))
+    lines = [r"% \usepackage{booktabs,adjustbox}", r"\begin{table}", r"\centering\footnotesize"]
+    lines += [rf"\caption{{{_escape(parts.plain_text(table.caption or table.label))}}}"]
+    lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
     if head:
-        lines += [_line(head), r"\midrule"]
-    lines += [*map(_line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
+        lines += [_line(map(_head, head)), r"\midrule"]
+    lines += [*(_line(map(_escape, row)) for row in rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, r"\end{adjustbox}", r"\end{table}"]) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escape, cells)) + r" \\"
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _head(text: str) -> str:
+    """Break a long head at the space next to its middle."""
+    spaces = [place for place, letter in enumerate(text) if letter == " "]
+    if len(text) <= _LONG_HEAD or not spaces:
+        return _escape(text)
+    middle = min(spaces, key=lambda place: abs(place - len(text) / 2))
+    return rf"\shortstack{{{_escape(text[:middle])}\\{_escape(text[middle + 1 :])}}}"
 
 
 def _escape(text: str) -> str:

@@ -75,13 +75,21 @@ def claimed_rows(paper: Paper | None) -> list[Row]:
     ]
 
 
-def log_rows(rows: Sequence[Row]) -> None:
-    """Print the distances of our training runs, and how to read them."""
+def log_race(folder: Path, rows: Sequence[Row], *, published: bool) -> Row:
+    """Print the distances of our training runs and how to read them, and return the row with the lowest KID."""
     shown = [name for name in FIGURES if name != "inception_score"]
     cells = [(f"{row['recipe']}, {when(row)}", *_figures(row, shown)) for row in rows]
     say("%s", plain_table(("trained", *(FIGURES[name] for name in shown)), cells, range(1, len(shown) + 1)))
     for line in _how_to_read(rows):
         tell(line)
+    best = min(rows, key=lambda row: float(row["kid"]))
+    chosen = f"; the best of {len(rows)} on the images it is shown for, so optimistic" if len(rows) > 1 else ""
+    tell(f"lowest KID {best['kid']:.4f}: {best['recipe']}, {when(best)}{chosen}")
+    tell(f"in {folder}:")
+    tell(f"tables, with seconds an epoch{' and published rows beside' * published}: {TABLES}; every figure: {TABLE}")
+    tell(f"quality over epochs: {EPOCHS}")
+    tell(f"samples: {SAMPLES}; principal components: {PCA}")
+    return best
 
 
 def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:

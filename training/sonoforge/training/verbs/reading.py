@@ -7,37 +7,14 @@ JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is
 `sonoforge.training.reader_study.scores.ReadingResults`, and ``report``.
 """
 
-import dataclasses
-import hashlib
-import secrets
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.training import run_folder
-from sonoforge.training.evaluation.image_set import find_images
-from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
-from sonoforge.training.gan.milestones import read_own_images
-from sonoforge.training.reader_study.answers import Reader, read_readers
-from sonoforge.training.reader_study.scores import score_reading
-from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, make_sheet, read_key, sources
-from sonoforge.training.reports.reading import PAGE, log_reading, read_pictures, write_report, write_sheet
-from sonoforge.training.run_options import EvaluationInput
+from sonoforge.training.jobs.reading import TABLE, score, write
+from sonoforge.training.reader_study.sheet import KEY
+from sonoforge.training.reports.reading import log_reading
+from sonoforge.training.run_folder import log_to
 from sonoforge.training.settings.evaluation import EvaluateConfig
-
-TABLE = "answers.csv"
-_COLUMNS = (
-    *("reader", "image", "kind", "class", "source", "file"),
-    *("answer", "confidence", "class_given", "x", "y", "seconds"),
-)
-_USED = {field.name for field in dataclasses.fields(EvaluationInput)}
-_NONCE = 32  # bytes: as many as the commitment has
 
 
 def main(config: EvaluateConfig) -> Outcome:
@@ -45,34 +22,11 @@ def main(config: EvaluateConfig) -> Outcome:
     return _score(config) if config.answers else _write(config)
 
 
-# ---- a sheet
-
-
 def _write(config: EvaluateConfig) -> Outcome:
-    _check(config)
-    assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
-    pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
-    sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
-    folder = run_folder.open_run(Path(config.out), "reading-sheet", flatten(config), resume=False)
-    with run_folder.working_in(folder):
-        prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
-        run_folder.write_environment(folder, run_folder.describe_environment("cpu", config.seed, prints))
-        content = sheet.key.encoded()
-        write_bytes(folder / KEY, content)
-        page = write_sheet(folder / PAGE, sheet, commitment(content))
-        results = {
-            "page": PAGE,
-            "key": KEY,
-            "commitment": commitment(content),
-            "images": len(sheet.pictures),
-            "side": sheet.key.side,
-            "classes": list(sheet.key.classes),
-            "sources": sources(sheet.key),
-            "notice": NOTICE,
-        }
-        run_folder.write_results(folder, results)
-        half = len(sheet.pictures) // 2
-        say("%d real and %d generated images of %dx%d pixels, in a random order", half, half, *[sheet.key.side] * 2)
+    folder, page, results = write(config)
+    half, side = results["images"] // 2, results["side"]
+    with log_to(folder):
+        say("%d real and %d generated images of %dx%d pixels, in a random order", half, half, side, side)
         say("for the readers: %s", page)
         say("keep to yourself until all have answered: %s", folder / KEY)
         say("sha256 of the key, as on the page: %s", results["commitment"])
@@ -80,83 +34,11 @@ def _write(config: EvaluateConfig) -> Outcome:
     return Outcome({"run": str(folder), **results}, f"sonoforge evaluate {folder} --answers FOLDER_OF_ANSWERS")
 
 
-def _check(config: EvaluateConfig) -> None:
-    check_named(config)
-    defaults = EvaluateConfig()
-    for field in dataclasses.fields(EvaluateConfig):
-        unused = field.name not in _USED and not field.name.startswith("reading_")
-        if unused and getattr(config, field.name) != getattr(defaults, field.name):
-            raise SonoforgeError(
-                f"{field.name}: cannot be combined with --reading-sheet, which measures nothing; leave one out"
-            )
-    if len(set(config.reading_classes)) != len(config.reading_classes) or len(config.reading_classes) == 1:
-        raise SonoforgeError(
-            f"reading_classes: must be two or more different classes, not {','.join(config.reading_classes)}"
-        )
-
-
-def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
-    """Return each generated set given by FAKE, or by a run alone, with its class; empty if the set states it."""
-    given = config.fake or config.real
-    whole = given == "phantom" or Path(given).exists()
-    fakes = [given] if whole else [name for name in given.split(",") if name]
-    if len(fakes) == 1 and not config.class_name and config.reading_classes:
-        return [(fakes[0], name) for name in _classes(config, fakes[0]) or ("",)]
-    return [(fake, config.class_name) for fake in fakes]
-
-
-def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
-    """Return the classes of a conditional generator, or of a folder of class folders; none for other sets."""
-    path = Path(fake)
-    if is_run(path):
-        return tuple(gan_checkpoint.describe(gan_checkpoint.find_checkpoint(path, config.checkpoint)).classes)
-    classes = find_images(path).classes if path.is_dir() else ()
-    return classes if len(classes) > 1 else ()
-
-
-def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
-    count = config.count or config.reading_sheet if is_run(Path(fake)) else config.count
-    inputs = dataclasses.replace(config, fake=fake if config.fake else "", class_name=class_name, count=count)
-    if config.fake:
-        return Pair(*read_image_sets(inputs, config.storage.open()))
-    own = read_own_images(inputs, config.storage.open())
-    return Pair(own.real, own.fake)
-
-
-# ---- its readers' answers
-
-
 def _score(config: EvaluateConfig) -> Outcome:
-    if dataclasses.replace(config, real="", answers=(), out=config.out) != EvaluateConfig(out=config.out):
-        raise SonoforgeError("--answers takes the folder of a reading sheet, and no other option except --out")
-    sheet = Path(config.real)
-    if not config.real or not sheet.is_dir():
-        raise SonoforgeError(f"REAL must be a folder made by evaluate --reading-sheet, not {config.real or 'empty'}")
-    key, seal = read_key(sheet / KEY)
-    pictures = read_pictures(sheet / PAGE, key, seal)
-    readers = read_readers([Path(path) for path in config.answers], key, seal)
-    given = {"sheet": config.real, "answers": config.answers}
-    folder = run_folder.open_run(Path(config.out), "reading", given, resume=False)
-    with run_folder.working_in(folder):
-        run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
-        results = score_reading(config.real, readers, key, seal)
-        run_folder.write_table(folder / TABLE, _COLUMNS, _rows(readers, key))
-        page = write_report(folder, results, pictures)
-        run_folder.write_results(folder, results)
+    folder, page, results = score(config)
+    with log_to(folder):
         log_reading(results)
         say("report: %s", page)
         say("table: %s", folder / TABLE)
         say("%s", NOTICE)
     return Outcome({"run": str(folder), "report": str(page), **results})
-
-
-def _rows(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:
-    """Return the table of answers, without images that a reader left out."""
-    rows = []
-    for reader in readers:
-        for entry in key.entries:
-            row = [reader.name, entry.number, entry.kind, entry.class_name, entry.source, entry.file]
-            if answer := reader.answers.get(entry.number):
-                row += [answer.kind, answer.confidence, answer.class_name, *(answer.mark or ("", "")), answer.seconds]
-            rows.append(dict(zip(_COLUMNS, row, strict=False)))
-    return rows

@@ -9,12 +9,13 @@ from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.reports import blocks
-from sonoforge.training.reports.audit import patient_warning
+from sonoforge.training.reports.audit import patient_warning, said_gain
 from sonoforge.training.reports.files import write_with_files
 from sonoforge.training.reports.run import sections
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.words import glossary
 from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.smallest_gain import describe_gain
 from sonoforge.training.statistics.verdict import (
     GAN,
     PLACEBO,
@@ -38,8 +39,9 @@ from sonoforge.training.statistics.wording import (
     share,
 )
 
-REPORT = "report.html"
+REPORT, TABLES = "report.html", "report"
 _FACTS = 4  # of the first screen
+_FOR_PAPERS = ("Paired comparisons", "Results of all arms", "Sensitivity and specificity of each class")
 _LONGEST = 60  # letters of class names in the heading
 
 
@@ -49,7 +51,7 @@ def write_report(run: WholeRun) -> Path:
     Raises:
         GateError: The page recomputes other figures than the results; it is still written, and shows where.
     """
-    path = write_with_files(report(run), run.folder / REPORT)
+    path = write_with_files(report(run), run.folder / REPORT, _FOR_PAPERS)
     failed = [check for check in run.checks if not check.passed]
     if failed:
         raise GateError(
@@ -62,6 +64,7 @@ def write_report(run: WholeRun) -> Path:
 def report(run: WholeRun) -> blocks.Page:
     """Put the page together."""
     facts, classes, said = run.facts, run.classes, run.facts.said
+    figures = run.arms[run.results["final_arm"]]
     warning = [blocks.bold(said["warning"])] * bool(said["warning"])
     question = blocks.Text(Markup(" ").join([said["ask"], said["judged_by"], *warning, said["simulation"]]))
     problems = [f"{check.what}: {check.found}" for check in run.checks if not check.passed]
@@ -80,6 +83,7 @@ def report(run: WholeRun) -> blocks.Page:
             sections.first_picture(run),
             blocks.Facts(_facts(run)),
             *patient_warning(run.audit),
+            *said_gain(describe_gain(figures["groups"], figures["images"])),
         ],
         parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(

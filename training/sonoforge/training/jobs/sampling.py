@@ -1,0 +1,42 @@
+"""Generate images with a checkpoint's generator, run by torch; `sonoforge.runtime.jobs.sampling` does so from a bundle.
+
+Both draw the same latents, so images are equal except for rounding.
+"""
+
+from pathlib import Path
+
+from sonoforge.runtime.inference.generator import find_label
+from sonoforge.runtime.jobs.sampling import Sampled, Source, check, settings_of_origin, write_classes
+from sonoforge.runtime.settings import GanSampleConfig
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.generator import Truncation, check_truncation, load_generator, sample_batches
+
+
+def work(config: GanSampleConfig) -> list[Sampled]:
+    """Generate images with the run folder ``config.run`` and write them; return what was written of each class.
+
+    Raises:
+        SonoforgeError: There is no such checkpoint, class or truncation, or the target cannot be written.
+    """
+    check(config)
+    about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint))
+    return write_classes(config, about.classes, _open_run)
+
+
+def _open_run(config: GanSampleConfig) -> Source:
+    """Set up the generator of a run folder or checkpoint."""
+    checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
+    about = gan_checkpoint.describe(checkpoint)
+    label = find_label(config.class_name, about.classes, about.class_name)
+    shown = about.classes[label] if label is not None else about.class_name
+    origin = gan_checkpoint.describe_origin(checkpoint, config.seed, shown)
+    generator = load_generator(checkpoint, config.device)
+    truncation = Truncation(config.psi, config.psi_cutoff, config.truncation)
+    check_truncation(generator, truncation)
+    return Source(
+        checkpoint.name,
+        checkpoint.parent.parent / "generated",
+        origin | settings_of_origin(config),
+        about.image_channels,
+        lambda count: sample_batches(generator, count, config.seed, label, truncation, config.batch),
+    )
