@@ -95,7 +95,7 @@ class Maps(nn.Module):
 @pytest.mark.parametrize(("maps", "untraceable", "blocks"), [(True, False, 3), (False, False, 3), (True, True, 1)])
 def test_own_network_is_divided_where_one_value_flows(maps: bool, untraceable: bool, blocks: int) -> None:
     made: list[Maps] = []
-    net = build(lambda: made.append(Maps(maps=maps, untraceable=untraceable)) or made[0], 3, SIDE)
+    net = build(lambda _: made.append(Maps(maps=maps, untraceable=untraceable)) or made[0], 3, SIDE)
     assert len(net.features) == blocks and net.classifier[1].in_features == 9
     own = made[0].eval()
     expected = own.third(F.relu((x := own.act(own.norm(own.first(images()) + own.shift))) + own.second(x)))
@@ -133,7 +133,7 @@ def test_a_network_that_reshapes_its_patches_is_cut_at_its_tokens() -> None:
             x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
             return self.head(self.norm(x + self.mix(x))[:, 0])
 
-    net = build(Patches, 3, SIDE)
+    net = build(lambda _: Patches(), 3, SIDE)
     assert net.features(images()).shape == (2, 12, 4, 4) and net.head == "pooled_head"
 
 
@@ -142,10 +142,10 @@ def test_a_network_that_reshapes_its_patches_is_cut_at_its_tokens() -> None:
     [
         ("resnet19", "'resnet19' is not a classification network of torchvision"),
         ("fasterrcnn_resnet50_fpn", "is not a classification network"),
-        (lambda: 3, "returns a int, not a torch.nn.Module"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 3)), "has no feature maps"),
-        (lambda: nn.Linear(7, 3), "fails on images of 64 x 64 pixels"),
-        (lambda: nn.MultiheadAttention(4, 2), "fails on images"),
+        (lambda _: 3, "returns a int, not a torch.nn.Module"),
+        (lambda _: nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 3)), "has no feature maps"),
+        (lambda _: nn.Linear(7, 3), "fails on images of 64 x 64 pixels"),
+        (lambda _: nn.MultiheadAttention(4, 2), "fails on images"),
     ],
 )
 def test_what_cannot_be_a_backbone_is_refused(make: object, message: str) -> None:

@@ -6,7 +6,6 @@ blocks can then be frozen and computed once for.  Tensors keep the names that th
 """
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -115,12 +114,12 @@ def is_torchvision(name: str) -> bool:
     return name in models.list_models(module=models)
 
 
-def build(make: str | Callable[..., Any], classes: int, side: int, *, pretrained: bool = False) -> Any:
+def build(make: str | Callable[[int], Any], classes: int, side: int, *, pretrained: bool = False) -> Any:
     """Build a classifier with ``features``, a chain of blocks, and ``classifier``, dropout and a linear layer.
 
     Args:
         make: A name for `library_network`; or a function that returns a network from images (N, 3, S, S) to feature
-            maps (N, D, h, w) or to classes.  It may take ``classes``, their number.
+            maps (N, D, h, w) or to classes, of which it gets the number.
         classes: Number of classes.
         side: Side of the images in pixels.
         pretrained: See `library_network`.
@@ -133,7 +132,7 @@ def build(make: str | Callable[..., Any], classes: int, side: int, *, pretrained
     if isinstance(make, str):
         net: Any = library_network(make, classes, pretrained=pretrained)
     else:
-        net = make(classes=classes) if "classes" in inspect.signature(make).parameters else make()
+        net = make(classes)
         if not isinstance(net, nn.Module):
             raise BackboneError(f"returns a {type(net).__name__}, not a torch.nn.Module")
     for module in net.modules():

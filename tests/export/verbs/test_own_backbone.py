@@ -102,6 +102,8 @@ def test_the_network_on_the_page_is_trained_exported_and_safe(
     assert refused.code == 2 and "a bundle's weights can start a MobileNetV2 only" in refused.err
     # On a machine where nobody named it, the copy in the run folder is not run.
     monkeypatch.setattr(own_code, "default_folder", lambda: tmp_path / "elsewhere")
+    for known in (own_code._RUN, own_code._GIVEN):
+        known.clear()
     assert "never allowed on this machine" in sonoforge("export", run, "--out", tmp_path / "b").err
     monkeypatch.setattr(own_code, "default_folder", lambda: place / "cache")
     file = place / "net.py"
@@ -171,7 +173,7 @@ def test_the_shipped_network_is_torchvisions() -> None:
         ("--set classifier.frozen_blocks=19", "19 is too many; mobilenet_v2 has 19 blocks: give at most 18"),
         ("--backbone resnet18 --set classifier.weights=shipped", "can start a MobileNetV2 only, not resnet18"),
         ("--backbone resnt18", "'resnt18' is not a classification network of torchvision"),
-        ("--backbone gone.py:toy", "gone.py: no such file, which is to hold the code gone.py:toy"),
+        ("--backbone gone.py:toy", "gone.py: there is no such file"),
         ("--backbone net.py:toi", "defines no toi (did you mean toy?)"),
         ("--backbone net.py", "names no function or class"),
     ],

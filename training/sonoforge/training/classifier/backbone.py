@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,17 +50,21 @@ class Network(NamedTuple):
 
     def build(self, classes: int, seed: int, *, pretrained: bool = False) -> Any:
         """Build the classifier; what it draws comes from ``seed``.  See `backbones.build`."""
-        make: Any = self.name
-        if self.is_own:
-            make = own_code.load(self.name, self.kept_in)
-            if not callable(make):
-                raise SonoforgeError(f"--backbone {self.name}: names no function or class; give FILE.py:NAME")
+        make: Any = self._call if self.is_own else self.name
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
                 return build(make, classes, self.side, pretrained=pretrained)
             except BackboneError as error:
                 raise SonoforgeError(f"--backbone {self.name}: {error}") from error
+
+    def _call(self, classes: int) -> Any:
+        """Run the user's function, which may take the number of classes."""
+        function, own = own_code.load(self.name, self.kept_in), own_code.find(self.name, self.kept_in)
+        if not callable(function):
+            raise BackboneError("names no function or class; give FILE.py:NAME")
+        with own_code.blaming(own):
+            return function(classes=classes) if "classes" in inspect.signature(function).parameters else function()
 
     def keep_code(self, folder: Path) -> None:
         """Keep a copy of the user's code, if it is that, for `kept_in`."""
