@@ -24,7 +24,8 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.onnx_session import load_session
 from sonoforge.training import own_code
-from sonoforge.training.classifier.model_folder import load_model, load_network
+from sonoforge.training.classifier.model_folder import load_model
+from sonoforge.training.classifier.trained_network import load_network
 
 PAGE = (CHECKOUT / "training" / "docs" / "own-network.md").read_text(encoding="utf-8")
 SOURCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
@@ -99,7 +100,7 @@ def test_the_network_on_the_page_is_trained_exported_and_safe(
     refused = sonoforge("export", run / "bundle", "--formats", "ort", "--out", tmp_path / "again")
     assert refused.code == 2 and "only MobileNetV2 is rebuilt from a bundle: export its run folder" in refused.err
     refused = sonoforge(*TRAIN[:-2], "--set", f"classifier.weights={run / 'bundle'}", "--out", tmp_path)
-    assert refused.code == 2 and "a bundle's weights can start a MobileNetV2 only" in refused.err
+    assert refused.code == 2 and "only of MobileNetV2 are weights read from a bundle" in refused.err
     # On a machine where nobody named it, the copy in the run folder is not run.
     monkeypatch.setattr(own_code, "default_folder", lambda: tmp_path / "elsewhere")
     for known in (own_code._RUN, own_code._GIVEN):
@@ -171,7 +172,10 @@ def test_the_shipped_network_is_torchvisions() -> None:
             "9 is too many; resnet18 has 9 blocks: give at most 8",
         ),
         ("--set classifier.frozen_blocks=19", "19 is too many; mobilenet_v2 has 19 blocks: give at most 18"),
-        ("--backbone resnet18 --set classifier.weights=shipped", "can start a MobileNetV2 only, not resnet18"),
+        (
+            "--backbone resnet18 --set classifier.weights=shipped",
+            "a bundle's weights are for MobileNetV2, not resnet18",
+        ),
         ("--backbone resnt18", "'resnt18' is not a classification network of torchvision"),
         ("--backbone gone.py:toy", "gone.py: there is no such file"),
         ("--backbone net.py:toi", "defines no toi (did you mean toy?)"),

@@ -107,9 +107,8 @@ def weights_digest(choice: str, network: Network = MOBILENET) -> str:
     bundle = _bundle(choice)
     if bundle is not None:
         digest = f"sha256 {bundle.manifest.files['model.onnx'].sha256[:DIGEST]}"
-        other = network.name if not network.is_default else bundle.manifest.raw["training"].get("backbone")
-        if other:
-            raise SonoforgeError(f"--weights {choice}: a bundle's weights can start a MobileNetV2 only, not {other}")
+        if not network.is_default:
+            raise SonoforgeError(f"--weights {choice}: a bundle's weights are for MobileNetV2, not {network.name}")
     elif choice == "imagenet" and network.is_own:
         raise SonoforgeError(
             f"--weights imagenet: {network.name} has none; its code may load some, with --weights none"
@@ -178,6 +177,8 @@ def read_mobilenet(bundle: Bundle[ClassifierManifest]) -> Any:
     import onnx  # noqa: PLC0415 - heavy, needed for this choice only
     from onnx import numpy_helper  # noqa: PLC0415
 
+    if other := bundle.manifest.raw["training"].get("backbone"):
+        raise SonoforgeError(f"{bundle.path}: holds {other}; only of MobileNetV2 are weights read from a bundle")
     if _STATISTICS not in bundle.manifest.files:
         raise SonoforgeError(
             f"weights: {bundle.path}: is an ensemble; give a bundle of one network, trained with "

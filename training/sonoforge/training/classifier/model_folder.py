@@ -20,16 +20,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from sonoforge.models import DEFAULT
-from sonoforge.models.backbones import OWN_HEAD, library_network, plain_names, plain_state
+from sonoforge.models.backbones import plain_names, plain_state
 from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.training import own_code
 from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.statistics.results import ArmFigures, Record
 
@@ -135,31 +133,6 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SonoforgeError(f"{folder}: not a complete model folder ({reason(error)})") from error
     return members, record, ModelArrays(stored, *images)
-
-
-def load_network(source: str | Path | None = None, member: int = 0) -> nn.Module:
-    """Return a trained classifier as its author defines it, in evaluation mode: images (N, 3, S, S) to logits (N, C).
-
-    A network of torchvision or timm that ends in pooling and one linear layer is the library's own class.  It answers
-    on one look at an image; a bundle's answer may be the mean of several networks, of mirror images or of two passes.
-
-    Args:
-        source: A finished run of ``run`` or ``train``, or a bundle of one MobileNetV2; None for the shipped bundle.
-        member: Which network of a run's ensemble.
-    """
-    if source is None or not (Path(source) / "model" / "model.json").is_file():
-        from sonoforge.training.classifier.initial_weights import read_mobilenet  # noqa: PLC0415 - needs onnx
-
-        rebuilt: nn.Module = read_mobilenet(open_bundle(source))
-        return rebuilt
-    members, record, _ = load_model(Path(source) / "model")
-    name = record.training.get("backbone", DEFAULT)
-    net: nn.Module = members[member]
-    if name == DEFAULT or own_code.is_own(name) or net.head == OWN_HEAD:
-        return net
-    plain = library_network(name, len(record.classes))
-    plain.load_state_dict(plain_state(net))
-    return plain.eval()
 
 
 def _weights_file(folder: Path, member: int) -> Path:
