@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import with_values
 from sonoforge.training.data.cache import ImageCache
@@ -223,11 +223,7 @@ def check_recipes(experiment: Experiment) -> None:
     """
     drawn = []  # recipes that make maps themselves
     for recipe in experiment.recipes:
-        name = recipe.partition(":")[0]
-        if name not in RECIPES:
-            raise SonoforgeError(
-                f"--recipes: {name!r} is not one of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
-            )
+        check_known("--recipes", recipe.partition(":")[0], RECIPES)
         if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
             drawn.append(recipe)
     if experiment.maps not in (REAL, PERTURBED, *drawn):
