@@ -21,6 +21,7 @@ from sonoforge.models.backbones import plain_state
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.onnx_session import load_session
 from sonoforge.training import own_code
@@ -99,8 +100,8 @@ def test_the_network_on_the_page_is_trained_exported_and_safe(
     assert "already finished" in _train(place, "net.py:toy", "--resume").err
     refused = sonoforge("export", run / "bundle", "--formats", "ort", "--out", tmp_path / "again")
     assert refused.code == 2 and "only MobileNetV2 is rebuilt from a bundle: export its run folder" in refused.err
-    refused = sonoforge(*TRAIN[:-2], "--set", f"classifier.weights={run / 'bundle'}", "--out", tmp_path)
-    assert refused.code == 2 and "only of MobileNetV2 are weights read from a bundle" in refused.err
+    with pytest.raises(SonoforgeError, match="only of MobileNetV2 are weights read from a bundle"):
+        load_network(run / "bundle")
     # On a machine where nobody named it, the copy in the run folder is not run.
     monkeypatch.setattr(own_code, "default_folder", lambda: tmp_path / "elsewhere")
     for known in (own_code._RUN, own_code._GIVEN):
@@ -174,7 +175,7 @@ def test_the_shipped_network_is_torchvisions() -> None:
         ("--set classifier.frozen_blocks=19", "19 is too many; mobilenet_v2 has 19 blocks: give at most 18"),
         (
             "--backbone resnet18 --set classifier.weights=shipped",
-            "a bundle's weights are for MobileNetV2, not resnet18",
+            "bundle's weights are for MobileNetV2, not resnet18",
         ),
         ("--backbone resnt18", "'resnt18' is not a classification network of torchvision"),
         ("--backbone gone.py:toy", "gone.py: there is no such file"),
