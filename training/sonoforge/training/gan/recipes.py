@@ -23,7 +23,7 @@ from string import Template
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, check_known, did_you_mean, reason
 from sonoforge.training import own_code
 
 # Optimisers with the betas that they bring to a recipe of another optimiser: Adam's of Radford et al. 2016, RMSprop's
@@ -170,11 +170,6 @@ def give_recipe(name: str, *, from_file: bool = False) -> str:
     return "" if split_preset(spec)[0] in RECIPES else own_code.give(spec, from_file=from_file)
 
 
-def with_hash(recipe: str) -> str:
-    """Return the name of a recipe; of own code, with its hash, so that no other version can take its place."""
-    return own_code.find(recipe).pinned if recipe not in RECIPES and own_code.is_own(recipe) else recipe
-
-
 def split_preset(name: str) -> tuple[str, str]:
     """Split RECIPE or RECIPE:PRESET; own code has no preset here."""
     recipe, _, preset = name.partition(":")
@@ -196,8 +191,7 @@ def find_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if not own_code.is_own(name):
-        known = [*RECIPES, *installed_recipes()]
-        raise SonoforgeError(f"recipe: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
+        check_known("recipe", name, [*RECIPES, *installed_recipes()])
     found = own_code.load(name)
     own, module = own_code.run(name)
     row = found if own.attribute else getattr(module, "RECIPE", None)

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _ESCAPED = {own: f"\\{own}" for own in "&%$#_{}"} | {
 }
 _LONGEST = 60  # letters of a file's name
 _WIDE, _LONG_HEAD = 30, 12  # letters: longer first cells and heads take more than one line in LaTeX
+_BREAK = r"\\"
 
 
 def write_with_files(page: parts.Page, path: Path, first: Sequence[str] = ()) -> Path:
@@ -42,7 +44,8 @@ def write_with_files(page: parts.Page, path: Path, first: Sequence[str] = ()) ->
             sections=saved.sections(page.sections),
             parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
         )
-        place = max((own for own, block in enumerate(page.summary, 1) if isinstance(block, parts.Facts)), default=0)
+        facts = [place for place, block in enumerate(page.summary, 1) if isinstance(block, parts.Facts)]
+        place = max(facts, default=len(page.summary))
         summary = [*page.summary[:place], saved.for_paper(first), *page.summary[place:]]
         page = dataclasses.replace(page, summary=summary)
     return page.write(path)
@@ -128,7 +131,7 @@ def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
 def table_latex(table: parts.Table) -> str:
     """Return a table as LaTeX to paste, for the packages booktabs and adjustbox.
 
-    Long heads are broken in two, a first column of long names wraps, and what is still too wide is made smaller.
+    Long heads are broken, a first column of long names wraps, and what is still too wide is made smaller.
     """
     head, rows = table.in_plain_text()
     width = len(head or rows[0]) if head or rows else 1
@@ -144,16 +147,12 @@ def table_latex(table: parts.Table) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    return f"{' & '.join(cells)} {_BREAK}"
 
 
 def _head(text: str) -> str:
-    """Break a long head at the space next to its middle."""
-    spaces = [place for place, letter in enumerate(text) if letter == " "]
-    if len(text) <= _LONG_HEAD or not spaces:
-        return _escape(text)
-    middle = min(spaces, key=lambda place: abs(place - len(text) / 2))
-    return rf"\shortstack{{{_escape(text[:middle])}\\{_escape(text[middle + 1 :])}}}"
+    lines = textwrap.wrap(text, _LONG_HEAD, break_long_words=False, break_on_hyphens=False)
+    return rf"\shortstack{{{_BREAK.join(map(_escape, lines))}}}" if len(lines) > 1 else _escape(text)
 
 
 def _escape(text: str) -> str:
