@@ -21,19 +21,21 @@ from sonoforge.training.reader_study.scores import (
     AgreementResult,
     ReadingResults,
     ShareResult,
-    judge,
 )
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import RocCurve, roc_chart
 from sonoforge.training.reports.pictures import data_url
 from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.words import Words
+from sonoforge.training.reports.words import Words, plain, read_yaml
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.verdict import Verdict
 from sonoforge.training.statistics.wording import bracket, counted, number, share
 
 REPORT = "report.html"
 WORDS = Words("reading")
+_VERDICT = read_yaml("reading-verdict")
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
@@ -48,6 +50,24 @@ _PICTURE = Markup(
     '<svg viewBox="0 0 100 100" role="img" aria-label="{}"><image href="{}" width="100" height="100"/>{}</svg>'
 )
 _DOT = Markup('<g class="dot" transform="translate({:.1f} {:.1f})"><circle r="4"/><text>{}</text></g>')
+
+
+def judge(results: ReadingResults) -> Verdict:
+    """Say whether readers told the images apart, and what a negative answer leaves open."""
+    readers = results["readers"]
+    apart = [reader for reader in readers if reader["p_value"] <= LEVEL]
+    better = [reader["name"] for reader in apart if (reader["accuracy"]["value"] or 0) > reader["chance"]]
+    others = [reader["noticeable"] for reader in readers if reader not in apart]
+    facts = {
+        "readers": readers,
+        "apart": apart,
+        "better": better,
+        "worse": [reader["name"] for reader in apart if reader["name"] not in better],
+        "missed": max((value for value in others if value is not None), default=None),
+    }
+    sentences = [plain(text, facts) for text in _VERDICT["sentences"]]
+    headline = "better" if better else "worse" if apart else "open"
+    return Verdict("no" if apart else "open", _VERDICT[headline], tuple(filter(None, sentences)))
 
 
 def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes]) -> Path:
