@@ -36,10 +36,13 @@ from browser import needs_archive, needs_browser
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT, SUPPORT
 from program import succeed, understood
+from published_sets import cell
+from published_sets import herlev as write_herlev
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS
@@ -601,6 +604,37 @@ def test_match_sharpness_undoes_a_blur_and_sharpens_nothing(load: Callable[[str]
     was = np.abs(sharp.astype(int) - blurred).mean()
     for images in module.match_sharpness(sharp, blurred):
         assert np.abs(images.astype(int) - blurred).mean() < 0.1 * was
+
+
+def test_cells_are_written_by_class_and_grouped_by_slide(run: Run, tmp_path: Path) -> None:
+    write_herlev(tmp_path / "set")
+    for _ in range(2):  # a second time changes nothing
+        assert "'carcinoma_in_situ': 3" in run("cells/herlev", tmp_path / "set", tmp_path / "cells")
+    dataset = read_dataset(tmp_path / "cells")
+    assert dataset.classes == ("carcinoma_in_situ", "light_moderate_dysplastic", "normal", "severe_dysplastic")
+    assert len(dataset.items) == 12 and len({item.group for item in dataset.items}) == 8
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (100, 100), (92, 100)])
+@pytest.mark.parametrize("quality", [75, 92])
+def test_padding_of_cells_is_cropped_and_nothing_else(
+    load: Callable[[str], ModuleType], height: int, width: int, quality: int, tmp_path: Path
+) -> None:
+    """A cut-out that was padded to a square, scaled, and saved as JPEG, as the copies that circulate are."""
+    herlev, side = load("cells/herlev"), max(height, width)
+    padded = np.full((side, side, 3), (150, 90, 180), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    padded[top : top + height, left : left + width] = cell(height, width)
+    scaled = Image.fromarray(padded).resize((128, 128), Image.Resampling.LANCZOS)
+    scaled.save(tmp_path / "cell.jpg", quality=quality)
+    cropped = herlev.without_padding(np.asarray(Image.open(tmp_path / "cell.jpg").convert("RGB")))
+    wanted = np.array([height, width]) * 128 / side
+    assert np.all(cropped.shape[:2] <= wanted + 1), "no line of padding stays"
+    assert np.all(cropped.shape[:2] >= wanted - 2 * (herlev.EDGE + 1) * (height != width)), (
+        "but a few beside it may go, too"
+    )
+    square = herlev.middle_square(cropped)
+    assert square.shape[0] == square.shape[1] == min(cropped.shape[:2])
 
 
 def test_power(run: Run, tmp_path: Path) -> None:

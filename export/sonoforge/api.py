@@ -38,6 +38,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
+from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.load import load_images as open_images
 from sonoforge.training.data.second_opinion import find_second_views
@@ -110,7 +111,7 @@ class Images(Dataset[tuple[Tensor, int]]):
     @property
     def name(self) -> str:
         """Name of the data set."""
-        return self.cache.dataset.name
+        return "phantom" if self.source.data == PHANTOM else self.cache.dataset.name
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -13,14 +13,8 @@ import stylegan_reference as reference
 from gan_pairs import count_weights, draw_latents, on_meta, small_pair
 from kept_memory import KeptMemory
 from sonoforge.models.stylegan.generator import MappingNetwork, StyledSettings, mix_styles
-from sonoforge.models.stylegan.layers import EqualisedConv2d, activate
-from sonoforge.models.stylegan.stylegan2 import (
-    Discriminator,
-    Generator,
-    ResidualSettings,
-    SynthesisLayer,
-    append_minibatch_std,
-)
+from sonoforge.models.stylegan.layers import EqualisedConv2d, activate, append_minibatch_std
+from sonoforge.models.stylegan.stylegan2 import Discriminator, Generator, ResidualSettings, SynthesisLayer
 
 
 def _close(found: Tensor, expected: Tensor, atol: float = 1e-4, rtol: float = 0) -> None:

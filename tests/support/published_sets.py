@@ -142,9 +142,8 @@ def cell(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def herlev(root: Path) -> None:
-    from sonoforge.training.data.readers.herlev import CLASS_OF
-
-    for number, grade in enumerate(CLASS_OF):
+    grades = ("normal_superficiel", "light_dysplastic", "severe_dysplastic", "carcinoma_in_situ")
+    for number, grade in enumerate(grades):
         for slide, image in ((1, 6), (1, 7), (2, 8)):
             name = f"149143{slide}{number}0-1491437{image}0-001"
             save(root / grade / f"{name}.BMP", cell(40, 70 + slide, number))
@@ -191,7 +190,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "coco": coco,
     "coco of roboflow": lambda root: roboflow(root, "coco"),
     "frames": frames,
-    "herlev": herlev,
     "idrid": idrid,
     "medmnist": medmnist,
     "sliver07": sliver07,

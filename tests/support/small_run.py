@@ -17,6 +17,11 @@ CLASSIFIER = words(
 )
 GENERATOR = words("--gan-recipe dcgan --set gan.width=4 --set gan.image_size=32 --set gan.steps=6 --set gan.batch=4")
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
+# The same from Python.
+TINY: dict[str, object] = {
+    **dict(word.split("=") for word in [*CLASSIFIER, *GENERATOR] if "=" in word),
+    **{"gan.recipe": "dcgan", "device": "cpu", "jobs": 1},
+}
 
 
 class SmallRun(NamedTuple):

@@ -112,7 +112,7 @@ def test_mistakes_are_one_line(tmp_path: Path, content: str, name: str, message:
 
 
 def test_missing_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match=r"nope.py: is missing"):
+    with pytest.raises(SonoforgeError, match=r"nope.py: there is no such file"):
         find(f"{tmp_path}/nope.py")
     with pytest.raises(SonoforgeError, match="no such Python module"):
         find("no_such_package.networks:Net")

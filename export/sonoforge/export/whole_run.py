@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from sonoforge.export.bundle.classifier import bundle_from_run
-from sonoforge.export.formats.table import choose
 from sonoforge.export.settings import RunConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
@@ -15,18 +13,14 @@ from sonoforge.runtime.inference import golden
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import final_name
 from sonoforge.training.crossval.comparison import compare
-from sonoforge.training.crossval.final_model import chapter, default_name, train_final_model
+from sonoforge.training.crossval.final_model import chapter, train_final_model
 from sonoforge.training.data.audit import audit
 from sonoforge.training.jobs import comparing
 from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
-from sonoforge.training.statistics.results import Record
-
-FORMATS = ("onnx",)
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedRun:
+class PreparedRun(NamedTuple):
     """A whole run that can start."""
 
     comparison: comparing.Prepared
@@ -35,16 +29,11 @@ class PreparedRun:
 
 
 def prepare(config: RunConfig) -> PreparedRun:
-    """Open the images, find the run to resume, and check everything that the rest of it needs; see `comparing.prepare`.
-
-    Raises:
-        SonoforgeError: Something is missing or does not fit. No run folder was made.
-    """
+    """Open the images, and check everything that the run needs, see `comparing.prepare`."""
     final, seconds = final_name(config.final_arm, "--final-arm"), dict[str, float]()
-    choose(FORMATS)
     with chapter("data", seconds):
         comparison = comparing.prepare(dataclasses.replace(config, final_arm=final), "run", final)
-    return PreparedRun(comparison, config.name or default_name(comparison.cache.dataset), seconds)
+    return PreparedRun(comparison, config.name or f"mobilenetv2-{comparison.cache.dataset.name.lower()}", seconds)
 
 
 def work(prepared: PreparedRun) -> WholeRun:
@@ -53,42 +42,35 @@ def work(prepared: PreparedRun) -> WholeRun:
     Raises:
         GateError: A training would see its test images, or the bundle does not answer as the network.
     """
-    comparison = prepared.comparison
+    comparison, name, seconds = prepared
     cache, folder = comparison.cache, comparison.open_folder()
     with run_folder.working_in(folder):
         if run_folder.is_finished(folder):
             audited = json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8"))
             return read_run(folder, cache, audited, run_folder.read_results(folder))
-        audited, results = _work(folder, prepared)
-        with chapter("report", prepared.seconds):
+        part = comparison.parts[""]
+        with chapter("audit", seconds):
+            audited = audit(cache)
+            atomic.write_json(folder / run_folder.AUDIT, audited)
+        with chapter("cross-validation", seconds):
+            results = compare(folder, part)
+        final, bundle = part.settings.final_arm or "", folder / "bundle"
+        with chapter("final model", seconds):
+            train_final_model(folder, part, results, final, name)
+        with chapter("export and parity", seconds):
+            bundle_from_run(folder, bundle)
+            manifest, verified = open_bundle(bundle).manifest.raw, golden.verify(str(bundle))
+            if not verified["ok"]:
+                raise GateError(f"{bundle}: does not verify on this machine: {'; '.join(verified['problems'])}")
+        results |= {
+            "parity": manifest["parity"]["formats"]["onnx"],
+            "verify": verified,
+            "bundle_files": manifest["files"],
+            "final_arm": final,
+            "seconds": seconds,
+        }
+        with chapter("report", seconds):
             run = read_run(folder, cache, audited, results)
             write_report(run)
         run_folder.write_results(folder, run.results)
     return run
-
-
-def _work(folder: Path, prepared: PreparedRun) -> tuple[Record, Record]:
-    """Return the audit and the results; write all but these and the report."""
-    seconds, part = prepared.seconds, prepared.comparison.parts[""]
-    with chapter("audit", seconds):
-        audited = audit(part.cache)
-        atomic.write_json(folder / run_folder.AUDIT, audited)
-    with chapter("cross-validation", seconds):
-        compared = compare(folder, part)
-    final, bundle = part.settings.final_arm or "", folder / "bundle"
-    with chapter("final model", seconds):
-        train_final_model(folder, part, compared, final, prepared.name)
-    with chapter("export and parity", seconds):
-        bundle_from_run(folder, bundle, FORMATS)
-        manifest, verified = open_bundle(bundle).manifest.raw, golden.verify(str(bundle))
-        if not verified["ok"]:
-            raise GateError(f"{bundle}: does not verify on this machine: {'; '.join(verified['problems'])}")
-    results = dict(
-        **compared,
-        parity=manifest["parity"]["formats"]["onnx"],
-        verify=verified,
-        bundle_files=manifest["files"],
-        final_arm=final,
-        seconds=seconds,
-    )
-    return audited, results

@@ -9,7 +9,6 @@ Android only installs an update signed with the same key: whoever has the key ca
 import datetime
 import getpass
 import hashlib
-import io
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from sonoforge.mobile.npm_package import BUNDLETOOL, read_files
 from sonoforge.mobile.web_app import PWA, source_folder
 from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import temporary_folder
+from sonoforge.runtime.bundle.files import zip_bytes
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.errors import SonoforgeError, reason
 
@@ -220,7 +220,7 @@ def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTo
         with zipfile.ZipFile(linked) as resources:
             entries = {name: resources.read(name) for name in resources.namelist()}
         entries |= {"classes.dex": dex, **{f"assets/www/{name}": data for name, data in files.items()}}
-        (folder / "loose.apk").write_bytes(_zip(entries))
+        (folder / "loose.apk").write_bytes(zip_bytes(entries, lambda name: not name.endswith(_STORED)))
         tools.run("zipalign", ["4", folder / "loose.apk", folder / "aligned.apk"])
         return (folder / "aligned.apk").read_bytes()
 
@@ -281,15 +281,3 @@ def _compile(tools: AndroidTools, folder: Path) -> bytes:
     options = ["--release", "--min-api", str(MIN_SDK), "--lib", tools.platform, "--output", folder]
     tools.run("java", [*dexer, *options, *sorted((folder / "classes").rglob("*.class"))])
     return (folder / "classes.dex").read_bytes()
-
-
-def _zip(entries: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as package:
-        for name, data in sorted(entries.items()):
-            entry = zipfile.ZipInfo(name)  # dated 1980
-            entry.create_system = 3  # Unix, on every machine
-            entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_STORED if name.endswith(_STORED) else zipfile.ZIP_DEFLATED
-            package.writestr(entry, data)
-    return buffer.getvalue()

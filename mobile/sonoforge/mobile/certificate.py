@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sonoforge.mobile import HERE
@@ -69,7 +63,7 @@ def certificate_for(name: str) -> Certificate:
             stream.write(_make(name))
     own, authority = x509.load_pem_x509_certificates(file.read_bytes())
     fingerprint = own.fingerprint(hashes.SHA256()).hex(":").upper()
-    return Certificate(file, authority.public_bytes(Encoding.PEM), fingerprint)
+    return Certificate(file, authority.public_bytes(serialization.Encoding.PEM), fingerprint)
 
 
 def _is_valid(file: Path) -> bool:
@@ -77,7 +71,7 @@ def _is_valid(file: Path) -> bool:
     try:
         data = file.read_bytes()
         own, _ = x509.load_pem_x509_certificates(data)
-        is_pair = load_pem_private_key(data, None).public_key() == own.public_key()
+        is_pair = serialization.load_pem_private_key(data, None).public_key() == own.public_key()
     except (OSError, ValueError):
         return False
     return is_pair and own.not_valid_after_utc - _LEFT > datetime.datetime.now(datetime.timezone.utc)
@@ -110,8 +104,10 @@ def _make(name: str) -> bytes:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(signing, hashes.SHA256())
     )
-    key = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return key + certificate.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM)
+    key = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return (
+        key + certificate.public_bytes(serialization.Encoding.PEM) + authority.public_bytes(serialization.Encoding.PEM)
+    )
 
 
 def _begun(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

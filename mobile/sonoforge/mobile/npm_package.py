@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import io
+import json
 import logging
 import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,8 @@ class NpmPackage(NamedTuple):
     name: str
     version: str
     integrity: str  # SHA-512 of its ``.tgz`` in npm's form: ``sha512-`` and base64
-    files: tuple[str, ...]  # paths in the package
+    files: Sequence[str]  # paths in the package
+    about: str = ""  # its licence and use
 
     @property
     def archive(self) -> str:
@@ -34,29 +37,8 @@ class NpmPackage(NamedTuple):
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
 
-ONNXRUNTIME_WEB = NpmPackage(
-    "onnxruntime-web",
-    "1.30.0",
-    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
-    ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"),
-)
-"""MIT licence.  Its single-threaded WebAssembly build runs in every browser since 2021 (iOS 16.4)."""
-
-DICOM_PARSER = NpmPackage(
-    "dicom-parser",
-    "1.8.21",
-    "sha512-lYCweHQDsC8UFpXErPlg86Px2A8bay0HiUY+wzoG3xv5GzgqVHU3lziwSc/Gzn7VV7y2KeP072SzCviuOoU02w==",
-    ("dist/dicomParser.min.js",),
-)
-"""MIT licence, 32 kB.  It finds the elements of DICOM files; the page loads it with the first such file."""
-
-BUNDLETOOL = NpmPackage(
-    "node-bundletool",
-    "1.0.0",
-    "sha512-CrGhe+cEz3rfN/5JaOZ7E+4Ajepz07yzoYqvmO3x0tgiy60YZV3Fwdq8c9Jwt1bpddbqp06QOlidPQgS5+2MuA==",
-    ("bundletool.jar",),
-)
-"""Google's bundletool (Apache-2.0), which contains D8 3.3.28, the compiler from Java classes to Android's bytecode."""
+with Path(__file__).with_name("npm_packages.json").open(encoding="utf-8") as _file:
+    ONNXRUNTIME_WEB, DICOM_PARSER, BUNDLETOOL = (NpmPackage(**row) for row in json.load(_file))
 
 
 def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:

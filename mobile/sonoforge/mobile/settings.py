@@ -3,23 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sonoforge.runtime import settings
 from sonoforge.runtime.cli.options import argument, group, option, setting
-from sonoforge.runtime.settings import (
-    abstain_option,
-    crop_option,
-    prevalence_option,
-    sensitivity_option,
-)
 
 
 @dataclass(frozen=True)
 class AppSettings:
     """How the app answers, and what it carries beside its classifier."""
 
-    crop: str = crop_option()
-    prevalence: str = prevalence_option()
-    sensitivity: float = sensitivity_option()
-    abstain: bool = abstain_option()
+    crop: str = settings.crop_option()
+    prevalence: str = settings.prevalence_option()
+    sensitivity: float = settings.sensitivity_option()
+    abstain: bool = settings.abstain_option()
     onnxruntime_web: str = setting(
         "",
         "app.onnxruntime_web",

@@ -27,18 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu, interpolate, pixel_unshuffle
 
-from sonoforge.models import doublings, smallest_side
-from sonoforge.models.layers import (
-    Architecture,
-    ConditionalBatchNorm,
-    ScoredLayers,
-    ScoreHead,
-    SelfAttention,
-    convolution,
-    make_activation,
-    normalised,
-    one_hot,
-)
+from sonoforge.models import doublings, layers, smallest_side
 
 NODES = (3, 5)  # least and most nodes of a cell
 _COMMON = {1: "convolution 1x1", 2: "convolution 3x3", 3: "convolution 5x5", 4: "separable convolution 3x3"}
@@ -150,16 +139,16 @@ _MOST = 16  # times the width, at the smallest maps
 
 
 def _activated_convolution(kernel: int) -> Callable[[int, str], nn.Module]:
-    return lambda width, activation: _activated(convolution(width, width, kernel), width, activation)
+    return lambda width, activation: _activated(layers.convolution(width, width, kernel), width, activation)
 
 
 def _separable(width: int, activation: str) -> nn.Module:
-    depthwise = normalised(nn.Conv2d(width, width, 3, padding=1, groups=width))
-    return _activated(nn.Sequential(depthwise, convolution(width, width, 1)), width, activation)
+    depthwise = layers.normalised(nn.Conv2d(width, width, 3, padding=1, groups=width))
+    return _activated(nn.Sequential(depthwise, layers.convolution(width, width, 1)), width, activation)
 
 
 def _activated(layer: nn.Module, width: int, activation: str) -> nn.Module:
-    return nn.Sequential(layer, make_activation(activation), nn.BatchNorm2d(width))
+    return nn.Sequential(layer, layers.make_activation(activation), nn.BatchNorm2d(width))
 
 
 # By the names of `OPERATIONS`; a zero edge has no layer.
@@ -191,7 +180,7 @@ class Cell(nn.Module):
                 name = OPERATIONS[network][digit]
                 if name != "zero":
                     self.edges[f"{node}-{later} {name}".replace(" ", "-")] = _LAYERS[name](width, activation)
-        self.attention = SelfAttention(width) if attends else nn.Identity()
+        self.attention = layers.SelfAttention(width) if attends else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, width, H, W) to the same shape."""
@@ -241,7 +230,7 @@ def _build(cells: Cells, network: str, image_size: int, widths: list[int]) -> nn
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
-    return normalised(nn.Linear(inputs, outputs, bias))
+    return layers.normalised(nn.Linear(inputs, outputs, bias))
 
 
 class _UpSampling(nn.Module):
@@ -249,8 +238,8 @@ class _UpSampling(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
-        self.convolution = convolution(inputs, 2 * outputs, 3)
-        self.norm = ConditionalBatchNorm(2 * outputs, classes) if classes else nn.BatchNorm2d(2 * outputs)
+        self.convolution = layers.convolution(inputs, 2 * outputs, 3)
+        self.norm = layers.ConditionalBatchNorm(2 * outputs, classes) if classes else nn.BatchNorm2d(2 * outputs)
 
     def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
         wide = self.convolution(interpolate(maps, scale_factor=2))
@@ -275,15 +264,17 @@ class Generator(nn.Module):
         widths = generator_widths(image_size, width)
         self.latent_size = latent_size
         self.classes = classes
-        self.first = normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
-        self.activation = make_activation(cells.activation)
+        self.first = layers.normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
+        self.activation = layers.make_activation(cells.activation)
         self.cells = _build(cells, "generator", image_size, widths[:-1])
         self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
-        self.last = nn.Sequential(convolution(widths[-1], widths[-1], 3), convolution(widths[-1], channels, 3))
+        self.last = nn.Sequential(
+            layers.convolution(widths[-1], widths[-1], 3), layers.convolution(widths[-1], channels, 3)
+        )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map normal latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
+        condition = layers.one_hot(labels, self.classes, latents.dtype) if self.classes else None
         maps = self.activation(self.first(latents[:, :, None, None]))
         for cell, up in zip(self.cells, self.ups, strict=True):
             maps = up(cell(maps), condition)
@@ -296,8 +287,10 @@ class _DownSampling(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList([convolution(inputs, outputs, 3), convolution(4 * outputs, outputs, 1)])
-        self.activation = make_activation(activation)
+        self.convolutions = nn.ModuleList(
+            [layers.convolution(inputs, outputs, 3), layers.convolution(4 * outputs, outputs, 1)]
+        )
+        self.activation = layers.make_activation(activation)
 
     def forward(self, maps: Tensor) -> Tensor:
         rearranged = pixel_unshuffle(self.convolutions[0](maps), 2)
@@ -305,7 +298,7 @@ class _DownSampling(nn.Module):
         return halved
 
 
-class Discriminator(ScoredLayers):
+class Discriminator(layers.ScoredLayers):
     """Map an image to one score, which is large if it looks real. The paper's conditioning is projection."""
 
     def __init__(
@@ -319,13 +312,13 @@ class Discriminator(ScoredLayers):
     ) -> None:
         super().__init__()
         widths = discriminator_widths(image_size, width)
-        self.first = convolution(channels, widths[0], 3)
-        self.activation = make_activation(cells.activation)
+        self.first = layers.convolution(channels, widths[0], 3)
+        self.activation = layers.make_activation(cells.activation)
         self.cells = _build(cells, "discriminator", image_size, widths[:-1])
         self.downs = nn.ModuleList(
             [_DownSampling(inputs, outputs, cells.activation) for inputs, outputs in pairwise(widths)]
         )
-        self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
+        self.head = layers.ScoreHead(widths[-1], classes, conditioning, _linear)
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
@@ -336,7 +329,7 @@ class Discriminator(ScoredLayers):
 
 
 ARCHITECTURES = {
-    "ga-gan": Architecture(
+    "ga-gan": layers.Architecture(
         lambda cell="found", activation=ACTIVATION, **options: Generator(**options, cells=Cells(cell, activation)),
         lambda cell="found", activation=ACTIVATION, **options: Discriminator(**options, cells=Cells(cell, activation)),
         cells=True,

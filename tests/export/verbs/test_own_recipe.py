@@ -137,6 +137,14 @@ def test_an_installed_package_names_recipes(place: Path, monkeypatch: pytest.Mon
     assert len(sample(load_generator(Path(done.json["run"])), 2, seed=0)) == 2
 
 
+def test_what_no_file_can_hold_is_told_in_one_line(place: Path) -> None:
+    depending = "(self, latents):\n        latents = -latents if latents.sum().item() > 0 else latents"
+    (place / "odd.py").write_text(SOURCE.replace("(self, latents):", depending))
+    done = _train(place, "odd", "--steps", 2, recipe="odd.py")
+    refused = sonoforge("export", done.json["run"])
+    assert refused.code == 1 and re.search("error: ONNX: .*must not depend on values", refused.err.splitlines()[-1])
+
+
 CONDITIONAL = """
 import torch
 from torch import nn

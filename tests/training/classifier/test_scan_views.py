@@ -10,7 +10,7 @@ import torch
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier import training
+from sonoforge.training.classifier import fine_tuning, training
 from sonoforge.training.classifier.fine_tuning import TrainingInputs
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.scan_views import (
@@ -167,8 +167,10 @@ def test_windows_are_cut_from_larger_images_where_there_are_files() -> None:
 def test_the_trainer_weighs_classes_and_shows_added_images_once(heads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under both losses, each of which weighs classes once; balanced collections do not change the added images."""
     found: list[TrainingInputs] = []
-    fit = training.fit
-    monkeypatch.setattr(training, "fit", lambda net, inputs, *a, **k: found.append(inputs) or fit(net, inputs, *a, **k))
+    fit = fine_tuning.fit
+    monkeypatch.setattr(
+        fine_tuning, "fit", lambda net, inputs, *a, **k: found.append(inputs) or fit(net, inputs, *a, **k)
+    )
     real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
     settings = dataclasses.replace(
         SETTINGS, heads=heads, class_weights=True, balance=True, frozen_blocks=17, epochs=1, least_steps=0

@@ -24,7 +24,6 @@ from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.readers import cbis_ddsm
 from sonoforge.training.data.readers.coco import unpack_runs
-from sonoforge.training.data.readers.herlev import EDGE, middle_square, without_padding
 
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("pydicom")
@@ -260,7 +259,7 @@ def test_films_pages_and_dicom_clips_become_their_distinct_frames_of_one_group(t
     assert "Zebedee" not in (out / "groups.csv").read_text() + (out / "import.json").read_text()
 
 
-# ---- photographs and cells
+# ---- photographs
 
 
 def test_the_optic_disc_is_whatever_is_not_black(tmp_path: Path) -> None:
@@ -268,24 +267,6 @@ def test_the_optic_disc_is_whatever_is_not_black(tmp_path: Path) -> None:
     mask = read(out / "fundus/IDRiD_55_mask_optic-disc.png") > 0
     assert mask.shape == (24, 36) and mask[6:18, 6:18].all() and mask.sum() == 144
     assert Image.open(out / "fundus/IDRiD_55.png").mode == "RGB"
-
-
-@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (100, 100), (92, 100)])
-@pytest.mark.parametrize("quality", [75, 92])
-def test_padding_is_cropped_and_nothing_else(height: int, width: int, quality: int, tmp_path: Path) -> None:
-    """A cut-out that was padded to a square, scaled, and saved as JPEG, as the copies that circulate are."""
-    side = max(height, width)
-    padded = np.full((side, side, 3), (150, 90, 180), np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    padded[top : top + height, left : left + width] = sets.cell(height, width)
-    scaled = Image.fromarray(padded).resize((128, 128), Image.Resampling.LANCZOS)
-    scaled.save(tmp_path / "cell.jpg", quality=quality)
-    cropped = without_padding(np.asarray(Image.open(tmp_path / "cell.jpg").convert("RGB")))
-    wanted = np.array([height, width]) * 128 / side
-    assert np.all(cropped.shape[:2] <= wanted + 1), "no line of padding stays"
-    assert np.all(cropped.shape[:2] >= wanted - 2 * (EDGE + 1) * (height != width)), "but a few beside it may go, too"
-    square = middle_square(cropped)
-    assert square.shape[0] == square.shape[1] == min(cropped.shape[:2])
 
 
 # ---- mammograms

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +51,6 @@ ROWS = [
     Imported("coco", "--masks", {"background": 2, "benign": 2, "malignant": 2}, 6, 4, {"split": {"train", "val"}}),
     Imported("coco of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
     Imported("frames", "", {"benign": 4, "malignant": 8}, {"p1", "p2", "pages", "plain"}, 4),
-    Imported("herlev", "", {n: 3 * c for n, c in Counter({"normal": 3, "light_moderate_dysplastic": 2,
-             "severe_dysplastic": 1, "carcinoma_in_situ": 1}).items()}, 14, 0),
     Imported("idrid", "", {"fundus": 3}, {"IDRiD_01", "IDRiD_02", "IDRiD_55"}, 3, {"split": {"train", "test"}}),
     Imported("medmnist", "", {"malignant": 5, "normal-benign": 4}, 9, 0, {"split": {"train", "val", "test"}}),
     Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
@@ -260,8 +257,8 @@ def test_the_target_must_be_empty_and_outside_and_names_are_checked(
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     assert "is not empty" in refused("data", "import", "zenodo-7890874", source, tmp_path / "full", "--resume")
     assert "is inside" in refused("data", "import", "zenodo-7890874", source, source / "out")
-    assert "no such folder" in refused("data", "import", "herlev", tmp_path / "none", tmp_path / "out")
-    assert "did you mean herlev?" in sonoforge("data", "import", "herlef", source, "out").err
+    assert "no such folder" in refused("data", "import", "idrid", tmp_path / "none", tmp_path / "out")
+    assert "did you mean idrid?" in sonoforge("data", "import", "idrit", source, "out").err
 
 
 def test_every_known_set_says_where_and_under_which_terms() -> None:

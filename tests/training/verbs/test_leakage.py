@@ -17,7 +17,7 @@ import pytest
 
 from program import refused, succeed
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval import comparison, preparation
+from sonoforge.training.crossval import preparation
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
@@ -66,7 +66,7 @@ def nearest(folder: Path, prepared: Prepared) -> Any:
 
 
 def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "compare", nearest)
+    monkeypatch.setattr(comparing, "compare", nearest)
     monkeypatch.setattr(comparing, "load_images", lambda source: noise(2))
     monkeypatch.setattr(preparation, "find_second_views", lambda cache: [])
     done = succeed("crossval", *ARGUMENTS, "--out", tmp_path)
@@ -95,7 +95,7 @@ def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: p
     (run / "results.json").unlink()
     for name in ("check_images", "check_finished"):  # the stand-in keeps no folds
         monkeypatch.setattr(comparing, name, lambda *_: None)
-    monkeypatch.setattr(comparison, "compare", None)  # finished protocols are read
+    monkeypatch.setattr(comparing, "compare", None)  # finished protocols are read
     assert succeed("crossval", *ARGUMENTS, "--out", tmp_path, "--resume").json["run"] == str(run)
     assert table.read_bytes() == before
 

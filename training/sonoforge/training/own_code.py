@@ -86,14 +86,17 @@ def find(spec: str, folder: Path | None = None) -> OwnCode:
     module, attribute, pin = parts["module"] or "", parts["name"] or parts["attribute"] or "", parts["pin"] or ""
     file = _file_of(module) if module else Path(parts["file"]) if folder is None else folder / COPY
     kept = [] if module or not pin else [*(default_folder() / _ALLOWED).glob(f"{pin}*.py")]
-    found = "missing"
+    found = "gone"
     for path in filter(Path.is_file, (file, *kept)):
         source = path.read_bytes()
         digest = hashlib.sha256(source).hexdigest()
         if digest.startswith(pin):
             return OwnCode(spec.removesuffix(f"#{pin}"), path, digest, attribute, module, source)
-        found = f"now #{digest[:_DIGITS]}, edited since"
-    raise SonoforgeError(f"{file}: is {found}, and is to hold the code {spec}; bring it back, or start anew")
+        found = f"edited since, now #{digest[:_DIGITS]}"
+    if pin:
+        raise SonoforgeError(f"{file}: {found}, but {spec} was used; bring that version back, or start anew")
+    others = [path.name for path in file.parent.glob("*.py")]
+    raise SonoforgeError(f"{file}: there is no such file{did_you_mean(file.name, others)}")
 
 
 def give(name: str, *, from_file: bool = False) -> str:

@@ -142,6 +142,8 @@ class RemoteRuns:
 
     def fetch(self, folder: Path) -> None:
         """See `fetch`."""
+        if folder in self._copied:
+            return
         with clear_errors("--out", self.url):
             try:
                 names = json.loads(self._files.cat_file(f"{self._root}/{folder.name}/{LIST}"))["files"]

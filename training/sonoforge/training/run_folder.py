@@ -36,7 +36,7 @@ AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "jobs", "cluster"})
-_WORTH_NAMING = 10**8  # bytes
+_SMALL_FILES = 10**8  # bytes of a run, at most, beside what is estimated
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _HASH = re.compile(r"#[0-9a-f]{16}")  # of own code
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
@@ -128,16 +128,29 @@ def find_run(
 ) -> Path | None:
     """Return the newest run folder with this name and the same settings, finished or not; see `_differing`.
 
-    Failing that, and given ``length``, return the newest one that is shorter but otherwise the same.
+    Failing that, and given ``length``, return the newest one that is shorter but otherwise the same. Its files are
+    fetched if it is at a URL.
     """
-    shorter = None
+    found = None
     for folder in _runs(root, name):
         differing = _differing(folder, config, compared)
         if not differing:
-            return folder
-        if length and not shorter and set(differing) <= set(length.names) and length.is_shorter(read_config(folder)):
-            shorter = folder
-    return shorter
+            found = folder
+            break
+        if length and not found and set(differing) <= set(length.names) and length.is_shorter(read_config(folder)):
+            found = folder
+    if found:
+        remote_runs.fetch(found)
+        return found
+    for other in _runs(root, name):
+        changed = _differing(other, config, compared)
+        halves = [_HASH.sub("", how).partition(", not ") for how in changed.values()]
+        if all(was == now for was, _, now in halves):
+            raise SonoforgeError(
+                f"{other}: code was edited since ({name_some(f'{key} was {how}' for key, how in changed.items())}); "
+                "name it with that hash to go on with that version, or leave out --resume to start anew"
+            )
+    return None
 
 
 def is_finished(folder: Path) -> bool:
@@ -159,42 +172,15 @@ def open_run(
     With ``resume`` it is the run of `find_run`, if any: an unfinished one to continue, a finished one to return, or a
     shorter one to continue after `lengthen`. Otherwise it is a new one.
     """
-    earlier = resume_run(root, name, config, compared, length) if resume else None
-    return earlier or start_run(root, name, config, compared, resume=resume)
-
-
-def resume_run(
-    root: Path,
-    name: str,
-    config: Mapping[str, Any],
-    compared: Collection[str] = (),
-    length: Length | None = None,
-) -> Path | None:
-    """Return the folder of the run to resume, see `open_run`; None if there is none. Nothing is written."""
-    folder = find_run(root, name, config, compared, length)
-    if folder is not None:
-        remote_runs.fetch(folder)
-        changes = differences(folder, config, length)
-        if changes:
-            log.info("going on with the shorter run %s: %s", folder, changes)
-        else:
-            log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
-        return folder
-    for other in _runs(root, name):
-        found = _differing(other, config, compared)
-        halves = [_HASH.sub("", how).partition(", not ") for how in found.values()]
-        if all(was == now for was, _, now in halves):
-            raise SonoforgeError(
-                f"{other}: code was edited since ({name_some(f'{key} was {how}' for key, how in found.items())}); name "
-                "it with that hash to go on with that version, or leave out --resume to start anew"
-            )
-    return None
-
-
-def start_run(
-    root: Path, name: str, config: Mapping[str, Any], compared: Collection[str] = (), *, resume: bool = False
-) -> Path:
-    """Make a new run's folder; with ``resume``, say why no earlier one continues."""
+    if resume:
+        folder = find_run(root, name, config, compared, length)
+        if folder is not None:
+            changes = differences(folder, config, length)
+            if changes:
+                log.info("going on with the shorter run %s: %s", folder, changes)
+            else:
+                log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
+            return folder
     folder = create_run(root, name, config)
     suffix = ""
     if resume:
@@ -209,21 +195,10 @@ def start_run(
 
 
 def check_disk(root: Path, needed: Mapping[str, int]) -> str:
-    """Refuse a disk that is too small for a run.
-
-    Args:
-        root: Where run folders are kept; it need not exist.
-        needed: Bytes that the run writes, by what they are.
-
-    Returns:
-        What is written and how much is free, in words.
-
-    Raises:
-        SonoforgeError: Less is free than is needed.
-    """
+    """Refuse to write so many bytes, by what they are, under ``root``, which need not exist; say how many are free."""
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
-    free, total = shutil.disk_usage(place).free, sum(needed.values())
-    parts = ", ".join(f"{name} {size / 1e9:.2g} GB" for name, size in needed.items() if size >= _WORTH_NAMING)
+    free, total = shutil.disk_usage(place).free, _SMALL_FILES + sum(needed.values())
+    parts = ", ".join(f"{name} {size / 1e9:.2g} GB" for name, size in needed.items() if size > _SMALL_FILES)
     said = f"about {total / 1e9:.2g} GB{f' ({parts})' if parts else ''}; {free / 1e9:.3g} GB are free"
     if total > free:
         raise SonoforgeError(f"{root}: this run writes {said}; make room, or choose another --out")

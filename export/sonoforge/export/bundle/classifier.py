@@ -127,7 +127,7 @@ def fill_bundle(
 
 @dataclass(frozen=True)
 class ExportedClassifier:
-    """A classifier, its images and the network's answers to them; see `add_formats.Exported`."""
+    """A classifier, its images and the network's answers to them; see `add_formats`."""
 
     source: Source
     images: GateImages

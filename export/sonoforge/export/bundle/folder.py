@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.files import zip_bytes
 from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_digest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
@@ -140,20 +140,13 @@ def versions() -> dict[str, str]:
 def write_zip(folder: Path, target: Path) -> int:
     """Pack the manifest and the files that it lists, each checked by its hash; return the size in bytes.
 
-    The same files give the same bytes anywhere: names are sorted, dates and permissions fixed, and nothing is
-    compressed, because weights hardly shrink and compressed bytes depend on the library's version.
+    Nothing is compressed, because weights hardly shrink and compressed bytes depend on the library's version.
     """
     if target.suffix != ".zip":
         raise SonoforgeError(f"{target}: the name must end in .zip")
     bundle = open_bundle(folder, Manifest)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
     contents["manifest.json"] = (folder / "manifest.json").read_bytes()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(contents):
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the earliest date that a zip can hold
-            entry.create_system = 3  # Unix, on every machine
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, contents[name])
-    atomic.write_bytes(target, buffer.getvalue())
-    return buffer.tell()
+    packed = zip_bytes(contents)
+    atomic.write_bytes(target, packed)
+    return len(packed)

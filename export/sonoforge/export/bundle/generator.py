@@ -112,7 +112,7 @@ def bundle_from_checkpoint(
 
 @dataclass(frozen=True)
 class ExportedGenerator:
-    """A generator, and the check of its files against torch; see `add_formats.Exported`."""
+    """A generator, and the check of its files against torch; see `add_formats`."""
 
     source: GeneratorSource
 

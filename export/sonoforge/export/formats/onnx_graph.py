@@ -6,6 +6,7 @@ metadata, and contain no host paths.
 
 import contextlib
 import copy
+import io
 import logging
 import math
 import tempfile
@@ -178,19 +179,22 @@ def trace(
     dimensions.  ``optimise`` lets the exporter simplify the graph.  It then treats numbers up to 1e-8 as 0, so networks
     that add such a small number before dividing need False.
     """
-    with quiet():
-        program = torch.onnx.export(
-            graph,
-            tuple(examples.values()),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=list(examples),
-            output_names=list(outputs),
-            dynamic_shapes=dynamic_shapes,
-            external_data=False,
-            optimize=optimise,
-        )
+    try:
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # which a failure fills with the whole graph
+            program = torch.onnx.export(
+                graph,
+                tuple(examples.values()),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(examples),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic_shapes,
+                external_data=False,
+                optimize=optimise,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:  # of own code
+        raise GateError(f"ONNX: {reason(error.__cause__ or error)}; its steps must not depend on values") from error
     if program is None:
         raise GateError("the ONNX exporter returned nothing")
     model = program.model_proto

@@ -21,14 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoforge.export.formats.tensorrt import (
-    FORMAT_VERSION,
-    PACKAGE,
-    PRECISIONS,
-    Record,
-    parse_record,
-    to_json,
-)
+from sonoforge.export.formats import tensorrt
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.runners import leave_with_parent, run_module
 
@@ -58,7 +51,7 @@ def build_engine(
     precision: str,
     batches: tuple[int, int, int] = BATCHES,
     source: bytes | None = None,
-) -> tuple[bytes, Record]:
+) -> tuple[bytes, tensorrt.Record]:
     """Build an engine and its record in a separate process; two builds do not give the same bytes.
 
     Args:
@@ -72,15 +65,15 @@ def build_engine(
         SonoforgeError: TensorRT cannot build it; the message gives the cause.
         GateError: The building process ended without an engine or a cause.
     """
-    if not importlib.util.find_spec(PACKAGE):
-        raise SonoforgeError(f"{name}: {PACKAGE} is not installed; pip install 'sonoforge[tensorrt]'")
+    if not importlib.util.find_spec(tensorrt.PACKAGE):
+        raise SonoforgeError(f"{name}: {tensorrt.PACKAGE} is not installed; pip install 'sonoforge[tensorrt]'")
     ready, inputs, outputs = _prepare(onnx_file, name, precision, batches)
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
         folder = Path(temporary)
         (folder / "network.onnx").write_bytes(ready)
         (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
         done = run_module("sonoforge.export.formats.tensorrt_build", folder, folder)
-        title = f"{name} ({precision}): {PACKAGE}"
+        title = f"{name} ({precision}): {tensorrt.PACKAGE}"
         if not (folder / "result.json").is_file():
             raise GateError(f"{title}, while it built an engine, {(done or 'ended with no result')[:230]}")
         result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
@@ -91,7 +84,7 @@ def build_engine(
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
     record = {
-        "format_version": FORMAT_VERSION,
+        "format_version": tensorrt.FORMAT_VERSION,
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
         "engine_bytes": len(engine),
         "source": name,
@@ -103,7 +96,7 @@ def build_engine(
         "outputs": outputs,
         "produced_by": f"sonoforge {version('sonoforge')}",
     }
-    return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
+    return engine, tensorrt.parse_record(tensorrt.to_json(record))  # the reader must accept what the writer wrote
 
 
 def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> dict[str, bytes]:
@@ -116,7 +109,7 @@ def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> d
     onnx_file = write_half(source) if precision == "fp16" else source.onnx
     engine, record = build_engine(onnx_file, f"{source.stem}.onnx", precision, source=source.onnx)
     name = source.stem + ("" if precision == "fp32" else f".{precision}") + ".rtx.engine"
-    return {name: engine, f"{name}.json": to_json(record)}
+    return {name: engine, f"{name}.json": tensorrt.to_json(record)}
 
 
 def _prepare(
@@ -135,7 +128,7 @@ def _prepare(
     found = "fp16" if any(item.data_type == onnx.TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
     if {node.op_type for node in graph.node} & {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}:
         found = "int8"
-    if precision not in PRECISIONS or found != precision:
+    if precision not in tensorrt.PRECISIONS or found != precision:
         raise SonoforgeError(f"{name}: has {found} weights, so precision cannot be {precision!r}")
     inputs = {}
     for item in graph.input:
@@ -231,7 +224,7 @@ def _cause(text: str) -> str:
 def _main(folder: Path) -> None:
     """Build from the files that `build_engine` wrote: the only part that loads TensorRT."""
     inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-    trt = importlib.import_module(PACKAGE)
+    trt = importlib.import_module(tensorrt.PACKAGE)
     result = {"version": trt.__version__, "error": ""}
     try:
         (folder / "engine").write_bytes(_build(trt, inputs, folder))

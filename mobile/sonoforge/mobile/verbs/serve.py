@@ -10,6 +10,7 @@ It runs until Ctrl-C, then exits with 0; it exits with 2 if it cannot start.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import sys
@@ -57,18 +58,11 @@ def main(config: ServeConfig) -> Outcome:
 def _tell_phones(address: str, fingerprint: str) -> None:
     """Say how a phone on this network gets the app, and what it will show."""
     drawn = qr_code(address)
-    if sys.stdout.isatty() and _can_encode(drawn):
-        say("%s", drawn)
+    with contextlib.suppress(UnicodeEncodeError):  # a terminal without its blocks
+        if sys.stdout.isatty() and drawn.encode(sys.stdout.encoding):
+            say("%s", drawn)
     half = len(fingerprint) // 2 + 1
     say("phone     go past its warning only if the certificate has this SHA-256:")
     say("          %s\n          %s", fingerprint[:half], fingerprint[half:])
     say("offline   on the phone, install %s%s", address, AUTHORITY)
     say('          as a CA certificate; open the app again, then "Add to Home screen"')
-
-
-def _can_encode(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

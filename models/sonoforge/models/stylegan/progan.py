@@ -22,17 +22,8 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 
 from sonoforge.models import smallest_side
 from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, append_labels
-from sonoforge.models.stylegan.layers import (
-    EPSILON,
-    GAIN,
-    GROUP,
-    SLOPE,
-    Drawn,
-    EqualisedLinear,
-    at_least_single,
-    initialise,
-    normalise,
-)
+from sonoforge.models.stylegan import layers
+from sonoforge.models.stylegan.layers import normalise
 
 WIDTH = 512  # widest layer in table 2
 
@@ -113,14 +104,14 @@ def _widths(levels: int, width: int) -> list[int]:
     return [min(width, 4096 >> level) for level in range(levels + 1)]
 
 
-class EqualisedConv2d(Drawn):
+class EqualisedConv2d(layers.Drawn):
     """A convolution whose weights are stored as N(0, 1) and scaled at each pass (section 4.1).
 
     ``gain`` is the standard deviation of the output for normal input: He's constant if a rectifier follows (He, Zhang,
     Ren, Sun, ICCV 2015, section 2.2), otherwise 1.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = GAIN) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = layers.GAIN) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
@@ -136,7 +127,7 @@ class EqualisedConv2d(Drawn):
 def pixel_norm(maps: Tensor) -> Tensor:
     """Scale each pixel's feature vector, along dimension 1, to a mean square of 1 (section 4.2)."""
     # In half precision the squares overflow and epsilon is 0.
-    return normalise(at_least_single(maps)).to(maps.dtype)
+    return normalise(layers.at_least_single(maps)).to(maps.dtype)
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
@@ -145,9 +136,9 @@ def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
     If N is not a multiple of ``group``, the groups are smaller and as equal as possible.
     """
     appended = []
-    for part in torch.tensor_split(at_least_single(maps), math.ceil(len(maps) / group)):
+    for part in torch.tensor_split(layers.at_least_single(maps), math.ceil(len(maps) / group)):
         # Within the root, epsilon keeps the gradient finite where all images are equal.
-        deviation = (part.var(0, correction=0) + EPSILON).sqrt().mean()
+        deviation = (part.var(0, correction=0) + layers.EPSILON).sqrt().mean()
         appended.append(deviation.expand(len(part), 1, *maps.shape[2:]))
     return torch.cat([maps, torch.cat(appended).to(maps.dtype)], 1)
 
@@ -160,7 +151,7 @@ class _Activation(nn.Module):
         self.normalise = normalise
 
     def forward(self, maps: Tensor) -> Tensor:
-        activated = leaky_relu(maps, SLOPE)
+        activated = leaky_relu(maps, layers.SLOPE)
         return pixel_norm(activated) if self.normalise else activated
 
 
@@ -218,7 +209,7 @@ class Discriminator(GrowingDiscriminator):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        group: int = GROUP,
+        group: int = layers.GROUP,
     ) -> None:
         super().__init__(smallest_side(image_size), image_size)
         self.group = group
@@ -243,7 +234,7 @@ class Discriminator(GrowingDiscriminator):
             _Activation(normalise=False),
             nn.Flatten(),
         )
-        self.head = ScoreHead(widths[0], classes, conditioning, EqualisedLinear)
+        self.head = ScoreHead(widths[0], classes, conditioning, layers.EqualisedLinear)
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
@@ -251,4 +242,4 @@ class Discriminator(GrowingDiscriminator):
         return features
 
 
-ARCHITECTURES = {"progan": Architecture(Generator, Discriminator, initialise)}
+ARCHITECTURES = {"progan": Architecture(Generator, Discriminator, layers.initialise)}

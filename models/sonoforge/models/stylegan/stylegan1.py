@@ -16,25 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from sonoforge.models.layers import Architecture, ScoreHead, from_settings
+from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
-from sonoforge.models.stylegan.layers import (
-    EPSILON,
-    GAIN,
-    SLOPE,
-    Drawn,
-    EqualisedConv2d,
-    EqualisedLinear,
-    append_minibatch_std,
-    at_least_single,
-    binomial_taps,
-    channel_options,
-    full_precision,
-    initialise,
-    layer_noise,
-    layer_widths,
-    sides,
-    upsample,
-)
 from sonoforge.models.stylegan.progan import Growing, GrowingDiscriminator
 from sonoforge.models.stylegan.stylegan2 import DiscriminatorSettings
 
@@ -46,13 +29,13 @@ def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tens
 
     A negative deviation mirrors the map around its mean.  The result is at least float32.
     """
-    centred = at_least_single(maps)
+    centred = layers.at_least_single(maps)
     centred = centred - centred.mean((2, 3), keepdim=True)
-    factors = scales[:, :, None, None] * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + EPSILON)
+    factors = scales[:, :, None, None] * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + layers.EPSILON)
     return torch.addcmul(shifts[:, :, None, None], centred, factors)
 
 
-class StyledLayer(Drawn):
+class StyledLayer(layers.Drawn):
     """Optional doubling (``up``) to this side, 3x3 convolution, noise, bias, leaky ReLU, and the style.
 
     Without input channels there is no convolution: the input is the constant that all images start from.
@@ -63,41 +46,43 @@ class StyledLayer(Drawn):
 
     def __init__(self, inputs: int, outputs: int, style_size: int, side: int, *, up: bool) -> None:
         super().__init__()
-        self.convolution = EqualisedConv2d(inputs, outputs, 3, activated=False, gain=GAIN) if inputs else None
+        self.convolution = (
+            layers.EqualisedConv2d(inputs, outputs, 3, activated=False, gain=layers.GAIN) if inputs else None
+        )
         self.bias = nn.Parameter(torch.empty(outputs))
         self.noise_strength = nn.Parameter(torch.empty(outputs))
-        self.scale = EqualisedLinear(style_size, outputs, bias_start=1.0)
-        self.shift = EqualisedLinear(style_size, outputs)
+        self.scale = layers.EqualisedLinear(style_size, outputs, bias_start=1.0)
+        self.shift = layers.EqualisedLinear(style_size, outputs)
         self.register_buffer("noise", torch.empty(side, side))
-        self.register_buffer("taps", binomial_taps(), persistent=False)
+        self.register_buffer("taps", layers.binomial_taps(), persistent=False)
         self.up = up
         self.draw()
 
     def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """Map (N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
         if self.up:
-            maps = upsample(maps, self.taps)
+            maps = layers.upsample(maps, self.taps)
         if self.convolution is not None:
             maps = self.convolution(maps)
-        with full_precision(style.device):
-            noise = layer_noise(self.noise, maps, chance)
+        with layers.full_precision(style.device):
+            noise = layers.layer_noise(self.noise, maps, chance)
             shift = self.bias[:, None, None] + noise * self.noise_strength[:, None, None]
-            activated = leaky_relu(at_least_single(maps) + shift, SLOPE)
+            activated = leaky_relu(layers.at_least_single(maps) + shift, layers.SLOPE)
             return adaptive_instance_norm(activated, self.scale(style), self.shift(style))
 
 
-class ToImage(Drawn):
+class ToImage(layers.Drawn):
     """1x1 convolution to the channels of an image, with bias."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.convolution = EqualisedConv2d(inputs, channels, 1, activated=False)
+        self.convolution = layers.EqualisedConv2d(inputs, channels, 1, activated=False)
         self.bias = nn.Parameter(torch.empty(channels))
         self.draw()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, C, H, W), at least float32."""
-        return at_least_single(self.convolution(maps)) + self.bias[:, None, None]
+        return layers.at_least_single(self.convolution(maps)) + self.bias[:, None, None]
 
 
 class Synthesis(nn.Module):
@@ -105,8 +90,8 @@ class Synthesis(nn.Module):
 
     def __init__(self, settings: StyledSettings) -> None:
         super().__init__()
-        resolutions = sides(settings.image_size)
-        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        resolutions = layers.sides(settings.image_size)
+        widths = layers.layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         self.image_size = settings.image_size
         self.level = len(widths) - 1  # doublings from the smallest maps to the side at which it works now
         self.alpha = 1.0  # weight of the newest two layers, 0 to 1
@@ -150,7 +135,7 @@ class Generator(StyledGenerator, Growing):
     synthesis: Synthesis
 
     def __init__(self, settings: GeneratorSettings) -> None:
-        super().__init__(sides(settings.image_size)[1], settings.image_size)
+        super().__init__(layers.sides(settings.image_size)[1], settings.image_size)
         self.assemble(settings, Synthesis(settings), average_decay=0.995)
 
     def set_stage(self, resolution: int, alpha: float) -> None:
@@ -172,27 +157,28 @@ class Discriminator(GrowingDiscriminator):
     """Map an image to a number, large if it looks real."""
 
     def __init__(self, settings: GrowingSettings) -> None:
-        resolutions = sides(settings.image_size)
+        resolutions = layers.sides(settings.image_size)
         super().__init__(resolutions[1], settings.image_size)
         self.group = settings.group
-        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        widths = layers.layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         # From 8x8 upwards, like everything that grows.
-        self.from_image = nn.ModuleList(EqualisedConv2d(settings.channels, width, 1) for width in widths[1:])
+        self.from_image = nn.ModuleList(layers.EqualisedConv2d(settings.channels, width, 1) for width in widths[1:])
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                EqualisedConv2d(widths[level], widths[level], 3), EqualisedConv2d(widths[level], below, 3, down=2)
+                layers.EqualisedConv2d(widths[level], widths[level], 3),
+                layers.EqualisedConv2d(widths[level], below, 3, down=2),
             )
             for level, below in enumerate(widths[:-1], start=1)
         )
-        self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
-        self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
-        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, EqualisedLinear)
+        self.last_conv = layers.EqualisedConv2d(widths[0] + 1, widths[0], 3)
+        self.last_linear = layers.EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
+        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, layers.EqualisedLinear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `ScoredLayers.forward`; the last layers run in full precision."""
         maps = self.descend(images)
-        with full_precision(images.device):
-            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
+        with layers.full_precision(images.device):
+            maps = self.last_conv(layers.append_minibatch_std(layers.at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
         return answer
 
@@ -201,7 +187,7 @@ ARCHITECTURES = {
     "stylegan1": Architecture(
         from_settings(Generator, GeneratorSettings),
         from_settings(Discriminator, GrowingSettings),
-        initialise,
-        channel_options,
+        layers.initialise,
+        layers.channel_options,
     )
 }

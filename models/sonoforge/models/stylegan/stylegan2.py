@@ -20,34 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from sonoforge.models.layers import Architecture, check_conditioning, from_settings
+from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.generator import MappingLayers, StyledGenerator, StyledSettings
-from sonoforge.models.stylegan.layers import (
-    CLAMP,
-    EPSILON,
-    GAIN,
-    GROUP,
-    HALF_LEVELS,
-    Drawn,
-    EqualisedConv2d,
-    EqualisedLinear,
-    activate,
-    append_minibatch_std,
-    at_least_single,
-    binomial_taps,
-    channel_options,
-    full_precision,
-    initialise,
-    layer_noise,
-    layer_widths,
-    sides,
-    smooth,
-    upsample,
-)
 
 CONDITIONINGS = ("none", "projection")  # of the residual discriminator
 
 
-class SynthesisLayer(Drawn):
+class SynthesisLayer(layers.Drawn):
     """Modulated 3x3 convolution, optional doubling (``up``) to this side, noise, bias and activation."""
 
     taps: Tensor
@@ -55,12 +34,12 @@ class SynthesisLayer(Drawn):
 
     def __init__(self, inputs: int, outputs: int, style_size: int, side: int, *, up: bool) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(style_size, inputs, bias_start=1.0)
+        self.affine = layers.EqualisedLinear(style_size, inputs, bias_start=1.0)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.noise_strength = nn.Parameter(torch.empty(()))
         self.register_buffer("noise", torch.empty(side, side))
-        self.register_buffer("taps", binomial_taps(), persistent=False)
+        self.register_buffer("taps", layers.binomial_taps(), persistent=False)
         self.up = up
         self.draw()
 
@@ -70,14 +49,14 @@ class SynthesisLayer(Drawn):
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
             maps = conv_transpose2d(maps, weight.transpose(0, 1), stride=2)
-            maps = smooth(maps, self.taps, 1, gain=4.0)
+            maps = layers.smooth(maps, self.taps, 1, gain=4.0)
         else:
             maps = conv2d(maps, weight, padding=1)
         # Leaky ReLU's gain is included in all that is summed.
-        noise = layer_noise(self.noise, maps, chance)
-        shift = (self.bias * GAIN)[:, None, None] + noise * (self.noise_strength * GAIN)
-        maps = torch.addcmul(shift.to(maps.dtype), maps, (factors * GAIN)[:, :, None, None].to(maps.dtype))
-        return activate(maps, CLAMP)
+        noise = layers.layer_noise(self.noise, maps, chance)
+        shift = (self.bias * layers.GAIN)[:, None, None] + noise * (self.noise_strength * layers.GAIN)
+        maps = torch.addcmul(shift.to(maps.dtype), maps, (factors * layers.GAIN)[:, :, None, None].to(maps.dtype))
+        return layers.activate(maps, layers.CLAMP)
 
     def _modulation(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return weights (O, I, 3, 3), scales of the input channels (N, I), and factors of the output channels (N, O).
@@ -86,44 +65,44 @@ class SynthesisLayer(Drawn):
         divided by their largest value, or half precision would overflow (2020 ADA, appendix D). For the same reason no
         gradient passes through the divisors.
         """
-        with full_precision(style.device):
+        with layers.full_precision(style.device):
             scales: Tensor = self.affine(style)
             scales = scales / _largest(scales)
             weight = self.weight * (1 / (_largest(self.weight) * math.sqrt(self.weight[0].numel())))
             energies = weight.square().sum((2, 3))
-            factors = torch.rsqrt(scales.square() @ energies.t() + EPSILON)
+            factors = torch.rsqrt(scales.square() @ energies.t() + layers.EPSILON)
         return weight, scales, factors
 
 
-class ToImage(Drawn):
+class ToImage(layers.Drawn):
     """Modulated 1x1 convolution to the channels of an image, without demodulation or activation."""
 
     def __init__(self, inputs: int, channels: int, style_size: int) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(style_size, inputs, bias_start=1.0)
+        self.affine = layers.EqualisedLinear(style_size, inputs, bias_start=1.0)
         self.weight = nn.Parameter(torch.empty(channels, inputs, 1, 1))
         self.bias = nn.Parameter(torch.empty(channels))
         self.draw()
 
     def forward(self, maps: Tensor, style: Tensor) -> Tensor:
         """Map (N, inputs, H, W) and (N, W) to (N, C, H, W), at least float32."""
-        with full_precision(style.device):
+        with layers.full_precision(style.device):
             scales: Tensor = self.affine(style) / math.sqrt(self.weight.shape[1])
             # With so few outputs each image's own weights are the smaller part to scale.
             weights = self.weight[None, :, :, 0, 0] * scales[:, None]
-        image = at_least_single(torch.einsum("noi,nihw->nohw", weights.to(maps.dtype), maps))
-        return (image + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
+        image = layers.at_least_single(torch.einsum("noi,nihw->nohw", weights.to(maps.dtype), maps))
+        return (image + self.bias[:, None, None]).clamp(-layers.CLAMP, layers.CLAMP)
 
 
-class Synthesis(Drawn):
+class Synthesis(layers.Drawn):
     """Turn styles into images, through ever larger feature maps."""
 
     taps: Tensor
 
     def __init__(self, settings: StyledSettings) -> None:
         super().__init__()
-        resolutions, style_size = sides(settings.image_size), settings.style_size
-        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        resolutions, style_size = layers.sides(settings.image_size), settings.style_size
+        widths = layers.layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         self.constant = nn.Parameter(torch.empty(widths[0], resolutions[0], resolutions[0]))
         # 4x4 has one layer; then two each, of which the first doubles the side.
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], style_size, resolutions[0], up=False)])
@@ -132,7 +111,7 @@ class Synthesis(Drawn):
                 self.layers.append(SynthesisLayer(before, widths[level], style_size, resolutions[level], up=up))
         self.to_image = nn.ModuleList(ToImage(width, settings.channels, style_size) for width in widths)
         self.num_styles = 2 * len(widths)  # one for each layer, and one for the last image
-        self.register_buffer("taps", binomial_taps(), persistent=False)
+        self.register_buffer("taps", layers.binomial_taps(), persistent=False)
         self.draw()
 
     def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
@@ -140,13 +119,13 @@ class Synthesis(Drawn):
         maps = self.constant.expand(styles.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for level, to_image in enumerate(self.to_image):
-            half = level >= len(self.to_image) - HALF_LEVELS
-            with contextlib.nullcontext() if half else full_precision(styles.device):
+            half = level >= len(self.to_image) - layers.HALF_LEVELS
+            with contextlib.nullcontext() if half else layers.full_precision(styles.device):
                 for index in range(max(2 * level - 1, 0), 2 * level + 1):
                     maps = self.layers[index](maps, styles[:, index], chance)
                 image = to_image(maps, styles[:, 2 * level + 1])
-            with full_precision(styles.device):
-                images = image if images is None else upsample(images, self.taps) + image
+            with layers.full_precision(styles.device):
+                images = image if images is None else layers.upsample(images, self.taps) + image
         assert images is not None  # noqa: S101 - there is a level
         return images
 
@@ -163,7 +142,7 @@ class Generator(StyledGenerator):
 
 def _largest(values: Tensor) -> Tensor:
     """Return the largest absolute value of each row, without a gradient, in a shape that divides the rows."""
-    largest: Tensor = torch.linalg.vector_norm(values.detach().flatten(1), math.inf, 1).clamp(min=EPSILON)
+    largest: Tensor = torch.linalg.vector_norm(values.detach().flatten(1), math.inf, 1).clamp(min=layers.EPSILON)
     return largest.reshape(-1, *[1] * (values.ndim - 1))
 
 
@@ -173,9 +152,9 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = math.sqrt(0.5)
-        self.first = EqualisedConv2d(inputs, inputs, 3)
-        self.second = EqualisedConv2d(inputs, outputs, 3, down=2, gain=half)
-        self.skip = EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
+        self.first = layers.EqualisedConv2d(inputs, inputs, 3)
+        self.second = layers.EqualisedConv2d(inputs, outputs, 3, down=2, gain=half)
+        self.skip = layers.EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
@@ -193,7 +172,7 @@ class DiscriminatorSettings:
     conditioning: str = "none"
     channel_base: int = 32768
     channel_max: int = 512
-    group: int = GROUP  # largest number of images in a group of the minibatch standard deviation
+    group: int = layers.GROUP  # largest number of images in a group of the minibatch standard deviation
 
 
 @dataclass(frozen=True)
@@ -211,14 +190,14 @@ class Discriminator(nn.Module):
         conditioning, classes = settings.conditioning, settings.classes
         check_conditioning(conditioning, classes, CONDITIONINGS)
         self.group = settings.group
-        resolutions = sides(settings.image_size)
-        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
-        self.from_image = EqualisedConv2d(settings.channels, widths[-1], 1)
+        resolutions = layers.sides(settings.image_size)
+        widths = layers.layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        self.from_image = layers.EqualisedConv2d(settings.channels, widths[-1], 1)
         self.blocks = nn.ModuleList(Block(widths[level], widths[level - 1]) for level in range(len(widths) - 1, 0, -1))
-        self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
-        self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
+        self.last_conv = layers.EqualisedConv2d(widths[0] + 1, widths[0], 3)
+        self.last_linear = layers.EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
         projecting = conditioning == "projection"
-        self.score = EqualisedLinear(widths[0], widths[0] if projecting else 1)
+        self.score = layers.EqualisedLinear(widths[0], widths[0] if projecting else 1)
         self.mapping = MappingLayers(0, classes, widths[0], settings.mapping_layers) if projecting else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
@@ -228,11 +207,11 @@ class Discriminator(nn.Module):
         """
         maps = self.from_image(images)
         for index, block in enumerate(self.blocks):
-            half = index < HALF_LEVELS
-            with contextlib.nullcontext() if half else full_precision(images.device):
-                maps = block(maps if half else at_least_single(maps))
-        with full_precision(images.device):
-            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
+            half = index < layers.HALF_LEVELS
+            with contextlib.nullcontext() if half else layers.full_precision(images.device):
+                maps = block(maps if half else layers.at_least_single(maps))
+        with layers.full_precision(images.device):
+            maps = self.last_conv(layers.append_minibatch_std(layers.at_least_single(maps), self.group))
             features = self.score(self.last_linear(maps.flatten(1)))
             if self.mapping is None:
                 return features.squeeze(1), None
@@ -244,7 +223,7 @@ ARCHITECTURES = {
     "stylegan2": Architecture(
         from_settings(Generator, StyledSettings),
         from_settings(Discriminator, ResidualSettings),
-        initialise,
-        channel_options,
+        layers.initialise,
+        layers.channel_options,
     )
 }

@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -78,6 +78,20 @@ def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
             f"{path}: {name}: its SHA-256 is {digest[:12]}... instead of {entry.sha256[:12]}...; copy it again"
         )
     return data
+
+
+def zip_bytes(contents: Mapping[str, bytes], packed: Callable[[str], bool] = lambda name: False) -> bytes:
+    """Return a zip of these files, those ``packed`` compressed: the same files give the same bytes anywhere."""
+    import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in sorted(contents.items()):
+            entry = zipfile.ZipInfo(name)  # dated 1980, the earliest that a zip can hold
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # Unix, on every machine
+            entry.compress_type = zipfile.ZIP_DEFLATED if packed(name) else zipfile.ZIP_STORED
+            archive.writestr(entry, data)
+    return buffer.getvalue()
 
 
 def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:

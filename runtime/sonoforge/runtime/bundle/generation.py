@@ -29,23 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.manifest import (
-    ArrayKind,
-    Manifest,
-    ManifestError,
-    Readers,
-    boolean,
-    digest,
-    fields,
-    mapping,
-    number,
-    one_of,
-    read_classes,
-    read_files,
-    text,
-    whole,
-    wrong,
-)
+from sonoforge.runtime.bundle import manifest
 
 LATENT_RECIPE = "sha256-box-muller-1"
 """The only recipe that `sonoforge.runtime.inference.latents` has."""
@@ -56,7 +40,7 @@ _STRUCTURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
-class GeneratorManifest(Manifest):
+class GeneratorManifest(manifest.Manifest):
     """The manifest of a generator."""
 
     recipe: str  # name of the GAN recipe
@@ -88,32 +72,40 @@ class GeneratorManifest(Manifest):
     def parse(cls, raw: dict[str, Any]) -> GeneratorManifest:
         """Check the values; see `Manifest.parse`."""
         for key in ("parity", "provenance"):
-            mapping(key, raw[key])
-        image, latents = fields("image", raw["image"], _IMAGE), fields("latents", raw["latents"], _LATENTS)
-        psi, training = fields("psi", raw["psi"], _PSI), fields("training", raw["training"], _TRAINING)
+            manifest.mapping(key, raw[key])
+        image, latents = (
+            manifest.fields("image", raw["image"], _IMAGE),
+            manifest.fields("latents", raw["latents"], _LATENTS),
+        )
+        psi, training = (
+            manifest.fields("psi", raw["psi"], _PSI),
+            manifest.fields("training", raw["training"], _TRAINING),
+        )
         size, channels, structures = image["size"], image["channels"] + image["masks"], image["structures"]
         if len(structures) not in (0, image["masks"]):
-            raise wrong("image.structures", structures, f"none or {image['masks']} names")
-        classes = read_classes(raw["classes"], 0)
-        class_name = text("class_name", raw["class_name"], empty=True)
+            raise manifest.wrong("image.structures", structures, f"none or {image['masks']} names")
+        classes = manifest.read_classes(raw["classes"], 0)
+        class_name = manifest.text("class_name", raw["class_name"], empty=True)
         if classes and class_name:
-            raise ManifestError(f"class_name: {class_name!r:.80} is given beside classes; only one of them may be")
+            raise manifest.ManifestError(
+                f"class_name: {class_name!r:.80} is given beside classes; only one of them may be"
+            )
         psis, labels = {"psi": [1]} if psi["accepted"] else {}, {"labels": ["N"]} if classes else {}
         for key, expected in (
             ("inputs", {"latents": ["N", latents["size"]], **psis, **labels}),
             ("outputs", {"images": ["N", channels, size, size]}),
         ):
             if repr(raw[key]) != repr(expected):  # as text, since another order, 1.0 and True would compare equal
-                raise wrong(key, raw[key], repr(expected))
+                raise manifest.wrong(key, raw[key], repr(expected))
         if raw["reference"] is not None:
-            raise wrong("reference", raw["reference"], "null")
+            raise manifest.wrong("reference", raw["reference"], "null")
         return cls(
             name=raw["name"],
             version=raw["version"],
             classes=classes,
-            files=read_files(raw["files"], cls),
+            files=manifest.read_files(raw["files"], cls),
             raw=raw,
-            recipe=text("recipe", raw["recipe"]),
+            recipe=manifest.text("recipe", raw["recipe"]),
             image_size=size,
             image_channels=image["channels"],
             structures=structures,
@@ -129,13 +121,13 @@ class GeneratorManifest(Manifest):
         )
 
     @property
-    def golden_arrays(self) -> dict[str, ArrayKind]:
+    def golden_arrays(self) -> dict[str, manifest.ArrayKind]:
         """Return image 0 of each seed; ``labels`` are 0 without classes."""
         return {
-            "images": ArrayKind(np.float32, ("N", self.channels, self.image_size, self.image_size)),
-            "seeds": ArrayKind(np.int64, ("N",)),
-            "labels": ArrayKind(np.int64, ("N",)),
-            "psi": ArrayKind(np.float32, ("N",)),
+            "images": manifest.ArrayKind(np.float32, ("N", self.channels, self.image_size, self.image_size)),
+            "seeds": manifest.ArrayKind(np.int64, ("N",)),
+            "labels": manifest.ArrayKind(np.int64, ("N",)),
+            "psi": manifest.ArrayKind(np.float32, ("N",)),
         }
 
     def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -146,42 +138,42 @@ class GeneratorManifest(Manifest):
 
 
 def _sources(name: str, value: Any) -> list[Any]:
-    readers: Readers = {"name": text, "licence": text, "citation": text}
+    readers: manifest.Readers = {"name": manifest.text, "licence": manifest.text, "citation": manifest.text}
     if not isinstance(value, list):
-        raise wrong(name, value, "a list")
-    return [fields(f"{name}[{index}]", source, readers) for index, source in enumerate(value)]
+        raise manifest.wrong(name, value, "a list")
+    return [manifest.fields(f"{name}[{index}]", source, readers) for index, source in enumerate(value)]
 
 
 def _structures(name: str, value: Any) -> tuple[str, ...]:
     """Return names that can be part of file names."""
     names = value if isinstance(value, list) else [None]
     if not all(isinstance(item, str) and _STRUCTURE.fullmatch(item) for item in names):
-        raise wrong(name, value, "a list of lower-case words with hyphens")
+        raise manifest.wrong(name, value, "a list of lower-case words with hyphens")
     return tuple(names)
 
 
-_line = partial(text, empty=True)
-_SIZE = partial(whole, low=1, high=65536)
-_PSI: Readers = {"accepted": boolean, "default": number}
-_LATENTS: Readers = {
-    "recipe": partial(one_of, expected=(LATENT_RECIPE,)),
+_line = partial(manifest.text, empty=True)
+_SIZE = partial(manifest.whole, low=1, high=65536)
+_PSI: manifest.Readers = {"accepted": manifest.boolean, "default": manifest.number}
+_LATENTS: manifest.Readers = {
+    "recipe": partial(manifest.one_of, expected=(LATENT_RECIPE,)),
     "size": _SIZE,
-    "distribution": partial(one_of, expected=DISTRIBUTIONS),
+    "distribution": partial(manifest.one_of, expected=DISTRIBUTIONS),
 }
-_IMAGE: Readers = {
-    "size": partial(whole, low=1, high=4096),
-    "channels": partial(one_of, expected=(1, 3)),
-    "masks": partial(whole, low=0, high=64),
+_IMAGE: manifest.Readers = {
+    "size": partial(manifest.whole, low=1, high=4096),
+    "channels": partial(manifest.one_of, expected=(1, 3)),
+    "masks": partial(manifest.whole, low=0, high=64),
     "structures": _structures,
-    "range": partial(one_of, expected=([-1, 1],)),
+    "range": partial(manifest.one_of, expected=([-1, 1],)),
 }
-_TRAINING: Readers = {
-    "step": partial(whole, low=0, high=10**12),
+_TRAINING: manifest.Readers = {
+    "step": partial(manifest.whole, low=0, high=10**12),
     "data": _line,
-    "fingerprint": text,
-    "generator_sha256": digest,
-    "label_maps": partial(whole, low=0, high=1_000_000),
+    "fingerprint": manifest.text,
+    "generator_sha256": manifest.digest,
+    "label_maps": partial(manifest.whole, low=0, high=1_000_000),
     "weights": _line,
     "sources": _sources,
-    "measured": mapping,
+    "measured": manifest.mapping,
 }

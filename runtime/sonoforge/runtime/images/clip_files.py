@@ -25,16 +25,7 @@ from typing import IO, TypeVar
 
 from PIL import Image, ImageChops
 
-from sonoforge.runtime.images import film_decoder
-from sonoforge.runtime.images.decoding import (
-    bits_filled,
-    extent_of,
-    is_16_bit,
-    one_error,
-    open_header,
-    read_file,
-    to_plain,
-)
+from sonoforge.runtime.images import decoding, film_decoder
 from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_gif_frames, check_work
 from sonoforge.runtime.images.file_kinds import BOXES, begins_as_dicom, first_bytes, is_dicom, is_film
 from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MAX_CLIP_SECONDS, ImageError, check_clip, check_size
@@ -56,8 +47,8 @@ def is_clip(path: Path | str) -> bool:
             return open_dicom(path).frame_count > 1
         if is_film(first_bytes(path)):
             return True
-        with one_error(path):
-            return bool(getattr(open_header(read_file(path), path), "is_animated", False))
+        with decoding.one_error(path):
+            return bool(getattr(decoding.open_header(decoding.read_file(path), path), "is_animated", False))
     except ImageError:
         return False
 
@@ -98,8 +89,8 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
             raise TooSlowError
         return taken
 
-    with one_error(path):
-        image = open_header(read_file(path) if data is None else data, path)
+    with decoding.one_error(path):
+        image = decoding.open_header(decoding.read_file(path) if data is None else data, path)
         source: IO[bytes] | None = getattr(image, "fp", None)
         content = source.getvalue() if isinstance(source, TimedBytes) else b""
         if image.format == "GIF":
@@ -108,11 +99,15 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
         check_clip(count, *image.size, path)
         # The first picture of a PNG may be for programs that do not animate.
         numbers = range(int(getattr(image, "default_image", False)), count)
-        filled = bits_filled([decoded(number, extent_of) for number in numbers]) if is_16_bit(image) else 0
+        filled = (
+            decoding.bits_filled([decoded(number, decoding.extent_of) for number in numbers])
+            if decoding.is_16_bit(image)
+            else 0
+        )
     size: tuple[int, int] | None = None
     for number in numbers:
-        with one_error(path):
-            frame = decoded(number, functools.partial(to_plain, path=path, filled=filled))
+        with decoding.one_error(path):
+            frame = decoded(number, functools.partial(decoding.to_plain, path=path, filled=filled))
         if size and frame.size != size:
             both = "{}x{} and {}x{}".format(*size, *frame.size)
             raise ImageError(

@@ -30,17 +30,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import reason
+from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.dicom.header import stated_sizes
 from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, check_tags, check_work
-from sonoforge.runtime.images.file_kinds import (
-    AVIF_BRANDS,
-    HEIC_BRANDS,
-    KINDS_IN_WORDS,
-    brands,
-    first_bytes,
-    is_dicom,
-    is_film,
-)
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
     MAX_FILE_BYTES,
@@ -71,8 +63,8 @@ _READERS = (
     ),
 )
 _READERS_BY_BRAND = (
-    (AVIF_BRANDS, "AvifImagePlugin", "AvifImageFile"),
-    (HEIC_BRANDS, "pi_heif", "HeifImageFile"),
+    (file_kinds.AVIF_BRANDS, "AvifImagePlugin", "AvifImageFile"),
+    (file_kinds.HEIC_BRANDS, "pi_heif", "HeifImageFile"),
 )
 _NEEDED = {
     "pi_heif": "HEIC needs pip install 'sonoforge[heic]'",
@@ -106,7 +98,7 @@ def read_image(path: Path | str) -> PlainImage:
     Raises:
         ImageError: The only error, whatever the file holds; its ``code`` says which kind.
     """
-    if is_film(first_bytes(path)):  # which may be gigabytes
+    if file_kinds.is_film(file_kinds.first_bytes(path)):  # which may be gigabytes
         raise clip_refused(path, "a film")
     return decode_image(read_file(path), path)
 
@@ -115,7 +107,7 @@ def decode_image(data: bytes, path: Path | str) -> PlainImage:
     """Decode the bytes of one image file as `read_image` does; ``path`` is for messages."""
     with one_error(path):
         opening = _opening(data)
-        if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
+        if (opening is None or data[128:132] == b"DICM") and file_kinds.is_dicom(data):
             from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
 
             return PlainImage(decode_dicom(data, path))
@@ -201,9 +193,9 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
     """
     opening = _opening(data)
     if opening is None:
-        if is_film(data):
+        if file_kinds.is_film(data):
             raise clip_refused(path, "a film")
-        raise ImageError("not_an_image", f"{path}: not an image; its content is not {KINDS_IN_WORDS}")
+        raise ImageError("not_an_image", f"{path}: not an image; its content is not {file_kinds.KINDS_IN_WORDS}")
     module, name = opening
     if name == "PngImageFile":
         check_chunks(data)
@@ -232,7 +224,9 @@ def _opening(data: bytes) -> tuple[str, str] | None:
     """Return the module and class of Pillow's reader for a file, by its first bytes."""
     found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
     if found is None:
-        return next(((module, name) for known, module, name in _READERS_BY_BRAND if known & brands(data)), None)
+        return next(
+            ((module, name) for known, module, name in _READERS_BY_BRAND if known & file_kinds.brands(data)), None
+        )
     return None if found[0] == b"RIFF" and data[8:12] != b"WEBP" else found[1:]
 
 

@@ -16,14 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.file_kinds import (
-    FILM_SUFFIXES,
-    begins_as_dicom,
-    first_bytes,
-    is_image_file,
-    is_image_name,
-    is_non_image,
-)
+from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES
 
@@ -39,7 +32,7 @@ _KINDS = {
     "answer": (".sonoforge.json",),
     "text": (".txt", ".md", ".rtf", ".log"),
     "picture of another kind": (".jxl", ".svg", ".psd", ".raw", ".dng"),
-    FILM: FILM_SUFFIXES,
+    FILM: file_kinds.FILM_SUFFIXES,
     "video": (".mpg", ".mpeg", ".flv", ".3gp"),
     "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
     "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
@@ -148,7 +141,7 @@ def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: 
     Leave out masks and pictures that sonoforge drew, and generated images and videos unless ``asked`` for.
     """
     for parent, names in walk(folder, recursive, others):
-        stems = {Path(name).stem for name in names if is_image_name(name)}
+        stems = {Path(name).stem for name in names if file_kinds.is_image_name(name)}
         for name in names:
             kind = _kind_of(parent, name, stems)
             if kind and not asked.get(kind):
@@ -163,16 +156,18 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
     ``name`` does not begin with a full stop; ``stems`` are the stems of the images beside it.
     """
     path = Path(parent) / name
-    if not is_image_file(path):
+    if not file_kinds.is_image_file(path):
         return kind_of_other(name)
-    if begins_as_dicom(path):
-        return NON_IMAGE if is_non_image(path) else ""
+    if file_kinds.begins_as_dicom(path):
+        return NON_IMAGE if file_kinds.is_non_image(path) else ""
     named = mask_of(path.stem)
     if named and named[2] and named[0] in stems:  # NAME_mask beside an image NAME
         return "mask"
     if (named or is_mask_folder(path.parent.name)) and is_outline(path):
         return "mask"
-    drawn = _SOFTWARE.search(first_bytes(path, _OPENING)) if name.lower().endswith((".png", ".gif")) else None
+    drawn = (
+        _SOFTWARE.search(file_kinds.first_bytes(path, _OPENING)) if name.lower().endswith((".png", ".gif")) else None
+    )
     if drawn is None:
         return ""
     return _GENERATED if (drawn[1] or drawn[2] or b"").startswith(b" gan sample") else "picture of sonoforge"

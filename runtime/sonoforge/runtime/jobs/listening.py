@@ -72,8 +72,10 @@ def listen(config: ListenConfig, begun: Callable[[Listening], None]) -> tuple[Li
         port = stack.enter_context(receiving((config.host, config.port), reception, inbox, remarks))
         listening = Listening(title, port, inbox.answers, str(archive or ""))
         begun(listening)
-        if config.host not in _HERE:
-            _warn(config)
+        if config.host not in _HERE and not config.authority:
+            who = "whoever uses one of --callers" if callers else "every machine that reaches it"
+            how = "encrypted" if config.certificate else "UNENCRYPTED"
+            log.warning("listening on %s: %s can send scans, %s and without a password", config.host, who, how)
 
         def take_out(entry: Entry) -> None:
             """Take an object out of the inbox as soon as its answers are on disk."""
@@ -99,13 +101,6 @@ def _tls(config: ListenConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | 
     files = (config.certificate, config.key, config.authority)
     client = tls_context(ssl.PROTOCOL_TLS_CLIENT, *files) if config.authority else None
     return tls_context(ssl.PROTOCOL_TLS_SERVER, *files), client
-
-
-def _warn(config: ListenConfig) -> None:
-    who = "every machine that reaches it" if not config.callers else "whoever uses one of --callers"
-    how = "UNENCRYPTED" if not config.certificate else "encrypted"
-    if not config.authority:
-        log.warning("listening on %s: %s can send scans, %s and without a password", config.host, who, how)
 
 
 def _tell(remarks: Remarks) -> None:

@@ -60,12 +60,6 @@ def build_network(classes: int, backbone: Backbone, seed: int, device: torch.dev
     return net.to(device=device, memory_format=torch.channels_last)
 
 
-def count_bytes() -> int:
-    """Return the size of the network's weights in bytes; what depends on the classes is small."""
-    with torch.device("meta"):
-        return sum(4 * value.numel() for value in mobilenet_v2(1).state_dict().values())
-
-
 def map_bytes(settings: ClassifierSettings) -> int:
     """Return the size in bytes of one image's maps after the frozen blocks, see `frozen_features`."""
     with torch.device("meta"):

@@ -11,25 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier import fine_tuning, network
 from sonoforge.training.classifier.augmentation import Pixels
-from sonoforge.training.classifier.fine_tuning import (
-    EpochRow,
-    TrainingInputs,
-    class_weights,
-    feature_inputs,
-    fit,
-    pixel_inputs,
-    taught_by,
-)
 from sonoforge.training.classifier.initial_weights import Backbone
-from sonoforge.training.classifier.network import (
-    Watched,
-    all_features,
-    answer,
-    build_network,
-    measure,
-    pixel_views,
-)
 from sonoforge.training.classifier.scan_views import balanced_frequencies, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import TrustFit, fit_trust
@@ -45,14 +29,14 @@ class ClassifierJob:
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
     real: bool = True  # train on the real images, or on the added ones alone
-    watched: Watched | None = None  # images to measure each epoch on
+    watched: network.Watched | None = None  # images to measure each epoch on
 
 
 class Trained(NamedTuple):
     """A trained classifier."""
 
     members: list[Any]
-    history: list[EpochRow]  # mean of the members
+    history: list[fine_tuning.EpochRow]  # mean of the members
     train_accuracy: float
     trust: TrustFit  # fitted to the real images
     added: NDArray[np.int64]  # (C,) number of added images of each class
@@ -65,7 +49,7 @@ def train_classifier(
     *,
     features: Tensor | None = None,
     checkpoint: Path | None = None,
-    on_epoch: Callable[[EpochRow], None] | None = None,
+    on_epoch: Callable[[fine_tuning.EpochRow], None] | None = None,
 ) -> Trained:
     """Train one classifier on real and added images, or only on added ones.
 
@@ -76,16 +60,16 @@ def train_classifier(
     job = replace(job, settings=job.settings.for_images(count_learned(images, added, job)))
     settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     members = [
-        build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
+        network.build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
         for member in range(settings.ensemble_size)
     ]
     if settings.cached_blocks:
         if features is None:
-            features = all_features(members[0], images.pixels, settings, seed, device)
+            features = network.all_features(members[0], images.pixels, settings, seed, device)
         if added is not None and len(added):
-            own = all_features(members[0], added.pixels, settings, seed, device)
+            own = network.all_features(members[0], added.pixels, settings, seed, device)
             features = torch.cat([features, own], dim=1)
-        inputs = feature_inputs(features, labels)
+        inputs = fine_tuning.feature_inputs(features, labels)
         views: Sequence[Pixels | Tensor] = list(features[: 2 if settings.mirror else 1])
     else:
         shown = images if added is None else together(images, added)
@@ -93,10 +77,10 @@ def train_classifier(
             frozen = members[0].features[: settings.frozen_blocks].eval()
             inputs = scan_inputs(shown, settings, frozen, device)
         else:
-            inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
-        views = pixel_views(shown.pixels, settings.mirror)
+            inputs = fine_tuning.pixel_inputs(shown.pixels, labels, settings.augmentation, device)
+        views = network.pixel_views(shown.pixels, settings.mirror)
     if settings.heads == "hierarchical" and settings.class_weights:  # the plain loss weights classes itself
-        each = class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
+        each = fine_tuning.class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
         inputs = inputs._replace(weights=each.astype(np.float64))
     if settings.balance:  # an epoch shows the added images once
         shown_often = balanced_frequencies(images.labels, collections_of(images))
@@ -104,7 +88,7 @@ def train_classifier(
     if not job.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
-        inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
+        inputs = inputs._replace(measure=lambda net: network.measure(net, watched, settings.frozen_blocks, device))
     histories = [
         _fit_member(net, member, inputs, job, checkpoint=checkpoint, on_epoch=on_epoch)
         for member, net in enumerate(members)
@@ -112,7 +96,7 @@ def train_classifier(
     history = [
         {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for rows in zip(*histories, strict=True)
     ]
-    answers = answer(members, views, settings.frozen_blocks, device, look=settings.look)
+    answers = network.answer(members, views, settings.frozen_blocks, device, look=settings.look)
     learned = slice(0 if job.real else len(images), None)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels)[learned].mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
@@ -133,12 +117,12 @@ def count_learned(images: LabelledImages, added: LabelledImages | None, job: Cla
 def _fit_member(
     net: Any,
     member: int,
-    inputs: TrainingInputs,
+    inputs: fine_tuning.TrainingInputs,
     job: ClassifierJob,
     *,
     checkpoint: Path | None,
-    on_epoch: Callable[[EpochRow], None] | None,
-) -> list[EpochRow]:
+    on_epoch: Callable[[fine_tuning.EpochRow], None] | None,
+) -> list[fine_tuning.EpochRow]:
     """Train one member, after its teachers if it has any; return its learning curve."""
     settings, teachers = job.settings, []
 
@@ -148,9 +132,11 @@ def _fit_member(
     for number in range(settings.teachers):
         head = derive_seed(job.seed, f"classifier head of teacher {number}", member)
         seed = derive_seed(job.seed, f"classifier of teacher {number}", member)
-        teacher = build_network(net.classifier[1].out_features, job.backbone, head, job.device)
-        fit(teacher, inputs, settings, seed, checkpoint=kept(f"{member}-teacher{number}"), on_epoch=on_epoch)
+        teacher = network.build_network(net.classifier[1].out_features, job.backbone, head, job.device)
+        fine_tuning.fit(
+            teacher, inputs, settings, seed, checkpoint=kept(f"{member}-teacher{number}"), on_epoch=on_epoch
+        )
         teachers.append(teacher)
-    taught = taught_by(inputs, teachers, settings) if teachers else inputs
+    taught = fine_tuning.taught_by(inputs, teachers, settings) if teachers else inputs
     seed = derive_seed(job.seed, "classifier", member)
-    return fit(net, taught, settings, seed, checkpoint=kept(str(member)), on_epoch=on_epoch)
+    return fine_tuning.fit(net, taught, settings, seed, checkpoint=kept(str(member)), on_epoch=on_epoch)

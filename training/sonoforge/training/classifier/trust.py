@@ -11,15 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
-from sonoforge.runtime.inference.trust import (
-    AXES,
-    NEIGHBOURS,
-    NeighbourReference,
-    TrustReference,
-    directions,
-    mahalanobis_distances,
-    neighbour_distances,
-)
+from sonoforge.runtime.inference import trust
 from sonoforge.training.statistics.calibration import Calibrated, describe_flags
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.predictions import Predictions
@@ -54,8 +46,8 @@ class HeldOutTrust:
 class TrustFit(NamedTuple):
     """Trust checks fitted to training images."""
 
-    gaussian: TrustReference
-    neighbours: NeighbourReference
+    gaussian: trust.TrustReference
+    neighbours: trust.NeighbourReference
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
 
 
@@ -64,23 +56,23 @@ def fit_trust(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> Tru
     return TrustFit(fit_reference(embeddings), fit_neighbours(embeddings), fit_upright(pixels))
 
 
-def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
+def fit_neighbours(embeddings: NDArray[np.float32]) -> trust.NeighbourReference:
     """Project training embeddings (N, D) on the leading axes of their directions."""
-    own = directions(embeddings)
+    own = trust.directions(embeddings)
     mean = own.mean(axis=0)
-    axes = np.linalg.svd(own - mean, full_matrices=False)[2][:AXES].T.astype(np.float16)
+    axes = np.linalg.svd(own - mean, full_matrices=False)[2][: trust.AXES].T.astype(np.float16)
     points = (own - mean) @ axes.astype(np.float32)
-    return NeighbourReference(mean.astype(np.float32), axes, points.astype(np.float16))
+    return trust.NeighbourReference(mean.astype(np.float32), axes, points.astype(np.float16))
 
 
-def left_out_distances(reference: NeighbourReference) -> NDArray[np.float64]:
+def left_out_distances(reference: trust.NeighbourReference) -> NDArray[np.float64]:
     """Return each training image's distance (N,) from the nearest others, like `neighbour_distances` of new ones."""
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - heavy
 
     points = reference.points.astype(np.float64)
     if len(points) < 2:
         return np.zeros(len(points))
-    nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(points) - 1), algorithm="brute").fit(points)
+    nearest = NearestNeighbors(n_neighbors=min(trust.NEIGHBOURS, len(points) - 1), algorithm="brute").fit(points)
     distances: NDArray[np.float64] = nearest.kneighbors()[0].mean(axis=1)  # without the points themselves
     return distances
 
@@ -108,14 +100,14 @@ def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 def assess_held_out(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32], fitted: TrustFit) -> HeldOutTrust:
     """Apply fitted checks to images (N, S, S, 3) with embeddings (N, D)."""
     return HeldOutTrust(
-        distances=mahalanobis_distances(embeddings, fitted.gaussian).tolist(),
-        neighbours=neighbour_distances(embeddings, fitted.neighbours).tolist(),
+        distances=trust.mahalanobis_distances(embeddings, fitted.gaussian).tolist(),
+        neighbours=trust.neighbour_distances(embeddings, fitted.neighbours).tolist(),
         upright=upright_score(pixels, fitted.upright.tolist()).tolist(),
         dark=dark_columns(pixels).tolist(),
     )
 
 
-def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> TrustReference:
+def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> trust.TrustReference:
     """Fit by maximum likelihood (Tipping & Bishop, JRSS B 61, 1999, section 3.2) to training embeddings (N, D).
 
     At most N/4 leading axes are kept, because the spread along each is estimated from the same N images; the rest have
@@ -129,14 +121,14 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
     variances = np.square(singular, dtype=np.float64) / max(1, count - 1)
     deviation = np.sqrt(np.maximum(variances[:kept], 1e-12))
     residual = np.sqrt(max(float(variances[kept:].sum()) / (width - kept), 1e-12))
-    single = TrustReference(
+    single = trust.TrustReference(
         mean.astype(np.float32),
         (axes[:kept].T / deviation).astype(np.float32),
         np.array([residual], dtype=np.float32),
     )
     with np.errstate(all="ignore"):  # a deviation far from 1 is beyond float16: 6e-8 to 65504
         half = replace(single, components=single.components.astype(np.float16))
-        kept, exact = (mahalanobis_distances(embeddings, each) for each in (half, single))
+        kept, exact = (trust.mahalanobis_distances(embeddings, each) for each in (half, single))
         same = np.allclose(kept, exact, rtol=_ROUNDING, atol=0)
     return half if same else single
 

@@ -23,21 +23,11 @@ from numpy.typing import NDArray
 from scipy import fft
 from threadpoolctl import threadpool_limits
 
+from sonoforge.training.copies import second_search
 from sonoforge.training.copies.local_features import Alignment, LocalFeatures, extract_features
 from sonoforge.training.copies.matches import UNKNOWN, Found, Match, Matches, find_once
 from sonoforge.training.copies.near_duplicates import align_candidate, prepare
 from sonoforge.training.copies.pictures import SIDE, Look, Picture
-from sonoforge.training.copies.second_search import (
-    Lattice,
-    Parts,
-    best_window,
-    cut_middle,
-    cut_windows,
-    place_of,
-    project_onto,
-    rotation,
-    shrink,
-)
 from sonoforge.training.copies.shared_features import find_candidates
 from sonoforge.training.progress import in_threads
 
@@ -58,7 +48,9 @@ _STEPS_A_TURN = 256 / (2 * np.pi)
 _FAR = 60.0  # pixels; keypoints farther apart than this count as far apart
 _NEAR_BY_CHANCE = 0.25  # as coarse as the descriptors are; .05 misses a third of the crops, .6 finds no more
 _LARGE = 0.7  # power of the size: between the best for crops (0, all over) and for blur (1, the largest)
-_LATTICE = Lattice(cells=16, width=0.75, sizes=(1.0, 1.1, 1.21, 1.33), angles=(-10, -5, 0, 5, 10), reach=0.15)
+_LATTICE = second_search.Lattice(
+    cells=16, width=0.75, sizes=(1.0, 1.1, 1.21, 1.33), angles=(-10, -5, 0, 5, 10), reach=0.15
+)
 _EVENED = 0.7  # power of the typical amplitude that divides each frequency: 1 raises the noise of the highest ones
 
 
@@ -166,7 +158,7 @@ def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = 
         sketched = find_sketched(Sketches(signatures.usual, signatures.sketches), [pictures[place] for place in others])
     for place, found in zip(others, sketched, strict=True):
         if found:
-            pose = Alignment(np.column_stack((found.size * rotation(found.angle), np.zeros(2))), 0)
+            pose = Alignment(np.column_stack((found.size * second_search.rotation(found.angle), np.zeros(2))), 0)
             alike = UNKNOWN._replace(correlation=found.likeness)
             best[place] = Match.of(found.sketch, place, found.look, pose, alike)
     return [best[place] for place in sorted(best)]
@@ -208,7 +200,9 @@ class Sketched(NamedTuple):
 def make_sketches(pictures: Sequence[Picture]) -> Sketches:
     """Sketch grey (H, W) uint8 pictures; 1 ms each on one core."""
     basis = np.concatenate(_cosines(), axis=1)
-    parts = in_threads(lambda picture: cut_middle(shrink(picture), _LATTICE) @ basis, pictures)
+    parts = in_threads(
+        lambda picture: second_search.cut_middle(second_search.shrink(picture), _LATTICE) @ basis, pictures
+    )
     amplitudes = np.concatenate([np.empty((0, SIGNS), np.float32), *parts])
     usual = np.sqrt((amplitudes**2).mean(axis=0)) if len(amplitudes) else np.ones(SIGNS, np.float32)
     return Sketches(np.asarray(usual, np.float32), np.packbits(amplitudes > 0, axis=1))
@@ -223,17 +217,17 @@ def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketc
     signs /= np.float32(np.sqrt(SIGNS))
     weights = np.maximum(sketches.usual, 1e-6) ** np.float32(-_EVENED)
     evens = even.shape[1]
-    bases = Parts(even * weights[:evens], odd * weights[evens:])
-    queries = Parts(signs[:, :evens], signs[:, evens:])
+    bases = second_search.Parts(even * weights[:evens], odd * weights[evens:])
+    queries = second_search.Parts(signs[:, :evens], signs[:, evens:])
 
     def find(picture: Picture) -> Sketched | None:
-        shrunk = shrink(picture)
-        windows = project_onto(bases, cut_windows(shrunk, _LATTICE))
-        likeness, window, flips = best_window(queries, windows, slice(None))
+        shrunk = second_search.shrink(picture)
+        windows = second_search.project_onto(bases, second_search.cut_windows(shrunk, _LATTICE))
+        likeness, window, flips = second_search.best_window(queries, windows, slice(None))
         best = int(likeness.argmax())
         if likeness[best] < ALIKE:
             return None
-        grid, _, _ = place_of(int(window[best]), shrunk, _LATTICE)
+        grid, _, _ = second_search.place_of(int(window[best]), shrunk, _LATTICE)
         look = Look(mirrored=bool(flips[best] & 2), inverted=bool(flips[best] & 1))
         return Sketched(best, float(likeness[best]), look, grid.cell / _LATTICE.cell_of(shrunk), grid.angle)
 
@@ -241,7 +235,7 @@ def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketc
 
 
 @functools.cache
-def _cosines() -> Parts:
+def _cosines() -> second_search.Parts:
     """Return the SIGNS lowest frequencies of a window's cosine transform, without its mean."""
     places = range(_LATTICE.cells)
     waves = fft.dct(np.eye(_LATTICE.cells), axis=0, norm="ortho")
@@ -250,4 +244,4 @@ def _cosines() -> Parts:
         np.stack([np.outer(waves[down], waves[across]).ravel() for _, down, across in lowest if across % 2 == rest], 1)
         for rest in (0, 1)
     )
-    return Parts(np.asarray(even, np.float32), np.asarray(odd, np.float32))
+    return second_search.Parts(np.asarray(even, np.float32), np.asarray(odd, np.float32))

@@ -24,6 +24,8 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.minutes import quietly
+from sonoforge.training.gan.networks import build_networks, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare
@@ -69,13 +71,13 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
         if name == ALL_CLASSES and checkpoints:
             checkpoints[label] = next(iter(checkpoints.values()))
             continue
-        training = prepare_generator(images, label, job, pretrained)
+        training = _prepare(images, label, job, pretrained)
         checkpoints[label] = train_gan(training, job.folder / name, resume=True)
     return checkpoints
 
 
-def prepare_generator(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
-    """Return the training of one class's generator, or of a conditional one; refuse what cannot be trained."""
+def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
+    """Return the training of one class's generator, or of a conditional one."""
     name = generator_name(images.classes[label], job.settings)
     together = name == ALL_CLASSES
     own = images if together else images.of(label)
@@ -99,6 +101,15 @@ def prepare_generator(images: LabelledImages, label: int, job: GeneratorJob, pre
     return prepare(settings, training_set, job.device, pretrained)
 
 
+def generator_bytes(images: LabelledImages, label: int, job: GeneratorJob) -> int:
+    """Refuse a generator that cannot be trained; return about how many bytes its checkpoints take."""
+    with quietly("sonoforge.training"):  # the training itself says it
+        training = _prepare(images, label, job, open_pretrained(job.settings, job.device))
+    networks = outline_networks(training.recipe, training.options, training.seen)
+    one, other = (sum(own.numel() for own in network.parameters() if own.requires_grad) for network in networks)
+    return 4 * gan_checkpoint.KEPT * (4 * one + 3 * other)  # with the average, and both optimisers' two moments
+
+
 def draw_trained(
     checkpoints: Mapping[int, Path], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
@@ -116,13 +127,12 @@ def draw_trained(
 
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
     """Draw images of each class from its generator at step 0: a placebo."""
-    from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
     from sonoforge.training.gan.start_from import transfer_weights  # noqa: PLC0415
 
     pretrained = open_pretrained(job.settings, job.device)
     sources: dict[int, tuple[nn.Module, int]] = {}
     for label in counts:
-        training = prepare_generator(images, label, job, pretrained)
+        training = _prepare(images, label, job, pretrained)
         networks = build_networks(training.recipe, training.options, training.settings.seed, training.seen)
         if training.pretrained.start_from is not None:
             transfer_weights(training.pretrained.start_from, networks[0], networks[1])

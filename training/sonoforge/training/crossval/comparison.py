@@ -31,15 +31,6 @@ from sonoforge.training.workers import Workers, WorkerSettings, open_workers
 log = logging.getLogger(__name__)
 
 
-def compare_once(folder: Path, prepared: Prepared) -> Record:
-    """Run a comparison in its run folder, or read what another call has finished there."""
-    if run_folder.is_finished(folder):
-        return run_folder.read_results(folder)
-    results = compare(folder, prepared)
-    run_folder.write_results(folder, results)
-    return results
-
-
 def compare(folder: Path, prepared: Prepared) -> Record:
     """Run every arm over every fold and seed in a run folder, and return the results.
 
@@ -50,7 +41,7 @@ def compare(folder: Path, prepared: Prepared) -> Record:
     settings, cache, plans, backbone = prepared.settings, prepared.cache, prepared.plans, prepared.backbone
     asked = WorkerSettings(settings.device, settings.jobs, settings.cluster)
     with open_workers(asked, folder, len(prepared.missing)) as workers:
-        log.info("%s", "\n".join(prepared.material))
+        log.info("%s", "\n".join(prepared.describe()))
         placed = prepared.placed(folder, workers.device)
         tasks, nested = placed.tasks, placed.nested
         for plan in plans:

@@ -37,7 +37,6 @@ from sonoforge.training.crossval.evidence import check_reads, read_folds, read_p
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, open_training
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
@@ -113,11 +112,6 @@ class Provenance:
     job: ClassifierJob
     generator: GanSettings
     choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
-
-
-def default_name(dataset: Dataset) -> str:
-    """Return the name of a model that was given none."""
-    return f"mobilenetv2-{dataset.name.lower()}"
 
 
 def open_final(run: Path, made: MadeFrom) -> Path:
@@ -302,30 +296,20 @@ def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def train_final_model(folder: Path, prepared: Prepared, results: Record, arm: str, name: str) -> None:
-    """Train an arm on all images, calibrated on the answers of a finished comparison, in the comparison's folder.
+    """Train an arm of a finished comparison on all images, and calibrate it on the comparison's answers.
 
-    Write ``model/``, which `export` turns into a bundle called ``name``; one that is there is kept. An interrupted
-    training continues.
-
-    Args:
-        folder: The comparison's run folder.
-        prepared: The comparison.
-        results: Its results.
-        arm: Name of one of its arms, which is not a comparator and has all real images.
-        name: Of the model.
+    Write ``model/`` into its run folder, which `export` turns into a bundle called ``name``, unless it is there.
 
     Raises:
-        SonoforgeError: The comparison has no such arm, or chose settings inside its folds but not on all images.
+        SonoforgeError: The comparison has no such arm, or chose the arm's settings inside its folds alone.
     """
     settings, cache, seed = prepared.settings, prepared.cache, prepared.settings.seeds[0]
-    if arm not in settings.arms:
+    made = next((task.made_from for task in prepared.tasks if task.arm == arm), None)
+    if made is None:
         raise SonoforgeError(f"{folder}: compared {', '.join(settings.arms)}, not {arm}; choose one of these")
-    made = prepared.made[seed, arm]
     choice = results.get("choice", {}).get("final") if arm == settings.final_arm else None
     if "choosing" in made.settings and choice is None:
-        raise SonoforgeError(
-            f"{folder}: chose settings inside its folds, but not on all images; sonoforge run --final-arm {arm} does"
-        )
+        raise SonoforgeError(f"{folder}: no settings were chosen on all images; give sonoforge run --final-arm {arm}")
     chosen = choice["settings"] if choice else {}
     final = open_final(folder, made)
     if (folder / "model" / "model.json").is_file():

@@ -26,25 +26,8 @@ from sonoforge.training.classifier.training import ClassifierJob, train_classifi
 from sonoforge.training.classifier.trust import assess_held_out
 from sonoforge.training.comparators.fitting import COMPARATORS, Comparator, TrainingFold, fit_comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
+from sonoforge.training.crossval import balancing, fold_task
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import (
-    ALL_CLASSES,
-    GeneratorJob,
-    balance,
-    duplicate_images,
-    generator_name,
-    train_generators,
-)
-from sonoforge.training.crossval.fold_task import (
-    CLASSIFIER,
-    GENERATED,
-    GENERATOR,
-    INNER,
-    FoldResult,
-    FoldTask,
-    Indices,
-    open_training,
-)
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.labelled_images import HALF, LabelledImages, read_masks
@@ -61,19 +44,19 @@ from sonoforge.training.workers import Workers
 log = logging.getLogger(__name__)
 
 LEAST_IMAGES = 2  # for a generator: batch normalisation cannot take a single one
-GeneratorTask = tuple[FoldTask, int]  # one generator: a fold that draws from it, and its class
+GeneratorTask = tuple[fold_task.FoldTask, int]  # one generator: a fold that draws from it, and its class
 
 
-def seen_by_generators(task: FoldTask) -> Indices:
+def seen_by_generators(task: fold_task.FoldTask) -> fold_task.Indices:
     """Return the images that generators may read: the fold's training images, or all under ``thesis``."""
     return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
 
 
-def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
+def check_generators(tasks: Sequence[fold_task.FoldTask], cache: ImageCache) -> None:
     """Refuse folds with too few images for generators, or without the masks they need."""
     for task, label in needed_generators(tasks):
         labels = np.array(task.plan.labels)[seen_by_generators(task)]
-        of_all = generator_name("", task.settings.generator) == ALL_CLASSES
+        of_all = balancing.generator_name("", task.settings.generator) == balancing.ALL_CLASSES
         found = len(labels) if of_all else int((labels == label).sum())
         if found < LEAST_IMAGES:
             raise SonoforgeError(
@@ -86,7 +69,7 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
             return
 
 
-def generator_job(task: FoldTask) -> GeneratorJob:
+def generator_job(task: fold_task.FoldTask) -> balancing.GeneratorJob:
     """Return the job of the generators that the task's arm draws from.
 
     Folder and seed depend on the seed, fold and share of the real images, but not on the arm: arms with the same
@@ -98,12 +81,12 @@ def generator_job(task: FoldTask) -> GeneratorJob:
         seed, name = plan.seed, "all"
     root = task.folder
     if task.inside:  # they read no image that the candidates are judged on
-        root, name = task.folder / INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
+        root, name = task.folder / fold_task.INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
     folder = root / "gan" / f"seed{plan.seed}-{name}"
-    return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
+    return balancing.GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
 
 
-def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
+def needed_generators(tasks: Sequence[fold_task.FoldTask]) -> list[GeneratorTask]:
     """List the generators that the tasks draw from, each once."""
     found: dict[tuple[Path, str], GeneratorTask] = {}
     for task in tasks:
@@ -111,12 +94,12 @@ def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
             labels = np.array(task.plan.labels)
             counts = np.bincount(labels[seen_by_generators(task)], minlength=labels.max() + 1)
             for label in classes_with_generators(task.own_arm, counts.tolist()):
-                name = generator_name(str(label), task.settings.generator)
+                name = balancing.generator_name(str(label), task.settings.generator)
                 found.setdefault((generator_job(task).folder, name), (task, label))
     return list(found.values())
 
 
-def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None:
+def train_needed_generators(tasks: Sequence[fold_task.FoldTask], workers: Workers) -> None:
     """Train the tasks' missing generators before the tasks run side by side."""
     needed = needed_generators(tasks)
     if not needed:
@@ -146,11 +129,11 @@ def _train(work: GeneratorTask) -> str:
     task, label = work
     cache, seen = open_images(task.settings.source), seen_by_generators(task)
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
-    name = generator_name(images.classes[label], task.settings.generator)
-    read = seen if name == ALL_CLASSES else seen[images.labels == label]
+    name = balancing.generator_name(images.classes[label], task.settings.generator)
+    read = seen if name == balancing.ALL_CLASSES else seen[images.labels == label]
     check_sealed(task.plan, task.fold, f"generator of {name}", read, cache)
     with log_to(task.folder):
-        train_generators(images, [label], generator_job(task))
+        balancing.train_generators(images, [label], generator_job(task))
     return name
 
 
@@ -163,7 +146,7 @@ def open_images(source: ImageSource) -> ImageCache:
     return load_images(source)
 
 
-def feature_files(task: FoldTask) -> list[Path]:
+def feature_files(task: fold_task.FoldTask) -> list[Path]:
     """Return the files that a fold reads; their names depend on the images and weights."""
     comparator, classifier, made = task.own_arm.comparator, task.classifier, task.made_from
     if comparator:
@@ -180,7 +163,7 @@ def feature_files(task: FoldTask) -> list[Path]:
     return [task.folder / "features" / f"{name}.npy" for name in names]
 
 
-def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
+def write_features(tasks: Sequence[fold_task.FoldTask], workers: Workers) -> None:
     """Run the frozen networks over all images for every file that is missing."""
     missing = {
         path: (task, place) for task in tasks for place, path in enumerate(feature_files(task)) if not path.is_file()
@@ -188,7 +171,7 @@ def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
     list(workers.run(_write, list(missing.values())))
 
 
-def _write(work: tuple[FoldTask, int]) -> None:
+def _write(work: tuple[fold_task.FoldTask, int]) -> None:
     task, place = work
     cache, device = open_images(task.settings.source), find_device(task.settings.device)
     with deterministic_kernels(device):
@@ -217,7 +200,7 @@ def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource)
     return seen
 
 
-def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
+def read_maps(task: fold_task.FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
     """Read the maps (V, N, C, H, W) of the images at these indices."""
     files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in feature_files(task)]
     maps = torch.empty((len(files), len(indices), *files[0].shape[1:]))
@@ -229,11 +212,11 @@ def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) 
 # ---- one fold
 
 
-def run_fold(task: FoldTask) -> FoldResult:
+def run_fold(task: fold_task.FoldTask) -> fold_task.FoldResult:
     """Train one arm without one fold, predict that fold, write and return the result; see `check_sealed`."""
     started = time.perf_counter()
     cache = open_images(task.settings.source)
-    check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
+    check_sealed(task.plan, task.fold, fold_task.CLASSIFIER, task.training, cache)
     with log_to(task.folder):
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
     result = dataclasses.replace(result, seconds=time.perf_counter() - started)
@@ -242,10 +225,12 @@ def run_fold(task: FoldTask) -> FoldResult:
     return result
 
 
-def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64], train_accuracy: float) -> FoldResult:
+def _judge(
+    task: fold_task.FoldTask, cache: ImageCache, probabilities: NDArray[np.float64], train_accuracy: float
+) -> fold_task.FoldResult:
     """Return the result of a fold with these answers (N, C)."""
     plan, test = task.plan, task.test
-    return FoldResult(
+    return fold_task.FoldResult(
         arm=task.arm,
         protocol=plan.protocol,
         seed=plan.seed,
@@ -255,7 +240,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
         accuracy=float((probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
         train_accuracy=train_accuracy,
         seconds=0.0,
-        reads={CLASSIFIER: tuple(cache.hashes[i] for i in task.training)},
+        reads={fold_task.CLASSIFIER: tuple(cache.hashes[i] for i in task.training)},
         made_from=task.made_from,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
@@ -263,7 +248,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
 
 
 def predictions_of(
-    arm: str, plan: SplitPlan, tested: Indices, probabilities: NDArray[np.float64], dataset: Dataset
+    arm: str, plan: SplitPlan, tested: fold_task.Indices, probabilities: NDArray[np.float64], dataset: Dataset
 ) -> Predictions:
     """Return an arm's answers (N, C) to the tested images (N,) of a plan."""
     return Predictions(
@@ -280,7 +265,7 @@ def predictions_of(
     )
 
 
-def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
+def _fit_comparator(task: fold_task.FoldTask, cache: ImageCache) -> fold_task.FoldResult:
     """Fit a comparator to the features of its frozen networks."""
     train, labels = task.training, cache.dataset.labels
     features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
@@ -290,7 +275,7 @@ def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
     return _judge(task, cache, fitted.predict(features[task.test]), train_accuracy)
 
 
-def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
+def _fine_tune(task: fold_task.FoldTask, cache: ImageCache) -> fold_task.FoldResult:
     """Fine-tune the arm's networks on real images and those that the arm adds."""
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
@@ -301,7 +286,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
             views = list(read_maps(task, test, device)[: len(views)])
         checkpoint = None  # a training run on cached maps takes seconds
         if not settings.cached_blocks:
-            checkpoint = open_training(task.path.with_suffix(""), task.made_from) / "checkpoint.pt"
+            checkpoint = fold_task.open_training(task.path.with_suffix(""), task.made_from) / "checkpoint.pt"
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_classifier(
             images,
@@ -321,7 +306,9 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     )
 
 
-def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
+def _added_images(
+    task: fold_task.FoldTask, cache: ImageCache
+) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if not arm.fill:
@@ -330,18 +317,18 @@ def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | N
     if arm.fill == "duplicates":  # a placebo for generated images, so as many as these
         counts = np.bincount(cache.dataset.labels[seen], minlength=len(cache.dataset.classes))
         real = LabelledImages.of_set(cache, task.training)
-        return duplicate_images(added_counts(arm, counts.tolist()), real, task.seed), {}
+        return balancing.duplicate_images(added_counts(arm, counts.tolist()), real, task.seed), {}
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     reads: dict[str, Sequence[str]] = {}
     for label in classes_with_generators(arm, images.counts.tolist()):
-        name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
-        if name == ALL_CLASSES:
+        name, own = balancing.generator_name(images.classes[label], job.settings), seen[images.labels == label]
+        if name == balancing.ALL_CLASSES:
             own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        reads[f"{GENERATOR} {name}"] = tuple(cache.hashes[i] for i in own)
-    added = balance(arm, images, job)
+        reads[f"{fold_task.GENERATOR} {name}"] = tuple(cache.hashes[i] for i in own)
+    added = balancing.balance(arm, images, job)
     if added is not None:
-        reads[GENERATED] = added.hashes
+        reads[fold_task.GENERATED] = added.hashes
         shown = next((name for name in task.settings.arms if find_arm(name).fill == "gan"), None)
         if task.fold == 0 and not task.inside and task.arm == shown:
             _write_samples(task.folder / "samples", LabelledImages.of_set(cache, task.plan.train(0)), added)

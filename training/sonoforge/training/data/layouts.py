@@ -17,14 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS, is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
 from sonoforge.runtime.images.inputs import FILM
-from sonoforge.training.data.label_tables import (
-    OF_CLASSES,
-    Labelled,
-    LabelTable,
-    find_label_tables,
-    open_label_table,
-    read_labels,
-)
+from sonoforge.training.data import label_tables
 from sonoforge.training.data.readers import import_command, refuse_other_layouts
 
 log = logging.getLogger(__name__)
@@ -112,10 +105,10 @@ def lay_out(
     images = {file.as_posix() for file in found}
     path, column = asked or (root, "")
     if path.is_file():
-        tables = [open_label_table(path, root, images)]
+        tables = [label_tables.open_label_table(path, root, images)]
     else:
-        tables = find_label_tables(root, root, images, column) or [
-            table for part in parts if split for table in find_label_tables(part, root, images, column)
+        tables = label_tables.find_label_tables(root, root, images, column) or [
+            table for part in parts if split for table in label_tables.find_label_tables(part, root, images, column)
         ]
     if column and not tables:
         raise SonoforgeError(f"{root}: no table of images has a column {column!r}; check its name")
@@ -285,7 +278,7 @@ def _split_inside(
 
 def _by_tables(
     root: Path,
-    tables: Sequence[tuple[LabelTable, Labelled | None]],
+    tables: Sequence[tuple[label_tables.LabelTable, label_tables.Labelled | None]],
     question: str,
     found: Sequence[PurePath],
     skipped: Counter[str],
@@ -303,7 +296,7 @@ def _by_tables(
     facts: dict[str, dict[str, str]] = {}
     questions: dict[str, None] = {}
     for table, answered in tables:
-        read = answered or read_labels(table, question)
+        read = answered or label_tables.read_labels(table, question)
         part = split_of(table.path.name.partition(".")[0])
         labels |= read.labels
         facts |= {image: ({"split": part} if part else {}) | own for image, own in read.facts.items()}
@@ -324,21 +317,21 @@ def _by_tables(
     return Laid(classes, f"as the classes {name_some(classes)} of the {column} {shown} of {names}", files, {}, facts)
 
 
-def _answers(table: LabelTable) -> Labelled | None:
+def _answers(table: label_tables.LabelTable) -> label_tables.Labelled | None:
     """Return a table's classes; None if it does not show which column has them."""
     try:
-        return read_labels(table)
+        return label_tables.read_labels(table)
     except SonoforgeError:
         return None
 
 
-def _check_agreement(tables: Mapping[Path, Labelled | None], laid: Laid) -> None:
+def _check_agreement(tables: Mapping[Path, label_tables.Labelled | None], laid: Laid) -> None:
     """Refuse class folders that disagree with a table beside them."""
     own = {image: name.casefold() for name, images in laid.classes.items() for image in images}
     for path, answered in tables.items():
         labels = answered.labels if answered else {}
         plain = {label.casefold() for label in labels.values()}
-        if answered and answered.question not in OF_CLASSES and not plain <= set(own.values()):
+        if answered and answered.question not in label_tables.OF_CLASSES and not plain <= set(own.values()):
             continue  # another kind of fact, such as a histology
         differs = next((i for i, label in labels.items() if i in own and label.casefold() != own[i]), None)
         if differs:

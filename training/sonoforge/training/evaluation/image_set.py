@@ -29,17 +29,9 @@ from sonoforge.runtime.images.synthetic import MANIFEST, as_picture
 from sonoforge.training.checked_file import read_npz
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
+from sonoforge.training.data import datasets
 from sonoforge.training.data.cache import ImageCache, content_hash, default_folder
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import (
-    BUSI_FOLDER,
-    Dataset,
-    Item,
-    find_files,
-    is_image,
-    read_dataset,
-    tell_layout,
-)
 from sonoforge.training.data.layouts import natural_order, sort_files, subfolders
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
@@ -198,7 +190,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
     remarks = Counter[str]()
     total = 0
 
-    def decode(item: Item) -> tuple[Pixels, Described, bool] | None:
+    def decode(item: datasets.Item) -> tuple[Pixels, Described, bool] | None:
         nonlocal total
         file = dataset.root / item.path
         try:
@@ -277,36 +269,38 @@ def _read_npz(path: Path) -> StoredSet:
     return store_arrays(pictures, names, str(manifest.get("class", "")), declared=manifest.get("synthetic"))
 
 
-def find_images(root: Path) -> Dataset:
+def find_images(root: Path) -> datasets.Dataset:
     """Find the images of a folder: loose ones as a set of one class, named after it, or class folders.
 
     Raises:
         SonoforgeError: There are no images, or both loose ones and class folders, which is ambiguous.
     """
     try:
-        found, skipped = find_files(root, recursive=False)
+        found, skipped = datasets.find_files(root, recursive=False)
         files = sort_files(found, lambda file: is_outline(root / file))
         loose = files.images
         folders = subfolders(root)
-        nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]
+        nested = [
+            f.name for f in folders if any(datasets.is_image(inner.relative_to(root), root) for inner in f.iterdir())
+        ]
     except OSError as error:
         raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
     if not loose and not folders:
         raise SonoforgeError(
             f"{root}: contains no images; give a folder of images ({KINDS_IN_WORDS}) or of class folders"
         )
-    if not loose and len(folders) == 1 and folders[0].name != BUSI_FOLDER:
+    if not loose and len(folders) == 1 and folders[0].name != datasets.BUSI_FOLDER:
         raise SonoforgeError(f"{root}: contains a single folder; give that one: {folders[0]}")
     if not loose:
-        return read_dataset(root)
+        return datasets.read_dataset(root)
     if nested:
         raise SonoforgeError(
             f"{root}: contains {len(loose)} images beside folders of images ({', '.join(sorted(nested)[:3])}); "
             "move them apart"
         )
     name = root.resolve().name
-    tell_layout(root, f"as one class, {name}, because its images are in no folder", files, skipped)
-    return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
+    datasets.tell_layout(root, f"as one class, {name}, because its images are in no folder", files, skipped)
+    return datasets.Dataset(name, root, (name,), tuple(datasets.Item(file, 0) for file in loose))
 
 
 def check_class(source: str, name: str, classes: Sequence[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.data.pixels import Pixels, to_unit
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
-from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample_batches
 
 
 class GeneratedImages(Dataset[tuple[Tensor, int]]):
@@ -54,28 +57,22 @@ class GeneratedImages(Dataset[tuple[Tensor, int]]):
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         path = Path(source)
+        about: Any  # a manifest or a checkpoint's description, which both have classes and image_channels
         if path.suffix == ".zip" or (path / "manifest.json").is_file():
             bundle = Generator(path)
-            self.classes, channels = tuple(bundle.manifest.classes), bundle.manifest.image_channels
-
-            def draw(number: int, of: int | None) -> Pixels:
-                return np.concatenate([*bundle.batches(number, seed, of)])
+            about, batches = bundle.manifest, bundle.batches
         else:
             checkpoint = find_checkpoint(path)
-            about, network = describe(checkpoint), load_generator(checkpoint, device)
-            self.classes, channels = tuple(about.classes), about.image_channels
-
-            def draw(number: int, of: int | None) -> Pixels:
-                return sample(network, number, seed, of)
-
+            about, batches = describe(checkpoint), functools.partial(sample_batches, load_generator(checkpoint, device))
+        self.classes = tuple(about.classes)
         if count < 1:
             raise SonoforgeError(f"count: {count} is not at least 1")
         if self.classes and label is not None and not 0 <= label < len(self.classes):
             raise SonoforgeError(f"label: {label} is not from 0 to {len(self.classes) - 1}, the classes of {path}")
         turns = range(len(self.classes)) if self.classes and label is None else (label or 0,)
         self.labels: NDArray[np.int64] = np.resize(np.array(turns, np.int64), count)
-        drawn = {of: iter(draw(int((self.labels == of).sum()), of if self.classes else None)) for of in turns}
-        self.pixels: Pixels = np.stack([next(drawn[of])[..., :channels] for of in self.labels.tolist()])
+        drawn = {of: chain.from_iterable(batches(count, seed, of if self.classes else None)) for of in turns}
+        self.pixels: Pixels = np.stack([next(drawn[of])[..., : about.image_channels] for of in self.labels.tolist()])
         self.transform = transform
 
     def __len__(self) -> int:

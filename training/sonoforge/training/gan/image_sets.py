@@ -19,23 +19,7 @@ from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
 from sonoforge.training.data.unpacking import unpacked
-from sonoforge.training.evaluation.image_set import (
-    Described,
-    HeldOut,
-    ImageSet,
-    StoredSet,
-    absent,
-    check_class,
-    check_unreadable,
-    find_images,
-    joined_sets,
-    open_phantom,
-    read_manifest,
-    read_pictures,
-    resized,
-    says_generated,
-    store_arrays,
-)
+from sonoforge.training.evaluation import image_set
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample_batches
 from sonoforge.training.gan.options import ALL
@@ -49,7 +33,7 @@ class Generated(NamedTuple):
 
     class_name: str  # their class; empty if unknown
     side: int  # their own side S, pixels; 0 for allowed different sizes
-    load: Callable[[int], StoredSet]  # returns them; a generator draws the requested number
+    load: Callable[[int], image_set.StoredSet]  # returns them; a generator draws the requested number
 
 
 def is_run(path: Path) -> bool:
@@ -63,13 +47,13 @@ def find_files(source: str, path: Path, class_name: str, any_size: bool, store: 
     Raises:
         SonoforgeError: They cannot be read, or cannot be compared at their own size.
     """
-    stored = read_pictures(path, lambda classes: check_class(source, class_name, classes), store)
+    stored = image_set.read_pictures(path, lambda classes: image_set.check_class(source, class_name, classes), store)
     if stored.declared is False:
         log.warning("%s: by its manifest these images are NOT generated", source)
     return Generated(stored.class_name, 0 if any_size else _own_side(source, stored), lambda count: stored)
 
 
-def _own_side(source: str, stored: StoredSet) -> int:
+def _own_side(source: str, stored: image_set.StoredSet) -> int:
     sizes = {image.size: image.name for image in reversed(stored.described)}
     first, *others = dict.fromkeys(image.size for image in stored.described)
     if others:
@@ -101,15 +85,15 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
     if about.classes:
         if not class_name:
             raise SonoforgeError(f"{checkpoint}: class_name is missing; give one of {', '.join(about.classes)}")
-        shown = check_class(str(checkpoint), class_name, about.classes)
+        shown = image_set.check_class(str(checkpoint), class_name, about.classes)
         label = about.classes.index(shown)
 
-    def generate(count: int) -> StoredSet:
+    def generate(count: int) -> image_set.StoredSet:
         log.info("generating %d images with %s, seed %d", count, checkpoint, seed)
         images: list[Pixels] = []
         for pixels in sample_batches(load_generator(checkpoint, device), count, seed, label):
             images.extend(split_masks(pixels, about.image_channels)[0])
-        return store_arrays(images, [f"{index:05d}" for index in range(count)], shown, declared=True)
+        return image_set.store_arrays(images, [f"{index:05d}" for index in range(count)], shown, declared=True)
 
     try:
         return Generated(shown, int(about.generator_options["image_size"]), generate)
@@ -120,7 +104,9 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
 TRAINING_SIZE = 224  # pixels: side in the image cache, from which smaller training runs are reduced
 
 
-def read_real(source: str, class_name: str, generated: str, size: int, cache_folder: Path | None) -> StoredSet:
+def read_real(
+    source: str, class_name: str, generated: str, size: int, cache_folder: Path | None
+) -> image_set.StoredSet:
     """Read real images as a training run does (`training_set.read_training_set`), before ``prepare_images``.
 
     Args:
@@ -135,7 +121,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
     """
     path = Path(source)
     if source != "phantom" and not path.exists():
-        raise absent(source)
+        raise image_set.absent(source)
     if is_run(path):
         raise SonoforgeError(
             f"{source}: a run of sonoforge gan train cannot be REAL; give real images, and the run as FAKE"
@@ -146,23 +132,27 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
 
     path = path if source == "phantom" else unpacked(path, cache_folder or default_folder())
     if source != "phantom" and path.is_file():
-        stored = read_pictures(path, choose)
+        stored = image_set.read_pictures(path, choose)
         _refuse_generated(source, len(stored.images), stored.generated, stored.declared)
         resize = Preprocessing(size=max(size, TRAINING_SIZE)).resize
         return stored._replace(images=[resize(as_picture(image)) for image in stored.images])
-    cache = open_phantom(cache_folder) if source == "phantom" else open_cache(find_images(path), folder=cache_folder)
+    cache = (
+        image_set.open_phantom(cache_folder)
+        if source == "phantom"
+        else open_cache(image_set.find_images(path), folder=cache_folder)
+    )
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     dataset = cache.dataset
-    check_unreadable(source, len(cache.hashes) + len(cache.unreadable), cache.unreadable)
+    image_set.check_unreadable(source, len(cache.hashes) + len(cache.unreadable), cache.unreadable)
     shown = choose(dataset.classes) if len(dataset.classes) > 1 else ""
     chosen = [i for i, item in enumerate(dataset.items) if shown in ("", dataset.classes[item.label])]
     if source != "phantom":
         files = [dataset.items[index].path for index in chosen]
-        said = [file for file in files if says_generated(dataset.file(file))]
-        _refuse_generated(source, len(files), said, read_manifest(path).get("synthetic"))
+        said = [file for file in files if image_set.says_generated(dataset.file(file))]
+        _refuse_generated(source, len(files), said, image_set.read_manifest(path).get("synthetic"))
     described = [
-        Described(
+        image_set.Described(
             name=dataset.items[index].path,
             content=cache.hashes[index],
             picture=cache.pictures[index],
@@ -171,7 +161,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         )
         for index in chosen
     ]
-    return StoredSet(list(cache.images[chosen]), described, shown, store=cache.store)
+    return image_set.StoredSet(list(cache.images[chosen]), described, shown, store=cache.store)
 
 
 def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
@@ -179,7 +169,7 @@ def _choose_class(source: str, class_name: str, generated: str, classes: Sequenc
     if (class_name or generated) == ALL and ALL not in classes:
         return ""
     if class_name:
-        check_class(source, class_name, classes)
+        image_set.check_class(source, class_name, classes)
         if generated not in ("", class_name):
             log.warning("FAKE shows %s, but is compared with real images of %s", generated, class_name)
         return class_name
@@ -216,7 +206,9 @@ def check_named(inputs: EvaluationInput) -> None:
         )
 
 
-def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -> tuple[ImageSet, ImageSet]:
+def read_image_sets(
+    inputs: EvaluationInput, cache_folder: Path | None = None
+) -> tuple[image_set.ImageSet, image_set.ImageSet]:
     """Read the real set and the generated one, and bring them to one size and kind.
 
     Decoded images are cached in ``cache_folder``, `cache.default_folder` if None.
@@ -237,8 +229,8 @@ def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -
         channels = int(inputs.channels)
     unchanged = all(image.size == (size, size) for image in fake.described)
     return (
-        resized(inputs.real, real, size, channels, _training_resize(size)),
-        resized(inputs.fake, fake, size, channels, "none" if unchanged else f"{_FILTER}, to {size}x{size}"),
+        image_set.resized(inputs.real, real, size, channels, _training_resize(size)),
+        image_set.resized(inputs.fake, fake, size, channels, "none" if unchanged else f"{_FILTER}, to {size}x{size}"),
     )
 
 
@@ -247,18 +239,18 @@ def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Gener
     if is_run(path):
         return find_generator(path, inputs.checkpoint, inputs.class_name, inputs.seed, inputs.device)
     if fake != "phantom" and not path.exists():
-        raise absent(fake)
+        raise image_set.absent(fake)
     for name, given in (("count", inputs.count is not None), ("checkpoint", inputs.checkpoint != "last")):
         if given:
             raise SonoforgeError(
                 f"{name}: requires a run of sonoforge gan train, but {fake} holds finished images; leave it out"
             )
     if fake == "phantom":
-        path = open_phantom(cache_folder).dataset.root
+        path = image_set.open_phantom(cache_folder).dataset.root
     return find_files(fake, path, inputs.class_name, any_size=inputs.image_size is not None, store=cache_folder)
 
 
-def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> HeldOut:
+def read_held_out(source: str, real: image_set.ImageSet, cache_folder: Path | None = None) -> image_set.HeldOut:
     """Read real images that no generator saw, of the class of ``real`` and prepared like it.
 
     Images that repeat a real one (near-duplicates, given groups) are left out with a warning: a copy of one would be a
@@ -269,16 +261,16 @@ def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None)
     """
     size, channels = real.pixels.shape[2:]
     stored = read_real(source, real.class_name, "", size, cache_folder)
-    return without_repeats(resized(source, stored, size, channels, _training_resize(size)), real)
+    return without_repeats(image_set.resized(source, stored, size, channels, _training_resize(size)), real)
 
 
-def without_repeats(held_out: ImageSet, real: ImageSet) -> HeldOut:
+def without_repeats(held_out: image_set.ImageSet, real: image_set.ImageSet) -> image_set.HeldOut:
     """Leave out images that repeat a real one; see `read_held_out`.
 
     Raises:
         SonoforgeError: Fewer than two are left.
     """
-    groups, source = joined_sets(real, held_out).groups, held_out.source
+    groups, source = image_set.joined_sets(real, held_out).groups, held_out.source
     own = ~np.isin(groups[len(real) :], groups[: len(real)])
     if own.sum() < 2:
         raise SonoforgeError(
@@ -288,7 +280,7 @@ def without_repeats(held_out: ImageSet, real: ImageSet) -> HeldOut:
     if not own.all():
         log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
     kept = np.flatnonzero(own)
-    return HeldOut(held_out.take(kept), groups[len(real) :][kept], groups[: len(real)])
+    return image_set.HeldOut(held_out.take(kept), groups[len(real) :][kept], groups[: len(real)])
 
 
 def _training_resize(size: int) -> str:

@@ -170,11 +170,6 @@ def give_recipe(name: str, *, from_file: bool = False) -> str:
     return "" if split_preset(spec)[0] in RECIPES else own_code.give(spec, from_file=from_file)
 
 
-def with_hash(recipe: str) -> str:
-    """Return the name of a recipe; of own code, with its hash, so that no other version can take its place."""
-    return own_code.find(recipe).pinned if recipe not in RECIPES and own_code.is_own(recipe) else recipe
-
-
 def split_preset(name: str) -> tuple[str, str]:
     """Split RECIPE or RECIPE:PRESET; own code has no preset here."""
     recipe, _, preset = name.partition(":")

@@ -27,20 +27,9 @@ from sonoforge.training.data.pixels import Pixels, colour_structures, encode_png
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan import ticks
 from sonoforge.training.gan.curves import OVER_TIME, PICTURE, write_curves, write_over_time
 from sonoforge.training.gan.state import TrainingState
-from sonoforge.training.gan.ticks import (
-    GRID,
-    MetricReference,
-    gradient_norm,
-    is_collapsed,
-    make_metric_reference,
-    make_reference,
-    measure,
-    measure_metrics,
-    memory_gib,
-    read_stats,
-)
 from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_interactive
 
@@ -81,7 +70,7 @@ class Recorder:
         self._checkpoints = folder / "checkpoints"
         self._checkpoint = newest or self._checkpoints
         # The rows of a shorter training run had other shares.
-        self._rows = [{**row, "share": self._share(row["step"])} for row in read_stats(folder, self._start)]
+        self._rows = [{**row, "share": self._share(row["step"])} for row in ticks.read_stats(folder, self._start)]
         self._show_progress = show_progress
         gan_checkpoint.remove_old(self._checkpoints, training.milestones)  # left by a killed run
         (folder / run_folder.RESULTS).unlink(missing_ok=True)  # of a shorter training
@@ -89,15 +78,15 @@ class Recorder:
         settings, images = training.settings, training.originals
         if images.sources:
             write_json(folder / gan_checkpoint.SOURCES, images.sources)
-        spread = evenly_spaced(len(images), GRID)
+        spread = evenly_spaced(len(images), ticks.GRID)
         write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
         compared = images
         if not training.conditional:
             compared = dataclasses.replace(compared, labels=None)
-        self._reference = make_reference(compared, state.average, settings.seed)
-        self._metric_reference: MetricReference | None = None
+        self._reference = ticks.make_reference(compared, state.average, settings.seed)
+        self._metric_reference: ticks.MetricReference | None = None
         if settings.metrics and training.pretrained.space is not None:
-            self._metric_reference = make_metric_reference(
+            self._metric_reference = ticks.make_metric_reference(
                 settings.metrics, training.pretrained.space, compared, training.held_out, state.average, settings.seed
             )
             _log_metrics(self._metric_reference)
@@ -148,9 +137,9 @@ class Recorder:
         scalars = dict(zip(self._totals, means.tolist(), strict=True))
         if not all(map(math.isfinite, scalars.values())):
             raise self._not_finite("loss", done)
-        samples, figures = measure(state.average, self._reference, state.image_channels)
+        samples, figures = ticks.measure(state.average, self._reference, state.image_channels)
         if self._metric_reference is not None:
-            figures |= measure_metrics(state.average, self._metric_reference, state.image_channels)
+            figures |= ticks.measure_metrics(state.average, self._metric_reference, state.image_channels)
         row = self._row(done, seconds, scalars, figures)
         self._rows.append(row)
         self._write(row, to_pixels(samples))
@@ -187,15 +176,15 @@ class Recorder:
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),
             **scalars,
-            "discriminator_gradient": gradient_norm(state.discriminator),
-            "generator_gradient": gradient_norm(state.generator),
+            "discriminator_gradient": ticks.gradient_norm(state.discriminator),
+            "generator_gradient": ticks.gradient_norm(state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
-            "collapsed": is_collapsed(figures["diversity"], done, self._training.plan.steps),
+            "collapsed": ticks.is_collapsed(figures["diversity"], done, self._training.plan.steps),
             "seconds_per_step": seconds,
             "seconds_per_kimg": seconds / images * 1000,
             "images_per_second": images / seconds,
-            "memory_gib": memory_gib(state.device),
+            "memory_gib": ticks.memory_gib(state.device),
             "elapsed_seconds": time.monotonic() - self._began,
         }
 
@@ -305,7 +294,7 @@ class Recorder:
         }
 
 
-def _log_metrics(reference: MetricReference) -> None:
+def _log_metrics(reference: ticks.MetricReference) -> None:
     copies = ", so that copies of them would score best (see held_out)" if reference.kind == "training" else ""
     log.info(
         "%s in the feature space %s: %d generated images against %d %s images%s",

@@ -23,7 +23,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.networks import Seen, build_networks, find_architecture, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.own_networks import check_answers
-from sonoforge.training.gan.recipes import Recipe, short_name, with_hash
+from sonoforge.training.gan.recipes import Recipe, short_name
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, with_classes
 from sonoforge.training.gan.training_set import (
@@ -170,7 +170,8 @@ def prepare(
         SonoforgeError: Settings do not fit together, there are too few images, or networks and weights cannot be opened
             or do not fit.
     """
-    settings = dataclasses.replace(settings, metrics=settings.measured, recipe=with_hash(settings.recipe))
+    recipe_name = own_code.find(settings.recipe).pinned if own_code.is_own(settings.recipe) else settings.recipe
+    settings = dataclasses.replace(settings, metrics=settings.measured, recipe=recipe_name)
     recipe = compose(settings)
     pretrained = open_pretrained(settings, device) if pretrained is None else pretrained
     seed = settings.seed if held_out_seed is None else held_out_seed

@@ -17,7 +17,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.crossval import final_model, preparation
 from sonoforge.training.crossval.arms import final_name, find_arm
 from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
-from sonoforge.training.crossval.comparison import compare_once
+from sonoforge.training.crossval.comparison import compare
 from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.options import ComparisonConfig
@@ -39,29 +39,20 @@ class Prepared:
 
     config: ComparisonConfig
     name: str  # of the run folder, after its number
-    asked: dict[str, Any]  # for `config.yaml`
+    asked: dict[str, Any]  # for ``config.yaml``
     cache: ImageCache
-    settings: dict[str, ComparisonSettings]  # by sub-folder: the protocol under `LEAKAGE`, else "", the folder itself
-    parts: dict[str, preparation.Prepared]  # likewise, without those that are finished
-    earlier: Path | None  # folder of the run that is continued, or was finished; None: there is none
+    settings: dict[str, ComparisonSettings]  # by sub-folder: the protocol under `LEAKAGE`, else "", the run folder
+    parts: dict[str, preparation.Prepared]  # likewise, without the finished ones
     disk: str  # what is written, and how much is free
 
-    @property
-    def first(self) -> ComparisonSettings:
-        """The settings of the comparison, or of the sealed one."""
-        return next(iter(self.settings.values()))
-
     def open_folder(self) -> Path:
-        """Return the run folder, made if there is none."""
-        out, resume = Path(self.config.out), self.config.resume
-        return self.earlier or run_folder.start_run(out, self.name, self.asked, resume=resume)
+        """Return the run folder, made unless there is one to resume."""
+        return run_folder.open_run(Path(self.config.out), self.name, self.asked, resume=self.config.resume)
 
     def describe(self) -> str:
         """Say what would run, in a few lines."""
-        if not self.parts:
-            return f"would train: nothing, {self.earlier} is finished"
-        trained = [f"would train: {part.trained}" for part in self.parts.values()]
-        return "\n".join([*trained, *next(iter(self.parts.values())).material, f"disk: {self.disk}"])
+        lines = [line for part in self.parts.values() for line in part.describe()]
+        return "\n".join([*dict.fromkeys(lines), f"disk: {self.disk}"]) if lines else "to train: nothing, it is done"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +70,7 @@ class Compared:
 
 
 def prepare(config: ComparisonConfig, verb: str = "crossval", final_arm: str | None = None) -> Prepared:
-    """Open the images, find the run to resume, and check everything that the rest of it needs.
+    """Open the images, and check everything that the run needs, or the rest of the one to resume.
 
     Args:
         config: The options of ``crossval`` or ``run``.
@@ -90,14 +81,11 @@ def prepare(config: ComparisonConfig, verb: str = "crossval", final_arm: str | N
         SonoforgeError: Something is missing or does not fit. No run folder was made.
         GateError: The generators would start from a run that was trained on these images.
     """
-    leaks = config.protocol == LEAKAGE
-    protocols = LEAKS if leaks else (config.protocol,)
-    settings = {
-        name if leaks else "": dataclasses.replace(
-            resolve(dataclasses.replace(config, protocol=name)), final_arm=final_arm
-        )
-        for name in protocols
-    }
+    leaks, out = config.protocol == LEAKAGE, Path(config.out)
+    settings = {}
+    for protocol in LEAKS if leaks else (config.protocol,):
+        own = dataclasses.replace(resolve(dataclasses.replace(config, protocol=protocol)), final_arm=final_arm)
+        settings[protocol if leaks else ""] = own
     first = next(iter(settings.values()))
     if final_arm and final_arm not in first.arms:
         raise SonoforgeError(
@@ -112,7 +100,7 @@ def prepare(config: ComparisonConfig, verb: str = "crossval", final_arm: str | N
     asked = {**next(iter(settings.values())).asked, "protocol": config.protocol}
     asked.pop("from_predictions", None)
     name = f"{'leakage' if leaks else verb}-{cache.dataset.name}"
-    earlier = run_folder.resume_run(Path(config.out), name, asked) if config.resume else None
+    earlier = run_folder.find_run(out, name, asked) if config.resume else None
     parts: dict[str, preparation.Prepared] = {}
     for part, own in settings.items():
         folder = earlier / part if earlier else preparation.NOWHERE
@@ -121,9 +109,8 @@ def prepare(config: ComparisonConfig, verb: str = "crossval", final_arm: str | N
             check_finished(folder, own, cache)
         else:
             parts[part] = preparation.prepare(cache, own, folder, next(iter(parts.values()), None))
-    needed: Counter[str] = sum((Counter(part.disk) for part in parts.values()), Counter())
-    disk = run_folder.check_disk(Path(config.out), needed)
-    return Prepared(config, name, asked, cache, settings, parts, earlier, disk)
+    needed: Counter[str] = sum((part.disk for part in parts.values()), Counter())
+    return Prepared(config, name, asked, cache, settings, parts, run_folder.check_disk(out, needed))
 
 
 def work(prepared: Prepared) -> Compared:
@@ -134,47 +121,44 @@ def work(prepared: Prepared) -> Compared:
     """
     folder = prepared.open_folder()
     with run_folder.working_in(folder):
-        for name, settings in prepared.settings.items():
+        for name, part in prepared.parts.items():
             if name:
-                log.info("== protocol %s: %s", name, ", ".join(settings.arms))
+                log.info("== protocol %s: %s", name, ", ".join(part.settings.arms))
                 (folder / name).mkdir(exist_ok=True)
-            part = prepared.parts.get(name)
-            results = compare_once(folder / name, part) if part else run_folder.read_results(folder / name)
-        if prepared.config.protocol == LEAKAGE:
-            results = _measure_leakage(folder, prepared)
-    return Compared(folder, results, prepared)
+            run_folder.write_results(folder / name, compare(folder / name, part))
+        if "" not in prepared.settings:
+            _measure_leakage(folder, prepared)
+    return Compared(folder, run_folder.read_results(folder), prepared)
 
 
-def _measure_leakage(folder: Path, prepared: Prepared) -> Record:
+def _measure_leakage(folder: Path, prepared: Prepared) -> None:
     """Compare the answers under each protocol image by image; write them together, and the results."""
     parts = [part for name in prepared.settings for part in read_predictions(folder / name / ANSWERS)[0]]
     write_predictions(folder / ANSWERS, parts, prepared.cache.dataset.classes)
-    sealed, cache = prepared.first, prepared.cache
+    sealed, cache = prepared.settings["sealed"], prepared.cache
     classifier, known = dataclasses.asdict(sealed.classifier), count_chosen_on(sealed.budget, cache)
     choice = describe_choice(sealed.budget, classifier, known, len(cache.hashes), sealed.seeds)
-    results = {**measure_leakage(parts), "choice": choice}
-    run_folder.write_results(folder, results)
-    return results
+    run_folder.write_results(folder, {**measure_leakage(parts), "choice": choice})
 
 
 def train_final_model(compared: Compared, arm: str, name: str = "") -> None:
     """Train an arm of a finished comparison on all images, in its run folder, which `export` then reads.
 
     Args:
-        compared: The comparison; of ``leakage``, it is none.
+        compared: The comparison; not of ``leakage``.
         arm: Name of an arm that is fine-tuned on all real images.
         name: Of the model; by default the data set's.
 
     Raises:
         SonoforgeError: The comparison has no such arm, or another model is in its folder.
     """
-    prepared, arm = compared.prepared, final_name(arm, "arm")
+    prepared, folder = compared.prepared, compared.folder
     if "" not in prepared.settings:
-        raise SonoforgeError(f"{compared.folder}: compares protocols, not arms; compare under one protocol")
-    part = prepared.parts.get("") or preparation.prepare(prepared.cache, prepared.first, compared.folder)
-    name = name or final_model.default_name(prepared.cache.dataset)
-    with run_folder.working_in(compared.folder):
-        final_model.train_final_model(compared.folder, part, compared.results, arm, name)
+        raise SonoforgeError(f"{folder}: compares protocols, not arms; give a run of one protocol")
+    part = prepared.parts.get("") or preparation.prepare(prepared.cache, prepared.settings[""], folder)
+    with run_folder.working_in(folder):
+        name = name or f"mobilenetv2-{prepared.cache.dataset.name.lower()}"
+        final_model.train_final_model(folder, part, compared.results, final_name(arm, "arm"), name)
 
 
 def read_again(config: CrossvalConfig) -> Record:

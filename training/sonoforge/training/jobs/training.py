@@ -27,18 +27,11 @@ from sonoforge.training.crossval.arms import (
     for_classes,
     settings_of_arm,
 )
-from sonoforge.training.crossval.balancing import GeneratorJob
-from sonoforge.training.crossval.final_model import (
-    HeldOut,
-    Provenance,
-    default_name,
-    open_final,
-    record_model,
-    train_final,
-)
+from sonoforge.training.crossval.balancing import GeneratorJob, generator_bytes
+from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_task import MadeFrom, check_images, keep_plan, made_from
 from sonoforge.training.crossval.folds import predictions_of
-from sonoforge.training.crossval.preparation import NOWHERE, classifier_bytes, outline_generators
+from sonoforge.training.crossval.preparation import NOWHERE
 from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
@@ -49,7 +42,6 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.settings.crossval import TrainConfig
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.verdict import doubts
@@ -57,39 +49,33 @@ from sonoforge.training.statistics.verdict import doubts
 log = logging.getLogger(__name__)
 
 
-class Opened(NamedTuple):
-    """What a training reads."""
-
-    backbone: Backbone  # initial weights
-    views: list[Match]  # see `find_second_views`
-    plan: SplitPlan  # its first fold is held out
-
-
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A training that can start: what it needs is open and checked, and nothing is written."""
 
     config: TrainConfig  # with the arm that suits the images
+    name: str  # of the run folder, after its number
     cache: ImageCache
     settings: ClassifierSettings
     generator: GanSettings
-    earlier: Path | None  # folder of the run that is continued, or was finished; None: there is none
-    opened: Opened | None = None  # None: the run is finished
+    backbone: Backbone  # initial weights; without tensors if the run is finished
+    views: list[Match]  # see `find_second_views`
+    plan: SplitPlan  # its first fold is held out
     disk: str = ""  # what is written, and how much is free
 
     @property
-    def name(self) -> str:
-        """The run folder's name, after its number."""
-        return f"train-{file_stem(self.config.arm)}-{self.cache.dataset.name}"
+    def made_from(self) -> MadeFrom:
+        """Everything that determines the classifier."""
+        return made_from(self.plan, self.config.arm, self.settings, self.backbone.digest, asdict(self.generator))
 
     def describe(self) -> str:
         """Say what would run, in a few lines."""
-        if not self.opened:
-            return f"would train: nothing, {self.earlier} is finished"
-        count, tested = len(self.cache.hashes), len(self.opened.plan.test(0))
+        count, tested = len(self.cache.hashes), len(self.plan.test(0))
         return (
-            f"would train: {self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on "
-            f"{tested} others\ninitial weights: {self.opened.backbone.source}\ndisk: {self.disk}"
+            f"to train: {self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on "
+            f"{tested} others\ninitial weights: {self.backbone.source}\ndisk: {self.disk}"
+            if self.disk
+            else "to train: nothing, it is done"
         )
 
 
@@ -114,35 +100,22 @@ def prepare(config: TrainConfig) -> Prepared:
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), settings.preprocessing)
     cache = load_images(source._replace(groups_from=config.groups_from))
     (arm,) = for_classes("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
-    generator = GanSettings(**GENERATOR_BUDGETS[budget.budget])
-    prepared = Prepared(replace(config, arm=arm), cache, settings, generator, None)
-    out = Path(config.out)
-    if config.resume:
-        earlier = run_folder.resume_run(out, prepared.name, flatten(prepared.config))
-        prepared = replace(prepared, earlier=earlier)
-    weights = choose_weights(budget.weights or ("shipped" if config.data == PHANTOM else None), cache)
-    folder = prepared.earlier or NOWHERE
+    config, generator = replace(config, arm=arm), GanSettings(**GENERATOR_BUDGETS[budget.budget])
+    out, name = Path(config.out), f"train-{file_stem(arm)}-{cache.dataset.name}"
+    folder = (run_folder.find_run(out, name, flatten(config)) if config.resume else None) or NOWHERE
     check_images(folder, cache)
+    weights = choose_weights(budget.weights or ("shipped" if config.data == PHANTOM else None), cache)
     if run_folder.is_finished(folder):
-        open_final(folder, _made_from(prepared, read_plan(folder / FILE), weights_digest(weights)))
-        return prepared
-    backbone = load_backbone(weights, cache)
+        plan, kept = read_plan(folder / FILE), Backbone({}, weights, weights_digest(weights))
+        return Prepared(config, name, cache, settings, generator, kept, [], plan)
     check_learnable(cache, settings)
-    views = find_second_views(cache)
+    backbone, views = load_backbone(weights, cache), find_second_views(cache)
     together = [(view.first, view.second) for view in views]
     plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
     images = LabelledImages.of_set(cache, plan.train(0), np.array(plan.groups))
-    drawn = classes_with_generators(find_arm(arm), images.counts.tolist())
-    job = GeneratorJob(generator, config.seed, config.device, NOWHERE)
-    needed = {
-        "generators": sum(outline_generators(images, drawn, job, open_pretrained(generator, config.device))),
-        "checkpoints": 2 * classifier_bytes(settings),
-    }
-    return replace(prepared, opened=Opened(backbone, views, plan), disk=run_folder.check_disk(out, needed))
-
-
-def _made_from(prepared: Prepared, plan: SplitPlan, weights: str) -> MadeFrom:
-    return made_from(plan, prepared.config.arm, prepared.settings, weights, asdict(prepared.generator))
+    drawn, job = classes_with_generators(find_arm(arm), images.counts.tolist()), GeneratorJob(generator, 0, "cpu", out)
+    disk = run_folder.check_disk(out, {"generators": sum(generator_bytes(images, label, job) for label in drawn)})
+    return Prepared(config, name, cache, settings, generator, backbone, views, plan, disk)
 
 
 def work(prepared: Prepared) -> TrainedRun:
@@ -151,31 +124,34 @@ def work(prepared: Prepared) -> TrainedRun:
     Raises:
         GateError: The training would see a held-out image, or what looks like one.
     """
-    config, out = prepared.config, Path(prepared.config.out)
-    folder = prepared.earlier or run_folder.start_run(out, prepared.name, flatten(config), resume=config.resume)
+    config = prepared.config
+    folder = run_folder.open_run(Path(config.out), prepared.name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
-        if prepared.opened and not run_folder.is_finished(folder):
-            _train(folder, prepared, prepared.opened)
+        finished = run_folder.is_finished(folder)
+        if not finished:
+            keep_plan(folder / FILE, prepared.plan)
+        final = open_final(folder, prepared.made_from)
+        if not finished:
+            _train(folder, final, prepared)
     model = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
     found = doubts(model["evaluation"], model["conformal"]["alpha"], model["training"]["weights"])
     return TrainedRun(folder, run_folder.read_results(folder), [doubt.line for doubt in found])
 
 
-def _train(folder: Path, prepared: Prepared, opened: Opened) -> None:
-    """Write the model and the results."""
-    config, cache, settings, (backbone, views, plan) = prepared.config, prepared.cache, prepared.settings, opened
-    log.info("initial weights: %s", backbone.source)
-    keep_plan(folder / FILE, plan)
-    final, device = open_final(folder, _made_from(prepared, plan, backbone.digest)), find_device(config.device)
+def _train(folder: Path, final: Path, prepared: Prepared) -> None:
+    """Write the model and the results; ``final`` keeps the checkpoints."""
+    config, cache, plan = prepared.config, prepared.cache, prepared.plan
+    log.info("initial weights: %s", prepared.backbone.source)
+    train, arm, device = plan.train(0), find_arm(config.arm), find_device(config.device)
     run_folder.write_environment(folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint))
-    train, arm = plan.train(0), find_arm(config.arm)
     check_sealed(plan, 0, "classifier", train, cache)
     sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
-    check_plans(folder, cache, [sides], views)
-    job = ClassifierJob(backbone, settings, config.seed, device, real=arm.real)
+    check_plans(folder, cache, [sides], prepared.views)
+    job = ClassifierJob(prepared.backbone, prepared.settings, config.seed, device, real=arm.real)
     images = LabelledImages.of_set(cache, train, np.array(plan.groups))
     trained = train_final(final, images, arm, job, prepared.generator)
-    provenance = Provenance(default_name(cache.dataset), config.classifier.budget, job, prepared.generator)
+    name = f"mobilenetv2-{cache.dataset.name.lower()}"
+    provenance = Provenance(name, config.classifier.budget, job, prepared.generator)
     held_out = _predict_held_out(trained, cache, plan, config.arm, job)
     record = record_model(folder / "model", trained, cache, train, held_out, provenance)
     results = {"evaluation": record.evaluation, "history": trained.history, "held_out": len(plan.test(0))}

@@ -13,16 +13,8 @@ from scipy import stats
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
+from sonoforge.training.statistics import intervals
 from sonoforge.training.statistics.classification import agreement, weighted_auc
-from sonoforge.training.statistics.intervals import (
-    Floats,
-    against_chance,
-    auc_interval,
-    exact_interval,
-    group_weights,
-    noticeable_share,
-    percentile_interval,
-)
 from sonoforge.training.statistics.results import Interval
 
 CHANCE = 0.5
@@ -135,8 +127,8 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
         "unanswered": len(key.entries) - len(both),
         "chance": CHANCE,
         "accuracy": _share(hits),
-        "p_value": against_chance(sum(right), len(both), CHANCE),
-        "noticeable": noticeable_share(len(both), CHANCE),
+        "p_value": intervals.against_chance(sum(right), len(both), CHANCE),
+        "noticeable": intervals.noticeable_share(len(both), CHANCE),
         "sensitivity": _share(hits[truth]),
         "specificity": _share(hits[~truth]),
         "auc": auc,
@@ -157,7 +149,7 @@ def _rank(
     confidences = [(answer.confidence or 0) * (1 if answer.kind == "generated" else -1) for answer in answers]
     scores = np.array(confidences, np.float64)
     (area,) = weighted_auc(truth, scores, np.ones((1, len(truth)))).tolist()
-    low, high = auc_interval(area, int(truth.sum()), int((~truth).sum()))  # does not collapse at 0 and 1
+    low, high = intervals.auc_interval(area, int(truth.sum()), int((~truth).sum()))  # does not collapse at 0 and 1
     thresholds = np.unique(scores)[::-1]
     points = [(float((scores[~truth] >= one).mean()), float((scores[truth] >= one).mean())) for one in thresholds]
     return Interval(value=area, low=low, high=high), [(0.0, 0.0), *points]
@@ -165,7 +157,7 @@ def _rank(
 
 def _share(hits: NDArray[np.bool_]) -> ShareResult:
     right, count = int(hits.sum()), len(hits)
-    found = exact_interval(right, count)
+    found = intervals.exact_interval(right, count)
     value = found["value"] if count else None
     return {"right": right, "of": count, "value": value, "low": found["low"], "high": found["high"]}
 
@@ -193,17 +185,17 @@ def score_together(readers: Sequence[Reader], key: Key) -> dict[str, Interval] |
         for number, answer in reader.answers.items():
             row[number - 1] = key.entries[number - 1].kind == answer.kind
     generated = np.array([entry.kind == "generated" for entry in key.entries])
-    weights = group_weights(np.arange(len(generated)))
+    weights = intervals.group_weights(np.arange(len(generated)))
 
-    def mean(chosen: NDArray[np.bool_]) -> Floats:
+    def mean(chosen: NDArray[np.bool_]) -> intervals.Floats:
         own = np.where(np.isnan(hits), 0.0, hits) @ (weights * chosen).T
         answered = ~np.isnan(hits) @ (weights * chosen).T
         shares = np.divide(own, answered, out=np.full(own.shape, np.nan), where=answered > 0)
-        means: Floats = shares.mean(axis=0)  # nan where a reader has no such answer
+        means: intervals.Floats = shares.mean(axis=0)  # nan where a reader has no such answer
         return means
 
     chosen = {"accuracy": np.ones_like(generated), "sensitivity": generated, "specificity": ~generated}
-    return {name: percentile_interval(mean(own)) for name, own in chosen.items()}
+    return {name: intervals.percentile_interval(mean(own)) for name, own in chosen.items()}
 
 
 def score_agreement(readers: Sequence[Reader], key: Key, classes: bool = False) -> AgreementResult | None:

@@ -5,28 +5,14 @@ import dataclasses
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from sonoforge.runtime.atomic import replacing_folder
-from sonoforge.training.reports.blocks import (
-    Answer,
-    Block,
-    Facts,
-    Figure,
-    Files,
-    Folded,
-    Grid,
-    Page,
-    Section,
-    Table,
-    Text,
-    bold,
-    code,
-    plain_text,
-)
+from sonoforge.training.reports import blocks as parts
 from sonoforge.training.reports.charts import Chart, png_bytes
 
 _INTERVAL = re.compile(r"([+-]?[\d.]+)( %)? \[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
@@ -41,9 +27,10 @@ _ESCAPED = {own: f"\\{own}" for own in "&%$#_{}"} | {
 }
 _LONGEST = 60  # letters of a file's name
 _WIDE, _LONG_HEAD = 30, 12  # letters: longer first cells and heads take more than one line in LaTeX
+_BREAK = r"\\"
 
 
-def write_with_files(page: Page, path: Path, first: Sequence[str] = ()) -> Path:
+def write_with_files(page: parts.Page, path: Path, first: Sequence[str] = ()) -> Path:
     """Write a page, and all its tables and charts to files in a folder beside it with the page's name.
 
     The page's summary names the folder after the facts, and links to the tables with the labels ``first``.
@@ -57,7 +44,8 @@ def write_with_files(page: Page, path: Path, first: Sequence[str] = ()) -> Path:
             sections=saved.sections(page.sections),
             parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
         )
-        place = max((own for own, block in enumerate(page.summary, 1) if isinstance(block, Facts)), default=0)
+        facts = [place for place, block in enumerate(page.summary, 1) if isinstance(block, parts.Facts)]
+        place = max(facts, default=len(page.summary))
         summary = [*page.summary[:place], saved.for_paper(first), *page.summary[place:]]
         page = dataclasses.replace(page, summary=summary)
     return page.write(path)
@@ -69,35 +57,35 @@ class _Saved:
     def __init__(self, made: Path, name: str) -> None:
         self._made, self._name = made, name
         self._taken: set[str] = set()
-        self._tables: dict[str, Files] = {}
+        self._tables: dict[str, parts.Files] = {}
 
-    def for_paper(self, labels: Sequence[str]) -> Text:
+    def for_paper(self, labels: Sequence[str]) -> parts.Text:
         """Say where all files are, and link to those of the tables with these labels."""
         said = Markup("{} every table of this page is in {} as CSV and LaTeX (booktabs), every chart as SVG and PNG.")
-        said = said.format(bold("For a paper:"), code(f"{self._name}/"))
+        said = said.format(parts.bold("For a paper:"), parts.code(f"{self._name}/"))
         for label in labels:
             if files := self._tables.get(label):
                 links = (Markup('<a href="{}" download>{}</a>').format(file, kind) for kind, file in files)
                 said += Markup(" {}: {}.").format(label, Markup(", ").join(links))
-        return Text(said)
+        return parts.Text(said)
 
-    def sections(self, sections: Sequence[Section]) -> list[Section]:
+    def sections(self, sections: Sequence[parts.Section]) -> list[parts.Section]:
         return [dataclasses.replace(section, blocks=self.blocks(section.blocks)) for section in sections]
 
-    def blocks(self, blocks: Sequence[Block | Markup]) -> list[Block]:
+    def blocks(self, blocks: Sequence[parts.Block | Markup]) -> list[parts.Block]:
         return [self._block(block) for block in blocks]  # type: ignore[misc]
 
-    def _block(self, block: Block | Markup) -> Block | Markup:
-        if isinstance(block, Grid | Folded):
+    def _block(self, block: parts.Block | Markup) -> parts.Block | Markup:
+        if isinstance(block, parts.Grid | parts.Folded):
             return dataclasses.replace(block, blocks=self.blocks(block.blocks))
-        if isinstance(block, Answer):
+        if isinstance(block, parts.Answer):
             return dataclasses.replace(block, grounds=self.blocks(block.grounds))
-        if isinstance(block, Table):
+        if isinstance(block, parts.Table):
             contents = {"CSV": table_csv(block).encode(), "LaTeX": table_latex(block).encode()}
-            label = plain_text(block.label)
+            label = parts.plain_text(block.label)
             self._tables[label] = self._save(label, contents)
             return dataclasses.replace(block, files=self._tables[label])
-        if isinstance(block, Figure) and isinstance(block.content, Chart):
+        if isinstance(block, parts.Figure) and isinstance(block.content, Chart):
             chart = block.content
             contents = {"SVG": chart.standalone(), "PNG": png_bytes(chart.figure, chart.label)}
             return dataclasses.replace(block, files=self._save(re.split("[:.;] ", chart.label)[0], contents))
@@ -114,7 +102,7 @@ class _Saved:
         return [(kind, f"{self._name}/{file}") for kind, file in files]
 
 
-def table_csv(table: Table) -> str:
+def table_csv(table: parts.Table) -> str:
     """Return a table as CSV, with the ends of intervals in separate columns."""
     head, rows = table.in_plain_text()
     columns = list(zip(*([head] if head else []), *rows, strict=True))
@@ -140,17 +128,17 @@ def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
     ]
 
 
-def table_latex(table: Table) -> str:
+def table_latex(table: parts.Table) -> str:
     """Return a table as LaTeX to paste, for the packages booktabs and adjustbox.
 
-    Long heads are broken in two, a first column of long names wraps, and what is still too wide is made smaller.
+    Long heads are broken, a first column of long names wraps, and what is still too wide is made smaller.
     """
     head, rows = table.in_plain_text()
     width = len(head or rows[0]) if head or rows else 1
     names = r"p{0.24\linewidth}" if max((len(row[0]) for row in rows), default=0) > _WIDE else "l"
     kinds = names + "".join("l" if place in table.words else "r" for place in range(1, width))
     lines = [r"% \usepackage{booktabs,adjustbox}", r"\begin{table}", r"\centering\footnotesize"]
-    lines += [rf"\caption{{{_escape(plain_text(table.caption or table.label))}}}"]
+    lines += [rf"\caption{{{_escape(parts.plain_text(table.caption or table.label))}}}"]
     lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
     if head:
         lines += [_line(map(_head, head)), r"\midrule"]
@@ -159,16 +147,12 @@ def table_latex(table: Table) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    return f"{' & '.join(cells)} {_BREAK}"
 
 
 def _head(text: str) -> str:
-    """Break a long head at the space next to its middle."""
-    spaces = [place for place, letter in enumerate(text) if letter == " "]
-    if len(text) <= _LONG_HEAD or not spaces:
-        return _escape(text)
-    middle = min(spaces, key=lambda place: abs(place - len(text) / 2))
-    return rf"\shortstack{{{_escape(text[:middle])}\\{_escape(text[middle + 1 :])}}}"
+    lines = textwrap.wrap(text, _LONG_HEAD, break_long_words=False, break_on_hyphens=False)
+    return rf"\shortstack{{{_BREAK.join(map(_escape, lines))}}}" if len(lines) > 1 else _escape(text)
 
 
 def _escape(text: str) -> str:

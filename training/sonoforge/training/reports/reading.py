@@ -16,12 +16,8 @@ from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.reader_study import scores
 from sonoforge.training.reader_study.answers import FORMAT
-from sonoforge.training.reader_study.scores import (
-    AgreementResult,
-    ReadingResults,
-    ShareResult,
-)
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import RocCurve, roc_chart
@@ -52,7 +48,7 @@ _PICTURE = Markup(
 _DOT = Markup('<g class="dot" transform="translate({:.1f} {:.1f})"><circle r="4"/><text>{}</text></g>')
 
 
-def judge(results: ReadingResults) -> Verdict:
+def judge(results: scores.ReadingResults) -> Verdict:
     """Say whether readers told the images apart, and what a negative answer leaves open."""
     readers = results["readers"]
     apart = [reader for reader in readers if reader["p_value"] <= LEVEL]
@@ -70,7 +66,7 @@ def judge(results: ReadingResults) -> Verdict:
     return Verdict("no" if apart else "open", _VERDICT[headline], tuple(filter(None, sentences)))
 
 
-def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes]) -> Path:
+def write_report(folder: Path, results: scores.ReadingResults, pictures: Sequence[bytes]) -> Path:
     """Write ``FOLDER/report.html``, with PNG files in the order of ``results["images"]``, and return its path."""
     verdict = judge(results)
     answer = blocks.Answer(verdict.level, "Told apart", verdict.headline, [*map(blocks.Text, verdict.sentences)])
@@ -88,7 +84,7 @@ def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes
     return page.write(folder / REPORT)
 
 
-def _facts(results: ReadingResults) -> Iterator[blocks.Fact]:
+def _facts(results: scores.ReadingResults) -> Iterator[blocks.Fact]:
     sheet, together, agreement = results["sheet"], results["together"], results["agreement"]
     kinds = f"{counted(sheet['real'], 'real image')} and {sheet['generated']} generated"
     yield blocks.Fact("readers", len(results["readers"]), f"{kinds}, of {sheet['side']} × {sheet['side']} pixels")
@@ -102,7 +98,7 @@ def _facts(results: ReadingResults) -> Iterator[blocks.Fact]:
         yield blocks.Fact(agreement["name"], number(kappa["value"], 2), detail)
 
 
-def _readers(results: ReadingResults) -> blocks.Section:
+def _readers(results: scores.ReadingResults) -> blocks.Section:
     readers, agreement = results["readers"], results["agreement"]
     said = WORDS.note("open", without_auc=any(reader["auc"] is None for reader in readers))
     content: list[blocks.Block] = [reader_table(results), said]
@@ -121,7 +117,7 @@ def _readers(results: ReadingResults) -> blocks.Section:
     return blocks.Section("readers", "Readers", content)
 
 
-def reader_table(results: ReadingResults) -> blocks.Table:
+def reader_table(results: scores.ReadingResults) -> blocks.Table:
     """Tabulate the figures of each reader and of all together."""
     rows = []
     for place, own in enumerate(results["readers"], 1):
@@ -135,7 +131,7 @@ def reader_table(results: ReadingResults) -> blocks.Table:
     return WORDS.table("readers", [*rows, *mean], right=_right)
 
 
-def agreement_text(found: AgreementResult) -> str:
+def agreement_text(found: scores.AgreementResult) -> str:
     """Describe how far readers agree; empty if kappa is undefined."""
     kappa = found["kappa"]
     if kappa is None:
@@ -148,15 +144,15 @@ def _kappa_ends(kappa: Interval) -> str:
     return bracket(number(kappa["low"], 2), number(kappa["high"], 2))
 
 
-def _right(found: ShareResult | Interval) -> Markup:
+def _right(found: scores.ShareResult | Interval) -> Markup:
     return blocks.soft(share(found["value"], 0), _percent(found))
 
 
-def _percent(found: ShareResult | Interval) -> str:
+def _percent(found: scores.ShareResult | Interval) -> str:
     return bracket(number(100 * found["low"], 0), number(100 * found["high"], 0))
 
 
-def _classes(results: ReadingResults) -> Iterator[blocks.Section]:
+def _classes(results: scores.ReadingResults) -> Iterator[blocks.Section]:
     asked = [reader for reader in results["readers"] if reader["classes"]]
     if asked:
         content: list[blocks.Block] = [WORDS.table("classes", asked, right=_right)]
@@ -166,7 +162,7 @@ def _classes(results: ReadingResults) -> Iterator[blocks.Section]:
         yield blocks.Section("classes", "Which class it shows", [*content, WORDS.note("own_class")])
 
 
-def _times(results: ReadingResults) -> blocks.Section:
+def _times(results: scores.ReadingResults) -> blocks.Section:
     return blocks.Section("times", "Reading times", [WORDS.table("times", results["readers"], spent=_spent)])
 
 
@@ -177,7 +173,7 @@ def _spent(own: dict[str, float] | None) -> str:
     return blocks.soft(number(own["median"], 1), bracket(*ends))
 
 
-def _galleries(results: ReadingResults, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
+def _galleries(results: scores.ReadingResults, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
     images = [image for image in results["images"] if image["answers"]]
     generated = [image for image in images if image["kind"] == "generated"]
     names = [reader["name"] for reader in results["readers"]]
@@ -223,7 +219,7 @@ def _card(image: dict[str, Any], picture: bytes, names: Sequence[str]) -> blocks
     )
 
 
-def _protocol(results: ReadingResults) -> blocks.Section:
+def _protocol(results: scores.ReadingResults) -> blocks.Section:
     marks = sum(reader["marks"] for reader in results["readers"])
     items = [
         *(WORDS(key, sheet=results["sheet"]) for key in ("drawn", "alike", "sealed")),
@@ -232,7 +228,7 @@ def _protocol(results: ReadingResults) -> blocks.Section:
     return blocks.Section("protocol", "Protocol", [blocks.Bullets(items)])
 
 
-def log_reading(results: ReadingResults) -> None:
+def log_reading(results: scores.ReadingResults) -> None:
     """Print the figures of each reader and of all together, the agreement and the verdict."""
     say("%s", table_text(reader_table(results), without={1}))  # a narrow screen has no room for "answered"
     left = [f"{own['name']} {own['unanswered']}" for own in results["readers"] if own["unanswered"]]

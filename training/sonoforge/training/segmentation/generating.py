@@ -37,16 +37,7 @@ from sonoforge.training.gan.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
-from sonoforge.training.segmentation.experiment import (
-    FoldTask,
-    LabelledSet,
-    generator_folder,
-    image_channels,
-    open_labelled_set,
-    settings_of,
-    take_pairs,
-    training_part,
-)
+from sonoforge.training.segmentation import experiment
 from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,
@@ -67,15 +58,15 @@ METRICS = ("kid", "fid")
 MOST_MEASURED = 500  # images of either side for KID and FID
 
 
-def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
+def _prepare(task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64]) -> Training:
     """Prepare the training of the task's recipe on its pairs of image and masks."""
-    settings = settings_of(task.experiment, task.recipe)
-    structures, channels = len(images.structures), image_channels(images, task)
+    settings = experiment.settings_of(task.experiment, task.recipe)
+    structures, channels = len(images.structures), experiment.image_channels(images, task)
     size = settings.image_size or images.cache.size
     if size != images.cache.size:
         preprocessing = dataclasses.replace(task.source.preprocessing, size=size)
-        images = open_labelled_set(task.source._replace(preprocessing=preprocessing))
-    pairs, name = take_pairs(images, train, channels), (images.name,)
+        images = experiment.open_labelled_set(task.source._replace(preprocessing=preprocessing))
+    pairs, name = experiment.take_pairs(images, train, channels), (images.name,)
     training_set = make_training_set(pairs.images, None, name, size, str(channels))
     levels = to_levels(pairs.maps, structures).transpose(0, 3, 1, 2)
     training_set = dataclasses.replace(
@@ -89,12 +80,12 @@ def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> T
     return prepare(settings, training_set, task.experiment.device)
 
 
-def train_generator(task: FoldTask) -> str:
+def train_generator(task: experiment.FoldTask) -> str:
     """Train the task's recipe on its training fold unless already done; return the task's name."""
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - its TensorBoard takes a second
 
-    images, train = training_part(task, f"generator {task.recipe}")
-    folder = generator_folder(task)
+    images, train = experiment.training_part(task, f"generator {task.recipe}")
+    folder = experiment.generator_folder(task)
     with log_to(task.folder.parent):
         training = _prepare(task, images, train)
         if not is_finished(folder):
@@ -104,13 +95,13 @@ def train_generator(task: FoldTask) -> str:
     return task.name
 
 
-def draw_and_measure(task: FoldTask) -> Record:
+def draw_and_measure(task: experiment.FoldTask) -> Record:
     """Draw pairs from a trained generator into ``pairs.npz`` and measure its images, once."""
-    folder = generator_folder(task)
+    folder = experiment.generator_folder(task)
     if (folder / FIGURES).is_file() and (folder / PAIRS).is_file():
         kept: Record = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
         return kept
-    images, train = training_part(task, f"pairs of {task.recipe}")
+    images, train = experiment.training_part(task, f"pairs of {task.recipe}")
     count = math.ceil(max(task.experiment.doses, default=1.0) * len(train))
     with log_to(task.folder.parent):
         drawn = draw_pairs(task, images, train, count)
@@ -123,21 +114,23 @@ def draw_and_measure(task: FoldTask) -> Record:
     return figures
 
 
-def read_pairs(task: FoldTask) -> Pairs:
+def read_pairs(task: experiment.FoldTask) -> Pairs:
     """Read the pairs that `draw_and_measure` kept."""
-    with np.load(generator_folder(task) / PAIRS, allow_pickle=False) as arrays:
+    with np.load(experiment.generator_folder(task) / PAIRS, allow_pickle=False) as arrays:
         return Pairs(arrays["images"], arrays["maps"])
 
 
-def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> Pairs:
+def draw_pairs(
+    task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], count: int
+) -> Pairs:
     """Draw pairs of the set's image size from the fold's generator; their maps are cleaned by `pairs.clean_maps`."""
-    folder, seed = generator_folder(task), task.derived_seed("pairs")
+    folder, seed = experiment.generator_folder(task), task.derived_seed("pairs")
     generator = load_generator(folder, str(find_device(task.experiment.device)))
     channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder)).image_channels
     if structures_drawn_into(generator):
         maps = _choose_maps(task, images, train, count)
         drawn_into = to_levels(maps, len(images.structures))
-        side = settings_of(task.experiment, task.recipe).image_size or images.cache.size
+        side = experiment.settings_of(task.experiment, task.recipe).image_size or images.cache.size
         drawn = draw_into(generator, to_side(drawn_into, side), channels, seed)
         return Pairs(to_side(drawn, images.cache.size), maps)
     batches = [to_side(batch, images.cache.size) for batch in sample_batches(generator, count, seed)]
@@ -146,7 +139,9 @@ def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], co
     return Pairs(own, clean_maps(to_label_maps(levels)))
 
 
-def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
+def _choose_maps(
+    task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], count: int
+) -> NDArray[np.uint8]:
     """Return (count, S, S) maps to draw into."""
     repeated = images.maps[train][np.arange(count) % len(train)]
     if task.experiment.maps == "real":
@@ -170,8 +165,10 @@ def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) ->
     return np.concatenate(drawn)
 
 
-def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], drawn: Pairs) -> Record:
-    folder, channels = generator_folder(task), drawn.images.shape[3]
+def _measure(
+    task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], drawn: Pairs
+) -> Record:
+    folder, channels = experiment.generator_folder(task), drawn.images.shape[3]
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
     evaluation = open_evaluation(task)
@@ -198,12 +195,12 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     }
 
 
-def tested_images(task: FoldTask, images: LabelledSet, channels: int) -> ImageSet:
+def tested_images(task: experiment.FoldTask, images: experiment.LabelledSet, channels: int) -> ImageSet:
     """Return at most `MOST_MEASURED` images of the test fold, which no generator of the fold has seen."""
     test = task.plan.test(task.fold)
     test = test[evenly_spaced(len(test), min(len(test), MOST_MEASURED))]
     groups = [f"patient {task.plan.groups[index]}" for index in test.tolist()]
-    return _as_set(images.name, take_pairs(images, test, channels).images, groups, synthetic=False)
+    return _as_set(images.name, experiment.take_pairs(images, test, channels).images, groups, synthetic=False)
 
 
 def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool) -> ImageSet:
@@ -212,7 +209,7 @@ def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool
     return resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
 
 
-def open_evaluation(task: FoldTask) -> EvaluationProtocol:
+def open_evaluation(task: experiment.FoldTask) -> EvaluationProtocol:
     """Return the protocol that measures generated images."""
     asked = task.experiment
     space = _open_space(asked.metric_features, asked.metric_weights, str(find_device(asked.device)))
@@ -224,14 +221,14 @@ def _open_space(features: str, weights: str, device: str) -> Space:
     return open_spaces((features,), weights, device, ("--set metrics.features", "--set metrics.weights"))[0]
 
 
-def check_measurable(task: FoldTask) -> None:
+def check_measurable(task: experiment.FoldTask) -> None:
     """Refuse a test fold with too few images to measure generated ones, before training anything.
 
     Raises:
         SonoforgeError: See `EvaluationProtocol.describe`.
     """
-    images = open_labelled_set(task.source)
-    real = tested_images(task, images, image_channels(images, task))
+    images = experiment.open_labelled_set(task.source)
+    real = tested_images(task, images, experiment.image_channels(images, task))
     open_evaluation(task).describe(real, len(real))
 
 

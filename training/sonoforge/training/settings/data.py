@@ -68,17 +68,16 @@ class DataImportConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge data import phantom phantom-set               simulated scans
 sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
-sonoforge data import url s3://bucket/herlev herlev/    copy a folder
+sonoforge data import url s3://bucket/scans scans/      copy a folder
 sonoforge data import idrid IDRiD/ eyes                 fundus photographs and masks
 sonoforge data import frames SCANS/ slices              volumes, clips, films
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
-sonoforge data import herlev smear2005/ herlev          cells of Pap smears
 sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --set import.splits=train
 sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
 
-Films are resized to squares; ACDC has a mask for each structure; cells of herlev are not padded.
+Films are resized to squares; ACDC has a mask for each structure.
 url copies what is missing from a folder at a URL, such as one that gan sample wrote.
 Give credentials the way the file system's own tools take them, such as AWS_PROFILE; never in the URL.
 """

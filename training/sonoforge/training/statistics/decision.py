@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.adaptation import at_shares, scores_of
-from sonoforge.training.statistics.calibration import (
-    Calibrated,
-    apply_temperature,
-    calibrate,
-    expected_calibration_error,
-    fit_temperature,
-    own_answers,
-    risks,
-)
+from sonoforge.training.statistics import calibration
 from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.statistics.results import Record
@@ -67,7 +59,7 @@ def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
     weights = np.zeros(len(part.labels))
     for label in np.unique(part.labels):
         weights[part.labels == label] = collection_weights(part.collections, part.labels == label)
-    (risk,), (kept,), least = risks(equal.argmax(axis=1) != part.labels, equal.max(axis=1), weights[None])
+    (risk,), (kept,), least = calibration.risks(equal.argmax(axis=1) != part.labels, equal.max(axis=1), weights[None])
     for error in ERRORS:
         allowed = np.flatnonzero(risk <= error)
         if len(allowed) and kept[allowed[-1]] >= KEPT * weights.sum():
@@ -101,7 +93,7 @@ def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
     return at_shares(probabilities, 1 / reference)
 
 
-def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
+def equal_by_fold(part: Predictions, repeats: Floats) -> list[calibration.Calibrated]:
     """Return all answers at equally frequent classes, once for each fold and without that fold's labels.
 
     The temperature comes from the other folds' answers; each answer is divided by the class shares that its own network
@@ -109,15 +101,17 @@ def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
     """
     shares = _shares_of_networks(part, repeats)
     return [
-        Calibrated(test, equal_shares(probabilities, shares))
-        for test, probabilities in calibrate(part.labels, part.probabilities, part.parts)
+        calibration.Calibrated(test, equal_shares(probabilities, shares))
+        for test, probabilities in calibration.calibrate(part.labels, part.probabilities, part.parts)
     ]
 
 
 def equal_in_bundle(part: Predictions, repeats: Floats) -> Floats:
     """Return all answers (N, C) at equally frequent classes and the bundle's temperature, for its thresholds."""
-    temperature = fit_temperature(part.labels, part.probabilities)
-    return equal_shares(apply_temperature(part.probabilities, temperature), _shares_of_networks(part, repeats))
+    temperature = calibration.fit_temperature(part.labels, part.probabilities)
+    return equal_shares(
+        calibration.apply_temperature(part.probabilities, temperature), _shares_of_networks(part, repeats)
+    )
 
 
 def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
@@ -184,7 +178,9 @@ def _choose_points(
     return points
 
 
-def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]) -> Record:
+def fit_decision(
+    part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[calibration.Calibrated]
+) -> Record:
     """Fit a bundle's decision rules: its training's class shares, and operating points on held-out answers.
 
     See `reference_shares` for ``repeats`` (C,) and `equal_by_fold` for ``by_fold``.
@@ -229,13 +225,13 @@ def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], al
 
 
 def measure_decision(
-    part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
+    part: Predictions, classes: Sequence[str], by_fold: Sequence[calibration.Calibrated], alpha: float
 ) -> dict[str, Record]:
     """Measure decisions at equally frequent classes in each collection; one without a name is `ALL_IMAGES`.
 
     ``by_fold`` is `equal_by_fold` of the answers.
     """
-    labels, equal = part.labels, own_answers(by_fold)
+    labels, equal = part.labels, calibration.own_answers(by_fold)
     inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]
     for test, own in by_fold:
         others = ~test if not test.all() else test
@@ -265,5 +261,5 @@ def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: N
         "mean_set_size": float(inside.sum(axis=1).mean()),
         "single_class": float((inside.sum(axis=1) == 1).mean()),
         "accuracy_at_own_shares": wilson_by_group(own.argmax(axis=1) == labels, part.groups),
-        "ece_at_own_shares": expected_calibration_error(labels, own),
+        "ece_at_own_shares": calibration.expected_calibration_error(labels, own),
     }

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MIN_SIDE, ImageError
 
@@ -89,8 +89,7 @@ class Region:
     count: int  # how many such regions the picture has; this is the largest
 
 
-@dataclass(frozen=True)
-class Spacing:
+class Spacing(NamedTuple):
     """Size of a pixel in mm."""
 
     vertical: float
@@ -104,7 +103,7 @@ def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None
     Colour flow, spectra, curves and regions with a damaged record do not count. Return the region, its pixel spacing if
     the machine gives it in cm (each None if not recorded), and whether a record was damaged.
     """
-    best, spacing, count, damaged = None, None, 0, False
+    found, damaged = [], False
     try:
         items = list(header.get("SequenceOfUltrasoundRegions") or ())
     except Exception:  # of pydicom, which meets hostile bytes
@@ -120,23 +119,17 @@ def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None
         except Exception:
             damaged = True
             continue
-        if min(right - left, bottom - top) < MIN_SIDE:
-            continue
-        count += 1
-        if best is None or (right - left) * (bottom - top) > (best[2] - best[0]) * (best[3] - best[1]):
-            best, spacing = (left, top, right, bottom), _region_spacing(item)
-    return (Region(best, count), spacing, damaged) if best else (None, None, damaged)
-
-
-def _region_spacing(item: Dataset) -> Spacing | None:
-    try:
-        units = (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection"))
-        if units != (_CENTIMETRES, _CENTIMETRES):
-            return None
-        # A direction may be negative: the axis then runs the other way.
-        return _spacing(10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)), "region")
-    except Exception:  # of pydicom; the region itself is sound
-        return None
+        if min(right - left, bottom - top) >= MIN_SIDE:
+            found.append(((right - left) * (bottom - top), (left, top, right, bottom), item))
+    if not found:
+        return None, None, damaged
+    _, box, item = max(found, key=lambda row: row[0])  # of equal ones the first
+    spacing = None
+    with contextlib.suppress(Exception):  # of pydicom; the region itself is sound
+        if (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection")) == (_CENTIMETRES, _CENTIMETRES):
+            # A direction may be negative: the axis then runs the other way.
+            spacing = _spacing(10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)), "region")
+    return Region(box, len(found)), spacing, damaged
 
 
 def read_spacing(header: Dataset) -> Spacing | None:

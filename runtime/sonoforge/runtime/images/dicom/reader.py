@@ -25,26 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.dicom.data_set import (
-    COLOUR,
-    DECODERS,
-    GREY,
-    PALETTE,
-    DataSet,
-    open_source,
-    read_data_set,
-)
-from sonoforge.runtime.images.dicom.header import (
-    INSTALL,
-    Region,
-    Spacing,
-    check_file,
-    checked_plugin,
-    import_pydicom,
-    one_line,
-    read_region,
-    read_spacing,
-)
+from sonoforge.runtime.images.dicom import data_set
+from sonoforge.runtime.images.dicom import header as of_header
 from sonoforge.runtime.images.file_kinds import HEAD_BYTES, is_dicom
 from sonoforge.runtime.images.limits import ImageError, clip_refused, large_ones_in_turn
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
@@ -65,13 +47,13 @@ class DicomImage:
     width: int  # columns of the whole picture
     height: int  # rows of the whole picture
     frame_count: int  # 1 for a still
-    region: Region | None  # what `frames` crops to; None if the file records no two-dimensional tissue region
-    spacing: Spacing | None  # size of a pixel; None if the file does not say
+    region: of_header.Region | None  # what `frames` crops to; None if the file records no two-dimensional tissue region
+    spacing: of_header.Spacing | None  # size of a pixel; None if the file does not say
     frame_time_ms: float | None  # milliseconds from frame to frame; None if the file does not say
     photometric: str  # ``MONOCHROME2``, ``RGB``, ...
     transfer_syntax: str  # UID of how the pixels are stored
     passed_over: tuple[str, ...]  # damaged or untrue elements that the pixels do not need
-    _data: DataSet
+    _data: data_set.DataSet
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -87,7 +69,7 @@ class DicomImage:
         header = self._data.header
         stored = int(header.BitsStored)
         tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
-        if self.photometric not in GREY or stored <= 8 or any(map(header.get, tables)):
+        if self.photometric not in data_set.GREY or stored <= 8 or any(map(header.get, tables)):
             return stored
         ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
         filled = filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
@@ -114,7 +96,7 @@ class DicomImage:
                     values = next(stored, None)
                     if values is None:
                         return
-                    with one_line(self.path):
+                    with of_header.one_line(self.path):
                         # A palette of greys stays in colour: the file says that it is a colour picture.
                         image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
                         frame = with_remarks(image.crop(self.region.box) if self.region else image, self.remarks)
@@ -123,18 +105,20 @@ class DicomImage:
 
     def stored_frames(self) -> Generator[NDArray[Any], None, None]:
         """Yield each frame's values as pydicom returns them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
-        with one_line(self.path):
+        with of_header.one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
 
-            decoder, plugin = get_decoder(self.transfer_syntax), DECODERS[self.transfer_syntax]
+            decoder, plugin = get_decoder(self.transfer_syntax), data_set.DECODERS[self.transfer_syntax]
             if plugin and plugin not in decoder.available_plugins:
                 name = decoder.UID.name
-                raise ImageError("unsupported", f"{self.path}: stored as {name}, whose decoder needs {INSTALL}")
-            plugin = checked_plugin(decoder, plugin) if plugin else ""
+                raise ImageError(
+                    "unsupported", f"{self.path}: stored as {name}, whose decoder needs {of_header.INSTALL}"
+                )
+            plugin = of_header.checked_plugin(decoder, plugin) if plugin else ""
         count = 0
         with contextlib.ExitStack() as opened:
-            with one_line(self.path):
-                stream = opened.enter_context(open_source(self._data.source))
+            with of_header.one_line(self.path):
+                stream = opened.enter_context(data_set.open_source(self._data.source))
                 stream.seek(self._data.offset)
                 decoded = cast(
                     Generator[tuple[NDArray[Any], Any], None, None],
@@ -142,7 +126,7 @@ class DicomImage:
                 )
                 frames = islice(opened.enter_context(contextlib.closing(decoded)), self.frame_count)
             while True:
-                with one_line(self.path):
+                with of_header.one_line(self.path):
                     found = next(frames, None)
                 if found is None:
                     break
@@ -161,18 +145,18 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
     """
-    with one_line(path):
+    with of_header.one_line(path):
         source = path if data is None else data
         if data is None:
-            check_file(Path(path))
-        import_pydicom(path)
-        with open_source(source) as stream:
+            of_header.check_file(Path(path))
+        of_header.import_pydicom(path)
+        with data_set.open_source(source) as stream:
             if not is_dicom(stream.read(HEAD_BYTES)):
                 raise ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
-        stored = read_data_set(source, path)
+        stored = data_set.read_data_set(source, path)
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
-        region, spacing, damaged = read_region(header, width, height)
+        region, spacing, damaged = of_header.read_region(header, width, height)
         frame_time = None  # PS3.3, C.7.6.5
         if header.get("FrameTime"):
             frame_time = float(header.FrameTime)
@@ -184,7 +168,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             height=height,
             frame_count=stored.options["number_of_frames"],
             region=region,
-            spacing=spacing or read_spacing(header),
+            spacing=spacing or of_header.read_spacing(header),
             frame_time_ms=frame_time,
             photometric=stored.options["photometric_interpretation"],
             transfer_syntax=stored.syntax,
@@ -225,7 +209,7 @@ class Levels:
                 f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
                 "export it as 8- or 16-bit DICOM or PNG",
             )
-        if self._photometric in COLOUR:
+        if self._photometric in data_set.COLOUR:
             bits = int(self._header.BitsStored)
             if bits == 8 and values.dtype == np.uint8:
                 return values
@@ -242,7 +226,7 @@ class Levels:
         from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
 
         header = self._header
-        if self._photometric == PALETTE:
+        if self._photometric == data_set.PALETTE:
             colours = apply_color_lut(stored, header)
             return colours if colours.dtype == np.uint8 else _to_bytes(colours.astype(np.float64), 0, 65535)
         shown = modality = apply_modality_lut(stored, header)

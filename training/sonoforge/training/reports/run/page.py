@@ -82,8 +82,8 @@ def report(run: WholeRun) -> blocks.Page:
             *conclusions(run),
             sections.first_picture(run),
             blocks.Facts(_facts(run)),
-            *patient_warning(run.audit),
             *said_gain(describe_gain(figures["groups"], figures["images"])),
+            *patient_warning(run.audit),
         ],
         parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(

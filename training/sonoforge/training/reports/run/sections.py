@@ -12,23 +12,8 @@ from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan.curves import OVER_TIME
+from sonoforge.training.reports import blocks
 from sonoforge.training.reports.audit import alike, content_tables
-from sonoforge.training.reports.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Figure,
-    Folded,
-    Grid,
-    Heading,
-    Row,
-    Section,
-    Table,
-    Text,
-    code,
-    interval,
-    soft,
-)
 from sonoforge.training.reports.charts import reliability_diagram
 from sonoforge.training.reports.pictures import embed, wrong_cards
 from sonoforge.training.reports.run import charts, statements, tables
@@ -52,23 +37,23 @@ _SAMPLE_SIDE = 224  # pixels of each image in it
 # ---- the images, and how they were divided
 
 
-def data(run: WholeRun) -> Section:
+def data(run: WholeRun) -> blocks.Section:
     """Describe the images."""
     left = list(run.audit["unreadable"].values())
     shown: list[str] = left[:_UNREADABLE]
     if len(left) > _UNREADABLE:
-        shown.append(f"and {len(left) - _UNREADABLE} more, listed in " + code("audit.json"))
-    content: list[Block] = [
+        shown.append(f"and {len(left) - _UNREADABLE} more, listed in " + blocks.code("audit.json"))
+    content: list[blocks.Block] = [
         WORDS.text("data", audit=run.audit, left=len(left)),
-        *[Bullets(shown)] * bool(shown),
-        Grid(content_tables(run.audit)),
-        Heading("Repeated scans"),
+        *[blocks.Bullets(shown)] * bool(shown),
+        blocks.Grid(content_tables(run.audit)),
+        blocks.Heading("Repeated scans"),
         WORDS.text("repeated", found=run.audit["duplicates"], alike=alike(run.audit)),
     ]
-    return Section("data", "Data", content)
+    return blocks.Section("data", "Data", content)
 
 
-def split(run: WholeRun) -> Section:
+def split(run: WholeRun) -> blocks.Section:
     """Show how the images were split, and what every training read."""
     facts, kept, plan = run.facts, run.results["split"], next(iter(run.plans.values()))
     counts = class_counts(plan, len(run.classes)).tolist()
@@ -83,7 +68,7 @@ def split(run: WholeRun) -> Section:
         WORDS.table("folds", folds, classes=run.classes, seeds=len(run.plans), seed=plan.seed),
         WORDS.note("plan", seeds=len(run.plans), fingerprint=kept["fingerprint"]),
     ]
-    return Section("split", "Split and proof", content)
+    return blocks.Section("split", "Split and proof", content)
 
 
 def _named(pairs: Sequence[Record]) -> str:
@@ -93,34 +78,34 @@ def _named(pairs: Sequence[Record]) -> str:
 # ---- right and wrong answers
 
 
-def answers(run: WholeRun) -> Section:
+def answers(run: WholeRun) -> blocks.Section:
     """Show which answers were right and wrong, and what that cannot tell."""
     few, found = len(run.classes) <= _COLUMNS, run.results["never_right"]
     matrices = [confusion_table(own["title"], own["confusion"], run.classes) for own in run.arms.values()]
-    content: list[Block] = [
+    content: list[blocks.Block] = [
         tables.class_table(run.classes, run.arms, run.titles),
-        Heading("Confusion matrices"),
+        blocks.Heading("Confusion matrices"),
         WORDS.note("confusion_text", few=few, busi=run.busi),
-        *([Grid(matrices)] if few else matrices),
-        Heading("Scans that were never answered rightly"),
+        *([blocks.Grid(matrices)] if few else matrices),
+        blocks.Heading("Scans that were never answered rightly"),
         WORDS.text("never_right", found=found, seeds=len(run.plans)),
         *[wrong_cards(found["worst"], run.cache)] * bool(found["groups"]),
-        Heading("What these figures cannot say"),
-        Bullets(list(_limits(run))),
+        blocks.Heading("What these figures cannot say"),
+        blocks.Bullets(list(_limits(run))),
     ]
-    return Section("answers", "Right and wrong answers", content)
+    return blocks.Section("answers", "Right and wrong answers", content)
 
 
-def confusion_table(system: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
+def confusion_table(system: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> blocks.Table:
     """Show a system's images by true class (rows) and answer (columns)."""
     few = len(classes) <= _COLUMNS
-    heads = classes if few else [Cell(place, title=name) for place, name in enumerate(classes, 1)]
+    heads = classes if few else [blocks.Cell(place, title=name) for place, name in enumerate(classes, 1)]
     rows = []
     for place, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
-        head = name if few else Cell(f"{place + 1} {name}", title=name)
+        head = name if few else blocks.Cell(f"{place + 1} {name}", title=name)
         cells = [_count(count, sum(counts), "right" * (column == place), few) for column, count in enumerate(counts)]
         rows.append([head, *cells])
-    return Table(
+    return blocks.Table(
         f"Confusion matrix of {system}",
         ["true \\ answer", *heads],
         rows,
@@ -131,10 +116,10 @@ def confusion_table(system: str, confusion: Sequence[Sequence[int]], classes: Se
     )
 
 
-def _count(count: int, total: int, kind: str, few: bool) -> Cell:
+def _count(count: int, total: int, kind: str, few: bool) -> blocks.Cell:
     part = count / (total or 1)
     text = Markup("{}<small>{}</small>").format(count, share(part) if total else "") if few else str(count or "")
-    return Cell(text, kind, style=f"--r:{part:.3f}" if count else "")
+    return blocks.Cell(text, kind, style=f"--r:{part:.3f}" if count else "")
 
 
 def _limits(run: WholeRun) -> Iterator[str]:
@@ -154,7 +139,7 @@ def _limits(run: WholeRun) -> Iterator[str]:
 # ---- all other figures on test images
 
 
-def results(run: WholeRun) -> Section:
+def results(run: WholeRun) -> blocks.Section:
     """Show all other figures on test images."""
     found, kept = run.results, run.results["split"]
     choice = describe_choice(
@@ -162,40 +147,40 @@ def results(run: WholeRun) -> Section:
     )
     single = run.facts.protocol in ONE_SPLIT
     sources = [tables.source_table(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own]
-    content: list[Block] = [
+    content: list[blocks.Block] = [
         WORDS.text("origin", single=single, seeds=len(run.plans), choice=choice, parts=run.facts.said["halves"]),
         tables.arm_table(run.titles, run.arms),
         *_compared(run),
         tables.spread_table(run.titles, run.arms, run.arms, chosen_seeds(found["budget"], kept["chosen_on"])),
         *_chosen(run),
-        *[Heading("By collection and device"), WORDS.text("sources_text"), *sources] * bool(sources),
+        *[blocks.Heading("By collection and device"), WORDS.text("sources_text"), *sources] * bool(sources),
         *_one_class(run),
         *_abstained(run),
-        Heading("Flags and errors"),
+        blocks.Heading("Flags and errors"),
         *(
-            Text(f"{own['title']}: a comparator has no trust to be judged.")
+            blocks.Text(f"{own['title']}: a comparator has no trust to be judged.")
             if statements.is_comparator(arm)
             else tables.flag_table(own["title"], own["flags"])
             for arm, own in run.arms.items()
         ),
     ]
-    return Section("results", "Results", content)
+    return blocks.Section("results", "Results", content)
 
 
-def fold_figure(run: WholeRun) -> Figure:
+def fold_figure(run: WholeRun) -> blocks.Figure:
     """Show the accuracy of each fold."""
     return WORDS.figure("fold_accuracy", charts.fold_strip(run.arms))
 
 
-def _forest(rows: Sequence[charts.Difference], what: str, at: str = "") -> Figure:
+def _forest(rows: Sequence[charts.Difference], what: str, at: str = "") -> blocks.Figure:
     band = any(is_number(row.band) for row in rows)
     return WORDS.figure("forest", charts.difference_forest(rows, what), what=what, at=at, band=band)
 
 
-def _compared(run: WholeRun) -> list[Block]:
+def _compared(run: WholeRun) -> list[blocks.Block]:
     folds = [fold_figure(run)] if sampled(run) else []  # else it stands on the first screen
     if not run.comparisons:
-        return [Grid(folds)] if folds else []
+        return [blocks.Grid(folds)] if folds else []
     differences = [
         charts.Difference(
             tables.name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
@@ -204,10 +189,10 @@ def _compared(run: WholeRun) -> list[Block]:
     ]
     table = tables.comparison_table(run.titles, run.comparisons)
     said = WORDS.text("differences", count=len(run.comparisons))
-    return [*headed(table, said), Grid([*folds, _forest(differences, "accuracy")])]
+    return [*headed(table, said), blocks.Grid([*folds, _forest(differences, "accuracy")])]
 
 
-def _chosen(run: WholeRun) -> Sequence[Block]:
+def _chosen(run: WholeRun) -> Sequence[blocks.Block]:
     nested = run.results.get("choice")
     if nested is None:
         return []
@@ -217,20 +202,20 @@ def _chosen(run: WholeRun) -> Sequence[Block]:
     return headed(tables.chosen_table(run.titles, nested), said)
 
 
-def _one_class(run: WholeRun) -> list[Block]:
+def _one_class(run: WholeRun) -> list[blocks.Block]:
     """Show each class of interest against the rest."""
     names = classes_of_interest(run.results["classes"])[:_CHARTED]
     counts = dict(zip(run.results["classes"], run.results["class_counts"], strict=True))
     frequent = ", ".join(f"{share(counts[name] / sum(counts.values()))} of the images are {name}" for name in names)
     return [
-        Heading("One class against the rest"),
+        blocks.Heading("One class against the rest"),
         WORDS.text("one_class", leaking=bool(run.facts.near_duplicates)),
         *(block for name in names for block in _of_class(run, name)),
         WORDS.note("benefit", frequent=frequent),
     ]
 
 
-def _of_class(run: WholeRun, name: str) -> Iterator[Block]:
+def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
     yield from tables.class_tables(run.titles, run.arms, run.comparisons, name)
     parts = {run.titles[arm]: next(own for own in run.parts if own.arm == arm) for arm in run.arms}
     figures = [WORDS.figure("roc", charts.roc_curves(parts, name, run.classes.index(name)), name=name)]
@@ -239,11 +224,11 @@ def _of_class(run: WholeRun, name: str) -> Iterator[Block]:
         rows = [charts.Difference(tables.name_difference(row, run.titles), own["difference"]) for row, own in first]
         aim = f" at {share(first[0][1]['aim'], 0)} specificity,"
         figures.append(_forest(rows, f"the sensitivity to {name}", aim))
-    yield Grid([*figures, WORDS.figure("decision_curves", charts.decision_curves(run.arms, name), name=name)])
+    yield blocks.Grid([*figures, WORDS.figure("decision_curves", charts.decision_curves(run.arms, name), name=name)])
     yield tables.benefit_table(run.titles, run.arms, name)
 
 
-def _abstained(run: WholeRun) -> Sequence[Block]:
+def _abstained(run: WholeRun) -> Sequence[blocks.Block]:
     arms = list(run.arms.values())
     targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
     table = WORDS.table("abstention", targets, titles=[own["title"] for own in arms])
@@ -253,14 +238,14 @@ def _abstained(run: WholeRun) -> Sequence[Block]:
 # ---- the trainings
 
 
-def training(run: WholeRun) -> Section:
+def training(run: WholeRun) -> blocks.Section:
     """Show how classifiers were trained, and whether their probabilities mean what they say."""
     comparators = statements.describe_comparators(run.arms)
-    said = [Text(comparators)] * bool(comparators)
-    return Section("training", "Training and calibration", [*said, *_by_epoch(run), *_calibration(run)])
+    said = [blocks.Text(comparators)] * bool(comparators)
+    return blocks.Section("training", "Training and calibration", [*said, *_by_epoch(run), *_calibration(run)])
 
 
-def _by_epoch(run: WholeRun) -> list[Block]:
+def _by_epoch(run: WholeRun) -> list[blocks.Block]:
     found, own = run.results, run.results["classifier"]
     trained = [arm for arm in run.arms.values() if any(arm["learning_curves"])]
     if not trained:
@@ -282,7 +267,7 @@ def _by_epoch(run: WholeRun) -> list[Block]:
         )
         for name, what in (("loss", "Training loss"), ("accuracy", "Accuracy on (augmented) training images"))
     ]
-    content: list[Block] = [said, Grid(figures)]
+    content: list[blocks.Block] = [said, blocks.Grid(figures)]
     if watched:
         figures = [
             WORDS.figure(
@@ -292,11 +277,11 @@ def _by_epoch(run: WholeRun) -> list[Block]:
             for name, what in (("accuracy", "Accuracy"), ("loss", "Loss"))
         ]
         said = WORDS.text("by_epoch", smoothed=own["label_smoothing"], busi=run.busi)
-        content += [Heading("Training and test by epoch"), said, Grid(figures)]
+        content += [blocks.Heading("Training and test by epoch"), said, blocks.Grid(figures)]
     return content
 
 
-def _calibration(run: WholeRun) -> list[Block]:
+def _calibration(run: WholeRun) -> list[blocks.Block]:
     arms = list(run.arms.values())
     diagrams = []
     for name, title in list(run.titles.items())[:_CURVED_ARMS]:
@@ -307,22 +292,22 @@ def _calibration(run: WholeRun) -> list[Block]:
         diagrams.append(WORDS.figure("diagram", drawn, title=title))
     level = share(1 - arms[0]["conformal"]["alpha"], 0)
     sizes = [number(own["conformal"]["mean_set_size"], 2) for own in arms]
-    mean = Row("sum", ("mean number of classes in a set", *sizes))
+    mean = blocks.Row("sum", ("mean number of classes in a set", *sizes))
     return [
-        Heading("Do the probabilities mean what they say?"),
+        blocks.Heading("Do the probabilities mean what they say?"),
         WORDS.text("probabilities"),
-        Grid(diagrams),
+        blocks.Grid(diagrams),
         WORDS.table("calibration", arms),
         WORDS.table("conformal", [*run.classes, mean], arms=arms, level=level),
     ]
 
 
-def generators(run: WholeRun) -> Section | None:
+def generators(run: WholeRun) -> blocks.Section | None:
     """Show which generators were trained, and what they draw; None without generators."""
     found, trained = sampled(run), run.generators
     if not trained and not found:
         return None
-    content: list[Block] = []
+    content: list[blocks.Block] = []
     if trained:
         recipe, place = run.results["gan"]["recipe"], run.facts.said["generators"]
         filled = listed(run.facts.filled, 12)
@@ -332,9 +317,9 @@ def generators(run: WholeRun) -> Section | None:
         enlarged = side if side and side < _SAMPLE_SIDE else 0
         said = WORDS.note("samples", side=_SAMPLE_SIDE, enlarged=enlarged, unshown=unshown)
         pairs = [_pair(run, name) for name in found[:_PICTURED_CLASSES]]
-        content += [Heading("Real and generated images side by side"), said, *pairs]
+        content += [blocks.Heading("Real and generated images side by side"), said, *pairs]
     pictures = [
-        Figure(
+        blocks.Figure(
             own.name,
             ": real images, then images of the same latents as the first training went on.",
             embed(own.folder / OVER_TIME, _GRID, f"Generated images of class {own.name} over time"),
@@ -342,14 +327,16 @@ def generators(run: WholeRun) -> Section | None:
         for own in trained[:_PICTURED_CLASSES]
         if (own.folder / OVER_TIME).is_file()
     ]
-    content += [Heading("What the generators drew as they were trained"), Grid(pictures)] if pictures else []
+    content += (
+        [blocks.Heading("What the generators drew as they were trained"), blocks.Grid(pictures)] if pictures else []
+    )
     if trained:
         said = WORDS.text("trainings_text", collapsed=COLLAPSE_FRACTION)
-        content += [Heading("How the training went"), said, WORDS.table("trainings", trained, extent=_extent)]
-    return Section("generator", "Generators", content)
+        content += [blocks.Heading("How the training went"), said, WORDS.table("trainings", trained, extent=_extent)]
+    return blocks.Section("generator", "Generators", content)
 
 
-def first_picture(run: WholeRun) -> Block:
+def first_picture(run: WholeRun) -> blocks.Block:
     """Show the last class drawn, real and generated; without generators, the accuracy of each fold."""
     found = sampled(run)
     return _pair(run, found[-1]) if found else fold_figure(run)
@@ -360,12 +347,12 @@ def sampled(run: WholeRun) -> list[str]:
     return [name for name in run.classes if all(_sheet(run, kind, name).is_file() for kind in ("real", "generated"))]
 
 
-def _pair(run: WholeRun, name: str) -> Grid:
+def _pair(run: WholeRun, name: str) -> blocks.Grid:
     pair = []
     for kind, words in (("real", "real training"), ("generated", "generated")):
         picture = embed(_sheet(run, kind, name), _GRID, f"Grid of {words} images of class {name}")
-        pair.append(Figure(name, f", {kind}", picture))
-    return Grid(pair, "pair")
+        pair.append(blocks.Figure(name, f", {kind}", picture))
+    return blocks.Grid(pair, "pair")
 
 
 def _sheet(run: WholeRun, kind: str, name: str) -> Path:
@@ -383,7 +370,7 @@ def _extent(values: Sequence[float], digits: int = 0) -> str:
 # ---- what came of it
 
 
-def published(run: WholeRun) -> Section | None:
+def published(run: WholeRun) -> blocks.Section | None:
     """Show papers' figures beside ours; None if the images are not the papers'."""
     if not run.busi:
         return None
@@ -393,7 +380,7 @@ def published(run: WholeRun) -> Section | None:
             "name": own["title"],
             "source": f"this run, {run.results['data']}, budget {run.results['budget']}",
             "validation": run.facts.said["validation"],
-            "accuracy": interval(own["accuracy"]),
+            "accuracy": blocks.interval(own["accuracy"]),
             "implied": "the same",
             "trained": own["train_accuracy"],
             "both": [
@@ -412,18 +399,18 @@ def published(run: WholeRun) -> Section | None:
     content = [
         WORDS.text("claims"),
         table,
-        Grid(matrices),
+        blocks.Grid(matrices),
         WORDS.text("contradicted", count=len(contradicted)),
-        Bullets(contradicted),
+        blocks.Bullets(contradicted),
         WORDS.text("compare_implied"),
     ]
-    return Section("published", table.label, content)
+    return blocks.Section("published", table.label, content)
 
 
 def _published(row: PublishedRow) -> dict[str, object]:
     return {
         **{"kind": "", "name": row.name, "source": row.source, "validation": row.validation},
-        "accuracy": Cell(share(row.accuracy), "bad" if row.contradiction else ""),
+        "accuracy": blocks.Cell(share(row.accuracy), "bad" if row.contradiction else ""),
         "implied": _implied(row.by_sensitivity),
         "trained": row.train_accuracy,
         "both": [_both(*pair) for pair in zip(row.sensitivity or (), row.specificity or (), strict=True)],
@@ -437,19 +424,19 @@ def _both(sensitivity: float, specificity: float) -> str:
 def _implied(figure: Interval | None) -> str:
     if figure is None:
         return "–"
-    return share(figure["value"]) if figure["low"] == figure["high"] else interval(figure)
+    return share(figure["value"]) if figure["low"] == figure["high"] else blocks.interval(figure)
 
 
-def bundle(run: WholeRun) -> Section:
+def bundle(run: WholeRun) -> blocks.Section:
     """Show what was exported, and that it answers as the network does."""
     parity, verified = run.results["parity"], run.results["verify"]
     golden, allowed = verified["golden"], parity["tolerance"]
     found = {
-        "logits": soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
-        "probabilities": soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
+        "logits": blocks.soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
+        "probabilities": blocks.soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
     }
     for name, worst in parity["max_relative"].items():
-        found[name] = soft(tiny(worst), f"of its largest value (allowed {tiny(allowed['relative'])})")
+        found[name] = blocks.soft(tiny(worst), f"of its largest value (allowed {tiny(allowed['relative'])})")
     rows = [
         *((name, worst, tiny(golden["max_abs_difference"][name])) for name, worst in found.items()),
         ("allowed", "", tiny(golden["tolerance"])),
@@ -462,20 +449,20 @@ def bundle(run: WholeRun) -> Section:
     arm = run.titles[run.results["final_arm"]]
     content = [
         WORDS.text("bundle", bundle=f"{run.name}/bundle", model=run.manifest, arm=arm),
-        Text(run.manifest["intended_use"]),
+        blocks.Text(run.manifest["intended_use"]),
         WORDS.text("parity_text", by=parity["made_with"], images=parity["images"], golden=golden["images"]),
         WORDS.table("parity", rows),
         WORDS.text("verified", own=verified),
         WORDS.table("files", run.results["bundle_files"].items()),
     ]
-    return Section("bundle", "Bundle and parity", content)
+    return blocks.Section("bundle", "Bundle and parity", content)
 
 
-def making(run: WholeRun) -> Section:
+def making(run: WholeRun) -> blocks.Section:
     """Show the command, the settings, the time and the software."""
     config = (run.folder / run_folder.CONFIG).read_text(encoding="utf-8")
     own, seeds, spent = run.environment, len(run.plans), run.results["seconds"]
-    steps: list[object] = [*spent.items(), Row("sum", ("until this page", duration(sum(spent.values()))))]
+    steps: list[object] = [*spent.items(), blocks.Row("sum", ("until this page", duration(sum(spent.values()))))]
     steps += [(f"all folds of: {arm['title']}", arm["seconds"]) for arm in run.arms.values()]
     made = [
         *((name, own[key]) for name, key in (("device", "device"), ("platform", "platform"), ("Python", "python"))),
@@ -483,14 +470,14 @@ def making(run: WholeRun) -> Section:
         ("revision", Markup('<span class="hash">{}</span>').format(own["git_revision"] or "not in a checkout")),
         ("seed", f"{own['seed']}{f' and the next {seeds - 1}' if seeds > 1 else ''}"),
     ]
-    content: list[Block | Markup] = [
-        Heading("Command"),
+    content: list[blocks.Block | Markup] = [
+        blocks.Heading("Command"),
         WORDS.text("repeat"),
         Markup("<pre>{}</pre>").format(command_line(own["command"])),
-        Folded("All settings, as resolved (config.yaml)", [Markup("<pre>{}</pre>").format(config)]),
-        Grid([WORDS.table("times", steps, starts=len(run.starts)), WORDS.table("environment", made)]),
+        blocks.Folded("All settings, as resolved (config.yaml)", [Markup("<pre>{}</pre>").format(config)]),
+        blocks.Grid([WORDS.table("times", steps, starts=len(run.starts)), WORDS.table("environment", made)]),
     ]
-    return Section("making", "How it was made", content)
+    return blocks.Section("making", "How it was made", content)
 
 
 def command_line(arguments: Sequence[str]) -> str:

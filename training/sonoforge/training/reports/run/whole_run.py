@@ -7,18 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sonoforge.training.crossval.evidence import (
-    Check,
-    GeneratorRuns,
-    Reads,
-    check_predictions,
-    check_reads,
-    origin_checks,
-    read_folds,
-    read_generators,
-    read_plans,
-    split_checks,
-)
+from sonoforge.training.crossval import evidence
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.load import find_simulated
@@ -42,9 +31,9 @@ class WholeRun:
     parts: Sequence[Predictions]
     comparisons: Sequence[ComparisonRow]
     plans: Mapping[int, SplitPlan]  # by seed
-    reads: Mapping[str, Reads]
-    checks: Sequence[Check]
-    generators: Sequence[GeneratorRuns]
+    reads: Mapping[str, evidence.Reads]
+    checks: Sequence[evidence.Check]
+    generators: Sequence[evidence.GeneratorRuns]
     facts: RunFacts
     starts: Sequence[Mapping[str, Any]]  # of ``environment.json``
 
@@ -89,16 +78,16 @@ class WholeRun:
 def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) -> WholeRun:
     """Read a run folder, and check its results against it."""
     parts, classes = read_predictions(folder / ANSWERS)
-    plans = read_plans(folder)
+    plans = evidence.read_plans(folder)
     arms, split = results["arms"], results["split"]
-    folds = read_folds(folder)
-    reads = check_reads(folds, plans)
+    folds = evidence.read_folds(folder)
+    reads = evidence.check_reads(folds, plans)
     near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
-    generators = read_generators(folder, classes)
+    generators = evidence.read_generators(folder, classes)
     checks = [
-        *origin_checks(folds, plans, reads, cache.contents),
-        *split_checks(plans, reads, near_duplicates),
-        *check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
+        *evidence.origin_checks(folds, plans, reads, cache.contents),
+        *evidence.split_checks(plans, reads, near_duplicates),
+        *evidence.check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
     ]
     facts = RunFacts(
         protocol=results["protocol"],

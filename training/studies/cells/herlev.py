@@ -1,4 +1,4 @@
-"""Read Herlev: single cells of Pap smears, cut out of slide images, in 4 classes made from 7 grades.
+"""Write Herlev as a folder of classes: single cells of Pap smears, in 4 classes made from 7 grades.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
@@ -9,6 +9,9 @@ cell's shape, so the width of the padding reveals something about the class. The
 rest cut to its central square.
 """
 
+from __future__ import annotations
+
+import argparse
 import functools
 import re
 from pathlib import Path
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture, write_set
 
 CLASS_OF = {
     **dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar"), "normal"),
@@ -37,13 +40,13 @@ _NAME = re.compile(
 )
 
 
-def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+def plan(folder: Path, longest: int) -> list[PlannedPicture]:
     """List the cells in the order of their files."""
     planned = []
     for path, parts in _cells(folder):
         grade = _grade(path, parts)
         stem = path.stem.removeprefix(f"{grade}_")
-        read = functools.partial(_read, path, settings.longest)
+        read = functools.partial(_read, path, longest)
         columns = {"grade": grade, "slide_image": parts["slide_image"]}
         planned.append(PlannedPicture(f"{CLASS_OF[grade]}/{grade}-{stem}.png", parts["slide"], columns, read))
     return planned
@@ -99,9 +102,18 @@ def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[top : top + side, left : left + side]
 
 
-READER = Reader(
-    holds="cells such as carcinoma_in_situ/149143370-149143378-001.BMP",
-    takes=("longest",),
-    plan=plan,
-    find_tables=lambda folder: [path for path, _ in _cells(folder)],
-)
+def main() -> None:
+    """Write the set; an interrupted one goes on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path, help="the set as published")
+    parser.add_argument("out", type=Path, help="the new folder")
+    parser.add_argument("--longest", type=int, default=1024, help="largest side in pixels")
+    told = parser.parse_args()
+    planned = plan(told.source, told.longest)
+    if not planned:
+        parser.error(f"{told.source}: has no cells such as carcinoma_in_situ/149143370-149143378-001.BMP")
+    print(write_set(told.out, planned, {"set": "herlev", "longest": told.longest}, resume=told.out.exists()).images)
+
+
+if __name__ == "__main__":
+    main()
