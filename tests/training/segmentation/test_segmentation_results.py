@@ -13,6 +13,7 @@ from scipy import stats
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.reports.segmentation import conclude
 from sonoforge.training.segmentation.figures import (
+    CaseScore,
     compute_rows,
     compute_set,
     correlate,
@@ -20,7 +21,6 @@ from sonoforge.training.segmentation.figures import (
     write_cases,
 )
 from sonoforge.training.segmentation.options import find_arm
-from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.statistics.published import published_for
 
 

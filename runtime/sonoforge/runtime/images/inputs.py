@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images import file_kinds
-from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
-from sonoforge.runtime.images.limits import MAX_FILE_BYTES
+from sonoforge.runtime.images import file_kinds, folders, limits
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +125,11 @@ def read_stdin() -> bytes:
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise SonoforgeError("-: standard input is a terminal, not an image; try sonoforge classify - < scan.png")
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    data = sys.stdin.buffer.read(limits.MAX_FILE_BYTES + 1)
     if not data:
         raise SonoforgeError("-: standard input is empty, not an image")
-    if len(data) > MAX_FILE_BYTES:
-        raise SonoforgeError(f"-: more than {MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
+    if len(data) > limits.MAX_FILE_BYTES:
+        raise SonoforgeError(f"-: more than {limits.MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
     return data
 
 
@@ -140,7 +138,7 @@ def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: 
 
     Leave out masks and pictures that sonoforge drew, and generated images and videos unless ``asked`` for.
     """
-    for parent, names in walk(folder, recursive, others):
+    for parent, names in folders.walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if file_kinds.is_image_name(name)}
         for name in names:
             kind = _kind_of(parent, name, stems)
@@ -160,10 +158,10 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
         return kind_of_other(name)
     if file_kinds.begins_as_dicom(path):
         return NON_IMAGE if file_kinds.is_non_image(path) else ""
-    named = mask_of(path.stem)
+    named = folders.mask_of(path.stem)
     if named and named[2] and named[0] in stems:  # NAME_mask beside an image NAME
         return "mask"
-    if (named or is_mask_folder(path.parent.name)) and is_outline(path):
+    if (named or folders.is_mask_folder(path.parent.name)) and folders.is_outline(path):
         return "mask"
     drawn = (
         _SOFTWARE.search(file_kinds.first_bytes(path, _OPENING)) if name.lower().endswith((".png", ".gif")) else None
@@ -209,7 +207,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
     gone = False
     while True:
         now: dict[str, _State] = {}
-        for parent, names in walk(folder, recursive):
+        for parent, names in folders.walk(folder, recursive):
             for name in names:
                 path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
                 with contextlib.suppress(OSError):  # gone since it was listed
@@ -227,7 +225,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
 
 def _is_scan_or_film(path: str) -> bool:
     parent, name = os.path.split(path)
-    stems = {Path(beside).stem for beside in os.listdir(parent)} if mask_of(Path(name).stem) else set()  # noqa: PTH208
+    stems = {Path(beside).stem for beside in os.listdir(parent)} if folders.mask_of(Path(name).stem) else set()  # noqa: PTH208
     return not name.startswith(".") and _kind_of(parent, name, stems) in ("", FILM)
 
 

@@ -7,11 +7,7 @@ from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
-from sonoforge.training.reports import blocks
-from sonoforge.training.reports.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
-from sonoforge.training.reports.pictures import embed
-from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.words import Words, plain, read_yaml
+from sonoforge.training.reports import blocks, charts, pictures, terminal, words
 from sonoforge.training.segmentation.experiment import PlannedSet, durations
 from sonoforge.training.segmentation.figures import AUGMENTED_ARM, CLAIM, GENERATED_ARM, REAL_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
@@ -28,8 +24,8 @@ _STYLE = """
 .sheet img { width: 100%; image-rendering: pixelated; }
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
-WORDS = Words("segmentation")
-_VERDICT = read_yaml("segmentation-verdict")
+WORDS = words.Words("segmentation")
+_VERDICT = words.read_yaml("segmentation-verdict")
 
 
 def write_report(folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet]) -> Path:
@@ -91,8 +87,10 @@ def conclude(own: Record) -> Record:
     for key, judged in (("alone", generated), ("added", added)):
         if judged:
             best = max(judged, key=lambda row: float(row["dice"]["value"]))
-            said.append(plain(_VERDICT[key], {"best": best, "real": real, "placebo": placebo, "several": len(judged)}))
-    ordered = [plain(_VERDICT["ordered"], {"found": found, "level": LEVEL}) for found in own["correlations"]]
+            said.append(
+                words.plain(_VERDICT[key], {"best": best, "real": real, "placebo": placebo, "several": len(judged)})
+            )
+    ordered = [words.plain(_VERDICT["ordered"], {"found": found, "level": LEVEL}) for found in own["correlations"]]
     return {**own, "verdict": [*said, *ordered]}
 
 
@@ -146,22 +144,22 @@ def _charts(own: Record) -> Iterator[blocks.Figure]:
             yield WORDS.figure("usefulness", drawn)
 
 
-@styled
+@charts.styled
 def _draw_dice(rows: Sequence[Record], title: str) -> Markup:
     """Draw the Dice of each row with its interval, real pairs as a line."""
     names = [f"{row['arm']} {row['recipe'].partition(':')[0]}".rstrip() for row in rows]
-    canvas, axes, heights = new_row_chart(names, "Dice on real test patients")
+    canvas, axes, heights = charts.new_row_chart(names, "Dice on real test patients")
     for row, height in zip(rows, heights, strict=True):
-        dice, own = row["dice"], SERIES[0] if row["recipe"] else SERIES[1]
+        dice, own = row["dice"], charts.SERIES[0] if row["recipe"] else charts.SERIES[1]
         axes.plot([dice["low"], dice["high"]], [height, height], "-", color=own, alpha=0.5)
         axes.plot(dice["value"], height, "o" if row["recipe"] else "s", color=own)
         if row["arm"] == "real":
-            axes.axvline(dice["value"], color=INK, linewidth=1, zorder=0.5)
+            axes.axvline(dice["value"], color=charts.INK, linewidth=1, zorder=0.5)
     said = "; ".join(f"{name} {number(row['dice']['value'])}" for name, row in zip(names, rows, strict=True))
-    return svg(canvas, f"Dice on {title}: {said}")
+    return charts.svg(canvas, f"Dice on {title}: {said}")
 
 
-@styled
+@charts.styled
 def _draw_usefulness(own: Record, metric: str) -> Markup:
     """Draw the Dice of a U-Net trained only on each generator's pairs against a metric of its images."""
     dice = {row["recipe"]: row["dice"] for row in own["rows"] if row["arm"] == GENERATED_ARM}
@@ -172,16 +170,16 @@ def _draw_usefulness(own: Record, metric: str) -> Markup:
     ]
     if not points:
         return Markup()
-    canvas, axes = new_chart(330 + 12 * len(points))
+    canvas, axes = charts.new_chart(330 + 12 * len(points))
     for place, (name, value, found) in enumerate(points):
-        axes.vlines(value, found["low"], found["high"], colour(place), alpha=0.4)
-        axes.plot(value, found["value"], marker(place), color=colour(place), label=name)
+        axes.vlines(value, found["low"], found["high"], charts.colour(place), alpha=0.4)
+        axes.plot(value, found["value"], charts.marker(place), color=charts.colour(place), label=name)
     axes.set(xlabel=f"{metric.upper()} (low: like real images)", ylabel="Dice, generated pairs alone")
     canvas.legend(loc="outside lower left", ncols=2)
     said = "; ".join(
         f"{name}: {metric.upper()} {figure(value)}, Dice {number(found['value'])}" for name, value, found in points
     )
-    return svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
+    return charts.svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
 
 
 def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
@@ -210,7 +208,7 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
     """Show a sheet of pictures, if there is one."""
     path = folder / sheet_name(name)
     if path.is_file():
-        yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
+        yield blocks.Figure(title, text, pictures.embed(path, _SIDE, f"{title} {alt}"), "sheet")
 
 
 def tell_sets(results: Sequence[Record]) -> None:
@@ -218,13 +216,13 @@ def tell_sets(results: Sequence[Record]) -> None:
     for own in results:
         tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")
         for table in (arm_table(own), structure_table(own)):
-            say("%s", table_text(table))
+            say("%s", terminal.table_text(table))
         if own["generators"]:
             space = own["generators"][0]["space"]
             tell(
                 f"Cost and quality of the generators. FID and KID in {space} features; in parentheses, how many "
                 "times what real images score against each other: at up to 1 they cannot be told from real ones."
             )
-            say("%s", table_text(generator_table(own)))
+            say("%s", terminal.table_text(generator_table(own)))
         for sentence in own["verdict"]:
             tell(sentence)
