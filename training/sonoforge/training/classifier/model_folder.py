@@ -106,12 +106,17 @@ def save_model(
     atomic.write_json(folder / "model.json", asdict(record))
 
 
-def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
-    """Read `save_model`'s files back; the members are on the CPU in eval mode."""
+def check_model(folder: Path) -> None:
+    """Refuse a folder that `save_model` did not write."""
     if not (folder / "model.json").is_file():
         raise SonoforgeError(f"{folder}: no model.json; give the model/ folder of a finished run or train")
     if not (folder / SIGNATURES).is_file():
         raise SonoforgeError(f"{folder}: no {SIGNATURES} beside model.json; train again")
+
+
+def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
+    """Read `save_model`'s files back; the members are on the CPU in eval mode."""
+    check_model(folder)
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
