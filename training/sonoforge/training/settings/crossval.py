@@ -19,6 +19,7 @@ class TrainConfig(TrainingOptions):
 sonoforge train --data BUSI/               hold out a sixth, train on the rest
 sonoforge train --data BUSI/ --arm classical --budget full
 sonoforge train --data scans/ --weights backbone.safetensors --resume
+sonoforge train --data scans/ --backbone efficientnet_b0      or FILE.py:NAME, your own network
 """
 
     arm: str = option("real", help="what to train on, as in crossval --arms")
@@ -32,7 +33,7 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
         ClassifierOptions(),
         key="classifier",
         title="the classifier; its budget sets the defaults",
-        flags="budget weights epochs",
+        flags="budget backbone weights epochs",
     )
     seed: int = option(0, help="random seed of split and training", limits=(0, None))
     images: int = phantom_images(240)

@@ -82,7 +82,6 @@ sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six
 sonoforge segment --data ACDC --arms real,augmented --set unet.steps=1500     a U-Net on real images only
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
 sonoforge segment --data ACDC --recipes dcgan,wgan --set segment.tuned=RUN    each with its best searched settings
-sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --set segment.maps=wgan    SPADE draws into WGAN's maps
 sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
 sonoforge segment --data ACDC --recipes all --jobs 2 --resume        continue; finished parts are kept
 sonoforge segment --from RUN/cases.csv                 the tables again, from just the scores

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.unpacking import unpacked
@@ -76,8 +76,7 @@ def _entry(text: str, classes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     if not label or not meaning:
         raise SonoforgeError(f"--classes: {text!r} is not LABEL=CLASS or LABEL=CLASS+CLASS")
     for name in names:
-        if name not in classes:
-            raise SonoforgeError(f"--classes: {name!r} is not one of {', '.join(classes)}{did_you_mean(name, classes)}")
+        check_known("--classes", name, classes)
     return label, names
 
 
