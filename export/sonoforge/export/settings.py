@@ -34,8 +34,7 @@ sonoforge export runs/00003-run-BUSI --formats all    as many as possible
 sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
-sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
-sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
+sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all
 
 gan sample --bundle draws images with an exported generator.
 all leaves out what this machine cannot write or check; a format given by name that nothing here can run, such as a
@@ -59,11 +58,9 @@ exit code: 0 every file passed; 1 one failed its gate and was left out; 2 wrong 
     evidence: tuple[str, ...] = repeated_option(
         (),
         help="another run to cite in the model card; repeatable\n"
-        "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
-        "leave-one-collection-out, or validate, with disturbed scans, of networks trained without the collection; "
-        "for a generator, its run of evaluate",
+        "for a classifier, runs of crossval of the same recipe, with sealed folds or --protocol "
+        "leave-one-collection-out; for a generator, its run of evaluate",
         metavar="RUN",
     )
-    half_weights: bool = option(False, help="generator: half-precision weights, half the size")
     out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")
