@@ -32,10 +32,8 @@ class ExportConfig:
 sonoforge export runs/00003-run-BUSI                  only model.onnx
 sonoforge export runs/00003-run-BUSI --formats all    as many as possible
 sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
-sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
-sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
 
 gan sample --bundle draws images with an exported generator.
 all leaves out what this machine cannot write or check; a format given by name that nothing here can run, such as a

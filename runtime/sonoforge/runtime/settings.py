@@ -56,12 +56,7 @@ class ClassifyConfig:
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --html answers.html
-sonoforge classify scans/ --csv answers.csv --resume
-sonoforge classify scans/ --overlay looked-at/
-sonoforge classify 'scans/*.png' --json --quiet > answers.json
-sonoforge classify - < scan.png
 sonoforge classify --watch incoming/ --csv answers.csv
-sonoforge classify scan.png --bundle bundle.zip --set model.file=model.int8.onnx
 sonoforge classify scans/ --prevalence screening --sensitivity 0.9
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
@@ -196,12 +191,8 @@ class GanSampleConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge gan sample --bundle shipped --class malignant    needs no training
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
-sonoforge gan sample --bundle generator.zip --count 16 --out generated/
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
+sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
-sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
-sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
-sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
 The shipped generator draws breast scans of 64 x 64 pixels. For better single images with less variety: --psi for
 StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and --truncation for the others with normal latents (the
@@ -311,7 +302,6 @@ sonoforge settings                     every setting
 sonoforge settings gan train           a verb's flags, settings and examples
 sonoforge settings learning rate       settings that mention these words
 sonoforge settings --recipes wgan-gp   where each number of a recipe comes from
-sonoforge settings --recipes all       all recipes
 sonoforge settings --page > settings.md   every setting, as a page
 """
 

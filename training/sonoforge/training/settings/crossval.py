@@ -48,14 +48,8 @@ class CrossvalConfig(ComparisonConfig):
     EXAMPLES: ClassVar[str] = """
 sonoforge crossval --data BUSI/               real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
-sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
-sonoforge crossval --data BUSI/ --arms real,gan --set crossval.real_shares=0.25,0.5,0.75,1
-sonoforge crossval --data BUSI/ --arms real --set crossval.choose=learning-rate=0.0002,0.001,0.005
 sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
 sonoforge crossval --data BUSI/ --protocol leakage --arms real    what near-duplicates add
-sonoforge crossval --data BUSI/ --protocol leakage --seeds 3      and generators that saw the test images
-sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
-sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from just the predictions
 """
 

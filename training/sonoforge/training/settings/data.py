@@ -69,12 +69,7 @@ class DataImportConfig:
 sonoforge data import phantom phantom-set               simulated scans
 sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
 sonoforge data import url s3://bucket/scans scans/      copy a folder
-sonoforge data import idrid IDRiD/ eyes                 fundus photographs and masks
 sonoforge data import frames SCANS/ slices              volumes, clips, films
-sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
-sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --set import.splits=train
-sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
-sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
 
 Films are resized to squares; ACDC has a mask for each structure.

@@ -22,9 +22,7 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
     EXAMPLES: ClassVar[str] = """
 sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ generated/ --class malignant --features inception
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features inception
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1
 sonoforge evaluate BUSI/ generated/ --reading-sheet 30                 a blinded reader study
 sonoforge evaluate runs/00001-reading-sheet --answers answers/         how its readers did
 
@@ -78,13 +76,7 @@ class SegmentConfig(Experiment):
 sonoforge segment                              simulated lesions, in minutes
 sonoforge segment --data ACDC --recipes all    six GANs, reduced
 sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data
-sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six GANs on three modalities, reduced
-sonoforge segment --data ACDC --arms real,augmented --set unet.steps=1500     a U-Net on real images only
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
-sonoforge segment --data ACDC --recipes dcgan,wgan --set segment.tuned=RUN    each with its best searched settings
-sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --set segment.maps=wgan    SPADE draws into WGAN's maps
-sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
-sonoforge segment --data ACDC --recipes all --jobs 2 --resume        continue; finished parts are kept
 sonoforge segment --from RUN/cases.csv                 the tables again, from just the scores
 
 Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER ACDC
