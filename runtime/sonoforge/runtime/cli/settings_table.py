@@ -16,8 +16,9 @@ _HEAD = """# Settings
 
 Every setting of every verb. Give one on the command line with `--set KEY=VALUE`, as often as needed, or several in a
 YAML or JSON file with `--config FILE`; flags win over `--set`, and `--set` over the file. `--dry-run` prints all
-settings of a command in the form that `--config` reads. `sonoforge settings WORD` searches this list, and
-`sonoforge settings VERB` shows one verb's flags and settings.
+settings of a command in the form that `--config` reads; `run`, `crossval`, `train`, `gan train` and `export` also check
+what they need, and say what they would do. `sonoforge settings WORD` searches this list, and `sonoforge settings VERB`
+shows one verb's flags and settings.
 
 This page is generated: `sonoforge settings --page > training/docs/settings.md`.
 """

@@ -25,7 +25,7 @@ class TrainConfig(TrainingOptions):
         ClassifierOptions(),
         key="classifier",
         title="the classifier; its budget sets the defaults",
-        flags="budget weights epochs",
+        flags="budget backbone weights epochs",
     )
     seed: int = option(0, help="random seed of split and training", limits=(0, None))
     images: int = phantom_images(240)
