@@ -19,15 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.layers import (
-    EPSILON,
-    Architecture,
-    ConditionalBatchNorm,
-    ScoredLayers,
-    ScoreHead,
-    SelfAttention,
-    normalised,
-)
+from sonoforge.models import layers as parts
 from sonoforge.models.layers import convolution as spectral_convolution
 
 WIDTH = 96  # base of the paper's channel multipliers (table 1)
@@ -65,11 +57,11 @@ def _attention_side(image_size: int) -> int:
     return side
 
 
-convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
+convolution = functools.partial(spectral_convolution, epsilon=parts.EPSILON)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
-    return normalised(nn.Linear(inputs, outputs, bias), EPSILON)
+    return parts.normalised(nn.Linear(inputs, outputs, bias), parts.EPSILON)
 
 
 class _UpBlock(nn.Module):
@@ -77,7 +69,7 @@ class _UpBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, condition: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ConditionalBatchNorm(width, condition) for width in (inputs, outputs)])
+        self.norms = nn.ModuleList([parts.ConditionalBatchNorm(width, condition) for width in (inputs, outputs)])
         self.convolutions = nn.ModuleList([convolution(inputs, outputs, 3), convolution(outputs, outputs, 3)])
         self.skip = convolution(inputs, outputs, 1)
 
@@ -115,8 +107,8 @@ class Generator(nn.Module):
         ])  # fmt: skip
         # The attention's place: the number of blocks before it.
         self.attended = doublings(_attention_side(image_size), self.base)
-        self.attention = SelfAttention(widths[self.attended])
-        self.norm = nn.BatchNorm2d(widths[-1], EPSILON)
+        self.attention = parts.SelfAttention(widths[self.attended])
+        self.norm = nn.BatchNorm2d(widths[-1], parts.EPSILON)
         self.last = convolution(widths[-1], channels, 3)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -155,7 +147,7 @@ class _DownBlock(nn.Module):
         return result
 
 
-class Discriminator(ScoredLayers):
+class Discriminator(parts.ScoredLayers):
     """Map an image to one score, which is large if it looks real. The paper's conditioning is projection."""
 
     def __init__(
@@ -171,13 +163,13 @@ class Discriminator(ScoredLayers):
             layers.append(_DownBlock(inputs, outputs, first=number == 0, halves=halves))
             side = side // 2 if halves else side
             if halves and side == _attention_side(image_size):
-                layers.append(SelfAttention(outputs))
+                layers.append(parts.SelfAttention(outputs))
         self.layers = nn.Sequential(*layers)
-        self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
+        self.head = parts.ScoreHead(widths[-1], classes, conditioning, _linear)
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (N, C, S, S) in [-1, 1] to features (N, F)."""
         return relu(self.layers(images)).sum((2, 3))
 
 
-ARCHITECTURES = {"biggan": Architecture(Generator, Discriminator)}
+ARCHITECTURES = {"biggan": parts.Architecture(Generator, Discriminator)}

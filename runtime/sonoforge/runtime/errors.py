@@ -36,6 +36,13 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {match[0]}?)" if match else ""
 
 
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not one of those known, and suggest the closest."""
+    names = list(known)
+    if name not in names:
+        raise SonoforgeError(f"{what}: {name!r} is not one of {', '.join(names)}{did_you_mean(name, names)}")
+
+
 def name_some(names: Iterable[str], mark: str = ", ") -> str:
     """List the first three, separated by a mark, and count the others."""
     listed = list(names)

@@ -19,10 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.burned_in_marks import SENTENCE
-from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.file_kinds import first_bytes
-from sonoforge.runtime.images.quality_metrics import flag_in_words
+from sonoforge.runtime.images import burned_in_marks, decoding, file_kinds, quality_metrics
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.verdict import UNUSABLE
@@ -57,7 +54,7 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
         ImageError: The scan cannot be read.
         ValueError: The scan and the one answered differ in size.
     """
-    scan = as_image(image)
+    scan = decoding.as_image(image)
     coloured = painted(scan, result)
     width = max(scan.width, _NARROWEST)
     points = min(max(width // 38, 12), 40)
@@ -141,8 +138,8 @@ def caption(result: Result) -> list[str]:
             else []
         ),
         f"Trust {result.trust.score:.2f}: {trust}",
-        f"Image quality: {', '.join(map(flag_in_words, result.quality.flags)) or 'no fault found'}",
-        *([f"Burned in: {result.marks.summary}. {SENTENCE}"] if result.marks.marks else []),
+        f"Image quality: {', '.join(map(quality_metrics.flag_in_words, result.quality.flags)) or 'no fault found'}",
+        *([f"Burned in: {result.marks.summary}. {burned_in_marks.SENTENCE}"] if result.marks.marks else []),
         where,
         NOTICE,
     ]
@@ -231,7 +228,7 @@ class OverlayFolder:
                 name = f"{stem}-{number}-overlay.png"
             self._taken.add(name.casefold())
             target = self._chosen[file] = self._folder / name
-            if target.exists() and _MARK.encode() not in first_bytes(target, _OPENING):
+            if target.exists() and _MARK.encode() not in file_kinds.first_bytes(target, _OPENING):
                 raise SonoforgeError(f"{target}: exists and is not an overlay; choose another folder")
 
     def target(self, file: str) -> Path:

@@ -276,7 +276,7 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     assert done.code == 2 and "-     error (not_an_image): -: not an image" in done.err
     pipe(monkeypatch, b"")
     assert "standard input is empty" in refused("classify", "-", "--bundle", bundle)
-    monkeypatch.setattr("sonoforge.runtime.images.inputs.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("sonoforge.runtime.images.limits.MAX_FILE_BYTES", 1000)
     pipe(monkeypatch, bytes(1001))
     assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
     for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--sr", tmp_path)):

@@ -119,7 +119,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
     more_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock strikes in the first trial; in the second, a loss is no longer a number."""
-    real, calls = trial.train_gan, 0
+    real, calls = trial.engine.train_gan, 0
 
     def fails_later(*arguments: Any, **options: Any) -> Path:
         nonlocal calls
@@ -128,7 +128,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
             raise GateError(f"{arguments[1]}: loss not finite by step 3; there is no checkpoint yet")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(trial, "train_gan", fails_later)
+    monkeypatch.setattr(trial.engine, "train_gan", fails_later)
     options = words("--trials 2 --jobs 1 --set search.trial_minutes=0.001 --kimg 50 --set search.second_held_out=0")
     done = succeed("gan", "search", "--data", more_pictures, *SMALL, *options, "--out", tmp_path).json
     late, diverged = rows(Path(done["run"]))
@@ -145,7 +145,11 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
         (["--recipes", "dcgan,dcgan"], "--recipes: dcgan,dcgan"),
         (["--recipes", "dcgn"], "recipe: 'dcgn' is not one of"),
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
-        (["--set", "gan.held_out=0.1"], "one in 10 of 38 images is 4, fewer than 8"),
+        (
+            ["--set", "gan.held_out=0.1"],
+            "one in 10 of 38 images is 4, fewer than 8 or without some class; give a larger",
+        ),
+        (["--set", "search.second_held_out=0.1"], "search.second_held_out: one in 10 of 48 images is 5, fewer than 8"),
         (["--trials", "1"], "--trials must be at least 2"),
         (["--over", "lr=1:2"], "--over: 'lr' is not one of optimiser"),
         (["--over", "n-critic=2:3"], "--over: none of the recipes has n-critic"),

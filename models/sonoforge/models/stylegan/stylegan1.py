@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from sonoforge.models.layers import Architecture, ScoreHead, from_settings
-from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
-from sonoforge.models.stylegan.progan import Growing, GrowingDiscriminator
-from sonoforge.models.stylegan.stylegan2 import DiscriminatorSettings
+from sonoforge.models.stylegan import generator, layers, progan, stylegan2
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 
@@ -88,7 +85,7 @@ class ToImage(layers.Drawn):
 class Synthesis(nn.Module):
     """Turn styles into images, through ever larger feature maps."""
 
-    def __init__(self, settings: StyledSettings) -> None:
+    def __init__(self, settings: generator.StyledSettings) -> None:
         super().__init__()
         resolutions = layers.sides(settings.image_size)
         widths = layers.layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
@@ -123,13 +120,13 @@ class Synthesis(nn.Module):
 
 
 @dataclass(frozen=True)
-class GeneratorSettings(StyledSettings):
+class GeneratorSettings(generator.StyledSettings):
     """Size of a StyleGAN1 generator; the defaults are the published ones."""
 
     channel_base: int = CHANNEL_BASE
 
 
-class Generator(StyledGenerator, Growing):
+class Generator(generator.StyledGenerator, progan.Growing):
     """Map a latent vector to an image."""
 
     synthesis: Synthesis
@@ -147,13 +144,13 @@ class Generator(StyledGenerator, Growing):
 
 
 @dataclass(frozen=True)
-class GrowingSettings(DiscriminatorSettings):
+class GrowingSettings(stylegan2.DiscriminatorSettings):
     """Size of a StyleGAN1 discriminator, whose conditioning is one of `models.layers.CONDITIONINGS`."""
 
     channel_base: int = CHANNEL_BASE
 
 
-class Discriminator(GrowingDiscriminator):
+class Discriminator(progan.GrowingDiscriminator):
     """Map an image to a number, large if it looks real."""
 
     def __init__(self, settings: GrowingSettings) -> None:

@@ -21,10 +21,8 @@ from pathlib import Path
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images import file_kinds, inputs, limits
 from sonoforge.runtime.images.dicom.derived_objects import Identity, identify
-from sonoforge.runtime.images.file_kinds import is_non_image_class
-from sonoforge.runtime.images.inputs import Entry
-from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
 
 _LETTERS = 32  # of a file's name
@@ -69,9 +67,9 @@ class Inbox:
         """
         identity = identify(data, THE_OBJECT)
         if announced and announced != (identity.sop_class, identity.instance):
-            raise ImageError("untrue", f"{THE_OBJECT}: its UIDs differ from those announced; send it again")
-        if is_non_image_class(identity.sop_class):
-            raise ImageError("not_an_image", f"{THE_OBJECT}: has no picture; send images")
+            raise limits.ImageError("untrue", f"{THE_OBJECT}: its UIDs differ from those announced; send it again")
+        if file_kinds.is_non_image_class(identity.sop_class):
+            raise limits.ImageError("not_an_image", f"{THE_OBJECT}: has no picture; send images")
         waiting = 0
         for path in self.waiting():
             with contextlib.suppress(FileNotFoundError):  # answered meanwhile
@@ -86,7 +84,7 @@ class Inbox:
         """Return the unanswered objects."""
         return [*self.received.glob("*.dcm")]
 
-    def answered(self, entry: Entry) -> Identity | None:
+    def answered(self, entry: inputs.Entry) -> Identity | None:
         """Write the answer for an object, take it out of ``received/``, and return its UIDs.
 
         If its report could not be written, it stays, to be answered again at the next start; return None.
@@ -94,7 +92,7 @@ class Inbox:
         path = Path(entry["file"])
         try:
             identity = identify(path, str(path))
-        except ImageError as error:  # put there by someone else, or damaged since
+        except limits.ImageError as error:  # put there by someone else, or damaged since
             atomic.write_json(self.answers / f"{path.stem}.json", {**entry, "unwritten": [str(error)]})
             return None
         self._instances[str(path)] = identity.instance

@@ -25,11 +25,8 @@ from typing import IO, TypeVar
 
 from PIL import Image, ImageChops
 
-from sonoforge.runtime.images import decoding, film_decoder
-from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_gif_frames, check_work
-from sonoforge.runtime.images.file_kinds import BOXES, begins_as_dicom, first_bytes, is_dicom, is_film
+from sonoforge.runtime.images import decoding, file_checks, file_kinds, film_decoder, plain_image
 from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MAX_CLIP_SECONDS, ImageError, check_clip, check_size
-from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
 
 MAX_FILM_PIXELS = 9_000_000
 """Pixels of a frame; 3840 x 2160 has 8.3 million. A decoder keeps up to 17 frames."""
@@ -41,11 +38,11 @@ _Taken = TypeVar("_Taken")
 def is_clip(path: Path | str) -> bool:
     """Whether a file holds more than one picture; False if it cannot be read."""
     try:
-        if begins_as_dicom(path):
+        if file_kinds.begins_as_dicom(path):
             from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
 
             return open_dicom(path).frame_count > 1
-        if is_film(first_bytes(path)):
+        if file_kinds.is_film(file_kinds.first_bytes(path)):
             return True
         with decoding.one_error(path):
             return bool(getattr(decoding.open_header(decoding.read_file(path), path), "is_animated", False))
@@ -59,18 +56,18 @@ def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.I
     Raises:
         ImageError: While frames are taken; whatever the file holds, there is no other error.
     """
-    if begins_as_dicom(path) if data is None else is_dicom(data):
+    if file_kinds.begins_as_dicom(path) if data is None else file_kinds.is_dicom(data):
         from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
 
         return open_dicom(path, data).frames()
-    head = first_bytes(path) if data is None else data
-    return _film_frames(path, data) if is_film(head) else sequence_frames(path, data)
+    head = file_kinds.first_bytes(path) if data is None else data
+    return _film_frames(path, data) if file_kinds.is_film(head) else sequence_frames(path, data)
 
 
 # ---- animations and pages
 
 
-def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
+def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[plain_image.PlainImage]:
     """Yield the frames of an animated file, or of one with several pages; see `clip_frames`."""
     spent = 0.0
 
@@ -78,23 +75,23 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
         """Decode a frame; each may take as long as a still image, and all together a minute or two."""
         nonlocal spent
         started = time.thread_time()
-        if isinstance(source, TimedBytes):
+        if isinstance(source, file_checks.TimedBytes):
             source.restart()
         image.seek(number)
         check_size(*image.size, path)
-        check_work(image, content)
+        file_checks.check_work(image, content)
         taken = take(image)
         spent += time.thread_time() - started
         if spent > MAX_CLIP_SECONDS:
-            raise TooSlowError
+            raise file_checks.TooSlowError
         return taken
 
     with decoding.one_error(path):
         image = decoding.open_header(decoding.read_file(path) if data is None else data, path)
         source: IO[bytes] | None = getattr(image, "fp", None)
-        content = source.getvalue() if isinstance(source, TimedBytes) else b""
+        content = source.getvalue() if isinstance(source, file_checks.TimedBytes) else b""
         if image.format == "GIF":
-            check_gif_frames(content, *image.size)
+            file_checks.check_gif_frames(content, *image.size)
         count = int(getattr(image, "n_frames", 1))
         check_clip(count, *image.size, path)
         # The first picture of a PNG may be for programs that do not animate.
@@ -114,17 +111,17 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[Pla
                 "unsupported", f"{path}: pictures of different sizes, {both} pixels; save the one to use as PNG"
             )
         size = frame.size
-        yield with_remarks(frame.copy() if frame is image else frame, ())
+        yield plain_image.with_remarks(frame.copy() if frame is image else frame, ())
 
 
 # ---- films
 
 
-def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
+def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[plain_image.PlainImage]:
     """Yield the frames of a video; see `clip_frames`."""
     if find_spec("cv2") is None:
         raise ImageError("unsupported", f"{path}: videos need pip install 'sonoforge[video]'")
-    head = first_bytes(path) if data is None else data
+    head = file_kinds.first_bytes(path) if data is None else data
     with ExitStack() as stack:
         process = _start(stack, path, data)
         messages: dict[str, str] = {}
@@ -147,11 +144,11 @@ def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainI
                 frame = Image.frombuffer("RGB", size, raw, "raw", "BGR", 0, 1)
                 red, green, blue = frame.split()
                 same = not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())
-                yield PlainImage(red if same else frame)
+                yield plain_image.PlainImage(red if same else frame)
         code = process.wait()
         listener.join()
     _check_end(code, messages, path)
-    if count < stated and head[4:8] not in BOXES:
+    if count < stated and head[4:8] not in file_kinds.BOXES:
         raise ImageError(
             "truncated", f"{path}: the video has {count} of the {stated} frames it states; obtain it again"
         )

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images import file_kinds
-from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
-from sonoforge.runtime.images.limits import MAX_FILE_BYTES
+from sonoforge.runtime.images import file_kinds, folders, limits
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +25,6 @@ FILM = "film"
 NON_IMAGE = "non-image DICOM object"
 """Kind of reports, presentation states and the like that a study holds beside its scans."""
 _GENERATED = "generated image"  # by a network of sonoforge
-# Kind -> the suffixes of its files.
-_KINDS = {
-    "answer": (".sonoforge.json",),
-    "text": (".txt", ".md", ".rtf", ".log"),
-    "picture of another kind": (".jxl", ".svg", ".psd", ".raw", ".dng"),
-    FILM: file_kinds.FILM_SUFFIXES,
-    "video": (".mpg", ".mpeg", ".flv", ".3gp"),
-    "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
-    "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
-    "web page": (".html", ".htm"),
-    "volume": (".nii", ".nii.gz", ".mhd", ".mha", ".nrrd"),
-    "archive": (".zip", ".tar", ".gz", ".7z", ".rar"),
-    "data": (".json", ".xml", ".yaml", ".yml", ".npy", ".npz", ".mat"),
-}
 _UNCOUNTED = ("text", "data", "other")  # words without a plural
 
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
@@ -127,11 +111,11 @@ def read_stdin() -> bytes:
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise SonoforgeError("-: standard input is a terminal, not an image; try sonoforge classify - < scan.png")
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    data = sys.stdin.buffer.read(limits.MAX_FILE_BYTES + 1)
     if not data:
         raise SonoforgeError("-: standard input is empty, not an image")
-    if len(data) > MAX_FILE_BYTES:
-        raise SonoforgeError(f"-: more than {MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
+    if len(data) > limits.MAX_FILE_BYTES:
+        raise SonoforgeError(f"-: more than {limits.MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
     return data
 
 
@@ -140,7 +124,7 @@ def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: 
 
     Leave out masks and pictures that sonoforge drew, and generated images and videos unless ``asked`` for.
     """
-    for parent, names in walk(folder, recursive, others):
+    for parent, names in folders.walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if file_kinds.is_image_name(name)}
         for name in names:
             kind = _kind_of(parent, name, stems)
@@ -160,10 +144,10 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
         return kind_of_other(name)
     if file_kinds.begins_as_dicom(path):
         return NON_IMAGE if file_kinds.is_non_image(path) else ""
-    named = mask_of(path.stem)
+    named = folders.mask_of(path.stem)
     if named and named[2] and named[0] in stems:  # NAME_mask beside an image NAME
         return "mask"
-    if (named or is_mask_folder(path.parent.name)) and is_outline(path):
+    if (named or folders.is_mask_folder(path.parent.name)) and folders.is_outline(path):
         return "mask"
     drawn = (
         _SOFTWARE.search(file_kinds.first_bytes(path, _OPENING)) if name.lower().endswith((".png", ".gif")) else None
@@ -176,7 +160,7 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
 def kind_of_other(name: str) -> str:
     """Return the kind of a file that is not an image, such as ``video``, by its suffix; ``other`` if unknown."""
     lower = name.lower()
-    return next((kind for kind, suffixes in _KINDS.items() if lower.endswith(suffixes)), "other")
+    return next((kind for kind, suffixes in file_kinds.OTHERS.items() if lower.endswith(suffixes)), "other")
 
 
 def skipped_in_words(skipped: Mapping[str, int]) -> str:
@@ -209,7 +193,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
     gone = False
     while True:
         now: dict[str, _State] = {}
-        for parent, names in walk(folder, recursive):
+        for parent, names in folders.walk(folder, recursive):
             for name in names:
                 path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
                 with contextlib.suppress(OSError):  # gone since it was listed
@@ -227,7 +211,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
 
 def _is_scan_or_film(path: str) -> bool:
     parent, name = os.path.split(path)
-    stems = {Path(beside).stem for beside in os.listdir(parent)} if mask_of(Path(name).stem) else set()  # noqa: PTH208
+    stems = {Path(beside).stem for beside in os.listdir(parent)} if folders.mask_of(Path(name).stem) else set()  # noqa: PTH208
     return not name.startswith(".") and _kind_of(parent, name, stems) in ("", FILM)
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +43,6 @@ class Plan:
     batches: tuple[int, ...] = (1, 8, 32)  # sizes
     seconds: float = 3.0  # of timing for each file
     rounds: int = 3  # that the timing of a file is spread over
-
-
-class Trial(NamedTuple):
-    """One file, and the findings about it so far."""
-
-    row: Row
-    path: Path
-    records: list[Record]
 
 
 def measure_bundle(
@@ -117,27 +109,29 @@ def _measure(rows: Sequence[Row], bundle: Bundle[ClassifierManifest], plan: Row,
         baseline, _ = _turn("", Path(), plan["batches"], plan, folder)
         floor = baseline[-1]["memory_bytes"] if baseline else None
     golden = bundle.golden()["logits"]
-    trials = [Trial(row, bundle.extract(row["file"], folder / "files"), []) for row in rows]
+    found: dict[str, list[Record]] = {row["format"]: [] for row in rows}
+    for row in rows:
+        bundle.extract(row["file"], folder / "files")
     for number in range(plan["rounds"]):
-        running = [trial for trial in trials if trial.row["status"] == "measured"]
+        running = [row for row in rows if row["status"] == "measured"]
         log.info("round %d of %d: %d files", number + 1, plan["rounds"], len(running))
-        for trial in running:
-            if why := _take_turn(trial, golden, plan, folder):
-                trial.row.update(status="failed", reason=why)
-    for row, _, records in trials:
+        for row in running:
+            if why := _take_turn(row, found[row["format"]], golden, plan, folder):
+                row.update(status="failed", reason=why)
+    for row in rows:
         if row["status"] == "measured":
-            row.update(summarise(records, golden, floor))
+            row.update(summarise(found[row["format"]], golden, floor))
 
 
-def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Path) -> str:
+def _take_turn(row: Row, records: list[Record], golden: NDArray[np.float32], plan: Row, folder: Path) -> str:
     """Measure a file once more, at the batch sizes that have worked so far; return why that failed."""
-    broken = {record["batch"] for record in trial.records if "error" in record}
+    broken = {record["batch"] for record in records if "error" in record}
     batches = [batch for batch in plan["batches"] if batch not in broken]
-    found, ended = _turn(trial.row["format"], trial.path, batches, plan, folder)
-    trial.records.extend(found)
+    found, ended = _turn(row["format"], folder / "files" / row["file"], batches, plan, folder)
+    records.extend(found)
     timed = [record["batch"] for record in found if "batch" in record]
     if ended and timed and len(timed) < len(batches):  # a larger batch crashed the process
-        trial.records.append({"batch": batches[len(timed)], "error": ended})
+        records.append({"batch": batches[len(timed)], "error": ended})
         ended = ""
     if ended:
         return ended
@@ -145,7 +139,7 @@ def _take_turn(trial: Trial, golden: NDArray[np.float32], plan: Row, folder: Pat
     if logits.shape != golden.shape:
         return f"its first output has the shape {logits.shape}, not {golden.shape}; export it again"
     difference = float(np.abs(logits - golden).max())
-    if not np.isfinite(difference) or (trial.row["precision"] == "fp32" and difference > TOLERANCE):
+    if not np.isfinite(difference) or (row["precision"] == "fp32" and difference > TOLERANCE):
         return f"its logits differ by {difference:.2g} from the golden ones, more than {TOLERANCE:g}; export it again"
     if not any("ms" in record for record in found):
         return f"it ran at no batch size: {next(record['error'] for record in found if 'error' in record)}"

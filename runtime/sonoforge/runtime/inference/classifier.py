@@ -16,17 +16,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images import quality_metrics, scan_checks
-from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
-from sonoforge.runtime.images.repeats import take_fingerprint
+from sonoforge.runtime.images import decoding, plain_image, quality_metrics, repeats, scan_checks
 from sonoforge.runtime.images.scan_checks import ScanKind, name_kind
-from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.adaptation import rules_of
-from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
-from sonoforge.runtime.inference.loading import LoadingModel, inputs_of
-from sonoforge.runtime.inference.onnx_session import run_session
-from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.inference import adaptation, decision, loading, onnx_session, result, trust
 from sonoforge.runtime.inference.trust import mahalanobis_distances, neighbour_distances, read_references
 
 if TYPE_CHECKING:
@@ -60,11 +52,11 @@ class Classifier:
 
     def __init__(
         self,
-        bundle: LoadingModel | Bundle[ClassifierManifest] | Path | str | None = None,
+        bundle: loading.LoadingModel | Bundle[ClassifierManifest] | Path | str | None = None,
         threads: int = 1,
         file: str = ClassifierManifest.model,
         crop: str | None = None,
-        asked: AtClinic | None = None,
+        asked: decision.AtClinic | None = None,
     ) -> None:
         """Open the bundle and load its model.
 
@@ -81,7 +73,7 @@ class Classifier:
         Raises:
             SonoforgeError: The bundle is missing, damaged or unknown to this version; or it has no such file.
         """
-        model = bundle if isinstance(bundle, LoadingModel) else LoadingModel(bundle, file, threads)
+        model = bundle if isinstance(bundle, loading.LoadingModel) else loading.LoadingModel(bundle, file, threads)
         self.bundle, self.file = model.bundle, model.file
         manifest = self.bundle.manifest
         self.crop, trained = crop or manifest.preprocessing.crop, manifest.preprocessing.crop
@@ -101,10 +93,10 @@ class Classifier:
         except SonoforgeError:
             model.session()  # faults of the model are reported first
             raise
-        asked = asked or AtClinic()
+        asked = asked or decision.AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
-        self.clinic = read_clinic(asked.prevalence, asked.sensitivity, manifest)
-        self._rules = rules_of(manifest, self.clinic.prevalence)
+        self.clinic = decision.read_clinic(asked.prevalence, asked.sensitivity, manifest)
+        self._rules = adaptation.rules_of(manifest, self.clinic.prevalence)
         self.model = {**manifest.identity, "sha256": manifest.files[self.file].sha256}
         self._session = model.session()
 
@@ -128,7 +120,9 @@ class Classifier:
         """
         names = list(self.bundle.manifest.outputs)
         where = f"{self.bundle.path}: {self.file}"
-        values = run_session(self._session, inputs_of(self.bundle, self.file, pixels), where, names)
+        values = onnx_session.run_session(
+            self._session, loading.inputs_of(self.bundle, self.file, pixels), where, names
+        )
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
         for name, value in outputs.items():
             expected = (len(pixels), *self.bundle.manifest.outputs[name])
@@ -147,7 +141,7 @@ class Classifier:
             )
         return outputs
 
-    def classify(self, image: Path | str | Image.Image | NDArray[np.uint8], fingerprint: bool = False) -> Result:
+    def classify(self, image: Path | str | Image.Image | NDArray[np.uint8], fingerprint: bool = False) -> result.Result:
         """Classify one scan.
 
         Examples:
@@ -170,7 +164,7 @@ class Classifier:
         from sonoforge.runtime.images.burned_in_marks import Marks, find_marks  # noqa: PLC0415 - not needed to start
 
         started = perf_counter()
-        decoded = as_image(image)
+        decoded = decoding.as_image(image)
         read = perf_counter()
         area = self._preprocessing.scan_area(decoded)
         seen = decoded.crop(area.box) if area else decoded
@@ -181,17 +175,17 @@ class Classifier:
         inferred = perf_counter()
         manifest = self.bundle.manifest
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
-        said = decide(probabilities, manifest, self.clinic, self._rules)
+        said = decision.decide(probabilities, manifest, self.clinic, self._rules)
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
-        levels = grey_levels(decoded)
+        levels = plain_image.grey_levels(decoded)
         marks = find_marks(decoded, area.box if area else None, levels)
-        kind = name_kind(grey_levels(view), overlay=marks.overlay)
+        kind = name_kind(plain_image.grey_levels(view), overlay=marks.overlay)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest)
         alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
         if not alike:
             marks = Marks(())  # detection was not measured on other kinds of pictures
         abstained = trust.why_abstain(judged, said.probabilities[said.label], manifest) if self.abstains else ""
-        return Result(
+        return result.Result(
             file=str(image) if isinstance(image, str | Path) else None,
             label=said.label,
             probabilities=said.probabilities,
@@ -212,10 +206,10 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(said.label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=take_fingerprint(levels, view if alike else None) if fingerprint else None,
+            fingerprint=repeats.take_fingerprint(levels, view if alike else None) if fingerprint else None,
             crop=area,
             abstained=abstained,
-            remarks=remarks_on(decoded),
+            remarks=plain_image.remarks_on(decoded),
         )
 
     def _evidence(

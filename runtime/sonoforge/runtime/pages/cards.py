@@ -14,14 +14,10 @@ from typing import Any
 
 from PIL import Image
 
-from sonoforge.runtime.explanations import painted
-from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.inputs import printable
+from sonoforge.runtime import explanations, notice, pages
+from sonoforge.runtime.images import decoding, inputs, repeats
 from sonoforge.runtime.images.quality_metrics import LESION, SCAN, flag_in_words
-from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.inference.result import Result
-from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.pages import STYLE
 
 MOST_PICTURES = 300
 """Most scans shown with pictures: a page of some ten megabytes. Further scans are only listed."""
@@ -53,31 +49,31 @@ def page(title: str, style: str, head: str, body: str, verb: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
-<style>{STYLE.read_text(encoding="utf-8")}{_CARDS}{style}</style></head><body>
+<style>{pages.STYLE.read_text(encoding="utf-8")}{_CARDS}{style}</style></head><body>
 <div class="page"><header>
 <h1>{title}</h1>
 {head}
 </header><main>
 {body}
-</main><footer><p>{NOTICE} Written by sonoforge {verb}. This page loads nothing from elsewhere.</p>
+</main><footer><p>{notice.NOTICE} Written by sonoforge {verb}. This page loads nothing from elsewhere.</p>
 </footer></div></body></html>
 """
 
 
 def text(value: str) -> str:
     """Escape text from elsewhere."""
-    return escape(printable(value))
+    return escape(inputs.printable(value))
 
 
 def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
     """Return the addresses of a scan and of the scan under its heat map."""
-    image = as_image(scan)
-    return [address(image, 2 * SIDE), address(painted(image, result))]
+    image = decoding.as_image(scan)
+    return [address(image, 2 * SIDE), address(explanations.painted(image, result))]
 
 
 def map_alone(result: Result) -> list[str]:
     """Return the address of the heat map over plain grey, without the scan, whose pixels may show a name."""
-    return [address(painted(Image.new("L", result.size, _GROUND), result))]
+    return [address(explanations.painted(Image.new("L", result.size, _GROUND), result))]
 
 
 def address(image: Image.Image, side: int = SIDE) -> str:
@@ -151,7 +147,7 @@ def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[f
         notes.append(f"In the network's view: {', '.join(map(flag_in_words, view))}.")
     if entry["marks"]:
         notes.append(f"Burned in: {entry['marks']}.")
-    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in in_words(entry)]
+    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in repeats.in_words(entry)]
     image = f'<img src="{picture}" alt="{name}" loading="lazy">' if picture else ""
     look = " open" if scan["flags"] or view else ""
     told = "".join(f'<p class="note">{text(note)}</p>' for note in notes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.options import resolve_config
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES, Recipe
 
@@ -133,9 +133,7 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
     for text in texts:
         name, equals, values = text.partition("=")
         name = name.strip().removeprefix("--").replace("_", "-")
-        if name not in NAMES:
-            hint = did_you_mean(name, NAMES)
-            raise SonoforgeError(f"--over: {name!r} is not one of {', '.join(NAMES)}{hint}")
+        check_known("--over", name, NAMES)
         rows = [row for row in PARAMETERS if row.name == name]
         if name in found:
             raise SonoforgeError(f"--over: {name} is given twice")

@@ -19,28 +19,13 @@ from sonoforge.runtime.cli.options import flag, format_value
 from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.architecture_search.study import (
-    COMPLETE,
-    DIVERGED,
-    MEASUREMENTS,
-    OUT_OF_TIME,
-    PRUNED,
-    History,
-    Reports,
-    Trial,
-    gives_up,
-)
+from sonoforge.training.architecture_search import study as studies
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan import engine, options, recipes, start_from, ticks, training_set
 from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.gan.options import FLAGGED, GanSettings
-from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
-from sonoforge.training.gan.start_from import read_starting_weights
-from sonoforge.training.gan.ticks import make_metric_reference, measure_metrics, read_stats, training_seconds
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare, suited_space
-from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import log_to
 
 METRICS = ("kid", "fid")
@@ -58,19 +43,19 @@ class Source:
 
     data: tuple[str, ...]  # see `load.ImageSource`
     cache: Path  # folder of decoded images
-    settings: GanSettings  # as the user gave them, with the recipe and the feature space
+    settings: options.GanSettings  # as the user gave them, with the recipe and the feature space
     device: str
     apart: float  # share of the images read by no trial
     groups_from: str = ""  # see `load.ImageSource`
     fingerprint: str = ""  # of the trials' images; empty: not known yet
 
-    def read(self) -> TrainingSet:
+    def read(self) -> training_set.TrainingSet:
         """Read the images.
 
         Raises:
             SonoforgeError: See `read_training_set`.
         """
-        return read_training_set(
+        return training_set.read_training_set(
             self.data, self.settings, groups=True, groups_from=self.groups_from, cache_folder=self.cache
         )
 
@@ -78,13 +63,13 @@ class Source:
 class Opened(NamedTuple):
     """An opened `Source`."""
 
-    images: TrainingSet  # read by the trials
-    apart: TrainingSet | None  # read by none
-    settings: GanSettings  # of the source
+    images: training_set.TrainingSet  # read by the trials
+    apart: training_set.TrainingSet | None  # read by none
+    settings: options.GanSettings  # of the source
     device: str
     pretrained: Pretrained
     seed: int  # of the held-out images, the same in every trial
-    recipe: Recipe  # with the user's settings
+    recipe: recipes.Recipe  # with the user's settings
 
 
 def with_space(source: Source) -> Source:
@@ -105,7 +90,11 @@ def open_source(source: Source, seed: int) -> Opened:
     """
     images, apart = source.read(), None
     if source.apart:
-        images, apart = set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        try:
+            images, apart = training_set.set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        except SonoforgeError as error:
+            found = str(error).removeprefix("held_out: ").partition("; ")[0]
+            raise SonoforgeError(f"search.second_held_out: {found}; give a larger share, or 0 for none") from error
     if source.fingerprint not in ("", images.fingerprint):
         raise SonoforgeError(
             f"{', '.join(source.data)}: differ from the images with which the search began; give each machine the same"
@@ -141,9 +130,9 @@ class Rules:
 class TrialTask(NamedTuple):
     """One trial, for this process or another."""
 
-    trial: Trial
-    past: tuple[Reports, ...]  # see `study.Study.past`
-    settings: GanSettings
+    trial: studies.Trial
+    past: tuple[studies.Reports, ...]  # see `study.Study.past`
+    settings: options.GanSettings
     source: Source
     rules: Rules
     folder: Path  # of this trial
@@ -156,7 +145,7 @@ def trial_folder(run: Path, study: str, number: int) -> Path:
     return run / study / f"trial-{number:04d}"
 
 
-def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
+def prepare_trial(opened: Opened, settings: options.GanSettings, weights: Path | None = None) -> Training:
     """Prepare a training run with a tick at each measurement, perhaps from an earlier trial's weights.
 
     Raises:
@@ -164,12 +153,12 @@ def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = 
     """
     pretrained = opened.pretrained
     if weights is not None:
-        pretrained = dataclasses.replace(pretrained, start_from=read_starting_weights(weights))
+        pretrained = dataclasses.replace(pretrained, start_from=start_from.read_starting_weights(weights))
     training = prepare(settings, opened.images, opened.device, pretrained, opened.seed)
-    return training.changed(tick_steps=math.ceil(training.plan.steps / MEASUREMENTS))
+    return training.changed(tick_steps=math.ceil(training.plan.steps / studies.MEASUREMENTS))
 
 
-def run_trial(task: TrialTask) -> Trial:
+def run_trial(task: TrialTask) -> studies.Trial:
     """Train a trial, or continue it, and record its outcome in ``trial.json``."""
     path, rules = task.folder / RECORD, task.rules
     if path.is_file():
@@ -177,27 +166,27 @@ def run_trial(task: TrialTask) -> Trial:
     opened = open_source(task.source, rules.seed)
     training = prepare_trial(opened, task.settings, task.weights)
     watch = _Watch(task, training.plan.steps)
-    state, why = COMPLETE, ""
+    state, why = studies.COMPLETE, ""
     with log_to(task.run), _only_errors_on_stderr():
         try:
-            train_gan(training, task.folder, resume=True, stop=watch)
+            engine.train_gan(training, task.folder, resume=True, stop=watch)
         except GateError as error:
-            state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
+            state, why = studies.DIVERGED, str(error).removeprefix(f"{task.folder}: ")
     checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
-    rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
-    if state == COMPLETE and rows[-1]["step"] < training.plan.steps:
-        state = PRUNED if watch.gave_up else OUT_OF_TIME
-    watch.look(rows, over=state == OUT_OF_TIME)
+    rows = ticks.read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
+    if state == studies.COMPLETE and rows[-1]["step"] < training.plan.steps:
+        state = studies.PRUNED if watch.gave_up else studies.OUT_OF_TIME
+    watch.look(rows, over=state == studies.OUT_OF_TIME)
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
-    details |= {"seconds": training_seconds(rows), "seed": training.settings.seed, "why": why}
+    details |= {"seconds": ticks.training_seconds(rows), "seed": training.settings.seed, "why": why}
     record = {"state": state, "reports": watch.reports, "details": details}
     write_json(path, record)
     return _with(task.trial, record)
 
 
-def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
+def _with(trial: studies.Trial, record: Mapping[str, Any]) -> studies.Trial:
     reports = tuple((int(number), float(value)) for number, value in record["reports"])
     return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
 
@@ -208,8 +197,10 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
         return {}
     generator = load_generator(folder, opened.device)
     seed = opened.settings.seed
-    reference = make_metric_reference(METRICS, opened.pretrained.space, opened.images, opened.apart, generator, seed)
-    return measure_metrics(generator, reference, opened.images.image_channels)
+    reference = ticks.make_metric_reference(
+        METRICS, opened.pretrained.space, opened.images, opened.apart, generator, seed
+    )
+    return ticks.measure_metrics(generator, reference, opened.images.image_channels)
 
 
 @contextlib.contextmanager
@@ -229,7 +220,7 @@ class _Watch:
         self._task, self._steps = task, steps
         self._begun, self._left = time.monotonic(), math.inf
         if task.rules.minutes is not None:
-            self._left = 60 * task.rules.minutes - training_seconds(read_stats(task.folder, steps))
+            self._left = 60 * task.rules.minutes - ticks.training_seconds(ticks.read_stats(task.folder, steps))
         self._size = -1
         self.gave_up = False
         self.reports: list[tuple[int, float]] = []
@@ -239,7 +230,7 @@ class _Watch:
         size = path.stat().st_size if path.is_file() else 0
         if size != self._size:
             self._size = size
-            self.look(read_stats(self._task.folder, self._steps))
+            self.look(ticks.read_stats(self._task.folder, self._steps))
         return self.gave_up or time.monotonic() - self._begun > self._left
 
     def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
@@ -248,22 +239,22 @@ class _Watch:
         When the time is ``over``, an earlier measurement counts as the first share.
         """
         for row in rows:
-            number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
+            number = max(round(studies.MEASUREMENTS * row["step"] / self._steps), int(over))
             known = {other for other, _ in self.reports}
             value = row.get(self._task.rules.metric)
             if self.gave_up or value is None or number < 1 or number in known:
                 continue
             self.reports.append((number, value))
-            judged = self._task.rules.pruned and gives_up(self._task.past, tuple(self.reports))
+            judged = self._task.rules.pruned and studies.gives_up(self._task.past, tuple(self.reports))
             self.gave_up = judged and row["step"] < self._steps
 
 
 @dataclasses.dataclass(frozen=True)
-class Searched(History):
+class Searched(studies.History):
     """A study, finished or so far."""
 
     name: str
-    trials: Sequence[Trial]  # by number, also those under way
+    trials: Sequence[studies.Trial]  # by number, also those under way
     total: int  # trials in all
     metric: str  # `kid` or `fid`
     # The best trial's figures against images that no trial read; may be empty.
@@ -288,7 +279,7 @@ class Searched(History):
         return {**found, "command": self.command}
 
 
-def trial_row(trial: Trial) -> Row:
+def trial_row(trial: studies.Trial) -> Row:
     """Return an ended trial in the columns of the table, with its last metric."""
     about = {"study": trial.study, "trial": trial.number, "state": trial.state}
     figures = {name: trial.details.get(name) for name in FIGURES}
@@ -302,15 +293,15 @@ def table_columns(searched: Sequence[Searched]) -> list[str]:
     return ["study", "trial", "state", *FIGURES, *names, "why", "run"]
 
 
-def train_command(data: str, settings: GanSettings) -> str:
+def train_command(data: str, settings: options.GanSettings) -> str:
     """Return the ``gan train`` command for these settings, with these data flags."""
     words = [f"sonoforge gan train {data}"]
-    for field in dataclasses.fields(GanSettings):
+    for field in dataclasses.fields(options.GanSettings):
         value = getattr(settings, field.name)
         if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
             continue
         text = shlex.quote(format_value(value))
         name = field.metadata["aliases"][0] if field.metadata["renamed"] else field.name
-        flagged = field.name in FLAGGED.split()
+        flagged = field.name in options.FLAGGED.split()
         words.append(f"{flag(name)} {text}" if flagged else f"--set gan.{field.name}={text}")
     return " ".join(words)

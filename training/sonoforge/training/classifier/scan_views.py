@@ -17,10 +17,7 @@ from torch import nn
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.plain_image import grey_levels
-from sonoforge.training.classifier.augmentation import Pixels, draw_change
-from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
-from sonoforge.training.classifier.losses import HEALTHY, Outlines
-from sonoforge.training.classifier.network import bfloat16, to_tensor
+from sonoforge.training.classifier import augmentation, fine_tuning, losses, network
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
@@ -74,12 +71,12 @@ def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
 def find_healthy(classes: Sequence[str]) -> int:
     """Return the index of the class without a lesion; raise SonoforgeError without it and two others."""
     names = [name.casefold() for name in classes]
-    if HEALTHY not in names or len(names) < 3:
+    if losses.HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
-            f"heads: hierarchical requires {HEALTHY} and at least two kinds of lesion, but the classes are "
+            f"heads: hierarchical requires {losses.HEALTHY} and at least two kinds of lesion, but the classes are "
             f"{', '.join(classes)}; give --budget quick"
         )
-    return names.index(HEALTHY)
+    return names.index(losses.HEALTHY)
 
 
 def check_learnable(cache: ImageCache, settings: ClassifierSettings) -> None:
@@ -89,7 +86,7 @@ def check_learnable(cache: ImageCache, settings: ClassifierSettings) -> None:
         _read_masks(LabelledImages.of_set(cache, np.arange(len(cache.images))), settings, cache.size)
 
 
-def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.float64]:
+def balanced_frequencies(labels: fine_tuning.Indices, collections: fine_tuning.Indices) -> NDArray[np.float64]:
     """Return how often to show each image (N,), 1 on average, if all collections are shown equally often.
 
     This follows Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021). Within a collection, an
@@ -106,17 +103,17 @@ def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.fl
 class _View(NamedTuple):
     """One view of an image, and what it teaches."""
 
-    pixels: Pixels  # (S, S, 3)
+    pixels: augmentation.Pixels  # (S, S, 3)
     label: int  # of the view
     teaches_lesion: bool  # whether it may teach the first step, see `losses`
     is_crop: bool
-    mask: Pixels | None  # (S, S) its lesion, if outlines are learned
+    mask: augmentation.Pixels | None  # (S, S) its lesion, if outlines are learned
     mask_known: bool  # whether every lesion in view is in the mask
 
 
 def scan_inputs(
     images: LabelledImages, settings: ClassifierSettings, frozen: nn.Module, device: torch.device
-) -> TrainingInputs:
+) -> fine_tuning.TrainingInputs:
     """Serve whole images and crops, augmented afresh each time, with what each view shows and teaches.
 
     The frozen blocks, in evaluation mode, run on each view.
@@ -147,7 +144,7 @@ def scan_inputs(
                     label = healthy if box else label
                 else:
                     box = crop_around(size, lesion, rng)
-        change = draw_change(settings.augmentation, side, rng)
+        change = augmentation.draw_change(settings.augmentation, side, rng)
         mask = None
         if masks is not None and settings.outlines:
             mask = change.place_mask(cut(masks[i], box, side))
@@ -155,16 +152,16 @@ def scan_inputs(
         known = lesion is not None or images.labels[i] == healthy
         return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), bool(box), mask, bool(known))
 
-    def batch(indices: Indices, rng: np.random.Generator) -> Batch:
+    def batch(indices: fine_tuning.Indices, rng: np.random.Generator) -> fine_tuning.Batch:
         views = [view(int(i), rng) for i in indices]
-        with torch.no_grad(), bfloat16(frozen, device, enabled=settings.precision == "bf16"):
-            inputs = frozen(to_tensor(np.stack([view.pixels for view in views]), device))
+        with torch.no_grad(), network.bfloat16(frozen, device, enabled=settings.precision == "bf16"):
+            inputs = frozen(network.to_tensor(np.stack([view.pixels for view in views]), device))
         outlines = None
         if settings.outlines:
             masks = torch.from_numpy(np.stack([view.mask for view in views if view.mask is not None]))
             known = torch.tensor([float(view.mask_known) for view in views])
-            outlines = Outlines(masks.to(device).float() / 255, known.to(device))
-        return Batch(
+            outlines = losses.Outlines(masks.to(device).float() / 255, known.to(device))
+        return fine_tuning.Batch(
             inputs,
             np.array([view.label for view in views], np.int64),
             np.array([view.teaches_lesion for view in views]),
@@ -172,7 +169,7 @@ def scan_inputs(
             outlines=outlines,
         )
 
-    return TrainingInputs(batch, images.labels, healthy=healthy, healthy_share=share)
+    return fine_tuning.TrainingInputs(batch, images.labels, healthy=healthy, healthy_share=share)
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
@@ -210,14 +207,14 @@ def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int)
     return images.masks(side)
 
 
-def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
+def cut(pixels: augmentation.Pixels, box: Box | None, side: int) -> augmentation.Pixels:
     """Return a crop of an image (S, S, 3) or a mask (S, S), or the whole, resized to ``side``."""
     if box is None and side == len(pixels):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
-def collections_of(images: LabelledImages, added: LabelledImages | None = None) -> Indices:
+def collections_of(images: LabelledImages, added: LabelledImages | None = None) -> fine_tuning.Indices:
     """Return each image's collection number, real ones first; added images have their own."""
     own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
     return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])

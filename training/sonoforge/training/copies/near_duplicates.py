@@ -17,20 +17,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.training.copies.confirmation import Comparison, compare_aligned
-from sonoforge.training.copies.local_features import (
-    LOOKS,
-    MOST_MATCHES,
-    Alignment,
-    LocalFeatures,
-    align,
-    extract_features,
-    keep_on_disk,
-)
+from sonoforge.training.copies import confirmation, local_features, same_framing, shared_features
 from sonoforge.training.copies.matches import Found, Match, Matches, find_once, join_groups
 from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
-from sonoforge.training.copies.same_framing import find_same_framing
-from sonoforge.training.copies.shared_features import find_candidates
 from sonoforge.training.progress import as_done, in_threads
 from sonoforge.training.statistics.results import Record
 
@@ -48,20 +37,22 @@ _FEWEST_KNOWN = 20  # scores needed to estimate their distribution
 _OF_TWO_KINDS = 0.8  # share of the variance that lies between two kinds of scores
 _FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
 
-Extract = Callable[[Picture], LocalFeatures]
+Extract = Callable[[Picture], local_features.LocalFeatures]
 
 
 class Prepared(NamedTuple):
     """Pictures with their features, so that a set is prepared once and compared with several."""
 
     pictures: Sequence[Picture]  # fitted, grey (H, W) uint8
-    features: Sequence[LocalFeatures]
+    features: Sequence[local_features.LocalFeatures]
 
 
-def prepare(pictures: Sequence[Picture], title: str = "", extract: Extract = extract_features) -> Prepared:
+def prepare(
+    pictures: Sequence[Picture], title: str = "", extract: Extract = local_features.extract_features
+) -> Prepared:
     """Fit grey (H, W) uint8 pictures of any size and extract their features; ``title``: see `in_threads`."""
     fitted = on_disk(map(fit, pictures))
-    return Prepared(fitted, keep_on_disk(as_done(extract, fitted, title)))
+    return Prepared(fitted, local_features.keep_on_disk(as_done(extract, fitted, title)))
 
 
 def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "", shapes: int = 1) -> Matches:
@@ -74,8 +65,8 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
     with threadpool_limits(1, "blas"):
-        found = find_candidates(first.features, None if second is None else second.features)
-        framed = find_same_framing(
+        found = shared_features.find_candidates(first.features, None if second is None else second.features)
+        framed = same_framing.find_same_framing(
             first.pictures[: len(first.pictures) // shapes], None if second is None else second.pictures
         )
         asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T
@@ -119,14 +110,17 @@ def _compare_what_is_apart(
 
 
 def align_candidate(
-    first: Sequence[LocalFeatures], second: Sequence[LocalFeatures], fewest: int, candidate: tuple[int, int, int]
+    first: Sequence[local_features.LocalFeatures],
+    second: Sequence[local_features.LocalFeatures],
+    fewest: int,
+    candidate: tuple[int, int, int],
 ) -> Match | None:
     """Align two pictures by the features of both; None if fewer matches than ``fewest`` agree.
 
     A candidate is the index of each picture, and the place in `LOOKS` of how the second is transformed.
     """
-    a, b, look = candidate[0], candidate[1], LOOKS[candidate[2]]
-    alignment = align(first[a], second[b].seen(look))
+    a, b, look = candidate[0], candidate[1], local_features.LOOKS[candidate[2]]
+    alignment = local_features.align(first[a], second[b].seen(look))
     return None if alignment is None or alignment.agreeing < fewest else Match.of(a, b, look, alignment)
 
 
@@ -139,7 +133,7 @@ def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int])
         picture = 255 - picture
     if match.mirrored:
         picture = np.ascontiguousarray(picture[:, ::-1])
-    return match._replace(**compare_aligned(first.pictures[match.first], picture, match.matrix)._asdict())
+    return match._replace(**confirmation.compare_aligned(first.pictures[match.first], picture, match.matrix)._asdict())
 
 
 def null_limit(matches: Matches, pictures: int) -> float:
@@ -218,8 +212,11 @@ def find_near_duplicates(
     # Each image is paired with the first one of the same content, at the highest limit.
     seen: dict[str, int] = {}
     equal = [(seen[own], i) for i, own in enumerate(hashes) if seen.setdefault(own, i) != i]
-    look, alignment = Look(mirrored=False, inverted=False), Alignment(np.eye(2, 3), MOST_MATCHES)
-    alike = Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
+    look, alignment = (
+        Look(mirrored=False, inverted=False),
+        local_features.Alignment(np.eye(2, 3), local_features.MOST_MATCHES),
+    )
+    alike = confirmation.Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
     equals = Matches.of([Match.of(first, second, look, alignment, alike) for first, second in equal])
     # Each pair once, with the higher correlation, sorted by its indices.
     both = Matches._make(np.concatenate(fields) for fields in zip(found, equals, strict=True))

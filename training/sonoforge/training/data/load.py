@@ -31,12 +31,8 @@ from sonoforge.runtime.cli.options import read_config_file
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_black_and_white
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.training.data import data_option, datasets, layouts, patients, unpacking
 from sonoforge.training.data.cache import ImageCache, default_folder, open_cache
-from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import Dataset, read_dataset, read_groups
-from sonoforge.training.data.layouts import BUSI_CLASSES, natural_order
-from sonoforge.training.data.patients import grouped
-from sonoforge.training.data.unpacking import unpacked
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +56,9 @@ class ImageSource(NamedTuple):
 
 def load_images(source: ImageSource) -> ImageCache:
     """Open a data set's decoded images."""
-    if source.data != PHANTOM:
+    if source.data != data_option.PHANTOM:
         dataset = read_collections([*map(Path, source.data)], source.fewest_classes, source.cache)
-        return _open(source, grouped(dataset, source.groups_from) if source.groups_from else dataset)
+        return _open(source, patients.grouped(dataset, source.groups_from) if source.groups_from else dataset)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 
@@ -76,10 +72,10 @@ def load_images(source: ImageSource) -> ImageCache:
         except SonoforgeError:
             if not (root / "groups.csv").is_file():  # else another process was faster
                 raise
-    return _open(source, read_dataset(root))
+    return _open(source, datasets.read_dataset(root))
 
 
-def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
+def _open(source: ImageSource, dataset: datasets.Dataset) -> ImageCache:
     cache = open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)
     flat = [i for i, picture in enumerate(cache.pictures) if is_black_and_white(picture)]
     if flat:
@@ -90,7 +86,7 @@ def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
     return cache
 
 
-def find_simulated(dataset: Dataset) -> set[int]:
+def find_simulated(dataset: datasets.Dataset) -> set[int]:
     """Return the indices of images that say `write_phantom_set` made them; others may be simulated too."""
     from sonoforge.training.phantom.dataset import MARKER  # noqa: PLC0415 - see above
 
@@ -117,18 +113,18 @@ class Collection(NamedTuple):
     classes: Mapping[str, str | None] = {}  # new name of a class, None to leave it out
 
 
-def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> Dataset:
+def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> datasets.Dataset:
     """Read one data set, or several as one, from folders or zips of images, or files that list them.
 
     Zips are unpacked into ``store`` (default: the folder of decoded images).
     """
     store = store or default_folder()
     if len(paths) == 1 and not _lists_collections(paths[0]):
-        return read_dataset(unpacked(paths[0], store), fewest_classes)
+        return datasets.read_dataset(unpacking.unpacked(paths[0], store), fewest_classes)
     collections: list[Collection] = []
     for path in paths:
         collections += _read_list(path) if _lists_collections(path) else [Collection(path)]
-    collections = [own._replace(folder=unpacked(own.folder, store)) for own in collections]
+    collections = [own._replace(folder=unpacking.unpacked(own.folder, store)) for own in collections]
     root = paths[0].parent
     if len(paths) > 1:
         folders = [collection.folder.resolve() for collection in collections]
@@ -170,9 +166,9 @@ def _read_list(path: Path) -> list[Collection]:
     return found
 
 
-def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
+def _mapped(collection: Collection, fewest_classes: int) -> datasets.Dataset:
     """Read one collection, rename it and its classes, and drop images of classes left out."""
-    dataset = read_dataset(collection.folder, fewest_classes)
+    dataset = datasets.read_dataset(collection.folder, fewest_classes)
     for name in collection.classes:
         if name not in dataset.classes:
             raise SonoforgeError(
@@ -185,7 +181,7 @@ def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
     return replace(dataset, name=collection.name or dataset.name, classes=kept, items=tuple(items))
 
 
-def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
+def _pool(sets: Sequence[datasets.Dataset], root: Path) -> datasets.Dataset:
     """Put the images of several collections together, class by class in the order of the collections."""
     names = [dataset.name for dataset in sets]
     for name in names:
@@ -208,19 +204,19 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
         for item in dataset.items
         if dataset.classes[item.label].casefold() == class_name.casefold()
     ]
-    groups = read_groups(root, {item.path for item in items})
+    groups = datasets.read_groups(root, {item.path for item in items})
     items = [replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
     folders = {dataset.name: dataset.root for dataset in sets}
-    return Dataset("+".join(names), root, classes, tuple(items), folders)
+    return datasets.Dataset("+".join(names), root, classes, tuple(items), folders)
 
 
-def _all_classes(sets: Sequence[Dataset]) -> tuple[str, ...]:
+def _all_classes(sets: Sequence[datasets.Dataset]) -> tuple[str, ...]:
     """Return the classes of all sets, in clinical order if they are BUSI's, otherwise by name."""
     folded = [{name.casefold(): name for name in dataset.classes} for dataset in sets]
     spelling: dict[str, str] = {}
     for names in reversed(folded):
         spelling |= names
-    spelling |= {name: name for name in BUSI_CLASSES}
+    spelling |= {name: name for name in layouts.BUSI_CLASSES}
     for dataset, own in zip(sets, folded, strict=True):
         others = set().union(*(other for other in folded if other is not own))
         if len(sets) > 1 and not own.keys() & others:
@@ -229,6 +225,6 @@ def _all_classes(sets: Sequence[Dataset]) -> tuple[str, ...]:
                 f"({', '.join(sorted(others))}); map them in a collections.yaml"
             )
     found = set().union(*folded)
-    if found <= set(BUSI_CLASSES):
-        return tuple(name for name in BUSI_CLASSES if name in found)
-    return tuple(sorted((spelling[name] for name in found), key=natural_order))
+    if found <= set(layouts.BUSI_CLASSES):
+        return tuple(name for name in layouts.BUSI_CLASSES if name in found)
+    return tuple(sorted((spelling[name] for name in found), key=layouts.natural_order))

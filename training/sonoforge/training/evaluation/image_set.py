@@ -29,14 +29,9 @@ from sonoforge.runtime.images.synthetic import MANIFEST, as_picture
 from sonoforge.training.checked_file import read_npz
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
-from sonoforge.training.data import datasets
+from sonoforge.training.data import data_option, datasets, layouts, load, selection, unpacking
 from sonoforge.training.data.cache import ImageCache, content_hash, default_folder
-from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.layouts import natural_order, sort_files, subfolders
-from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
-from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.evaluation.spaces import SAMPLED
 from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.progress import in_threads
@@ -156,7 +151,7 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
     pixels = np.empty((len(stored.images), size, size, channels), np.uint8)
     for indices in by_shape.values():
         pixels[indices] = prepare_images(np.stack([stored.images[index] for index in indices]), size, channels)
-    originals = tuple(stored.images[index] for index in evenly_spaced(len(stored.images), SAMPLED))
+    originals = tuple(stored.images[index] for index in selection.evenly_spaced(len(stored.images), SAMPLED))
     synthetic = True if stored.generated else stored.declared
     return ImageSet(
         source, pixels, tuple(stored.described), stored.class_name, synthetic, resize, originals, stored.store
@@ -180,7 +175,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
     """
     if path.suffix == ".npz" and path.is_file():
         return _read_npz(path)
-    source, folder = str(path), unpacked(path, store or default_folder())
+    source, folder = str(path), unpacking.unpacked(path, store or default_folder())
     if not folder.is_dir():
         raise absent(source)
     dataset, manifest = find_images(folder), read_manifest(folder)
@@ -212,7 +207,7 @@ def read_pictures(path: Path, choose: Callable[[Sequence[str]], str], store: Pat
     found = [decoded for decoded in in_threads(decode, items) if decoded is not None]
     check_unreadable(source, len(items), unreadable)
     if unreadable:
-        first = unreadable[min(unreadable, key=natural_order)]
+        first = unreadable[min(unreadable, key=layouts.natural_order)]
         log.warning(
             "%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(items), first
         )
@@ -277,9 +272,9 @@ def find_images(root: Path) -> datasets.Dataset:
     """
     try:
         found, skipped = datasets.find_files(root, recursive=False)
-        files = sort_files(found, lambda file: is_outline(root / file))
+        files = layouts.sort_files(found, lambda file: is_outline(root / file))
         loose = files.images
-        folders = subfolders(root)
+        folders = layouts.subfolders(root)
         nested = [
             f.name for f in folders if any(datasets.is_image(inner.relative_to(root), root) for inner in f.iterdir())
         ]
@@ -323,7 +318,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def open_phantom(cache_folder: Path | None) -> ImageCache:
     """Open the simulated set of a training run on ``phantom``."""
-    return load_images(ImageSource(PHANTOM, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
+    return load.load_images(load.ImageSource(data_option.PHANTOM, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
 
 
 def absent(source: str) -> SonoforgeError:

@@ -21,11 +21,8 @@ from sonoforge.runtime.distances.neighbours import density_coverage, precision_r
 from sonoforge.runtime.distances.sliced import laplacian_swd, level_sides, sliced_wasserstein
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.inception import inception_score, recommended_splits
+from sonoforge.training.evaluation import image_set, inception, ms_ssim, spaces
 from sonoforge.training.evaluation.lpips import Lpips, distance_matrix
-from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim, scale_weights
-from sonoforge.training.evaluation.spaces import Embedded
 from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
@@ -112,12 +109,12 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
 
 def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
     """Describe the Inception Score of class probabilities (N, K)."""
-    of_halves = recommended_splits(min(len(fake.rows), len(real.rows)) // 2)
+    of_halves = inception.recommended_splits(min(len(fake.rows), len(real.rows)) // 2)
 
     def score(f: Part, _: Part, full: bool) -> Sequence[Value]:
-        splits = recommended_splits(len(f.rows)) if full else of_halves
+        splits = inception.recommended_splits(len(f.rows)) if full else of_halves
         note = f"{splits} split{'s' * (splits > 1)}, {f.rows.shape[1]} classes"
-        return [Value(inception_score(f.rows, splits, seed), None, note)]
+        return [Value(inception.inception_score(f.rows, splits, seed), None, note)]
 
     return Task(FIGURES["inception-score"], space, fake, real, score)
 
@@ -131,12 +128,12 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
         return [Value(float(np.mean(found))), *map(Value, found)]
 
     def similarity(f: Part, _: Part, full: bool) -> Sequence[Value]:
-        found = mean_ms_ssim(f.rows, PAIRS, seed)
+        found = ms_ssim.mean_ms_ssim(f.rows, PAIRS, seed)
         return [Value(found.value, found.standard_error, f"{found.pairs} pairs, {found.scales} scales")]
 
     rings = [Part(ring_levels(own.rows), own.groups) for own in (fake, real)]
     levels = [Figure(f"laplacian_swd_{own}", f"SWD x 1000, {own} px", "realistic", "low") for own in level_sides(side)]
-    alike = Figure("ms_ssim", f"MS-SSIM of pairs, {len(scale_weights(side))} scales", "diverse", "near")
+    alike = Figure("ms_ssim", f"MS-SSIM of pairs, {len(ms_ssim.scale_weights(side))} scales", "diverse", "near")
     task = functools.partial(Task, space="pixels", fake=fake, real=real, slow=True)
     return {
         "spectrum": Task(
@@ -178,14 +175,14 @@ class EmbeddedSets(NamedTuple):
     """Both sets in one feature space, under its short name."""
 
     space: str
-    real: Embedded
-    fake: Embedded
+    real: spaces.Embedded
+    fake: spaces.Embedded
 
 
 def list_tasks(
     metrics: Sequence[str],
-    real: ImageSet,
-    fake: ImageSet,
+    real: image_set.ImageSet,
+    fake: image_set.ImageSet,
     embedded: Sequence[EmbeddedSets],
     lpips: Lpips | None,
     seed: int,

@@ -21,16 +21,10 @@ from sonoforge.training import own_code, run_folder
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, return_spare_memory
-from sonoforge.training.gan import ada
+from sonoforge.training.gan import ada, augmentations, generator, losses, networks, recipes, settings
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.augmentations import blur, blur_sigma
-from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
-from sonoforge.training.gan.losses import class_loss, feature_matching
-from sonoforge.training.gan.networks import discriminator_of
-from sonoforge.training.gan.recipes import SCHEDULES, Strength, growing_stage
 from sonoforge.training.gan.recorder import Recorder
 from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
-from sonoforge.training.gan.settings import DURATIONS
 from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.training_set import DeviceImages, Sampling, draw_real
@@ -75,7 +69,7 @@ def train_gan(
     state = build_state(training, newest)
     start = gan_checkpoint.describe(newest).step if newest else 0
     if longer:
-        schedule, factor = training.recipe.schedule, SCHEDULES[training.recipe.schedule](start / plan.steps)
+        schedule, factor = training.recipe.schedule, recipes.SCHEDULES[training.recipe.schedule](start / plan.steps)
         how = "as an uninterrupted training of that length does"
         if schedule != "constant":
             how = (
@@ -113,10 +107,10 @@ def train_step(
     recipe, plan = training.recipe, training.plan
     progress = step / plan.steps
     for optimiser in (state.generator_optimiser, state.discriminator_optimiser):
-        set_learning_rate(optimiser, SCHEDULES[recipe.schedule](progress))
-    state.blur_sigma = blur_sigma(step * training.images_per_step, recipe.blur)
+        set_learning_rate(optimiser, recipes.SCHEDULES[recipe.schedule](progress))
+    state.blur_sigma = augmentations.blur_sigma(step * training.images_per_step, recipe.blur)
     if recipe.growing:
-        stage = growing_stage(progress, plan.image_size, state.generator.base)  # type: ignore[arg-type]
+        stage = recipes.growing_stage(progress, plan.image_size, state.generator.base)  # type: ignore[arg-type]
         for network in (state.generator, state.discriminator, state.average):
             network.set_stage(*stage)  # type: ignore[operator]
 
@@ -162,7 +156,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
                 f"{folder}: holds a shorter training run that grew in resolution over its length, so it cannot be made "
                 "longer; leave out --resume to start again"
             )
-        keys = [key for key in keys if key not in DURATIONS]
+        keys = [key for key in keys if key not in settings.DURATIONS]
     if keys:
         changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
         raise SonoforgeError(f"{folder}: holds a training run with other settings ({changed}); choose another folder")
@@ -175,8 +169,11 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
 
 def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
     """Whether a training run is longer than a checkpoint's, which is before its end."""
-    lengths = {name: getattr(training.settings, name) for name in DURATIONS}
-    return lengths != {name: before.settings.get(name) for name in DURATIONS} and before.step < training.plan.steps
+    lengths = {name: getattr(training.settings, name) for name in settings.DURATIONS}
+    return (
+        lengths != {name: before.settings.get(name) for name in settings.DURATIONS}
+        and before.step < training.plan.steps
+    )
 
 
 def _log_training(training: Training) -> None:
@@ -189,7 +186,7 @@ def _log_training(training: Training) -> None:
         plan.steps * training.images_per_step / count,
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
-    projected = discriminator_of(recipe).projected
+    projected = networks.discriminator_of(recipe).projected
     if own.features is None or not (projected or recipe.perceptual_weight):
         return
     log.info("feature network: %s", own.features.name)
@@ -218,7 +215,7 @@ def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, n
     real, labels = draw_real(images, sampling, number)
     if state.recipe.growing:
         real = state.discriminator.fade(real)  # type: ignore[operator]
-    latents = draw_latents(state.average, sampling.batch, state.seed, "latent", number)
+    latents = generator.draw_latents(state.average, sampling.batch, state.seed, "latent", number)
     chance = torch.Generator().manual_seed(derive_seed(state.seed, "mix", number))
     mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance)
     return TrainingBatch(number, real, latents.to(state.device), labels, mix.to(state.device))
@@ -254,7 +251,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
         fake_score, fake_class = discriminator(fake_seen, own.labels)
     real_score, fake_score = real_score.float(), fake_score.float()
     loss = state.loss.discriminator(real_score, fake_score, state.carried["loss"])
-    loss = loss + class_loss(real_class, own.labels) + class_loss(fake_class, own.labels)
+    loss = loss + losses.class_loss(real_class, own.labels) + losses.class_loss(fake_class, own.labels)
     scalars = {"real_score": real_score, "fake_score": fake_score}
     if "augmentation" in state.carried:
         state.carried["augmentation"] = ada.observe(state.carried["augmentation"], real_score)
@@ -285,14 +282,14 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fake: Tensor, s
     seen = _seen(state, fake.float(), strength, own.chance)
     with state.autocast():
         score, class_logits = state.discriminator(seen, own.labels)
-    loss = state.loss.generator(score.float(), state.carried["loss"]) + class_loss(class_logits, own.labels)
+    loss = state.loss.generator(score.float(), state.carried["loss"]) + losses.class_loss(class_logits, own.labels)
     scalars: Scalars = {}
     if state.perceptual is not None:
         scalars["perceptual"] = state.perceptual(fake.float(), own.real)
         loss = loss + state.recipe.perceptual_weight * scalars["perceptual"]
     if state.recipe.feature_matching:
         real_seen = _seen(state, own.real, strength, same_chance)
-        scalars["feature_matching"] = feature_matching(state.discriminator, seen, real_seen)
+        scalars["feature_matching"] = losses.feature_matching(state.discriminator, seen, real_seen)
         loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
     drawn = own._replace(fake=fake.detach())
     totals = _descend(state, "generator", loss, scalars, drawn)
@@ -307,7 +304,7 @@ def _generate(state: TrainingState, own: Batch) -> Tensor:
     images: Tensor
     if has_styles(state.generator):
         images = state.generator(own.latents, own.labels, chance=own.chance, update_average=True)
-    elif structures_drawn_into(state.generator):
+    elif generator.structures_drawn_into(state.generator):
         # Into the label maps of the real images, as in Park 2019: the channels of the batch after the image.
         images = state.generator(own.latents, None, own.real[:, state.image_channels :])
     else:
@@ -317,7 +314,7 @@ def _generate(state: TrainingState, own: Batch) -> Tensor:
 
 def _seen(state: TrainingState, images: Tensor, strength: Tensor, chance: torch.Generator) -> Tensor:
     """Blur and augment images for the discriminator."""
-    return state.augment(blur(images, state.blur_sigma), strength, state.image_channels, chance)
+    return state.augment(augmentations.blur(images, state.blur_sigma), strength, state.image_channels, chance)
 
 
 def _strength(state: TrainingState) -> Tensor:
@@ -325,7 +322,7 @@ def _strength(state: TrainingState) -> Tensor:
     return torch.ones((), device=state.device) if augmentation is None else augmentation["strength"]
 
 
-def _penalties(state: TrainingState, of: str, *, lazy: bool) -> Iterator[tuple[str, Strength, Penalty]]:
+def _penalties(state: TrainingState, of: str, *, lazy: bool) -> Iterator[tuple[str, recipes.Strength, Penalty]]:
     """Yield name, strength and function of the penalties on a network."""
     for name, own in state.recipe.regularisers.items():
         penalty = REGULARISERS[name].penalty

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
 
 from sonoforge.models import began, layers
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.training import own_code
 from sonoforge.training.evaluation.features import Features
 
@@ -92,7 +92,7 @@ def find_loss(name: str) -> Loss:
     if name in LOSSES:
         return LOSSES[name]
     if not own_code.is_own(name):
-        raise SonoforgeError(f"loss: {name!r} is not one of {', '.join(LOSSES)}{did_you_mean(name, list(LOSSES))}")
+        check_known("loss", name, LOSSES)
     own, module = own_code.run(name)
     if not isinstance(module.LOSS, Loss):
         raise SonoforgeError(f"{own.file}: LOSS must be a sonoforge.training.gan.losses.Loss, not {module.LOSS!r}")

@@ -23,7 +23,7 @@ from string import Template
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, check_known, did_you_mean, reason
 from sonoforge.training import own_code
 
 # Optimisers with the betas that they bring to a recipe of another optimiser: Adam's of Radford et al. 2016, RMSprop's
@@ -191,8 +191,7 @@ def find_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if not own_code.is_own(name):
-        known = [*RECIPES, *installed_recipes()]
-        raise SonoforgeError(f"recipe: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
+        check_known("recipe", name, [*RECIPES, *installed_recipes()])
     found = own_code.load(name)
     own, module = own_code.run(name)
     row = found if own.attribute else getattr(module, "RECIPE", None)

@@ -3,11 +3,11 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sonoforge.models.layers import ACTIVATIONS, NORMS
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.losses import CONDITIONINGS, find_loss
 from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of, find_architecture
@@ -39,7 +39,7 @@ def compose(settings: GanSettings) -> Recipe:
     """
     recipe = find_recipe(settings.recipe)
     if settings.preset != PUBLISHED:
-        _check_known("preset", settings.preset, (PUBLISHED, *recipe.presets))
+        check_known("preset", settings.preset, (PUBLISHED, *recipe.presets))
         recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
     if recipe.r1_by_size:
         side = settings.image_size or recipe.image_size
@@ -68,7 +68,7 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
     for name, known in (("activation", ACTIVATIONS), ("norm", NORMS)):
         value = getattr(settings, name)
         if value is not None:
-            _check_known(name, value, known)
+            check_known(name, value, known)
             generator[name] = value
             if discriminator.get(name) != "none":  # a critic without normalisation keeps none
                 discriminator[name] = value
@@ -91,17 +91,11 @@ def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float 
     """Change a recipe's optimiser; a different one brings its own betas but keeps the recipe's rate."""
     chosen, name = published, settings.optimiser
     if name is not None and name != published.name:
-        _check_known("optimiser", name, OPTIMISERS)
+        check_known("optimiser", name, OPTIMISERS)
         chosen = chosen._replace(name=name, betas=OPTIMISERS[name])
     if settings.beta1 is not None:
         chosen = chosen._replace(betas=(settings.beta1, chosen.betas[1]))
     return chosen if rate is None else chosen._replace(learning_rate=rate)
-
-
-def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
-    if name not in known:
-        hint = did_you_mean(name, list(known))
-        raise SonoforgeError(f"{what}: {name!r} is not one of {', '.join(known)}{hint}")
 
 
 def measures_in_features(settings: GanSettings) -> bool:
@@ -121,7 +115,7 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
     strengths: dict[str, Strength] = {}
     for part in (piece.strip() for piece in text.split(",") if piece.strip() not in ("", "none")):
         name, _, numbers = part.partition("=")
-        _check_known("regulariser", name, REGULARISERS)
+        check_known("regulariser", name, REGULARISERS)
         weight, _, interval = numbers.partition(":")
         try:
             strength = Strength(float(weight or REGULARISERS[name].weight), int(interval or 1))
@@ -241,11 +235,11 @@ _OPTION_NEEDS = {
 
 
 def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
-    _check_known("augmentation", recipe.augmentation, AUGMENTATIONS)
-    _check_known("conditioning", recipe.conditioning, CONDITIONINGS)
-    _check_known("schedule", recipe.schedule, SCHEDULES)
+    check_known("augmentation", recipe.augmentation, AUGMENTATIONS)
+    check_known("conditioning", recipe.conditioning, CONDITIONINGS)
+    check_known("schedule", recipe.schedule, SCHEDULES)
     for name in recipe.regularisers:
-        _check_known("regulariser", name, REGULARISERS)
+        check_known("regulariser", name, REGULARISERS)
     parts: list[tuple[str, object, tuple[str, ...]]] = [
         *((name, getattr(settings, name), (need,)) for name, need in _OPTION_NEEDS.items()),
         ("recipe", settings.recipe, discriminator_of(recipe).needs),

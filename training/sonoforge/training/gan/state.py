@@ -16,15 +16,10 @@ from sonoforge.runtime.images.synthetic import HALF
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
+from sonoforge.training.gan import augmentations, losses, networks, recipes, regularisers, start_from
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.ada import START as ADAPTIVE_START
-from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
 from sonoforge.training.gan.generator import structures_drawn_into
-from sonoforge.training.gan.losses import Loss, find_loss, perceptual_loss
-from sonoforge.training.gan.networks import build_networks
-from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
-from sonoforge.training.gan.regularisers import REGULARISERS
-from sonoforge.training.gan.start_from import transfer_weights
 from sonoforge.training.gan.training import Training
 
 NETWORKS = ("generator", "discriminator", "average")
@@ -36,9 +31,9 @@ class TrainingState:
     """Both networks, and everything that changes from one step to the next."""
 
     device: torch.device
-    recipe: Recipe  # with all settings applied
-    loss: Loss
-    augment: Augment  # of the discriminator's inputs
+    recipe: recipes.Recipe  # with all settings applied
+    loss: losses.Loss
+    augment: augmentations.Augment  # of the discriminator's inputs
     # The perceptual term of (generated, real), both (N, C, S, S) in [-1, 1]; or None.
     perceptual: Callable[[Tensor, Tensor], Tensor] | None
     generator: nn.Module
@@ -92,9 +87,9 @@ def build_state(training: Training, checkpoint: Path | None = None) -> TrainingS
     """Build the state at step 0, or from a checkpoint."""
     recipe, settings, own = training.recipe, training.settings, training.pretrained
     device = find_device(training.device)
-    generator, discriminator = build_networks(recipe, training.options, settings.seed, training.seen)
+    generator, discriminator = networks.build_networks(recipe, training.options, settings.seed, training.seen)
     if own.start_from is not None and checkpoint is None:
-        transfer_weights(own.start_from, generator, discriminator)
+        start_from.transfer_weights(own.start_from, generator, discriminator)
     images = training.originals
     if structures_drawn_into(generator):  # it keeps label maps of training images, evenly spaced
         kept: Any = generator.kept
@@ -103,19 +98,19 @@ def build_state(training: Training, checkpoint: Path | None = None) -> TrainingS
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     generator, discriminator, average = (each.to(device) for each in (generator, discriminator, average))
 
-    def optimiser(name: str, published: OptimiserSettings, network: nn.Module) -> torch.optim.Optimizer:
+    def optimiser(name: str, published: recipes.OptimiserSettings, network: nn.Module) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        lazy = [each.interval for key, each in recipe.regularisers.items() if REGULARISERS[key].of == name]
+        lazy = [each.interval for key, each in recipe.regularisers.items() if regularisers.REGULARISERS[key].of == name]
         return build_optimiser(published, parameters, max(lazy, default=1))
 
     perceptual = None
     if recipe.perceptual_weight and own.features is not None:
-        perceptual = functools.partial(perceptual_loss, own.features, image_channels=images.image_channels)
-    augmentation = AUGMENTATIONS[recipe.augmentation]
-    loss = find_loss(recipe.loss)
+        perceptual = functools.partial(losses.perceptual_loss, own.features, image_channels=images.image_channels)
+    augmentation = augmentations.AUGMENTATIONS[recipe.augmentation]
+    loss = losses.find_loss(recipe.loss)
     carried = {"loss": loss.start}
     carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
-    carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
+    carried |= {name: regularisers.REGULARISERS[name].start for name in recipe.regularisers}
     state = TrainingState(
         device=device,
         recipe=recipe,
@@ -141,7 +136,7 @@ def build_state(training: Training, checkpoint: Path | None = None) -> TrainingS
 
 
 def build_optimiser(
-    settings: OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int
+    settings: recipes.OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int
 ) -> torch.optim.Optimizer:
     """Make one optimiser.
 

@@ -20,13 +20,9 @@ from torch.nn.functional import grid_sample
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data import data_option, labelled_images, load, selection, splits
 from sonoforge.training.data.cache import default_folder, open_cache
-from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.labelled_images import check_disjoint, read_structures
-from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
-from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation.spaces import SAMPLED
 from sonoforge.training.gan.options import ALL, GanSettings
 from sonoforge.training.gan.settings import compose
@@ -114,7 +110,7 @@ def read_training_set(
     recipe = compose(settings)
     size, name = settings.image_size or recipe.image_size, settings.class_name
     folder = cache_folder or default_folder()
-    cache = load_images(ImageSource(data, phantoms, 0, folder, fewest_classes=1, groups_from=groups_from))
+    cache = load.load_images(load.ImageSource(data, phantoms, 0, folder, fewest_classes=1, groups_from=groups_from))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels
@@ -130,16 +126,16 @@ def read_training_set(
         chosen = np.arange(len(labels))
         images = make_training_set(cache.images, labels, classes, size, settings.channels)
     if settings.masks:
-        masks = read_structures(cache, chosen, cache_folder)
-        check_disjoint(cache.dataset, chosen, masks)
+        masks = labelled_images.read_structures(cache, chosen, cache_folder)
+        labelled_images.check_disjoint(cache.dataset, chosen, masks)
         joint = join_masks(images.pixels, masks)
         images = replace(images, pixels=joint, structures=cache.dataset.structures)
     return replace(
         images,
-        name="phantom" if data == PHANTOM else cache.dataset.name,
-        groups=scan_groups(cache)[chosen] if groups else None,
+        name="phantom" if data == data_option.PHANTOM else cache.dataset.name,
+        groups=splits.scan_groups(cache)[chosen] if groups else None,
         sources={cache.dataset.items[i].path: cache.hashes[i] for i in chosen},
-        originals=cache.images[chosen[evenly_spaced(len(chosen), SAMPLED)]],
+        originals=cache.images[chosen[selection.evenly_spaced(len(chosen), SAMPLED)]],
     )
 
 
@@ -177,7 +173,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
             f"held_out: one in {parts} of {count} images is {len(held)}, fewer than {HELD_OUT_LEAST} or without some "
-            "class; give a larger share, or held_out 0 to measure against the training images"
+            "class; give a larger share or more images; gan train and compare also take held_out 0, the training images"
         )
     chosen = np.isin(np.arange(count), held)
     return _subset(images, ~chosen), _subset(images, chosen)

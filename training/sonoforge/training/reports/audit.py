@@ -5,14 +5,11 @@ from markupsafe import Markup
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import without_patients
-from sonoforge.training.reports import blocks
-from sonoforge.training.reports.pictures import cluster_blocks
-from sonoforge.training.reports.terminal import plain_table, table_text
-from sonoforge.training.reports.words import Words
+from sonoforge.training.reports import blocks, pictures, terminal, words
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted
 
-WORDS = Words("audit")
+WORDS = words.Words("audit")
 _ENOUGH = "Is the set large enough?"
 _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
@@ -31,7 +28,7 @@ def audit_page(audit: Record, cache: ImageCache) -> blocks.Page:
     )
     contents = [WORDS.text("fingerprint", "meta", audit=audit), blocks.Grid(content_tables(audit))]
     said = WORDS.text("repeated", found=found, alike=alike(audit))
-    cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
+    cards = pictures.cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
     left_out = blocks.Section("unreadable", "Unreadable files", [blocks.Bullets(list(unreadable.values()))])
     return blocks.Page(
         title=f"Data audit: {audit['name']}",
@@ -94,7 +91,7 @@ def log_audit(result: Record) -> None:
     if result["given_groups"] is None:
         tell(f"warning: {without_patients(result['images'], found['groups'], result['proposed_groups'])}")
     for table in content_tables(result):
-        say("%s", table_text(table))
+        say("%s", terminal.table_text(table))
     for message in result["unreadable"].values():
         tell(f"unreadable: {message}")
     tell(
@@ -109,7 +106,7 @@ def log_audit(result: Record) -> None:
             lowest = min(pair["correlation"] for pair in cluster["pairs"])
             mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{_equal(cluster['same_pixels'])}"))
     if mixed:
-        say("%s", plain_table(("one scan, two answers", "correlation"), mixed))
+        say("%s", terminal.plain_table(("one scan, two answers", "correlation"), mixed))
     if result["smallest_gain"] is not None:
         tell(result["smallest_gain"]["says"])
     other = result["against"]
@@ -121,7 +118,7 @@ def log_audit(result: Record) -> None:
             correlation = f"{pair['correlation']:.2f}{_equal(pair['same_pixels'])}"
             rows.append((pair["first"], pair["second"], f"{pair['score']:.1f}", correlation))
         if rows:
-            say("%s", plain_table(("here", "there", "score", "correlation"), rows))
+            say("%s", terminal.plain_table(("here", "there", "score", "correlation"), rows))
 
 
 def _equal(same_pixels: bool | int) -> str:

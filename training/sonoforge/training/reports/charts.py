@@ -19,9 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sonoforge.training.statistics.calibration import Bin
-from sonoforge.training.statistics.intervals import Floats
-from sonoforge.training.statistics.wording import points
+from sonoforge.training.statistics import calibration, intervals, wording
 
 WIDTH = 420  # points; a point of a chart is a unit of its SVG
 SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")
@@ -91,8 +89,8 @@ class RocCurve(NamedTuple):
     """A ROC curve: what the legend calls it, false alarms and true ones."""
 
     name: str
-    across: Sequence[float] | Floats
-    up: Sequence[float] | Floats
+    across: Sequence[float] | intervals.Floats
+    up: Sequence[float] | intervals.Floats
 
 
 @styled
@@ -112,7 +110,7 @@ def roc_chart(curves: Sequence[RocCurve], x_label: str, y_label: str, label: str
 
 
 @styled
-def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Markup:
+def reliability_diagram(curves: Mapping[str, Sequence[calibration.Bin]], title: str) -> Markup:
     """Draw how often answers were right by stated probability, with the number of images.
 
     Args:
@@ -161,7 +159,7 @@ def percent_axis() -> FuncFormatter:
 
 def points_axis(digits: int) -> FuncFormatter:
     """Return the tick format for an axis of differences between shares."""
-    return FuncFormatter(lambda value, _: points(value, digits) if round(value, 9) else "0")
+    return FuncFormatter(lambda value, _: wording.points(value, digits) if round(value, 9) else "0")
 
 
 def svg(figure: Figure, label: str) -> Chart:

@@ -13,15 +13,11 @@ from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
 from sonoforge.training.architecture_search.trial import METRICS, Searched, trial_folder
-from sonoforge.training.reports import blocks, charts
-from sonoforge.training.reports.files import write_with_files
-from sonoforge.training.reports.pictures import embed
-from sonoforge.training.reports.terminal import plain_table
-from sonoforge.training.reports.words import Words
+from sonoforge.training.reports import blocks, charts, files, pictures, terminal, words
 from sonoforge.training.statistics.wording import counted, duration, figure
 
 REPORT = "report.html"
-WORDS = Words("search")
+WORDS = words.Words("search")
 TABLE = "trials.csv"
 SHOWN = 4  # trials whose samples are shown
 REFRESH = 20  # seconds after which a browser loads the page of a search that is under way again
@@ -74,7 +70,7 @@ def write_report(
         style=_STYLE,
         refresh=0 if finished else REFRESH,
     )
-    return write_with_files(page, folder / REPORT) if finished else page.write(folder / REPORT)
+    return files.write_with_files(page, folder / REPORT) if finished else page.write(folder / REPORT)
 
 
 def _typed(command: str) -> Markup:
@@ -129,7 +125,7 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
         path = trial_folder(folder, own.name, trial.number) / "samples" / "latest.png"
         if path.is_file():
             tried = described(own, trial)
-            picture = embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
+            picture = pictures.embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
             yield WORDS.figure("sample", picture, trial=trial, tried=tried, metric=own.metric.upper())
 
 
@@ -222,7 +218,7 @@ def log_search(searched: Sequence[Searched]) -> None:
     """Print the best of each study as a table, then what it tried."""
     metric = searched[0].metric.upper()
     head = ("study", "trials", f"lowest {metric}", f"{metric}, other images")
-    say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
+    say("%s", terminal.plain_table(head, [_row(own) for own in searched], range(2, len(head))))
     for own in searched:
         tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
 

@@ -7,15 +7,12 @@ from markupsafe import Markup
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
-from sonoforge.training.reports import blocks
-from sonoforge.training.reports.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
-from sonoforge.training.reports.pictures import embed
-from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.words import Words
-from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
-from sonoforge.training.segmentation.figures import CLAIM, GENERATED_ARM
+from sonoforge.training.reports import blocks, charts, pictures, terminal, words
+from sonoforge.training.segmentation.experiment import PlannedSet, durations
+from sonoforge.training.segmentation.figures import AUGMENTED_ARM, CLAIM, GENERATED_ARM, REAL_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import figure, number, share, times
 
@@ -27,8 +24,8 @@ _STYLE = """
 .sheet img { width: 100%; image-rendering: pixelated; }
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
-WORDS = Words("segmentation")
-_DRAWN_INTO = {REAL: WORDS("real_maps"), PERTURBED: WORDS("perturbed_maps")}
+WORDS = words.Words("segmentation")
+_VERDICT = words.read_yaml("segmentation-verdict")
 
 
 def write_report(folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet]) -> Path:
@@ -76,10 +73,25 @@ def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Blo
     if own["generators"]:
         yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
-        given = facts.tasks[0].experiment.maps
-        maps = _DRAWN_INTO.get(given, f"maps that {given} had made")
-        yield WORDS.text("generators", smallest=share(SMALLEST_PIECE, 0), maps=maps)
+        yield WORDS.text("generators", smallest=share(SMALLEST_PIECE, 0), maps=experiment.maps)
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
+
+
+def conclude(own: Record) -> Record:
+    """Add the ``verdict`` to the figures of `compute_set`: does a generator help, and do FID or KID predict which?"""
+    rows, said = own["rows"], list[str]()
+    real = next((row for row in rows if row["arm"] == REAL_ARM), None)
+    generated = [row for row in rows if row["arm"] == GENERATED_ARM]
+    placebo = AUGMENTED_ARM if any(row["arm"] == AUGMENTED_ARM for row in rows) else REAL_ARM
+    added = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM and row[f"against_{placebo}"]]
+    for key, judged in (("alone", generated), ("added", added)):
+        if judged:
+            best = max(judged, key=lambda row: float(row["dice"]["value"]))
+            said.append(
+                words.plain(_VERDICT[key], {"best": best, "real": real, "placebo": placebo, "several": len(judged)})
+            )
+    ordered = [words.plain(_VERDICT["ordered"], {"found": found, "level": LEVEL}) for found in own["correlations"]]
+    return {**own, "verdict": [*said, *ordered]}
 
 
 def arm_table(own: Record) -> blocks.Table:
@@ -132,22 +144,22 @@ def _charts(own: Record) -> Iterator[blocks.Figure]:
             yield WORDS.figure("usefulness", drawn)
 
 
-@styled
+@charts.styled
 def _draw_dice(rows: Sequence[Record], title: str) -> Markup:
     """Draw the Dice of each row with its interval, real pairs as a line."""
     names = [f"{row['arm']} {row['recipe'].partition(':')[0]}".rstrip() for row in rows]
-    canvas, axes, heights = new_row_chart(names, "Dice on real test patients")
+    canvas, axes, heights = charts.new_row_chart(names, "Dice on real test patients")
     for row, height in zip(rows, heights, strict=True):
-        dice, own = row["dice"], SERIES[0] if row["recipe"] else SERIES[1]
+        dice, own = row["dice"], charts.SERIES[0] if row["recipe"] else charts.SERIES[1]
         axes.plot([dice["low"], dice["high"]], [height, height], "-", color=own, alpha=0.5)
         axes.plot(dice["value"], height, "o" if row["recipe"] else "s", color=own)
         if row["arm"] == "real":
-            axes.axvline(dice["value"], color=INK, linewidth=1, zorder=0.5)
+            axes.axvline(dice["value"], color=charts.INK, linewidth=1, zorder=0.5)
     said = "; ".join(f"{name} {number(row['dice']['value'])}" for name, row in zip(names, rows, strict=True))
-    return svg(canvas, f"Dice on {title}: {said}")
+    return charts.svg(canvas, f"Dice on {title}: {said}")
 
 
-@styled
+@charts.styled
 def _draw_usefulness(own: Record, metric: str) -> Markup:
     """Draw the Dice of a U-Net trained only on each generator's pairs against a metric of its images."""
     dice = {row["recipe"]: row["dice"] for row in own["rows"] if row["arm"] == GENERATED_ARM}
@@ -158,16 +170,16 @@ def _draw_usefulness(own: Record, metric: str) -> Markup:
     ]
     if not points:
         return Markup()
-    canvas, axes = new_chart(330 + 12 * len(points))
+    canvas, axes = charts.new_chart(330 + 12 * len(points))
     for place, (name, value, found) in enumerate(points):
-        axes.vlines(value, found["low"], found["high"], colour(place), alpha=0.4)
-        axes.plot(value, found["value"], marker(place), color=colour(place), label=name)
+        axes.vlines(value, found["low"], found["high"], charts.colour(place), alpha=0.4)
+        axes.plot(value, found["value"], charts.marker(place), color=charts.colour(place), label=name)
     axes.set(xlabel=f"{metric.upper()} (low: like real images)", ylabel="Dice, generated pairs alone")
     canvas.legend(loc="outside lower left", ncols=2)
     said = "; ".join(
         f"{name}: {metric.upper()} {figure(value)}, Dice {number(found['value'])}" for name, value, found in points
     )
-    return svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
+    return charts.svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
 
 
 def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
@@ -196,7 +208,7 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
     """Show a sheet of pictures, if there is one."""
     path = folder / sheet_name(name)
     if path.is_file():
-        yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
+        yield blocks.Figure(title, text, pictures.embed(path, _SIDE, f"{title} {alt}"), "sheet")
 
 
 def tell_sets(results: Sequence[Record]) -> None:
@@ -204,13 +216,13 @@ def tell_sets(results: Sequence[Record]) -> None:
     for own in results:
         tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")
         for table in (arm_table(own), structure_table(own)):
-            say("%s", table_text(table))
+            say("%s", terminal.table_text(table))
         if own["generators"]:
             space = own["generators"][0]["space"]
             tell(
                 f"Cost and quality of the generators. FID and KID in {space} features; in parentheses, how many "
                 "times what real images score against each other: at up to 1 they cannot be told from real ones."
             )
-            say("%s", table_text(generator_table(own)))
+            say("%s", terminal.table_text(generator_table(own)))
         for sentence in own["verdict"]:
             tell(sentence)

@@ -12,14 +12,9 @@ from sklearn.metrics import roc_curve
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.reports import blocks, charts
-from sonoforge.training.reports.pictures import embed
-from sonoforge.training.reports.terminal import table_text
-from sonoforge.training.reports.words import Words
-from sonoforge.training.statistics.calibration import ENOUGH, reliability
-from sonoforge.training.statistics.intervals import Floats
+from sonoforge.training.reports import blocks, charts, pictures, terminal, words
+from sonoforge.training.statistics import calibration, intervals, tables
 from sonoforge.training.statistics.results import Record, interval_text, share_text
-from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number
 from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
 
@@ -33,7 +28,7 @@ _STYLE = """
 .wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
-WORDS = Words("validation")
+WORDS = words.Words("validation")
 _LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
 _NAMED = 3  # files that a line of the terminal names
 
@@ -53,7 +48,7 @@ class Answered:
         return collapse(self.meanings, self.classes)[1]
 
     @cached_property
-    def probabilities(self) -> Floats:
+    def probabilities(self) -> intervals.Floats:
         """(N, K) probabilities of the answers."""
         return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
 
@@ -78,7 +73,7 @@ def write_report(folder: Path, results: Record, answered: Sequence[Answered]) ->
 
 def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing if there is only one."""
-    pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
+    pairs = [kinds.name for kinds in tables.told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
         found = figures["auc"][pairs[-1]]
         ends = bracket(number(found["low"]), number(found["high"]))
@@ -139,12 +134,12 @@ def area_tables(figures: Record) -> list[blocks.Table]:
 def flag_tables(figures: Record) -> list[blocks.Table]:
     """Show how often answers are wrong for images with each cause of distrust, if any."""
     rows = figures["flags"]
-    return [WORDS.table("flags", rows, name=figures["name"], enough=ENOUGH)] if rows else []
+    return [WORDS.table("flags", rows, name=figures["name"], enough=calibration.ENOUGH)] if rows else []
 
 
 def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
     curves, areas = [], []
-    for kinds in told_apart(own.answers.labels, own.names):
+    for kinds in tables.told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
         area = number(figures["auc"][kinds.name]["value"])
         curves.append(charts.RocCurve(f"{kinds.name}, {area}", across, up))
@@ -155,7 +150,7 @@ def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
         drawn = charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {'; '.join(areas)}")
         yield WORDS.figure("curves", drawn)
     columns, _ = collapse(own.meanings, own.classes)
-    bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
+    bins = calibration.reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
     diagram = charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}")
     yield WORDS.figure("reliability", diagram, ece=figures["ece"], brier=figures["brier"])
 
@@ -183,7 +178,7 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
         causes,
         file,
     )
-    return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
+    return blocks.Figure("", about, pictures.embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
 _IMAGES = 1  # column that the report alone has
@@ -201,6 +196,6 @@ def log_collection(figures: Record) -> None:
     accuracy, ece, size = share_text(figures["accuracy"]), interval_text(figures["ece"]), figures["mean_set_size"]
     tell(f"accuracy {accuracy}, ECE at these shares of labels {ece}, {size:.2f} classes in a set")
     labels, *others = label_tables(figures)
-    say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
+    say("%s", terminal.table_text(labels, without=(_IMAGES,)))  # which are counted above
     for table in (*others, *area_tables(figures), *flag_tables(figures)):
-        say("%s", table_text(table))
+        say("%s", terminal.table_text(table))

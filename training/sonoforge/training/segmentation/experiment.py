@@ -9,17 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import with_values
+from sonoforge.training.data import data_option, datasets, labelled_images, load, pixels, split_plan, splits
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import read_facts
-from sonoforge.training.data.labelled_images import check_disjoint, read_structures
-from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.pixels import choose_channels, prepare_images
-from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.data.splits import check_sealed, has_published_split, make_plan
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, given_lengths
@@ -52,21 +46,21 @@ class LabelledSet:
 
 
 @functools.lru_cache(maxsize=4)
-def open_labelled_set(source: ImageSource) -> LabelledSet:
+def open_labelled_set(source: load.ImageSource) -> LabelledSet:
     """Open a data set with masks, once per process.
 
     Raises:
         SonoforgeError: There is no data set, there are no masks or overlapping ones, or an image lacks a mask that
             others of its class have.
     """
-    cache = load_images(source._replace(fewest_classes=1))  # classes do not matter
+    cache = load.load_images(source._replace(fewest_classes=1))  # classes do not matter
     everything = np.arange(len(cache.hashes))
-    levels = read_structures(cache, everything, source.cache)
-    check_disjoint(cache.dataset, everything, levels)
+    levels = labelled_images.read_structures(cache, everything, source.cache)
+    labelled_images.check_disjoint(cache.dataset, everything, levels)
     facts = _read_facts(cache)
     maps = to_label_maps(levels.transpose(0, 2, 3, 1))
     return LabelledSet(
-        "phantom" if source.data == PHANTOM else cache.dataset.name,
+        "phantom" if source.data == data_option.PHANTOM else cache.dataset.name,
         cache,
         maps,
         cache.dataset.structures,
@@ -80,7 +74,7 @@ def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
     known = {
         f"{name}/{path}" if name else path: facts
         for name, root in (dataset.collections or {"": dataset.root}).items()
-        for path, facts in read_facts(
+        for path, facts in datasets.read_facts(
             root, {item.path.removeprefix(f"{name}/" * bool(name)) for item in dataset.items}
         ).items()
     }
@@ -113,7 +107,7 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
     return cases
 
 
-def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> SplitPlan:
+def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> split_plan.SplitPlan:
     """Split by patients, or as the set's authors did.
 
     ``sealed``: folds of whole patients, with near-duplicates counted as one; ``official``: one fold, the published
@@ -123,12 +117,10 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> Spl
         SonoforgeError: There are too few patients for the folds, or no published split.
     """
     if protocol == "auto":
-        protocol = OFFICIAL if has_published_split(images.cache.dataset) else "sealed"
-    return make_plan(images.cache, protocol, None if protocol == OFFICIAL else folds, seed)
+        protocol = OFFICIAL if splits.has_published_split(images.cache.dataset) else "sealed"
+    return splits.make_plan(images.cache, protocol, None if protocol == OFFICIAL else folds, seed)
 
 
-REAL, PERTURBED = "real", "perturbed"
-"""Maps for a generator that draws into maps: its training fold's, unchanged or distorted."""
 QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan1": 8.0, "biggan": 5.0, "spade": 4.0}
 """Thousands of images shown to each network at budget quick: two to five core-minutes at 64 x 64 pixels."""
 _OTHER_KIMG = 10.0  # for any other recipe
@@ -168,8 +160,8 @@ class FoldTask:
     """One piece of work in a fold: train or sample ``recipe``'s generator, or train ``arm``'s U-Net."""
 
     folder: Path  # of the set, inside the run folder
-    source: ImageSource
-    plan: SplitPlan
+    source: load.ImageSource
+    plan: split_plan.SplitPlan
     fold: int
     seed: int  # of the training runs
     experiment: Experiment
@@ -210,31 +202,20 @@ class PlannedSet(NamedTuple):
     tasks: list[FoldTask]
 
 
-def generator_folder(task: FoldTask, recipe: str = "") -> Path:
-    """Return the folder of the training of the task's recipe, or another one, in its fold."""
-    return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / (recipe or task.recipe).replace(":", "_")
+def generator_folder(task: FoldTask) -> Path:
+    """Return the folder of the training of the task's recipe in its fold."""
+    return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / task.recipe.replace(":", "_")
 
 
 def check_recipes(experiment: Experiment) -> None:
-    """Refuse unknown recipes, presets and maps before anything is trained.
+    """Refuse unknown recipes and presets before anything is trained.
 
     Raises:
         SonoforgeError: Something is unknown.
     """
-    drawn = []  # recipes that make maps themselves
     for recipe in experiment.recipes:
-        name = recipe.partition(":")[0]
-        if name not in RECIPES:
-            raise SonoforgeError(
-                f"--recipes: {name!r} is not one of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
-            )
-        if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
-            drawn.append(recipe)
-    if experiment.maps not in (REAL, PERTURBED, *drawn):
-        raise SonoforgeError(
-            f"maps: {experiment.maps} is not {REAL}, {PERTURBED} or a recipe of this run that makes maps itself "
-            f"({', '.join(drawn) or 'none here'})"
-        )
+        check_known("--recipes", recipe.partition(":")[0], RECIPES)
+        compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs"))
 
 
 def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.int64]]:
@@ -245,15 +226,15 @@ def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.i
     """
     images = open_labelled_set(task.source)
     train = task.plan.train(task.fold)
-    check_sealed(task.plan, task.fold, stage, train, images.cache)
+    splits.check_sealed(task.plan, task.fold, stage, train, images.cache)
     return images, train
 
 
 def image_channels(images: LabelledSet, task: FoldTask) -> int:
     """Return the number of channels of the fold's images, which is 1 if its training images are grey."""
-    return choose_channels(images.cache.images[task.plan.train(task.fold)], task.experiment.generator.channels)
+    return pixels.choose_channels(images.cache.images[task.plan.train(task.fold)], task.experiment.generator.channels)
 
 
 def take_pairs(images: LabelledSet, chosen: NDArray[np.int64], channels: int) -> Pairs:
     """Return some of the real pairs, with 1 or 3 channels."""
-    return Pairs(prepare_images(images.cache.images[chosen], images.cache.size, channels), images.maps[chosen])
+    return Pairs(pixels.prepare_images(images.cache.images[chosen], images.cache.size, channels), images.maps[chosen])

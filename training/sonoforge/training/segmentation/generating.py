@@ -1,7 +1,7 @@
 """Train a segmentation experiment's generators on one fold, sample them, and measure them.
 
 A generator that takes only latent vectors makes images and masks together. One that draws into label maps gets its
-training fold's, unchanged or distorted, or maps made by another recipe's generator.
+training fold's, unchanged or distorted.
 """
 
 import dataclasses
@@ -21,10 +21,7 @@ from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
-from sonoforge.training.evaluation.image_set import ImageSet, resized, store_arrays
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
-from sonoforge.training.evaluation.protocol import protocol_id
-from sonoforge.training.evaluation.spaces import Space, open_spaces
+from sonoforge.training.evaluation import image_set, measure, protocol, spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
@@ -143,11 +140,8 @@ def _choose_maps(
     task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], count: int
 ) -> NDArray[np.uint8]:
     """Return (count, S, S) maps to draw into."""
-    maps = task.experiment.maps
-    if maps not in (experiment.REAL, experiment.PERTURBED):
-        return draw_pairs(dataclasses.replace(task, recipe=maps), images, train, count).maps
     repeated = images.maps[train][np.arange(count) % len(train)]
-    if maps == experiment.REAL:
+    if task.experiment.maps == "real":
         return repeated
     chance = torch.Generator().manual_seed(task.derived_seed("pairs"))
     return distort_maps(torch.from_numpy(repeated).long(), chance).numpy().astype(np.uint8)
@@ -175,7 +169,7 @@ def _measure(
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
     evaluation = open_evaluation(task)
-    rows, _, _ = measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
+    rows, _, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
     states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
@@ -192,13 +186,13 @@ def _measure(
         "memory_gib": memory,
         "weights": sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
         "metrics": rows,
-        "protocol_id": protocol_id(evaluation.describe(real, len(chosen))),
+        "protocol_id": protocol.protocol_id(evaluation.describe(real, len(chosen))),
         "structures": _shares(drawn.maps, images.structures),
         "real_structures": _shares(images.maps[train], images.structures),
     }
 
 
-def tested_images(task: experiment.FoldTask, images: experiment.LabelledSet, channels: int) -> ImageSet:
+def tested_images(task: experiment.FoldTask, images: experiment.LabelledSet, channels: int) -> image_set.ImageSet:
     """Return at most `MOST_MEASURED` images of the test fold, which no generator of the fold has seen."""
     test = task.plan.test(task.fold)
     test = test[evenly_spaced(len(test), min(len(test), MOST_MEASURED))]
@@ -206,22 +200,22 @@ def tested_images(task: experiment.FoldTask, images: experiment.LabelledSet, cha
     return _as_set(images.name, experiment.take_pairs(images, test, channels).images, groups, synthetic=False)
 
 
-def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool) -> ImageSet:
+def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool) -> image_set.ImageSet:
     names = [str(index) for index in range(len(pixels))]
-    stored = store_arrays(list(pixels), names, name, declared=synthetic, groups=groups)
-    return resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
+    stored = image_set.store_arrays(list(pixels), names, name, declared=synthetic, groups=groups)
+    return image_set.resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
 
 
-def open_evaluation(task: experiment.FoldTask) -> EvaluationProtocol:
+def open_evaluation(task: experiment.FoldTask) -> measure.EvaluationProtocol:
     """Return the protocol that measures generated images."""
     asked = task.experiment
     space = _open_space(asked.metric_features, asked.metric_weights, str(find_device(asked.device)))
-    return EvaluationProtocol(METRICS, [space], None, asked.repeats, task.seed, None)
+    return measure.EvaluationProtocol(METRICS, [space], None, asked.repeats, task.seed, None)
 
 
 @functools.lru_cache(maxsize=1)
-def _open_space(features: str, weights: str, device: str) -> Space:
-    return open_spaces((features,), weights, device, ("--set metrics.features", "--set metrics.weights"))[0]
+def _open_space(features: str, weights: str, device: str) -> spaces.Space:
+    return spaces.open_spaces((features,), weights, device, ("--set metrics.features", "--set metrics.weights"))[0]
 
 
 def check_measurable(task: experiment.FoldTask) -> None:

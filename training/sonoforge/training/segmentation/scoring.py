@@ -15,18 +15,8 @@ from sonoforge.training.data.pixels import encode_png, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
-from sonoforge.training.segmentation.experiment import (
-    FoldTask,
-    LabelledSet,
-    image_channels,
-    open_labelled_set,
-    take_pairs,
-    training_part,
-)
-from sonoforge.training.segmentation.figures import CaseScore, write_cases
-from sonoforge.training.segmentation.generating import read_pairs
+from sonoforge.training.segmentation import experiment, figures, generating, unet
 from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
-from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
 
 log = logging.getLogger(__name__)
 
@@ -83,59 +73,63 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def run_fold(task: FoldTask) -> list[CaseScore]:
+def run_fold(task: experiment.FoldTask) -> list[figures.CaseScore]:
     """Train and test one U-Net, and write its scores.
 
     Raises:
         GateError: A training image gives away a test image.
     """
-    images = open_labelled_set(task.source)
+    images = experiment.open_labelled_set(task.source)
     with log_to(task.folder.parent):
         network = train_judge(task)
         test = task.plan.test(task.fold)
-        tested = take_pairs(images, test, image_channels(images, task))
-        predicted = predict(network, tested.images, find_device(task.experiment.device))
+        tested = experiment.take_pairs(images, test, experiment.image_channels(images, task))
+        predicted = unet.predict(network, tested.images, find_device(task.experiment.device))
         scores = list(score_cases(task, images, task.plan.groups, test, predicted))
     if task.shown:
         _write_predictions(task, tested, predicted)
-    write_cases(task.path, scores, digits=17)
+    figures.write_cases(task.path, scores, digits=17)
     return scores
 
 
-def train_judge(task: FoldTask) -> nn.Module:
+def train_judge(task: experiment.FoldTask) -> nn.Module:
     """Train the U-Net of the task's arm on its fold's pairs.
 
     Raises:
         GateError: A training image gives away a test image.
     """
-    images, train = training_part(task, f"U-Net {task.arm}")
-    pairs = _training_pairs(task, take_pairs(images, train, image_channels(images, task)))
+    images, train = experiment.training_part(task, f"U-Net {task.arm}")
+    pairs = _training_pairs(task, experiment.take_pairs(images, train, experiment.image_channels(images, task)))
     real = len(train) if task.own_arm.real else 0
     log.info("%s: a U-Net of %d real and %d generated pairs", task.name, real, len(pairs) - real)
-    job = UnetJob(
+    job = unet.UnetJob(
         settings=task.experiment.unet,
         structures=len(images.structures),
         augmented=task.own_arm.augmented,
         seed=task.derived_seed("U-Net"),
         device=find_device(task.experiment.device),
     )
-    return train_unet(pairs, job)
+    return unet.train_unet(pairs, job)
 
 
-def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
+def _training_pairs(task: experiment.FoldTask, real: Pairs) -> Pairs:
     """Return the arm's pairs; take generated ones in order, so that a smaller dose is part of a larger one."""
     arm = task.own_arm
     if not arm.dose:
         return real
     count = math.ceil(arm.dose * len(real))
-    drawn = read_pairs(task)
+    drawn = generating.read_pairs(task)
     generated = Pairs(drawn.images[:count], drawn.maps[:count])
     return join(real, generated) if arm.real else generated
 
 
 def score_cases(
-    task: FoldTask, images: LabelledSet, patients: Sequence[int], test: NDArray[np.int64], predicted: Maps
-) -> Iterator[CaseScore]:
+    task: experiment.FoldTask,
+    images: experiment.LabelledSet,
+    patients: Sequence[int],
+    test: NDArray[np.int64],
+    predicted: Maps,
+) -> Iterator[figures.CaseScore]:
     """Score every structure of the cases of a set that were tested.
 
     Args:
@@ -153,7 +147,7 @@ def score_cases(
         reference = images.maps[test[rows]]
         for label, structure in enumerate(images.structures, start=1):
             found = score_case(reference, predicted[rows], label, case.spacing)
-            yield CaseScore(
+            yield figures.CaseScore(
                 data=images.name,
                 arm=task.arm,
                 recipe=task.recipe,
@@ -167,7 +161,7 @@ def score_cases(
             )
 
 
-def _write_predictions(task: FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:
+def _write_predictions(task: experiment.FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:
     """Write test images with their reference above the same with the prediction."""
     outlined = np.flatnonzero(tested.maps.any((1, 2)))
     chosen = outlined[evenly_spaced(len(outlined), SHOWN)]

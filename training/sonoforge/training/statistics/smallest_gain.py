@@ -17,6 +17,7 @@ from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted, points
 
 TABLE = Path(__file__).with_suffix(".csv")
+_NONE = 1e300  # a gain above 1 cannot be, so what is interpolated from this is none
 LARGE = 0.1
 """A set that can only show gains above this share is called too small."""
 
@@ -31,19 +32,19 @@ class Gain(NamedTuple):
 
 @functools.cache
 def _simulated() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return images per group (M,), logarithms of group counts (G,), and logarithms of the gains (M, G, 3)."""
+    """Return images per group (M,), logarithms of group counts (G,), and logarithms of the gains (3, M, G)."""
     rows = read_table(TABLE).rows
     means, groups = ([*dict.fromkeys(float(row[name]) for row in rows)] for name in ("images per group", "groups"))
-    gains = np.array([[float(row[name] or "inf") for name in Gain._fields] for row in rows])
-    return np.array(means), np.log(groups), np.log(gains).reshape(len(means), len(groups), 3)
+    gains = np.array([[float(row[name] or _NONE) for row in rows] for name in Gain._fields])
+    return np.array(means), np.log(groups), np.log(gains).reshape(3, len(means), len(groups))
 
 
 def smallest_gain(groups: int, images: int) -> Gain:
     """Return the smallest true gain that a paired comparison shows with 80 % power.
 
     Interpolate in the logarithms of the gain and of the number of groups. Above the largest number simulated, the gain
-    falls with the root of the number of groups; below the smallest one it is infinite. More images per group than
-    simulated count as the most simulated.
+    falls with the root of the number of groups; below the smallest one, and next to a set that shows none, it is
+    infinite. More images per group than simulated count as the most simulated.
 
     Args:
         groups: Groups of tested images, at least 1; groups are patients, or near-duplicates.
@@ -51,20 +52,9 @@ def smallest_gain(groups: int, images: int) -> Gain:
     """
     means, known, gains = _simulated()
     wanted = math.log(groups)
-    if wanted < known[0]:
-        return Gain(math.inf, math.inf, math.inf)
-    found = np.zeros(3)
-    for row, share_of_row in _beside(means, images / groups):
-        for column, share_of_column in _beside(known, wanted):
-            found += share_of_row * share_of_column * gains[row, column]
-    return Gain(*np.exp(found - max(0.0, wanted - known[-1]) / 2).tolist())
-
-
-def _beside(known: NDArray[np.float64], wanted: float) -> list[tuple[int, float]]:
-    """Return the places of the values on both sides, with their shares above 0."""
-    place = float(np.interp(wanted, known, np.arange(len(known))))
-    low, share = int(place), place % 1
-    return [(low, 1 - share), (low + 1, share)] if share else [(low, 1.0)]
+    by_mean = ([np.interp(wanted, known, row) for row in own] for own in gains)
+    found = [float(np.interp(images / groups, means, own)) - max(0.0, wanted - known[-1]) / 2 for own in by_mean]
+    return Gain(*(math.exp(own) if own < 0 and wanted >= known[0] else math.inf for own in found))
 
 
 def describe_gain(groups: int, images: int) -> Record:

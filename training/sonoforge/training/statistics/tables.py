@@ -10,18 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics import calibration, classification, intervals
+from sonoforge.training.statistics import calibration, classification, intervals, one_against_rest, results
 from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
 from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
-from sonoforge.training.statistics.one_against_rest import (
-    classes_of_interest,
-    compare_one_against_rest,
-    describe_one_against_rest,
-    sensitivity_at,
-)
 from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
-from sonoforge.training.statistics.results import ArmFigures, ComparisonRow, Interval, Record
 
 MACRO = "each class against the rest, mean"
 """Name of the macro-AUC among the areas; only sets with all classes have it."""
@@ -29,7 +22,7 @@ MACRO = "each class against the rest, mean"
 
 def describe_sources(
     part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
-) -> list[Record]:
+) -> list[results.Record]:
     """Compute the figures of each known collection, then of each known device.
 
     Collections need not have all classes, so they are compared by the AUC of two classes: on these classes' images, by
@@ -51,7 +44,7 @@ def describe_source(
     own: NDArray[np.bool_],
     classes: Sequence[str],
     judged: tuple[Floats, NDArray[np.bool_]],
-) -> Record:
+) -> results.Record:
     """Compute the figures of some of the images (N,), named by kind and name.
 
     ``judged`` are calibrated probabilities (N, C), and whether the prediction set holds the true class (N,).
@@ -68,8 +61,8 @@ def describe_source(
         "accuracy": wilson_by_group(part.predicted == part.labels, part.groups),
         "auc": pair_areas(part, classes),
         "sensitivity_at": {
-            each: sensitivity_at(whole, classes.index(each), own)
-            for each in classes_of_interest(classes)
+            each: one_against_rest.sensitivity_at(whole, classes.index(each), own)
+            for each in one_against_rest.classes_of_interest(classes)
             if 0 < counts[classes.index(each)] < len(part.labels)
         },
         "ece": group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups),
@@ -108,7 +101,7 @@ def _second(other: int, own: int) -> Callable[[Floats], Floats]:
     return lambda probabilities: second_of_two(probabilities[:, [other, own]])
 
 
-def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, Interval]:
+def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, results.Interval]:
     """Return the AUC of every two classes that occur, for `results.SourceFigures`."""
     areas = {
         kinds.name: group_bootstrap(
@@ -127,7 +120,7 @@ ALPHA = 0.1
 """Error rate of the conformal sets (evidence protocol: sets at 90 %)."""
 
 
-def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
+def describe_arm(part: Predictions, classes: Sequence[str]) -> results.ArmFigures:
     """Compute all figures of one arm with one seed."""
     labels, raw = part.labels, part.probabilities
     calibrated_by_fold = calibration.calibrate(labels, raw, part.parts)
@@ -143,7 +136,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         {name: figure(labels, part.predicted, part.groups, i) for i, name in enumerate(classes)}
         for figure in (classification.sensitivity, classification.specificity)
     )
-    figures = ArmFigures(
+    figures = results.ArmFigures(
         images=len(labels),
         groups=len(np.unique(part.groups)),
         confusion=confusion.tolist(),
@@ -170,7 +163,8 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         },
         risk_coverage=_risk_coverage(part, calibrated),
         one_against_rest={
-            name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
+            name: one_against_rest.describe_one_against_rest(part, calibrated, label)
+            for label, name in enumerate(classes)
         },
     )
     figures["guessing"] = _against_guessing(part, classes, macro_auc)
@@ -180,7 +174,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     return figures
 
 
-def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Interval) -> Record:
+def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: results.Interval) -> results.Record:
     counts = np.bincount(part.labels, minlength=len(classes))
     most = int(counts.argmax())
     always = np.tile(np.eye(len(classes))[most], (len(part.labels), 1))
@@ -193,7 +187,7 @@ def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Inte
     }
 
 
-def _risk_coverage(part: Predictions, calibrated: Floats) -> Record:
+def _risk_coverage(part: Predictions, calibrated: Floats) -> results.Record:
     wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
     (risk,), (kept,), _ = calibration.risks(wrong, sure, np.ones((1, len(wrong))))
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
@@ -204,7 +198,7 @@ def _risk_coverage(part: Predictions, calibrated: Floats) -> Record:
     }
 
 
-def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]) -> ComparisonRow:
+def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]) -> results.ComparisonRow:
     """Compare two arms on the same images, paired by file.
 
     Raises:
@@ -216,7 +210,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
         intervals.paired_bootstrap(figure, first.labels, first.probabilities, second.probabilities, groups=first.groups)
         for figure in (classification.accuracies, classification.macro_aucs)
     )
-    return ComparisonRow(
+    return results.ComparisonRow(
         first=first.arm,
         second=second.arm,
         seed=first.seed,
@@ -224,11 +218,13 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
         macro_auc_difference=macro_auc,
         sign_flip_test=intervals.sign_flip_test(first_right, second_right, first.groups),
         minimum_detectable_difference=intervals.minimum_detectable_difference(first_right, second_right, first.groups),
-        one_against_rest={name: compare_one_against_rest(first, second, label) for label, name in enumerate(classes)},
+        one_against_rest={
+            name: one_against_rest.compare_one_against_rest(first, second, label) for label, name in enumerate(classes)
+        },
     )
 
 
-def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
+def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> results.Record:
     """Compute the figures of every arm, and compare each arm with the first one with as many real images."""
     arms = {}
     for name in dict.fromkeys(part.arm for part in predictions):
@@ -254,7 +250,7 @@ WORST = 12
 """Most groups to describe."""
 
 
-def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> Record:
+def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> results.Record:
     """Find the groups where every arm with every seed answered every image wrongly.
 
     The worst come first: the largest groups (if all near-duplicates fail, it is no accident), then those with the

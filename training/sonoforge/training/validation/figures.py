@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.unpacking import unpacked
+from sonoforge.training.statistics import decision, one_against_rest, predictions, results, tables
 from sonoforge.training.statistics.calibration import brier_score, compare_flagged, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
-from sonoforge.training.statistics.decision import reweight
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
-from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
-from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.tables import describe_source, pair_areas
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -80,8 +76,7 @@ def _entry(text: str, classes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     if not label or not meaning:
         raise SonoforgeError(f"--classes: {text!r} is not LABEL=CLASS or LABEL=CLASS+CLASS")
     for name in names:
-        if name not in classes:
-            raise SonoforgeError(f"--classes: {name!r} is not one of {', '.join(classes)}{did_you_mean(name, classes)}")
+        check_known("--classes", name, classes)
     return label, names
 
 
@@ -91,7 +86,7 @@ def name_meaning(label: str, meaning: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Answers(Predictions):
+class Answers(predictions.Predictions):
     """A bundle's calibrated answers to N images of one collection; labels index its `Meanings`."""
 
     name: str  # of the collection
@@ -118,10 +113,10 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
     """
     found = np.array(given.prevalence or [1 / len(columns)] * len(columns)) @ columns
     counts = np.bincount(given.labels, minlength=columns.shape[1])
-    return reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
+    return decision.reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
 
 
-def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Record:
+def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> results.Record:
     """Compute the figures of one collection.
 
     ``answers`` lists the columns of ``confusion``: the labels, then classes that no label means, which are never right.
@@ -148,10 +143,10 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Reco
         "accuracy": wilson_by_group(right, groups),
         "sensitivity": {names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
         "specificity": {names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
-        "auc": pair_areas(part, names),
+        "auc": tables.pair_areas(part, names),
         "sensitivity_at": {
-            name: sensitivity_at(part, names.index(name))
-            for name in classes_of_interest(names[: len(meanings)])
+            name: one_against_rest.sensitivity_at(part, names.index(name))
+            for name in one_against_rest.classes_of_interest(names[: len(meanings)])
             if 0 < counts[names.index(name)] < len(labels)
         },
         "ece": group_bootstrap(expected_calibration_errors, labels, own, groups),
@@ -160,7 +155,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Reco
         "mean_set_size": float(given.sets.sum(axis=1).mean()),
         "flags": compare_flagged(~right, flags, groups),
         "devices": [
-            describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
+            tables.describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
             for name in sorted(set(given.devices) - {""})
         ],
     }

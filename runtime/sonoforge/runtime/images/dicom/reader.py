@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images import file_kinds, limits
 from sonoforge.runtime.images.dicom import data_set
 from sonoforge.runtime.images.dicom import header as of_header
-from sonoforge.runtime.images.file_kinds import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.limits import ImageError, clip_refused, large_ones_in_turn
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class DicomImage:
         levels = Levels(self._data.header, self.path, self.filled_bits)
         with contextlib.closing(self.stored_frames()) as stored:
             while True:
-                with large_ones_in_turn(self.width * self.height):
+                with limits.large_ones_in_turn(self.width * self.height):
                     values = next(stored, None)
                     if values is None:
                         return
@@ -111,7 +110,7 @@ class DicomImage:
             decoder, plugin = get_decoder(self.transfer_syntax), data_set.DECODERS[self.transfer_syntax]
             if plugin and plugin not in decoder.available_plugins:
                 name = decoder.UID.name
-                raise ImageError(
+                raise limits.ImageError(
                     "unsupported", f"{self.path}: stored as {name}, whose decoder needs {of_header.INSTALL}"
                 )
             plugin = of_header.checked_plugin(decoder, plugin) if plugin else ""
@@ -133,7 +132,7 @@ class DicomImage:
                 count += 1
                 yield found[0]
         if count < self.frame_count:
-            raise ImageError(
+            raise limits.ImageError(
                 "truncated",
                 f"{self.path}: {count} frames, not {self.frame_count} as its header says; obtain it again",
             )
@@ -151,8 +150,8 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             of_header.check_file(Path(path))
         of_header.import_pydicom(path)
         with data_set.open_source(source) as stream:
-            if not is_dicom(stream.read(HEAD_BYTES)):
-                raise ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
+            if not file_kinds.is_dicom(stream.read(file_kinds.HEAD_BYTES)):
+                raise limits.ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
         stored = data_set.read_data_set(source, path)
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
@@ -185,7 +184,7 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     """
     image = open_dicom(path, data)
     if image.frame_count > 1:
-        raise clip_refused(path, f"a clip of {image.frame_count} frames")
+        raise limits.clip_refused(path, f"a clip of {image.frame_count} frames")
     (frame,) = image.frames()
     return frame
 
@@ -204,7 +203,7 @@ class Levels:
     def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Convert one frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
         if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
-            raise ImageError(
+            raise limits.ImageError(
                 "unsupported",
                 f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
                 "export it as 8- or 16-bit DICOM or PNG",

@@ -16,10 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.clip_files import clip_frames, is_clip
-from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES
-from sonoforge.runtime.images.folders import mask_of
+from sonoforge.runtime.images import clip_files, decoding, file_kinds, folders
 from sonoforge.runtime.inference.clips import distinct_frames
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader, short_names
 from sonoforge.training.data.collections.volumes import COLUMNS, LabelledVolume, level_window, open_volume, plan_slices
@@ -34,7 +31,7 @@ _decoding = threading.Lock()  # several frames of a clip are requested at once
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices and frames in the order of the data set."""
-    dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *FILM_SUFFIXES))
+    dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *file_kinds.FILM_SUFFIXES))
     window, names = level_window(settings), short_names(item.path for item in dataset.items)
     bases = {item.path: _base(item.path) for item in dataset.items}
     volumes = {base: path for path, base in bases.items() if base != path}
@@ -62,7 +59,7 @@ def _base(path: str) -> str:
 def _image_of(base: str) -> str:
     """Return the volume with a label map of this name; empty for other names."""
     path = PurePosixPath(base)
-    named = mask_of(path.name)
+    named = folders.mask_of(path.name)
     return path.with_name(named[0]).as_posix() if named else ""
 
 
@@ -78,7 +75,7 @@ def _structures(labels: Path | None) -> tuple[str, ...]:
 def _frames(dataset: Dataset, item: Item, path: str, group: str, facts: Mapping[str, str]) -> list[PlannedPicture]:
     """List the picture of a file, or the distinct frames of a clip."""
     file, empty = dataset.file(item.path), dict.fromkeys(COLUMNS, "")
-    if not is_clip(file):
+    if not clip_files.is_clip(file):
         read = functools.partial(_read, dataset, item)
         return [PlannedPicture(f"{path}.png", group, {**facts, **empty}, read)]
     numbers = [1]
@@ -97,11 +94,12 @@ def _frames(dataset: Dataset, item: Item, path: str, group: str, facts: Mapping[
 
 def _read(dataset: Dataset, item: Item) -> Picture:
     masks = [
-        (structure_of(mask), np.asarray(read_image(dataset.file(mask)).convert("L")) >= HALF) for mask in item.masks
+        (structure_of(mask), np.asarray(decoding.read_image(dataset.file(mask)).convert("L")) >= HALF)
+        for mask in item.masks
     ]
     unnamed = tuple(mask for name, mask in masks if name == UNNAMED)
     named = {name: mask for name, mask in masks if name != UNNAMED}
-    return Picture(np.asarray(read_image(dataset.file(item.path))), unnamed, named)
+    return Picture(np.asarray(decoding.read_image(dataset.file(item.path))), unnamed, named)
 
 
 def _read_frame(file: Path, number: int) -> Picture:
@@ -114,7 +112,7 @@ def _distinct(file: Path) -> dict[int, NDArray[np.uint8]]:
     """Return the frames of a clip that differ from the last one kept, by their numbers from 1."""
     kept: dict[int, NDArray[np.uint8]] = {}
     size = 0
-    for number, frame in distinct_frames(clip_frames(file)):
+    for number, frame in distinct_frames(clip_files.clip_frames(file)):
         kept[number] = np.asarray(frame)
         size += kept[number].nbytes
         if size > _MOST_BYTES:

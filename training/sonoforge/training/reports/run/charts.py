@@ -29,13 +29,11 @@ from sonoforge.training.reports.charts import (
     styled,
     svg,
 )
-from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Interval, Record
-from sonoforge.training.statistics.wording import is_number, points, share
+from sonoforge.training.statistics import predictions, results, wording
 
 
 @styled
-def fold_strip(arms: Mapping[str, Record]) -> Markup:
+def fold_strip(arms: Mapping[str, results.Record]) -> Markup:
     """Draw the accuracy of every fold, one row per arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
@@ -49,7 +47,7 @@ def fold_strip(arms: Mapping[str, Record]) -> Markup:
     axes.margins(x=0.05)  # a mark at the edge would be cut
     axes.set_xlim(right=min(1.01, axes.get_xlim()[1]))
     axes.xaxis.set_major_formatter(percent_axis())
-    means = "; ".join(f"{f['title']}: mean {share(f['fold_accuracy']['mean'])}" for f in arms.values())
+    means = "; ".join(f"{f['title']}: mean {wording.share(f['fold_accuracy']['mean'])}" for f in arms.values())
     return svg(figure, f"Accuracy of each fold. {means}")
 
 
@@ -57,19 +55,19 @@ class Difference(NamedTuple):
     """One row of a forest plot: its name, the difference, and the smallest detectable difference, if known."""
 
     name: str
-    change: Interval
+    change: results.Interval
     band: float | None = None
 
 
 @styled
 def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
     """Draw differences between arms with 95 % intervals; a band covers what this many images cannot show."""
-    drawn = [row for row in rows if is_number(row.change["value"])]
+    drawn = [row for row in rows if wording.is_number(row.change["value"])]
     figure, axes, heights = new_row_chart([row.name for row in drawn], f"difference in {what}, percentage points")
     reach = 0.01
     for row, height in zip(drawn, heights, strict=True):
         change = row.change
-        if is_number(row.band):
+        if wording.is_number(row.band):
             axes.barh(height, 2 * row.band, 20, left=-row.band, color=SOFT, alpha=0.16)
         axes.plot([change["low"], change["high"]], [height] * 2, "|-", color=SERIES[0], markeredgecolor=SERIES[0])
         axes.plot(change["value"], height, "o", color=SERIES[0], markersize=9)
@@ -79,12 +77,12 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
     axes.set_xlim(-1.05 * reach, 1.05 * reach)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(points_axis(1 if reach < 0.02 else 0))
-    said = "; ".join(f"{row.name}: {points(row.change['value'])} points" for row in drawn)
+    said = "; ".join(f"{row.name}: {wording.points(row.change['value'])} points" for row in drawn)
     return svg(figure, f"Paired differences in {what}. {said}")
 
 
 @styled
-def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
+def decision_curves(arms: Mapping[str, results.Record], name: str) -> Markup:
     """Draw the net benefit of acting on the probability of one class, of always acting and of never acting."""
     figure, axes = new_chart(370)
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
@@ -103,7 +101,7 @@ def decision_curves(arms: Mapping[str, Record], name: str) -> Markup:
     return svg(figure, f"Decision curves of {name}: net benefit by the probability from which one acts")
 
 
-def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
+def roc_curves(parts: Mapping[str, predictions.Predictions], name: str, label: int) -> Chart:
     """Draw the ROC curves of one class against the rest, one per arm; ``parts`` goes by arm title."""
     curves = []
     for title, part in parts.items():
@@ -113,18 +111,18 @@ def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart
     return roc_chart(curves, "1 \N{MINUS SIGN} specificity", "sensitivity", said, marked=False)
 
 
-def was_watched(figures: Record) -> bool:
+def was_watched(figures: results.Record) -> bool:
     """Whether an arm's held-out folds were measured after each epoch."""
     return any(fold and "test_loss" in fold[-1] for fold in figures["learning_curves"])
 
 
-def training_curves(arms: Sequence[Record], name: str) -> Chart:
+def training_curves(arms: Sequence[results.Record], name: str) -> Chart:
     """Draw ``loss`` or ``accuracy`` of each arm's training by epoch: thin lines are folds, thick ones their mean."""
     curves = {own["title"]: _by_fold(own, name) for own in arms}
     return _draw_epochs(curves, f"training {name}", f"training {name} by epoch")
 
 
-def train_and_test(figures: Record, name: str, in_turn: bool = False) -> Chart:
+def train_and_test(figures: results.Record, name: str, in_turn: bool = False) -> Chart:
     """Draw ``loss`` or ``accuracy`` of an arm's training images and held-out folds by epoch.
 
     Thin lines are folds, thick ones their mean; ``in_turn`` puts each fold beside the previous one.
@@ -133,7 +131,7 @@ def train_and_test(figures: Record, name: str, in_turn: bool = False) -> Chart:
     return _draw_epochs(curves, name, f"{name} by epoch, {figures['title']}", in_turn)
 
 
-def _by_fold(figures: Record, key: str) -> list[list[float]]:
+def _by_fold(figures: results.Record, key: str) -> list[list[float]]:
     return [[row[key] for row in fold] for fold in figures["learning_curves"]]
 
 

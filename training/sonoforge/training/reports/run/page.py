@@ -8,12 +8,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.reports import blocks
-from sonoforge.training.reports.audit import patient_warning, said_gain
-from sonoforge.training.reports.files import write_with_files
+from sonoforge.training.reports import audit, blocks, files, words
 from sonoforge.training.reports.run import sections
 from sonoforge.training.reports.run.whole_run import WholeRun
-from sonoforge.training.reports.words import glossary
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.smallest_gain import describe_gain
 from sonoforge.training.statistics.verdict import (
@@ -51,7 +48,7 @@ def write_report(run: WholeRun) -> Path:
     Raises:
         GateError: The page recomputes other figures than the results; it is still written, and shows where.
     """
-    path = write_with_files(report(run), run.folder / REPORT, _FOR_PAPERS)
+    path = files.write_with_files(report(run), run.folder / REPORT, _FOR_PAPERS)
     failed = [check for check in run.checks if not check.passed]
     if failed:
         raise GateError(
@@ -82,8 +79,8 @@ def report(run: WholeRun) -> blocks.Page:
             *conclusions(run),
             sections.first_picture(run),
             blocks.Facts(_facts(run)),
-            *said_gain(describe_gain(figures["groups"], figures["images"])),
-            *patient_warning(run.audit),
+            *audit.said_gain(describe_gain(figures["groups"], figures["images"])),
+            *audit.patient_warning(run.audit),
         ],
         parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
@@ -108,7 +105,7 @@ def _parts(run: WholeRun) -> list[blocks.Part]:
             "the images, the split and its proof, every figure with its interval",
             [sections.data(run), sections.split(run), sections.results(run), sections.published(run)],
         ),
-        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run-glossary")]),
+        ("words", "Words used here", "from accuracy to temperature", [words.glossary("Glossary", "run-glossary")]),
     )
     return [
         blocks.Part(anchor, title, about, [section for section in own if section is not None])

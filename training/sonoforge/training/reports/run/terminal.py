@@ -10,15 +10,11 @@ from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval, plain_text
-from sonoforge.training.reports.run import tables
-from sonoforge.training.reports.run.page import conclusions
-from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.run import page, tables, whole_run
 from sonoforge.training.reports.terminal import plain_table, table_text
-from sonoforge.training.statistics.between_runs import LEAK_STEPS, LEAKS
-from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics import between_runs, one_against_rest, verdict
 from sonoforge.training.statistics.published import PublishedRow, validated_like
 from sonoforge.training.statistics.results import Interval, Record
-from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
@@ -57,9 +53,9 @@ def log_table(results: Record) -> None:
     log_systems(results["classes"], results["arms"], results["arms"], published)
 
 
-def log_run(run: WholeRun) -> None:
+def log_run(run: whole_run.WholeRun) -> None:
     """Print what a run concludes and each arm's figures; the report has the rest."""
-    for answer in conclusions(run):
+    for answer in page.conclusions(run):
         say("")
         tell(f"{answer.question} {answer.answer}.")
     rows = [
@@ -106,7 +102,7 @@ def log_figures(
         if not is_number(row["minimum_detectable_difference"]):
             why = f"which differences it can show cannot be computed: {why_not_detectable(row)}"
             tell(f"{tables.name_difference(row, titles)}: {why}")
-    for name in classes_of_interest(classes):
+    for name in one_against_rest.classes_of_interest(classes):
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
     _log_never_right(results)
@@ -192,7 +188,7 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 
 def _warnings(results: Record) -> Iterator[str]:
     """Say why the figures are too good, if they are."""
-    split, weights = results["split"], judge_weights(results["weights"])
+    split, weights = results["split"], verdict.judge_weights(results["weights"])
     if weights:
         yield weights.line
     near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
@@ -236,12 +232,12 @@ def log_leakage(found: Record) -> None:
     seeds = ", ".join(map(str, found["seeds"]))
     tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
     rows = [
-        (arm, *(_points(accuracy[name], "") if name in accuracy else "as plain" for name in LEAKS))
+        (arm, *(_points(accuracy[name], "") if name in accuracy else "as plain" for name in between_runs.LEAKS))
         for arm, accuracy in found["accuracy"].items()
     ]
-    say("%s", plain_table(("accuracy, %", *LEAKS), rows, (1, 2, 3)))
+    say("%s", plain_table(("accuracy, %", *between_runs.LEAKS), rows, (1, 2, 3)))
     for step in found["steps"]:
-        cause = LEAK_STEPS.index((step["first"], step["second"]))
+        cause = between_runs.LEAK_STEPS.index((step["first"], step["second"]))
         tell(f"{step['arm']}: {_CAUSES[cause]}: {_points(step['accuracy'])}")
         if cause == 0:
             grouped, single = _points(step["accuracy_of_grouped"]), _points(step["accuracy_of_single"])

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.training.crossval import evidence
+from sonoforge.training.data import datasets, load, split_plan
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.load import find_simulated
-from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.reports.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
@@ -30,7 +28,7 @@ class WholeRun:
     classes: Sequence[str]
     parts: Sequence[Predictions]
     comparisons: Sequence[ComparisonRow]
-    plans: Mapping[int, SplitPlan]  # by seed
+    plans: Mapping[int, split_plan.SplitPlan]  # by seed
     reads: Mapping[str, evidence.Reads]
     checks: Sequence[evidence.Check]
     generators: Sequence[evidence.GeneratorRuns]
@@ -61,7 +59,7 @@ class WholeRun:
     @property
     def busi(self) -> bool:
         """Whether these are exactly the images of BUSI."""
-        return is_busi(self.results["split"]["fingerprint"])
+        return datasets.is_busi(self.results["split"]["fingerprint"])
 
     @property
     def budget(self) -> str:
@@ -99,7 +97,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) 
         arms=tuple(arms),
         filled=tuple(runs.name for runs in generators),
         added=next((tuple(arms[name]["generated_per_fold"]) for name in GAN if name in arms), ()),
-        simulated=len(find_simulated(cache.dataset)),
+        simulated=len(load.find_simulated(cache.dataset)),
         given_groups=audited["given_groups"] or 0,
         second_views=len(split["second_opinion"]["possible_second_views"]),
         near_duplicates=near_duplicates,
