@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from sonoforge.training.copies.generated import HELD_OUT
-from sonoforge.training.evaluation import verdict
+from sonoforge.training.reports.verdicts import judge
 from sonoforge.training.statistics.intervals import wilson_interval
 
 
@@ -93,4 +93,4 @@ def change(results: dict[str, Any], name: str, **figures: Any) -> dict[str, Any]
 
 def answered(results: dict[str, Any]) -> Any:
     """The results with the answers that follow from them."""
-    return results | {"verdicts": verdict.judge(results["metrics"], results["copies"], results["n"])}
+    return results | {"verdicts": judge(results["metrics"], results["copies"], results["n"])}

@@ -7,11 +7,13 @@ from typing import NamedTuple
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle.folder import FormatRow, write_zip
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
+from sonoforge.export.formats.table import choose
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.model_folder import check_model
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 from sonoforge.training.statistics.verdict import doubts
@@ -39,14 +41,22 @@ class Exported(NamedTuple):
         return [doubt.line for doubt in doubts(raw["evaluation"], self.manifest.alpha, raw["training"]["weights"])]
 
 
-def export_run(settings: ExportConfig) -> Exported:
-    """Write the bundle of ``settings.run``: a run folder with a model, one of ``gan train``, or another bundle.
+class Plan(NamedTuple):
+    """What is exported, and where to; nothing is written yet."""
+
+    source: Path
+    checkpoint: Path | None  # of a generator
+    is_bundle: bool
+    folder: Path
+    zip: Path | None
+
+
+def check(settings: ExportConfig) -> Plan:
+    """Find ``settings.run``, and refuse settings that do not suit it and formats that cannot be written here.
 
     Raises:
-        SonoforgeError: The source is none of these, or a setting does not suit it.
-        GateError: The ONNX file does not answer as the network does; nothing was written.
+        SonoforgeError: It is no run with a model, run of ``gan train`` or bundle, or a setting does not suit it.
     """
-    keep_freed_memory()
     source = SHIPPED if settings.run == "shipped" else Path(settings.run)
     if not source.exists():
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
@@ -62,12 +72,28 @@ def export_run(settings: ExportConfig) -> Exported:
         raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(settings.evidence)}")
     if is_bundle and not settings.out and (settings.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
-    folder = Path(settings.out) if settings.out else source if is_bundle else source / "bundle"
-    target = _zip_target(folder, source) if settings.zip else None
-    evidence = [Path(run) for run in settings.evidence]
+    choose(settings.formats, generators=is_generator)
+    checkpoint = None
     if is_generator:
         measured = best_checkpoint(source / "checkpoints")
         checkpoint = find_checkpoint(source, settings.checkpoint or ("best" if measured else "last"))
+    elif not is_bundle:
+        check_model(source / "model")
+    folder = Path(settings.out) if settings.out else source if is_bundle else source / "bundle"
+    return Plan(source, checkpoint, is_bundle, folder, _zip_target(folder, source) if settings.zip else None)
+
+
+def export_run(settings: ExportConfig) -> Exported:
+    """Write the bundle of ``settings.run``: a run folder with a model, one of ``gan train``, or another bundle.
+
+    Raises:
+        SonoforgeError: See `check`.
+        GateError: The ONNX file does not answer as the network does; nothing was written.
+    """
+    keep_freed_memory()
+    source, checkpoint, is_bundle, folder, target = check(settings)
+    evidence = [Path(run) for run in settings.evidence]
+    if checkpoint:
         log.info("%s", checkpoint)
         shown = evidence[0] if evidence else None
         rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, shown, settings.half_weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,18 +12,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from program import Finished, sonoforge, words
 from scans import write_set
 from small_run import CLASSIFIER, GENERATOR, SMALL, SmallRun
 from sonoforge.export import whole_run
 from sonoforge.runtime.cli import options
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.network import build_network, frozen_features, map_bytes
 from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.gan.checkpoint import KEPT
 from sonoforge.training.jobs import comparing
 from sonoforge.training.settings.crossval import CrossvalConfig
+from sonoforge.training.statistics.predictions import read_predictions
 
 VERBS = ("crossval", "run", "train")
 COMPARISONS = ("crossval", "run")
@@ -38,6 +43,13 @@ def command(verb: str, images: Path, out: Path, *own: object) -> Finished:
     common += ["--set", f"cache.folder={images.parent / 'cache'}"]
     more = ["--jobs", 1, "--folds", 2, *GENERATOR] if verb in COMPARISONS else ["--set", "train.holdout=0.5"]
     return sonoforge(verb, *common, *more, *own)
+
+
+def config_of(small_run: SmallRun) -> CrossvalConfig:
+    given = options.parse(options.build_parser("", CrossvalConfig), [*map(str, SMALL)])
+    own = [*given.pop(options.SET), f"cache.folder={small_run.cache}"]  # type: ignore[misc]
+    config: CrossvalConfig = options.resolve_config(CrossvalConfig, given, None, own)
+    return config
 
 
 def lines_of_error(done: Finished) -> list[str]:
@@ -117,6 +129,60 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(verb: str, images: Pat
     assert json.loads(done.out)["out"] == str(tmp_path / "runs")
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["work", "dry-run"])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("gan train --class gone --recipe dcgan", "gone"),
+        ("gan train --class malignant --recipe dcgan --set gan.batch=64", "64"),
+        ("gan train --class malignant --recipe dcgan --set gan.start_from=gone", "neither a run folder of gan train"),
+        ("export gone", "gone: no such run folder or bundle"),
+        ("export scans", "scans/model: no model.json"),
+        ("export shipped", "give the new bundle a folder with --out FOLDER"),
+        (
+            "export shipped --out runs --formats litert",
+            "litert_torch is not installed; pip install",
+        ),
+    ],
+)
+def test_generators_and_bundles_are_refused_likewise(
+    asked: str, message: str, dry: tuple[str, ...], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").symlink_to(images)
+    monkeypatch.setenv("SONOFORGE_CACHE", str(images.parent / "cache"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no format's package
+    data = ["--data", "scans", "--out", "runs", "--size", "32"] if asked.startswith("gan") else []
+    done = sonoforge(*words(asked), *data, *dry)
+    assert done.code == 2, done.err
+    (line,) = lines_of_error(done)
+    assert message in line and "unexpected" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+
+
+def test_a_dry_run_of_gan_train_says_steps_and_bytes(images: Path, tmp_path: Path) -> None:
+    asked = words("--class benign --recipe dcgan --size 32 --steps 5 --set gan.batch=4 --set gan.metrics=none")
+    rest = ["--data", images, "--out", tmp_path / "runs", "--set", f"cache.folder={images.parent / 'cache'}"]
+    done = sonoforge("gan", "train", *asked, *rest, "--dry-run")
+    assert "to train: dcgan on 8 images of benign, 5 steps of 4\ndisk: about 0." in done.err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_final_model_of_a_finished_comparison_is_that_of_run(small_run: SmallRun, tmp_path: Path) -> None:
+    """And is trained after `crossval` from the same folds."""
+    config = dataclasses.replace(config_of(small_run), out=str(tmp_path), jobs=1)
+    compared = comparing.work(comparing.prepare(config))
+    comparing.train_final_model(compared, "real")
+    read = [load_file(folder / "model" / "model.safetensors") for folder in (compared.folder, small_run.folder)]
+    assert read[0].keys() == read[1].keys() and all(torch.equal(read[0][name], read[1][name]) for name in read[0])
+    with pytest.raises(SonoforgeError, match="compared real, gan, not weighted"):
+        comparing.train_final_model(compared, "weighted")
+    answers = {(part.arm, part.seed): part.probabilities for part in compared.predictions}
+    kept, _ = read_predictions(small_run.folder / "predictions.csv")
+    assert all(np.array_equal(answers[part.arm, part.seed], part.probabilities) for part in kept)
+
+
 def test_a_dry_run_of_a_finished_run_says_that_nothing_is_left(small_run: SmallRun) -> None:
     rest = ["--jobs", "1", "--out", small_run.folder.parent, "--set", f"cache.folder={small_run.cache}", "--resume"]
     before = sorted(small_run.folder.rglob("*"))
@@ -129,9 +195,7 @@ def test_the_bytes_are_those_that_are_written(small_run: SmallRun) -> None:
     net = build_network(3, Backbone({}, "", ""), 0, device)
     maps = frozen_features(net, np.zeros((2, 96, 96, 3), np.uint8), settings, 0, 0, device)
     assert 2 * map_bytes(settings) == maps.numpy().nbytes
-    given = options.parse(options.build_parser("", CrossvalConfig), [*map(str, SMALL)])
-    own = [*given.pop(options.SET), f"cache.folder={small_run.cache}"]  # type: ignore[misc]
-    config = options.resolve_config(CrossvalConfig, given, None, own)
+    config = config_of(small_run)
     estimated = comparing.prepare(config).parts[""].disk
     files = [path.stat().st_size for path in small_run.folder.glob("gan/*/*/checkpoints/*/*.safetensors")]
     assert estimated["generators"] == pytest.approx(KEPT * sum(files), rel=0.05)

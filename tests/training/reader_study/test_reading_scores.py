@@ -12,13 +12,13 @@ from readings import key_of
 from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.scores import (
     ReadingResults,
-    judge,
     score_agreement,
     score_images,
     score_reader,
     score_together,
 )
 from sonoforge.training.reader_study.sheet import Key
+from sonoforge.training.reports.reading import judge
 
 KEY = key_of(["real", "generated"] * 20)
 

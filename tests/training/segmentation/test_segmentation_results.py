@@ -11,11 +11,11 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.reports.segmentation import conclude
 from sonoforge.training.segmentation.figures import (
     CaseScore,
     compute_rows,
     compute_set,
-    conclude,
     correlate,
     read_cases,
     write_cases,
@@ -57,14 +57,17 @@ def test_a_gain_in_every_patient_is_certain_though_patients_differ() -> None:
     for name, gain in (("against_real", 0.05), ("against_augmented", 0.03)):
         change = both[name]  # type: ignore[literal-required]
         assert [change[end] for end in ("value", "low", "high")] == pytest.approx([gain] * 3)
-    assert "Worth its hours here: dcgan (both, Dice 0.670) adds +0.030 [+0.030, +0.030]" in conclude(rows, [])[0]
+    assert (
+        "Worth its hours here: dcgan (both, Dice 0.670) adds +0.030 [+0.030, +0.030]"
+        in conclude({"rows": rows, "correlations": []})["verdict"][0]
+    )
 
 
 def test_a_network_that_finds_nothing_after_a_few_steps_has_a_verdict() -> None:
     nothing = [
         score._replace(dice=0.0, iou=0.0) for score in (*scores("real", "", 0.0), *scores("generated", "dcgan", 0.0))
     ]
-    assert "Dice of 0.000." in conclude(compute_rows(nothing), [])[0]
+    assert "Dice of 0.000." in conclude({"rows": compute_rows(nothing), "correlations": []})["verdict"][0]
 
 
 def test_seeds_are_averaged_before_patients_are_drawn() -> None:

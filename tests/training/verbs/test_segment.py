@@ -168,7 +168,7 @@ def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(ru
         (["--recipes", "dcgam"], "--recipes: 'dcgam' is not one of .*did you mean dcgan"),
         (["--recipes", "dcgan:small"], "preset: 'small'"),
         (["--recipes", "none"], "--recipes is none, but generated,both:2 need generated pairs"),
-        (["--set", "segment.maps=wgan"], "segment.maps: wgan is not real, perturbed or a recipe of this run.*dcgan"),
+        (["--set", "segment.maps=wgan"], "segment.maps must be one of perturbed, real, not 'wgan'"),
         (["--recipes", "spade"], "perceptual_weight cannot be 10.0 with no feature network"),
     ],
 )

@@ -1,16 +1,19 @@
 """``sonoforge export``: turn a run folder's model into a bundle of files that all give its answers."""
 
+import logging
 from typing import Any
 
-from sonoforge.export.jobs import export_run
+from sonoforge.export import jobs
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
 
+log = logging.getLogger(__name__)
+
 
 def main(config: ExportConfig) -> Outcome:
     """Export the model of a run folder, a bundle or a generator; print what is in the bundle and what was left out."""
-    exported = export_run(config)
+    exported = jobs.export_run(config)
     folder, manifest = exported.folder, exported.manifest
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": exported.rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
@@ -29,3 +32,9 @@ def main(config: ExportConfig) -> Outcome:
         return Outcome(result, f"sonoforge gan sample --bundle {folder}")
     compared = f"sonoforge bench {folder} --trust" if len(exported.rows) > 1 else ""
     return Outcome(result, steps(f"sonoforge classify IMAGES --bundle {folder}", compared))
+
+
+def check(config: ExportConfig) -> None:
+    """Check the run and the packages of the formats, and say what would be written."""
+    plan = jobs.check(config)
+    log.info("to write: %s, of %s, with %s", plan.folder, plan.checkpoint or plan.source, ", ".join(config.formats))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.help import aligned
 from sonoforge.runtime.cli.options import COMMON, Option, flag, format_value, options
-from sonoforge.runtime.cli.verbs import VERBS, config_class
+from sonoforge.runtime.cli.verbs import VERBS, config_class, examples
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 PAGE = "training/docs/settings.md"
@@ -16,8 +16,9 @@ _HEAD = """# Settings
 
 Every setting of every verb. Give one on the command line with `--set KEY=VALUE`, as often as needed, or several in a
 YAML or JSON file with `--config FILE`; flags win over `--set`, and `--set` over the file. `--dry-run` prints all
-settings of a command in the form that `--config` reads. `sonoforge settings WORD` searches this list, and
-`sonoforge settings VERB` shows one verb's flags and settings.
+settings of a command in the form that `--config` reads; `run`, `crossval`, `train`, `gan train` and `export` also check
+what they need, and say what they would do. `sonoforge settings WORD` searches this list, and `sonoforge settings VERB`
+shows one verb's flags and settings.
 
 This page is generated: `sonoforge settings --page > training/docs/settings.md`.
 """
@@ -131,9 +132,9 @@ def write_page(found: Sequence[Setting]) -> str:
 def of_verb(verb: str) -> str:
     """Return everything about one verb: examples, notes, flags and settings."""
     about, found = config_class(verb), find_settings([verb])
-    examples, _, notes = about.EXAMPLES.strip().partition("\n\n")
-    lines = ["examples:", *("  " + line for line in examples.splitlines())]
-    lines += [""] * bool(notes) + ["  " + line if line else "" for line in notes.splitlines()]
+    shown, notes = examples(verb)
+    lines = ["examples:", *("  " + line for line in shown)]
+    lines += [""] * bool(notes) + ["  " + line if line else "" for line in notes]
     arguments = [option for option in options(about).values() if option.positional]
     rows = [(option.name, option.metadata["help"].replace("\n", "; ")) for option in arguments]
     lines += ["", "arguments:", *aligned(rows)] if rows else []

@@ -25,7 +25,7 @@ from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.minutes import quietly
-from sonoforge.training.gan.networks import build_networks, outline_networks
+from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare
@@ -104,10 +104,7 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: 
 def generator_bytes(images: LabelledImages, label: int, job: GeneratorJob) -> int:
     """Refuse a generator that cannot be trained; return about how many bytes its checkpoints take."""
     with quietly("sonoforge.training"):  # the training itself says it
-        training = _prepare(images, label, job, open_pretrained(job.settings, job.device))
-    networks = outline_networks(training.recipe, training.options, training.seen)
-    one, other = (sum(own.numel() for own in network.parameters() if own.requires_grad) for network in networks)
-    return 4 * gan_checkpoint.KEPT * (4 * one + 3 * other)  # with the average, and both optimisers' two moments
+        return _prepare(images, label, job, open_pretrained(job.settings, job.device)).checkpoint_bytes
 
 
 def draw_trained(

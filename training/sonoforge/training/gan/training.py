@@ -138,6 +138,13 @@ class Training:
             images=gan_checkpoint.digest_of_images(self.originals.sources.values()),
         )
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About how many bytes the checkpoints take: both networks, the average, and two moments of each parameter."""
+        networks = outline_networks(self.recipe, self.options, self.seen)
+        one, other = (sum(own.numel() for own in network.parameters() if own.requires_grad) for network in networks)
+        return 4 * gan_checkpoint.KEPT * (4 * one + 3 * other)
+
     def changed(self, **changes: Any) -> Training:
         """Return the same training with other settings for length, ticks or metrics."""
         settings = dataclasses.replace(self.settings, **changes)

@@ -17,7 +17,6 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, TestedCopies, find_tested_copies, measure_sets
 from sonoforge.training.evaluation.projections import Projection, project_sets, record_maps
@@ -28,6 +27,8 @@ from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.reports import evaluation_pictures as pictures
 from sonoforge.training.reports.evaluation import write_evaluation
+from sonoforge.training.reports.verdicts import judge
+from sonoforge.training.reports.words import plain, read_yaml
 from sonoforge.training.settings.evaluation import METRICS, EvaluateConfig
 from sonoforge.training.statistics.results import Record
 
@@ -100,7 +101,7 @@ def work(config: EvaluateConfig) -> Evaluated:
             "not_measured": found.not_measured,
             "warnings": _cautions(config, spaces, drawn_by),
             "notice": NOTICE,
-            "verdicts": verdict.judge(found.rows, copies, matched),
+            "verdicts": judge(found.rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
         }
         run_folder.write_table(folder / TABLE, list(found.rows[0]) if found.rows else ["name"], found.rows)
@@ -188,22 +189,7 @@ def _check(config: EvaluateConfig) -> None:
 
 def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
     """Say where figures flatter: real images or a generator that the network knows, or a checkpoint chosen by them."""
-    known = [
-        f"The feature network {space.short_name} was trained on {space.protocol['trained on']}. Where the real images "
-        "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
-        for space in spaces
-        if space.protocol.get("trained on")
-    ]
-    seen = seen_by_discriminator(drawn_by) if drawn_by else ""
-    flattered = [
-        f"The discriminator saw images through {seen}, and the generator learned to satisfy it: figures in "
-        f"{space.name} flatter it."
-        for space in spaces
-        if seen and seen in space.name
-    ]
-    chosen = (
-        "The checkpoint was chosen by its KID against real images that its training held out. Where these are among "
-        "the real images here, the figures are optimistic; against other real images, or of the last checkpoint, they "
-        "are not."
-    )
-    return [*known, *flattered, *([chosen] if config.checkpoint == "best" else [])]
+    said, seen = read_yaml("evaluation-verdicts")["cautions"], seen_by_discriminator(drawn_by) if drawn_by else ""
+    known = [plain(said["known"], {"space": space}) for space in spaces if space.protocol.get("trained on")]
+    flattered = [plain(said["seen"], {"seen": seen, "space": own}) for own in spaces if seen and seen in own.name]
+    return [*known, *flattered, *([plain(said["chosen"], {})] if config.checkpoint == "best" else [])]

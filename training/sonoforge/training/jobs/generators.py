@@ -66,6 +66,14 @@ class Ready(NamedTuple):
     began: float  # `time.monotonic`
     training: Training  # of a run by minutes, the cheapest of `options`
     options: _Options | None  # the choices of a run by minutes
+    disk: str  # what is written, and how much is free
+
+    def describe(self) -> str:
+        """Say what would run, in a few lines."""
+        training, minutes = self.training, self.config.minutes
+        length = f"for {minutes:g} minutes" if self.options else f"{training.plan.steps} steps of {training.plan.batch}"
+        learned = f"{len(training.originals)} images of {training.settings.class_name or 'all classes'}"
+        return f"to train: {training.settings.recipe} on {learned}, {length}\ndisk: {self.disk}"
 
 
 def check(config: GanTrainConfig) -> Ready:
@@ -86,12 +94,13 @@ def check(config: GanTrainConfig) -> Ready:
     images = read(smallest(settings) if by_minutes else settings, groups=groups)
     options = _options(config, images, read) if by_minutes else None
     training = options.first if options else prepare(settings, images, config.device)
-    return Ready(config, began, training, options)
+    disk = run_folder.check_disk(Path(config.out), {"checkpoints": training.checkpoint_bytes})
+    return Ready(config, began, training, options, disk)
 
 
 def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
     """Train, continue, or read what is done already; Ctrl-C closes the tick and saves."""
-    config, began, training, options = check(config)
+    config, began, training, options, _ = check(config)
     settings = config.gan
     slug = run_folder.slug("gan", short_name(settings.recipe), training.originals.name, settings.class_name)
     values = flatten(config)

@@ -27,7 +27,7 @@ from sonoforge.training.devices import device_name, find_device
 from sonoforge.training.evaluation.spaces import choose_space
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.gan.start_from import refuse_seen_by_start
-from sonoforge.training.reports.segmentation import write_report
+from sonoforge.training.reports.segmentation import conclude, write_report
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,
@@ -63,7 +63,7 @@ class Segmented(NamedTuple):
     """What an experiment found."""
 
     folder: Path  # of the run, with `figures.CASES`, `figures.TABLE` and ``report.html``
-    sets: list[Record]  # see `figures.compute_set`, one for each of ``--data``
+    sets: list[Record]  # see `figures.compute_set` and `conclude`, one for each of ``--data``
 
 
 def work(config: SegmentConfig) -> Segmented:
@@ -115,7 +115,7 @@ def read_comparison(cases: Path) -> list[Record]:
     """
     scores = read_cases(cases)
     names = dict.fromkeys(score.data for score in scores)
-    return [compute_set(name, [score for score in scores if score.data == name], []) for name in names]
+    return [conclude(compute_set(name, [score for score in scores if score.data == name], [])) for name in names]
 
 
 def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
@@ -243,4 +243,4 @@ def _placed(task: FoldTask, device: str) -> FoldTask:
 
 def _results(own: PlannedSet, scores: Sequence[CaseScore]) -> Record:
     name, figures = own.images.name, [draw_and_measure(task) for task in _of_recipes(own.tasks)]
-    return compute_set(name, [score for score in scores if score.data == name], figures)
+    return conclude(compute_set(name, [score for score in scores if score.data == name], figures))

@@ -1,4 +1,4 @@
-"""Score how well readers told generated images from real ones, alone, together and image by image; give a verdict.
+"""Score how well readers told generated images from real ones, alone, together and image by image.
 
 The TypedDicts describe ``results.json`` of a reading.  A share's ``value`` is None where ``of`` is 0.
 """
@@ -16,8 +16,6 @@ from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
 from sonoforge.training.statistics import intervals
 from sonoforge.training.statistics.classification import agreement, weighted_auc
 from sonoforge.training.statistics.results import Interval
-from sonoforge.training.statistics.verdict import Verdict
-from sonoforge.training.statistics.wording import counted, listed, share
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: guessing gets half of them right."""
@@ -237,30 +235,3 @@ def score_images(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:
         said = {"file": entry.file, "called_generated": called, "answers": len(given), "marks": marks}
         images.append(about | said)
     return images
-
-
-def judge(results: ReadingResults) -> Verdict:
-    """Say whether readers told the images apart, and what a negative answer leaves open."""
-    readers = results["readers"]
-    apart = [reader for reader in readers if reader["p_value"] <= intervals.LEVEL]
-    better = [reader["name"] for reader in apart if (reader["accuracy"]["value"] or 0) > reader["chance"]]
-    worse = [reader["name"] for reader in apart if reader["name"] not in better]
-    sentences = []
-    if better:
-        sentences.append(
-            f"{len(better)} of {counted(len(readers), 'reader')} did better than chance (exact binomial test at 5 %, "
-            f"not corrected for the number of readers): {listed(better)}."
-        )
-    if worse:
-        sentences.append(f"Worse than chance, calling generated images real and real ones generated: {listed(worse)}.")
-    others = [reader["noticeable"] for reader in readers if reader not in apart]
-    noticed = [value for value in others if value is not None]
-    if noticed:
-        start = "The others were not" if apart else "No reader was"
-        sentences.append(
-            f"{start} shown to differ from chance. This does not prove likeness: with so few answers, an accuracy "
-            f"below {share(max(noticed), 0)} is often missed."
-        )
-    level = "no" if better or worse else "open"
-    headline = "Yes" if better else "Yes, but the wrong way round" if worse else "Not shown"
-    return Verdict(level, headline, tuple(sentences))

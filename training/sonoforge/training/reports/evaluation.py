@@ -15,8 +15,7 @@ from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.verdict import warnings
-from sonoforge.training.reports import blocks
+from sonoforge.training.reports import blocks, verdicts
 from sonoforge.training.reports.charts import png_bytes, svg
 from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.terminal import plain_table
@@ -93,13 +92,13 @@ def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
 def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     n = results["n"]
     yield WORDS.text("summary", real=results["real"], fake=results["fake"], n=n)
-    warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
+    warnings = verdicts.warnings(results["metrics"], results["copies"], n, results["warnings"])
     if warnings:
         yield blocks.Answer(
             "failed", "Read first", "", [blocks.Text(blocks.bold(sentence)) for sentence in warnings], "Read first"
         )
     answers = []
-    for name, title in verdict.QUESTIONS.items():
+    for name, title in verdicts.QUESTIONS.items():
         own = results["verdicts"][name]
         detail = f"{own['figure']}; {own['detail']}" if own["detail"] else own["figure"]
         grounds = [blocks.Text(own["value"], "value"), blocks.Text(detail, "detail"), blocks.Text(own["text"], "text")]
@@ -118,7 +117,7 @@ def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
     yield WORDS.text("floor")
     yield from _picture("ratios", pictures)
     rows: list[Record | blocks.Row] = []
-    for name, title in verdict.QUESTIONS.items():
+    for name, title in verdicts.QUESTIONS.items():
         own = [row for row in results["metrics"] if row["question"] == name]
         rows += [blocks.Row("group", (title,)), *own] if own else []
     facts = {"with_note": _with_note, "ends": _with_ends, "meaning": _meaning, "stands": verdict.stands}
@@ -215,7 +214,7 @@ def log_evaluation(results: Record) -> None:
     for item in results["not_measured"]:
         tell(f"{item['name']}: not measured: {item['why']}")
     tell(f"Ratio up to 1: within what real images score; protocol {results['protocol_id']}.")
-    for warning in warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
+    for warning in verdicts.warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
         tell(warning)
     for question, answer in results["verdicts"].items():
         tell(f"{question}: {answer['answer']}. {answer['text']}")

@@ -21,11 +21,14 @@ from sonoforge.training.reader_study.answers import FORMAT
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks, charts, terminal, words
 from sonoforge.training.reports.pictures import data_url
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.verdict import Verdict
 from sonoforge.training.statistics.wording import bracket, counted, number, share
 
 REPORT = "report.html"
 WORDS = words.Words("reading")
+_VERDICT = words.read_yaml("reading-verdict")
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
@@ -42,9 +45,27 @@ _PICTURE = Markup(
 _DOT = Markup('<g class="dot" transform="translate({:.1f} {:.1f})"><circle r="4"/><text>{}</text></g>')
 
 
+def judge(results: scores.ReadingResults) -> Verdict:
+    """Say whether readers told the images apart, and what a negative answer leaves open."""
+    readers = results["readers"]
+    apart = [reader for reader in readers if reader["p_value"] <= LEVEL]
+    better = [reader["name"] for reader in apart if (reader["accuracy"]["value"] or 0) > reader["chance"]]
+    others = [reader["noticeable"] for reader in readers if reader not in apart]
+    facts = {
+        "readers": readers,
+        "apart": apart,
+        "better": better,
+        "worse": [reader["name"] for reader in apart if reader["name"] not in better],
+        "missed": max((value for value in others if value is not None), default=None),
+    }
+    sentences = [words.plain(text, facts) for text in _VERDICT["sentences"]]
+    headline = "better" if better else "worse" if apart else "open"
+    return Verdict("no" if apart else "open", _VERDICT[headline], tuple(filter(None, sentences)))
+
+
 def write_report(folder: Path, results: scores.ReadingResults, pictures: Sequence[bytes]) -> Path:
     """Write ``FOLDER/report.html``, with PNG files in the order of ``results["images"]``, and return its path."""
-    verdict = scores.judge(results)
+    verdict = judge(results)
     answer = blocks.Answer(verdict.level, "Told apart", verdict.headline, [*map(blocks.Text, verdict.sentences)])
     sections = [_readers(results), *_classes(results), _times(results), *_galleries(results, pictures)]
     page = blocks.Page(
@@ -213,7 +234,7 @@ def log_reading(results: scores.ReadingResults) -> None:
     for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
         if found and found["kappa"]:
             tell(f"agreement on {title}: {agreement_text(found)}")
-    verdict = scores.judge(results)
+    verdict = judge(results)
     tell(f"told apart: {verdict.headline.lower()}. {' '.join(verdict.sentences)}")
 
 

@@ -8,10 +8,11 @@ from markupsafe import Markup
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
 from sonoforge.training.reports import blocks, charts, pictures, terminal, words
-from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
-from sonoforge.training.segmentation.figures import CLAIM, GENERATED_ARM
+from sonoforge.training.segmentation.experiment import PlannedSet, durations
+from sonoforge.training.segmentation.figures import AUGMENTED_ARM, CLAIM, GENERATED_ARM, REAL_ARM
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import figure, number, share, times
 
@@ -24,7 +25,7 @@ _STYLE = """
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
 WORDS = words.Words("segmentation")
-_DRAWN_INTO = {REAL: WORDS("real_maps"), PERTURBED: WORDS("perturbed_maps")}
+_VERDICT = words.read_yaml("segmentation-verdict")
 
 
 def write_report(folder: Path, results: Sequence[Record], sets: Sequence[PlannedSet]) -> Path:
@@ -72,10 +73,25 @@ def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Blo
     if own["generators"]:
         yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
-        given = facts.tasks[0].experiment.maps
-        maps = _DRAWN_INTO.get(given, f"maps that {given} had made")
-        yield WORDS.text("generators", smallest=share(SMALLEST_PIECE, 0), maps=maps)
+        yield WORDS.text("generators", smallest=share(SMALLEST_PIECE, 0), maps=experiment.maps)
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
+
+
+def conclude(own: Record) -> Record:
+    """Add the ``verdict`` to the figures of `compute_set`: does a generator help, and do FID or KID predict which?"""
+    rows, said = own["rows"], list[str]()
+    real = next((row for row in rows if row["arm"] == REAL_ARM), None)
+    generated = [row for row in rows if row["arm"] == GENERATED_ARM]
+    placebo = AUGMENTED_ARM if any(row["arm"] == AUGMENTED_ARM for row in rows) else REAL_ARM
+    added = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM and row[f"against_{placebo}"]]
+    for key, judged in (("alone", generated), ("added", added)):
+        if judged:
+            best = max(judged, key=lambda row: float(row["dice"]["value"]))
+            said.append(
+                words.plain(_VERDICT[key], {"best": best, "real": real, "placebo": placebo, "several": len(judged)})
+            )
+    ordered = [words.plain(_VERDICT["ordered"], {"found": found, "level": LEVEL}) for found in own["correlations"]]
+    return {**own, "verdict": [*said, *ordered]}
 
 
 def arm_table(own: Record) -> blocks.Table:

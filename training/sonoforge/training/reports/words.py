@@ -5,6 +5,7 @@ A string is a text (HTML); a mapping with ``columns`` is a table with expression
 """
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,6 +114,11 @@ _plain = functools.cache(lambda text: environment().overlay(autoescape=False).fr
 _expression: Callable[[str], Callable[[Facts], Any]] = functools.cache(
     lambda text: environment().compile_expression(text, undefined_to_none=False)
 )
+
+
+def plain(text: str, facts: Facts) -> str:
+    """Fill in a plain text; its lines become one."""
+    return re.sub(r"[ \n]+", " ", _plain(text).render(facts)).strip()
 
 
 def glossary(title: str, name: str) -> Section:

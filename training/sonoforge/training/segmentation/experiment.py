@@ -121,8 +121,6 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> spl
     return splits.make_plan(images.cache, protocol, None if protocol == OFFICIAL else folds, seed)
 
 
-REAL, PERTURBED = "real", "perturbed"
-"""Maps for a generator that draws into maps: its training fold's, unchanged or distorted."""
 QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan1": 8.0, "biggan": 5.0, "spade": 4.0}
 """Thousands of images shown to each network at budget quick: two to five core-minutes at 64 x 64 pixels."""
 _OTHER_KIMG = 10.0  # for any other recipe
@@ -204,27 +202,20 @@ class PlannedSet(NamedTuple):
     tasks: list[FoldTask]
 
 
-def generator_folder(task: FoldTask, recipe: str = "") -> Path:
-    """Return the folder of the training of the task's recipe, or another one, in its fold."""
-    return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / (recipe or task.recipe).replace(":", "_")
+def generator_folder(task: FoldTask) -> Path:
+    """Return the folder of the training of the task's recipe in its fold."""
+    return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / task.recipe.replace(":", "_")
 
 
 def check_recipes(experiment: Experiment) -> None:
-    """Refuse unknown recipes, presets and maps before anything is trained.
+    """Refuse unknown recipes and presets before anything is trained.
 
     Raises:
         SonoforgeError: Something is unknown.
     """
-    drawn = []  # recipes that make maps themselves
     for recipe in experiment.recipes:
         check_known("--recipes", recipe.partition(":")[0], RECIPES)
-        if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
-            drawn.append(recipe)
-    if experiment.maps not in (REAL, PERTURBED, *drawn):
-        raise SonoforgeError(
-            f"maps: {experiment.maps} is not {REAL}, {PERTURBED} or a recipe of this run that makes maps itself "
-            f"({', '.join(drawn) or 'none here'})"
-        )
+        compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs"))
 
 
 def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.int64]]:

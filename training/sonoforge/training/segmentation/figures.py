@@ -1,4 +1,4 @@
-"""Keep a segmentation experiment's scores (``cases.csv``), and derive its figures and a verdict from them.
+"""Keep a segmentation experiment's scores (``cases.csv``), and derive its figures from them.
 
 A figure is a mean over cases, averaged over the seeds first; its interval resamples patients.  The Dice of a row is the
 mean over its structures.
@@ -117,7 +117,6 @@ def _rows_of(own: Record) -> Iterator[dict[str, object]]:
         yield {"set": own["name"], "arm": arm, **claim, "source": CLAIM}
 
 
-SURE = 0.05  # level of a test
 FEWEST_RANKED = 4  # generators whose order is compared; fewer prove nothing
 _PERMUTATIONS = 10_000  # at most: up to 7 generators the p value is exact
 
@@ -258,109 +257,36 @@ def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[Record
         "correlations": correlations,
         "claims": [{"recipe": row.recipe, "fid": row.fid, "dice": row.dice} for row in published],
         "claimed_correlation": correlate("fid", *map(list, zip(*measured, strict=True))) if measured else None,
-        "verdict": conclude(rows, correlations),
     }
 
 
 def _average(figures: Sequence[Record]) -> Record:
-    def mean(values: Iterable[float]) -> float:
-        return float(np.mean(list(values)))
-
-    first = figures[0]
-    memories = [row["memory_gib"] for row in figures if row["memory_gib"] is not None]
-    metrics = {}
-    for metric in dict.fromkeys(row["name"] for own in figures for row in own["metrics"] if row["name"] in METRICS):
-        own_rows = [row for own in figures for row in own["metrics"] if row["name"] == metric]
-        metrics[metric] = {
-            "value": mean(row["value"] for row in own_rows),
-            "floor": _mean_if_all([row["floor"] for row in own_rows]),
-            "ratio": _mean_if_all([row["ratio"] for row in own_rows]),
-            "n": own_rows[0]["n"],
-        }
+    """Average the figures of one recipe's generators."""
+    first, metrics = figures[0], {}
+    for metric in METRICS:
+        own = [row for one in figures for row in one["metrics"] if row["name"] == metric]
+        if own:
+            values = {name: _mean_if_all([row[name] for row in own]) for name in ("value", "floor", "ratio")}
+            metrics[metric] = {**values, "n": own[0]["n"]}
+    means = {
+        name: _mean_if_all([one[name] for one in figures]) for name in ("images", "steps", "kimg", "seconds_per_epoch")
+    }
+    shares = {
+        kind: {name: _mean_if_all([one[kind][name] for one in figures]) for name in first["structures"]}
+        for kind in ("structures", "real_structures")
+    }
     return {
         "recipe": first["recipe"],
         "trainings": len(figures),
-        "images": mean(row["images"] for row in figures),
-        "steps": mean(row["steps"] for row in figures),
-        "kimg": mean(row["kimg"] for row in figures),
-        "seconds_per_epoch": mean(row["seconds_per_epoch"] for row in figures),
-        "memory_gib": max(memories, default=None),
+        **means,
+        "memory_gib": max((one["memory_gib"] for one in figures if one["memory_gib"] is not None), default=None),
         "weights": first["weights"],
         "metrics": metrics,
         "space": first["metrics"][0]["space"] if first["metrics"] else "",
-        "structures": {name: mean(row["structures"][name] for row in figures) for name in first["structures"]},
-        "real_structures": {
-            name: mean(row["real_structures"][name] for row in figures) for name in first["structures"]
-        },
+        **shares,
     }
 
 
 def _mean_if_all(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-# ---- the verdict
-
-
-def conclude(rows: Sequence[Record], correlations: Sequence[Record]) -> list[str]:
-    """Say whether any generator helps on a set, and whether FID or KID predicts which."""
-    sentences = [_alone(rows), _added(rows), *map(_ordered, correlations)]
-    return [sentence for sentence in sentences if sentence]
-
-
-def _best(rows: Sequence[Record]) -> Record:
-    return max(rows, key=lambda row: row["dice"]["value"])
-
-
-def _alone(rows: Sequence[Record]) -> str:
-    real, generated = ([row for row in rows if row["arm"] == arm] for arm in (REAL_ARM, GENERATED_ARM))
-    if not generated:
-        return ""
-    best = _best(generated)
-    said = f"A U-Net that saw only pairs of {best['recipe']} reaches a Dice of {_number(best['dice'])}"
-    if real and real[0]["dice"]["value"] > 0:  # a U-Net of few steps may find nothing
-        share = best["dice"]["value"] / real[0]["dice"]["value"]
-        said += f", {100 * share:.0f} % of the {_number(real[0]['dice'])} that as many real pairs give"
-    return (
-        said + _of_several(len(generated), "; it is the best of {} generators, on the patients it is shown for") + "."
-    )
-
-
-def _added(rows: Sequence[Record]) -> str:
-    """Judge the best arm of real and generated pairs against what costs no generator."""
-    both = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM]
-    key, placebo = "against_augmented", "augmentation alone"
-    if not any(row["arm"] == AUGMENTED_ARM for row in rows):
-        key, placebo = "against_real", "the real pairs alone"
-    judged = [row for row in both if row[key] is not None]
-    if not judged:
-        return ""
-    best = _best(judged)
-    change: Interval = best[key]
-    figures = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
-    what = f"{best['recipe']} ({best['arm']}, Dice {_number(best['dice'])})"
-    several = _of_several(len(judged), ", the best of {} such rows and so chosen with luck,")
-    if change["low"] > 0:
-        return f"Worth its hours here: {what}{several} adds {figures} to {placebo}."
-    if change["high"] < 0:
-        return f"No generator is shown to help here: even {what} is below {placebo}, by {figures}."
-    return f"Not shown to help here: {what}{several} differs from {placebo} by {figures}."
-
-
-def _ordered(found: Record) -> str:
-    name, rho = found["metric"].upper(), f"{found['rho']:+.2f}"
-    figures = f"rank correlation {rho}, p = {found['p_value']:.2f}, {found['generators']} generators"
-    if found["p_value"] > SURE:
-        return f"{name} is not shown to predict usefulness here ({figures})."
-    if found["rho"] < 0:
-        return f"{name} predicts usefulness here: the lower it is, the higher the Dice ({figures})."
-    return f"{name} misleads here: the lower it is, the lower the Dice ({figures})."
-
-
-def _of_several(count: int, text: str) -> str:
-    return text.format(count) if count > 1 else ""
-
-
-def _number(estimate: Interval) -> str:
-    return f"{estimate['value']:.3f}"

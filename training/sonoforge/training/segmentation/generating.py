@@ -1,7 +1,7 @@
 """Train a segmentation experiment's generators on one fold, sample them, and measure them.
 
 A generator that takes only latent vectors makes images and masks together. One that draws into label maps gets its
-training fold's, unchanged or distorted, or maps made by another recipe's generator.
+training fold's, unchanged or distorted.
 """
 
 import dataclasses
@@ -140,11 +140,8 @@ def _choose_maps(
     task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], count: int
 ) -> NDArray[np.uint8]:
     """Return (count, S, S) maps to draw into."""
-    maps = task.experiment.maps
-    if maps not in (experiment.REAL, experiment.PERTURBED):
-        return draw_pairs(dataclasses.replace(task, recipe=maps), images, train, count).maps
     repeated = images.maps[train][np.arange(count) % len(train)]
-    if maps == experiment.REAL:
+    if task.experiment.maps == "real":
         return repeated
     chance = torch.Generator().manual_seed(task.derived_seed("pairs"))
     return distort_maps(torch.from_numpy(repeated).long(), chance).numpy().astype(np.uint8)

@@ -87,7 +87,8 @@ class Experiment(ParallelOptions):
         "perturbed",
         "segment.maps",
         help="label maps that SPADE is given: real, from its training fold; perturbed, the same but "
-        "rotated, scaled, shifted and warped; or a recipe of this run, which generates them",
+        "rotated, scaled, shifted and warped",
+        choices=("perturbed", "real"),
     )
     budget: str = option(
         "quick",

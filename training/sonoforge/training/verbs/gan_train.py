@@ -5,18 +5,16 @@ import logging
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import CONTINUE, Outcome
 from sonoforge.training.gan.curves import OVER_TIME, PICTURE
-from sonoforge.training.jobs.generators import check, work
+from sonoforge.training.jobs import generators
 from sonoforge.training.progress import UNFINISHED
 from sonoforge.training.settings.gan import GanTrainConfig
-
-__all__ = ["check", "main"]
 
 log = logging.getLogger(__name__)
 
 
 def main(config: GanTrainConfig) -> Outcome:
     """Train, continue, or report that it is done."""
-    run = work(config)
+    run = generators.work(config)
     result = {"run": str(run.folder), "finished": run.finished}
     if run.checkpoint is None:
         log.info(UNFINISHED)
@@ -31,3 +29,8 @@ def main(config: GanTrainConfig) -> Outcome:
     return Outcome(
         {**run.results, **result, "checkpoint": str(run.checkpoint)}, following if run.finished else CONTINUE
     )
+
+
+def check(config: GanTrainConfig) -> None:
+    """Check all that the training needs, and say what it would do."""
+    log.info("%s", generators.check(config).describe())
