@@ -33,7 +33,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     final, seconds = final_name(config.final_arm, "--final-arm"), dict[str, float]()
     with chapter("data", seconds):
         comparison = comparing.prepare(dataclasses.replace(config, final_arm=final), "run", final)
-    return PreparedRun(comparison, config.name or f"mobilenetv2-{comparison.cache.dataset.name.lower()}", seconds)
+    return PreparedRun(comparison, config.name, seconds)
 
 
 def work(prepared: PreparedRun) -> WholeRun:

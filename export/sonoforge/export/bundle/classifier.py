@@ -58,7 +58,7 @@ def bundle_from_run(
         images = find_images(data, run, settings, judged)
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         graph = network_of(members, record)
-        if len(members) == 1:  # `--weights BUNDLE` restores these for further training
+        if len(members) == 1 and "backbone" not in record.training:  # for `--weights BUNDLE`
             means, variances = folded_statistics(members[0])
             files["batch-norm.npz"] = npz({"means": means.numpy(), "variances": variances.numpy()})
         fill_bundle(graph, record, arrays, files, fresh)

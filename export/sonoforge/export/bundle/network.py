@@ -23,7 +23,7 @@ from sonoforge.training.classifier.model_folder import ELSEWHERE, ModelRecord, l
 
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
-    """Join trained networks (torchvision's ``MobileNetV2``) into one, in evaluation mode."""
+    """Join trained networks into one, in evaluation mode."""
     return BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
 
 
@@ -35,6 +35,8 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     the file is not ours, or if the network does not reproduce the bundle's golden vectors.
     """
     where = f"{bundle.path}: model.onnx"
+    if name := bundle.manifest.raw["training"].get("backbone"):
+        raise SonoforgeError(f"{where}: is {name}; only MobileNetV2 is rebuilt from a bundle: export its run folder")
     data = bundle.read("model.onnx")
     check_graph(data, where)
     try:

@@ -1,4 +1,4 @@
-"""Export a network to one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other.
+"""Export a network to one ONNX file: a classifier with the bundle's four outputs, or any other.
 
 Derived files (onnxruntime's own ORT, and one that takes decoded images of any size) keep its answers, operator set and
 metadata, and contain no host paths.
@@ -22,11 +22,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sonoforge.models.mobilenetv2 import EMBEDDING, enlarge_maps, place_maps, run_twice
+from sonoforge.models.backbones import Whole
+from sonoforge.models.mobilenetv2 import enlarge_maps, place_maps, run_twice
 from sonoforge.runtime.bundle.classification import OUTPUTS
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import load_session, session_options
@@ -39,7 +41,7 @@ _SMALL = 4096  # values up to which `named` copies a stored input: biases and nu
 
 
 class BundleGraph(nn.Module):
-    """Logits (N, C), calibrated probabilities (N, C), embedding (N, 1280), class-activation maps (N, C, h, w).
+    """Logits (N, C), calibrated probabilities (N, C), embedding (N, D), class-activation maps (N, C, h, w).
 
     The map of a class is the classifier's weight vector applied at every position of the last feature map
     (Zhou et al., CVPR 2016); pooling and a linear layer commute, so its mean plus the bias is exactly the logit.
@@ -67,7 +69,7 @@ class BundleGraph(nn.Module):
         self.activations = nn.ModuleList()
         for net in members:
             linear = net.classifier[1]
-            convolution = nn.Conv2d(EMBEDDING, linear.out_features, 1, bias=False)
+            convolution = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=False)
             with torch.no_grad():
                 convolution.weight.copy_(linear.weight[:, :, None, None])
             self.activations.append(convolution)
@@ -126,11 +128,14 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
     """Export a `BundleGraph` on the CPU to one ONNX file with this input side and a free batch; see `trace`."""
     graph = folded(graph).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in graph.modules():
-        if isinstance(module, nn.ReLU6):
-            module.inplace = False  # the exporter takes a third longer to rewrite in-place operations
+        if getattr(module, "inplace", False):
+            setattr(module, "inplace", False)  # noqa: B010 - the exporter takes a third longer to rewrite in place
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
-    return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+    model = trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+    if unknown := sorted(operators(model) - OPERATORS):
+        raise GateError(f"ONNX: a bundle may not hold {', '.join(unknown)}; build the network of other layers")
+    return model
 
 
 @contextlib.contextmanager
@@ -151,10 +156,13 @@ def quiet() -> Iterator[None]:
 def folded(graph: Network) -> Network:
     """Return a copy with each batch norm folded into the convolution before it.
 
-    The exporter does so too, except where a convolution runs twice.
+    The exporter does so too, except where a convolution runs twice.  Only MobileNetV2 is known to run its layers in the
+    order of their definition, so others are left to the exporter.
     """
     graph = copy.deepcopy(graph).eval()
-    for parent in list(graph.modules()):
+    others = [block for block in graph.modules() if isinstance(block, (fx.GraphModule, Whole))]
+    left = {module for block in others for module in block.modules()}
+    for parent in [module for module in graph.modules() if module not in left]:
         convolution: tuple[str, nn.Conv2d] | None = None
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d) and convolution is not None:

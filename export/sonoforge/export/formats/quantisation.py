@@ -118,7 +118,8 @@ def _attempt(
     }
     quantised = _quantise(original, inputs, kept)
     change = (answers_of(quantised.SerializeToString(), inputs, "logits") - logits).mean(axis=0)
-    biases = {node.input[2] for node in quantised.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
+    last = [node for node in quantised.graph.node if node.op_type == "Gemm" and node.input[1].startswith("linears.")]
+    biases = {node.input[2] for node in last if len(node.input) > 2}
     for tensor in quantised.graph.initializer:
         if tensor.name in biases:
             values = onnx.numpy_helper.to_array(tensor) - change

@@ -27,10 +27,11 @@ VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 Value = memoryview | int
 
 _NAMES = """
-Abs Add BatchNormalization Cast CastLike Clip Concat Constant Conv ConvTranspose DequantizeLinear Div Einsum Elu
-Equal Erf Expand Floor Gather Gemm Identity LeakyRelu Less MatMul Max MaxPool Min Mul Neg Pow QuantizeLinear Range
-Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Sqrt
-Squeeze Sub Tanh Transpose Unsqueeze Where
+Abs Add AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv ConvTranspose DequantizeLinear Div Einsum
+Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GroupNormalization HardSigmoid HardSwish
+Identity InstanceNormalization LayerNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mul Neg PRelu Pow
+QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice
+Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_NAMES.split())
 """The operators of every ONNX file that sonoforge writes; none branches, repeats or draws random numbers."""

@@ -1,4 +1,4 @@
-"""Fine-tune MobileNetV2: one loop for whole images and for cached feature maps of frozen blocks.
+"""Fine-tune a classifier: one loop for whole images and for cached feature maps of frozen blocks.
 
 The output of the first ``frozen_blocks`` blocks is a fixed function of the image. It is computed once for each image
 and augmented variant, and the remaining blocks train on the cached maps, which is about seven times less work per step.

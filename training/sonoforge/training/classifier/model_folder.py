@@ -1,8 +1,9 @@
 """Write and read ``model/`` in a run folder: the files that training hands to export.
 
-``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
-``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors), `SIGNATURES`
-(to recognise copies of the training images, see `trained_on`).
+``model.safetensors`` (by the names that torchvision gives its tensors; further members in ``model-1.safetensors``, ...;
+the heads of a second pass in `OUTLINES`), ``model.json`` (`ModelRecord`), ``arrays.npz`` (trust reference, real images
+for the parity check, synthetic ones for the golden vectors), `SIGNATURES` (to recognise copies of the training images,
+see `trained_on`), and a copy of the user's code if the network is defined there.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
-from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
+from sonoforge.models import DEFAULT
+from sonoforge.models.backbones import plain_names, plain_state
+from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.statistics.results import ArmFigures, Record
 
 SIGNATURES = "image-signatures.npz"
+OUTLINES = "outlines.safetensors"
 HASH_PREFIX = 16
 """Number of hex digits that a bundle keeps of each training image's content hash."""
 
@@ -81,12 +88,15 @@ def save_model(
 ) -> None:
     """Write a trained model; ``model.json`` goes last and marks a complete folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, net in enumerate(members)
-        for key, value in net.state_dict().items()
-    }
-    atomic.write_bytes(folder / "model.safetensors", save(state))
+    for index, net in enumerate(members):
+        state = {
+            key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in plain_state(net).items()
+        }
+        atomic.write_bytes(_weights_file(folder, index), save(state))
+    if record.look:
+        heads = {str(index): net.outline.state_dict() for index, net in enumerate(members)}
+        state = {f"{index}.{key}": value.cpu() for index, own in heads.items() for key, value in own.items()}
+        atomic.write_bytes(folder / OUTLINES, save(state))
     buffer = io.BytesIO()
     stored: dict[str, Any] = {**arrays._asdict(), **arrays.reference}
     del stored["reference"]
@@ -115,18 +125,33 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             stored = dict(archive)
         images = stored.pop("parity_pixels"), stored.pop("golden_pixels")
-        state = load((folder / "model.safetensors").read_bytes())
+        states = _read_states(folder, record)
+        network = Network(record.training.get("backbone", DEFAULT), record.image_size, folder)
         members = []
-        for index in sorted({int(key.split(".")[0]) for key in state}):
-            prefix = f"{index}."
-            net = mobilenet_v2(len(record.classes)).eval()
+        for state in states:
+            net = network.build(len(record.classes), 0).eval()
+            names = plain_names(net)
             if record.look:
                 net.outline = OutlineHead()
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            net.load_state_dict({key: state[names.get(key, key)] for key in net.state_dict()})
             members.append(net)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SonoforgeError(f"{folder}: not a complete model folder ({reason(error)})") from error
     return members, record, ModelArrays(stored, *images)
+
+
+def _weights_file(folder: Path, member: int) -> Path:
+    return folder / f"model{f'-{member}' if member else ''}.safetensors"
+
+
+def _read_states(folder: Path, record: ModelRecord) -> list[dict[str, Tensor]]:
+    """Return each member's tensors by name."""
+    states = [load(_weights_file(folder, index).read_bytes()) for index in range(record.training["ensemble_size"])]
+    heads = load((folder / OUTLINES).read_bytes()) if record.look else {}
+    for key, value in heads.items():
+        index, _, name = key.partition(".")
+        states[int(index)][f"outline.{name}"] = value
+    return states
 
 
 def lacking(record: ModelRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""Build MobileNetV2, run its frozen blocks on images, and answer with all members together."""
+"""Build the network, run its frozen blocks on images, and answer with all members together."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.models.mobilenetv2 import mobilenet_v2, run_twice
+from sonoforge.models.mobilenetv2 import run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
+from sonoforge.training.classifier.backbone import Network, outline
 from sonoforge.training.classifier.initial_weights import Backbone, apply_backbone
 from sonoforge.training.classifier.settings import ClassifierSettings
 
@@ -53,19 +54,17 @@ INFERENCE_BATCH = 32
 
 def build_network(classes: int, backbone: Backbone, seed: int, device: torch.device) -> Any:
     """Build the network with the backbone's weights; the rest is drawn from ``seed``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = mobilenet_v2(classes)
+    net = backbone.network.build(classes, seed)
     apply_backbone(net, backbone)
     return net.to(device=device, memory_format=torch.channels_last)
 
 
-def map_bytes(settings: ClassifierSettings) -> int:
+@torch.inference_mode()
+def map_bytes(network: Network, settings: ClassifierSettings) -> int:
     """Return the size in bytes of one image's maps after the frozen blocks, see `frozen_features`."""
-    with torch.device("meta"):
-        side = settings.preprocessing.size
-        frozen = mobilenet_v2(1).features[: settings.frozen_blocks].eval()
-        return 4 * int(frozen(torch.empty(1, 3, side, side)).numel())
+    side, net = settings.preprocessing.size, outline(network)
+    image = torch.zeros(1, 3, side, side, device=net.classifier[1].weight.device)
+    return 4 * int(net.features[: settings.frozen_blocks](image).numel())
 
 
 def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
@@ -104,7 +103,7 @@ def all_features(net: Any, pixels: Pixels, settings: ClassifierSettings, seed: i
 
 
 class Answers(NamedTuple):
-    """The members' answers to N images: probabilities (N, classes) and mean embeddings (N, 1280)."""
+    """The members' answers to N images: probabilities (N, classes) and mean embeddings (N, D)."""
 
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float32]

@@ -6,13 +6,18 @@ import dataclasses
 import logging
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sonoforge.models import OUTLINE_BLOCK
+from sonoforge.models import DEFAULT, DEFAULT_BLOCKS, OUTLINE_BLOCK
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing
+from sonoforge.training import own_code
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
+
+if TYPE_CHECKING:
+    from sonoforge.training.classifier.backbone import Network
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +29,7 @@ LARGE = 256
 class ClassifierSettings:
     """How a classifier is fine-tuned."""
 
-    frozen_blocks: int = 11  # leading blocks (of 19) kept at their initial weights; 0 trains the whole network
+    frozen_blocks: int = 11  # leading blocks (MobileNetV2 has 19) kept at their initial weights; 0 trains all
     epochs: int = 8  # passes over the training images
     least_steps: int = 60  # of all epochs together; a small set is shown more often until there are as many
     optimiser: str = "adamw"  # row of `fine_tuning.OPTIMISERS`
@@ -147,8 +152,17 @@ class ClassifierOptions:
         help="epochs, instead of the budget's\nthe budget trains longer on small sets, which have few steps an epoch",
         limits=(1, None),
     )
+    backbone: str = option(
+        DEFAULT,
+        help="the network: of torchvision or timm, or FILE.py:NAME\nor package.module:NAME, for a function or class of "
+        "your own that returns a torch.nn.Module; timm must be installed; initial weights are then imagenet or, for "
+        "your own, those that it brings along",
+        metavar="NAME",
+    )
     frozen_blocks: int | None = option(
-        None, help="leading blocks (of 19) kept at their initial weights", limits=(0, 18)
+        None,
+        help="leading blocks kept at their initial weights\nMobileNetV2 has 19; default: the budget's share of them",
+        limits=(0, 500),
     )
     ensemble_size: int | None = option(None, help="networks in the ensemble; their logits are averaged", limits=(1, 16))
     learning_rate: float | None = option(None, help="peak learning rate of the classifier", limits=(1e-8, None))
@@ -216,6 +230,9 @@ class ClassifierOptions:
         if self.epochs is not None:
             given["least_steps"] = 0
         settings = dataclasses.replace(BUDGETS[self.budget], **given)
+        if self.backbone != DEFAULT:
+            settings = self._for_backbone(settings)
+        self.check_frozen(settings.frozen_blocks, settings)
         for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":
                 raise SonoforgeError(f"{name}: requires hierarchical heads; add --set classifier.heads=hierarchical")
@@ -230,3 +247,32 @@ class ClassifierOptions:
                 "classifier.frozen_blocks"
             )
         return settings
+
+    def network(self, settings: ClassifierSettings) -> Network:
+        """Return the network that the images of these settings are for."""
+        from sonoforge.training.classifier.backbone import Network  # noqa: PLC0415 - needs torch
+
+        own = own_code.is_own(self.backbone)
+        return Network(own_code.give(self.backbone) if own else self.backbone, settings.image_size)
+
+    def check_frozen(self, frozen: float, settings: ClassifierSettings) -> None:
+        """Refuse to freeze all blocks of the network, or more than it has."""
+        count = DEFAULT_BLOCKS if self.backbone == DEFAULT else self.network(settings).blocks
+        if frozen >= count:
+            raise SonoforgeError(
+                f"--set classifier.frozen_blocks: {frozen:g} is too many; {self.backbone} has {count} blocks: give at "
+                f"most {count - 1}"
+            )
+
+    def _for_backbone(self, settings: ClassifierSettings) -> ClassifierSettings:
+        """Return the settings for another network than MobileNetV2: the same share of its blocks is frozen."""
+        for name in ("outlines", "zoomed_second_pass"):
+            if getattr(settings, name):
+                raise SonoforgeError(
+                    f"--backbone {self.backbone}: {name} requires {DEFAULT}; give --budget quick or full"
+                )
+        if self.frozen_blocks is not None:
+            return settings
+        blocks = self.network(settings).blocks
+        frozen = min(round(settings.frozen_blocks / DEFAULT_BLOCKS * blocks), blocks - 1)
+        return dataclasses.replace(settings, frozen_blocks=frozen)

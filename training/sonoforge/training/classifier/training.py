@@ -63,6 +63,9 @@ def train_classifier(
         network.build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
         for member in range(settings.ensemble_size)
     ]
+    for block in range(settings.frozen_blocks):  # random weights would differ
+        for net in members[1:]:
+            net.features[block] = members[0].features[block]
     if settings.cached_blocks:
         if features is None:
             features = network.all_features(members[0], images.pixels, settings, seed, device)

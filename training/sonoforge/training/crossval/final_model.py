@@ -107,7 +107,7 @@ class HeldOut:
 class Provenance:
     """How a model was made, and its name."""
 
-    name: str
+    name: str  # empty: the network's and the data set's
     budget: str
     job: ClassifierJob
     generator: GanSettings
@@ -165,7 +165,7 @@ def record_model(
     equal = decision.equal_in_bundle(held_out.predictions, repeats)
     evaluation = _evaluate(held_out, classes, trained, provenance, by_fold)
     record = ModelRecord(
-        name=provenance.name,
+        name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
         version="1.0.0",
         classes=classes,
         shared_blocks=settings.frozen_blocks,
@@ -195,6 +195,7 @@ def record_model(
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )
+    provenance.job.backbone.network.keep_code(folder)
     save_model(folder, trained.members, record, arrays, write_signatures(cache, indices))
     return record
 
@@ -227,7 +228,7 @@ def _describe_training(
     cache: ImageCache, indices: Indices, trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> Record:
     labels, settings = cache.dataset.labels[indices], provenance.job.settings
-    arm, added = find_arm(held_out.arm), trained.added.tolist()
+    arm, added, network = find_arm(held_out.arm), trained.added.tolist(), provenance.job.backbone.network
     known = count_chosen_on(provenance.budget, cache)
     return {
         "data": cache.dataset.name,
@@ -254,6 +255,7 @@ def _describe_training(
         "settings": _chosen(arm, provenance),
         "mirror": settings.mirror,
         "weights": provenance.job.backbone.source,
+        **({} if network.is_default else {"backbone": network.recorded, "blocks": network.blocks}),
         "seed": held_out.seed,
         "images": sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
     }

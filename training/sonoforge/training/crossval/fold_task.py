@@ -293,7 +293,9 @@ def origins(plans: Sequence[SplitPlan], settings: ComparisonSettings, backbone: 
 def check_finished(folder: Path, settings: ComparisonSettings, cache: ImageCache) -> None:
     """Refuse a finished comparison if its folds were made with other settings, weights or plans than now requested."""
     plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
-    backbone = weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
+    network, backbone = settings.network, ""
+    if settings.fine_tuned:
+        backbone = weights_digest(choose_weights(settings.weights, cache, network), network)
     for (seed, arm), expected in origins(plans, settings, backbone).items():
         for fold in range(plans[0].folds):
             path = fold_path(folder, arm, seed, fold)

@@ -86,7 +86,10 @@ class Prepared:
     def disk(self) -> Counter[str]:
         """About how many bytes are still to be written, by what they are."""
         maps = {path: task for task in self.missing for path in feature_files(task) if not path.is_file()}
-        each = [_COMPARATOR_BYTES if own.own_arm.comparator else map_bytes(own.classifier) for own in maps.values()]
+        each = [
+            _COMPARATOR_BYTES if own.own_arm.comparator else map_bytes(self.settings.network, own.classifier)
+            for own in maps.values()
+        ]
         return Counter(features=sum(each) * len(self.cache.hashes), generators=self._generator_bytes)
 
     @cached_property
@@ -163,4 +166,5 @@ def _open_backbone(cache: ImageCache, settings: ComparisonSettings) -> Backbone:
     if not settings.fine_tuned:
         return Backbone({}, "none: nothing is fine-tuned", "")
     check_learnable(cache, settings.classifier)
-    return load_backbone(choose_weights(settings.weights, cache), cache)
+    weights = choose_weights(settings.weights, cache, settings.network)
+    return load_backbone(weights, cache, settings.network)

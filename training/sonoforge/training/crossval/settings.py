@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sonoforge.models import DEFAULT
 from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.backbone import MOBILENET, Network
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm, for_classes, with_shares
 from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
@@ -69,6 +71,7 @@ class ComparisonSettings:
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
     final_arm: str | None = None  # the arm that a final model is trained with; None: there is no final model
     asked: Mapping[str, Any] = field(default_factory=dict)  # the options with their defaults, for `config.yaml`
+    network: Network = MOBILENET
 
     @property
     def fine_tuned(self) -> bool:
@@ -97,6 +100,8 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
     check_cluster(config.cluster, config.device)
     find_device(config.device)
     classifier = config.classifier.settings()
+    for value in dict(choosing.grid).get("frozen_blocks", ()) if choosing else ():
+        config.classifier.check_frozen(value, classifier)
     generator = _resolve_generator(config)
     return ComparisonSettings(
         source=ImageSource(
@@ -122,6 +127,7 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
         choosing=choosing,
         generator_record=open_pretrained(generator, config.device).record(generator),
         asked=flatten(config),
+        network=config.classifier.network(classifier),
     )
 
 
@@ -140,7 +146,8 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
 def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
     """Fill in defaults that depend on the data; the budget fills in the rest."""
     phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
-    own = ({"weights": "shipped"} if phantom else {}) | (PHANTOM_CLASSIFIER if phantom and quick else {})
+    own: dict[str, Any] = {"weights": "shipped"} if phantom and config.classifier.backbone == DEFAULT else {}
+    own |= PHANTOM_CLASSIFIER if phantom and quick else {}
     classifier = _filled(config.classifier, own)
     generator = config.generator
     if phantom and quick and not given_lengths(generator):

@@ -158,7 +158,6 @@ def train_final_model(compared: Compared, arm: str, name: str = "") -> None:
         raise SonoforgeError(f"{folder}: compares protocols, not arms; give a run of one protocol")
     part = prepared.parts.get("") or preparation.prepare(prepared.cache, prepared.settings[""], folder)
     with run_folder.working_in(folder):
-        name = name or f"mobilenetv2-{prepared.cache.dataset.name.lower()}"
         final_model.train_final_model(folder, part, compared.results, final_name(arm, "arm"), name)
 
 

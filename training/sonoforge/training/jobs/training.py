@@ -110,12 +110,14 @@ def prepare(config: TrainConfig) -> Prepared:
     out, name = Path(config.out), f"train-{file_stem(arm)}-{cache.dataset.name}"
     folder = (run_folder.find_run(out, name, flatten(config)) if config.resume else None) or NOWHERE
     check_images(folder, cache)
-    weights = choose_weights(budget.weights or ("shipped" if config.data == PHANTOM else None), cache)
+    network = budget.network(settings)
+    by_default = "shipped" if config.data == PHANTOM and network.is_default else None
+    weights = choose_weights(budget.weights or by_default, cache, network)
     if run_folder.is_finished(folder):
-        plan, kept = read_plan(folder / FILE), Backbone({}, weights, weights_digest(weights))
+        plan, kept = read_plan(folder / FILE), Backbone({}, weights, weights_digest(weights, network))
         return Prepared(config, name, cache, settings, generator, kept, [], plan)
     check_learnable(cache, settings)
-    backbone, views = load_backbone(weights, cache), find_second_views(cache)
+    backbone, views = load_backbone(weights, cache, network), find_second_views(cache)
     together = [(view.first, view.second) for view in views]
     plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
     images = LabelledImages.of_set(cache, plan.train(0), np.array(plan.groups))
@@ -155,8 +157,7 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     job = ClassifierJob(prepared.backbone, prepared.settings, config.seed, device, real=arm.real)
     images = LabelledImages.of_set(cache, train, np.array(plan.groups))
     trained = train_final(final, images, arm, job, prepared.generator)
-    name = f"mobilenetv2-{cache.dataset.name.lower()}"
-    provenance = Provenance(name, config.classifier.budget, job, prepared.generator)
+    provenance = Provenance("", config.classifier.budget, job, prepared.generator)
     held_out = _predict_held_out(trained, cache, plan, config.arm, job)
     record = record_model(folder / "model", trained, cache, train, held_out, provenance)
     results = {"evaluation": record.evaluation, "history": trained.history, "held_out": len(plan.test(0))}
