@@ -22,7 +22,7 @@ from sonoforge.training.classifier.initial_weights import apply_backbone, load_b
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.statistics.verdict import judge_weights
+from sonoforge.training.reports.conclusions import judge_weights
 
 NO_IMAGES = ImageCache(
     dataset=Dataset("none", Path("none"), (), ()),
