@@ -18,12 +18,9 @@ from sonoforge.training.reports.checklists import (
     ANSWERED,
     AUTHORS,
     CHECKLISTS,
-    CLAIM,
-    DATASHEET,
     OPEN,
     PAGE,
     PARTLY,
-    TRIPOD_AI,
     Item,
     answer,
     fill,
@@ -36,6 +33,8 @@ if TYPE_CHECKING:
 
 # Sub-items of TRIPOD+AI, Collins et al. 2024; every other item from 1 to 27 stands alone.
 PARTS = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab", 27: "abc"}
+
+TRIPOD_AI, CLAIM, DATASHEET = CHECKLISTS
 
 
 @pytest.fixture(scope="module")

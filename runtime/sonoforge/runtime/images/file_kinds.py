@@ -5,6 +5,7 @@ The suffix only decides which files in a folder count; a file given by name is j
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -12,24 +13,12 @@ from pathlib import Path
 
 # ---- by suffix
 
-READ = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "WebP": (".webp",),
-    "PNM": (".pnm", ".pbm", ".pgm", ".ppm"),
-    "JPEG 2000": (".jp2", ".j2k", ".jpx", ".j2c", ".jpc"),
-    "AVIF": (".avif",),
-    "HEIC": (".heic", ".heif", ".hif"),
-    "DICOM": (".dcm", ".dicom", ".dic", ".ima"),
-}
-"""The kinds of pictures that can be read, and their lower-case suffixes."""
+_TABLE = json.loads(Path(__file__).with_name("file_kinds.json").read_text(encoding="utf-8"))
+READ, OTHERS = ({kind: tuple(suffixes) for kind, suffixes in _TABLE[part].items()} for part in ("read", "others"))
+"""The kinds of pictures that can be read, and the other kinds that folders hold, with their lower-case suffixes."""
 KINDS_IN_WORDS = f"{', '.join(list(READ)[:-1])} or {list(READ)[-1]}"
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in READ.values() for suffix in suffixes)
-# MP4, QuickTime, AVI, Matroska, Windows Media
-FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv")
+FILM_SUFFIXES = OTHERS["film"]
 
 
 def is_image_name(name: str) -> bool:

@@ -25,20 +25,6 @@ FILM = "film"
 NON_IMAGE = "non-image DICOM object"
 """Kind of reports, presentation states and the like that a study holds beside its scans."""
 _GENERATED = "generated image"  # by a network of sonoforge
-# Kind -> the suffixes of its files.
-_KINDS = {
-    "answer": (".sonoforge.json",),
-    "text": (".txt", ".md", ".rtf", ".log"),
-    "picture of another kind": (".jxl", ".svg", ".psd", ".raw", ".dng"),
-    FILM: file_kinds.FILM_SUFFIXES,
-    "video": (".mpg", ".mpeg", ".flv", ".3gp"),
-    "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
-    "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
-    "web page": (".html", ".htm"),
-    "volume": (".nii", ".nii.gz", ".mhd", ".mha", ".nrrd"),
-    "archive": (".zip", ".tar", ".gz", ".7z", ".rar"),
-    "data": (".json", ".xml", ".yaml", ".yml", ".npy", ".npz", ".mat"),
-}
 _UNCOUNTED = ("text", "data", "other")  # words without a plural
 
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
@@ -174,7 +160,7 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
 def kind_of_other(name: str) -> str:
     """Return the kind of a file that is not an image, such as ``video``, by its suffix; ``other`` if unknown."""
     lower = name.lower()
-    return next((kind for kind, suffixes in _KINDS.items() if lower.endswith(suffixes)), "other")
+    return next((kind for kind, suffixes in file_kinds.OTHERS.items() if lower.endswith(suffixes)), "other")
 
 
 def skipped_in_words(skipped: Mapping[str, int]) -> str:

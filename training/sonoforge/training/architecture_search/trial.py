@@ -90,7 +90,11 @@ def open_source(source: Source, seed: int) -> Opened:
     """
     images, apart = source.read(), None
     if source.apart:
-        images, apart = training_set.set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        try:
+            images, apart = training_set.set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        except SonoforgeError as error:
+            found = str(error).removeprefix("held_out: ").partition("; ")[0]
+            raise SonoforgeError(f"search.second_held_out: {found}; give a larger share, or 0 for none") from error
     if source.fingerprint not in ("", images.fingerprint):
         raise SonoforgeError(
             f"{', '.join(source.data)}: differ from the images with which the search began; give each machine the same"

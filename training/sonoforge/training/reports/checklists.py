@@ -21,7 +21,7 @@ from sonoforge.training.crossval.choices import choosing_of, describe_choice, na
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
-from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said
+from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said, read_yaml
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
 from sonoforge.training.statistics.wording import spread
 
@@ -76,17 +76,7 @@ def _read(name: str, anchor: str, source: str) -> Checklist:
     return Checklist(name, anchor, source, tuple(Item(**row) for row in rows))
 
 
-TRIPOD_AI = _read("TRIPOD+AI", "tripod-ai", "Collins et al., BMJ 385 (2024) e078378")
-"""Reporting of clinical prediction models: 27 items with sub-items."""
-CLAIM = _read(
-    "CLAIM",
-    "claim",
-    "Mongan et al., Radiology: Artificial Intelligence 2 (2020) e200029, numbers of that edition; update: "
-    "Tejani et al., 6 (2024) e240300",
-)
-"""Artificial intelligence in medical imaging; the update's additions have no numbers here, as it counts anew."""
-DATASHEET = _read("Data sheet", "data-sheet", "Gebru et al., Communications of the ACM 64 (12), 2021, 86-92")
-CHECKLISTS = (TRIPOD_AI, CLAIM, DATASHEET)
+CHECKLISTS = tuple(_read(**row) for row in read_yaml("checklists"))
 
 
 @dataclass(frozen=True)
@@ -167,12 +157,8 @@ def _conditions(run: FinishedRun) -> dict[str, bool]:
 
 
 def _facts(run: FinishedRun) -> dict[str, object]:
-    results, split, classifier, environment = (
-        run.results,
-        run.results["split"],
-        run.results["classifier"],
-        run.environment,
-    )
+    results, environment = run.results, run.environment
+    split, classifier = results["split"], results["classifier"]
     seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
     commit, plus, changes = (environment["git_revision"] or "").partition("+")
     gan: Mapping[str, object] = results["gan"]

@@ -22,8 +22,8 @@ from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.reports.words import headed
 from sonoforge.training.statistics.calibration import calibrate, own_answers, reliability
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
-from sonoforge.training.statistics.results import ONE_SPLIT, Interval, Record
+from sonoforge.training.statistics.published import PUBLISHED
+from sonoforge.training.statistics.results import ONE_SPLIT, Record
 from sonoforge.training.statistics.wording import counted, duration, is_number, listed, number, share, tiny
 
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -374,22 +374,17 @@ def published(run: WholeRun) -> blocks.Section | None:
     """Show papers' figures beside ours; None if the images are not the papers'."""
     if not run.busi:
         return None
+    none = {"by_sensitivity": None, "contradiction": "", "kind": "ours", "validation": run.facts.said["validation"]}
+    source = f"this run, {run.results['data']}, budget {run.results['budget']}"
     ours = [
-        {
-            "kind": "ours",
-            "name": own["title"],
-            "source": f"this run, {run.results['data']}, budget {run.results['budget']}",
-            "validation": run.facts.said["validation"],
-            "accuracy": blocks.interval(own["accuracy"]),
-            "implied": "the same",
-            "trained": own["train_accuracy"],
-            "both": [
-                _both(own["sensitivity"][name]["value"], own["specificity"][name]["value"]) for name in BUSI_CLASSES
-            ],
-        }
+        {**none, "name": own["title"], "source": source}
+        | {name: own[name] for name in ("accuracy", "train_accuracy")}
+        | {name: [own[name][each]["value"] for each in BUSI_CLASSES] for name in ("sensitivity", "specificity")}
         for own in run.arms.values()
     ]
-    table = WORDS.table("published", [*map(_published, PUBLISHED), *ours], classes=BUSI_CLASSES)
+    derived = ("by_sensitivity", "contradiction")
+    theirs = [row._asdict() | {name: getattr(row, name) for name in derived} | {"kind": ""} for row in PUBLISHED]
+    table = WORDS.table("published", [*theirs, *ours], classes=BUSI_CLASSES)
     matrices = [
         confusion_table(f"{row.name}, claim of {row.source}", row.confusion, BUSI_CLASSES)
         for row in PUBLISHED
@@ -405,26 +400,6 @@ def published(run: WholeRun) -> blocks.Section | None:
         WORDS.text("compare_implied"),
     ]
     return blocks.Section("published", table.label, content)
-
-
-def _published(row: PublishedRow) -> dict[str, object]:
-    return {
-        **{"kind": "", "name": row.name, "source": row.source, "validation": row.validation},
-        "accuracy": blocks.Cell(share(row.accuracy), "bad" if row.contradiction else ""),
-        "implied": _implied(row.by_sensitivity),
-        "trained": row.train_accuracy,
-        "both": [_both(*pair) for pair in zip(row.sensitivity or (), row.specificity or (), strict=True)],
-    }
-
-
-def _both(sensitivity: float, specificity: float) -> str:
-    return f"{100 * sensitivity:.0f} / {100 * specificity:.0f}"
-
-
-def _implied(figure: Interval | None) -> str:
-    if figure is None:
-        return "–"
-    return share(figure["value"]) if figure["low"] == figure["high"] else blocks.interval(figure)
 
 
 def bundle(run: WholeRun) -> blocks.Section:
