@@ -115,10 +115,8 @@ def test_a_search_is_not_resumed_with_other_images(
     assert "its images have changed" in refused(*command)
 
 
-def test_a_trial_ends_with_its_time_or_when_it_diverges(
-    more_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The clock strikes in the first trial; in the second, a loss is no longer a number."""
+def test_a_trial_ends_when_it_diverges(more_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second trial, a loss is no longer a number."""
     real, calls = trial.engine.train_gan, 0
 
     def fails_later(*arguments: Any, **options: Any) -> Path:
@@ -129,10 +127,10 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
         return real(*arguments, **options)
 
     monkeypatch.setattr(trial.engine, "train_gan", fails_later)
-    options = words("--trials 2 --jobs 1 --set search.trial_minutes=0.001 --kimg 50 --set search.second_held_out=0")
+    options = words("--trials 2 --jobs 1 --kimg 0.1 --set search.second_held_out=0")
     done = succeed("gan", "search", "--data", more_pictures, *SMALL, *options, "--out", tmp_path).json
-    late, diverged = rows(Path(done["run"]))
-    assert late["state"] == "out of time" and 0 < float(late["seconds"]) < 5 and float(late["kimg"]) < 50
+    complete, diverged = rows(Path(done["run"]))
+    assert complete["state"] == "complete" and float(complete["kimg"]) == pytest.approx(0.1, abs=0.02)
     assert (diverged["state"], diverged["kid"]) == ("diverged", "")
     assert diverged["why"] == "loss not finite by step 3; there is no checkpoint yet"
     assert done["studies"]["dcgan"]["best"]["trial"] == 0 and done["studies"]["dcgan"]["apart"] == {}

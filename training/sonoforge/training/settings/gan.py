@@ -145,9 +145,6 @@ class GanSearchConfig(ParallelOptions):
         "the budget; none: train all to the end (default: median; cells-paper: none)",
         choices=("none", "median"),
     )
-    trial_minutes: float | None = setting(
-        None, "search.trial_minutes", help="longest time per trial in minutes", limits=(0.001, None)
-    )
     second_held_out: float | None = setting(
         None,
         "search.second_held_out",
