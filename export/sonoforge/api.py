@@ -35,6 +35,7 @@ from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.trained_network import load_network
 from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
@@ -71,6 +72,7 @@ __all__ = [
     "export",
     "figures",
     "load_images",
+    "load_network",
     "sealed_folds",
     "train_gan",
 ]

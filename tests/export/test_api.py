@@ -91,6 +91,7 @@ def test_an_arm_becomes_a_bundle_whose_answers_need_no_torch(result: api.Compari
     assert sum(answer.probabilities.values()) == pytest.approx(1)
     assert tuple(answer.probabilities) == data.classes
     assert api.export(bundle, bundle.parent / "again") == bundle.parent / "again"
+    assert api.load_network(result.folder)(data[0][0][None]).shape == (1, 3)
     with pytest.raises(SonoforgeError, match="arm: missing; give one of real, gan"):
         api.export(result)
 

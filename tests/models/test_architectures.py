@@ -26,7 +26,7 @@ from sonoforge.models import IMAGE_SIZES
 from sonoforge.models.layers import ScoreHead
 from sonoforge.training.gan.networks import ARCHITECTURES
 
-GROWING = ("progan", "stylegan1")
+GROWING = ("stylegan1",)
 STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 
 
@@ -103,7 +103,7 @@ def test_every_parameter_of_both_networks_learns(name: str, conditioning: str) -
     labels = labels_in_turn(conditioning, 4)
     # The outer layers of smaller stages take part only in these.
     stages: list[Any] = [(8, 0.5), (16, 0.5), (32, 0.5)] if name in GROWING else [None]
-    for stage in [(4, 1.0), *stages] if name == "progan" else stages:
+    for stage in stages:
         if stage is not None:
             generator.set_stage(*stage)
             discriminator.set_stage(*stage)
@@ -176,7 +176,7 @@ def test_a_conditional_generator_listens_to_its_labels(name: str, conditioning: 
         generator(same)
 
 
-HEADED = ["dcgan-thesis", "dcgan", "progan", "biggan", "ga-gan", "stylegan1"]
+HEADED = ["dcgan-thesis", "dcgan", "biggan", "ga-gan", "stylegan1"]
 
 
 @pytest.mark.parametrize("name", HEADED)

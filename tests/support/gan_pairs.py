@@ -47,7 +47,6 @@ NETWORKS = {
     "began": Tiny("began", _WIDTH, {**_WIDTH}, ("none", "concatenation")),
     "biggan": Tiny("biggan", _WIDTH, _WIDTH),
     "ga-gan": Tiny("ga-gan", {**_WIDTH, "cell": "{3, 24-6, [2]}"}, {**_WIDTH, "cell": "{3, 18-7, []}"}),
-    "progan": Tiny("progan", {"width": 4}, {"width": 4, "group": 64}),
     "spade": Tiny("spade", {**_WIDTH, "structures": 1, "maps": 4}, _WIDTH, ("none",)),
     "projected": Tiny("projected", _WIDTH, {"width": 3, "image_channels": 1}, ("none", "projection")),
     "stylegan1": Tiny("stylegan1", _STYLED, _JUDGE),

@@ -16,7 +16,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     "dcgan-thesis": {},
     "dcgan": {"width": 8},
     "began": {"width": 8},
-    "progan": {"width": 16},
     "biggan": {"width": 4},
     # All operations; nothing comes to its second node.
     "ga-gan": {"width": 2, "cell": "{5, 5234-162-26-4, [1, 3]}"},
@@ -107,7 +106,6 @@ SLOW_CASES = [
     ("stylegan3-t", 2, 0, ALL),
     ("stylegan3-r", 2, 0, ("onnx",)),
     ("dcgan-thesis", 0, 0, ("onnx",)),
-    ("progan", 2, 0, ("onnx",)),
     ("biggan", 2, 0, ("onnx",)),
     ("ga-gan", 2, 0, ("onnx",)),
     ("projected:label-maps", 0, 2, ("onnx",)),

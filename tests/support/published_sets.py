@@ -150,13 +150,6 @@ def herlev(root: Path) -> None:
             save(root / grade / f"{name}-d.bmp", cell(40, 70 + slide, number))
 
 
-def zenodo(root: Path) -> None:
-    for modality, classes in (("Cytology images", ("Cancer", "Fibroadenoma")), ("Histology", ("G1", "G 2"))):
-        for number, name in enumerate(classes):
-            save(root / "data" / modality / name / f"{number}.jpg", cell(30, 40, number))
-            save(root / "data" / modality / name / f"{number}b.png", cell(50, 40, number))
-
-
 def cbis_ddsm(root: Path) -> None:
     pytest.importorskip("pydicom")
     from cbis import write_collection
@@ -195,6 +188,5 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "sliver07": sliver07,
     "yolo": yolo,
     "yolo of roboflow": lambda root: roboflow(root, "yolo"),
-    "zenodo-7890874": zenodo,
 }
 """Each reader's set by its name, and further forms of it."""

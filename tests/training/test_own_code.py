@@ -8,7 +8,7 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import own_code
-from sonoforge.training.own_code import find, is_own, keep, load
+from sonoforge.training.own_code import find, give, is_own, keep, load
 
 SOURCE = """
 import dataclasses
@@ -66,7 +66,7 @@ def test_a_folder_that_names_code_does_not_run_it(folder: Path, mine: Path, monk
 
 
 def test_named_once_it_is_allowed_here_after_the_original_moved(folder: Path, mine: Path) -> None:
-    made = load(f"{mine}:Mine", given=True)
+    made = load(give(f"{mine}:Mine"))
     recorded = find(f"{mine}:Mine").recorded
     mine.unlink()
     assert load(recorded, folder) is made, "run once in a process"
@@ -82,7 +82,7 @@ def _size(spec: str, folder: Path) -> int:
 
 
 def test_another_process_loads_what_this_one_was_given(folder: Path, mine: Path) -> None:
-    load(f"{mine}:Mine", given=True)
+    load(give(f"{mine}:Mine"))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_size, (find(f"{mine}:Mine").recorded, folder)) == 3
 
@@ -91,9 +91,9 @@ def test_a_module_of_a_package_is_imported_by_name_once_its_hash_is_known() -> N
     own = find("json.decoder:JSONDecoder")
     with pytest.raises(SonoforgeError, match="never allowed"):
         load("json.decoder:JSONDecoder")
-    assert load(own.recorded, given=True).__module__ == "json.decoder"
+    assert load(give(own.recorded)).__module__ == "json.decoder"
     with pytest.raises(SonoforgeError, match="edited since"):
-        load(f"json.decoder:JSONDecoder#{'0' * 16}", given=True)
+        give(f"json.decoder:JSONDecoder#{'0' * 16}")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_module_of_a_package_is_imported_by_name_once_its_hash_is_known() -> N
 def test_mistakes_are_one_line(tmp_path: Path, content: str, name: str, message: str) -> None:
     (tmp_path / "broken.py").write_text(content)
     with pytest.raises(SonoforgeError, match=message):
-        load(f"{tmp_path}/broken.py{name}", given=True)
+        load(give(f"{tmp_path}/broken.py{name}"))
 
 
 def test_missing_code_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import check_model
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
-from sonoforge.training.statistics.verdict import doubts
+from sonoforge.training.reports.conclusions import doubts
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """The options of the verbs that write bundles; importable on the base install."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.runtime.cli.options import argument, option, repeated_option, setting
@@ -12,14 +11,6 @@ from sonoforge.training.crossval.options import ComparisonConfig
 class RunConfig(ComparisonConfig):
     """Options of ``run``: a comparison, and the final model."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge run                           on simulated ultrasound, in minutes
-sonoforge run --data BUSI/              10 sealed folds, a bundle and a report
-sonoforge run --data BUSI/ --resume     continue a run that was interrupted
-sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
-sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
-"""
-
     final_arm: str = option("real", help="arm of the final model, trained on all images", metavar="ARM")
     name: str = setting("", "run.name", help="name of the model in the bundle (default: the data set's)")
 
@@ -27,21 +18,6 @@ sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 @dataclass(frozen=True)
 class ExportConfig:
     """Settings of ``export``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge export runs/00003-run-BUSI                  only model.onnx
-sonoforge export runs/00003-run-BUSI --formats all    as many as possible
-sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
-sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
-sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
-sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all
-
-gan sample --bundle draws images with an exported generator.
-all leaves out what this machine cannot write or check; a format given by name that nothing here can run, such as a
-TensorRT engine without a GPU, goes in unchecked and is marked so.
-
-exit code: 0 every file passed; 1 one failed its gate and was left out; 2 wrong usage or input
-"""
 
     run: str = argument(help="run folder of run, train or gan train; or a bundle")
     formats: tuple[str, ...] = option(

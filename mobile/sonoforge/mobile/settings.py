@@ -1,7 +1,6 @@
 """The options of the verbs of sonoforge.mobile; importable without what the verbs import."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sonoforge.runtime import settings
 from sonoforge.runtime.cli.options import argument, group, option, setting
@@ -30,18 +29,6 @@ FLAGS = "prevalence sensitivity abstain"
 class MobileBuildConfig:
     """Settings of ``sonoforge mobile build``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge mobile build --out app/
-sonoforge mobile build runs/00003-run-busi/bundle --out app/
-sonoforge mobile build --out app/ --apk   # also app.apk, for Android
-sonoforge mobile build --prevalence screening --sensitivity 0.9 --out app/
-sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
-
-app.apk is for Android 7 or later.
-The first build downloads onnxruntime-web, which runs the network in the browser, and dicom-parser with npm; offline,
-set app.onnxruntime_web to its .tgz.
-"""
-
     bundle: str = argument("", help="a classifier's bundle (default: the shipped one)")
     out: str = option("app", help="folder of the app; an earlier build is replaced", metavar="FOLDER")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
@@ -53,14 +40,6 @@ set app.onnxruntime_web to its .tgz.
 @dataclass(frozen=True)
 class ServeConfig:
     """Settings of ``sonoforge serve``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge serve
-sonoforge serve runs/00003-run-busi/bundle --port 9000 --open
-curl --data-binary @scan.png http://localhost:8765/classify
-sonoforge serve --prevalence normal=.6,benign=.3,malignant=.1
-sonoforge serve --host 0.0.0.0   # also for phones and other machines, without a password
-"""
 
     bundle: str = argument("", help="a classifier's bundle (default: the shipped one)")
     port: int = option(8765, help="port; 0: any free one", limits=(0, 65535))

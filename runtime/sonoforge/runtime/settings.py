@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from sonoforge.runtime.cli.options import argument, group, option, setting
 
@@ -52,21 +52,6 @@ def abstain_option() -> Any:
 class ClassifyConfig:
     """Settings of ``sonoforge classify``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge classify scan.png
-sonoforge classify scans/ --recursive --csv answers.csv
-sonoforge classify scans/ --html answers.html
-sonoforge classify scans/ --csv answers.csv --resume
-sonoforge classify scans/ --overlay looked-at/
-sonoforge classify 'scans/*.png' --json --quiet > answers.json
-sonoforge classify - < scan.png
-sonoforge classify --watch incoming/ --csv answers.csv
-sonoforge classify scan.png --bundle bundle.zip --set model.file=model.int8.onnx
-sonoforge classify scans/ --prevalence screening --sensitivity 0.9
-
-exit code: 0 every file was answered; 2 at least one could not be (the others still are)
-"""
-
     paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     file: str = setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
@@ -93,16 +78,6 @@ _OF_FILES = "paths overlay html csv resume sr sc anonymous watch recursive"  # f
 @dataclass(frozen=True)
 class ListenConfig:
     """Settings of ``sonoforge listen``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge listen
-storescu localhost 11112 -aec SONOFORGE scan.dcm    try it with DCMTK
-sonoforge listen --send-to PACS@192.168.1.5:104
-sonoforge listen --host 0.0.0.0 --callers US1@192.168.1.7,PACS@192.168.1.5 --send-to PACS@192.168.1.5:104
-sonoforge listen --host 0.0.0.0 --certificate own.pem --key own.key --authority hospital.pem
-
-exit code: 0 every object was answered; 2 at least one could not be, or it cannot listen
-"""
 
     out: str = option("dicom-inbox", help="folder for answers and waiting scans", metavar="FOLDER")
     port: int = option(11112, help="port; 0: any free one", limits=(0, 65535))
@@ -143,22 +118,6 @@ exit code: 0 every object was answered; 2 at least one could not be, or it canno
 class AdaptConfig:
     """Settings of ``sonoforge adapt``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge adapt --data ours/ --out our-bundle    ours/normal, ours/benign, ...
-sonoforge adapt bundle.zip --data ours.csv       columns file, label and group
-sonoforge classify scans/ --bundle our-bundle    uses the adapted bundle
-
-A folder has one folder for each class: ours/normal, ours/benign, ours/malignant.
-A CSV file has columns file, label and, of patients, group.
-
-Use twenty to eighty labelled scans, as they arrive in the clinic: class shares are
-counted, so leave none out and add none for balance.  Scans of one patient belong in one group; without groups each
-file counts as a patient, except repeats.  Scans without a label, in a folder unlabelled or with an empty label, help to
-measure how far out the clinic's scans are.
-
-exit code: 0 the site bundle is written; 1 it would do harm and nothing is written; 2 too few scans
-"""
-
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     data: str = option(
         "",
@@ -175,13 +134,6 @@ exit code: 0 the site bundle is written; 1 it would do harm and nothing is writt
 class QualityConfig:
     """Settings of ``sonoforge quality``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge quality scan.png
-sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
-
-exit code: 0 every file was measured; 2 at least one could not be (the others still are)
-"""
-
     paths: tuple[str, ...] = argument(help="images, folders or quoted globs; masks are skipped")
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
@@ -192,23 +144,6 @@ exit code: 0 every file was measured; 2 at least one could not be (the others st
 @dataclass(frozen=True)
 class GanSampleConfig:
     """Settings of ``sonoforge gan sample``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan sample --bundle shipped --class malignant    needs no training
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
-sonoforge gan sample --bundle generator.zip --count 16 --out generated/
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
-sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
-sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
-sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
-sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
-
-The shipped generator draws breast scans of 64 x 64 pixels. For better single images with less variety: --psi for
-StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and --truncation for the others with normal latents (the
-truncation of latents, Brock 2019; not began).
-With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
-structures, NAME_mask_STRUCTURE.png.
-"""
 
     run: str = argument("", help="run folder of gan train, or one of its checkpoints")
     bundle: str = option(
@@ -256,15 +191,6 @@ def trust_option() -> Any:
 class VerifyConfig:
     """Settings of ``sonoforge verify``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge verify
-sonoforge verify runs/00003-run-busi/bundle
-sonoforge verify bundle.zip --json
-sonoforge verify my-own-bundle --trust
-
-exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
-"""
-
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     trust: bool = trust_option()
 
@@ -272,14 +198,6 @@ exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 @dataclass(frozen=True)
 class BenchConfig:
     """Settings of ``sonoforge bench``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge bench
-sonoforge bench bundle.zip --formats onnx,onnx-int8 --set bench.seconds=10
-sonoforge bench bundle.zip --set model.threads=4 --batches 1,16,64 --json
-
-exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
-"""
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
@@ -294,26 +212,10 @@ exit code: 0 success; 1 a file failed or none could be measured; 2 there is no b
 class DoctorConfig:
     """``sonoforge doctor`` has no settings of its own."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge doctor
-sonoforge doctor --json
-
-exit code: 0, whatever is missing; 1 if the base install itself is broken
-"""
-
 
 @dataclass(frozen=True)
 class SettingsConfig:
     """Options of ``sonoforge settings``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge settings                     every setting
-sonoforge settings gan train           a verb's flags, settings and examples
-sonoforge settings learning rate       settings that mention these words
-sonoforge settings --recipes wgan-gp   where each number of a recipe comes from
-sonoforge settings --recipes all       all recipes
-sonoforge settings --page > settings.md   every setting, as a page
-"""
 
     words: tuple[str, ...] = argument((), help="a verb, or words to look for in keys and help")
     recipes: tuple[str, ...] = option((), help="show these GAN recipes instead, or all", metavar="NAME,...")

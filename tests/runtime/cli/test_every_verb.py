@@ -13,7 +13,7 @@ import pytest
 from program import sonoforge, understood
 from sonoforge.runtime.cli import options, settings_table
 from sonoforge.runtime.cli.options import COMMON, Option
-from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, config_class
+from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, config_class, examples
 
 MOST_VERBS, MOST_OWN_FLAGS, MOST_FLAGS = 26, 15, 420
 EVERY = pytest.mark.parametrize("verb", VERBS)
@@ -93,7 +93,7 @@ def test_a_mistyped_flag_or_key_proposes_the_right_one(verb: str) -> None:
 
 @EVERY
 def test_examples_are_understood(verb: str) -> None:
-    text = config_class(verb).EXAMPLES.replace("\\\n    ", "")
+    text = "\n".join(examples(verb)[0]).replace("\\\n    ", "")
     lines = [line for line in text.splitlines() if line.startswith("sonoforge ")]
     assert lines
     for line in lines:

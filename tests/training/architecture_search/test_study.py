@@ -18,7 +18,6 @@ from sonoforge.training.architecture_search.study import (
     DIVERGED,
     FILE,
     MEASUREMENTS,
-    OUT_OF_TIME,
     PRUNED,
     WORST,
     Reports,
@@ -110,7 +109,7 @@ def test_those_that_came_further_come_first_and_then_the_lowest() -> None:
         trial(3, DIVERGED, None),
         trial(4, PRUNED, 0.5, measurements=2),
         trial(5, "", None),
-        trial(6, OUT_OF_TIME, 2.0, measurements=3),
+        trial(6, COMPLETE, 2.0, measurements=3),
     ]
     assert [own.number for own in ranked(trials)] == [2, 6, 0, 4, 1, 3]
     assert trials[3].rank == WORST and trials[5].rank is None

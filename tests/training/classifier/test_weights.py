@@ -15,14 +15,22 @@ from torch import nn
 import bundle_factory as factory
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
+from sonoforge.models.backbones import library_network
 from sonoforge.models.mobilenetv2 import import_torchvision, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.initial_weights import apply_backbone, load_backbone, weights_digest
+from sonoforge.training.classifier.backbone import Network
+from sonoforge.training.classifier.initial_weights import (
+    apply_backbone,
+    choose_weights,
+    load_backbone,
+    weights_digest,
+)
+from sonoforge.training.classifier.network import build_network
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.statistics.verdict import judge_weights
+from sonoforge.training.reports.conclusions import judge_weights
 
 NO_IMAGES = ImageCache(
     dataset=Dataset("none", Path("none"), (), ()),
@@ -87,6 +95,25 @@ def test_file_of_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
     save_file({"layer.weight": torch.zeros(3)}, path)
     with pytest.raises(SonoforgeError, match=r"other\.safetensors: not a torchvision MobileNetV2"):
         load_backbone(str(path), NO_IMAGES)
+
+
+def test_a_file_of_another_network_has_its_own_names_and_starts_that_network_alone(tmp_path: Path) -> None:
+    network, path = Network("resnet18", 64), tmp_path / "r.safetensors"
+    source = library_network("resnet18", 7)
+    # As in published files of early versions of torch.
+    state = {key: value for key, value in source.state_dict().items() if not key.endswith("num_batches_tracked")}
+    save_file(state, path)
+    backbone = load_backbone(str(path), NO_IMAGES, network)
+    assert backbone.digest == weights_digest(str(path), network) and backbone.digest.startswith("resnet18: sha256 ")
+    net = build_network(3, backbone, 0, torch.device("cpu")).eval()
+    images = torch.randn(2, 3, 64, 64)
+    source.fc = nn.Identity()  # type: ignore[assignment]
+    assert torch.allclose(net.features(images).mean((2, 3)), source.eval()(images), atol=1e-5)
+    save_file(library_network("resnet34", 7).state_dict(), path)  # has all tensors of ResNet-18, and more
+    with pytest.raises(SonoforgeError, match="not a resnet18"):
+        load_backbone(str(path), NO_IMAGES, network)
+    assert choose_weights(None, NO_IMAGES, network) == "imagenet"
+    assert weights_digest("imagenet", network) != weights_digest("imagenet", Network("resnet34", 64))
 
 
 @pytest.mark.parametrize(("name", "content"), [("w.safetensors", b"rubbish"), ("w.pth", b"\x80\x04K\x01.")])

@@ -56,7 +56,6 @@ ROWS = [
     Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
     Imported("yolo", "--mode roi --set import.margin=1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
     Imported("yolo of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
-    Imported("zenodo-7890874", "--longest 64", {"cancer": 2, "fibroadenoma": 2}, 4, 0),
 ]  # fmt: skip
 
 
@@ -208,7 +207,6 @@ REFUSED = [
         lambda root: None,
         "none of the 7 abnormalities",
     ),
-    ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
     ("medmnist", "", medmnist(1, "train"), "no array called val_images"),
     ("medmnist", "", medmnist({}, "train", "val", "test"), "not a plain numpy archive (Object"),
     ("medmnist", "", medmnist(1, "train", "val", "test"), "only sets of 2D pictures with one label each"),
@@ -252,11 +250,11 @@ def test_a_damaged_volume_is_left_out_with_one_line(
 def test_the_target_must_be_empty_and_outside_and_names_are_checked(
     written: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = written("zenodo-7890874")
+    source = written("idrid")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    assert "is not empty" in refused("data", "import", "zenodo-7890874", source, tmp_path / "full", "--resume")
-    assert "is inside" in refused("data", "import", "zenodo-7890874", source, source / "out")
+    assert "is not empty" in refused("data", "import", "idrid", source, tmp_path / "full", "--resume")
+    assert "is inside" in refused("data", "import", "idrid", source, source / "out")
     assert "no such folder" in refused("data", "import", "idrid", tmp_path / "none", tmp_path / "out")
     assert "did you mean idrid?" in sonoforge("data", "import", "idrit", source, "out").err
 

@@ -90,6 +90,10 @@ def crossval(data: Path, *arguments: object) -> Finished:
 @pytest.mark.parametrize("kind", corners(COPIES, "zoomed", "mirrored"))
 def test_a_copy_that_the_split_does_not_see_stops_the_run(data: Path, kind: str) -> None:
     save(data / PLANTED, COPIES[kind](draw_scan(0)))
+    foretold = crossval(data, "--dry-run")
+    assert foretold.code == 0 and "the run will stop before any training" in foretold.err
+    assert f"{ORIGINAL} (fold 0)" in foretold.err and f"{PLANTED} (fold 1)" in foretold.err
+    assert not (data.parent / "runs").exists()
     stopped = crossval(data)
     assert stopped.code == 1
     (line,) = [line for line in stopped.err.splitlines() if "error" in line]

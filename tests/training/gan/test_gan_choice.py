@@ -170,9 +170,9 @@ def test_samples_stand_below_real_images_at_the_moments_of_the_thesiss_figure_14
     write_over_time(tmp_path / "out.png", tmp_path, [{"step": step} for step in grey], 32)
     with Image.open(tmp_path / "out.png") as picture:
         rows = np.asarray(picture)[..., 0].reshape(5, -1, picture.width)
-    assert picture.width == 8 * 32
+    assert picture.width == 8 * 64
     expected = [[grey[step]] * 8 for step in (504, 1512, 3528, 4200)]
-    assert rows[:, -16, 16::32].tolist() == [[201] * 3 + [255] * 5, *expected], "a column of three real ones"
+    assert rows[:, -16, 16::64].tolist() == [[201] * 3 + [255] * 5, *expected], "a column of three real ones"
 
 
 def test_the_curves_show_what_was_measured() -> None:

@@ -96,18 +96,17 @@ CHANGED: dict[str, dict[str, Any]] = {
     "expanded": {"recipe": "bgan", "expand": 2, "precision": "bf16"},
     "conditional began": {"recipe": "began", "conditioning": "concatenation"},
     "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
-    "conditional progan": {"recipe": "progan", "conditioning": "projection"},
     "path length of stylegan1": {"recipe": "stylegan1", "preset": "path-length"},
 }
 
 
 RESUMED = words(
-    "dcgan-thesis began progan biggan ga-gan projected stylegan1 stylegan2 stylegan3-t ada spade expanded auxiliary"
+    "dcgan-thesis began biggan ga-gan projected stylegan1 stylegan2 stylegan3-t ada spade expanded auxiliary"
 )
 
 
 SLOW = (
-    *("stylegan3-r", "conditional thesis", "conditional progan", "path length of stylegan1", "biggan of one class"),
+    *("stylegan3-r", "conditional thesis", "path length of stylegan1", "biggan of one class"),
     *("projected of one class with masks", "stylegan2 judged by features", "stylegan3 judged by features"),
 )
 

@@ -117,7 +117,7 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "dcgan", "activation": "eluu"}, "'eluu' is not one of relu, leaky-relu, elu, tanh"),
         ({"recipe": "stylegan2", "activation": "elu"}, r"'elu' with the stylegan2 networks, .* any \(dcgan-thesis, "),
         ({"recipe": "began", "activation": "elu"}, "cannot be 'elu' with the began networks"),
-        ({"recipe": "progan", "activation": "relu"}, "cannot be 'relu' with the progan networks"),
+        ({"recipe": "stylegan1", "activation": "relu"}, "cannot be 'relu' with the stylegan1 networks"),
         ({"recipe": "ga-gan", "norm": "batch"}, r"'batch' with the ga-gan networks, .* any \(dcgan-thesis, dcgan\)"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_generator_with_batch_renormalisation_is_built_again_from_its_checkpoi
 def test_networks_of_one_size_refuse_a_width_before_anything_is_trained() -> None:
     with pytest.raises(SonoforgeError, match="width: the dcgan-thesis networks have one size"):
         compose(GanSettings(recipe="dcgan-thesis", width=8))
-    for recipe in ("dcgan", "stylegan2", "biggan", "ga-gan", "progan"):
+    for recipe in ("dcgan", "stylegan2", "biggan", "ga-gan", "stylegan1"):
         compose(GanSettings(recipe=recipe, width=8))
 
 

@@ -7,10 +7,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from disc_volumes import draw_pair
 from sonoforge.training.segmentation.pairs import Pairs, join
-from sonoforge.training.segmentation.unet import UnetJob, UnetSettings, predict, segmentation_loss, train_unet
+from sonoforge.training.segmentation.unet import UnetSettings, predict, segmentation_loss, train_unet
 
 pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 
@@ -23,8 +24,9 @@ def draw_pairs(count: int, seed: int) -> Pairs:
     return Pairs(np.stack(images)[..., None], np.stack(maps))
 
 
-def job(steps: int, *, augmented: bool = False, seed: int = 0) -> UnetJob:
-    return UnetJob(UnetSettings(steps, batch=8, width=8, learning_rate=0.003), 2, augmented, seed, CPU)
+def train(pairs: Pairs, steps: int, *, augmented: bool = False, seed: int = 0) -> nn.Module:
+    settings = UnetSettings(steps, batch=8, width=8, learning_rate=0.003)
+    return train_unet(pairs, settings, 2, seed, CPU, augmented=augmented)
 
 
 def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
@@ -40,7 +42,7 @@ def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
 
 @pytest.mark.parametrize("augmented", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_discs_and_rings(augmented: bool) -> None:
-    network = train_unet(draw_pairs(40, 0), job(75, augmented=augmented))
+    network = train(draw_pairs(40, 0), 75, augmented=augmented)
     tested = draw_pairs(16, 1)
     found = predict(network, tested.images, CPU)
     for label in (1, 2):
@@ -52,12 +54,12 @@ def test_it_learns_discs_and_rings(augmented: bool) -> None:
 
 def test_the_same_seed_gives_the_same_network_and_another_one_another() -> None:
     pairs = draw_pairs(12, 0)
-    one, same, other = (train_unet(pairs, job(3, augmented=True, seed=seed)).state_dict() for seed in (0, 0, 1))
+    one, same, other = (train(pairs, 3, augmented=True, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
     assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_fewer_pairs_than_a_batch_are_enough() -> None:
     few = draw_pairs(3, 0)
-    assert predict(train_unet(few, job(1)), few.images, CPU).shape == (3, 32, 32)
+    assert predict(train(few, 1), few.images, CPU).shape == (3, 32, 32)
     assert len(join(few, draw_pairs(2, 1))) == 5

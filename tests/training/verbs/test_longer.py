@@ -93,7 +93,7 @@ def test_a_schedule_that_depends_on_the_length_goes_on_where_its_new_curve_is(pl
 
 
 def test_growing_is_refused_and_the_finished_run_stays(place: Path) -> None:
-    command = GAN.replace("dcgan", "progan")
+    command = GAN.replace("dcgan", "stylegan1")
     short = train(command, "runs", "--steps", "2")
     before = (short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()
     line = refused(*command.split(), "--out", "runs", "--steps", "4")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import importlib.util
+import itertools
 import logging
 import os
 import re
@@ -46,17 +46,12 @@ _RUN: dict[str, tuple[OwnCode, types.ModuleType]] = {}  # what was run in this p
 class OwnCode(NamedTuple):
     """A user's code, read but not yet run."""
 
-    spec: str  # as named, without a hash
+    pinned: str  # as named, with the first digits of its SHA-256
     file: Path  # of the code: the original or a copy
     digest: str  # SHA-256 of the file, 64 hex digits
     attribute: str  # the name wanted from it; empty: the whole module
     module: str  # name to import, of an installed package; empty for a file
     source: bytes  # content of the file
-
-    @property
-    def pinned(self) -> str:
-        """The name with the beginning of the hash."""
-        return f"{self.spec}#{self.digest[:_DIGITS]}"
 
     @property
     def recorded(self) -> str:
@@ -91,7 +86,8 @@ def find(spec: str, folder: Path | None = None) -> OwnCode:
         source = path.read_bytes()
         digest = hashlib.sha256(source).hexdigest()
         if digest.startswith(pin):
-            return OwnCode(spec.removesuffix(f"#{pin}"), path, digest, attribute, module, source)
+            pinned = spec if pin else f"{spec}#{digest[:_DIGITS]}"
+            return OwnCode(pinned, path, digest, attribute, module, source)
         found = f"edited since, now #{digest[:_DIGITS]}"
     if pin:
         raise SonoforgeError(f"{file}: {found}, but {spec} was used; bring that version back, or start anew")
@@ -120,9 +116,9 @@ def give(name: str, *, from_file: bool = False) -> str:
     return own.pinned
 
 
-def load(spec: str, folder: Path | None = None, *, given: bool = False) -> Any:
+def load(spec: str, folder: Path | None = None) -> Any:
     """Run some code and return what it is to define: the named attribute, or the whole module; see `run`."""
-    own, module = run(give(spec) if given else spec, folder)
+    own, module = run(spec, folder)
     if own.attribute and not hasattr(module, own.attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise SonoforgeError(f"{own.file}: defines no {own.attribute}{did_you_mean(own.attribute, public)}")
@@ -151,7 +147,15 @@ def run(spec: str, folder: Path | None = None) -> tuple[OwnCode, types.ModuleTyp
         )
     name = own.module or f"sonoforge_own_{own.digest}"
     with blaming(own):
-        return _RUN.setdefault(own.recorded, (own, sys.modules.get(name) or _new_module(own, name)))
+        if not own.module and name not in sys.modules:
+            module = sys.modules[name] = types.ModuleType(name)  # known before it runs, as dataclasses need
+            module.__file__ = str(own.file)
+            try:
+                exec(compile(own.source, str(own.file), "exec"), vars(module))  # noqa: S102 - what the user asks for
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return _RUN.setdefault(own.recorded, (own, importlib.import_module(name)))
 
 
 @contextlib.contextmanager
@@ -171,26 +175,13 @@ def keep(own: OwnCode, folder: Path) -> None:
         write_bytes(folder / COPY, own.source)
 
 
-def _new_module(own: OwnCode, name: str) -> types.ModuleType:
-    if own.module:
-        return importlib.import_module(name)
-    module = sys.modules[name] = types.ModuleType(name)  # known before it runs, as dataclasses need
-    module.__file__ = str(own.file)
-    try:
-        exec(compile(own.source, str(own.file), "exec"), vars(module))  # noqa: S102 - this is what the user asks for
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
 def _file_of(module: str) -> Path:
     """Find an installed module's file without importing the packages around it."""
-    first, *_ = module.split(".")
+    first, *names = itertools.accumulate(module.split("."), "{}.{}".format)
     with contextlib.suppress(ImportError, ValueError):
         found = importlib.util.find_spec(first)
-        for end in [place for place, mark in enumerate(f"{module}.") if mark == "."][1:]:
-            found = PathFinder.find_spec(module[:end], found.submodule_search_locations if found else ())
+        for name in names:
+            found = PathFinder.find_spec(name, found.submodule_search_locations if found else ())
         if found and found.origin and found.origin.endswith(".py"):
             return Path(found.origin)
     raise SonoforgeError(f"{module}: no such Python module is installed; give FILE.py, or install its package")

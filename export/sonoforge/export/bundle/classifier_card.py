@@ -12,10 +12,10 @@ from sonoforge.export.bundle.card import table
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.reports.conclusions import judge_coverage, judge_guessing, judge_weights
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.calibration import ENOUGH
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, interval_text, share_text
-from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 

@@ -106,7 +106,7 @@ def lower(
 
 @quiet()
 def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
-    """Return a network with its constants folded, such as ProGAN's scaled weights; see `lower` for the arguments.
+    """Return a network with its constants folded, such as StyleGAN's scaled weights; see `lower` for the arguments.
 
     XNNPACK only runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on
     one x86 core; folded, 0.13 s.  Do not fold a network from `quantise`: its weights would become float32.

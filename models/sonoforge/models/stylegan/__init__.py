@@ -1,1 +1,1 @@
-"""Define ProGAN and the StyleGANs: growing networks, styles that steer them, and the layers that they share."""
+"""Define the StyleGANs: networks that grow, styles that steer them, and the layers that they share."""

@@ -14,13 +14,14 @@ the transition band (Kaiser 1974; formulas as in Oppenheim and Schafer, "Discret
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from sonoforge.models.stylegan.layers import CLAMP, GAIN, clamped_leaky_relu
+from sonoforge.models.stylegan.layers import CLAMP, GAIN, apply_linear, clamped_leaky_relu
 
 
 def lowpass(taps: int, cutoff: float, half_width: float, rate: float, *, radial: bool = False) -> Tensor:
@@ -52,8 +53,8 @@ def upsample(maps: Tensor, taps: Tensor, factor: int, crop: int) -> Tensor:
 
     Return (N, C, H', W'), H' = (H - 1) * factor + T - 2 * crop, centred on the input.
     """
-    result: Tensor = _Filter.apply(maps, taps, factor, crop, True)  # type: ignore[no-untyped-call]
-    return result
+    own = partial(_filtered, taps=taps, stride=factor, padding=crop)
+    return apply_linear(maps, partial(own, convolve=conv_transpose2d), partial(own, convolve=conv2d))
 
 
 def downsample(maps: Tensor, taps: Tensor, factor: int) -> Tensor:
@@ -61,8 +62,8 @@ def downsample(maps: Tensor, taps: Tensor, factor: int) -> Tensor:
 
     H - T and W - T are multiples of the factor; return (N, C, H', W'), H' = (H - T) / factor + 1.
     """
-    result: Tensor = _Filter.apply(maps, taps, factor, 0, False)  # type: ignore[no-untyped-call]
-    return result
+    own = partial(_filtered, taps=taps, stride=factor, padding=0)
+    return apply_linear(maps, partial(own, convolve=conv2d), partial(own, convolve=conv_transpose2d))
 
 
 def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up: int, down: int, crop: int) -> Tensor:
@@ -76,25 +77,11 @@ def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up:
     return downsample(clamped_leaky_relu(fine, CLAMP, compact=True), down_taps, down)
 
 
-class _Filter(torch.autograd.Function):
-    """A linear map or its adjoint; a convolution of torch would keep its input for its taps' gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, taps: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
-        ctx.save_for_backward(taps)
-        ctx.rest = stride, padding, transposed
-        taps = taps.to(maps.dtype)
-        convolve = conv_transpose2d if transposed else conv2d
-        channels = maps.shape[1]
-        if taps.ndim == 2:
-            kernel = taps.expand(channels, 1, -1, -1)
-            return convolve(maps, kernel, stride=stride, padding=padding, groups=channels)
-        column, row = taps[:, None].expand(channels, 1, -1, -1), taps.expand(channels, 1, 1, -1)
-        maps = convolve(maps, column, stride=(stride, 1), padding=(padding, 0), groups=channels)
-        return convolve(maps, row, stride=(1, stride), padding=(0, padding), groups=channels)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (taps,) = ctx.saved_tensors
-        stride, padding, transposed = ctx.rest
-        return _Filter.apply(gradients[0], taps, stride, padding, not transposed), None, None, None, None  # type: ignore[no-untyped-call]
+def _filtered(maps: Tensor, taps: Tensor, stride: int, padding: int, convolve: Callable[..., Tensor]) -> Tensor:
+    taps, channels = taps.to(maps.dtype), maps.shape[1]
+    if taps.ndim == 2:
+        kernel = taps.expand(channels, 1, -1, -1)
+        return convolve(maps, kernel, stride=stride, padding=padding, groups=channels)
+    column, row = taps[:, None].expand(channels, 1, -1, -1), taps.expand(channels, 1, 1, -1)
+    maps = convolve(maps, column, stride=(stride, 1), padding=(padding, 0), groups=channels)
+    return convolve(maps, row, stride=(1, stride), padding=(0, padding), groups=channels)

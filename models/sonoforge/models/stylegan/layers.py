@@ -9,6 +9,7 @@ GANs", CVPR 2019, appendix C: 0.01 in the mapping network).
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -118,6 +119,30 @@ class _Slopes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return _Slopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit), None, None  # type: ignore[no-untyped-call]
+
+
+# Linear operations that can be differentiated any number of times, as R1 and the path length need; not every version of
+# torch supports that for the operations used here.  The gradient of a linear operation is its transpose, and the
+# gradient of that is the operation again.
+
+Operation = Callable[[Tensor], Tensor]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
+        ctx.operation, ctx.transpose = operation, transpose
+        return operation(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return apply_linear(gradient, ctx.transpose, ctx.operation), None, None
+
+
+def apply_linear(values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
+    """Return ``operation(values)`` of a linear operation, which may change its own intermediate results in place."""
+    result: Tensor = _Linear.apply(values, operation, transpose)  # type: ignore[no-untyped-call]
+    return result
 
 
 class EqualisedLinear(Drawn):

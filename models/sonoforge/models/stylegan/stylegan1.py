@@ -3,8 +3,9 @@
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019: section 2
 and figure 1 (constant input, noise inputs, adaptive instance normalisation), section 3.1 (style mixing), appendix B
 (truncation), appendix C (initial values; growing starts from 8x8).  Widths, growing and the discriminator are
-ProGAN's (Karras et al., ICLR 2018, table 2 and section 2), with maps resampled by a binomial filter: doubling pixels,
-then (1, 2, 1), is the filter (1, 3, 3, 1) over samples with zeros between them.
+ProGAN's (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, table 2 and section 2), with maps
+resampled by a binomial filter: doubling pixels, then (1, 2, 1), is the filter (1, 3, 3, 1) over samples with zeros
+between them.
 
 Train it with the non-saturating loss and R1 with gamma 10, or with WGAN-GP (section 2 and appendix C).
 """
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
 from sonoforge.models.layers import Architecture, ScoreHead, from_settings
-from sonoforge.models.stylegan import generator, layers, progan, stylegan2
+from sonoforge.models.stylegan import generator, layers, stylegan2
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 
@@ -119,6 +120,55 @@ class Synthesis(nn.Module):
         return images if images.shape[2] == self.image_size else interpolate(images, self.image_size)
 
 
+class Growing(nn.Module):
+    """A network with a stage, full-grown at first; the stage is part of the state dict.
+
+    It starts with sides of ``base`` pixels, doubled any number of times up to the image's.  Whatever the stage, images
+    go in and out at the full size: a small generator's output is up-sampled, and a small discriminator averages its
+    input down first.  A training loop only calls ``set_stage`` on both networks and on the averaged generator, and
+    passes real images through `Discriminator.fade`.
+    """
+
+    def __init__(self, base: int, image_size: int) -> None:
+        super().__init__()
+        self.base = base
+        self.image_size = image_size
+        self.level = (image_size // base).bit_length() - 1  # doublings from the base to the side of its stage
+        self.alpha = 1.0  # weight of the newest layers, 0 to 1
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels that the network works at in its current stage."""
+        return self.base << self.level
+
+    def set_stage(self, resolution: int, alpha: float) -> None:
+        """Choose how far the network has grown: a side in pixels, the base doubled up to the image size.
+
+        ``alpha`` is the weight of the newest layers: 0 before they are added, 1 once they are faded in.
+        """
+        sides = [self.base << level for level in range((self.image_size // self.base).bit_length())]
+        if resolution not in sides:
+            raise ValueError(f"resolution: {resolution} is not one of {', '.join(map(str, sides))}")
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be 0 to 1, not {alpha}")
+        self.level = sides.index(resolution)
+        self.alpha = float(alpha)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the stage for the state dict: (2,) int64, the side and the bits of alpha as a float64.
+
+        They are integers so that a moving average of the floating-point entries cannot blend stages, and a tensor
+        because checkpoint files hold nothing else.
+        """
+        alpha = torch.tensor([self.alpha], dtype=torch.float64)
+        return torch.cat([torch.tensor([self.resolution]), alpha.view(torch.int64)])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the stage from a state dict."""
+        state = state.cpu()
+        self.set_stage(int(state[0]), float(state[1:].view(torch.float64)))
+
+
 @dataclass(frozen=True)
 class GeneratorSettings(generator.StyledSettings):
     """Size of a StyleGAN1 generator; the defaults are the published ones."""
@@ -126,7 +176,7 @@ class GeneratorSettings(generator.StyledSettings):
     channel_base: int = CHANNEL_BASE
 
 
-class Generator(generator.StyledGenerator, progan.Growing):
+class Generator(generator.StyledGenerator, Growing):
     """Map a latent vector to an image."""
 
     synthesis: Synthesis
@@ -150,7 +200,7 @@ class GrowingSettings(stylegan2.DiscriminatorSettings):
     channel_base: int = CHANNEL_BASE
 
 
-class Discriminator(progan.GrowingDiscriminator):
+class Discriminator(Growing):
     """Map an image to a number, large if it looks real."""
 
     def __init__(self, settings: GrowingSettings) -> None:
@@ -170,6 +220,23 @@ class Discriminator(progan.GrowingDiscriminator):
         self.last_conv = layers.EqualisedConv2d(widths[0] + 1, widths[0], 3)
         self.last_linear = layers.EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
         self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, layers.EqualisedLinear)
+
+    def descend(self, images: Tensor) -> Tensor:
+        """Turn images (N, C, S, S) in [-1, 1] into the smallest maps, through all blocks in use."""
+        images = avg_pool2d(images, self.image_size // self.resolution)
+        maps: Tensor = self.from_image[self.level](images)
+        for number, block in enumerate(reversed(list(self.blocks)[: self.level + 1])):
+            maps = block(maps)
+            if number == 0 and self.level and self.alpha < 1:
+                maps = torch.lerp(self.from_image[self.level - 1](avg_pool2d(images, 2)), maps, self.alpha)
+        return maps
+
+    def fade(self, images: Tensor) -> Tensor:
+        """Blend real images (N, C, S, S) with their half-size form, as the generator does in this stage."""
+        if self.alpha == 1 or self.level == 0:
+            return images
+        coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
+        return torch.lerp(interpolate(coarse, self.image_size), images, self.alpha)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `ScoredLayers.forward`; the last layers run in full precision."""

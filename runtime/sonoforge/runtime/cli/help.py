@@ -9,7 +9,7 @@ from typing import Any
 
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.cli.options import COMMON, Option, flag, format_value, options
-from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, subverbs
+from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, examples, subverbs
 
 ROWS = 23  # of a screen of 24: the prompt takes one
 _EXAMPLES = 3  # at most
@@ -38,7 +38,7 @@ def of_verb(name: str, config_class: Any) -> str:
     arguments = [option for option in found if option.positional]
     flags = sorted((option for option in found if option.flags), key=lambda option: option.key in _LAST)
     settings = len(found) - len(arguments) - len(flags)
-    summary, examples = VERBS[name].summary, config_class.EXAMPLES.strip().partition("\n\n")[0].splitlines()
+    summary, lines = VERBS[name].summary, examples(name)[0]
     usage = " ".join([f"usage: sonoforge {name} [OPTIONS]", *map(_placeholder, arguments)])
     names = [*(option.name for option in arguments), *map(_names, flags)]
     room = SCREEN - min(_LEFT, max(map(len, names), default=0) + 4)
@@ -47,7 +47,7 @@ def of_verb(name: str, config_class: Any) -> str:
     foot = [f"On every command: {', '.join(map(flag, COMMON))}."]
     foot += [f"{more[0].upper()}{more[1:]}: sonoforge settings {name}"]
     left = ROWS - 3 - len(body) - len(foot)
-    shown = examples[: max(1, min(_EXAMPLES, left))]
+    shown = lines[: max(1, min(_EXAMPLES, left))]
     if left < 1:
         body.pop()
     head = [usage, f"{summary[0].upper()}{summary[1:]}.", ""]

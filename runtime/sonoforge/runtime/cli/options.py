@@ -2,9 +2,9 @@
 
 A verb is a module ``PACKAGE/verbs/NAME.py`` with ``main(config) -> Outcome``, and a class ``NameConfig`` in
 ``PACKAGE/settings`` that imports no more than the base install: a frozen dataclass whose fields are declared by
-`option` (a flag), `setting` (a key for ``--set`` and ``--config``), `argument` or `group`, with ``EXAMPLES`` for
-``--help``.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the
-one object that ``main`` returns.  All else goes through `logging` to stderr.
+`option` (a flag), `setting` (a key for ``--set`` and ``--config``), `argument` or `group`. ``--help`` shows the lines
+of ``examples.txt``.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json``
+as the one object that ``main`` returns. All else goes through `logging` to stderr.
 
 Every option has a key: its field's name, or ``gan.learning_rate`` in a group whose key is ``gan``.  Config files,
 ``--set`` and the ``config.yaml`` of run folders use these keys.

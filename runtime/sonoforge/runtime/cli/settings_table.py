@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.help import aligned
 from sonoforge.runtime.cli.options import COMMON, Option, flag, format_value, options
-from sonoforge.runtime.cli.verbs import VERBS, config_class
+from sonoforge.runtime.cli.verbs import VERBS, config_class, examples
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 PAGE = "training/docs/settings.md"
@@ -132,9 +132,9 @@ def write_page(found: Sequence[Setting]) -> str:
 def of_verb(verb: str) -> str:
     """Return everything about one verb: examples, notes, flags and settings."""
     about, found = config_class(verb), find_settings([verb])
-    examples, _, notes = about.EXAMPLES.strip().partition("\n\n")
-    lines = ["examples:", *("  " + line for line in examples.splitlines())]
-    lines += [""] * bool(notes) + ["  " + line if line else "" for line in notes.splitlines()]
+    shown, notes = examples(verb)
+    lines = ["examples:", *("  " + line for line in shown)]
+    lines += [""] * bool(notes) + ["  " + line if line else "" for line in notes]
     arguments = [option for option in options(about).values() if option.positional]
     rows = [(option.name, option.metadata["help"].replace("\n", "; ")) for option in arguments]
     lines += ["", "arguments:", *aligned(rows)] if rows else []

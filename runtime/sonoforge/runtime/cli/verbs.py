@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +66,19 @@ def config_class(name: str) -> Any:
     verb = VERBS[name]
     module = import_for(name, f"{verb.package}.{verb.settings}", verb.extra)
     return getattr(module, name.title().replace(" ", "") + "Config")
+
+
+def examples(name: str) -> tuple[list[str], list[str]]:
+    """Return the lines of a verb's examples, and of its notes, from ``examples.txt``."""
+    own, _, notes = _read_examples()[name].strip().partition("\n\n")
+    return own.splitlines(), notes.splitlines()
+
+
+@functools.cache
+def _read_examples() -> dict[str, str]:
+    text = Path(__file__).with_name("examples.txt").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^== (.+) ==\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def subverbs(noun: str) -> dict[str, Verb]:

@@ -39,8 +39,7 @@ def gives_up(past: Sequence[Reports], own: Reports) -> bool:
 
 
 FILE = "study.db"
-COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
-ENDED = (COMPLETE, OUT_OF_TIME)  # the states at the end of a trial's budget
+COMPLETE, PRUNED, DIVERGED = "complete", "pruned", "diverged"
 _STATE, _VALUES, _DETAILS = "state", "values", "details"  # attributes of Optuna's trial
 
 Value = str | int | float | None
@@ -56,7 +55,7 @@ class Trial:
     study: str
     number: int  # from 0
     values: Values  # by name; empty: not chosen yet
-    state: str = ""  # `COMPLETE`, `OUT_OF_TIME`, `PRUNED` or `DIVERGED`; empty: not ended yet
+    state: str = ""  # `COMPLETE`, `PRUNED` or `DIVERGED`; empty: not ended yet
     reports: Reports = ()
     # Figures at the last measurement, seconds of training, why it diverged: JSON.
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -69,7 +68,7 @@ class Trial:
     @property
     def complete(self) -> bool:
         """Whether it reached the end of its budget."""
-        return self.state in ENDED
+        return self.state == COMPLETE
 
     @property
     def metric(self) -> float | None:

@@ -9,7 +9,6 @@ import functools
 import json
 import math
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +89,11 @@ def open_source(source: Source, seed: int) -> Opened:
     """
     images, apart = source.read(), None
     if source.apart:
-        images, apart = training_set.set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        try:
+            images, apart = training_set.set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+        except SonoforgeError as error:
+            found = str(error).removeprefix("held_out: ").partition("; ")[0]
+            raise SonoforgeError(f"search.second_held_out: {found}; give a larger share, or 0 for none") from error
     if source.fingerprint not in ("", images.fingerprint):
         raise SonoforgeError(
             f"{', '.join(source.data)}: differ from the images with which the search began; give each machine the same"
@@ -120,7 +123,6 @@ class Rules:
     seed: int
     metric: str  # to minimise, of `METRICS`
     pruned: bool  # whether a trial is given up by the median of others, see `study.gives_up`
-    minutes: float | None = None  # time limit of a trial
 
 
 class TrialTask(NamedTuple):
@@ -171,8 +173,8 @@ def run_trial(task: TrialTask) -> studies.Trial:
     checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
     rows = ticks.read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
     if state == studies.COMPLETE and rows[-1]["step"] < training.plan.steps:
-        state = studies.PRUNED if watch.gave_up else studies.OUT_OF_TIME
-    watch.look(rows, over=state == studies.OUT_OF_TIME)
+        state = studies.PRUNED
+    watch.look(rows)
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
@@ -210,13 +212,10 @@ def _only_errors_on_stderr() -> Iterator[None]:
 
 
 class _Watch:
-    """The ``stop`` of `train_gan`: watches new measurements, and the clock."""
+    """The ``stop`` of `train_gan`: watches new measurements."""
 
     def __init__(self, task: TrialTask, steps: int) -> None:
         self._task, self._steps = task, steps
-        self._begun, self._left = time.monotonic(), math.inf
-        if task.rules.minutes is not None:
-            self._left = 60 * task.rules.minutes - ticks.training_seconds(ticks.read_stats(task.folder, steps))
         self._size = -1
         self.gave_up = False
         self.reports: list[tuple[int, float]] = []
@@ -227,15 +226,12 @@ class _Watch:
         if size != self._size:
             self._size = size
             self.look(ticks.read_stats(self._task.folder, self._steps))
-        return self.gave_up or time.monotonic() - self._begun > self._left
+        return self.gave_up
 
-    def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
-        """Report new measurements, numbered by their share of the budget.
-
-        When the time is ``over``, an earlier measurement counts as the first share.
-        """
+    def look(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Report new measurements, numbered by their share of the budget."""
         for row in rows:
-            number = max(round(studies.MEASUREMENTS * row["step"] / self._steps), int(over))
+            number = round(studies.MEASUREMENTS * row["step"] / self._steps)
             known = {other for other, _ in self.reports}
             value = row.get(self._task.rules.metric)
             if self.gave_up or value is None or number < 1 or number in known:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.models import DEFAULT, DEFAULT_BLOCKS, OUTLINE_BLOCK
 from sonoforge.runtime.cli.options import option
@@ -78,51 +80,9 @@ class ClassifierSettings:
         return self.frozen_blocks if self.heads == "classes" else 0
 
 
-BUDGETS: dict[str, ClassifierSettings] = {
-    # Chosen on BUSI's sealed folds of seed 0, which reports say (`choices`).  One network: accuracy .845 to .851
-    # (three seeds), macro-AUC .943 to .949; three together: .867 and .954.  Averaging their weights instead (.851),
-    # batch norm in eval mode (.742), 8 or 12 epochs, mixing of images, stronger augmentation, half or double the rate
-    # did not help; the mirror image did.
-    "quick": ClassifierSettings(epochs=5, ensemble_size=3, mirror=True),
-    # Every block and the thesis's 20 epochs (more over-fitted there), with smoothing, averaging, flips and one-cycle,
-    # which it does not name.
-    "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, ema_decay=0.99),
-    # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, 20 epochs (section 4),
-    # whole images resized to 224 x 224 (3.1), and nothing else.  Which blocks train is ambiguous there (2.2); here
-    # every one.  It is silent on optimiser, learning rate and batch: Adam with its authors' default rate (Kingma & Ba,
-    # ICLR 2015, algorithm 1), which is also PyTorch's, and the default batch of Bengio, "Practical recommendations for
-    # gradient-based training of deep architectures", 2012, section 3.1.  Neither was chosen by results.
-    "thesis": ClassifierSettings(
-        frozen_blocks=0,
-        epochs=20,
-        least_steps=0,
-        optimiser="adam",
-        schedule="constant",
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        batch=32,
-        label_smoothing=0.0,
-        ema_decay=0.0,
-        augmentation="none",
-        test_curves=True,  # its figure 13 shows training and test by epoch
-    ),
-    # For scanners that no training image comes from: their gains: `training/studies/other-scanners`.
-    "collections": ClassifierSettings(
-        frozen_blocks=4,
-        epochs=12,
-        label_smoothing=0.0,
-        ema_decay=0.99,
-        augmentation="trivial",
-        heads="hierarchical",
-        lesion_crops=0.7,
-        outlines=0.5,
-        balance=True,
-        teachers=2,
-        zoomed_second_pass=True,
-        image_size=160,
-        precision="bf16",
-    ),
-}
+ROWS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("budgets.json").read_text("utf-8"))
+"""Of each budget, the settings of classifier and generator, why they are so, and on which images they were chosen."""
+BUDGETS = {name: ClassifierSettings(**row["classifier"]) for name, row in ROWS.items()}
 
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "ensemble_size")
 """Options that can also be chosen inside each training fold, like the dose of arms that add; see `nested_choice`."""

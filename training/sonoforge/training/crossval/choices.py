@@ -10,7 +10,7 @@ from typing import Any
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.classifier.settings import BUDGETS, CHOOSABLE, ClassifierOptions
+from sonoforge.training.classifier.settings import BUDGETS, CHOOSABLE, ROWS, ClassifierOptions
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.crossval.arms import MOST, Arm, find_arm, read_number
 from sonoforge.training.data.cache import ImageCache
@@ -150,20 +150,8 @@ def _typed(name: str) -> str:
     return name.replace("_", "-")  # as users type it
 
 
-CHOSEN = {
-    # See `settings.BUDGETS`.
-    "quick": "The settings of budget quick (epochs, frozen blocks, number of networks, mirror image) were chosen on "
-    "BUSI's sealed folds with seed 0",
-    # "20 epochs (more over-fits)" is said there of BUSI.
-    "full": "The number of epochs of budget full is that of the MSc thesis it follows, which chose it on BUSI; how "
-    "its other settings were chosen is not recorded",
-    "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
-    "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
-    "collections": "The settings of budget collections were chosen on BUSI, BUS-BRA and BrEaST, each left out of "
-    "training in turn",
-}
-# Collections that a budget was chosen on.
-CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collections": ("BUSI", "BUS-BRA", "BrEaST")}
+CHOSEN, CHOSEN_ON = ({name: row[key] for name, row in ROWS.items()} for key in ("chosen", "chosen_on"))
+"""How the settings of each budget were chosen, and on which collections."""
 SEEDS = {"quick": (0,)}  # whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh
 # The arm `weighted` sets the first; the others choose nothing.
 _NO_CHOICE = ("class_weights", "test_curves", "least_steps")

@@ -11,7 +11,7 @@ from sonoforge.models import DEFAULT
 from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.backbone import MOBILENET, Network
-from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
+from sonoforge.training.classifier.settings import ROWS, ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm, for_classes, with_shares
 from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.options import ComparisonConfig
@@ -29,16 +29,7 @@ from sonoforge.training.workers import check_cluster
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
 
-# Small on purpose: a CPU can train it ten times in minutes.  Every table says so.
-_SMALL: dict[str, Any] = {"image_size": 64, "steps": 120, "batch": 32}
-GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
-    "quick": _SMALL,
-    "collections": _SMALL,
-    "full": {},  # the recipe's own
-    # As published: the recipe's own size, epochs and batches, in RGB as the classifier reads images (section 3.3 of the
-    # thesis).
-    "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
-}
+GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {name: row["generator"] for name, row in ROWS.items()}
 
 # The built-in demonstration ends in minutes and needs no network.
 PHANTOM_FOLDS = 5

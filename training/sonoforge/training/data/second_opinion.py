@@ -16,7 +16,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_tables import Names, csv_text, defused, read_table
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.matches import Match, join_groups
-from sonoforge.training.copies.second_search import backwards, flip, search_again, shrink, warp
+from sonoforge.training.copies.second_search import SecondSearch, backwards, flip, search_again, shrink, warp
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
@@ -100,13 +100,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     Raises:
         GateError: Two images in different folds show one scan; the message gives both, and the remedy.
     """
-    distinct = read_distinct(cache.dataset)
-    found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
-    # Each match counts once, with its folds under the first plan that separates its images.
-    found_in = [[_find(match, plan) for plan in plans] for match in found.matches]
-    findings = [apart[0] for own in found_in if (apart := [one for one in own if one.folds[0] != one.folds[1]])]
-    declared = [finding for finding in findings if frozenset(finding.files) in distinct]
-    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    found, declared, leaks = _search_between(cache, plans)
     seen_twice = [_find(match, plans[0]) for match in views]
     record = {
         "compared": found.compared,
@@ -142,6 +136,25 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         raise GateError(f"{plans[0].protocol}: {message}")
     log.warning("%s: %s", plans[0].protocol, message)
     return record
+
+
+def _search_between(cache: ImageCache, plans: Sequence[SplitPlan]) -> tuple[SecondSearch, list[Finding], list[Finding]]:
+    """Search again; return what was found, and the pairs on two sides of a plan: those in ``distinct.csv``, others."""
+    distinct = read_distinct(cache.dataset)
+    found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
+    # Each match counts once, with its folds under the first plan that separates its images.
+    found_in = [[_find(match, plan) for plan in plans] for match in found.matches]
+    findings = [apart[0] for own in found_in if (apart := [one for one in own if one.folds[0] != one.folds[1]])]
+    declared = [finding for finding in findings if frozenset(finding.files) in distinct]
+    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    return found, declared, leaks
+
+
+def foretell(cache: ImageCache, plans: Sequence[SplitPlan]) -> list[str]:
+    """Say whether `check_plans` will refuse these plans."""
+    leaks = _search_between(cache, plans)[2] if plans[0].protocol in SEALED else []
+    stops = "the run will stop before any training, with the pictures to judge and the remedy"
+    return [f"second opinion: {leaks[0].sentence} ({leaks[0].facts}); {stops}"] if leaks else []
 
 
 def _find(match: Match, plan: SplitPlan) -> Finding:

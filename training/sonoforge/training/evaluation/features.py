@@ -4,10 +4,11 @@ The networks are torchvision's, up to the last convolution.  Figures on them are
 KID, which use Inception-v3, so every figure carries the name of its network and the hash of its weights.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,33 +24,18 @@ MAPS_SIZE = 64  # from this side on every tapped layer has a map of 2x2 or more
 
 
 class Network(NamedTuple):
-    """A torchvision network."""
+    """A torchvision network: a row of ``networks.json``."""
 
+    source: str  # of the choice of layers
     weights: str  # torchvision's name of its ImageNet weights
     dimension: int  # length of its embeddings
     layers: Mapping[str, int]  # tapped layers: name, and index in torchvision's `features`
+    lpips: Mapping[str, Any] | None  # fields of `lpips.Variant`; None where LPIPS has no heads
 
 
-NETWORKS: dict[str, Network] = {
-    # The four layers of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
-    # Super-Resolution", section 4), there for style; names as there: block, then convolution.
-    "vgg16": Network("VGG16_Weights.IMAGENET1K_V1", 512, {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}),
-    # The seven of LPIPS 0.1, "squeeze" (Zhang 2018 and the authors' code); names as in Iandola 2016, table 1.
-    "squeezenet1_1": Network(
-        "SqueezeNet1_1_Weights.IMAGENET1K_V1",
-        512,
-        {"relu1": 1, "fire3": 4, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11, "fire9": 12},
-    ),
-    # The five of LPIPS 0.1, "alex": every rectified convolution.
-    "alexnet": Network(
-        "AlexNet_Weights.IMAGENET1K_V1", 256, {"relu1": 1, "relu2": 4, "relu3": 7, "relu4": 9, "relu5": 11}
-    ),
-    # No published choice: the last bottleneck at each of its five resolutions.
-    "mobilenet_v2": Network(
-        "MobileNet_V2_Weights.IMAGENET1K_V1",
-        1280,
-        {"bottleneck1": 1, "bottleneck3": 3, "bottleneck6": 6, "bottleneck13": 13, "bottleneck17": 17},
-    ),
+NETWORKS = {
+    name: Network(**row)
+    for name, row in json.loads(Path(__file__).with_name("networks.json").read_text("utf-8")).items()
 }
 
 

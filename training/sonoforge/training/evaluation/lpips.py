@@ -34,16 +34,10 @@ class Variant(NamedTuple):
     """LPIPS on one network."""
 
     heads: str  # name of the file with the heads in torchmetrics
-    channels: tuple[int, ...]  # of the compared maps
-    layers: Mapping[str, int]  # the maps, as in `features.Network`
+    layers: Mapping[str, int]  # the compared maps, as in `features.Network`
 
 
-# Zhang 2018, section 3, and the authors' code: every rectified map of AlexNet, the last of each block of VGG16.
-VARIANTS = {
-    "squeezenet1_1": Variant("squeeze", (64, 128, 256, 384, 384, 512, 512), NETWORKS["squeezenet1_1"].layers),
-    "vgg16": Variant("vgg", (64, 128, 256, 512, 512), {**NETWORKS["vgg16"].layers, "relu5_3": 29}),
-    "alexnet": Variant("alex", (64, 192, 384, 256, 256), NETWORKS["alexnet"].layers),
-}
+VARIANTS = {name: Variant(**network.lpips) for name, network in NETWORKS.items() if network.lpips}
 _EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
 _BLOCK = 32  # images at a time through the network
 
@@ -80,7 +74,7 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
     if not folders or not path.is_file():
         raise SonoforgeError(f"LPIPS: no heads at {path}; install torchmetrics (pip install 'sonoforge[train]')")
     state = torch.load(path, map_location="cpu", weights_only=True)  # without importing torchmetrics
-    weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.channels))]
+    weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.layers))]
     name = f"LPIPS 0.1 {features.name}, heads (sha256 {sha256_of(path)[:DIGEST]})"
     taps = replace(features, layers=variant.layers)
     return Lpips(name, network, taps, tuple(weight.sqrt().to(device) for weight in weights), torch.device(device))

@@ -1,18 +1,21 @@
 """List the metrics of an evaluation, with their functions, figures and images.
 
-To add one, write a row of `FIGURES` and an entry of `embedding_tasks` (feature vectors) or `pixel_tasks` (pixels).
+To add one, write rows of ``figures.csv`` and an entry of `embedding_tasks` (vectors) or `pixel_tasks` (pixels).
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.csv_tables import read_table
 from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance, subset_kernel_distance
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, level_sides, sliced_wasserstein
@@ -38,29 +41,11 @@ class Figure(NamedTuple):
     better: str  # `low`, `high`, or `near` the value of real images
 
 
+_ROWS = read_table(Path(__file__).with_name("figures.csv"), Figure._fields).rows
 # What each metric returns, in the order of its function's values.
 FIGURES = {
-    "kid": (Figure("kid", "KID", "realistic", "low"),),
-    "fid": (Figure("fid", "FID", "realistic", "low"),),
-    "precision-recall": (
-        Figure("precision", "Precision", "realistic", "high"),
-        Figure("recall", "Recall", "diverse", "high"),
-    ),
-    "density-coverage": (
-        Figure("density", "Density", "realistic", "high"),
-        Figure("coverage", "Coverage", "diverse", "high"),
-    ),
-    "swd": (Figure("sliced_wasserstein", "Sliced Wasserstein", "realistic", "low"),),
-    "inception-score": (Figure("inception_score", "Inception Score", "diverse", "high"),),
-    "spectrum": (
-        Figure("spectrum", "Spectrum, dB", "realistic", "low"),
-        Figure("spectrum_fine", "Spectrum of speckle, dB", "realistic", "low"),
-    ),
-    "pyramid": (Figure("laplacian_swd", "SWD x 1000, mean of levels", "realistic", "low"),),
-    "lpips": (
-        Figure("nearest_lpips", "LPIPS to the nearest real", "realistic", "low"),
-        Figure("lpips_pairs", "LPIPS of pairs", "diverse", "near"),
-    ),
+    metric: tuple(Figure(*map(row.__getitem__, Figure._fields)) for row in rows)
+    for metric, rows in itertools.groupby(_ROWS, lambda row: row["metric"])
 }
 
 

@@ -8,13 +8,15 @@ geometric and colour transformations; filtering and corruptions brought no furth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
+
+from sonoforge.models.stylegan.layers import apply_linear
 
 INTEGER_TRANSLATION = 0.125  # share of the side at most, either way
 SCALE_STD = 0.2  # of the base-2 logarithm
@@ -190,30 +192,6 @@ def recolour(images: Tensor, drawn: Colour) -> Tensor:
     turned = (images.roll(1, 1) - images.roll(-1, 1)) / math.sqrt(3)
     # The image stands for its chroma, so that neutral draws give back the image bit for bit.
     return along * images + (luma_gain - along) * luma + luma_gain * brightness + across * turned
-
-
-# Linear operations that can be differentiated any number of times, as R1 and the path length need; not every version of
-# torch supports that for the operations used here.  The gradient of a linear operation is its transpose, and the
-# gradient of that is the operation again.
-
-Operation = Callable[[Tensor], Tensor]
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
-        ctx.operation, ctx.transpose = operation, transpose
-        return operation(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return apply_linear(gradient, ctx.transpose, ctx.operation), None, None
-
-
-def apply_linear(values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
-    """Return ``operation(values)`` of a linear operation, which may change its own intermediate results in place."""
-    result: Tensor = _Linear.apply(values, operation, transpose)  # type: ignore[no-untyped-call]
-    return result
 
 
 def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:

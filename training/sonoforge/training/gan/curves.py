@@ -20,7 +20,7 @@ PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
 # Shares of a training run at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024).
 _MOMENTS = (500 / 4200, 1500 / 4200, 3500 / 4200, 1.0)
 _SHOWN = 8  # images in a row: a sheet of generated images has 8 rows and columns
-_SMALLEST, _LARGEST, _CAPTION = 32, 160, 14  # pixels: sides of its images, height of a line of text
+_SMALLEST, _LARGEST, _CAPTION = 64, 160, 14  # pixels: sides of its images, height of a line of text
 
 Row = Mapping[str, Any]
 
@@ -103,14 +103,22 @@ def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: i
     last = rows[-1]["step"]
     steps = [min((row["step"] for row in rows), key=lambda step: abs(step - share * last)) for share in _MOMENTS]
     names = {"real images": "real.png"} | {f"generated at step {step}": f"step-{step:08d}.png" for step in steps}
+    write_sheets(path, {name: samples / file for name, file in names.items()}, real_side)
+
+
+def write_sheets(path: Path, sheets: Mapping[str, Path], real_side: int) -> None:
+    """Write the first images of sheets of a training run's ``samples`` under their names, as a PNG.
+
+    Images of ``real.png`` have sides of ``real_side`` pixels; other sheets have 8 columns.
+    """
     shown = min(max(real_side, _SMALLEST), _LARGEST)
-    picture = Image.new("RGB", (shown * _SHOWN, (shown + _CAPTION) * len(names)), "white")
+    picture = Image.new("RGB", (shown * _SHOWN, (shown + _CAPTION) * len(sheets)), "white")
     draw = ImageDraw.Draw(picture)
-    for place, (name, file) in enumerate(names.items()):
+    for place, (name, file) in enumerate(sheets.items()):
         top = place * (shown + _CAPTION)
         draw.text((2, top + 1), name, fill="black")
-        with Image.open(samples / file) as sheet:
-            side = real_side if file == "real.png" else sheet.width // _SHOWN  # smaller while networks grow
+        with Image.open(file) as sheet:
+            side = real_side if file.name == "real.png" else sheet.width // _SHOWN  # smaller while networks grow
             for number in range(min(_SHOWN, sheet.height // side)):  # the first of each row: all classes have some
                 own = sheet.crop((0, number * side, side, (number + 1) * side)).convert("RGB").resize((shown, shown))
                 picture.paste(own, (number * shown, top + _CAPTION))

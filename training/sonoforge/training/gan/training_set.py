@@ -173,7 +173,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
             f"held_out: one in {parts} of {count} images is {len(held)}, fewer than {HELD_OUT_LEAST} or without some "
-            "class; give a larger share, or held_out 0 to measure against the training images"
+            "class; give a larger share or more images; gan train and compare also take held_out 0, the training images"
         )
     chosen = np.isin(np.arange(count), held)
     return _subset(images, ~chosen), _subset(images, chosen)

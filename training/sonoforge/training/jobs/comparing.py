@@ -24,6 +24,7 @@ from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
+from sonoforge.training.data.second_opinion import foretell
 from sonoforge.training.settings.crossval import LEAKAGE, CrossvalConfig
 from sonoforge.training.statistics.between_runs import LEAKS, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
@@ -51,7 +52,7 @@ class Prepared:
 
     def describe(self) -> str:
         """Say what would run, in a few lines."""
-        lines = [line for part in self.parts.values() for line in part.describe()]
+        lines = [line for part in self.parts.values() for line in (*part.describe(), *foretell(part.cache, part.plans))]
         return "\n".join([*dict.fromkeys(lines), f"disk: {self.disk}"]) if lines else "to train: nothing, it is done"
 
 

@@ -110,7 +110,7 @@ def work(config: GanCompareConfig) -> Race:
                 race.figures.extend({**about_it, **metric} for metric in item.measured["metrics"])
                 _write_tables(race, paper)
             page.write_epochs(folder / page.EPOCHS, race.rows)
-            page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
+            page.write_samples(folder / page.SAMPLES, shown, originals.pixels.shape[1])
             page.write_pca(folder / page.PCA, shown)
     run_folder.write_results(folder, {"rows": race.rows, "claims": race.claims, "figures": race.figures})
     return race._replace(finished=True)

@@ -219,7 +219,6 @@ def _about(config: GanSearchConfig, opened: Opened, method: str, remark: str = "
     training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
     settings, kimg = config.what == "settings", training.plan.steps * training.images_per_step / 1000
     shown = f"{config.gan.kimg:g}" if settings and config.gan.kimg else f"{kimg:.3g}"
-    limit = f" or {config.trial_minutes:g} minutes" if config.trial_minutes else ""
     size = f"{training.plan.image_size} x {training.plan.image_size} pixels"
     given_up = "a trial worse than the median is given up" if config.pruner == "median" else "none is given up early"
     return page.About(
@@ -233,12 +232,12 @@ def _about(config: GanSearchConfig, opened: Opened, method: str, remark: str = "
         apart=len(opened.apart) if opened.apart else 0,
         trained=len(training.images),
         features=opened.pretrained.space.name if opened.pretrained.space else "",
-        budget=f"each trial for {shown} thousand images shown{limit}, {size}",
+        budget=f"each trial for {shown} thousand images shown, {size}",
     )
 
 
 def _rules(config: GanSearchConfig, about: page.About) -> Rules:
-    return Rules(config.gan.seed, about.metric, config.pruner == "median", config.trial_minutes)
+    return Rules(config.gan.seed, about.metric, config.pruner == "median")
 
 
 class _Trials(NamedTuple):

@@ -37,14 +37,14 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.second_opinion import check_plans, find_second_views
+from sonoforge.training.data.second_opinion import check_plans, find_second_views, foretell
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.reports.conclusions import doubts
 from sonoforge.training.settings.crossval import TrainConfig
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.verdict import doubts
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,21 @@ class Prepared:
         """Everything that determines the classifier."""
         return made_from(self.plan, self.config.arm, self.settings, self.backbone.digest, asdict(self.generator))
 
+    @property
+    def sides(self) -> SplitPlan:
+        """The plan with all images to train on as its second fold."""
+        return replace(self.plan, folds=2, fold_of=tuple(min(fold, 1) for fold in self.plan.fold_of))
+
     def describe(self) -> str:
         """Say what would run, in a few lines."""
+        if not self.disk:
+            return "to train: nothing, it is done"
         count, tested = len(self.cache.hashes), len(self.plan.test(0))
-        return (
-            f"to train: {self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on "
-            f"{tested} others\ninitial weights: {self.backbone.source}\ndisk: {self.disk}"
-            if self.disk
-            else "to train: nothing, it is done"
+        trained = (
+            f"{self.config.arm} on {count - tested} images of {self.cache.dataset.name}, judged on {tested} others"
         )
+        lines = [f"to train: {trained}", f"initial weights: {self.backbone.source}"]
+        return "\n".join([*lines, *foretell(self.cache, [self.sides]), f"disk: {self.disk}"])
 
 
 class TrainedRun(NamedTuple):
@@ -147,8 +153,7 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     train, arm, device = plan.train(0), find_arm(config.arm), find_device(config.device)
     run_folder.write_environment(folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint))
     check_sealed(plan, 0, "classifier", train, cache)
-    sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
-    check_plans(folder, cache, [sides], prepared.views)
+    check_plans(folder, cache, [prepared.sides], prepared.views)
     job = ClassifierJob(prepared.backbone, prepared.settings, config.seed, device, real=arm.real)
     images = LabelledImages.of_set(cache, train, np.array(plan.groups))
     trained = train_final(final, images, arm, job, prepared.generator)

@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.data.pixels import Pixels, grid_picture
-from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.curves import write_sheets
 from sonoforge.training.gan.milestones import Milestone
 from sonoforge.training.reports.charts import MARKERS, SERIES
 from sonoforge.training.reports.terminal import plain_table
@@ -217,7 +215,6 @@ def _in_common(ends: Sequence[Row], key: str) -> str:
     return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
 
 
-SHOWN = 8  # samples of each training
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
 EPOCHS = "quality-over-epochs.png"
@@ -231,6 +228,10 @@ class Shown(NamedTuple):
     row: Row
     checkpoint: Path
     measured: Milestone
+
+    def sheet(self, name: str) -> Path:
+        """Return a sheet of its training run's samples."""
+        return self.checkpoint.parent.parent / "samples" / name
 
 
 @_styled
@@ -262,40 +263,16 @@ def _describe(one: Row, figures: str) -> str:
     )
 
 
-@_styled
-def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
-    """Draw some real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
-    canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
-    axes = canvas.subplots(len(shown) + 1, 1)
-    show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
-    for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
-        title = f"{row['recipe']}, {when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
-        show_row(axis, _drawn(checkpoint), title)
-    space = shown[0].row["features"]
-    _save(
-        canvas,
-        path,
-        f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
-    )
-
-
-def show_row(axis: Any, pixels: Pixels, title: str) -> None:
-    """Draw images (N, S, S, C) uint8 side by side, a white gap between them, under a title."""
-    gap = max(1, pixels.shape[2] // 32)
-    grid = grid_picture(np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255), columns=SHOWN)
-    axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
-    axis.set_title(title, loc="left", pad=2)
-    axis.set_axis_off()
-
-
-def _drawn(checkpoint: Path) -> Pixels:
-    """Draw `SHOWN` images, cycling through several classes."""
-    generator = load_generator(checkpoint)
-    classes = int(generator.classes)  # type: ignore[arg-type]
-    if not classes:
-        return sample(generator, SHOWN, 0)
-    own = [sample(generator, -(-SHOWN // classes), 0, label) for label in range(classes)]
-    return np.stack(own, axis=1).reshape(-1, *own[0].shape[1:])[:SHOWN]
+def write_samples(path: Path, shown: Sequence[Shown], side: int) -> None:
+    """Draw real images with this side, then the same latents at each milestone of each training."""
+    first = shown[0]
+    about = f"synthetic images below; FID and KID in {first.row['features']}; research use, not a medical device"
+    sheets = {f"real images; {about}": first.sheet("real.png")}
+    for item in shown:
+        row = item.row
+        name = f"{row['recipe']}, {when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
+        sheets[name] = item.sheet(f"step-{row['step']:08d}.png")
+    write_sheets(path, sheets, side)
 
 
 @_styled

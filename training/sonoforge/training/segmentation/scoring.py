@@ -102,14 +102,9 @@ def train_judge(task: experiment.FoldTask) -> nn.Module:
     pairs = _training_pairs(task, experiment.take_pairs(images, train, experiment.image_channels(images, task)))
     real = len(train) if task.own_arm.real else 0
     log.info("%s: a U-Net of %d real and %d generated pairs", task.name, real, len(pairs) - real)
-    job = unet.UnetJob(
-        settings=task.experiment.unet,
-        structures=len(images.structures),
-        augmented=task.own_arm.augmented,
-        seed=task.derived_seed("U-Net"),
-        device=find_device(task.experiment.device),
-    )
-    return unet.train_unet(pairs, job)
+    seed, device = task.derived_seed("U-Net"), find_device(task.experiment.device)
+    settings, structures, augmented = task.experiment.unet, len(images.structures), task.own_arm.augmented
+    return unet.train_unet(pairs, settings, structures, seed, device, augmented=augmented)
 
 
 def _training_pairs(task: experiment.FoldTask, real: Pairs) -> Pairs:

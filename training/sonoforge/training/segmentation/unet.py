@@ -6,7 +6,6 @@ LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures
 """
 
 import importlib.util
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,27 +46,16 @@ def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Modu
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-@dataclass(frozen=True)
-class UnetJob:
-    """One training: number of structures, settings, seed and device."""
+def train_unet(
+    pairs: Pairs, settings: UnetSettings, structures: int, seed: int, device: torch.device, *, augmented: bool
+) -> nn.Module:
+    """Train a U-Net on pairs of K ``structures``; the same arguments give the same network, bit for bit on a CPU.
 
-    settings: UnetSettings
-    structures: int  # K
-    augmented: bool  # whether each batch is distorted, see `pairs.distort`
-    seed: int
-    device: torch.device
-
-
-def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
-    """Train a U-Net on pairs; the same arguments give the same network, bit for bit on a CPU.
-
-    Every epoch shows each pair once; the number of steps does not depend on the number of pairs.
+    Every epoch shows each pair once; the number of steps does not depend on the number of pairs.  ``augmented``: each
+    batch is distorted, see `pairs.distort`.
     """
-    settings, device = job.settings, job.device
     assert settings.steps is not None  # noqa: S101 - filled in
-    network = build_unet(pairs.images.shape[3], job.structures, settings.width, derive_seed(job.seed, "U-Net")).to(
-        device
-    )
+    network = build_unet(pairs.images.shape[3], structures, settings.width, derive_seed(seed, "U-Net")).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP, cycle_momentum=False
@@ -75,10 +63,10 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
     size = min(settings.batch, len(pairs))
     with deterministic_kernels(device):
         for step in range(settings.steps):
-            chosen = shuffled_epochs(len(pairs), step * size, (step + 1) * size, job.seed, "U-Net order")
+            chosen = shuffled_epochs(len(pairs), step * size, (step + 1) * size, seed, "U-Net order")
             images, maps = _unit(pairs.images[chosen]), torch.from_numpy(pairs.maps[chosen]).long()
-            if job.augmented:
-                chance = torch.Generator().manual_seed(derive_seed(job.seed, "U-Net augmentation", step))
+            if augmented:
+                chance = torch.Generator().manual_seed(derive_seed(seed, "U-Net augmentation", step))
                 images, maps = distort(images, maps, chance)
             loss = segmentation_loss(network(_normalised(images.to(device))), maps.to(device))
             optimiser.zero_grad()

@@ -1,7 +1,6 @@
 """Declare the options of the verbs that train and measure classifiers; importable on the base install."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder, setting
 from sonoforge.training.classifier.settings import ClassifierOptions
@@ -14,13 +13,6 @@ from sonoforge.training.run_options import TrainingOptions
 @dataclass(frozen=True)
 class TrainConfig(TrainingOptions):
     """Options of ``train``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge train --data BUSI/               hold out a sixth, train on the rest
-sonoforge train --data BUSI/ --arm classical --budget full
-sonoforge train --data scans/ --weights backbone.safetensors --resume
-sonoforge train --data scans/ --backbone efficientnet_b0      or FILE.py:NAME, your own network
-"""
 
     arm: str = option("real", help="what to train on, as in crossval --arms")
     holdout: float = setting(
@@ -46,20 +38,6 @@ LEAKAGE = "leakage"
 class CrossvalConfig(ComparisonConfig):
     """Options of ``crossval``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge crossval --data BUSI/               real images against real + GAN
-sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
-sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
-sonoforge crossval --data BUSI/ --arms real,gan --set crossval.real_shares=0.25,0.5,0.75,1
-sonoforge crossval --data BUSI/ --arms real --set crossval.choose=learning-rate=0.0002,0.001,0.005
-sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
-sonoforge crossval --data BUSI/ --protocol leakage --arms real    what near-duplicates add
-sonoforge crossval --data BUSI/ --protocol leakage --seeds 3      and generators that saw the test images
-sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
-sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
-sonoforge crossval --from RUN/predictions.csv          the tables again, from just the predictions
-"""
-
     protocol: str = option(
         "sealed",
         help="how images are split, or leakage\n"
@@ -81,15 +59,6 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from ju
 class ValidateConfig:
     """Options of ``validate``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge validate --external Rio:BUS-BRA/          one folder for each label
-sonoforge validate --external clinic:labels.csv     columns file and label
-sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/
-sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
-
-A table has columns file, label and, if known, patient and device.
-"""
-
     bundle: str = option("", help="a classifier's bundle (default: the shipped one)", metavar="PATH")
     external: tuple[str, ...] = repeated_option(
         (),
@@ -109,16 +78,6 @@ A table has columns file, label and, if known, patient and device.
 @dataclass(frozen=True)
 class CompareConfig:
     """Options of ``compare``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge compare runs/00003-crossval-BUSI runs/00004-crossval-BUSI
-sonoforge compare runs/00003-crossval-BUSI --arms real,gan    arms of one run
-sonoforge compare before:old/predictions.csv after:new/predictions.csv
-sonoforge compare runs/00003-run-BUSI --checklists    with TRIPOD+AI, CLAIM and a data sheet
-
-Differences are from the first run and arm, paired by image and seed.
---checklists writes checklists.html into the run folder; what a run cannot know is left to the authors.
-"""
 
     runs: tuple[str, ...] = argument(help="runs of crossval or run, or predictions.csv; NAME:PATH renames one")
     arms: tuple[str, ...] = option(

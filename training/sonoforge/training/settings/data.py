@@ -1,7 +1,6 @@
 """Declare the options of ``sonoforge data``; importable on the base install."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, setting
 from sonoforge.training.data.cache import CacheSettings
@@ -15,12 +14,6 @@ from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 class DataListConfig:
     """Options of ``data list``."""
 
-    EXAMPLES: ClassVar[str] = """
-sonoforge data list                all known sets
-sonoforge data list --name BUSI    one set
-sonoforge data list --clear-cache  empty the cache of decoded images
-"""
-
     name: str = option("", help="show only this data set")
     clear_cache: bool = option(False, help="empty the cache of decoded images")
     storage: CacheSettings = group(
@@ -31,12 +24,6 @@ sonoforge data list --clear-cache  empty the cache of decoded images
 @dataclass(frozen=True)
 class DataAuditConfig:
     """Options of ``data audit``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge data audit --data BUSI/                      counts, near-duplicates
-sonoforge data audit --data BUSI/ --html audit.html    also with pictures
-sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
-"""
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
@@ -64,23 +51,6 @@ class PhantomSettings:
 @dataclass(frozen=True)
 class DataImportConfig:
     """Options of ``data import``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge data import phantom phantom-set               simulated scans
-sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
-sonoforge data import url s3://bucket/scans scans/      copy a folder
-sonoforge data import idrid IDRiD/ eyes                 fundus photographs and masks
-sonoforge data import frames SCANS/ slices              volumes, clips, films
-sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
-sonoforge data import cbis-ddsm CBIS-DDSM/ masses --longest 256 --set import.kinds=mass --set import.splits=train
-sonoforge data import sliver07 SLiver07/ liver --set import.window=-100,300            CT between these Hounsfield units
-sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
-sonoforge data import yolo EXPORT/ lesions --mode roi         YOLO or Roboflow: each object, cut from its image
-
-Films are resized to squares; ACDC has a mask for each structure.
-url copies what is missing from a folder at a URL, such as one that gan sample wrote.
-Give credentials the way the file system's own tools take them, such as AWS_PROFILE; never in the URL.
-"""
 
     set: str = argument(
         help="phantom, url, a set or a format; see sonoforge settings data import",

@@ -1,7 +1,6 @@
 """Declare the options of the verbs that measure generators; importable on the base install."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sonoforge.runtime.cli.options import option, repeated_option, setting
 from sonoforge.training.data.data_option import PHANTOM, phantom_images
@@ -18,20 +17,6 @@ METRICS = (
 @dataclass(frozen=True)
 class EvaluateConfig(EvaluationInput, LpipsOptions):
     """Options of ``evaluate``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ generated/ --class malignant --features inception
-sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features inception
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1
-sonoforge evaluate BUSI/ generated/ --reading-sheet 30                 a blinded reader study
-sonoforge evaluate runs/00001-reading-sheet --answers answers/         how its readers did
-
-REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
-A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
-Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable.
-"""
 
     features: tuple[str, ...] = option(
         (),
@@ -73,21 +58,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
 @dataclass(frozen=True)
 class SegmentConfig(Experiment):
     """Options of ``segment``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge segment                              simulated lesions, in minutes
-sonoforge segment --data ACDC --recipes all    six GANs, reduced
-sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data
-sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six GANs on three modalities, reduced
-sonoforge segment --data ACDC --arms real,augmented --set unet.steps=1500     a U-Net on real images only
-sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
-sonoforge segment --data ACDC --recipes dcgan,wgan --set segment.tuned=RUN    each with its best searched settings
-sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
-sonoforge segment --data ACDC --recipes all --jobs 2 --resume        continue; finished parts are kept
-sonoforge segment --from RUN/cases.csv                 the tables again, from just the scores
-
-Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER ACDC
-"""
 
     data: tuple[str, ...] = repeated_option(
         PHANTOM,

@@ -1,8 +1,10 @@
 """Declare the options of the verbs that train generators; importable on the base install."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 from sonoforge.runtime.cli.options import group, option, repeated_option, setting
 from sonoforge.training.architecture_search.space import NAMES
@@ -17,28 +19,6 @@ from sonoforge.training.statistics.published import PAPERS
 @dataclass(frozen=True)
 class GanTrainConfig(TrainingOptions):
     """Options of ``gan train``; the recipe fills in what is left out."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan train --data BUSI --class malignant --minutes 10
-sonoforge gan train --data BUSI --class malignant    as in the thesis: hours
-sonoforge gan train --data BUSI --class malignant --resume
-sonoforge gan train --recipe dcgan --minutes 5       on simulated scans
-sonoforge gan train --data BUSI --class normal --recipe wgan-gp --image-size 64 --epochs 200
-sonoforge gan train --class benign --recipe dcgan --kimg 20 --set gan.augmentation=ada    on the built-in phantom set
-sonoforge gan train --class benign --recipe dcgan --kimg 40 --set gan.augmentation=ada --resume    the same, longer
-sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
-sonoforge gan train --data BUSI --class malignant --recipe dgan-wp-tl-wgangp --set gan.features=vgg16
-sonoforge gan train --data BUSI --class malignant --set gan.metrics=kid,fid --set gan.metric_features=inception
-sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
-sonoforge gan train --recipe stylegan2 --data BUSI --class malignant \\
-    --set gan.start_from=runs/00001-gan-stylegan2-busi-benign
-sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --minutes 30 \\
-    --set gan.features=f.safetensors    as much as half an hour allows, whatever the machine
-
-Ctrl-C or SIGTERM finishes the current tick, saves, and exits with code 0; a second one stops at once.
-With OMP_NUM_THREADS=1 in the environment, a resumed training run on a CPU ends with the same weights as one that was
-never interrupted.
-"""
 
     gan: GanSettings = group(
         GanSettings(recipe="", preset="", metrics=("kid",)), key="gan", title=GAN_TITLE, flags=FLAGGED
@@ -65,27 +45,6 @@ COMPARED = ("kid", "fid", "swd", "inception-score", "ms-ssim", "lpips")
 @dataclass(frozen=True)
 class GanCompareConfig(LpipsOptions, TrainingOptions):
     """Options of ``gan compare``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan compare --data BUSI --class malignant     days on a GPU
-sonoforge gan compare --data BUSI --class malignant --resume
-sonoforge gan compare --recipes dcgan,wgan-gp --image-size 64 --minutes 10
-sonoforge gan compare --data cbis --class malignant --image-size 256     mammograms, see data import
-sonoforge gan compare --data BUSI --class malignant --set gan.held_out=0.2    against images that no generator saw
-sonoforge gan compare --recipes stylegan2,wgan-gp --size 64 --kimg 5 --milestones 0.5,1 --set metrics.features=bundle
-sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --size 64 --minutes 30 \\
-    --milestones 0.1,0.2,0.4,0.6,0.8,1 --set gan.held_out=0.3 --set gan.features=mobilenet_v2    the same time each
-sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce \\
-    --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --lpips alexnet --metrics kid,fid,lpips,ms-ssim,swd \\
-    --set gan.held_out=0.2 --set gan.features=vgg16    the loss functions of DGAN-WP-TL
-sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --kimg 100 --set gan.expand_to=700
-
-The first example makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, the one with --grid their tables on
-losses, the last one the table of Berezsky and Liashchynskyi 2024; published rows are shown beside ours as claims.
-Without a class, one generator of each recipe draws all classes, conditional if it was published so;
-gan.conditioning=projection makes all conditional (began: by concatenation). Cells, and a preset, apply to the recipes
-that have them.
-"""
 
     recipes: tuple[str, ...] = option(
         ("stylegan2", "stylegan3-t"),
@@ -139,53 +98,18 @@ that have them.
 
 
 STAGE_NAMES = ("generator", "discriminator")
-SEARCHES: Mapping[str, Mapping[str, Any]] = {
-    "settings": {
-        **{"pruner": "median", "second_held_out": 0.2},
-        "gan": {"class_name": "malignant", "kimg": 10.0, "held_out": 0.2},
-    },
-    "cells": {
-        **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "pruner": "median"},
-        "second_held_out": 0.2,
-        # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
-        "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005, "held_out": 0.2},
-    },
-    # Berezsky and Liashchynskyi 2024, section 4; batch and everything else are as in the recipe.  They
-    # hold no images out.
-    "cells-paper": {
-        **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": "none"},
-        "second_held_out": 0.0,
-        "gan": {"image_size": 64, "epochs": 30.0, "expand_to": 700, "held_out": 0.0, "metric_features": "inception"},
-    },
-}
-"""What `gan search` can search for, and the settings that are left out."""
+SEARCHES: Mapping[str, Mapping[str, Any]] = json.loads(Path(__file__).with_name("searches.json").read_text("utf-8"))
+"""What `gan search` can search for, and the settings that are left out.
+
+The learning rates of ``cells`` are five times the recipe's: with these, networks of its width learn most from some
+thousand images. ``cells-paper`` is as in Berezsky and Liashchynskyi 2024, section 4, which holds no images out; batch
+and everything else are as in the recipe.
+"""
 
 
 @dataclass(frozen=True)
 class GanSearchConfig(ParallelOptions):
     """Options of ``gan search``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan search --recipes dcgan --kimg 2 --size 32    in minutes
-sonoforge gan search --data BUSI --class malignant --trials 100
-sonoforge gan search --what cells --data herlev --jobs 2    24 generators, 24 discriminators
-sonoforge gan search --data BUSI --class malignant --trials 100 --resume
-sonoforge gan search --data BUSI --class malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
-sonoforge gan search --data BUSI --class malignant --over learning-rate=0.0001:0.001 --over optimiser=adam,rmsprop
-sonoforge gan search --data BUSI --class malignant --set gan.width=32     given settings are fixed, the rest is searched
-sonoforge gan search --data BUSI --class malignant --trials 100 --cluster 10.0.0.5:6379    on a Ray cluster
-sonoforge gan search --what cells --data herlev --resume    finished trials are kept
-sonoforge gan search --what cells --data herlev --stages generator --size 64 --kimg 20 --set search.population=20
-sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights=inception.pth --device cuda
-                                                       as published: 100 + 25 training runs a stage
-sonoforge gan search --what cells-paper --data cytology --set gan.metric_weights=inception.pth \\
-    --set search.strategy=cycles --set search.children=2400     the paper's other account
-
-report.html in the run folder is updated after each trial: open it while the search runs.  At the end, the gan train
-command of the best is printed.  Searching settings with --jobs 1 and OMP_NUM_THREADS=1 in the environment is exactly
-reproducible on a CPU, even if it is killed and resumed; with more jobs, what a trial tries depends on which others have
-finished by then.
-"""
 
     what: str = option(
         "settings",
@@ -220,9 +144,6 @@ finished by then.
         help="median: stop a trial early that is worse than the median of earlier ones after half or three quarters of "
         "the budget; none: train all to the end (default: median; cells-paper: none)",
         choices=("none", "median"),
-    )
-    trial_minutes: float | None = setting(
-        None, "search.trial_minutes", help="longest time per trial in minutes", limits=(0.001, None)
     )
     second_held_out: float | None = setting(
         None,
