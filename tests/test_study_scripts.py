@@ -42,6 +42,7 @@ from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.split_plan import SplitPlan
@@ -182,6 +183,18 @@ def test_equivariance(run: Run, tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "run", "stylegan3-t", 0, side=32)
     printed = run("generators/equivariance", tmp_path / "run", "--samples", 2)
     assert len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", printed)) == 3
+
+
+def test_half_weights(run: Run, tmp_path: Path) -> None:
+    small_checkpoint(tmp_path / "run", "stylegan2", 2, side=32)
+    succeed("export", tmp_path / "run", "--out", tmp_path / "b")
+    before, size = Generator(tmp_path / "b").generate(2, class_name="a"), (tmp_path / "b/generator.onnx").stat().st_size
+    run("generators/half_weights", tmp_path / "b")
+    assert (tmp_path / "b/generator.onnx").stat().st_size < size
+    assert succeed("verify", tmp_path / "b").json["golden"]["max_abs_difference"] == {"generator.onnx": 0}
+    after = Generator(tmp_path / "b").generate(2, class_name="a")
+    assert 0 <= np.abs(after.astype(int) - before).max() <= 2
+    assert "rounded to half precision" in (tmp_path / "b/MODEL_CARD.md").read_text()
 
 
 def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from PIL import Image
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, Generator, installation
 from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR, open_bundle
-from sonoforge.runtime.inference.benchmark import Plan, measure_bundle
 from sonoforge.runtime.inference.golden import verify
 from sonoforge.runtime.jobs.adapting import adapt
+from sonoforge.runtime.jobs.benchmark import measure_bundle
 from sonoforge.runtime.jobs.classifying import classify
 from sonoforge.runtime.jobs.measuring import measure_files
 from sonoforge.runtime.jobs.sampling import sample_bundle
-from sonoforge.runtime.settings import AdaptConfig, ClassifyConfig, GanSampleConfig, QualityConfig
+from sonoforge.runtime.settings import AdaptConfig, BenchConfig, ClassifyConfig, GanSampleConfig, QualityConfig
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,10 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_many_files_are_answered_and_measured_as_each_alone(scans: Path) -> None:
     alone = Classifier()
-    found = classify(ClassifyConfig(paths=(str(scans),)))
+    answers, complete = classify(ClassifyConfig(paths=(str(scans),)))
     measured = measure_files(QualityConfig(paths=(str(scans),)))
-    assert found.complete and found.answers["summary"]["ok"] == measured["summary"]["ok"] == 4
-    for answer, figures in zip(found.answers["results"], measured["results"], strict=True):
+    assert complete and answers["summary"]["ok"] == measured["summary"]["ok"] == 4
+    for answer, figures in zip(answers["results"], measured["results"], strict=True):
         expected = alone.classify(answer["file"])
         assert answer["probabilities"] == expected.probabilities
         assert figures["quality"] == expected.quality.to_dict() and figures["file"] == answer["file"]
@@ -48,7 +48,7 @@ def test_many_files_are_answered_and_measured_as_each_alone(scans: Path) -> None
 def test_a_bundle_is_verified_and_timed(tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     assert verify(str(folder))["ok"]
-    (row,) = measure_bundle(str(folder), plan=Plan(batches=(1,), seconds=0.02, rounds=1))["files"]
+    (row,) = measure_bundle(BenchConfig(str(folder), batches=(1,), seconds=0.02, rounds=1))["files"]
     assert row["status"] == "measured" and row["labels_equal"] == len(open_bundle(folder).golden()["logits"])
     (folder / "model.onnx").write_bytes(b"x" * (folder / "model.onnx").stat().st_size)
     assert not verify(str(folder))["ok"]
@@ -74,6 +74,6 @@ def test_a_clinics_scans_give_a_site_bundle(tmp_path: Path) -> None:
         (own / f"{number}.png").write_bytes(
             (factory.write_scans(tmp_path / "s", [number]) / f"{number}.png").read_bytes()
         )
-    adapted = adapt(AdaptConfig(data=str(data), out=str(tmp_path / "site")))
-    assert adapted.answers["scans"] == {classes[0]: 6, classes[1]: 6, classes[2]: 0}
-    assert (adapted.answers["verdict"] == "worse") == (not (tmp_path / "site").exists())
+    answers, _ = adapt(AdaptConfig(data=str(data), out=str(tmp_path / "site")))
+    assert answers["scans"] == {classes[0]: 6, classes[1]: 6, classes[2]: 0}
+    assert (answers["verdict"] == "worse") == (not (tmp_path / "site").exists())

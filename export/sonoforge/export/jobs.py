@@ -16,7 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import check_model
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
-from sonoforge.training.statistics.verdict import doubts
+from sonoforge.training.reports.conclusions import doubts
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,6 @@ def check(settings: ExportConfig) -> Plan:
         raise SonoforgeError(
             f"--data is not for a generator's run such as {source}: its files are checked on latents; leave it out"
         )
-    if settings.half_weights and not is_generator:
-        raise SonoforgeError(f"--half-weights requires a run of gan train; {source} is not one; use onnx-fp16")
     if is_generator and len(settings.evidence) > 1:
         raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(settings.evidence)}")
     if is_bundle and not settings.out and (settings.run == "shipped" or source.suffix == ".zip"):
@@ -95,8 +93,7 @@ def export_run(settings: ExportConfig) -> Exported:
     evidence = [Path(run) for run in settings.evidence]
     if checkpoint:
         log.info("%s", checkpoint)
-        shown = evidence[0] if evidence else None
-        rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, shown, settings.half_weights)
+        rows = bundle_from_checkpoint(checkpoint, folder, settings.formats, evidence[0] if evidence else None)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, settings.formats, settings.data, evidence)
     else:

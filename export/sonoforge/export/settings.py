@@ -34,11 +34,9 @@ class ExportConfig:
     evidence: tuple[str, ...] = repeated_option(
         (),
         help="another run to cite in the model card; repeatable\n"
-        "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
-        "leave-one-collection-out, or validate, with disturbed scans, of networks trained without the collection; "
-        "for a generator, its run of evaluate",
+        "for a classifier, runs of crossval of the same recipe, with sealed folds or --protocol "
+        "leave-one-collection-out; for a generator, its run of evaluate",
         metavar="RUN",
     )
-    half_weights: bool = option(False, help="generator: half-precision weights, half the size")
     out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

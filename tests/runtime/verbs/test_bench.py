@@ -19,7 +19,8 @@ from program import refused, sonoforge
 from sonoforge.export.formats.onnx_graph import with_preprocessing
 from sonoforge.runtime.bundle.classification import read_preprocessing
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.inference import benchmark, runners
+from sonoforge.runtime.inference import runners
+from sonoforge.runtime.jobs import benchmark
 
 QUICK = ("--set", "bench.seconds=0.06", "--set", "bench.rounds=2", "--batches", "1,4")
 

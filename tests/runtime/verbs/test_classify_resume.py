@@ -17,9 +17,9 @@ from PIL import Image
 import bundle_factory as factory
 from program import refused, rows_of, sonoforge
 from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
-from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images import inputs
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.jobs.classifying import AnswerTable
 
 COUNT = 120
 

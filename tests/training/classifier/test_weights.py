@@ -30,7 +30,7 @@ from sonoforge.training.classifier.network import build_network
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.statistics.verdict import judge_weights
+from sonoforge.training.reports.conclusions import judge_weights
 
 NO_IMAGES = ImageCache(
     dataset=Dataset("none", Path("none"), (), ()),

@@ -11,7 +11,6 @@ from sklearn import metrics
 from readings import key_of
 from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.scores import (
-    ReadingResults,
     score_agreement,
     score_images,
     score_reader,
@@ -19,6 +18,7 @@ from sonoforge.training.reader_study.scores import (
 )
 from sonoforge.training.reader_study.sheet import Key
 from sonoforge.training.reports.reading import judge
+from sonoforge.training.statistics.results import Record
 
 KEY = key_of(["real", "generated"] * 20)
 
@@ -124,7 +124,7 @@ def test_images_are_told_with_their_marks() -> None:
     assert second["marks"] == [{"reader": "a", "x": 0.25, "y": 0.75}]
 
 
-def results(key: Key, *readers: Reader) -> ReadingResults:
+def results(key: Key, *readers: Reader) -> Record:
     return {"readers": [score_reader(one, key) for one in readers]}  # type: ignore[typeddict-item]
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.training.crossval.final_model import prediction_sets
+from sonoforge.training.reports.conclusions import judge_coverage, judge_guessing
 from sonoforge.training.statistics import calibration, decision
 from sonoforge.training.statistics.calibration import conformal_thresholds, expected_calibration_error, own_answers
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
-from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing
 
 ANSWERS = Path(__file__).parents[3] / "training" / "studies" / "other-scanners" / "answers" / "left-out.csv.gz"
 

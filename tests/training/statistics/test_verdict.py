@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sonoforge.training.statistics.verdict import gan_comparison, judge, judge_gan
+from sonoforge.training.reports.conclusions import judge_gan
+from sonoforge.training.statistics.verdict import gan_comparison, judge
 from sonoforge.training.statistics.wording import (
     bracket,
     duration,

@@ -27,7 +27,6 @@ from kept import (
 )
 from sklearn.linear_model import LogisticRegression
 
-from sonoforge.export.bundle.classifier_card import DISTURBANCES
 from sonoforge.runtime.bundle.reader import open_bundle
 
 AVERAGED = {
@@ -227,6 +226,20 @@ def first_weights() -> str:
                 row += [*both, change(after[figure]["change"])]
             rows.append(row)
     return table(heading, rows)
+
+
+DISTURBANCES = {  # title and unit of each row of robustness.py
+    "shadow": ("shadow", "dB"),
+    "gain-down": ("less gain", "dB"),
+    "gain-up": ("more gain", "dB"),
+    "attenuation": ("gain lost with depth", "dB at the bottom"),
+    "depth": ("more depth in the picture", "times"),
+    "haze": ("haze", "of full white at the skin"),
+    "blur": ("blur", "of the width"),
+    "jpeg": ("JPEG", "quality"),
+    "crop": ("crop", "of height and width"),
+    "speckle": ("coarser speckle", "dB"),
+}
 
 
 def disturbed() -> str:

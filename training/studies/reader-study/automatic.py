@@ -24,9 +24,10 @@ from sonoforge.training.evaluation.measure import embed_both
 from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan.image_sets import is_run, read_image_sets
 from sonoforge.training.reader_study.answers import CONFIDENCES, Answer, Reader
-from sonoforge.training.reader_study.scores import ReaderResult, score_reader
+from sonoforge.training.reader_study.scores import score_reader
 from sonoforge.training.reader_study.sheet import Key, Pair, commitment, encode, make_sheet
 from sonoforge.training.run_options import EvaluationInput
+from sonoforge.training.statistics.results import Record
 
 LEARNT = 500  # images of each kind at most
 FOLDS = 5
@@ -58,7 +59,7 @@ def main() -> None:
         )
 
 
-def answer(pair: Pair, key: Key, space: Space) -> list[ReaderResult]:
+def answer(pair: Pair, key: Key, space: Space) -> list[Record]:
     """Return how often a classifier on features of ``space`` is right, as is and at matched sharpness."""
     rng = np.random.default_rng(0)
     most = min(LEARNT, len(pair.real), len(pair.fake))

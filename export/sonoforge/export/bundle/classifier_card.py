@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -13,24 +12,12 @@ from sonoforge.export.bundle.card import table
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.reports.conclusions import judge_coverage, judge_guessing, judge_weights
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.calibration import ENOUGH
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, interval_text, share_text
-from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
-DISTURBANCES = {  # title and unit; `training/studies/other-scanners/robustness.py` measures them
-    "shadow": ("shadow", "dB"),
-    "gain-down": ("less gain", "dB"),
-    "gain-up": ("more gain", "dB"),
-    "attenuation": ("gain lost with depth", "dB at the bottom"),
-    "depth": ("more depth in the picture", "times"),
-    "haze": ("haze", "of full white at the skin"),
-    "blur": ("blur", "of the width"),
-    "jpeg": ("JPEG", "quality"),
-    "crop": ("crop", "of height and width"),
-    "speckle": ("coarser speckle", "dB"),
-}
 
 
 def classifier_card(record: ModelRecord) -> str:
@@ -73,7 +60,6 @@ def classifier_card(record: ModelRecord) -> str:
         decision=decision,
         sealed=elsewhere.get("sealed"),
         left_out=elsewhere.get("left_out"),
-        disturbed=elsewhere.get("disturbed"),
         facts=facts,
         lessons=lessons,
         networks=networks,
@@ -128,7 +114,6 @@ def classifier_card(record: ModelRecord) -> str:
             for own in evaluation["flags"]
         ],
         own=[row for row in evaluation.get("by_source", []) if row["kind"] == "collection"],
-        disturbed_rows=_disturbed_rows(elsewhere.get("disturbed", {})),
         simulation=dataclasses.replace(facts, images=training["data_images"]).said["simulation"],
         is_busi=is_busi(training["fingerprint"]),
     )
@@ -191,18 +176,3 @@ def _by_collection(rows: Sequence[Record]) -> str:
         figures = (share_text(row["accuracy"]), *areas, interval_text(row["ece"]), share_text(row["coverage"]))
         cells.append((row["name"], counts, *figures))
     return table(heads, cells)
-
-
-def _disturbed_rows(by_collection: Mapping[str, Any]) -> list[list[str]]:
-    """Return the change in AUC and the share of scans noticed for each disturbance at its strongest."""
-    rows = []
-    for kind, (title, unit) in DISTURBANCES.items():
-        found = [[row for row in own["disturbed"] if row["kind"] == kind][-1:] for own in by_collection.values()]
-        strength = next((row["strength"] for own in found for row in own), None)
-        if strength is not None:
-            cells = [
-                "".join(f"{row['change']['value']:+.3f}, noticed {row['noticed']['value']:.0%}" for row in own) or "-"
-                for own in found
-            ]
-            rows.append([f"{title}, {strength:g} {unit}", *cells])
-    return rows

@@ -1,4 +1,4 @@
-"""Collect evidence from other runs for a bundle's card: left-out collections, disturbed scans, `evaluate`."""
+"""Collect evidence from other runs for a bundle's card: sealed folds, left-out collections, `evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,9 +23,8 @@ _FREE = ("test_curves", "teachers")  # may differ: the first changes no network,
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
-    The runs are of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, or of ``validate`` with
-    disturbed scans and a bundle that was trained without the collection.  Runs of another kind, or of networks trained
-    differently from the bundle's, are refused; only the number of teachers may differ.
+    The runs are of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``.  Runs of another kind,
+    or of networks trained differently from the bundle's, are refused; only the number of teachers may differ.
     """
     elsewhere: Record = {}
     teachers: dict[str, int] = {}
@@ -33,30 +32,14 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         if not (folder / RESULTS).is_file():
             raise SonoforgeError(f"{folder}: has no {RESULTS}; give a finished run")
         results = read_results(folder)
-        protocol = results.get("protocol")
-        if protocol in (LEAVE_ONE_OUT, "sealed"):
-            kind, settings = "sealed" if protocol == "sealed" else "left_out", results["classifier"]
-            elsewhere[kind] = _by_collection(folder, results, record)
-        elif "collections" in results:
-            disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own.get("robustness")}
-            if not disturbed:
-                raise SonoforgeError(
-                    f"{folder}: has no disturbed images; training/studies/other-scanners/robustness.py adds them"
-                )
-            kind, trained = "disturbed", results["training"]
-            settings = trained["settings"]
-            _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, settings, record)
-            elsewhere["disturbed"] = {**elsewhere.get("disturbed", {}), **disturbed}
-        else:
+        kind = {LEAVE_ONE_OUT: "left_out", "sealed": "sealed"}.get(str(results.get("protocol")))
+        if kind is None:
             raise SonoforgeError(
-                f"{folder}: has no sealed folds, left-out collections or disturbed images; give a run of crossval "
-                f"--protocol {LEAVE_ONE_OUT} or sealed, or of validate with disturbed scans"
+                f"{folder}: has no sealed folds or left-out collections; give a run of crossval --protocol "
+                f"{LEAVE_ONE_OUT} or sealed"
             )
-        if teachers.setdefault(kind, settings["teachers"]) != settings["teachers"]:
-            raise SonoforgeError(
-                f"{folder}: teachers: {settings['teachers']}, but {teachers[kind]} in the runs before it; give runs of "
-                "one recipe"
-            )
+        elsewhere[kind] = _by_collection(folder, results, record)
+        teachers[kind] = results["classifier"]["teachers"]
     other = {kind: number for kind, number in teachers.items() if number != record.training["settings"]["teachers"]}
     before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
     merged = {**record.elsewhere, **elsewhere, "teachers": {**before, **other}}
@@ -69,7 +52,7 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
     arm = record.training["arm"]
     if arm not in results["arms"]:
         raise SonoforgeError(f"{folder}: has the arms {', '.join(results['arms'])}, not the bundle's, {arm}")
-    _check_same(folder, {"weights": results["weights"]}, results["classifier"], record)
+    _check_same(folder, results["weights"], results["classifier"], record)
     figures = _recomputed(folder, results, arm)
     own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
     return {"seed": figures["seeds"]["seeds"][0], "collections": own}
@@ -100,10 +83,10 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
     return figures
 
 
-def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:
+def _check_same(folder: Path, weights: str, settings: Mapping[str, Any], record: ModelRecord) -> None:
     """Refuse networks that were trained differently: their figures would not describe the bundle's network."""
     was = record.training["settings"]
-    pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}
+    pairs: dict[str, tuple[Any, Any]] = {"weights": (weights, record.training["weights"])}
     pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
     for name, (found, expected) in pairs.items():
         if found != expected:

@@ -23,7 +23,6 @@ from sonoforge.export.bundle.folder import (
     replacing_bundle,
     write_bundle,
 )
-from sonoforge.export.formats.half_precision import round_to_half, store_in_half
 from sonoforge.export.formats.source import (
     CHECKED,
     OUTPUT,
@@ -68,14 +67,13 @@ def bundle_from_checkpoint(
     folder: Path,
     formats: Sequence[str] = ("onnx",),
     evidence: Path | None = None,
-    half_weights: bool = False,
 ) -> list[FormatRow]:
     """Export the averaged generator of a checkpoint or run folder, leaving out files that fail the gate.
 
     An existing generator's bundle is replaced, unless the ONNX file does not answer as torch does.  ``formats`` are
     rows of `FORMATS`, or ``all``, which leaves out what this generator or machine cannot have; ``evidence`` is a run of
-    ``sonoforge evaluate`` for the card; ``half_weights`` rounds the weights to half precision, also in ``model.onnx``.
-    Return the rows of `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
+    ``sonoforge evaluate`` for the card.  Return the rows of `add_formats`; ``max_abs`` is the largest difference of
+    images from torch's, in [-1, 1].
     """
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
@@ -86,14 +84,9 @@ def bundle_from_checkpoint(
     data = read_config(run).get("data", "") if (run / CONFIG).is_file() else ""
     paths = data if isinstance(data, list | tuple) else [data]
     data_names = [name for path in paths if (name := Path(str(path)).name)]  # never their paths
-    manifest = _about(about, generator, data_names, half_weights)
+    manifest = _about(about, generator, data_names)
     manifest["training"]["measured"] = read_measured(evidence, about) if evidence else {}
-    if half_weights:
-        round_to_half(generator)
-    model = generator_onnx(generator, about)
-    if half_weights:
-        model = store_in_half(model)
-    exported = ExportedGenerator(GeneratorSource(generator, model))
+    exported = ExportedGenerator(GeneratorSource(generator, generator_onnx(generator, about)))
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,
@@ -135,7 +128,7 @@ class ExportedGenerator:
         return figures, [f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"]
 
 
-def _about(about: Description, generator: nn.Module, data_names: Sequence[str], half_weights: bool) -> ManifestJson:
+def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) -> ManifestJson:
     """Return the manifest's keys about a generator."""
     data = "+".join(data_names)
     known = {own.name.casefold(): own for own in KNOWN_SETS}
@@ -173,7 +166,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
             "generator_sha256": about.files["average.safetensors"],
             "sources": [{"name": own.name, "licence": own.licence, "citation": own.citation} for own in sources],
             "label_maps": int(options["maps"]) if keeps_maps else 0,
-            "weights": "rounded to half precision" if half_weights else "",
+            "weights": "",
         },
         "reference": None,
         "parity": {"checked": [list(pair) for pair in CHECKED]},

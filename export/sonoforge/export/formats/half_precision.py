@@ -1,14 +1,8 @@
-"""Write ONNX files that compute in 16 bits, for GPUs and accelerators, or that only store weights in 16 bits.
-
-Where half precision holds the weights exactly, storing them this way halves the file and keeps its answers: onnxruntime
-widens them once, when it loads the file, and computes in float32.
-"""
+"""Write ONNX files that compute in 16 bits, for GPUs and accelerators."""
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
-from torch import nn
 
 from sonoforge.export.formats.onnx_graph import LOOK, answers_of, finish, metadata_of, named
 from sonoforge.export.formats.source import GeneratorSource, Source
@@ -24,8 +18,6 @@ _KEPT = (0, 2, 5, 10, 20)
 # The same with a second pass, where the first layers also choose the window: on 292 scans, keeping 0, 5, 20 and 40
 # moved probabilities by at most 0.041, 0.033, 0.012 and 0.0024.
 _WINDOW = 40
-
-SMALLEST = 1024  # numbers in a tensor stored in half precision: nearly all weights, no biases or running averages
 
 
 def to_half(model: bytes, kept: int = 0) -> bytes:
@@ -117,39 +109,3 @@ def write_half(source: Source | GeneratorSource) -> bytes:
         if shifts[-1] <= limit:
             return data
     raise GateError(f"fp16: probabilities move by {min(shifts):.2g}, more than {limit:g}; use fp32")
-
-
-@torch.no_grad()
-def round_to_half(network: nn.Module) -> None:
-    """Round the large weights of a network to half precision, in place; they stay float32.
-
-    A tensor with a number that half precision cannot hold is left unchanged.
-    """
-    for parameter in network.parameters():
-        rounded = parameter.half().float()
-        if parameter.numel() >= SMALLEST and rounded.isfinite().all():
-            parameter.copy_(rounded)
-
-
-def store_in_half(model: bytes) -> bytes:
-    """Store large float32 weights of an ONNX file in half precision, each followed by a cast, where that is exact."""
-    copy = onnx.load_model_from_string(model)
-    casts = []
-    for tensor in copy.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if values.size < SMALLEST or not np.array_equal(half.astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    if not casts:
-        return model
-    nodes = [*casts, *copy.graph.node]
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
-    stored: bytes = copy.SerializeToString()
-    return stored

@@ -9,10 +9,10 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs import verify
+from sonoforge.training.reports.conclusions import judge_guessing
 from sonoforge.training.reports.run.page import REPORT, TABLES
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.run_folder import log_to
-from sonoforge.training.statistics.verdict import judge_guessing
 
 log = logging.getLogger(__name__)
 

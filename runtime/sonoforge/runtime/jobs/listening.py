@@ -12,7 +12,6 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from sonoforge.runtime.dicom_network.inbox import Inbox
 from sonoforge.runtime.dicom_network.incoming import Remarks, check_title, read_archive, read_caller, tls_context
@@ -28,24 +27,11 @@ log = logging.getLogger(__name__)
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
-class Listening(NamedTuple):
-    """Who listens where."""
+def listen(config: ListenConfig, begun: Callable[[str, int, Path, str], None]) -> tuple[int, Classified]:
+    """Listen until interrupted; return the port, and what was answered.
 
-    title: str  # AE title
-    port: int
-    answers: Path  # folder
-    archive: str  # that reports go to; empty for none
-
-
-def listen(config: ListenConfig, begun: Callable[[Listening], None]) -> tuple[Listening, Classified | None]:
-    """Listen until interrupted; return what was answered, None if nothing could come.
-
-    Args:
-        config: Where to listen, to whom, and how to answer.
-        begun: Called once senders can connect.
-
-    Raises:
-        SonoforgeError: A setting is wrong, the folder is in use, or the port cannot be listened on.
+    ``begun`` is called once senders can connect, with this side's AE title, its port, the folder of answers and the
+    archive that reports go to, empty for none.
     """
     title = check_title(config.ae_title, "ae_title")
     callers = tuple(read_caller(text) for text in config.callers)
@@ -70,8 +56,7 @@ def listen(config: ListenConfig, begun: Callable[[Listening], None]) -> tuple[Li
             sender.start()
             stack.callback(sender.end)
         port = stack.enter_context(receiving((config.host, config.port), reception, inbox, remarks))
-        listening = Listening(title, port, inbox.answers, str(archive or ""))
-        begun(listening)
+        begun(title, port, inbox.answers, str(archive or ""))
         if config.host not in _HERE and not config.authority:
             who = "whoever uses one of --callers" if callers else "every machine that reaches it"
             how = "encrypted" if config.certificate else "UNENCRYPTED"
@@ -86,10 +71,10 @@ def listen(config: ListenConfig, begun: Callable[[Listening], None]) -> tuple[Li
             if why:
                 remarks.add(f"{entry['file']}: stays, to be answered again at the next start; {why}")
 
-        found = None
+        found: Classified = {}, True
         with contextlib.suppress(KeyboardInterrupt):  # before the first look
             found = classify(answers, model, take_out, lambda: _tell(remarks))
-    return listening, found
+    return port, found
 
 
 def _tls(config: ListenConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:

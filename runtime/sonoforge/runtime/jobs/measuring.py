@@ -15,17 +15,26 @@ from PIL import Image
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.cli.quality_table import QualityTable
 from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.inputs import Entry, expand, failure, silent_libraries, skipped_in_words
+from sonoforge.runtime.images.inputs import (
+    Entry,
+    cell,
+    column_width,
+    expand,
+    failure,
+    printable,
+    silent_libraries,
+    skipped_in_words,
+)
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
-from sonoforge.runtime.images.quality_metrics import LESION, METRICS, SCAN, assess
-from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
+from sonoforge.runtime.images.quality_metrics import LESION, METRICS, SCAN, assess, flag_in_words
+from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.settings import QualityConfig
@@ -50,12 +59,15 @@ def measure_files(config: QualityConfig) -> dict[str, Any]:
     found = expand(config.paths, config.recursive, films=False)
     results: list[Entry] = []
     pictures: dict[str, str] = {}
-    repeats, bands, table = Repeats(), manifest.scan_bands, QualityTable(found.files)
+    repeats, bands, width = Repeats(), manifest.scan_bands, column_width(found.files)
+    if found.files:
+        titles = [*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values())]
+        say("%-*s  %s", width, "file", " ".join(f"{title:>7}" for title in titles))
     with progress_bar("measuring", len(found.files), silenced=True) as advance:
         for number, file in enumerate(found.files, start=1):
             failed = found.failures.get(file)
             results.append(failed or _measure(file, manifest, repeats, pictures if config.html else None))
-            table.show(results[-1])
+            _show(results[-1], width)
             advance(number, None)
     if found.skipped:
         log.info("%s", skipped_in_words(found.skipped))
@@ -75,6 +87,28 @@ def measure_files(config: QualityConfig) -> dict[str, Any]:
         "reference": {"images": bands.images, "bands": {name: list(band) for name, band in bands.limits.items()}},
         "notice": NOTICE,
     }
+
+
+def _show(entry: Entry, width: int) -> None:
+    """Print one file's figures, a failure on stderr."""
+    name = cell(entry["file"], width)
+    if not entry["ok"]:
+        error = entry["error"]
+        log.error("%-*s  error (%s): %s", width, name, error["code"], printable(error["message"]))
+        return
+    quality, scan = entry["quality"], entry["scan"]
+    cells = [f"{quality[key]:>7{metric.form}}" for key, metric in METRICS.items()]
+    cells += [f"{'-' if x is None else format(x, SCAN[key].form):>7}" for key, x in scan["metrics"].items()]
+    notes = [*entry["remarks"], *map(flag_in_words, quality["flags"])]
+    for flag in scan["flags"]:
+        metric, _, side = flag.rpartition("_")
+        notes.append(f"{SCAN[metric].title} {side}")
+    if scan["lesion"] and scan["lesion"]["gcnr"] is not None:
+        notes.append(f"lesion gCNR {scan['lesion']['gcnr']:.2f}")
+    if entry["marks"]:
+        notes.append(f"burned in: {entry['marks']}")
+    notes += [printable(sentence) for sentence in in_words(entry)]
+    say("%-*s  %s%s", width, name, " ".join(cells), f"  [{'; '.join(notes)}]" if notes else "")
 
 
 def _measure(file: str, manifest: ClassifierManifest, repeats: Repeats, pictures: dict[str, str] | None) -> Entry:

@@ -24,8 +24,7 @@ import logging
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.inference.site_bundle import in_rows, reach_in_words
-from sonoforge.runtime.jobs.adapting import adapt
+from sonoforge.runtime.jobs.adapting import adapt, in_rows, reach_in_words
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.settings import AdaptConfig
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.inference.benchmark import Plan, measure_bundle
+from sonoforge.runtime.jobs.benchmark import measure_bundle
 from sonoforge.runtime.settings import BenchConfig
 
 _COLUMNS = (
@@ -26,8 +26,7 @@ _COLUMNS = (
 
 def main(config: BenchConfig) -> Outcome:
     """Measure the files of a bundle; see the top of this module for the result and the exit code."""
-    plan = Plan(config.threads, config.batches, config.seconds, config.rounds)
-    report = measure_bundle(config.bundle, config.formats, plan, config.trust)
+    report = measure_bundle(config)
     _print(report)
     statuses = [row["status"] for row in report["files"]]
     bad = "failed" in statuses or "measured" not in statuses

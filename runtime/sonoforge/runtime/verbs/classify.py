@@ -48,8 +48,8 @@ def main(config: ClassifyConfig) -> Outcome:
     model = LoadingModel(config.bundle or None, config.file, config.threads)
     from sonoforge.runtime.jobs.classifying import classify  # noqa: PLC0415 - imported while the model is loaded
 
-    found = classify(config, model)
-    return Outcome(found.answers, _next(config, found.answers["summary"]["ok"]), 0 if found.complete else 2)
+    answers, complete = classify(config, model)
+    return Outcome(answers, _next(config, answers["summary"]["ok"]), 0 if complete else 2)
 
 
 def _next(config: ClassifyConfig, answered: int) -> str:

@@ -10,9 +10,11 @@ Nothing is lost if the process is killed, and the next one continues. Answers ar
 JSON (``--json``), at the end: ``classify``'s, and ``port``. It runs until Ctrl-C or SIGTERM.
 """
 
+from pathlib import Path
+
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.jobs.listening import Listening, listen
+from sonoforge.runtime.jobs.listening import listen
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.settings import ListenConfig
 
@@ -20,11 +22,10 @@ from sonoforge.runtime.settings import ListenConfig
 def main(config: ListenConfig) -> Outcome:
     """Listen until interrupted; see the top of this module for the result."""
 
-    def begun(here: Listening) -> None:
+    def begun(title: str, port: int, answers: Path, archive: str) -> None:
         notice = NOTICE[0].lower() + NOTICE[1:-1]
-        say("listening %s@%s:%d   (%s; Ctrl-C ends)", here.title, config.host, here.port, notice)
-        say("answers   %s%s", here.answers, f"; reports go to {here.archive}" if here.archive else "")
+        say("listening %s@%s:%d   (%s; Ctrl-C ends)", title, config.host, port, notice)
+        say("answers   %s%s", answers, f"; reports go to {archive}" if archive else "")
 
-    here, found = listen(config, begun)
-    answers = found.answers if found else {}
-    return Outcome({**answers, "port": here.port}, exit_code=0 if not found or found.complete else 2)
+    port, (answers, complete) = listen(config, begun)
+    return Outcome({**answers, "port": port}, exit_code=0 if complete else 2)

@@ -42,9 +42,9 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.reports.conclusions import doubts
 from sonoforge.training.settings.crossval import TrainConfig
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.verdict import doubts
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,11 @@
 """Score how well readers told generated images from real ones, alone, together and image by image.
 
-The TypedDicts describe ``results.json`` of a reading.  A share's ``value`` is None where ``of`` is 0.
+The records are parts of a reading's ``results.json``.  A share has ``right``, ``of``, ``value`` (None of none), and
+``low`` and ``high``, its exact 95 % interval.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,78 +16,14 @@ from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
 from sonoforge.training.statistics import intervals
 from sonoforge.training.statistics.classification import agreement, weighted_auc
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, Record
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: guessing gets half of them right."""
 
 
-class ShareResult(TypedDict):
-    """A share with its exact 95 % interval."""
-
-    right: int
-    of: int
-    value: float | None
-    low: float
-    high: float
-
-
-class ClassResult(TypedDict):
-    """How often the reader gave the class of the scan or of the generator; Fisher's exact test between both kinds."""
-
-    real: ShareResult
-    generated: ShareResult
-    p_value: float
-
-
-class ReaderResult(TypedDict):
-    """One reader.
-
-    ``p_value``: exact test of ``accuracy`` against ``chance``; ``noticeable``: the accuracy that this many answers
-    would show with 80 % power.  ``auc`` and ``roc`` (false and true alarms, from none to all) are None unless every
-    answer has a confidence. ``seconds`` has the median and quartiles of each kind, ``classes`` the second question.
-    """
-
-    name: str
-    experience: str
-    file: str
-    answered: int
-    unanswered: int
-    chance: float
-    accuracy: ShareResult
-    p_value: float
-    noticeable: float | None
-    sensitivity: ShareResult
-    specificity: ShareResult
-    auc: Interval | None
-    roc: list[tuple[float, float]] | None
-    seconds: dict[str, dict[str, float]]
-    marks: int
-    classes: ClassResult | None
-
-
-class AgreementResult(TypedDict):
-    """``kappa`` is Cohen's for two readers, Fleiss's for more, on the ``images`` that all of them answered."""
-
-    name: str
-    images: int
-    kappa: Interval | None
-
-
-class ReadingResults(TypedDict):
-    """The whole file; ``images`` are in the order of the sheet."""
-
-    sheet: dict[str, Any]  # run, commitment, side, real, generated (numbers of images), classes, sources (by kind)
-    readers: list[ReaderResult]
-    together: dict[str, Interval] | None  # mean accuracy, sensitivity, specificity
-    agreement: AgreementResult | None
-    class_agreement: AgreementResult | None
-    images: list[dict[str, Any]]  # of `score_images`
-    notice: str
-
-
-def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> ReadingResults:
-    """Return all figures for the readers of the sheet in the folder ``run``."""
+def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> Record:
+    """Return ``results.json`` for the readers of the sheet in the folder ``run``; images are in the sheet's order."""
     kinds = [entry.kind for entry in key.entries]
     return {
         "sheet": {
@@ -106,8 +43,14 @@ def score_reading(run: str, readers: Sequence[Reader], key: Key, seal: str) -> R
     }
 
 
-def score_reader(reader: Reader, key: Key) -> ReaderResult:
-    """Return one reader's figures, on the answered images."""
+def score_reader(reader: Reader, key: Key) -> Record:
+    """Return one reader's figures, on the answered images.
+
+    ``p_value`` is of the exact test of ``accuracy`` against ``chance``; ``noticeable`` the accuracy that this many
+    answers would show with 80 % power.  ``auc`` and ``roc`` (false and true alarms, from none to all) are None unless
+    every answer has a confidence. ``seconds`` has median and quartiles of each kind.  ``classes`` says how often the
+    reader gave the class of the scan or of the generator, with Fisher's exact test between both kinds.
+    """
     both = [(key.entries[number - 1], answer) for number, answer in sorted(reader.answers.items())]
     right = [entry.kind == answer.kind for entry, answer in both]
     truth: NDArray[np.bool_] = np.array([entry.kind == "generated" for entry, _ in both])
@@ -155,14 +98,14 @@ def _rank(
     return Interval(value=area, low=low, high=high), [(0.0, 0.0), *points]
 
 
-def _share(hits: NDArray[np.bool_]) -> ShareResult:
+def _share(hits: NDArray[np.bool_]) -> Record:
     right, count = int(hits.sum()), len(hits)
     found = intervals.exact_interval(right, count)
     value = found["value"] if count else None
     return {"right": right, "of": count, "value": value, "low": found["low"], "high": found["high"]}
 
 
-def _classes(both: Sequence[tuple[Entry, Answer]]) -> ClassResult | None:
+def _classes(both: Sequence[tuple[Entry, Answer]]) -> Record | None:
     said = [(entry, answer.class_name == entry.class_name) for entry, answer in both if answer.class_name is not None]
     if not said:
         return None
@@ -198,7 +141,7 @@ def score_together(readers: Sequence[Reader], key: Key) -> dict[str, Interval] |
     return {name: intervals.percentile_interval(mean(own)) for name, own in chosen.items()}
 
 
-def score_agreement(readers: Sequence[Reader], key: Key, classes: bool = False) -> AgreementResult | None:
+def score_agreement(readers: Sequence[Reader], key: Key, classes: bool = False) -> Record | None:
     """Return how far readers agree on which images are generated, or on the ``classes``; None if too few answered.
 
     Only images that all of them answered count.

@@ -16,13 +16,12 @@ from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.reader_study import scores
 from sonoforge.training.reader_study.answers import FORMAT
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks, charts, terminal, words
 from sonoforge.training.reports.pictures import data_url
 from sonoforge.training.statistics.intervals import LEVEL
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.verdict import Verdict
 from sonoforge.training.statistics.wording import bracket, counted, number, share
 
@@ -45,7 +44,7 @@ _PICTURE = Markup(
 _DOT = Markup('<g class="dot" transform="translate({:.1f} {:.1f})"><circle r="4"/><text>{}</text></g>')
 
 
-def judge(results: scores.ReadingResults) -> Verdict:
+def judge(results: Record) -> Verdict:
     """Say whether readers told the images apart, and what a negative answer leaves open."""
     readers = results["readers"]
     apart = [reader for reader in readers if reader["p_value"] <= LEVEL]
@@ -63,7 +62,7 @@ def judge(results: scores.ReadingResults) -> Verdict:
     return Verdict("no" if apart else "open", _VERDICT[headline], tuple(filter(None, sentences)))
 
 
-def write_report(folder: Path, results: scores.ReadingResults, pictures: Sequence[bytes]) -> Path:
+def write_report(folder: Path, results: Record, pictures: Sequence[bytes]) -> Path:
     """Write ``FOLDER/report.html``, with PNG files in the order of ``results["images"]``, and return its path."""
     verdict = judge(results)
     answer = blocks.Answer(verdict.level, "Told apart", verdict.headline, [*map(blocks.Text, verdict.sentences)])
@@ -81,7 +80,7 @@ def write_report(folder: Path, results: scores.ReadingResults, pictures: Sequenc
     return page.write(folder / REPORT)
 
 
-def _facts(results: scores.ReadingResults) -> Iterator[blocks.Fact]:
+def _facts(results: Record) -> Iterator[blocks.Fact]:
     sheet, together, agreement = results["sheet"], results["together"], results["agreement"]
     kinds = f"{counted(sheet['real'], 'real image')} and {sheet['generated']} generated"
     yield blocks.Fact("readers", len(results["readers"]), f"{kinds}, of {sheet['side']} × {sheet['side']} pixels")
@@ -95,7 +94,7 @@ def _facts(results: scores.ReadingResults) -> Iterator[blocks.Fact]:
         yield blocks.Fact(agreement["name"], number(kappa["value"], 2), detail)
 
 
-def _readers(results: scores.ReadingResults) -> blocks.Section:
+def _readers(results: Record) -> blocks.Section:
     readers, agreement = results["readers"], results["agreement"]
     said = WORDS.note("open", without_auc=any(reader["auc"] is None for reader in readers))
     content: list[blocks.Block] = [reader_table(results), said]
@@ -114,7 +113,7 @@ def _readers(results: scores.ReadingResults) -> blocks.Section:
     return blocks.Section("readers", "Readers", content)
 
 
-def reader_table(results: scores.ReadingResults) -> blocks.Table:
+def reader_table(results: Record) -> blocks.Table:
     """Tabulate the figures of each reader and of all together."""
     rows = []
     for place, own in enumerate(results["readers"], 1):
@@ -128,7 +127,7 @@ def reader_table(results: scores.ReadingResults) -> blocks.Table:
     return WORDS.table("readers", [*rows, *mean], right=_right)
 
 
-def agreement_text(found: scores.AgreementResult) -> str:
+def agreement_text(found: Record) -> str:
     """Describe how far readers agree; empty if kappa is undefined."""
     kappa = found["kappa"]
     if kappa is None:
@@ -141,15 +140,15 @@ def _kappa_ends(kappa: Interval) -> str:
     return bracket(number(kappa["low"], 2), number(kappa["high"], 2))
 
 
-def _right(found: scores.ShareResult | Interval) -> Markup:
+def _right(found: Record | Interval) -> Markup:
     return blocks.soft(share(found["value"], 0), _percent(found))
 
 
-def _percent(found: scores.ShareResult | Interval) -> str:
+def _percent(found: Record | Interval) -> str:
     return bracket(number(100 * found["low"], 0), number(100 * found["high"], 0))
 
 
-def _classes(results: scores.ReadingResults) -> Iterator[blocks.Section]:
+def _classes(results: Record) -> Iterator[blocks.Section]:
     asked = [reader for reader in results["readers"] if reader["classes"]]
     if asked:
         content: list[blocks.Block] = [WORDS.table("classes", asked, right=_right)]
@@ -159,7 +158,7 @@ def _classes(results: scores.ReadingResults) -> Iterator[blocks.Section]:
         yield blocks.Section("classes", "Which class it shows", [*content, WORDS.note("own_class")])
 
 
-def _times(results: scores.ReadingResults) -> blocks.Section:
+def _times(results: Record) -> blocks.Section:
     return blocks.Section("times", "Reading times", [WORDS.table("times", results["readers"], spent=_spent)])
 
 
@@ -170,7 +169,7 @@ def _spent(own: dict[str, float] | None) -> str:
     return blocks.soft(number(own["median"], 1), bracket(*ends))
 
 
-def _galleries(results: scores.ReadingResults, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
+def _galleries(results: Record, pictures: Sequence[bytes]) -> Iterator[blocks.Section]:
     images = [image for image in results["images"] if image["answers"]]
     generated = [image for image in images if image["kind"] == "generated"]
     names = [reader["name"] for reader in results["readers"]]
@@ -216,7 +215,7 @@ def _card(image: dict[str, Any], picture: bytes, names: Sequence[str]) -> blocks
     )
 
 
-def _protocol(results: scores.ReadingResults) -> blocks.Section:
+def _protocol(results: Record) -> blocks.Section:
     marks = sum(reader["marks"] for reader in results["readers"])
     items = [
         *(WORDS(key, sheet=results["sheet"]) for key in ("drawn", "alike", "sealed")),
@@ -225,7 +224,7 @@ def _protocol(results: scores.ReadingResults) -> blocks.Section:
     return blocks.Section("protocol", "Protocol", [blocks.Bullets(items)])
 
 
-def log_reading(results: scores.ReadingResults) -> None:
+def log_reading(results: Record) -> None:
     """Print the figures of each reader and of all together, the agreement and the verdict."""
     say("%s", terminal.table_text(reader_table(results), without={1}))  # a narrow screen has no room for "answered"
     left = [f"{own['name']} {own['unanswered']}" for own in results["readers"] if own["unanswered"]]

@@ -4,7 +4,7 @@ A run of ``sonoforge gan train`` without FAKE is read against the images that it
 
 JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is.  For a sheet: ``page`` and ``key``
 (files in it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.  For ``--answers``:
-`sonoforge.training.reader_study.scores.ReadingResults`, and ``report``.
+`sonoforge.training.reader_study.scores.score_reading`, and ``report``.
 """
 
 from sonoforge.runtime.cli.answer import say

@@ -9,16 +9,7 @@ from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.reports import audit, blocks, files, words
-from sonoforge.training.reports.run import sections
-from sonoforge.training.reports.run.whole_run import WholeRun
-from sonoforge.training.statistics.results import Interval
-from sonoforge.training.statistics.smallest_gain import describe_gain
-from sonoforge.training.statistics.verdict import (
-    GAN,
-    PLACEBO,
-    Verdict,
-    flipped,
-    gan_comparison,
+from sonoforge.training.reports.conclusions import (
     in_plain_words,
     judge_arm,
     judge_coverage,
@@ -26,15 +17,12 @@ from sonoforge.training.statistics.verdict import (
     judge_guessing,
     judge_weights,
 )
-from sonoforge.training.statistics.wording import (
-    bracket,
-    counted,
-    is_number,
-    listed,
-    number,
-    points,
-    share,
-)
+from sonoforge.training.reports.run import sections
+from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.smallest_gain import describe_gain
+from sonoforge.training.statistics.verdict import GAN, PLACEBO, Verdict, flipped, gan_comparison
+from sonoforge.training.statistics.wording import bracket, counted, is_number, listed, number, points, share
 
 REPORT, TABLES = "report.html", "report"
 _FACTS = 4  # of the first screen

@@ -10,9 +10,10 @@ from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval, plain_text
+from sonoforge.training.reports.conclusions import judge_weights
 from sonoforge.training.reports.run import page, tables, whole_run
 from sonoforge.training.reports.terminal import plain_table, table_text
-from sonoforge.training.statistics import between_runs, one_against_rest, verdict
+from sonoforge.training.statistics import between_runs, one_against_rest
 from sonoforge.training.statistics.published import PublishedRow, validated_like
 from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
@@ -188,7 +189,7 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 
 def _warnings(results: Record) -> Iterator[str]:
     """Say why the figures are too good, if they are."""
-    split, weights = results["split"], verdict.judge_weights(results["weights"])
+    split, weights = results["split"], judge_weights(results["weights"])
     if weights:
         yield weights.line
     near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])

@@ -1,8 +1,9 @@
 """Measure speed, memory and size of each model file in a bundle, on this machine.
 
-Every file that can run here is measured in separate processes, in short rounds that take turns, so that other work on
-the machine slows all of them equally. Its answers to the golden images are checked first: a float32 file that answers
-wrongly is refused; for others the difference is reported.
+Every file that can run here is measured in separate processes, ``python -m sonoforge.runtime.jobs.benchmark TASKFILE``,
+in short rounds that take turns, so that other work on the machine slows all of them equally. Its answers to the golden
+images are checked first: a float32 file that answers wrongly is refused; for others the difference is reported. Each
+finding is written at once as one line of JSON, so that a crash loses none.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,20 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_module
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.inference.runners import (
+    NOT_TRUSTED,
+    leave_with_parent,
+    missing,
+    needs_trust,
+    open_file,
+    run_module,
+)
+from sonoforge.runtime.settings import BenchConfig
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file from the golden logits, as in ``sonoforge verify``."""
+_MOST_CALLS = 100_000
 _LONGEST = 600  # seconds that one process may take, so that a hanging one does not block the others
 
 Record = dict[str, Any]
@@ -35,48 +46,25 @@ Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much to time."""
-
-    threads: int = 1  # for one inference
-    batches: tuple[int, ...] = (1, 8, 32)  # sizes
-    seconds: float = 3.0  # of timing for each file
-    rounds: int = 3  # that the timing of a file is spread over
-
-
-def measure_bundle(
-    path: str = "", formats: Sequence[str] = (), plan: Plan = Plan(), trust: bool = False
-) -> dict[str, Any]:
-    """Measure the files of a bundle; an empty path means the shipped one.
-
-    Args:
-        path: A folder or .zip of a classifier's bundle.
-        formats: Only these formats; empty for all.
-        plan: How much to time.
-        trust: Also run files other than ONNX and ORT, which may be programs; see `runners`.
-
-    Returns:
-        What ``sonoforge bench --json`` prints, see `sonoforge.runtime.verbs.bench`.
-
-    Raises:
-        SonoforgeError: There is no bundle, or it lacks one of the formats.
-    """
-    bundle = open_bundle(path or None)
+def measure_bundle(config: BenchConfig) -> dict[str, Any]:
+    """Measure the files of a classifier's bundle; return what ``sonoforge bench --json`` prints, see its verb."""
+    bundle = open_bundle(config.bundle or None)
     manifest, golden = bundle.manifest, bundle.golden()
     known = [entry.format for entry in manifest.files.values() if entry.format]
-    for name in formats:
+    for name in config.formats:
         if name not in known:
             hint = did_you_mean(name, known)
             raise SonoforgeError(f"{bundle.path}: has no format {name!r}; choose one of {', '.join(known)}{hint}")
     report: dict[str, Any] = {
-        "bundle": path or "shipped",
+        "bundle": config.bundle or "shipped",
         "model": manifest.identity,
         "machine": machine.describe(),
-        **asdict(plan),
-        "batches": sorted(set(plan.batches)),
+        "threads": config.threads,
+        "batches": sorted(set(config.batches)),
+        "seconds": config.seconds,
+        "rounds": config.rounds,
         "golden_images": len(golden["logits"]),
-        "files": [*_rows(bundle, formats or known, trust)],
+        "files": [*_rows(bundle, config.formats or known, config.trust)],
     }
     with temporary_folder() as folder:
         np.save(folder / "pixels.npy", golden["pixels"])
@@ -160,7 +148,7 @@ def _turn(form: str, path: Path, batches: list[int], plan: Row, folder: Path) ->
         "records": str(target),
     }
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-    how = run_module("sonoforge.runtime.inference.timing", folder / "task.json", folder, _LONGEST)
+    how = run_module(__name__, folder / "task.json", folder, _LONGEST)
     how = how.replace(f"{path.parent}{os.sep}", "")[:230]  # without the temporary folder's name
     ended = f"its runner {how}" if how else ""
     return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
@@ -207,3 +195,63 @@ def _summarise_batch(batch: int, turns: Sequence[Record]) -> Row:
     calls, median = np.concatenate([turn["ms"] for turn in turns]), min(float(np.median(turn["ms"])) for turn in turns)
     p95, p99 = map(float, np.percentile(calls, (95, 99)))
     return {"p50_ms": median, "p95_ms": p95, "p99_ms": p99, "calls": len(calls), "images_per_s": 1e3 * batch / median}
+
+
+# ---- in a process of its own
+
+
+def _time_file(task: dict[str, Any]) -> None:
+    """Carry out a task: ``format`` and ``path`` of a file, ``threads``, ``batches``, ``seconds`` of timing, ``golden``.
+
+    The latter is the .npy file of the images with known answers; ``records`` is the file for the findings. Without a
+    format nothing is opened, to measure the process's own memory. Each record has ``memory_bytes``; the first also has
+    ``load_ms`` and ``first_ms``, the second the golden images' ``logits``, and the others ``batch`` with each call's
+    ``ms`` or an ``error``.
+    """
+    with Path(task["records"]).open("a", encoding="utf-8") as file:
+
+        def record(**values: Any) -> None:
+            file.write(json.dumps({**values, "memory_bytes": machine.peak_memory()}) + "\n")
+            file.flush()
+
+        golden = np.load(task["golden"])
+        if not task["format"]:
+            record()
+            return
+        started = perf_counter()
+        answer = open_file(task["format"], Path(task["path"]), task["threads"])
+        loaded = perf_counter()
+        answers = [answer([golden[:1]])]
+        record(load_ms=1e3 * (loaded - started), first_ms=1e3 * (perf_counter() - loaded))
+        answers += [answer([golden[index : index + 1]]) for index in range(1, len(golden))]
+        record(logits=np.concatenate([outputs[0] for outputs in answers]).astype(np.float64).tolist())
+        for batch in task["batches"]:
+            rows = np.ascontiguousarray(golden[np.arange(batch) % len(golden)])
+            seconds = task["seconds"] / (2 if batch == 1 else 2 * max(1, len(task["batches"]) - 1))
+            try:
+                record(batch=batch, ms=time_runs(lambda rows=rows: answer([rows]), seconds))  # type: ignore[misc]
+            except Exception as error:  # many formats have a fixed batch size, and each runner fails in its own way
+                record(batch=batch, error=reason(error))
+
+
+def time_runs(run: Callable[[], object], seconds: float) -> list[float]:
+    """Return the milliseconds of at least three calls over some seconds, after warming up for a tenth of them."""
+    begin = perf_counter()
+    run()
+    while perf_counter() - begin < seconds / 10:
+        run()
+    times: list[float] = []
+    begin = perf_counter()
+    while len(times) < 3 or (perf_counter() - begin < seconds and len(times) < _MOST_CALLS):
+        started = perf_counter()
+        run()
+        times.append(round(1e3 * (perf_counter() - started), 4))
+    return times
+
+
+if __name__ == "__main__":
+    leave_with_parent()
+    try:
+        _time_file(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    except SonoforgeError as error:
+        sys.exit(str(error))
