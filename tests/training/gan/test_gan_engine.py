@@ -16,12 +16,10 @@ from PIL import Image
 from gan_trainings import StopAt, assert_same_tensors, draw_discs, read_rows, read_tensors, train
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.pixels import prepare_images, to_tensor, to_unit
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import generator as gan_generator
-from sonoforge.training.gan.ticks import (
-    COLLAPSE_FRACTION,
-)
 
 
 def test_a_short_training_moves_the_samples_towards_the_images(tmp_path: Path) -> None:

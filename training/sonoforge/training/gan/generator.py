@@ -57,14 +57,6 @@ def generate(
     return images
 
 
-def generate_pixels(
-    generator: nn.Module, latents: Tensor, labels: Tensor | None, truncation: Truncation = NO_TRUNCATION
-) -> Pixels:
-    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8; see `generate`."""
-    latents = latents.to(next(generator.parameters()).device)
-    return to_pixels(generate(generator, latents, labels, truncation))
-
-
 def generate_parts(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
     """Generate images as `generate` does, a few at a time, because many large ones would not fit in memory."""
     parts = latents.split(CPU_BATCH)
@@ -115,12 +107,13 @@ def sample_batches(
     Yields:
         (n, S, S, C) uint8.
     """
-    size = CPU_BATCH if next(generator.parameters()).device.type == "cpu" else batch
+    device = next(generator.parameters()).device
+    size = CPU_BATCH if device.type == "cpu" else batch
     labels = label_batch(generator, label, size)
     check_truncation(generator, truncation)
     for first in range(0, max(count, 1), size):
         latents = torch.cat([sample_latent(generator, seed, first + i, truncation.limit) for i in range(size)])
-        yield generate_pixels(generator, latents, labels, truncation)[: count - first]
+        yield to_pixels(generate(generator, latents.to(device), labels, truncation))[: count - first]
 
 
 def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:

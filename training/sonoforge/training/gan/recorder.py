@@ -163,6 +163,7 @@ class Recorder:
 
     def _row(self, done: int, seconds: float, scalars: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
         state, images = self._state, self._training.images_per_step
+        judged = done > ticks.COLLAPSE_GRACE * self._training.plan.steps
         return {
             "step": done,
             "share": self._share(done),
@@ -174,7 +175,7 @@ class Recorder:
             "generator_gradient": ticks.gradient_norm(state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
-            "collapsed": ticks.is_collapsed(figures["diversity"], done, self._training.plan.steps),
+            "collapsed": judged and figures["diversity"] < COLLAPSE_FRACTION,
             "seconds_per_step": seconds,
             "seconds_per_kimg": seconds / images * 1000,
             "images_per_second": images / seconds,
