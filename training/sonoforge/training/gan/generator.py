@@ -28,7 +28,6 @@ class Truncation:
 
     # Share of each style's distance from the mean style to keep: 1 all, 0 none; None: styles are not truncated.
     psi: float | None = None
-    cutoff: int | None = None  # number of styles, the coarse ones first, on which `psi` acts; None for all
     # Largest absolute value in a normal latent, for a generator without styles; None for no limit.
     limit: float | None = None
 
@@ -40,15 +39,10 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
     """Refuse a truncation if this generator lacks the styles or normal latents for it.
 
     Raises:
-        SonoforgeError: There is a psi without styles, a cutoff above their number, or a limit for latents that become
-            styles or are not normal.
+        SonoforgeError: There is a psi without styles, or a limit for latents that become styles or are not normal.
     """
-    if truncation.psi is not None:
-        if not has_styles(generator):
-            raise SonoforgeError("psi: this generator has no styles to truncate; use truncation, a limit on latents")
-        number = int(generator.mapping.num_styles)  # type: ignore[union-attr, arg-type]
-        if truncation.cutoff is not None and truncation.cutoff > number:
-            raise SonoforgeError(f"psi_cutoff must be at most {number}, its number of styles, not {truncation.cutoff}")
+    if truncation.psi is not None and not has_styles(generator):
+        raise SonoforgeError("psi: this generator has no styles to truncate; use truncation, a limit on latents")
     if truncation.limit is not None:
         check_limit(latent_distribution(generator), styled=has_styles(generator))
 
@@ -58,8 +52,8 @@ def generate(
     generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
     """Run a generator in evaluation mode on latents (N, Z), already limited; return (N, C, S, S) in [-1, 1]."""
-    options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
-    images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
+    given = {} if truncation.psi is None else {"truncation_psi": truncation.psi}
+    images: Tensor = generator(latents, labels, **given)
     return images
 
 
