@@ -57,8 +57,12 @@ def test_pictures_show_the_pages_of_now(name: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_is_understood(command: str) -> None:
+def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program accepts the verb and every flag; a dry run stops it before any work."""
+    monkeypatch.chdir(tmp_path)
+    for name, page in (("mine.py", "generators.md"), ("net.py", "own-network.md")):  # code that the pages show
+        (code, *_) = blocks(CHECKOUT / "training" / "docs" / page, "python")
+        (tmp_path / name).write_text(code, encoding="utf-8")
     done = understood(*shlex.split(command)[1:])
     assert done.code == 0, done.err
 

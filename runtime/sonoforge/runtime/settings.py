@@ -160,9 +160,6 @@ class GanSampleConfig:
     )
     seed: int = option(0, help="random seed; image i depends only on it and i", limits=(0, None))
     psi: float | None = option(None, help="StyleGAN: truncation of styles (1: none, 0: mean image)", limits=(-2, 2))
-    psi_cutoff: int | None = setting(
-        None, "sample.psi_cutoff", help="StyleGAN: number of coarse styles to truncate (default: all)", limits=(1, None)
-    )
     truncation: float | None = option(
         None,
         help="other generators: truncation of the latents\nfewer artefacts and less variety",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sonoforge.training.evaluation.image_set import Described, ImageSet
-from sonoforge.training.evaluation.protocol import make_protocol, protocol_id
+from sonoforge.training.evaluation.measure import make_protocol, protocol_id
 from sonoforge.training.evaluation.spaces import open_space
 
 

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,13 +16,10 @@ from PIL import Image
 from gan_trainings import StopAt, assert_same_tensors, draw_discs, read_rows, read_tensors, train
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.pixels import prepare_images, to_tensor, to_unit
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import generator as gan_generator
-from sonoforge.training.gan import recorder
-from sonoforge.training.gan.ticks import (
-    COLLAPSE_FRACTION,
-)
 
 
 def test_a_short_training_moves_the_samples_towards_the_images(tmp_path: Path) -> None:
@@ -59,31 +55,6 @@ def test_tensorboard_shows_the_statistics_and_the_grids(finished: Path) -> None:
         logged = [(event.step, event.value) for event in events.Scalars(name)]
         assert logged == [(row["step"], pytest.approx(row[name], rel=1e-5)) for row in rows]
     assert [image.step for image in events.Images("samples")] == [3, 6, 9, 12]
-
-
-def test_checkpoints_that_take_long_are_fewer_and_the_best_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def kept(folder: Path) -> set[int]:
-        train(folder, steps=40, tick_steps=4)
-        return {gan_checkpoint.describe(path).step for path in (folder / "checkpoints").iterdir()}
-
-    monkeypatch.setattr(gan_checkpoint, "KEPT", 100)
-    quick = kept(tmp_path / "quick")
-    monkeypatch.setattr(recorder, "QUICKLY_SAVED", 0)
-    monkeypatch.setattr(recorder, "SAVE_SHARE", 1e9)
-    slow = kept(tmp_path / "slow")
-    assert quick == set(range(4, 41, 4))
-    assert 40 in slow
-    # Those alone that were the best when they were made, beside the first, which told how long one takes.
-    best, expected = np.inf, {4, 40}
-    for row in read_rows(tmp_path / "slow"):
-        if row["diversity"] >= 0.5 and row["distance"] < best:
-            best = row["distance"]
-            expected.add(row["step"])
-    assert slow == expected < quick
-    found = [gan_checkpoint.best_checkpoint(tmp_path / name / "checkpoints") for name in ("quick", "slow")]
-    assert len({path and path.name for path in found}) == 1
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy
 from corners import corners
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.engine import TrainingBatch, update_discriminator, update_generator
+from sonoforge.training.gan.engine import update_discriminator, update_generator
 from sonoforge.training.gan.losses import LOSSES, class_loss, perceptual_loss
 from sonoforge.training.gan.recipes import RECIPES, OptimiserSettings, Strength
 from sonoforge.training.gan.regularisers import REGULARISERS, Batch, clip_weights, path_lengths
@@ -190,7 +190,8 @@ def test_each_loss_halves_the_distance_to_the_target(name: str) -> None:
         for turn in range(2):
             number = 2 * step + turn
             latent, mix = torch.randn(64, 4, generator=chance), torch.rand(64, 1, 1, 1, generator=chance)
-            batch = TrainingBatch(number, toy.target(64, 10 + number), latent, None, mix)
+            real = toy.target(64, 10 + number)
+            batch = Batch(real, real, latent, None, mix, state.image_channels, torch.Generator(), number)
             fake, scalars = update_discriminator(state, batch, keep=turn == 1)
         update_generator(state, batch, fake, step)
         update_average(state.average, state.generator, 0.95)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from disc_volumes import draw_pair
+from sonoforge.training.segmentation import pairs
 from sonoforge.training.segmentation.pairs import (
-    Distortion,
     clean_maps,
     distort,
     distort_maps,
@@ -45,9 +45,10 @@ def test_small_pieces_are_cleared_and_large_ones_and_holes_stay() -> None:
     assert (cleaned == own).all(), "nothing else changed"
 
 
-def test_distortion_moves_image_and_map_together() -> None:
+def test_distortion_moves_image_and_map_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "CONTRAST", 0)
     images, maps = draw(16)
-    moved, moved_maps = distort(images, maps, torch.Generator().manual_seed(3), Distortion(contrast=0))
+    moved, moved_maps = distort(images, maps, torch.Generator().manual_seed(3))
     again = (2 * moved[:, 0]).round().long()
     assert (again == moved_maps).float().mean() > 0.95, "but for pixels between two labels"
     assert (moved_maps != maps).float().mean() > 0.05, "something moved"
@@ -56,8 +57,10 @@ def test_distortion_moves_image_and_map_together() -> None:
 
 def test_no_distortion_changes_nothing_and_a_seed_repeats_it() -> None:
     images, maps = draw(4)
-    still = Distortion(0, 0, 0, 0, 0)
-    same, same_maps = distort(images, maps, torch.Generator().manual_seed(0), still)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DEGREES", "SCALE", "SHIFT", "BEND", "CONTRAST"):
+            patch.setattr(pairs, name, 0)
+        same, same_maps = distort(images, maps, torch.Generator().manual_seed(0))
     torch.testing.assert_close(same, images, atol=1e-4, rtol=0)
     assert (same_maps == maps).all()
     one, other = (distort_maps(maps, torch.Generator().manual_seed(5)) for _ in range(2))

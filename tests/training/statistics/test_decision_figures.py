@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.training.crossval.final_model import prediction_sets
 from sonoforge.training.reports.conclusions import judge_coverage, judge_guessing
 from sonoforge.training.statistics import calibration, decision
@@ -47,12 +48,12 @@ def test_bayes_rule_leads_from_one_mixture_to_another() -> None:
     here, there = np.array([0.1, 0.9]), np.array([0.7, 0.3])
     # The posterior in the other mixture in closed form, from the same x.
     odds = probabilities[:, 1] / probabilities[:, 0] * (0.1 / 0.9) * (0.3 / 0.7)
-    moved = decision.reweight(probabilities, here, there)
+    moved = at_shares(probabilities, there / here)
     assert moved[:, 1] == pytest.approx(odds / (1 + odds))
     labels, probabilities = two_gaussians(rng, 40_000, 0.3)
-    wrong_shares = decision.reweight(probabilities, there, here)
+    wrong_shares = at_shares(probabilities, here / there)
     assert expected_calibration_error(labels, wrong_shares) > 0.1
-    assert expected_calibration_error(labels, decision.reweight(wrong_shares, here, there)) < 0.01
+    assert expected_calibration_error(labels, at_shares(wrong_shares, there / here)) < 0.01
 
 
 def test_set_thresholds_of_one_collection_are_conformal_and_of_two_weigh_their_images() -> None:

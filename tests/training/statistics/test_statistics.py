@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from clustered import draw_scores
 from sonoforge.training.statistics import calibration, classification, intervals
-from sonoforge.training.statistics.classification import agreement, cohen_kappa, delong_test, fleiss_kappa, weighted_auc
+from sonoforge.training.statistics.classification import agreement, delong_test, kappas, weighted_auc
 from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights, paired_bootstrap
 
 
@@ -237,14 +237,14 @@ def ratings(seed: int, readers: int, categories: int = 3, images: int = 80) -> N
 
 def test_fleiss_kappa_of_the_textbook_example() -> None:
     table = np.array([np.repeat(range(5), row) for row in COUNTS])
-    assert fleiss_kappa(table, np.ones((1, 10)))[0] == pytest.approx(0.210, abs=5e-4)
+    assert kappas(table, np.ones((1, 10)))[0] == pytest.approx(0.210, abs=5e-4)
 
 
 def test_cohen_kappa_is_that_of_scikit_learn() -> None:
     table = ratings(0, 2)
     weights = np.random.default_rng(1).integers(0, 4, (5, 80)).astype(float)
     expected = [metrics.cohen_kappa_score(*table.T, sample_weight=own) for own in weights]
-    assert cohen_kappa(table, weights) == pytest.approx(expected)
+    assert kappas(table, weights) == pytest.approx(expected)
 
 
 def test_agreement_is_cohens_for_two_readers_with_its_asymptotic_interval_and_fleiss_for_more() -> None:
@@ -262,13 +262,13 @@ def test_agreement_is_cohens_for_two_readers_with_its_asymptotic_interval_and_fl
     assert found["value"] == pytest.approx(kappa)
     assert (found["low"], found["high"]) == pytest.approx((kappa - 1.96 * error, kappa + 1.96 * error), abs=0.012)
     four = ratings(2, 4)
-    assert agreement(four)["value"] == pytest.approx(fleiss_kappa(four, np.ones((1, len(four))))[0])
+    assert agreement(four)["value"] == pytest.approx(kappas(four, np.ones((1, len(four))))[0])
 
 
 def test_two_readers_of_two_categories_and_chance() -> None:
     rng = np.random.default_rng(0)
     blind = rng.integers(0, 2, (5000, 3))
-    assert fleiss_kappa(blind, np.ones((1, 5000)))[0] == pytest.approx(0, abs=0.02)
+    assert kappas(blind, np.ones((1, 5000)))[0] == pytest.approx(0, abs=0.02)
     same = np.repeat(blind[:, :1], 3, axis=1)
-    assert fleiss_kappa(same, np.ones((1, 5000)))[0] == pytest.approx(1)
+    assert kappas(same, np.ones((1, 5000)))[0] == pytest.approx(1)
     assert np.isnan(agreement(np.zeros((5, 3), np.int64))["value"])

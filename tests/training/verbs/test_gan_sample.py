@@ -116,15 +116,14 @@ def test_psi_draws_images_to_the_mean_and_is_kept_with_them(styled: Path, tmp_pa
         assert len({image.tobytes() for image in images}) == (3 if psi else 1)
         assert psi == 0 or np.array_equal(images, sample(load_generator(styled), 3, 0)), "psi 1 truncates nothing"
     some = [*command, "--out", tmp_path / "some"]
-    succeed(*some, "--psi", 0.5, "--set", "sample.psi_cutoff=3")
+    succeed(*some, "--psi", 0.5)
     manifest = json.loads((tmp_path / "some" / "manifest.json").read_text())
-    assert (manifest["psi"], manifest["psi_cutoff"]) == (0.5, 3)
+    assert manifest["psi"] == 0.5
     image: Any = Image.open(tmp_path / "some" / manifest["images"][1]["file"])
-    assert (image.text["sonoforge:psi"], image.text["sonoforge:psi_cutoff"]) == ("0.5", "3")
+    assert image.text["sonoforge:psi"] == "0.5"
     generator: Any = load_generator(styled)
     styles = generator.mapping(torch.cat([sample_latent(generator, 0, index) for index in range(8)]))
-    styles = styles.clone()
-    styles[:, :3] = generator.mapping.average + 0.5 * (styles[:, :3] - generator.mapping.average)
+    styles = generator.mapping.average + 0.5 * (styles - generator.mapping.average)
     expected = ((generator.synthesis(styles)[1, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.asarray(image).astype(float) - expected).max() <= 1
     assert "holds other files already" in refused(*some)
@@ -134,8 +133,6 @@ def test_psi_draws_images_to_the_mean_and_is_kept_with_them(styled: Path, tmp_pa
     ("options", "message"),
     [
         (["--truncation", "1"], "--truncation: this generator has styles"),
-        (["--set", "sample.psi_cutoff=3"], "--set sample.psi_cutoff: requires --psi"),
-        (["--psi", "0.7", "--set", "sample.psi_cutoff=99"], "must be at most 8"),
         (["--checkpoint", "8"], "has no checkpoint '8'"),
     ],
 )
@@ -225,10 +222,6 @@ def test_archives_come_from_a_bundle_too(bundle: Path, tmp_path: Path) -> None:
         ([], "give either RUN or --bundle"),
         (["--bundle", "BUNDLE", "--checkpoint", "best"], "--checkpoint cannot be combined"),
         (["--bundle", "BUNDLE", "--device", "cuda"], "--device cuda requires RUN"),
-        (
-            ["--bundle", "BUNDLE", "--psi", "1", "--set", "sample.psi_cutoff=1"],
-            "--set sample.psi_cutoff: cannot be combined with --bundle",
-        ),
         (["--bundle", "BUNDLE", "--psi", "0.5"], "--psi: this generator has no styles"),
         (["--bundle", "BUNDLE", "--class", "malignan"], "did you mean malignant"),
         (["--bundle", "nowhere"], "nowhere: no such bundle"),

@@ -4,8 +4,8 @@ Only conditional generators take labels; only generators with styles take psi.  
 exporter's own simplification is off for generators: it treats the 1e-8 added before a division as 0, which turns a flat
 map of StyleGAN1 into NaN.
 
-Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles are drawn.  Noise inputs are the stored
-ones, so each latent gives one image.  StyleGAN3's transform of the input is the identity.
+Truncation acts on all styles.  Noise inputs are the stored ones, so each latent gives one image.  StyleGAN3's transform
+of the input is the identity.
 """
 
 import json

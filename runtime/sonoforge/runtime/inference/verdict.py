@@ -6,7 +6,9 @@ words; the app's are in ``mobile/www/words/en.json``, with the other languages b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.images.quality_metrics import flag_in_words
@@ -28,43 +30,10 @@ class State(NamedTuple):
     advice: str
 
 
-ADVICE = {
-    Cause.OTHER_KIND.value: "This does not look like the kind of image that the network learned from, so the "
-    "network’s answer means nothing. Give it the picture as the scanner saved it: no photo of a screen and no other "
-    "kind of image.",
-    Cause.NOT_ONE_SCAN.value: "The network learned from single grey scans. Give it one, without the colours of Doppler "
-    "or elastography and with no second scan beside it.",
-    Cause.UNLIKE_TRAINING.value: "This picture is unlike those that the network learned from, so its answer means "
-    "nothing here. If it is a photo of a screen, give it the picture that the scanner saved. Otherwise a person must "
-    "read it.",
-}
+_WORDS = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
+ADVICE: dict[str, str] = _WORDS["advice"]
 """What to do if an answer must not be used, by cause; the first cause that applies counts."""
-
-STATES = {
-    "no answer": State("No answer", "The file could not be read."),
-    "do not use": State("Do not use this answer", ADVICE[Cause.UNLIKE_TRAINING.value]),
-    "uncertain": State(
-        "Uncertain: no answer",
-        "The network is set to give no answer for a scan like this one. A person must read it.",
-    ),
-    "cannot tell": State(
-        "Cannot tell",
-        "No class can be ruled out. Take it as no answer: another view may help, and a person must read this scan.",
-    ),
-    "undecided": State(
-        "Undecided: {classes}",
-        "The network cannot decide between these. Take it as no answer: another view may help, and a person must read "
-        "this scan.",
-    ),
-    "poor image": State(
-        "{classes}, from a poor image",
-        "The picture is worse than those that the network learned from, so do not rely on the answer. Scan again if "
-        "you can.",
-    ),
-    "clear": State(
-        "{classes}", "Only this class is left. It is an estimate, not a diagnosis: a person must read the scan."
-    ),
-}
+STATES = {name: State(**words) for name, words in _WORDS["states"].items()}
 """In the order in which a person should look at them."""
 
 UNUSABLE = ("no answer", "do not use", "uncertain")

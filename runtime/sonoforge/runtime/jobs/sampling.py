@@ -48,8 +48,6 @@ def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
         raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):
         raise SonoforgeError(f"--device {config.device} requires RUN; --bundle runs on the CPU")
-    if config.psi_cutoff is not None:
-        raise SonoforgeError("psi_cutoff: cannot be combined with --bundle, which truncates all styles")
     generator = Generator(path)
     about = generator.manifest
 
@@ -82,8 +80,6 @@ def check(config: GanSampleConfig) -> None:
     """Refuse settings that contradict each other."""
     if bool(config.run) == bool(config.bundle):
         raise SonoforgeError("gan sample: give either RUN or --bundle")
-    if config.psi_cutoff is not None and config.psi is None:
-        raise SonoforgeError("psi_cutoff: requires --psi, the truncation of styles, for example --psi 0.7")
 
 
 def write_classes(
@@ -122,5 +118,5 @@ def _write(config: GanSampleConfig, source: Source) -> Sampled:
 
 def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:
     """Return the given settings that change images, for their origin."""
-    given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
+    given = {"truncation": config.truncation, "psi": config.psi}
     return {key: value for key, value in given.items() if value is not None}

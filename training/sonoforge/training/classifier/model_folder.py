@@ -29,7 +29,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.backbone import Network
-from sonoforge.training.statistics.results import ArmFigures, Record
+from sonoforge.training.statistics.results import Record
 
 SIGNATURES = "image-signatures.npz"
 OUTLINES = "outlines.safetensors"
@@ -37,12 +37,16 @@ HASH_PREFIX = 16
 """Number of hex digits that a bundle keeps of each training image's content hash."""
 
 
-# What a model card needs of `ModelRecord.training` and, beside `ArmFigures`, of `ModelRecord.evaluation`.
+# What a model card needs of `ModelRecord.training` and `ModelRecord.evaluation`, see `statistics.tables.describe_arm`.
 _TRAINING = (
     "data data_images simulated count class_counts groups given_groups added generator choice fingerprint arm title "
     "budget epochs frozen_blocks ensemble_size teachers settings collections mirror weights seed images"
 )
-_EVALUATION = "near_duplicates generator_reads seed_accuracy protocol folds budget arm train_accuracy decision"
+_EVALUATION = (
+    "near_duplicates generator_reads seed_accuracy protocol folds budget arm train_accuracy decision images groups "
+    "confusion sensitivity specificity accuracy balanced_accuracy macro_f1 macro_auc fold_accuracy ece ece_calibrated "
+    "brier brier_calibrated temperature conformal risk_coverage one_against_rest"
+)
 ELSEWHERE = ("left_out", "sealed", "disturbed", "teachers")
 """Figures of other runs given to ``export``: left-out collections, sealed folds, disturbances, and their teachers."""
 
@@ -156,5 +160,5 @@ def _read_states(folder: Path, record: ModelRecord) -> list[dict[str, Tensor]]:
 
 def lacking(record: ModelRecord) -> list[str]:
     """Return the names of values that a model card needs and a record lacks."""
-    expected = {*_TRAINING.split(), *_EVALUATION.split(), *ArmFigures.__required_keys__}
+    expected = {*_TRAINING.split(), *_EVALUATION.split()}
     return sorted(expected - {*record.training, *record.evaluation})

@@ -1,19 +1,27 @@
 """Measure every figure of an evaluation: on the full sets, matched, its floor, and the ratio of the two.
 
+Figures may be compared only if their protocol is equal: plain JSON without free text such as paths. The number of
+images, the resize filter, the network and the real images move FID and similar metrics more than generators differ
+(Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022; Chong, Forsyth,
+"Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).
+
 One mechanism serves all figures (`distances.halves`): half of the real images against the same number of generated
 ones, and against the other half of the real images.  All figures see the same halves.
 """
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
@@ -30,15 +38,21 @@ from sonoforge.training.devices import one_thread
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet
 from sonoforge.training.evaluation.lpips import Lpips
 from sonoforge.training.evaluation.metrics import EmbeddedSets, Figure, Task, Value, list_tasks, metric_settings
-from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.spaces import Embedded, Space, embed_cached
 from sonoforge.training.progress import as_done
+from sonoforge.training.run_folder import package_versions
 from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
 SLOW = 10  # metrics that cost seconds are repeated on a tenth of the halves
 FEWEST_REPEATS = 5
+
+
+Protocol = dict[str, Any]
+
+_PACKAGES = ("sonoforge", "numpy", "pillow", "torch", "onnxruntime")
+_ID = 16  # hex digits: 64 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +75,38 @@ class EvaluationProtocol:
         matched = matched_size(real.groups, fakes, self.repeats, self.seed)
         draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
         return make_protocol(real, fakes, self.spaces, draws, metric_settings(self.lpips))
+
+
+def make_protocol(
+    real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Mapping[str, int], settings: Mapping[str, Any]
+) -> Protocol:
+    """Collect everything the figures depend on.
+
+    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` maps each
+    metric's name to its settings.
+    """
+    side, channels = real.pixels.shape[2:]
+    values = {
+        "number of real images": len(real),
+        "number of generated images": fakes,
+        "image size": side,
+        "channels": channels,
+        "resize of real images": real.resize,
+        **draws,
+        "real images": real.fingerprint,
+        "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
+        "spaces": [dict(space.protocol) for space in spaces],
+        **settings,
+        # Without the part after a plus sign: CPU and GPU builds of torch are one version.
+        "versions": {name: found.partition("+")[0] for name, found in package_versions(_PACKAGES).items()},
+    }
+    protocol: Protocol = plain(values)
+    return protocol
+
+
+def protocol_id(protocol: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that are equal for equal protocols."""
+    return hashlib.sha256(json.dumps(plain(protocol), sort_keys=True).encode()).hexdigest()[:_ID]
 
 
 def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int) -> int:

@@ -45,24 +45,6 @@ def _exceeds(first: float | None, second: float | None) -> bool:
     return first is not None and second is not None and first > second
 
 
-def meaning(row: Record) -> str:
-    """Say in one clause what a metric's value means."""
-    state = stands(row)
-    if not state:
-        return "not compared with real images"
-    if state == "within":
-        return "as among real images"
-    if row["better"] == "low":
-        clause = "further apart than real images"
-    elif row["better"] == "high":
-        clause = "less than real images"
-    elif row["name"] in PAIRWISE:
-        clause = f"{'more' if more_alike(row) else 'less'} alike than real images"
-    else:
-        clause = "above real images" if _exceeds(row["matched"], row["floor_high"]) else "below real images"
-    return f"{clause}, clearly" if state == "outside" else f"{clause} on average; the intervals overlap"
-
-
 def voices(metrics: Sequence[Record], names: tuple[str, ...]) -> list[Record]:
     """Return the metrics with these names that stand to real images."""
     return [row for row in metrics if row["name"] in names and stands(row)]

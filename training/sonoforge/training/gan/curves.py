@@ -37,7 +37,11 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for name, axis in zip(panels, axes, strict=True):
             if name == "diversity":
-                _draw_diversity(axis, rows)
+                axis.plot(_column(rows, "kimg"), _column(rows, "diversity"), marker=".", color="tab:blue")
+                axis.axhline(1.0, color="grey", linewidth=0.8, label="real images")
+                floor = {"linestyle": "--", "label": "floor of the best checkpoint"}
+                axis.axhline(COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, **floor)
+                axis.set(ylabel="diversity", ylim=(0, None))
             elif name == "losses":
                 for network in ("discriminator", "generator"):
                     axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
@@ -71,16 +75,6 @@ def _draw_distance(axis: Axes, rows: Sequence[Row], name: str) -> None:
     axis.set_ylabel(name.upper())
     title = f"{last['metric_generated']} generated against {last['metric_real']} {last['metric_reference']} images"
     axis.set_title(f"{title}; {last['metric_features']}", loc="left", fontsize=7)
-
-
-def _draw_diversity(axis: Axes, rows: Sequence[Row]) -> None:
-    axis.plot(_column(rows, "kimg"), _column(rows, "diversity"), marker=".", color="tab:blue")
-    axis.axhline(1.0, color="grey", linewidth=0.8, label="real images")
-    axis.axhline(
-        COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, linestyle="--", label="floor of the best checkpoint"
-    )
-    axis.set_ylabel("diversity")
-    axis.set_ylim(bottom=0)
 
 
 def _column(rows: Sequence[Row], name: str) -> Any:

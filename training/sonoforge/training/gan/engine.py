@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -200,35 +199,23 @@ def _log_training(training: Training) -> None:
         )  # fmt: skip
 
 
-class TrainingBatch(NamedTuple):
-    """Everything random in one discriminator update, except augmentation."""
-
-    number: int  # of the discriminator update, counted from 0
-    real: Tensor  # (N, C, S, S) in [-1, 1]
-    latents: Tensor  # (N, Z)
-    labels: Tensor | None  # (N,) int64, or None
-    mix: Tensor  # see `regularisers.Batch`
-
-
-def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> TrainingBatch:
-    """Draw the batch of one discriminator update."""
+def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> Batch:
+    """Draw the batch of one discriminator update; no images are generated yet."""
     real, labels = draw_real(images, sampling, number)
     if state.recipe.growing:
         real = state.discriminator.fade(real)  # type: ignore[operator]
-    latents = generator.draw_latents(state.average, sampling.batch, state.seed, "latent", number)
+    latents = generator.draw_latents(state.average, sampling.batch, state.seed, "latent", number).to(state.device)
     chance = torch.Generator().manual_seed(derive_seed(state.seed, "mix", number))
-    mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance)
-    return TrainingBatch(number, real, latents.to(state.device), labels, mix.to(state.device))
+    mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance).to(state.device)
+    return Batch(real, real, latents, labels, mix, state.image_channels, torch.Generator(state.device), number)
 
 
-def _with_chance(state: TrainingState, batch: TrainingBatch) -> Batch:
-    """Return the batch as penalties see it, at the start of its stream of random numbers."""
-    chance = torch.Generator(state.device)
-    chance.manual_seed(derive_seed(state.seed, "augmentation", batch.number))
-    return Batch(batch.real, batch.real, batch.latents, batch.labels, batch.mix, state.image_channels, chance)
+def _start_chance(state: TrainingState, batch: Batch) -> None:
+    """Start the batch's stream of random numbers, the same for both networks' updates."""
+    batch.chance.manual_seed(derive_seed(state.seed, "augmentation", batch.number))
 
 
-def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[Tensor, Scalars]:
+def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tuple[Tensor, Scalars]:
     """Step the discriminator once.
 
     The state is changed in place; ``keep`` keeps the graph of the generated images for the generator's next update.
@@ -238,7 +225,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
         ADA ``r_t``, and each penalty by name.
     """
     discriminator, recipe, strength = state.discriminator, state.recipe, _strength(state)
-    own = _with_chance(state, batch)
+    _start_chance(state, own)
     state.discriminator_optimiser.zero_grad()
     with state.autocast(), torch.set_grad_enabled(keep):
         fake = _generate(state, own)
@@ -258,7 +245,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
         scalars["r_t"] = real_score.sign()
     seen = own._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float())
     totals = _descend(state, "discriminator", loss, scalars, seen)
-    totals |= _lazy_penalties(state, "discriminator", seen, batch.number)
+    totals |= _lazy_penalties(state, "discriminator", seen, own.number)
     for name, strength_of in recipe.regularisers.items():
         after_step = REGULARISERS[name].after_step
         if after_step is not None:
@@ -266,16 +253,17 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
     return fake, totals
 
 
-def update_generator(state: TrainingState, batch: TrainingBatch, fake: Tensor, step: int) -> Scalars:
+def update_generator(state: TrainingState, own: Batch, fake: Tensor, step: int) -> Scalars:
     """Step the generator once, against the current discriminator.
 
-    ``batch`` is the discriminator's last one, ``fake`` its generated images with their graph, ``step`` the number of
+    ``own`` is the discriminator's last batch, ``fake`` its generated images with their graph, ``step`` the number of
     earlier generator updates.
 
     Returns:
         ``generator_loss``, and, if they apply, ``perceptual``, ``feature_matching`` and each penalty.
     """
-    strength, own = _strength(state), _with_chance(state, batch)
+    strength = _strength(state)
+    _start_chance(state, own)
     state.discriminator.requires_grad_(False)
     state.generator_optimiser.zero_grad()
     same_chance = own.chance.clone_state()

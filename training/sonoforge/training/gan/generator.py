@@ -28,7 +28,6 @@ class Truncation:
 
     # Share of each style's distance from the mean style to keep: 1 all, 0 none; None: styles are not truncated.
     psi: float | None = None
-    cutoff: int | None = None  # number of styles, the coarse ones first, on which `psi` acts; None for all
     # Largest absolute value in a normal latent, for a generator without styles; None for no limit.
     limit: float | None = None
 
@@ -40,15 +39,10 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
     """Refuse a truncation if this generator lacks the styles or normal latents for it.
 
     Raises:
-        SonoforgeError: There is a psi without styles, a cutoff above their number, or a limit for latents that become
-            styles or are not normal.
+        SonoforgeError: There is a psi without styles, or a limit for latents that become styles or are not normal.
     """
-    if truncation.psi is not None:
-        if not has_styles(generator):
-            raise SonoforgeError("psi: this generator has no styles to truncate; use truncation, a limit on latents")
-        number = int(generator.mapping.num_styles)  # type: ignore[union-attr, arg-type]
-        if truncation.cutoff is not None and truncation.cutoff > number:
-            raise SonoforgeError(f"psi_cutoff must be at most {number}, its number of styles, not {truncation.cutoff}")
+    if truncation.psi is not None and not has_styles(generator):
+        raise SonoforgeError("psi: this generator has no styles to truncate; use truncation, a limit on latents")
     if truncation.limit is not None:
         check_limit(latent_distribution(generator), styled=has_styles(generator))
 
@@ -58,17 +52,9 @@ def generate(
     generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
     """Run a generator in evaluation mode on latents (N, Z), already limited; return (N, C, S, S) in [-1, 1]."""
-    options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
-    images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
+    given = {} if truncation.psi is None else {"truncation_psi": truncation.psi}
+    images: Tensor = generator(latents, labels, **given)
     return images
-
-
-def generate_pixels(
-    generator: nn.Module, latents: Tensor, labels: Tensor | None, truncation: Truncation = NO_TRUNCATION
-) -> Pixels:
-    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8; see `generate`."""
-    latents = latents.to(next(generator.parameters()).device)
-    return to_pixels(generate(generator, latents, labels, truncation))
 
 
 def generate_parts(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
@@ -121,12 +107,13 @@ def sample_batches(
     Yields:
         (n, S, S, C) uint8.
     """
-    size = CPU_BATCH if next(generator.parameters()).device.type == "cpu" else batch
+    device = next(generator.parameters()).device
+    size = CPU_BATCH if device.type == "cpu" else batch
     labels = label_batch(generator, label, size)
     check_truncation(generator, truncation)
     for first in range(0, max(count, 1), size):
         latents = torch.cat([sample_latent(generator, seed, first + i, truncation.limit) for i in range(size)])
-        yield generate_pixels(generator, latents, labels, truncation)[: count - first]
+        yield to_pixels(generate(generator, latents.to(device), labels, truncation))[: count - first]
 
 
 def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:

@@ -16,9 +16,8 @@ import numpy as np
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, check_class, resized, store_arrays
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
+from sonoforge.training.evaluation.measure import EvaluationProtocol, Protocol, measure_sets, protocol_id
 from sonoforge.training.evaluation.projections import pca_projection
-from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import find_generator, without_repeats

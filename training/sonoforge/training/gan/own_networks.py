@@ -28,7 +28,11 @@ _BEYOND = 1.001  # largest absolute value of an image
 @functools.cache
 def adapt(own: OwnCode, module: ModuleType) -> Architecture:
     """Return the pair of networks that some code defines; raise `SonoforgeError` if it lacks one."""
-    generator, discriminator = (_class_of(own, module, name) for name in ("Generator", "Discriminator"))
+    found: dict[str, Any] = {name: getattr(module, name, None) for name in ("Generator", "Discriminator")}
+    for name, network in found.items():
+        if not (isinstance(network, type) and issubclass(network, nn.Module)):
+            raise SonoforgeError(f"{own.file}: defines no class {name}(torch.nn.Module)")
+    generator, discriminator = found.values()
 
     class OwnGenerator(generator):  # type: ignore[valid-type, misc]
         def forward(self, latents: Tensor, labels: Tensor | None = None) -> Any:
@@ -51,13 +55,6 @@ def adapt(own: OwnCode, module: ModuleType) -> Architecture:
         lambda **options: _build(own, OwnDiscriminator, discriminator, options),
         initialise=lambda network, chance: None,
     )
-
-
-def _class_of(own: OwnCode, module: ModuleType, name: str) -> type[nn.Module]:
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise SonoforgeError(f"{own.file}: defines no class {name}(torch.nn.Module)")
-    return found
 
 
 def _labelled(network: type[nn.Module]) -> bool:

@@ -218,21 +218,15 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-class Stage(NamedTuple):
-    """The stage of a growing training."""
-
-    resolution: int  # side in pixels that the newest layers work at
-    alpha: float  # weight of the newest layers, 0 to 1
-
-
 FADES = 64  # steps in which the weight of new layers rises from 0 to 1
 
 
-def growing_stage(progress: float, image_size: int, start: int) -> Stage:
-    """Return the stage of progressive growing (Karras et al., ICLR 2018, section 2 and appendix A).
+def growing_stage(progress: float, image_size: int, start: int) -> tuple[int, float]:
+    """Return the side in pixels of the newest layers, and their weight, 0 to 1, in progressive growing.
 
-    There each resolution is trained with 800 000 images, then the next fades in over as many.  Here the phases are
-    equal shares of the training, so that short ones reach full resolution: start, fade, steady, fade, steady ...
+    In Karras et al., ICLR 2018 (section 2, appendix A), each resolution is trained with 800 000 images, then the next
+    fades in over as many.  Here the phases are equal shares of the training, so that short ones reach full resolution:
+    start, fade, steady, fade, steady ...
 
     ``progress`` is the finished share of the training, in [0, 1); ``start`` is doubled until ``image_size``.
     """
@@ -242,4 +236,4 @@ def growing_stage(progress: float, image_size: int, start: int) -> Stage:
     fading = phase % 2 == 1
     # In few steps: the stage is a constant of a compiled network.
     alpha = math.floor((position - phase) * FADES) / FADES if fading else 1.0
-    return Stage(start * 2 ** ((phase + 1) // 2), alpha)
+    return start * 2 ** ((phase + 1) // 2), alpha

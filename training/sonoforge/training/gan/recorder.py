@@ -36,8 +36,6 @@ from sonoforge.training.progress import is_interactive
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300  # longest time without a checkpoint between two ticks
-# A checkpoint that is slow to write is not written at every tick, but after this many times its writing time.
-SAVE_SHARE, QUICKLY_SAVED = 10, 0.5  # seconds
 LOG_SECONDS = 30  # between two log lines on the progress
 
 Row = dict[str, Any]
@@ -96,7 +94,6 @@ class Recorder:
         self._counts: dict[str, int] = {}
         self._tick_start = self._start
         self._began = self._tick_began = self._saved_at = time.monotonic()
-        self._save_seconds = 0.0
         self._logged_at = -math.inf
         self._exit = contextlib.ExitStack()
 
@@ -143,16 +140,13 @@ class Recorder:
         row = self._row(done, seconds, scalars, figures)
         self._rows.append(row)
         self._write(row, to_pixels(samples))
-        if last or self._is_worth_saving(done, figures):
-            self._save(done, figures)
-            if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
-                log.info(
-                    "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
-                    done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
-                    figures["metric_reference"],
-                )  # fmt: skip
-        else:
-            self._check_weights(self._state.tensors(), done)
+        self._save(done, figures)
+        if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
+            log.info(
+                "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
+                done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
+                figures["metric_reference"],
+            )  # fmt: skip
         summary = _summary(row)
         if self._show_progress and is_interactive():  # elsewhere the line below says more
             self._advance(done, summary)
@@ -169,6 +163,7 @@ class Recorder:
 
     def _row(self, done: int, seconds: float, scalars: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
         state, images = self._state, self._training.images_per_step
+        judged = done > ticks.COLLAPSE_GRACE * self._training.plan.steps
         return {
             "step": done,
             "share": self._share(done),
@@ -180,7 +175,7 @@ class Recorder:
             "generator_gradient": ticks.gradient_norm(state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
-            "collapsed": ticks.is_collapsed(figures["diversity"], done, self._training.plan.steps),
+            "collapsed": judged and figures["diversity"] < COLLAPSE_FRACTION,
             "seconds_per_step": seconds,
             "seconds_per_kimg": seconds / images * 1000,
             "images_per_second": images / seconds,
@@ -205,32 +200,16 @@ class Recorder:
                 if not kind:
                     _write_events(self._events, row, content)
 
-    def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
-        """Whether a tick saves a checkpoint; the best so far always does, so that no clock decides which is best."""
-        if done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
-            return True
-        name = gan_checkpoint.criterion(self._training.description.settings)
-        if name in figures and figures["diversity"] >= COLLAPSE_FRACTION:
-            rows = [row for row in self._rows[:-1] if row["diversity"] >= COLLAPSE_FRACTION]
-            if all(figures[name] < row[name] for row in rows if name in row):
-                return True
-        return time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_seconds
-
-    def _check_weights(self, tensors: Mapping[str, Mapping[str, Tensor]], done: int) -> None:
+    def _save(self, done: int, figures: Mapping[str, Any]) -> None:
+        tensors = self._state.tensors()
         for stem, own in tensors.items():
             if not all(bool(value.isfinite().all()) for value in own.values()):
                 raise self._not_finite(f"{stem} weights", done)
-
-    def _save(self, done: int, figures: Mapping[str, Any]) -> None:
-        began = time.monotonic()
-        tensors = self._state.tensors()
-        self._check_weights(tensors, done)
         measured: dict[str, Any] = {name: figures.get(name) for name in ("distance", "kid", "diversity")}
         description = dataclasses.replace(self._training.description, step=done, **measured)
         self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
         gan_checkpoint.remove_old(self._checkpoints, self._training.milestones)
         self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - began
 
     def _not_finite(self, what: str, step: int) -> GateError:
         found = gan_checkpoint.list_checkpoints(self._checkpoints)

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     mix: Tensor  # (N, 1, 1, 1) in [0, 1), drawn for the batches of all processes together
     image_channels: int  # channels that are image; those after them are masks
     chance: torch.Generator  # source of random numbers of this update, on the images' device
+    number: int = 0  # of the discriminator update
 
 
 State = dict[str, Tensor]

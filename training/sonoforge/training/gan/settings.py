@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.models.layers import ACTIVATIONS, NORMS
@@ -166,66 +168,19 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
     return Plan(steps, batch, settings.image_size or recipe.image_size, min(tick_steps, steps))
 
 
-class Need(NamedTuple):
-    """Something that a part requires of the rest of its recipe."""
-
-    met: Callable[[Recipe, GanSettings], bool]
-    found: str  # what the recipe has instead; a template of `recipe` and `settings`
-    remedy: str
-
-
-def _free(option: str) -> Need:
-    taking = ", ".join(name for name, own in ARCHITECTURES.items() if option in own.free_hidden)
-    return Need(
-        lambda recipe, _: option in find_architecture(recipe.architecture).free_hidden,
-        "the {recipe.architecture} networks, which fix their own",
-        f"leave it out, or choose a recipe with networks that take any ({taking})",
-    )
-
-
-NEEDS: dict[str, Need] = {
-    "reconstruction errors": Need(
-        lambda recipe, _: discriminator_of(recipe).reconstruction,
-        "the {recipe.architecture} networks, whose scores are not reconstruction errors",
-        "choose recipe began, whose discriminator is an autoencoder",
-    ),
-    "reconstruction loss": Need(
-        lambda recipe, _: find_loss(recipe.loss).reconstruction,
-        "the loss {recipe.loss}, which does not take reconstruction errors",
-        "leave the loss out, or choose another recipe",
-    ),
-    "signed scores": Need(
-        lambda recipe, _: find_loss(recipe.loss).signed,
-        "the loss {recipe.loss}, which has no boundary at 0 to adapt by",
-        "use diffaugment",
-    ),
-    "masks": Need(
-        lambda _, settings: settings.masks,
-        "masks off, but it draws images into label maps",
-        "give --set gan.masks=true",
-    ),
-    "latents alone": Need(
-        lambda recipe, _: not recipe.draws_into_maps,
-        "the recipe {settings.recipe}, which draws into label maps",
-        "leave it out",
-    ),
-    "feature network": Need(
-        lambda _, settings: bool(settings.features),
-        "no feature network",
-        "give features: a .safetensors file, squeezenet1_1, mobilenet_v2 or vgg16",
-    ),
-    "free activation": _free("activation"),
-    "free norm": _free("norm"),
-    "cells": Need(
-        lambda recipe, _: find_architecture(recipe.architecture).cells,
-        "the {recipe.architecture} networks, which have no cells",
-        "leave it out, or choose recipe ga-gan",
-    ),
-    "adam": Need(
-        lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
-        "the optimiser {recipe.generator_optimiser.name}",
-        "leave it out, or choose adam",
-    ),
+NEEDS: Mapping[str, Mapping[str, str]] = json.loads(Path(__file__).with_name("needs.json").read_text("utf-8"))
+"""What a part can require of the rest of its recipe: templates of what that has instead, and of the remedy."""
+_MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
+    "reconstruction errors": lambda recipe, _: discriminator_of(recipe).reconstruction,
+    "reconstruction loss": lambda recipe, _: find_loss(recipe.loss).reconstruction,
+    "signed scores": lambda recipe, _: find_loss(recipe.loss).signed,
+    "masks": lambda _, settings: settings.masks,
+    "latents alone": lambda recipe, _: not recipe.draws_into_maps,
+    "feature network": lambda _, settings: bool(settings.features),
+    "free activation": lambda recipe, _: "activation" in find_architecture(recipe.architecture).free_hidden,
+    "free norm": lambda recipe, _: "norm" in find_architecture(recipe.architecture).free_hidden,
+    "cells": lambda recipe, _: find_architecture(recipe.architecture).cells,
+    "adam": lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
 }
 # What an option needs where it is given.
 _OPTION_NEEDS = {
@@ -250,7 +205,9 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
     ]
     for name, value, needs in parts:
-        for need in [NEEDS[key] for key in needs if value is not None]:
-            if not need.met(recipe, settings):
-                found = need.found.format(recipe=recipe, settings=settings)
-                raise SonoforgeError(f"{name} cannot be {value!r} with {found}; {need.remedy}")
+        for key in needs if value is not None else ():
+            if not _MET[key](recipe, settings):
+                free = [own for own, parts in ARCHITECTURES.items() if key.removeprefix("free ") in parts.free_hidden]
+                facts = {"recipe": recipe, "settings": settings, "taking": ", ".join(free)}
+                found, remedy = (NEEDS[key][part].format(**facts) for part in ("found", "remedy"))
+                raise SonoforgeError(f"{name} cannot be {value!r} with {found}; {remedy}")

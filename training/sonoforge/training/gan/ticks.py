@@ -19,7 +19,6 @@ from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.machine import peak_memory
 from sonoforge.training.data.pixels import to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import Space
 from sonoforge.training.gan.generator import draw_latents, generate_parts
 from sonoforge.training.gan.training_set import TrainingSet
@@ -138,11 +137,6 @@ def sliced_distance(first: Tensor, second: Tensor) -> float:
     if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
         return math.nan
     return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, 0)
-
-
-def is_collapsed(diversity: float, step: int, steps: int) -> bool:
-    """Whether this diversity, at this step of the total, counts as a collapse."""
-    return step > COLLAPSE_GRACE * steps and diversity < COLLAPSE_FRACTION
 
 
 # KID and FID of the averaged generator choose the best checkpoint, so their reference matters.  Against the *training*

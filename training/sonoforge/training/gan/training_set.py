@@ -218,43 +218,34 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
 
 
-class AffineRanges(NamedTuple):
-    """Ranges of a random affine distortion; each part is drawn uniformly from minus to plus its range.
-
-    The defaults keep anatomy plausible and most of the picture in view; they are this project's choice; the method is
-    from Berezsky and Liashchynskyi 2024.
-    """
-
-    rotation: float = 15.0  # degrees
-    scale: float = 0.1  # relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale
-    shift: float = 0.05  # share of the side, in both directions
-    shear: float = 8.0  # degrees
-
-
-RANGES = AffineRanges()
-
-
-def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges = RANGES) -> Tensor:
+def affine_matrices(
+    draws: NDArray[np.float64], rotation: float = 15.0, scale: float = 0.1, shift: float = 0.05, shear: float = 8.0
+) -> Tensor:
     """Convert uniform draws to maps from points of the result to points of the image.
 
+    The default ranges keep anatomy plausible and most of the picture in view; they are this project's choice; the
+    method is from Berezsky and Liashchynskyi 2024.
     The image is sheared, scaled, rotated about its centre, then shifted.
 
     Args:
         draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
-        ranges: The values at a draw of 1.
+        rotation: Degrees at a draw of 1, minus as many at -1; so below.
+        scale: Relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale.
+        shift: Share of the side, in both directions.
+        shear: Degrees.
 
     Returns:
         (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.
     """
-    angle = np.radians(ranges.rotation) * draws[:, 0]
-    factor = (1 + ranges.scale) ** draws[:, 1]
-    slope = np.tan(np.radians(ranges.shear) * draws[:, 2])
+    angle = np.radians(rotation) * draws[:, 0]
+    factor = (1 + scale) ** draws[:, 1]
+    slope = np.tan(np.radians(shear) * draws[:, 2])
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
-    shear = np.tile(np.eye(2), (len(draws), 1, 1))
-    shear[:, 0, 1] = slope
-    inverse = np.linalg.inv(factor[:, None, None] * turn @ shear)
-    shift = 2 * ranges.shift * draws[:, 3:, None]  # the side is 2 long
-    return torch.from_numpy(np.concatenate([inverse, -inverse @ shift], axis=2).astype(np.float32))
+    sheared = np.tile(np.eye(2), (len(draws), 1, 1))
+    sheared[:, 0, 1] = slope
+    inverse = np.linalg.inv(factor[:, None, None] * turn @ sheared)
+    moved = 2 * shift * draws[:, 3:, None]  # the side is 2 long
+    return torch.from_numpy(np.concatenate([inverse, -inverse @ moved], axis=2).astype(np.float32))
 
 
 def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:

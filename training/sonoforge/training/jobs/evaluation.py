@@ -18,9 +18,14 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, TestedCopies, find_tested_copies, measure_sets
+from sonoforge.training.evaluation.measure import (
+    EvaluationProtocol,
+    TestedCopies,
+    find_tested_copies,
+    measure_sets,
+    protocol_id,
+)
 from sonoforge.training.evaluation.projections import Projection, project_sets, record_maps
-from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets

@@ -53,10 +53,6 @@ class _Training:
     setup: Training  # with the milestones
     real: ImageSet  # what it is measured against
 
-    def folder_in(self, comparison: Path) -> Path:
-        """Return the training's own folder."""
-        return comparison / re.sub(r"[^\w.-]+", "-", self.name)
-
 
 class Race(NamedTuple):
     """What a comparison measured; its folder holds the runs, `page.TABLE`, `page.TABLES` and pictures."""
@@ -124,7 +120,7 @@ def _milestones(
     interrupted: Callable[[], bool],
 ) -> Iterator[page.Shown | None]:
     """Train from milestone to milestone and yield each; None, once, if interrupted."""
-    shares, own = _shares(config.milestones), training.folder_in(folder)
+    shares, own = _shares(config.milestones), folder / re.sub(r"[^\w.-]+", "-", training.name)
     if config.minutes is not None:
         steps = steps_in(config.minutes, training.setup, own, interrupted)
         if steps is None:

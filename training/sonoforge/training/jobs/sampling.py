@@ -31,7 +31,7 @@ def _open_run(config: GanSampleConfig) -> Source:
     shown = about.classes[label] if label is not None else about.class_name
     origin = gan_checkpoint.describe_origin(checkpoint, config.seed, shown)
     generator = load_generator(checkpoint, config.device)
-    truncation = Truncation(config.psi, config.psi_cutoff, config.truncation)
+    truncation = Truncation(config.psi, config.truncation)
     check_truncation(generator, truncation)
     return Source(
         checkpoint.name,

@@ -119,12 +119,12 @@ def work(config: GanSearchConfig) -> Found:
             for planned in plan.rounds(folder, studies, trials.finished):
                 trials.carry_out(planned)
                 trials.finished.extend(_measured_anew(folder, own) for own in planned)
-        found = plan.concluded(trials.finished)
-        _write_table(folder, found.studies)
-        page.write_report(folder, found.studies, plan.about, found.command)
-        run_folder.write_results(folder, {"studies": {own.name: own.summary() for own in found.studies}})
-    commands = [(own.best.metric or 0.0, own.command) for own in found.studies if own.best and own.command]
-    return Found(folder, found.studies, found.command or min(commands, default=(0.0, ""))[1])
+        searched, command = plan.concluded(trials.finished)
+        _write_table(folder, searched)
+        page.write_report(folder, searched, plan.about, command)
+        run_folder.write_results(folder, {"studies": {own.name: own.summary() for own in searched}})
+    commands = [(own.best.metric or 0.0, own.command) for own in searched if own.best and own.command]
+    return Found(folder, searched, command or min(commands, default=(0.0, ""))[1])
 
 
 def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
@@ -161,11 +161,6 @@ def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
 # ---- what both searches share: images, networks, trials, table and page
 
 
-class _Concluded(NamedTuple):
-    studies: list[Searched]
-    command: str  # trains what all studies found together; empty if each has its own
-
-
 class _Plan(NamedTuple):
     """A search that was checked; nothing is written yet."""
 
@@ -175,7 +170,8 @@ class _Plan(NamedTuple):
     strategies: list[Strategy]
     # Run folder, studies, and what those that are over found: to the studies to do side by side, round by round.
     rounds: Callable[[Path, Sequence[Study], Sequence[Searched]], Iterator[list[_Planned]]]
-    concluded: Callable[[list[Searched]], _Concluded]
+    # What was found: to the same with commands, and the command that trains it all; empty if each study has its own.
+    concluded: Callable[[list[Searched]], tuple[list[Searched], str]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -331,8 +327,8 @@ def _plan_settings(config: GanSearchConfig) -> _Plan:
 
         yield [_Planned(study, *opened[study.name], _rules(config, about), settings) for study in studies]
 
-    def concluded(searched: list[Searched]) -> _Concluded:
-        return _Concluded([_with_command(config, opened[own.name][1], own) for own in searched], "")
+    def concluded(searched: list[Searched]) -> tuple[list[Searched], str]:
+        return [_with_command(config, opened[own.name][1], own) for own in searched], ""
 
     return _Plan("gan-search", about, first, strategies, rounds, concluded)
 
@@ -380,8 +376,8 @@ def _plan_cells(config: GanSearchConfig) -> _Plan:
                     "lower --set gan.learning_rate"
                 )
 
-    def concluded(searched: list[Searched]) -> _Concluded:
-        return _Concluded(searched, _command_of_cells(config, opened, searched, partners))
+    def concluded(searched: list[Searched]) -> tuple[list[Searched], str]:
+        return searched, _command_of_cells(config, opened, searched, partners)
 
     strategies: list[Strategy] = [_evolution(config, stage, size) for stage in config.stages]
     return _Plan("gan-search-cells", about, opened, strategies, rounds, concluded)

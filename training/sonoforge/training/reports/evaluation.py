@@ -131,7 +131,7 @@ def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
 
 def _meaning(row: Record) -> Markup:
     coloured = Markup('<span class="{}">{}</span>')
-    return _with_note(coloured.format(_COLOURS.get(verdict.stands(row), ""), verdict.meaning(row)), row["note"])
+    return _with_note(coloured.format(_COLOURS.get(verdict.stands(row), ""), verdicts.meaning(row)), row["note"])
 
 
 def _with_note(text: str, note: str) -> Markup:

@@ -95,16 +95,21 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
     shown = _figures_in(rows)
     during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
-    costs = [[OURS, row["data"], row["recipe"], row["device"], when(row), *_costs(row)] for row in rows]
+    costs = []
+    for row in rows:
+        took = [row["kimg"] / row["epoch"] * row["seconds_per_kimg"], *(row[name] for name in COSTS)]
+        cells = ["-" if value is None else figure(value) for value in took]
+        costs.append([OURS, row["data"], row["recipe"], row["device"], when(row), *cells])
     for claim in paper.rows if paper else ():
         if claim.epoch is not None:
             during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim, shown)])
         if claim.hours is not None:
-            took = [str(value or "-") for value in (claim.seconds_per_epoch, claim.seconds_per_kimg, claim.hours)]
+            stated = [str(value or "-") for value in (claim.seconds_per_epoch, claim.seconds_per_kimg, claim.hours)]
             memory = f"about {GPU_GB} GB" if claim.epoch else "-"
-            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *took, memory])
+            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *stated, memory])
     others = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in ends.values()]
-    for claim in _last_claims(paper):
+    # Of the published rows of a network, the last.
+    for claim in [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others] if paper else ():
         others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim, shown)])
     headings = ["", "data", "network", "when", *shown.values()]
     titles = paper.titles if paper else ("", "", "")
@@ -119,11 +124,6 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
         *([f"## Beside other GANs{titles[2]}", _markdown(headings, others)] if paper else []),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _last_claims(paper: Paper | None) -> list[PublishedGan]:
-    """Return the published rows for the ends of training runs."""
-    return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others] if paper else []
 
 
 def _about_claims(paper: Paper | None) -> list[str]:
@@ -170,11 +170,6 @@ def _claimed_figures(row: PublishedGan, shown: Collection[str]) -> list[str]:
         "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}{spread if name == 'kid' else ''}"
         for name, value in values.items()
     ]
-
-
-def _costs(row: Row) -> list[str]:
-    an_epoch = row["kimg"] / row["epoch"] * row["seconds_per_kimg"]
-    return [figure(an_epoch), *("-" if row[name] is None else figure(row[name]) for name in COSTS)]
 
 
 def _how_to_read(rows: Sequence[Row]) -> list[str]:

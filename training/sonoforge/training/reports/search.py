@@ -111,7 +111,7 @@ def _blocks(folder: Path, own: Searched, about: About) -> Iterator[blocks.Block 
     yield blocks.Grid([WORDS.figure("history", drawn, parents=parents)])
     order = ranked(own.trials)
     yield blocks.Grid(list(_samples(folder, own, order)))
-    yield _table(own, order)
+    yield WORDS.table("trials", order, own=own, format_value=format_value)  # best first
 
 
 def described(own: Searched, trial: Trial) -> str:
@@ -127,11 +127,6 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[bl
             tried = described(own, trial)
             picture = pictures.embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
             yield WORDS.figure("sample", picture, trial=trial, tried=tried, metric=own.metric.upper())
-
-
-def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
-    """Show all ended trials, best first."""
-    return WORDS.table("trials", order, own=own, format_value=format_value)
 
 
 @charts.styled

@@ -50,6 +50,12 @@ def _filled(question: str, answer: str, headline: str, **facts: object) -> Recor
     return {"answer": answer, **{part: plain(texts[part], facts) for part in parts}}
 
 
+def meaning(row: Record) -> str:
+    """Say in one clause what a metric's value means."""
+    state, pairwise = rules.stands(row), row["name"] in rules.PAIRWISE
+    return plain(_WORDS["meaning"], {"row": row, "state": state, "alike": rules.more_alike(row) if pairwise else None})
+
+
 def warnings(metrics: Sequence[Record], copies: Record | None, n: int | None, given: Sequence[str] = ()) -> list[str]:
     """List the bad news that a reader must see first: the given warnings, collapse, copies, few images."""
     found, said = list(given), _WORDS["warnings"]

@@ -21,7 +21,7 @@ from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
-from sonoforge.training.evaluation import image_set, measure, protocol, spaces
+from sonoforge.training.evaluation import image_set, measure, spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
@@ -186,7 +186,7 @@ def _measure(
         "memory_gib": memory,
         "weights": sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
         "metrics": rows,
-        "protocol_id": protocol.protocol_id(evaluation.describe(real, len(chosen))),
+        "protocol_id": measure.protocol_id(evaluation.describe(real, len(chosen))),
         "structures": _shares(drawn.maps, images.structures),
         "real_structures": _shares(images.maps[train], images.structures),
     }

@@ -87,32 +87,27 @@ def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
 # ---- augmentation
 
 
-@dataclass(frozen=True)
-class Distortion:
-    """The largest distortion of a pair; every amount is drawn uniformly up to it."""
-
-    degrees: float = 20.0  # of rotation either way
-    scale: float = 0.15  # share that it grows or shrinks by
-    shift: float = 0.08  # of the side, down and across
-    bend: float = 0.03  # of the side: how far a node of the elastic grid moves, down and across
-    contrast: float = 0.25  # share that contrast, brightness and gamma change by
+# The largest distortion of a pair; every amount is drawn uniformly up to it.
+DEGREES = 20.0  # of rotation either way
+SCALE = 0.15  # share that it grows or shrinks by
+SHIFT = 0.08  # of the side, down and across
+BEND = 0.03  # of the side: how far a node of the elastic grid moves, down and across
+CONTRAST = 0.25  # share that contrast, brightness and gamma change by
 
 
-def distort(
-    images: Tensor, maps: Tensor, chance: torch.Generator, amounts: Distortion = Distortion()
-) -> tuple[Tensor, Tensor]:
+def distort(images: Tensor, maps: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distort each image (N, C, S, S) in [0, 1] with its label map (N, S, S), and change the image's contrast.
 
     The border is repeated outwards.  ``chance`` is on the CPU, so that every device draws the same.
     """
-    grid = _draw_grid(len(images), images.shape[-1], chance, amounts).to(images.device)
+    grid = _draw_grid(len(images), images.shape[-1], chance).to(images.device)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _change_contrast(moved, chance, amounts.contrast), _move_maps(maps, grid)
+    return _change_contrast(moved, chance), _move_maps(maps, grid)
 
 
-def distort_maps(maps: Tensor, chance: torch.Generator, amounts: Distortion = Distortion()) -> Tensor:
+def distort_maps(maps: Tensor, chance: torch.Generator) -> Tensor:
     """Distort label maps (N, S, S) int64 as `distort` does."""
-    return _move_maps(maps, _draw_grid(len(maps), maps.shape[-1], chance, amounts).to(maps.device))
+    return _move_maps(maps, _draw_grid(len(maps), maps.shape[-1], chance).to(maps.device))
 
 
 def _move_maps(maps: Tensor, grid: Tensor) -> Tensor:
@@ -120,24 +115,24 @@ def _move_maps(maps: Tensor, grid: Tensor) -> Tensor:
     return moved[:, 0].round().long()
 
 
-def _draw_grid(count: int, side: int, chance: torch.Generator, amounts: Distortion) -> Tensor:
+def _draw_grid(count: int, side: int, chance: torch.Generator) -> Tensor:
     """Draw the source of each pixel: (count, side, side, 2) in [-1, 1], across and down."""
 
     def draw(most: float, *shape: int) -> Tensor:
         return (2 * torch.rand(count, *shape, generator=chance) - 1) * most
 
-    angle, zoom = torch.deg2rad(draw(amounts.degrees)), 1 + draw(amounts.scale)
+    angle, zoom = torch.deg2rad(draw(DEGREES)), 1 + draw(SCALE)
     cosine, sine = angle.cos() / zoom, angle.sin() / zoom
-    shift = draw(2 * amounts.shift, 2)  # coordinates run from -1 to 1: two for a side
+    shift = draw(2 * SHIFT, 2)  # coordinates run from -1 to 1: two for a side
     matrix = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], 1).reshape(count, 2, 3)
     grid = affine_grid(matrix, [count, 1, side, side], align_corners=False)
-    bent = interpolate(draw(2 * amounts.bend, 2, NODES, NODES), (side, side), mode="bicubic", align_corners=True)
+    bent = interpolate(draw(2 * BEND, 2, NODES, NODES), (side, side), mode="bicubic", align_corners=True)
     return grid + bent.permute(0, 2, 3, 1)
 
 
-def _change_contrast(images: Tensor, chance: torch.Generator, most: float) -> Tensor:
+def _change_contrast(images: Tensor, chance: torch.Generator) -> Tensor:
     """Change contrast about each image's mean, then brightness and gamma."""
-    drawn = (2 * torch.rand(3, len(images), 1, 1, 1, generator=chance) - 1).to(images.device) * most
+    drawn = (2 * torch.rand(3, len(images), 1, 1, 1, generator=chance) - 1).to(images.device) * CONTRAST
     mean = images.mean((1, 2, 3), keepdim=True)
     levels = (images - mean) * (1 + drawn[0]) + mean * (1 + drawn[1])
     return levels.clamp(0, 1) ** (1 + drawn[2])

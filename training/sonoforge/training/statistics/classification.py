@@ -166,46 +166,28 @@ def _weighted_confusion(labels: Labels, probabilities: Floats, weights: Floats) 
     return confusion
 
 
-def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
-    """Return Cohen's kappa of two readers' ratings (N, 2) for weights (R, N), (R,).
+def kappas(ratings: Labels, weights: Floats) -> Floats:
+    """Return Cohen's kappa of two readers' ratings (N, 2), Fleiss's of more (N, M), for weights (R, N), (R,).
 
-    Educ. Psychol. Meas. 20, 1960, p. 40; nan if both readers gave all images the same category.
+    Educ. Psychol. Meas. 20, 1960, p. 40; Psychol. Bull. 76, 1971, equations 3 to 7: they differ in what chance is.
+    It is nan if all readers gave all images the same category.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
-    indicators = _indicators(ratings)
-    observed = weights @ (ratings[:, 0] == ratings[:, 1]).astype(np.float64)
-    shares = np.stack([weights @ indicators[:, reader] for reader in range(2)])
-    return _beyond_chance(observed, shares.prod(axis=0).sum(axis=1))
-
-
-def fleiss_kappa(ratings: Labels, weights: Floats) -> Floats:
-    """Return Fleiss's kappa of M readers' ratings (N, M) for weights (R, N), (R,).
-
-    Psychol. Bull. 76, 1971, equations 3 to 7; nan if all readers gave all images the same category.
-    """
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    readers = ratings.shape[1]
-    counts = _indicators(ratings).sum(axis=1)
-    alike = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
-    shares = weights @ counts / readers
-    return _beyond_chance(weights @ alike, (shares**2).sum(axis=1))
-
-
-def agreement(ratings: Labels) -> Interval:
-    """Return the kappa of readers' ratings (N, M), Cohen's for two and Fleiss's for more, with its 95 % interval.
-
-    Only images are resampled, so the interval holds for these readers.
-    """
-    kappa = cohen_kappa if ratings.shape[1] == 2 else fleiss_kappa
-    return percentile_interval(kappa(ratings, group_weights(np.arange(len(ratings)))))
-
-
-def _indicators(ratings: Labels) -> NDArray[np.float64]:
-    """Return (N, M, K): 1 for each reader's category of each image, else 0."""
-    return np.eye(int(ratings.max()) + 1)[ratings]
-
-
-def _beyond_chance(observed: Floats, expected: Floats) -> Floats:
+    readers, given = ratings.shape[1], np.eye(int(ratings.max()) + 1)[ratings]  # (N, M, K): 1 for each category given
+    counts = given.sum(axis=1)
+    observed = weights @ (((counts**2).sum(axis=1) - readers) / (readers * (readers - 1)))
+    if readers == 2:
+        expected = np.stack([weights @ given[:, reader] for reader in range(2)]).prod(axis=0).sum(axis=1)
+    else:
+        expected = ((weights @ counts / readers) ** 2).sum(axis=1)
     kappa: Floats = np.full(len(observed), np.nan)
     np.divide(observed - expected, 1 - expected, out=kappa, where=1 - expected > 1e-12)
     return kappa
+
+
+def agreement(ratings: Labels) -> Interval:
+    """Return the `kappas` of readers' ratings (N, M), with the 95 % interval.
+
+    Only images are resampled, so the interval holds for these readers.
+    """
+    return percentile_interval(kappas(ratings, group_weights(np.arange(len(ratings)))))

@@ -80,11 +80,6 @@ def reference_shares(labels: Labels, repeats: Floats) -> Floats:
     return shares
 
 
-def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
-    """Return probabilities (N, C) at other class shares (C,), by Bayes' theorem."""
-    return at_shares(probabilities, to / found)
-
-
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
     """Return probabilities (N, C) at equally frequent classes.
 
@@ -250,7 +245,7 @@ def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: N
     labels, called = part.labels, equal.argmax(axis=1)
     present = np.unique(labels)
     shares = np.maximum(np.bincount(labels, minlength=len(classes)), 0.5) / len(labels)
-    own = reweight(equal, np.ones(len(classes)), shares)
+    own = at_shares(equal, shares)
     sensitivity = {classes[i]: wilson_by_group((called == i)[labels == i], part.groups[labels == i]) for i in present}
     return {
         "images": len(labels),

@@ -2,11 +2,11 @@
 
 They are claims under the papers' own protocols, not targets. Some contradict themselves: the stated accuracy does not
 follow from the paper's own sensitivities. The accuracy that does follow is computed here, so that ours is compared with
-a figure of the same meaning.
+a figure of the same meaning; the contradictions are stated with the figures, and tested against them.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,43 +31,15 @@ class PublishedRow(NamedTuple):
     specificity_in_text: Sequence[float] | None = None  # where its text gives others
     train_accuracy: float | None = None
     confusion: Sequence[Sequence[int]] | None = None  # test images by true class (rows) and answer (columns)
+    contradiction: str = ""  # how the stated accuracy differs from what follows from the other figures
 
     @property
     def by_sensitivity(self) -> Interval | None:
         """Accuracy from its confusion matrix, or else from its sensitivities on all of BUSI."""
         if self.confusion:
-            share = _right(self.confusion) / sum(self.tested)
+            share = sum(row[place] for place, row in enumerate(self.confusion)) / sum(map(sum, self.confusion))
             return Interval(value=share, low=share, high=share)
         return accuracy_by_sensitivity(self.sensitivity, BUSI_COUNTS) if self.sensitivity else None
-
-    @property
-    def by_specificity(self) -> Interval | None:
-        """Accuracy from the specificities in its table."""
-        return accuracy_by_specificity(self.specificity, self.tested) if self.specificity else None
-
-    @property
-    def tested(self) -> Sequence[int]:
-        """Number of test images of each class."""
-        return [sum(row) for row in self.confusion] if self.confusion else BUSI_COUNTS
-
-    @property
-    def contradiction(self) -> str:
-        """Say how the stated accuracy differs from what follows from the other figures; empty if it fits."""
-        implied, others = self.by_sensitivity, self.by_specificity
-        if implied is None or implied["low"] <= self.accuracy <= implied["high"]:
-            return ""
-        if self.confusion:
-            right, answers = _right(self.confusion), sum(self.tested)
-            because = f"its confusion matrix (figure 12c of the thesis) has {right} right answers of {answers}"
-            because += f": {100 * implied['value']:.1f} %"
-        else:
-            because = f"its sensitivities (table 1) give {_range(implied)}" + (
-                f", its specificities {_range(others)}" if others else ""
-            )
-        if self.specificity_in_text:
-            of_text = _range(accuracy_by_specificity(self.specificity_in_text, self.tested))
-            because += f", and those of its text (section 4), which are not the table's, {of_text}"
-        return f"{self.name}: the paper states {100 * self.accuracy:.1f} %, but {because}"
 
 
 PUBLISHED = [
@@ -86,41 +58,12 @@ def accuracy_by_sensitivity(sensitivities: Sequence[float], counts: Sequence[int
     Accuracy is the mean of the sensitivities weighted by the number of images of each class.  The bounds hold for
     whatever was rounded, even for a mean over folds with the same class proportions.
     """
-    return _before_rounding(
-        sensitivities,
-        lambda shares: sum(share * count for share, count in zip(shares, counts, strict=True)) / sum(counts),
-    )
-
-
-def accuracy_by_specificity(specificities: Sequence[float], counts: Sequence[int]) -> Interval:
-    """Compute the accuracy on ``counts`` test images of each class from the specificities, rounded to two digits.
-
-    One against the rest, every wrong answer is a false alarm of exactly one class, so the false alarms of all classes
-    are as many as the wrong answers.
-    """
-    images = sum(counts)
-    return _before_rounding(
-        specificities,
-        lambda shares: (
-            1 - sum((1 - share) * (images - count) for share, count in zip(shares, counts, strict=True)) / images
-        ),
-    )
-
-
-def _before_rounding(shares: Sequence[float], accuracy: Callable[[Sequence[float]], float]) -> Interval:
-    """Return an accuracy that follows from shares, and its smallest and largest value before rounding."""
     value, low, high = (
-        accuracy([min(1.0, max(0.0, share + change)) for share in shares]) for change in (0, -ROUNDING, ROUNDING)
+        sum(min(1.0, max(0.0, share + change)) * count for share, count in zip(sensitivities, counts, strict=True))
+        / sum(counts)
+        for change in (0, -ROUNDING, ROUNDING)
     )
     return Interval(value=value, low=low, high=high)
-
-
-def _right(confusion: Sequence[Sequence[int]]) -> int:
-    return sum(row[place] for place, row in enumerate(confusion))
-
-
-def _range(implied: Interval) -> str:
-    return f"{100 * implied['low']:.1f} to {100 * implied['high']:.1f} %"
 
 
 _CLAIMED = json.loads(Path(__file__).with_name("published_gans.json").read_text("utf-8"))
@@ -147,10 +90,8 @@ class PublishedGan(NamedTuple):
     lpips_pairs: float | None = None  # the same
 
 
-IMAGES = {"BUSI": 210, "CBIS-DDSM": 509}
-"""Malignant images that the StyleGANs were trained on, for 1000 epochs, at 512 and 256 pixels per side, on a GPU."""
 GPU_GB = 10
-"""Approximate GPU memory that these training runs took."""
+"""Approximate GPU memory that the training runs of the StyleGANs took."""
 
 
 class Paper(NamedTuple):

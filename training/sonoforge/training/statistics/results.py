@@ -44,37 +44,6 @@ def change_text(figure: Interval) -> str:
     return interval_text(figure, "+.3f")
 
 
-class _FiguresOfSome(TypedDict, total=False):
-    """Figures that need more than the answers; not `NotRequired`, because `model_folder` asks for required keys."""
-
-    flags: list[Record]  # where every fold measured trust, see `calibration.compare_flagged`
-    guessing: Record  # missing in results of earlier versions
-    by_source: list[Record]  # where several collections, or devices, are known
-
-
-class ArmFigures(_FiguresOfSome):
-    """All figures of one arm with one seed, from `tables.describe_arm`."""
-
-    images: int
-    groups: int
-    confusion: list[list[int]]
-    sensitivity: dict[str, Interval]  # by class
-    specificity: dict[str, Interval]
-    accuracy: Interval
-    balanced_accuracy: Interval
-    macro_f1: Interval
-    macro_auc: Interval
-    fold_accuracy: Record
-    ece: float
-    ece_calibrated: float
-    brier: float
-    brier_calibrated: float
-    temperature: float
-    conformal: Record
-    risk_coverage: Record
-    one_against_rest: dict[str, Record]  # by class
-
-
 class ComparisonRow(TypedDict):
     """Two arms on the same images; differences are ``second - first``."""
 

@@ -120,8 +120,8 @@ ALPHA = 0.1
 """Error rate of the conformal sets (evidence protocol: sets at 90 %)."""
 
 
-def describe_arm(part: Predictions, classes: Sequence[str]) -> results.ArmFigures:
-    """Compute all figures of one arm with one seed."""
+def describe_arm(part: Predictions, classes: Sequence[str]) -> results.Record:
+    """Compute all figures of one arm with one seed; ``by_source`` where several collections, or devices, are known."""
     labels, raw = part.labels, part.probabilities
     calibrated_by_fold = calibration.calibrate(labels, raw, part.parts)
     calibrated = own_answers(calibrated_by_fold)
@@ -136,7 +136,8 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> results.ArmFigure
         {name: figure(labels, part.predicted, part.groups, i) for i, name in enumerate(classes)}
         for figure in (classification.sensitivity, classification.specificity)
     )
-    figures = results.ArmFigures(
+    sources = describe_sources(part, classes, calibrated_by_fold, ALPHA)
+    return dict(
         images=len(labels),
         groups=len(np.unique(part.groups)),
         confusion=confusion.tolist(),
@@ -166,12 +167,9 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> results.ArmFigure
             name: one_against_rest.describe_one_against_rest(part, calibrated, label)
             for label, name in enumerate(classes)
         },
+        guessing=_against_guessing(part, classes, macro_auc),
+        **({"by_source": sources} if sources else {}),
     )
-    figures["guessing"] = _against_guessing(part, classes, macro_auc)
-    sources = describe_sources(part, classes, calibrated_by_fold, ALPHA)
-    if sources:
-        figures["by_source"] = sources
-    return figures
 
 
 def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: results.Interval) -> results.Record:

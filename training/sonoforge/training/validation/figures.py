@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError, check_known
+from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.unpacking import unpacked
-from sonoforge.training.statistics import decision, one_against_rest, predictions, results, tables
+from sonoforge.training.statistics import one_against_rest, predictions, results, tables
 from sonoforge.training.statistics.calibration import brier_score, compare_flagged, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
@@ -113,7 +114,7 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
     """
     found = np.array(given.prevalence or [1 / len(columns)] * len(columns)) @ columns
     counts = np.bincount(given.labels, minlength=columns.shape[1])
-    return decision.reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
+    return at_shares(given.probabilities @ columns, np.maximum(counts, 0.5) / len(given.labels) / found)
 
 
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> results.Record:

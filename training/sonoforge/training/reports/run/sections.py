@@ -382,8 +382,7 @@ def published(run: WholeRun) -> blocks.Section | None:
         | {name: [own[name][each]["value"] for each in BUSI_CLASSES] for name in ("sensitivity", "specificity")}
         for own in run.arms.values()
     ]
-    derived = ("by_sensitivity", "contradiction")
-    theirs = [row._asdict() | {name: getattr(row, name) for name in derived} | {"kind": ""} for row in PUBLISHED]
+    theirs = [row._asdict() | {"by_sensitivity": row.by_sensitivity, "kind": ""} for row in PUBLISHED]
     table = WORDS.table("published", [*theirs, *ours], classes=BUSI_CLASSES)
     matrices = [
         confusion_table(f"{row.name}, claim of {row.source}", row.confusion, BUSI_CLASSES)
