@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
 from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words
-from sonoforge.runtime.cli.answering import Answering, answer_all
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import (
     STDIN,
@@ -29,6 +28,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic, Clinic
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
+from sonoforge.runtime.jobs.answering import Answering, answer_all
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.settings import ClassifyConfig
 
