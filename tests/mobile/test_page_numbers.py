@@ -161,7 +161,7 @@ def test_the_page_decides_by_bayes_theorem_and_as_python_does(tmp_path: Path) ->
     said = np.concatenate([rng.dirichlet((0.5, 0.5, 0.5), 60), np.full((1, 3), 1 / 3), [[0.0, 0.0, 1.0]]])
     clinics = [read_clinic(*told, manifest) for told in CLINICS]
     cases = [(row, clinic) for clinic in clinics for row in said]
-    asked = [[row.tolist(), manifest.raw, clinic.to_dict()] for row, clinic in cases]
+    asked = [[row.tolist(), manifest.raw, clinic._asdict()] for row, clinic in cases]
     answers: list[dict[str, Any]] = run_script("decide.mjs", asked, tmp_path)
     reference = np.array([manifest.reference[name] for name in manifest.classes])
     sets, positives = set(), set()

@@ -58,11 +58,11 @@ def test_a_bundle_is_verified_and_timed(tmp_path: Path) -> None:
 def test_generated_images_of_all_classes_are_the_generators(tmp_path: Path) -> None:
     written = sample_bundle(GanSampleConfig(bundle="shipped", class_name="all", count=2, out=str(tmp_path / "g")))
     generator = Generator(SHIPPED_GENERATOR)
-    assert [one.origin["class"] for one in written] == list(generator.manifest.classes)
-    for one in written:
-        pixels = generator.generate(2, class_name=one.origin["class"])
-        for entry in json.loads((Path(one.target) / "manifest.json").read_text())["images"]:
-            kept = Image.open(Path(one.target) / entry["file"])
+    assert [origin["class"] for _, origin in written] == list(generator.manifest.classes)
+    for target, origin in written:
+        pixels = generator.generate(2, class_name=origin["class"])
+        for entry in json.loads((Path(target) / "manifest.json").read_text())["images"]:
+            kept = Image.open(Path(target) / entry["file"])
             assert kept.tobytes() == pixels[entry["index"], ..., 0].tobytes()
 
 

@@ -52,11 +52,7 @@ class Plan(NamedTuple):
 
 
 def check(settings: ExportConfig) -> Plan:
-    """Find ``settings.run``, and refuse settings that do not suit it and formats that cannot be written here.
-
-    Raises:
-        SonoforgeError: It is no run with a model, run of ``gan train`` or bundle, or a setting does not suit it.
-    """
+    """Find ``settings.run``, and refuse settings that do not suit it and formats that cannot be written here."""
     source = SHIPPED if settings.run == "shipped" else Path(settings.run)
     if not source.exists():
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
@@ -84,9 +80,7 @@ def check(settings: ExportConfig) -> Plan:
 def export_run(settings: ExportConfig) -> Exported:
     """Write the bundle of ``settings.run``: a run folder with a model, one of ``gan train``, or another bundle.
 
-    Raises:
-        SonoforgeError: See `check`.
-        GateError: The ONNX file does not answer as the network does; nothing was written.
+    Raise `GateError` if the ONNX file does not answer as the network does; nothing was written then.
     """
     keep_freed_memory()
     source, checkpoint, is_bundle, folder, target = check(settings)

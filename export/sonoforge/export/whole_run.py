@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from typing import NamedTuple
 
 from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.export.settings import RunConfig
@@ -20,29 +19,20 @@ from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 
 
-class PreparedRun(NamedTuple):
-    """A whole run that can start."""
-
-    comparison: comparing.Prepared
-    name: str  # of the model in the bundle
-    seconds: dict[str, float]  # that each chapter took
-
-
-def prepare(config: RunConfig) -> PreparedRun:
+def prepare(config: RunConfig) -> comparing.Prepared:
     """Open the images, and check everything that the run needs, see `comparing.prepare`."""
-    final, seconds = final_name(config.final_arm, "--final-arm"), dict[str, float]()
-    with chapter("data", seconds):
-        comparison = comparing.prepare(dataclasses.replace(config, final_arm=final), "run", final)
-    return PreparedRun(comparison, config.name, seconds)
+    final = final_name(config.final_arm, "--final-arm")
+    return comparing.prepare(dataclasses.replace(config, final_arm=final), "run", final)
 
 
-def work(prepared: PreparedRun) -> WholeRun:
+def work(config: RunConfig) -> WholeRun:
     """Audit, compare, train the final model, export, verify and report in the run folder; a finished run is read.
 
-    Raises:
-        GateError: A training would see its test images, or the bundle does not answer as the network.
+    Raise `GateError` if a training would see its test images, or the bundle does not answer as the network.
     """
-    comparison, name, seconds = prepared
+    seconds = dict[str, float]()
+    with chapter("data", seconds):
+        comparison = prepare(config)
     cache, folder = comparison.cache, comparison.open_folder()
     with run_folder.working_in(folder):
         if run_folder.is_finished(folder):
@@ -56,7 +46,7 @@ def work(prepared: PreparedRun) -> WholeRun:
             results = compare(folder, part)
         final, bundle = part.settings.final_arm or "", folder / "bundle"
         with chapter("final model", seconds):
-            train_final_model(folder, part, results, final, name)
+            train_final_model(folder, part, results, final, config.name)
         with chapter("export and parity", seconds):
             bundle_from_run(folder, bundle)
             manifest, verified = open_bundle(bundle).manifest.raw, golden.verify(str(bundle))

@@ -9,6 +9,7 @@ Android only installs an update signed with the same key: whoever has the key ca
 import datetime
 import getpass
 import hashlib
+import json
 import logging
 import os
 import re
@@ -43,17 +44,9 @@ _LARGEST_CODE = 2_100_000_000  # accepted by stores
 # Paths that `Addresses.java` serves.
 _SERVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _SECONDS = 300
-_PACKAGES = {
-    "aapt2": "aapt",
-    "zipalign": "zipalign",
-    "apksigner": "apksigner",
-    "javac": "default-jdk-headless",
-    "java": "default-jdk-headless",
-    "keytool": "default-jdk-headless",
-}
-"""Debian's package of each program."""
-
 _PLATFORM = "android.jar"
+_PACKAGES = json.loads(Path(__file__).with_name("debian_packages.json").read_text(encoding="utf-8"))
+"""Debian's package of each program, and of the platform."""
 _DEBIANS_PLATFORMS = Path("/usr/lib/android-sdk/platforms")  # of libandroid-23-java
 
 PASSWORD = "SONOFORGE_KEYSTORE_PASSWORD"  # noqa: S105 - the variable's name
@@ -72,11 +65,7 @@ class AndroidTools(NamedTuple):
     platform: Path
 
     def run(self, program: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None) -> None:
-        """Run a program, such as ``aapt2``, with additional environment variables.
-
-        Raises:
-            SonoforgeError: The program failed or did not finish.
-        """
+        """Run a program, such as ``aapt2``, with additional environment variables."""
         command = [self.programs[program], *map(str, arguments)]
         own: dict[str, Any] = {"env": {**os.environ, **(environment or {})}, "stdin": subprocess.DEVNULL}
         try:
@@ -92,16 +81,12 @@ class AndroidTools(NamedTuple):
 
 
 def find_tools() -> AndroidTools:
-    """Find the programs.
-
-    Raises:
-        SonoforgeError: Some are missing; the message names the packages to install.
-    """
+    """Find the programs."""
     platform = find_platform()
     found = {name: shutil.which(name) for name in _PACKAGES} | {_PLATFORM: platform and str(platform)}
     missing = [name for name, path in found.items() if path is None]
     if platform is None or missing:
-        packages = " ".join(dict.fromkeys({**_PACKAGES, _PLATFORM: "libandroid-23-java"}[name] for name in missing))
+        packages = " ".join(dict.fromkeys(_PACKAGES[name] for name in missing))
         raise SonoforgeError(
             f"{', '.join(missing)} not found; install Debian's {packages} (see mobile/docs/android.md)"
         )
@@ -129,11 +114,7 @@ class SigningKey(NamedTuple):
 
 
 def own_key(keystore: Path, alias: str) -> SigningKey:
-    """Return the user's own key, with the password from the environment or the terminal.
-
-    Raises:
-        SonoforgeError: The file cannot be read, or there is no terminal for asking.
-    """
+    """Return the user's own key, with the password from the environment or the terminal."""
     try:
         with keystore.open("rb"):
             pass
@@ -152,11 +133,7 @@ def own_key(keystore: Path, alias: str) -> SigningKey:
 
 
 def debug_key(tools: AndroidTools) -> SigningKey:
-    """Return this user's debug key, creating it the first time.
-
-    Raises:
-        SonoforgeError: It cannot be made.
-    """
+    """Return this user's debug key, creating it the first time."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     keystore = state / "sonoforge" / "android-debug.p12"
     if not keystore.is_file():
@@ -186,11 +163,7 @@ class AndroidApp(NamedTuple):
 
 
 def describe_app(manifest: Manifest, version: str) -> AndroidApp:
-    """Describe a bundle's app; ``version`` is the web app's.
-
-    Raises:
-        SonoforgeError: The manifest's date is invalid or out of range.
-    """
+    """Describe a bundle's app; ``version`` is the web app's."""
     readable = re.sub("[^a-z0-9]+", "_", manifest.name.lower())[:40]
     unique = hashlib.sha256(manifest.name.encode()).hexdigest()[:8]
     text = f"{manifest.version} ({version})"
@@ -206,11 +179,7 @@ def describe_app(manifest: Manifest, version: str) -> AndroidApp:
 
 
 def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTools) -> bytes:
-    """Build the unsigned app from the web app's files: the same files, app and tools give the same bytes.
-
-    Raises:
-        SonoforgeError: A tool failed or is missing.
-    """
+    """Build the unsigned app from the web app's files: the same files, app and tools give the same bytes."""
     unserved = [name for name in files if not _SERVED.fullmatch(name)]
     if unserved:
         raise SonoforgeError(f"{unserved[0]}: cannot be served in the app; use letters, digits, '.', '_' and '-'")
@@ -226,11 +195,7 @@ def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTo
 
 
 def sign(unsigned: bytes, key: SigningKey, tools: AndroidTools) -> bytes:
-    """Return the app with signatures of schemes v2 and v3.
-
-    Raises:
-        SonoforgeError: The password is wrong, or the keystore has no such key.
-    """
+    """Return the app with signatures of schemes v2 and v3."""
     with temporary_folder() as folder:
         (folder / "unsigned.apk").write_bytes(unsigned)
         schemes = ["--v1-signing-enabled", "false", "--v2-signing-enabled", "true", "--v3-signing-enabled", "true"]

@@ -28,17 +28,11 @@ _BEHIND = datetime.timedelta(days=1)  # how late a phone's clock may be
 _LONGEST_NAME = 64  # of a subject, in X.520
 
 
-_SIGNS_CERTIFICATES = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
+_OTHER_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("crl_sign", "encipher_only", "decipher_only"),
 )
+_SIGNS_CERTIFICATES = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(_OTHER_USES, False))
 
 
 class Certificate(NamedTuple):
@@ -50,11 +44,7 @@ class Certificate(NamedTuple):
 
 
 def certificate_for(name: str) -> Certificate:
-    """Return this machine's certificate for a name or address, making one if needed.
-
-    Raises:
-        SonoforgeError: It cannot be written.
-    """
+    """Return this machine's certificate for a name or address, making one if needed."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     file = state / "sonoforge" / f"https-{name.replace(':', '-')}.pem"
     if not _is_valid(file):

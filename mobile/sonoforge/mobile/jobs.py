@@ -8,7 +8,7 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sonoforge.mobile import HERE, android_app, web_app
 from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
@@ -23,23 +23,6 @@ from sonoforge.runtime.inference.decision import AtClinic, in_words
 log = logging.getLogger(__name__)
 
 
-class Built(NamedTuple):
-    """An app that was written."""
-
-    about: dict[str, Any]  # what ``sonoforge mobile build --json`` prints, see `sonoforge.mobile.verbs.mobile_build`
-    says: list[str]  # how it answers
-    keystore: str  # that signed the Android app; empty without one
-
-
-class Serving(NamedTuple):
-    """Where the app is served."""
-
-    address: str  # URL
-    says: list[str]  # how it answers
-    fingerprint: str  # SHA-256 of its certificate; empty without https
-    is_open: bool  # whether other machines reach it
-
-
 def open_app(app: AppSettings, path: str) -> tuple[Classifier, dict[str, bytes]]:
     """Load the classifier behind the app and make the app's files; an empty path means the shipped bundle."""
     crop = None if app.crop == "bundle" else app.crop
@@ -48,11 +31,11 @@ def open_app(app: AppSettings, path: str) -> tuple[Classifier, dict[str, bytes]]
     return classifier, web_app.app_files(classifier, Path(app.onnxruntime_web) if app.onnxruntime_web else None)
 
 
-def build_app(config: MobileBuildConfig) -> Built:
+def build_app(config: MobileBuildConfig) -> tuple[dict[str, Any], list[str], str]:
     """Write the web app and, if asked for, the Android app beside it.
 
-    Raises:
-        SonoforgeError: The folder holds something else, or a tool, a key or a file of the app is missing.
+    Return what ``sonoforge mobile build --json`` prints, how the app answers, and the keystore that signed the Android
+    app, empty without one.
     """
     out = Path(config.out)
     if out.exists() and not (out / "service-worker.js").is_file():
@@ -64,7 +47,7 @@ def build_app(config: MobileBuildConfig) -> Built:
         "app": str(out),
         "model": {**manifest.identity, "sha256": manifest.files[classifier.file].sha256},
         "file": classifier.file,
-        "clinic": classifier.clinic.to_dict(),
+        "clinic": classifier.clinic._asdict(),
         **app,
     }
     if signer:
@@ -85,7 +68,7 @@ def build_app(config: MobileBuildConfig) -> Built:
             (folder / name).write_bytes(data)
     if signer:
         atomic.write_bytes(about["apk"]["file"], apk)
-    return Built(about, in_words(manifest, classifier.clinic), str(key.keystore) if signer else "")
+    return about, in_words(manifest, classifier.clinic), str(key.keystore) if signer else ""
 
 
 def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None:
@@ -100,11 +83,11 @@ def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None
     return tools, own_key(Path(config.key), config.key_alias) if config.key else debug_key(tools)
 
 
-def serve(config: ServeConfig, begun: Callable[[Serving], None]) -> Serving:
-    """Serve the app until interrupted; ``begun`` is called once the port is bound.
+def serve(config: ServeConfig, begun: Callable[[str, list[str], str], None]) -> str:
+    """Serve the app until interrupted, and return its URL.
 
-    Raises:
-        SonoforgeError: The port cannot be bound, the machine has no network, or a file of the app is missing.
+    ``begun`` is called once the port is bound, with the URL, how the app answers, and the SHA-256 of its certificate,
+    empty without https.
     """
     classifier, files = open_app(config.app, config.bundle)
     name = reachable_name(config.host).lower()
@@ -120,14 +103,12 @@ def serve(config: ServeConfig, begun: Callable[[Serving], None]) -> Serving:
             fingerprint = certificate.fingerprint
         shown = f"[{name}]" if ":" in name else "localhost" if name in HERE else name
         address = f"{'https' if fingerprint else 'http'}://{shown}:{server.server_port}/"
-        says = in_words(classifier.bundle.manifest, classifier.clinic)
-        serving = Serving(address, says, fingerprint, name not in HERE)
-        begun(serving)
+        begun(address, in_words(classifier.bundle.manifest, classifier.clinic), fingerprint)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             log.info("stopped")
-    return serving
+    return address
 
 
 def qr_code(text: str) -> str:

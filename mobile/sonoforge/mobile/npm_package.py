@@ -45,9 +45,6 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
     """Return the wanted files of a package by name.
 
     ``archive`` is its ``.tgz``; None means the cached one, which npm downloads the first time.
-
-    Raises:
-        SonoforgeError: It cannot be downloaded, or is not the tested version.
     """
     if archive is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

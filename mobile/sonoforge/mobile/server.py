@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -43,18 +44,7 @@ UPLOAD = "upload"
 AUTHORITY = "sonoforge.crt"
 """Path of the certificate for a phone to trust, over https."""
 
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".md": "text/markdown; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".wasm": "application/wasm",
-    ".webmanifest": "application/manifest+json",
-}
+_TYPES = json.loads(Path(__file__).with_name("content_types.json").read_text(encoding="utf-8"))
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
 _ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
 SECONDS = 30.0
@@ -67,11 +57,7 @@ _HELD = 4  # largest uploads held at once
 
 
 def reachable_name(host: str) -> str:
-    """Return the name or address where other machines reach a host; send nothing.
-
-    Raises:
-        SonoforgeError: The host stands for every address, and this machine has no network.
-    """
+    """Return the name or address where other machines reach a host; send nothing."""
     if host not in EVERY_ADDRESS:
         return host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -150,11 +136,7 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], site: Site) -> None:
-        """Bind the port.
-
-        Raises:
-            SonoforgeError: The port is taken, or the address is not this machine's.
-        """
+        """Bind the port."""
         self.site = site
         self.decoding = threading.BoundedSemaphore(_BUSY)
         self.budget = Budget(_HELD * site.most_bytes)
@@ -285,11 +267,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def _body(self, held: contextlib.ExitStack) -> bytes:
-        """Read the image's bytes within the request's time and the server's budget; ``held`` gives the budget back.
-
-        Raises:
-            UploadError: The body is late, too large or malformed, or no budget is left.
-        """
+        """Read the image's bytes within the request's time and the server's budget; ``held`` gives the budget back."""
         stated, most = self.headers.get("Content-Length", ""), self.server.site.most_bytes
         if not (stated.isascii() and stated.isdigit() and len(stated) < 16) or "Transfer-Encoding" in self.headers:
             raise UploadError(

@@ -49,9 +49,6 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
     """Return every file of the app by its path; the page answers as the classifier does.
 
     ``archive`` is onnxruntime-web's, see `read_files`.
-
-    Raises:
-        SonoforgeError: A file is missing.
     """
     bundle = classifier.bundle
     packed, arrays = _pack(bundle)
@@ -60,7 +57,7 @@ def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, 
         "model": classifier.file,
         "crop": classifier.crop,
         "abstain": classifier.abstains,
-        "clinic": classifier.clinic.to_dict(),
+        "clinic": classifier.clinic._asdict(),
         "settings": settings_in_words(classifier),
         "columns": csv_format(bundle.manifest).columns,
         "colours": heat().tolist(),

@@ -202,22 +202,14 @@ class OverlayFolder:
     """The folder of the pictures: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second file of that stem."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if needed, and check that it can be written.
-
-        Raises:
-            SonoforgeError: It cannot be made or written, for example on a full disk.
-        """
+        """Make the folder if needed, and check that it can be written."""
         self._folder = folder
         self._chosen: dict[str, Path] = {}
         self._taken: set[str] = set()
         atomic.prepare_folder(folder)
 
     def reserve(self, files: Sequence[str]) -> None:
-        """Choose names for more files' pictures, in this order; a file keeps the name it has.
-
-        Raises:
-            SonoforgeError: A file with that name is not an overlay.
-        """
+        """Choose names for more files' pictures, in this order; a file keeps the name it has."""
         for file in files:
             if file in self._chosen:
                 continue
@@ -234,8 +226,3 @@ class OverlayFolder:
     def target(self, file: str) -> Path:
         """Return where the picture of a file goes."""
         return self._chosen[file]
-
-
-def write(target: Path, scan: str | Image.Image, result: Result) -> None:
-    """Draw the picture of an answer for a file or a frame and write it, whole or not at all."""
-    atomic.write_bytes(target, png(draw(scan, result), result))

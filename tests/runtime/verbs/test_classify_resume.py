@@ -16,7 +16,7 @@ from PIL import Image
 
 import bundle_factory as factory
 from program import refused, rows_of, sonoforge
-from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
+from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words
 from sonoforge.runtime.images import inputs
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.jobs.classifying import AnswerTable
@@ -112,7 +112,7 @@ def test_a_second_writer_is_refused(bundle: Path, few: Path, tmp_path: Path, res
     if resume:
         assert sonoforge("classify", few, "--bundle", bundle, "--csv", answers).code == 0
     classifier = Classifier(bundle)
-    origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
+    origin = (classifier.model["sha256"], settings_in_words(classifier))
     first = AnswerFile(str(answers), csv_format(classifier.bundle.manifest), origin, bool(resume))
     before = answers.read_bytes()
     done = sonoforge("classify", few, "--bundle", bundle, "--csv", answers, *resume)

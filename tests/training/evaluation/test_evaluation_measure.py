@@ -116,7 +116,7 @@ def test_all_tasks_see_the_same_halves() -> None:
     [
         ("kid", "kid", lambda f, r: kernel_distance(f, r).value),
         ("fid", "fid", frechet_distance),
-        ("precision-recall", "recall", lambda f, r: precision_recall(f, r).recall),
+        ("precision-recall", "recall", lambda f, r: precision_recall(f, r)[1]),
         ("swd", "sliced_wasserstein", lambda f, r: sliced_wasserstein(f, r, seed=SEED)),
     ],
 )

@@ -109,8 +109,8 @@ def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halv
     real, series = _embedded(halves, name, bundle)
     kid = [kernel_distance(fake, real).value for fake in series]
     fid = [frechet_distance(fake, real) for fake in series]
-    precision = [precision_recall(fake, real).precision for fake in series]
-    density = [density_coverage(fake, real).density for fake in series]
+    precision = [precision_recall(fake, real)[0] for fake in series]
+    density = [density_coverage(fake, real)[0] for fake in series]
     assert _rises(kid), kid
     assert _rises(fid), fid
     # Precision counts images: of 75 with a share of 0.9, its binomial deviation is 2.6, so five either way are chance.
@@ -146,10 +146,10 @@ def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) ->
     assert _rises([kernel_distance(fake, real).value for fake in contrast])
     _, noise = _embedded(halves, "noise", pixels)
     assert _rises([frechet_distance(fake, real) for fake in noise])
-    assert _falls([precision_recall(fake, real).precision for fake in noise])
+    assert _falls([precision_recall(fake, real)[0] for fake in noise])
     _, blur = _embedded(halves, "blur", pixels)
     assert _rises([kernel_distance(fake, real).value for fake in blur])
-    assert _rises([density_coverage(fake, real).density for fake in blur])
+    assert _rises([density_coverage(fake, real)[0] for fake in blur])
     assert frechet_distance(blur[-1], real) < frechet_distance(blur[0], real)
 
 
@@ -175,8 +175,8 @@ def test_dropped_modes_show_in_recall_and_coverage(
     space = bundle if choice == "bundle" else open_space("pixels")
     real = space.embed(halves.real).features
     fakes = [space.embed(images).features for images in collapsing]
-    recall = [precision_recall(fake, real).recall for fake in fakes]
-    coverage = [density_coverage(fake, real).coverage for fake in fakes]
+    recall = [precision_recall(fake, real)[1] for fake in fakes]
+    coverage = [density_coverage(fake, real)[1] for fake in fakes]
     fid = [frechet_distance(fake, real) for fake in fakes]
     # Of 18 phantoms each is there four times: its three neighbours are its own repetitions.
     assert _falls([share for share in recall if share > 0]), recall
@@ -185,4 +185,4 @@ def test_dropped_modes_show_in_recall_and_coverage(
     assert _falls(coverage), coverage
     assert _rises(fid), fid  # its covariance sees it, too
     # What is left is no worse: precision must not be read for variety.
-    assert precision_recall(fakes[-1], real).precision >= 0.5 * precision_recall(fakes[0], real).precision
+    assert precision_recall(fakes[-1], real)[0] >= 0.5 * precision_recall(fakes[0], real)[0]

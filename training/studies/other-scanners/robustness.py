@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
+from sonoforge.runtime.jobs.answering import answers_in_order, workers_for
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced

@@ -58,7 +58,7 @@ def tasks(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, tuple[Cal
             lambda: float(kid.kid_features_to_metric(first, second, **subsets)[kid.KEY_METRIC_KID_MEAN]),
         ),
         "precision": (
-            lambda: precision_recall(x, y, NEIGHBOURS).precision,
+            lambda: precision_recall(x, y, NEIGHBOURS)[0],
             lambda: float(prc.prc_features_to_metric(first, second, **balls)["precision"]),
         ),
     }

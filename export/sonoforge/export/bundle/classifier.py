@@ -14,7 +14,7 @@ from sonoforge.export.bundle.classifier_card import calibrated_on, classifier_ca
 from sonoforge.export.bundle.evidence import with_evidence
 from sonoforge.export.bundle.folder import FormatRow, file_entry, npz, replacing_bundle, write_bundle, write_manifest
 from sonoforge.export.bundle.gate import FEWEST, Answers, GateImages, JudgedModel, compare, find_images, problems
-from sonoforge.export.bundle.network import figures, network_of, read_network, read_record
+from sonoforge.export.bundle.network import network_of, read_network, read_record
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, run_torch, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, Tolerance, choose
@@ -81,7 +81,7 @@ def bundle_from_bundle(
             record = with_evidence(read_record(bundle, graph), evidence)
             card = classifier_card(record).encode()  # `add_formats` adds the table of files
             files = {**manifest["files"], "MODEL_CARD.md": file_entry(card)}
-            manifest = {**manifest, "evaluation": figures(record), "files": files}
+            manifest = {**manifest, "evaluation": {**record.evaluation, **record.elsewhere}, "files": files}
             atomic.write_bytes(fresh / "MODEL_CARD.md", card)
         write_manifest(fresh, manifest)
         exported = _prepare(open_bundle(fresh), graph, images, None)
@@ -108,7 +108,7 @@ def fill_bundle(
         "trust": {"method": "ppca-mahalanobis", **record.trust},
         "quality": record.quality,
         "training": record.training,
-        "evaluation": figures(record),
+        "evaluation": {**record.evaluation, **record.elsewhere},
         "parity": {"formats": {}},
         "intended_use": record.intended_use,
     }

@@ -84,9 +84,6 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         run: The run folder, whose ``predictions.csv`` has the sealed answers; None for a bundle.
         settings: The run's (``data``, ``phantom.images``, ``seed``, ``cache.folder``); empty for a bundle.
         model: The model being exported.
-
-    Raises:
-        SonoforgeError: The folder does not exist, or there are no images.
     """
     return _enough(_find(data, run, settings, model), model.preprocessing)
 

@@ -110,11 +110,6 @@ def _not_ours(where: str, found: str) -> SonoforgeError:
     return SonoforgeError(f"{where}: has {found}, so it is not a MobileNetV2 that sonoforge exported")
 
 
-def figures(record: ModelRecord) -> dict[str, object]:
-    """Return the manifest's ``evaluation``: the bundle's own figures and those of other runs."""
-    return {**record.evaluation, **record.elsewhere}
-
-
 def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> ModelRecord:
     """Return the record of a bundle's model from its manifest, which must have everything that the card needs."""
     manifest = bundle.manifest

@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 1, 8)  # smallest, typical and largest, for inputs whose batch is free
 _RUN_ONNX = "run the ONNX file with onnxruntime"
-# Part of an operator's name or of the parser's message -> remedy.
-_REMEDIES = {
-    "Antialiasing": "export the network without its preprocessing, and resize before it",
-}
+_RESIZE_FIRST = "export the network without its preprocessing, and resize before it"
 # The cause within an error message, most specific form first.
 _CAUSES = (
     r'"([^"]{8,})"',  # (antialias == 0) && "Antialiasing is not supported currently."
@@ -78,7 +75,7 @@ def build_engine(
             raise GateError(f"{title}, while it built an engine, {(done or 'ended with no result')[:230]}")
         result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if result["error"]:
-            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
+            remedy = _RESIZE_FIRST if "Antialiasing" in result["error"] else _RUN_ONNX
             raise SonoforgeError(f"{title} {result['version']}: {result['error']}; {remedy}")
         engine = (folder / "engine").read_bytes()
     from importlib.metadata import version  # noqa: PLC0415 - slow to import

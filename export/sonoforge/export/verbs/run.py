@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def main(config: RunConfig) -> Outcome:
     """Do the whole job in one run folder; ``--resume`` keeps the finished parts of an interrupted run."""
-    run = whole_run.work(whole_run.prepare(config))
+    run = whole_run.work(config)
     report, tables, bundle = (run.folder / name for name in (REPORT, TABLES, "bundle"))
     with log_to(run.folder):
         verify.show(run.results["verify"])
@@ -42,4 +42,4 @@ def main(config: RunConfig) -> Outcome:
 
 def check(config: RunConfig) -> None:
     """Check all that the run needs, and say what it would do."""
-    log.info("%s", whole_run.prepare(config).comparison.describe())
+    log.info("%s", whole_run.prepare(config).describe())

@@ -16,7 +16,8 @@ import shlex
 import sys
 import webbrowser
 
-from sonoforge.mobile.jobs import Serving, qr_code, serve
+from sonoforge.mobile import HERE
+from sonoforge.mobile.jobs import qr_code, serve
 from sonoforge.mobile.server import AUTHORITY, EVERY_ADDRESS
 from sonoforge.mobile.settings import AppSettings, ServeConfig
 from sonoforge.runtime.cli.answer import say
@@ -38,21 +39,21 @@ def serve_command(app: AppSettings, path: str) -> str:
 def main(config: ServeConfig) -> Outcome:
     """Serve until interrupted."""
 
-    def begun(here: Serving) -> None:
-        say(f"serving   {here.address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
-        for sentence in here.says:
+    def begun(address: str, says: list[str], fingerprint: str) -> None:
+        say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
+        for sentence in says:
             say("%s", sentence)
-        if here.fingerprint:
-            _tell_phones(here.address, here.fingerprint)
-        if here.is_open:
-            how = "without a password" if here.fingerprint else "UNENCRYPTED and without a password"
+        if fingerprint:
+            _tell_phones(address, fingerprint)
+        if config.host.lower() not in HERE:
+            how = "without a password" if fingerprint else "UNENCRYPTED and without a password"
             log.warning("listening on %s: every machine that reaches it can send scans, %s", config.host, how)
-            if not here.fingerprint:
+            if not fingerprint:
                 log.warning("for https, which phones need for offline use: pip install 'sonoforge[phone]'")
         if config.open:
-            webbrowser.open(here.address)
+            webbrowser.open(address)
 
-    return Outcome({"address": serve(config, begun).address})
+    return Outcome({"address": serve(config, begun)})
 
 
 def _tell_phones(address: str, fingerprint: str) -> None:

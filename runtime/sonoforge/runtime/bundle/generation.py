@@ -73,14 +73,7 @@ class GeneratorManifest(manifest.Manifest):
         """Check the values; see `Manifest.parse`."""
         for key in ("parity", "provenance"):
             manifest.mapping(key, raw[key])
-        image, latents = (
-            manifest.fields("image", raw["image"], _IMAGE),
-            manifest.fields("latents", raw["latents"], _LATENTS),
-        )
-        psi, training = (
-            manifest.fields("psi", raw["psi"], _PSI),
-            manifest.fields("training", raw["training"], _TRAINING),
-        )
+        image, latents, psi, training = (manifest.fields(key, raw[key], own) for key, own in _OBJECTS.items())
         size, channels, structures = image["size"], image["channels"] + image["masks"], image["structures"]
         if len(structures) not in (0, image["masks"]):
             raise manifest.wrong("image.structures", structures, f"none or {image['masks']} names")
@@ -153,27 +146,28 @@ def _structures(name: str, value: Any) -> tuple[str, ...]:
 
 
 _line = partial(manifest.text, empty=True)
-_SIZE = partial(manifest.whole, low=1, high=65536)
-_PSI: manifest.Readers = {"accepted": manifest.boolean, "default": manifest.number}
-_LATENTS: manifest.Readers = {
-    "recipe": partial(manifest.one_of, expected=(LATENT_RECIPE,)),
-    "size": _SIZE,
-    "distribution": partial(manifest.one_of, expected=DISTRIBUTIONS),
-}
-_IMAGE: manifest.Readers = {
-    "size": partial(manifest.whole, low=1, high=4096),
-    "channels": partial(manifest.one_of, expected=(1, 3)),
-    "masks": partial(manifest.whole, low=0, high=64),
-    "structures": _structures,
-    "range": partial(manifest.one_of, expected=([-1, 1],)),
-}
-_TRAINING: manifest.Readers = {
-    "step": partial(manifest.whole, low=0, high=10**12),
-    "data": _line,
-    "fingerprint": manifest.text,
-    "generator_sha256": manifest.digest,
-    "label_maps": partial(manifest.whole, low=0, high=1_000_000),
-    "weights": _line,
-    "sources": _sources,
-    "measured": manifest.mapping,
+_OBJECTS: Mapping[str, manifest.Readers] = {
+    "image": {
+        "size": partial(manifest.whole, low=1, high=4096),
+        "channels": partial(manifest.one_of, expected=(1, 3)),
+        "masks": partial(manifest.whole, low=0, high=64),
+        "structures": _structures,
+        "range": partial(manifest.one_of, expected=([-1, 1],)),
+    },
+    "latents": {
+        "recipe": partial(manifest.one_of, expected=(LATENT_RECIPE,)),
+        "size": partial(manifest.whole, low=1, high=65536),
+        "distribution": partial(manifest.one_of, expected=DISTRIBUTIONS),
+    },
+    "psi": {"accepted": manifest.boolean, "default": manifest.number},
+    "training": {
+        "step": partial(manifest.whole, low=0, high=10**12),
+        "data": _line,
+        "fingerprint": manifest.text,
+        "generator_sha256": manifest.digest,
+        "label_maps": partial(manifest.whole, low=0, high=1_000_000),
+        "weights": _line,
+        "sources": _sources,
+        "measured": manifest.mapping,
+    },
 }

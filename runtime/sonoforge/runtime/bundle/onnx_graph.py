@@ -12,9 +12,11 @@ raise `ValueError`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -26,14 +28,7 @@ VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 
 Value = memoryview | int
 
-_NAMES = """
-Abs Add AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv ConvTranspose DequantizeLinear Div Einsum
-Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GroupNormalization HardSigmoid HardSwish
-Identity InstanceNormalization LayerNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mul Neg PRelu Pow
-QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice
-Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
-"""
-OPERATORS = frozenset(_NAMES.split())
+OPERATORS = frozenset(json.loads(Path(__file__).with_name("operators.json").read_text(encoding="utf-8")))
 """The operators of every ONNX file that sonoforge writes; none branches, repeats or draws random numbers."""
 
 # The largest of our kinds, StyleGAN3 with all 14 layers, has 1825 operators and 19 041 fields.

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import replacing
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 IDENTITY = ("bytes", "modified_ns", "model_sha256", "settings")
 
 
-class Origin(NamedTuple):
-    """What answers."""
-
-    model_sha256: str  # of the model file
-    settings: str  # what else an answer depends on, see `settings_in_words`
+Origin = tuple[str, str]
+"""What answers: the SHA-256 of its model file, and what else an answer depends on, see `settings_in_words`."""
 
 
 def settings_in_words(classifier: Classifier) -> str:
@@ -57,15 +54,6 @@ def identity(file: str, origin: Origin) -> dict[str, str]:
     return dict(zip(IDENTITY, (*found, *origin), strict=True))
 
 
-class Row(NamedTuple):
-    """One answer in a file: the file's name and `IDENTITY`, the raw row, and whether it is a failure."""
-
-    name: str
-    about: dict[str, str]
-    text: str
-    failed: bool
-
-
 class CsvFormat:
     """One row for each file, with its error if it could not be used."""
 
@@ -86,8 +74,8 @@ class CsvFormat:
         row |= {"file": defused(entry["file"]), "ok": str(entry["ok"]).lower(), **about}
         return self._text([row.get(name, "") for name in self.columns])
 
-    def read(self, text: str, path: Path) -> Iterator[Row]:
-        """Yield each row; raise `SonoforgeError` if the columns differ."""
+    def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str, bool]]:
+        """Yield each row: file, values of `IDENTITY`, text, whether it failed; refuse other columns."""
         rows = csv.reader(io.StringIO(text, newline=""))
         found = next(rows, [])
         if found != self.columns:
@@ -97,7 +85,7 @@ class CsvFormat:
             )
         for row in rows:
             own = dict(zip(self.columns, row, strict=True))
-            yield Row(own["file"], {name: own[name] for name in IDENTITY}, self._text(row), own["ok"] != "true")
+            yield own["file"], {name: own[name] for name in IDENTITY}, self._text(row), own["ok"] != "true"
 
     @staticmethod
     def whole(data: bytes) -> int:
@@ -193,10 +181,10 @@ class AnswerFile:
 
     def _difference(self, about: Mapping[str, str]) -> str:
         """Return ``crop=none and not crop=auto``: the settings of a row that differ from this command's."""
-        theirs, ours = about["settings"].split("; "), self._origin.settings.split("; ")
+        theirs, ours = about["settings"].split("; "), self._origin[1].split("; ")
         other = [setting for setting in theirs if setting not in ours]
         if not other:
-            return f"model sha256 {about['model_sha256'][:16]} and not {self._origin.model_sha256[:16]}"
+            return f"model sha256 {about['model_sha256'][:16]} and not {self._origin[0][:16]}"
         return f"{', '.join(other)[:160]} and not {', '.join(own for own in ours if own not in theirs)}"
 
     def holds(self, file: str) -> bool:

@@ -347,7 +347,8 @@ def read_config_file(path: Path) -> Mapping[str, object]:
     if len(text) > _MOST_CONFIG_BYTES:
         raise SonoforgeError(f"{path}: more than {_MOST_CONFIG_BYTES // 10**6} MB, so not a config file")
     try:
-        values = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
+        once = functools.partial(_once, path)
+        values = json.loads(text, object_pairs_hook=once) if path.suffix == ".json" else _parse_yaml(path, text)
     except RecursionError as error:
         raise SonoforgeError(f"{path}: values are nested too deeply to read; write KEY: VALUE") from error
     except ValueError as error:
@@ -364,10 +365,6 @@ def _once(path: Path, pairs: Sequence[tuple[Any, object]]) -> dict[Any, object]:
     if twice:
         raise SonoforgeError(f"{path}: gives {str(twice[0])[:80]!r} twice; remove one line")
     return dict(pairs)
-
-
-def _parse_json(path: Path, text: str) -> object:
-    return json.loads(text, object_pairs_hook=functools.partial(_once, path))
 
 
 def _parse_yaml(path: Path, text: str) -> object:

@@ -84,14 +84,6 @@ class Kid(NamedTuple):
     standard_error: float  # of ``value``, over other images (whole sets) or other subsets of the same images (subsets)
 
 
-def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
-    """Return k(x, y) = (x.y / D + 1)^3 for the rows of (N, D) and (M, D): (N, M)."""
-    values: NDArray[np.float64] = first @ second.T
-    values /= first.shape[1]
-    values += 1.0
-    return values * values * values  # DEGREE factors: a general power takes a hundred times as long
-
-
 def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
     """Measure KID from the whole sets at once, with its jackknife standard error.
 
@@ -134,9 +126,6 @@ def subset_kernel_distance(
 
     ``subset_size`` images of each kind are drawn without replacement.  All subsets come from the same images, so the
     standard error does not show how far other images would move the mean.
-
-    Raises:
-        SonoforgeError: There are too few images for such subsets, or fewer than two subsets.
     """
     x, y = check_pair("KID", generated, real)
     if subsets < 2 or not 2 <= subset_size <= min(len(x), len(y)):
@@ -163,7 +152,10 @@ def _sums(first: Embeddings, second: Embeddings) -> tuple[NDArray[np.float64], N
     """Return the sums of the rows (N,) and columns (M,) of the kernel (N, M), block by block to save memory."""
     rows, columns = [], np.zeros(len(second))
     for start in range(0, len(first), _BLOCK):
-        kernel = polynomial_kernel(first[start : start + _BLOCK], second)
+        values = first[start : start + _BLOCK] @ second.T
+        values /= first.shape[1]
+        values += 1.0
+        kernel = values * values * values  # DEGREE factors: a general power takes a hundred times as long
         rows.append(kernel.sum(1))
         columns += kernel.sum(0)
     return np.concatenate(rows), columns

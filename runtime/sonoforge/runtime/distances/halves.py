@@ -51,9 +51,6 @@ def draw_halves(
 
     Yields:
         (n,) indices of the first half, of the second and of generated images; n may differ between draws.
-
-    Raises:
-        SonoforgeError: A half would have fewer than two images.
     """
     sides = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(sides)

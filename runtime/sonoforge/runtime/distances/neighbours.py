@@ -12,7 +12,7 @@ real.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,27 +24,8 @@ _BLOCK_ENTRIES = 4_000_000  # distances held at a time: 32 MB
 _ROUNDING = 1e-12  # an image on the rim of a ball is inside
 
 
-class PrecisionRecall(NamedTuple):
-    """Improved precision and recall."""
-
-    precision: float  # share of generated images that are near real ones, 0 to 1
-    recall: float  # share of real images that are near generated ones, 0 to 1
-
-
-class DensityCoverage(NamedTuple):
-    """Density and coverage."""
-
-    # Mean number of real images' balls around a generated image, by k: 0 or more, 1 for equal distributions.
-    density: float
-    coverage: float  # share of real images with a generated image in their ball, 0 to 1
-
-
-def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 3) -> PrecisionRecall:
-    """Measure improved precision and recall of (N, D) and (M, D) (Kynkaanniemi 2019, equations 1 and 2).
-
-    Raises:
-        SonoforgeError: There are too few images for k ``neighbours``, or a feature is not a finite number.
-    """
+def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 3) -> tuple[float, float]:
+    """Measure improved precision and recall, each 0 to 1, of (N, D) and (M, D) (Kynkaanniemi 2019, equations 1, 2)."""
     x, y = _centred("precision and recall", generated, real, neighbours)
     around_x, around_y = (_squared_radii(rows, neighbours) for rows in (x, y))
     in_real = np.zeros(len(x), bool)
@@ -52,15 +33,11 @@ def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: in
     for block, squared in _blocks(x, y):
         in_real[block] = (squared <= around_y).any(1)
         in_generated |= (squared <= around_x[block, None]).any(0)
-    return PrecisionRecall(float(in_real.mean()), float(in_generated.mean()))
+    return float(in_real.mean()), float(in_generated.mean())
 
 
-def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 5) -> DensityCoverage:
-    """Measure density and coverage of (N, D) and (M, D) (Naeem 2020, section 3).
-
-    Raises:
-        SonoforgeError: There are too few images for k ``neighbours``, or a feature is not a finite number.
-    """
+def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 5) -> tuple[float, float]:
+    """Measure density (0 or more, 1 for equal distributions) and coverage (0 to 1) of (N, D), (M, D) (Naeem 2020)."""
     x, y = _centred("density and coverage", generated, real, neighbours)
     around_y = _squared_radii(y, neighbours)
     inside = 0
@@ -69,7 +46,7 @@ def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: in
         within = squared <= around_y
         inside += int(np.count_nonzero(within))
         covered |= within.any(0)
-    return DensityCoverage(inside / (neighbours * len(x)), float(covered.mean()))
+    return inside / (neighbours * len(x)), float(covered.mean())
 
 
 def _squared_radii(rows: Embeddings, neighbours: int) -> NDArray[np.float64]:

@@ -7,8 +7,6 @@ and rings are averaged as levels in decibels, so one bright scan does not domina
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,13 +17,6 @@ FINE = 0.5  # of the finest frequency; rings from here on are speckle, details o
 _DARKEST = 1e-6  # power below which a ring counts as empty: flat images have no finite level
 
 _BLOCK = 64  # images at a time
-
-
-class SpectrumDistance(NamedTuple):
-    """The root mean square over rings of the difference between two sets' mean levels, in decibels."""
-
-    all_rings: float
-    fine_rings: float  # those of `FINE` and above
 
 
 def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -58,9 +49,12 @@ def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate(levels).astype(np.float32)
 
 
-def spectrum_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> SpectrumDistance:
-    """Compare the mean levels of two sets, (N, K) and (M, K) of `ring_levels`."""
+def spectrum_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[float, float]:
+    """Compare the mean levels of two sets, (N, K) and (M, K) of `ring_levels`.
+
+    Return the root mean square of their difference in decibels, over all rings and over those of `FINE` and above.
+    """
     apart = first.mean(0, dtype=np.float64) - second.mean(0, dtype=np.float64)
     squares = np.square(apart)
     fine = squares[round(FINE * len(squares)) :]
-    return SpectrumDistance(float(np.sqrt(squares.mean())), float(np.sqrt(fine.mean())))
+    return float(np.sqrt(squares.mean())), float(np.sqrt(fine.mean()))

@@ -63,10 +63,6 @@ class Clinic(NamedTuple):
     prevalence: dict[str, float]  # share of each class among the clinic's scans; all above 0, sum to 1
     sensitivity: float = SENSITIVITY  # at which each question is asked
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"prevalence": {class: share}, "sensitivity"}``."""
-        return self._asdict()
-
 
 class AtClinic(NamedTuple):
     """The settings of a clinic that uses a classifier.

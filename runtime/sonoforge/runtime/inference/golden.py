@@ -20,6 +20,7 @@ from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.loading import read_tried
+from sonoforge.runtime.inference.onnx_session import CPU
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_in_subprocess
 
 # float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
@@ -40,6 +41,11 @@ of one of 256 levels.
 """
 
 
+Rows = dict[str, dict[str, Any]]
+Checked = tuple[list[str], dict[str, Any], Rows]
+"""Problems, what the golden inputs gave, and a row for each further format."""
+
+
 def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
     """Check that a bundle is complete and gives the same answers on this machine; an empty path: the shipped one.
 
@@ -57,7 +63,15 @@ def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
         bundle = open_bundle(path or None, Manifest)
         result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
         checked = _check_classifier if isinstance(bundle.manifest, ClassifierManifest) else _check_generator
-        result |= {**checked(bundle, trust), "versions": _versions()}
+        problems, golden, formats = checked(bundle, trust)
+        result |= {
+            "problems": problems + [row["reason"] for row in formats.values() if row["status"] == "failed"],
+            "golden": golden,
+            "model": bundle.manifest.identity,
+            "provider": CPU,
+            "formats": formats,
+            "versions": _versions(),
+        }
     except SonoforgeError as error:
         if "files" not in result and not isinstance(error, DamagedBundleError):  # nothing there, or no bundle at all
             raise
@@ -78,7 +92,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _check_classifier(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
+def _check_classifier(bundle: Bundle[Any], trust: bool) -> Checked:
     classifier, golden = Classifier(bundle), bundle.golden()
     outputs = classifier.predict(golden["pixels"])
     differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
@@ -111,18 +125,8 @@ def _check_classifier(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
         return largest
 
     formats = _check_files(bundle, difference, "a probability of a golden image", PROBABILITY_TOLERANCES, trust)
-    return {
-        "problems": problems + [row["reason"] for row in formats.values() if row["status"] == "failed"],
-        "golden": {
-            "images": len(golden["pixels"]),
-            "tolerance": TOLERANCE,
-            "max_abs_difference": differences,
-            "labels_equal": labels_equal,
-        },
-        "model": bundle.manifest.identity,
-        "provider": classifier.provider,
-        "formats": formats,
-    }
+    found = {"images": len(golden["pixels"]), "tolerance": TOLERANCE, "max_abs_difference": differences}
+    return problems, {**found, "labels_equal": labels_equal}, formats
 
 
 def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float32]) -> list[str]:
@@ -135,7 +139,7 @@ def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float
     return [] if found == manifest.site.golden else ["golden images: a site label differs; adapt the bundle again"]
 
 
-def _check_generator(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
+def _check_generator(bundle: Bundle[Any], trust: bool) -> Checked:
     manifest, golden = bundle.manifest, bundle.golden()
     latents = [draw_latent(int(seed), 0, manifest.latent_size, manifest.distribution) for seed in golden["seeds"]]
     rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}
@@ -150,19 +154,9 @@ def _check_generator(bundle: Bundle[Any], trust: bool) -> dict[str, Any]:
         return float(np.abs(images - golden["images"]).max())
 
     formats = _check_files(bundle, difference, "a golden image", IMAGE_TOLERANCES, trust)
-    return {
-        "problems": [row["reason"] for row in formats.values() if row["status"] == "failed"],
-        "golden": {
-            "images": len(golden["images"]),
-            "tolerance": IMAGE_TOLERANCES["fp32"],
-            "max_abs_difference": {
-                row["file"]: row["max_abs_difference"] for row in formats.values() if "max_abs_difference" in row
-            },
-        },
-        "model": manifest.identity,
-        "provider": "CPUExecutionProvider",
-        "formats": formats,
-    }
+    differences = {row["file"]: row["max_abs_difference"] for row in formats.values() if "max_abs_difference" in row}
+    found = {"images": len(golden["images"]), "tolerance": IMAGE_TOLERANCES["fp32"]}
+    return [], {**found, "max_abs_difference": differences}, formats
 
 
 def golden_difference(generator: Generator) -> float:
@@ -184,12 +178,12 @@ def _check_files(
     what: str,
     tolerances: Mapping[str, float],
     trust: bool,
-) -> dict[str, dict[str, Any]]:
+) -> Rows:
     """Compare each model file's answers with the golden ones, by format, except a classifier's float32 ONNX file.
 
     ``difference`` runs a file and returns the largest difference of ``what``; ``tolerances`` go by precision.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: Rows = {}
     for name, entry in bundle.manifest.files.items():
         if not entry.format or name == ClassifierManifest.model:
             continue

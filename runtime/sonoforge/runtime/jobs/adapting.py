@@ -23,7 +23,6 @@ from sonoforge.runtime.atomic import plain, replacing_folder, write_json
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
-from sonoforge.runtime.cli.answering import Answering, Extras, answer_all
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_system_folder
@@ -33,8 +32,9 @@ from sonoforge.runtime.inference.adaptation import Compared, Decided, Floats, Re
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause, how_far
+from sonoforge.runtime.jobs.answering import Answering, answer_all
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.settings import AdaptConfig
+from sonoforge.runtime.settings import AdaptConfig, ClassifyConfig
 
 CARD = "MODEL_CARD.md"
 LEAST_SCANS, LEAST_GROUPS = 10, 5
@@ -183,7 +183,7 @@ def _answered(
     classifier: Classifier, label_of: Mapping[str, str], known: Mapping[str, str], workers: tuple[int, int]
 ) -> Answered:
     """Answer the scans with these labels and known patients; repeats of a scan without a patient are its patient's."""
-    files, failed, answering = list(label_of), list[Entry](), Answering(classifier, {}, Extras())
+    files, failed, answering = list(label_of), list[Entry](), Answering(classifier, {}, ClassifyConfig())
     answering.name(files)
     group_of, answered = dict[str, str](), list[Entry]()
     for entry in answer_all(answering.answer, files, "answering", workers):

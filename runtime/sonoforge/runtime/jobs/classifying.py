@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
-from sonoforge.runtime.cli.answer_files import AnswerFile, Origin, csv_format, settings_in_words
-from sonoforge.runtime.cli.answering import Answering, Extras, answer_all
+from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import (
     STDIN,
@@ -29,6 +28,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic, Clinic
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
+from sonoforge.runtime.jobs.answering import Answering, answer_all
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.settings import ClassifyConfig
 
@@ -70,14 +70,12 @@ def classify(
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
 
         page = AnswerPage(config.html, classifier, config.anonymous)
-    extras = Extras(config.overlay, config.sr, config.sc, page, config.anonymous)
     alone = not config.watch and len(found.files) == 1
-    answering = Answering(classifier, found.failures, extras, alone)
+    answering = Answering(classifier, found.failures, config, page, alone)
     kept = _open_file(config, classifier)
     results: list[Entry] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
-    table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
-    table.skip(found.skipped)
+    table = AnswerTable(classifier.bundle.manifest, classifier.clinic, found.skipped)
 
     def keep(entry: Entry) -> None:
         answering.mark_repeat(entry)
@@ -118,7 +116,7 @@ def classify(
         "results": results,
         "model": classifier.model,
         "provider": classifier.provider,
-        "clinic": classifier.clinic.to_dict(),
+        "clinic": classifier.clinic._asdict(),
         "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
         "summary": summary,
         "notice": NOTICE,
@@ -177,15 +175,15 @@ def _open_file(config: ClassifyConfig, classifier: Classifier) -> AnswerFile | N
         raise SonoforgeError("--resume requires --csv, the file to continue")
     if not config.csv:
         return None
-    origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
+    origin = classifier.model["sha256"], settings_in_words(classifier)
     return AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume)
 
 
 class AnswerTable:
     """Prints answers as lines of one table and counts them."""
 
-    def __init__(self, manifest: ClassifierManifest, clinic: Clinic) -> None:
-        """Take the model that answers, and the clinic it answers for."""
+    def __init__(self, manifest: ClassifierManifest, clinic: Clinic, skipped: Mapping[str, int]) -> None:
+        """Take the model that answers, the clinic it answers for, and how many files of each kind are not read."""
         self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
         self._asked = [f"{question.name}?" for question in manifest.questions]
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
@@ -193,8 +191,7 @@ class AnswerTable:
             self._about[0] += " Give your clinic's shares with --prevalence."
         self._states, self._counts = Counter[str](), Counter[str]()
         self._advice: dict[str, str] = {}
-        self._skipped = Counter[str]()
-        self._begun, self._folder = False, ""
+        self._skipped, self._begun, self._folder = skipped, False, ""
         longest = sum(sorted(map(len, self._classes))[-2:]) + len("undecided:  or ")
         self._widths = [_NAME, min(longest, 48), 4, *(max(len(name), 8) for name in self._asked)]
 
@@ -208,10 +205,6 @@ class AnswerTable:
         if not more:
             self._widths[0] = min(max(column_width([self._inside(name) for name in names]), len("file")), _NAME)
         say("%s", self._row("file", "answer", "prob", *self._asked))
-
-    def skip(self, skipped: Mapping[str, int]) -> None:
-        """Count files that are not read, by kind."""
-        self._skipped.update(skipped)
 
     def count(self, entry: Entry) -> None:
         """Count one answer by what it says."""

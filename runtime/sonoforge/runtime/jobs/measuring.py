@@ -49,9 +49,6 @@ def measure_files(config: QualityConfig) -> dict[str, Any]:
 
     Returns:
         What ``sonoforge quality --json`` prints, see `sonoforge.runtime.verbs.quality`.
-
-    Raises:
-        SonoforgeError: There is no bundle, or an output cannot be written.
     """
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -36,11 +36,8 @@ class Source(NamedTuple):
     batches: Callable[[int], Iterator[NDArray[np.uint8]]]
 
 
-class Sampled(NamedTuple):
-    """Generated images of one class that were written."""
-
-    target: str  # folder, file or URL
-    origin: dict[str, Any]  # what every file records
+Sampled = tuple[str, dict[str, Any]]
+"""Where the images of one class were written, a folder, file or URL, and what every file records of its origin."""
 
 
 def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
@@ -116,7 +113,7 @@ def _write(config: GanSampleConfig, source: Source) -> Sampled:
     with opened as add:
         for pixels in source.batches(config.count):
             add(pixels)
-    return Sampled(target, source.origin)
+    return target, source.origin
 
 
 def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:

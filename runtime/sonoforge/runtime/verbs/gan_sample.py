@@ -19,11 +19,11 @@ def main(config: GanSampleConfig) -> Outcome:
 
 def tell_written(config: GanSampleConfig, written: Sequence[Sampled]) -> Outcome:
     """Say where the images of each class are."""
-    for one in written:
-        say("%d synthetic images in %s", config.count, one.target)
+    targets, count = [target for target, _ in written], config.count * len(written)
+    for target in targets:
+        say("%d synthetic images in %s", config.count, target)
     if config.class_name != ALL:
-        return Outcome({"target": written[0].target, "count": config.count, **written[0].origin})
-    targets, count = [one.target for one in written], config.count * len(written)
+        return Outcome({"target": targets[0], "count": config.count, **written[0][1]})
     folder = targets[0].rpartition("/")[0]
     say("%d synthetic images in %s", count, folder)
     return Outcome({"target": folder, "targets": targets, "count": count})

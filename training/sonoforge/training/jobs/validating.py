@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.answering import answers_in_order, workers_for
 from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.jobs.answering import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trained_on import find_seen

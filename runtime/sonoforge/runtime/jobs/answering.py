@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sonoforge.runtime.atomic import prepare_folder
+from sonoforge.runtime.atomic import prepare_folder, write_bytes
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin, silent_libraries
@@ -20,19 +21,10 @@ if TYPE_CHECKING:
     from sonoforge.runtime.explanations import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
+    from sonoforge.runtime.settings import ClassifyConfig
 
 _MOST_WORKERS = 8  # default limit on decoded images in memory, on however many cores
 _BLOCK = 16  # files per worker whose lines are printed together: few enough to watch, enough to keep all cores busy
-
-
-class Extras(NamedTuple):
-    """What to write with each answer; empty for nothing."""
-
-    overlay: str = ""  # folder of pictures
-    sr: str = ""  # folder of DICOM structured reports
-    sc: str = ""  # folder of DICOM secondary captures
-    page: AnswerPage | None = None
-    anonymous: bool = False  # name files by their contents
 
 
 class Answering:
@@ -43,11 +35,16 @@ class Answering:
     """
 
     def __init__(
-        self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
+        self,
+        classifier: Classifier,
+        failures: Mapping[str, Entry],
+        extras: ClassifyConfig,
+        page: AnswerPage | None = None,
+        alone: bool = False,
     ) -> None:
         """Check that what goes with answers can be written; ``alone`` means a single file, which repeats none."""
         self.failures = failures
-        self._classifier, self._extras = classifier, extras
+        self._classifier, self._extras, self._page = classifier, extras, page
         self._names: dict[str, str] = {}
         self._seen = Counter[str]()
         self._input = b""
@@ -106,42 +103,37 @@ class Answering:
             answered = answer_file(self._classifier, file, data, fingerprint=self._repeats is not None)
             if answered.result.fingerprint:
                 self._fingerprints[self._names[file]] = answered.result.fingerprint
-            if self._extras.page:
-                self._extras.page.picture(self._names[file], self._thumbnails(answered))
+            if self._page:
+                self._page.picture(self._names[file], self._thumbnails(answered))
             return {**answered.entry, **self._write(file, answered)}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
     def _write(self, file: str, answered: Answer) -> Entry:
         """Write what goes with an answer; note in it what cannot be written, as the answer itself still holds."""
-        writers: dict[str, Callable[[], Path]] = {}
-        if overlays := self._overlays:
-
-            def overlay() -> Path:
-                from sonoforge.runtime.explanations import write  # noqa: PLC0415 - only with --overlay
-
-                write(overlays.target(self._names[file]), answered.picture(), answered.result)
-                return overlays.target(self._names[file])
-
-            writers["overlay"] = overlay
-        if (self._extras.sr or self._extras.sc) and "dicom" in answered.entry:
-            from sonoforge.runtime.explanations import draw  # noqa: PLC0415 - only for DICOM
-            from sonoforge.runtime.images.dicom import derived_objects  # noqa: PLC0415 - only for DICOM
-
-            if folder := self._extras.sr:
-                writers["sr"] = lambda: derived_objects.write_report(Path(folder), file, answered.entry)
-            if pictures := self._extras.sc:
-                writers["sc"] = lambda: derived_objects.write_capture(
-                    Path(pictures), file, answered.entry, lambda: draw(answered.picture(), answered.result)
-                )
-        more: dict[str, Any] = {}
-        unwritten = []
-        for key, write in writers.items():
-            try:
-                more[key] = str(write())
-            except SonoforgeError as error:
-                unwritten.append(str(error))
+        more, unwritten = dict[str, Any](), []
+        for key in ("overlay", "sr", "sc") if "dicom" in answered.entry else ("overlay",):
+            if folder := getattr(self._extras, key):
+                try:
+                    more[key] = str(self._written(key, Path(folder), file, answered))
+                except SonoforgeError as error:
+                    unwritten.append(str(error))
         return {**more, "unwritten": unwritten} if unwritten else more
+
+    def _written(self, key: str, folder: Path, file: str, answered: Answer) -> Path:
+        """Write a picture, report or capture of an answer; return its path."""
+        from sonoforge.runtime.explanations import draw, png  # noqa: PLC0415 - only if asked for
+
+        if self._overlays and key == "overlay":
+            target = self._overlays.target(self._names[file])
+            write_bytes(target, png(draw(answered.picture(), answered.result), answered.result))
+            return target
+        from sonoforge.runtime.images.dicom import derived_objects  # noqa: PLC0415 - only for DICOM
+
+        if key == "sr":
+            return derived_objects.write_report(folder, file, answered.entry)
+        picture = functools.partial(draw, answered.picture(), answered.result)
+        return derived_objects.write_capture(folder, file, answered.entry, picture)
 
     def _thumbnails(self, answered: Answer) -> list[str]:
         from sonoforge.runtime.pages.cards import map_alone, thumbnails  # noqa: PLC0415 - only with --html
