@@ -118,7 +118,7 @@ def test_numbers_that_are_not_finite_stop_the_training_at_the_last_good_checkpoi
 
     def poison(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         images, labels = real(*arguments)
-        number = arguments[2]
+        number = arguments[1]
         return images * (float("nan") if number >= 4 else 1.0), labels
 
     monkeypatch.setattr(gan_engine, "draw_real", poison)

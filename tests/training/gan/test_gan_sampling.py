@@ -17,7 +17,6 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.training_set import (
     DeviceImages,
-    Sampling,
     TrainingSet,
     affine_matrices,
     check_enough_images,
@@ -31,8 +30,8 @@ from sonoforge.training.gan.training_set import (
 SIZE = 32
 
 
-def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
-    return DeviceImages(to_tensor(images.pixels), images.labels if labelled else None)
+def _on_device(images: TrainingSet, batch: int = 4, *, labelled: bool = True, mirror: bool = False) -> DeviceImages:
+    return DeviceImages(to_tensor(images.pixels), images.labels if labelled else None, batch, 2, mirror)
 
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
@@ -45,18 +44,18 @@ def test_an_epoch_shows_every_image_once_however_it_is_cut(batch: int) -> None:
 
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
     images = draw_masked_discs()
-    shown, labels = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
+    shown, labels = draw_real(_on_device(images), step=3)
     chosen = shuffled_epochs(6, 12, 16, 2, "order")
     assert torch.equal(shown, to_unit(to_tensor(images.pixels[chosen])))
     assert labels is not None
     assert list(labels) == list(chosen % 2)
-    assert draw_real(_on_device(images, labelled=False), Sampling(4, seed=2), step=3)[1] is None
+    assert draw_real(_on_device(images, labelled=False), step=3)[1] is None
 
 
 def test_flips_double_the_set_and_undo_themselves() -> None:
     images = draw_masked_discs()
-    sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
-    seen = draw_real(_on_device(images, labelled=False), sampling, step=0)[0]
+    # A batch is an epoch of the doubled set.
+    seen = draw_real(_on_device(images, 12, labelled=False, mirror=True), step=0)[0]
     originals = to_unit(to_tensor(images.pixels))
     chosen = torch.from_numpy(shuffled_epochs(12, 0, 12, 2, "order"))
     straight, flipped = seen[chosen < 6], seen[chosen >= 6]

@@ -18,6 +18,7 @@ from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.minutes import Pace
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.gan.training_set import make_training_set
@@ -124,7 +125,7 @@ def _ours(run: Path) -> list[dict[str, str]]:
 def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(race, "steps_in", lambda *given: 3)
+    monkeypatch.setattr(race, "measure_pace", lambda minutes, *given: Pace(20 * minutes, 0.0))
     command = ["gan", "compare", "--data", pictures, "--class", "malignant", "--size", "32"]
     command += ["--recipes", "dcgan,lsgan", "--set", "gan.batch=4", "--set", "gan.width=8"]
     command += ["--minutes", "1", "--milestones", "0.05,0.1,0.4,0.6,0.9,1"]

@@ -52,7 +52,15 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
     arm = record.training["arm"]
     if arm not in results["arms"]:
         raise SonoforgeError(f"{folder}: has the arms {', '.join(results['arms'])}, not the bundle's, {arm}")
-    _check_same(folder, results["weights"], results["classifier"], record)
+    was, settings = record.training["settings"], results["classifier"]
+    pairs: dict[str, tuple[Any, Any]] = {"weights": (results["weights"], record.training["weights"])}
+    pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
+    for name, (found, expected) in pairs.items():  # figures of others would not describe the bundle's network
+        if found != expected:
+            raise SonoforgeError(
+                f"{folder}: {name} is {found!r}, but {expected!r} in the bundle's training; give a run of the same "
+                "recipe"
+            )
     figures = _recomputed(folder, results, arm)
     own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
     return {"seed": figures["seeds"]["seeds"][0], "collections": own}
@@ -81,19 +89,6 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
                 raise SonoforgeError(f"{file}: was not trained with the settings in {RESULTS}")
     figures: Mapping[str, Any] = evaluate(parts, classes)["arms"][arm]
     return figures
-
-
-def _check_same(folder: Path, weights: str, settings: Mapping[str, Any], record: ModelRecord) -> None:
-    """Refuse networks that were trained differently: their figures would not describe the bundle's network."""
-    was = record.training["settings"]
-    pairs: dict[str, tuple[Any, Any]] = {"weights": (weights, record.training["weights"])}
-    pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
-    for name, (found, expected) in pairs.items():
-        if found != expected:
-            raise SonoforgeError(
-                f"{folder}: {name} is {found!r}, but {expected!r} in the bundle's training; give a run of the same "
-                "recipe"
-            )
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def classify(
         page = AnswerPage(config.html, classifier, config.anonymous)
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, config, page, alone)
-    kept = _open_file(config, classifier)
+    kept = None
+    if config.csv:  # opened before anything is answered
+        origin = classifier.model["sha256"], settings_in_words(classifier)
+        kept = AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume)
     results: list[Entry] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic, found.skipped)
@@ -121,12 +124,10 @@ def classify(
         "summary": summary,
         "notice": NOTICE,
     }
-    failed_before = kept.failed if kept else 0
-    if failed_before:
+    if kept and kept.failed:
         words = "%d of the files answered before could not be used; remove their rows to try them again"
-        log.warning(words, failed_before)
-    failed = summary["failed"] or summary["unwritten"] or failed_before
-    return answers, not failed
+        log.warning(words, kept.failed)
+    return answers, not (summary["failed"] or summary["unwritten"] or (kept and kept.failed))
 
 
 def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[str, int]) -> None:
@@ -147,6 +148,8 @@ def _check(config: ClassifyConfig) -> None:
     """Refuse settings that contradict each other."""
     if not (config.paths or config.watch):
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
+    if config.resume and not config.csv:
+        raise SonoforgeError("--resume requires --csv, the file to continue")
     if config.html and config.resume:
         raise SonoforgeError(
             "--html shows only the answers of this run, and --resume leaves out the others; choose one"
@@ -167,16 +170,6 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
     if config.watch:
         log.info("watching %s; Ctrl-C ends it", printable(config.watch))
         yield from whole_files(config.watch, config.recursive)
-
-
-def _open_file(config: ClassifyConfig, classifier: Classifier) -> AnswerFile | None:
-    """Open the table for answers before anything is answered."""
-    if config.resume and not config.csv:
-        raise SonoforgeError("--resume requires --csv, the file to continue")
-    if not config.csv:
-        return None
-    origin = classifier.model["sha256"], settings_in_words(classifier)
-    return AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume)
 
 
 class AnswerTable:

@@ -95,26 +95,25 @@ class Geometry(NamedTuple):
     fractional_translation: Tensor  # (N, 2) to the right and down, as a share of the side
 
 
-def _matrices(*entries: Tensor) -> Tensor:
-    """Put nine (N,) row by row into (N, 3, 3)."""
-    return torch.stack(entries, 1).view(-1, 3, 3)
+def _affine(a: Tensor, b: Tensor, x: Tensor, c: Tensor, d: Tensor, y: Tensor) -> Tensor:
+    """Put two rows of (N,) above 0, 0, 1: (N, 3, 3)."""
+    zero = torch.zeros_like(a)
+    return torch.stack([a, b, x, c, d, y, zero, zero, torch.ones_like(a)], 1).view(-1, 3, 3)
 
 
 def _scaling(x: Tensor, y: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrices(x, zero, zero, zero, y, zero, zero, zero, one)
+    zero = torch.zeros_like(x)
+    return _affine(x, zero, zero, zero, y, zero)
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    sine, cosine = angle.sin(), angle.cos()
-    return _matrices(cosine, -sine, zero, sine, cosine, zero, zero, zero, one)
+    zero, sine, cosine = torch.zeros_like(angle), angle.sin(), angle.cos()
+    return _affine(cosine, -sine, zero, sine, cosine, zero)
 
 
 def _translation(shift: Tensor) -> Tensor:
-    x, y = shift.unbind(1)
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrices(one, zero, x, zero, one, y, zero, zero, one)
+    (x, y), zero, one = shift.unbind(1), torch.zeros_like(shift[:, 0]), torch.ones_like(shift[:, 0])
+    return _affine(one, zero, x, zero, one, y)
 
 
 def inverse_map(drawn: Geometry, side: int) -> Tensor:

@@ -26,7 +26,7 @@ from sonoforge.training.gan.recorder import Recorder
 from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
 from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
 from sonoforge.training.gan.training import Training
-from sonoforge.training.gan.training_set import DeviceImages, Sampling, draw_real
+from sonoforge.training.gan.training_set import DeviceImages, draw_real
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +76,13 @@ def train_gan(
                 "full ones, so the result differs from an uninterrupted training of that length"
             )
         log.info("longer than before: from step %d to %d, %s", start, plan.steps, how)
-    real, sampling = prepare_data(state, training)
+    real = prepare_data(state, training)
 
     interrupted = False
     recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
     with deterministic_kernels(state.device), torch.random.fork_rng(devices=[]), recorder:
         for step in range(start, plan.steps):
-            scalars = train_step(state, training, real, sampling, step)
+            scalars = train_step(state, training, real, step)
             done = step + 1
             interrupted = done < plan.steps and (done in training.milestones or stop())
             recorder.add(done, scalars, interrupted=interrupted)
@@ -91,17 +91,14 @@ def train_gan(
     return recorder.finish(interrupted=interrupted)
 
 
-def prepare_data(state: TrainingState, training: Training) -> tuple[DeviceImages, Sampling]:
-    """Move the images to the device; return them and how steps draw from them."""
-    images = training.images
+def prepare_data(state: TrainingState, training: Training) -> DeviceImages:
+    """Move the images to the device."""
+    images, settings, batch = training.images, training.settings, training.plan.batch
     labels = images.labels if training.conditional else None
-    real = DeviceImages(to_tensor(images.pixels).to(state.device), labels)
-    return real, Sampling(training.plan.batch, training.settings.seed, training.recipe.mirror)
+    return DeviceImages(to_tensor(images.pixels).to(state.device), labels, batch, settings.seed, training.recipe.mirror)
 
 
-def train_step(
-    state: TrainingState, training: Training, real: DeviceImages, sampling: Sampling, step: int
-) -> dict[str, Tensor]:
+def train_step(state: TrainingState, training: Training, real: DeviceImages, step: int) -> dict[str, Tensor]:
     """Train one step; return its measurements by name."""
     recipe, plan = training.recipe, training.plan
     progress = step / plan.steps
@@ -117,7 +114,7 @@ def train_step(
         torch.manual_seed(derive_seed(state.seed, "own networks", step))
     # The discriminator's turns, then the generator's, against the images of the last turn.
     for turn in range(recipe.n_critic):
-        batch = draw_batch(state, real, sampling, step * recipe.n_critic + turn)
+        batch = draw_batch(state, real, step * recipe.n_critic + turn)
         fake, scalars = update_discriminator(state, batch, keep=turn == recipe.n_critic - 1)
     scalars |= update_generator(state, batch, fake, step)
 
@@ -199,14 +196,14 @@ def _log_training(training: Training) -> None:
         )  # fmt: skip
 
 
-def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> Batch:
+def draw_batch(state: TrainingState, images: DeviceImages, number: int) -> Batch:
     """Draw the batch of one discriminator update; no images are generated yet."""
-    real, labels = draw_real(images, sampling, number)
+    real, labels = draw_real(images, number)
     if state.recipe.growing:
         real = state.discriminator.fade(real)  # type: ignore[operator]
-    latents = generator.draw_latents(state.average, sampling.batch, state.seed, "latent", number).to(state.device)
+    latents = generator.draw_latents(state.average, images.batch, state.seed, "latent", number).to(state.device)
     chance = torch.Generator().manual_seed(derive_seed(state.seed, "mix", number))
-    mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance).to(state.device)
+    mix = torch.rand(images.batch, 1, 1, 1, generator=chance).to(state.device)
     return Batch(real, real, latents, labels, mix, state.image_channels, torch.Generator(state.device), number)
 
 

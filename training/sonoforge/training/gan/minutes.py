@@ -99,12 +99,6 @@ def smallest(settings: GanSettings) -> GanSettings:
     return dataclasses.replace(settings, preset=preset, image_size=size)
 
 
-def with_defaults(settings: GanSettings) -> GanSettings:
-    """Return the settings with the default recipe and preset, if these are left open."""
-    recipe, preset = settings.recipe or GanSettings.recipe, settings.preset or PUBLISHED
-    return dataclasses.replace(settings, recipe=recipe, preset=preset)
-
-
 def _presets(settings: GanSettings) -> tuple[str, ...]:
     return (*[name for name in _SMALL_PRESETS if name in find_recipe(settings.recipe).presets], PUBLISHED)
 
@@ -203,12 +197,12 @@ def seconds_a_step(training: Training, limit: float) -> float:
     """Time a few steps of a training run, without its records; start none after ``limit`` seconds."""
     training = training.of_length(_LAST_STEP)
     state = build_state(training)
-    real, sampling = prepare_data(state, training)
+    real = prepare_data(state, training)
     times: list[float] = []
     with deterministic_kernels(state.device):
         for step in range(_LAST_STEP - PROBE_STEPS, _LAST_STEP):
             began = time.monotonic()
-            train_step(state, training, real, sampling, step)
+            train_step(state, training, real, step)
             if state.device.type == "cuda":
                 torch.cuda.synchronize(state.device)
             times.append(time.monotonic() - began)
@@ -228,15 +222,6 @@ class Pace(NamedTuple):
         ticks = min(MOST_TICKS, max(1, int(TICK_SHARE * seconds / self.tick)))
         steps = max(1, int((seconds - min(ticks * self.tick, TICK_SHARE * seconds)) / self.step))
         return {"steps": steps, "tick_steps": settings.tick_steps or max(FEWEST_TICK_STEPS, math.ceil(steps / ticks))}
-
-
-def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> int | None:
-    """Return the steps for this many minutes of pure training, at least 1; None if it was stopped.
-
-    Samples, checkpoints and measuring come on top; see `measure_pace`.
-    """
-    pace = measure_pace(minutes, training, folder, stop)
-    return None if pace is None else max(1, round(60 * minutes / pace.step))
 
 
 def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:

@@ -313,9 +313,11 @@ def _with_copies(images: TrainingSet, copies: NDArray[np.int64], seed: int) -> T
     return _subset(images, origins, np.concatenate(parts))
 
 
-class Sampling(NamedTuple):
-    """How batches of real images are made."""
+class DeviceImages(NamedTuple):
+    """The training images on the device that trains, and how batches of them are made."""
 
+    pixels: Tensor  # (N, C, S, S) uint8
+    labels: NDArray[np.int64] | None  # (N,) int64, or None for an unconditional training
     batch: int  # images per step
     seed: int
     # Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras et al.,
@@ -323,25 +325,18 @@ class Sampling(NamedTuple):
     mirror: bool = False
 
 
-class DeviceImages(NamedTuple):
-    """The training images on the device that trains."""
-
-    pixels: Tensor  # (N, C, S, S) uint8
-    labels: NDArray[np.int64] | None  # (N,) int64, or None for an unconditional training
-
-
-def draw_real(images: DeviceImages, sampling: Sampling, step: int) -> tuple[Tensor, Tensor | None]:
+def draw_real(images: DeviceImages, step: int) -> tuple[Tensor, Tensor | None]:
     """Return a step's real images (batch, C, S, S) float in [-1, 1], and their labels (batch,) int64.
 
     The images, each twice with ``mirror``, form an endless row of shuffled epochs, cut into batches: a batch may
     straddle two epochs or hold several.
     """
-    pixels, labels = images
-    ways, first = 1 + sampling.mirror, step * sampling.batch
-    drawn = shuffled_epochs(len(pixels) * ways, first, first + sampling.batch, sampling.seed, "order")
+    pixels, labels, batch, seed, mirror = images
+    ways, first = 1 + mirror, step * batch
+    drawn = shuffled_epochs(len(pixels) * ways, first, first + batch, seed, "order")
     chosen, flipped = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
     real = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
-    if sampling.mirror:
+    if mirror:
         real = torch.where(flipped[:, None, None, None], real.flip(3), real)
     return real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device)
 

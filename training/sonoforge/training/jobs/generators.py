@@ -28,10 +28,9 @@ from sonoforge.training.gan.minutes import (
     quietly,
     seconds_a_step,
     smallest,
-    with_defaults,
     with_recipe,
 )
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import short_name
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
@@ -80,7 +79,10 @@ def check(config: GanTrainConfig) -> Ready:
     """Read the images, open the networks, and refuse what cannot be trained, without writing to ``config.out``."""
     began = time.monotonic()
     by_minutes = config.minutes is not None and not given_lengths(config.gan)
-    settings = with_recipe(config.gan) if by_minutes else with_defaults(config.gan)
+    settings = with_recipe(config.gan)
+    if not by_minutes:
+        recipe, preset = config.gan.recipe or GanSettings.recipe, config.gan.preset or PUBLISHED
+        settings = dataclasses.replace(config.gan, recipe=recipe, preset=preset)
     config = dataclasses.replace(config, gan=settings)
     groups = bool(settings.measured) if settings.held_out is None else settings.held_out > 0
     groups = groups or settings.expand_to is not None
@@ -104,7 +106,8 @@ def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
     settings = config.gan
     slug = run_folder.slug("gan", short_name(settings.recipe), training.originals.name, settings.class_name)
     values = flatten(config)
-    length = _by_minutes(config.minutes) if options else _by_steps(training)
+    shorter = run_folder.Length(LENGTH, lambda other: (other.get("minutes") or math.inf) < (config.minutes or 0))
+    length = shorter if options else _by_steps(training)
     compared = LENGTH if options else ()
     folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared, length=length)
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
@@ -141,11 +144,6 @@ def _by_steps(training: Training) -> run_folder.Length:
         return not by_its_minutes and training.changed(**lengths).plan.steps < training.plan.steps
 
     return run_folder.Length(tuple(f"gan.{name}" for name in DURATIONS), is_shorter)
-
-
-def _by_minutes(minutes: float | None) -> run_folder.Length:
-    """Recognise a shorter run by its minutes."""
-    return run_folder.Length(LENGTH, lambda config: (config.get("minutes") or math.inf) < (minutes or 0))
 
 
 class _Options(NamedTuple):

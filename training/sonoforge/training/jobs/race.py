@@ -26,7 +26,7 @@ from sonoforge.training.evaluation.spaces import open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set
-from sonoforge.training.gan.minutes import LENGTH, steps_in
+from sonoforge.training.gan.minutes import LENGTH, measure_pace
 from sonoforge.training.gan.networks import find_architecture
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import find_recipe, short_name, split_preset
@@ -122,10 +122,11 @@ def _milestones(
     """Train from milestone to milestone and yield each; None, once, if interrupted."""
     shares, own = _shares(config.milestones), folder / re.sub(r"[^\w.-]+", "-", training.name)
     if config.minutes is not None:
-        steps = steps_in(config.minutes, training.setup, own, interrupted)
-        if steps is None:
+        pace = measure_pace(config.minutes, training.setup, own, interrupted)
+        if pace is None:
             yield None
             return
+        steps = max(1, round(60 * config.minutes / pace.step))  # samples, checkpoints and measuring come on top
         shares = _apart(shares, steps)
         training = _with_milestones(dataclasses.replace(training, setup=training.setup.of_length(steps)), shares)
     count = config.count or len(training.setup.originals)
