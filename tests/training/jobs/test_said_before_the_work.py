@@ -20,6 +20,7 @@ from small_run import CLASSIFIER, GENERATOR, SMALL, SmallRun
 from sonoforge.export import whole_run
 from sonoforge.runtime.cli import options
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.network import build_network, frozen_features, map_bytes
 from sonoforge.training.classifier.settings import ClassifierOptions
@@ -194,7 +195,7 @@ def test_the_bytes_are_those_that_are_written(small_run: SmallRun) -> None:
     device, settings = torch.device("cpu"), ClassifierOptions(budget="quick", image_size=96).settings()
     net = build_network(3, Backbone({}, "", ""), 0, device)
     maps = frozen_features(net, np.zeros((2, 96, 96, 3), np.uint8), settings, 0, 0, device)
-    assert 2 * map_bytes(settings) == maps.numpy().nbytes
+    assert 2 * map_bytes(Network(side=96), settings) == maps.numpy().nbytes
     config = config_of(small_run)
     estimated = comparing.prepare(config).parts[""].disk
     files = [path.stat().st_size for path in small_run.folder.glob("gan/*/*/checkpoints/*/*.safetensors")]
