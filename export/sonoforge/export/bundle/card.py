@@ -15,11 +15,6 @@ _EXPLAINED = {
 }
 
 
-def page(paragraphs: Iterable[str]) -> str:
-    """Join Markdown paragraphs, headings and tables."""
-    return "\n\n".join(paragraphs) + "\n"
-
-
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     return "\n".join(
@@ -34,7 +29,7 @@ def replace_files(card: str, manifest: ManifestJson) -> str:
     images = dict.fromkeys(row["images"] for row in formats if "images" in row)
     checked_on = f" Checked on {'; '.join(images)}." if images else ""
     cells = [[cell.replace("|", "/") for cell in row.values()] for row in rows]
-    section = page([FILES, _EXPLAINED[task] + checked_on, table(list(rows[0]), cells)])
+    section = "\n\n".join([FILES, _EXPLAINED[task] + checked_on, table(list(rows[0]), cells)]) + "\n"
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]
     return "".join([*kept[:-1], section + "\n", kept[-1]])
@@ -81,25 +76,24 @@ def generator_card(record: ManifestJson) -> str:
         maps = f"{training['label_maps']} label maps of its training images, which its files hold"
         limits.insert(2, f"It draws into {maps}: outlines of real patients.")
     sources = [f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training["sources"]]
-    return page(
-        [
-            f"# {record['name']} {record['version']}",
-            "**Research use, not a medical device. Every image it makes is synthetic and shows no patient.**",
-            "## Intended use",
-            record["intended_use"],
-            "## Model",
-            f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}{masks}. Class: {shown}. "
-            f"Latents: {latents['size']} {latents['distribution']} numbers, drawn by `{latents['recipe']}`.{styles}",
-            "## Data",
-            f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
-            f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
-            f"`{training['generator_sha256'][:16]}`{rounded}.",
-            *(["\n".join(sources)] if sources else []),
-            *(_measured(training["measured"]) if training["measured"] else []),
-            "## Limits",
-            "\n".join(f"- {limit}" for limit in limits),
-        ]
-    )
+    paragraphs = [
+        f"# {record['name']} {record['version']}",
+        "**Research use, not a medical device. Every image it makes is synthetic and shows no patient.**",
+        "## Intended use",
+        record["intended_use"],
+        "## Model",
+        f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}{masks}. Class: {shown}. "
+        f"Latents: {latents['size']} {latents['distribution']} numbers, drawn by `{latents['recipe']}`.{styles}",
+        "## Data",
+        f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
+        f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
+        f"`{training['generator_sha256'][:16]}`{rounded}.",
+        *(["\n".join(sources)] if sources else []),
+        *(_measured(training["measured"]) if training["measured"] else []),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in limits),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _measured(measured: ManifestJson) -> list[str]:
