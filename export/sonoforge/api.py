@@ -19,7 +19,6 @@ import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -35,6 +34,7 @@ from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.trained_network import load_network
 from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
@@ -77,14 +77,11 @@ __all__ = [
     "train_gan",
 ]
 
-Settings = Mapping[str, object]
-"""Values by the keys of ``sonoforge settings``."""
-_NONE: Settings = MappingProxyType({})
+Settings = Mapping[str, object]  # by the keys of ``sonoforge settings``
 _Indices = NDArray[np.int64]
 
 _Config = TypeVar("_Config")
 _FIGURES, _ENDS = ("accuracy", "balanced_accuracy", "macro_auc"), ("value", "low", "high")
-_HEIGHT = 640  # pixels of a page in a notebook
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -101,19 +98,13 @@ class Images(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from sonoforge.training.classifier.network import to_tensor  # noqa: PLC0415 - with torchvision, seconds
-
         (tensor,) = to_tensor(self.pixels[[index]], torch.device("cpu"))
         return tensor, int(self.labels[index])
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
-        return f"<Images of {self.name}: {len(self)} ({counts}) in {len(np.unique(self.groups))} groups>"
-
-    @property
-    def name(self) -> str:
-        """Name of the data set."""
-        return "phantom" if self.source.data == PHANTOM else self.cache.dataset.name
+        name = "phantom" if self.source.data == PHANTOM else self.cache.dataset.name
+        return f"<Images of {name}: {len(self)} ({counts}) in {len(np.unique(self.groups))} groups>"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -182,7 +173,6 @@ class SealedFolds:
         Raises:
             SonoforgeError: ``X`` has another number of rows, so the folds are not of these images.
         """
-        del y, groups
         if X is not None and len(X) != len(self.plan.files):  # type: ignore[arg-type]
             raise SonoforgeError(f"X: has {len(X)} rows, but the folds are of {len(self.plan.files)} images")  # type: ignore[arg-type]
         for fold in range(self.plan.folds):
@@ -190,7 +180,6 @@ class SealedFolds:
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds."""
-        del X, y, groups
         return self.plan.folds
 
     def __repr__(self) -> str:
@@ -297,7 +286,7 @@ def train_gan(
     class_name: str = "",
     minutes: float | None = None,
     resume: bool = False,
-    settings: Settings = _NONE,
+    settings: Settings | None = None,
 ) -> TrainedGan:
     """Train a generator in a new run folder, as ``sonoforge gan train`` does.
 
@@ -314,7 +303,7 @@ def train_gan(
         GateError: The training diverged.
     """
     own = {"gan.recipe": recipe, "gan.class_name": class_name, "minutes": minutes, "resume": resume}
-    return TrainedGan(generators.work(_config(GanTrainConfig, data, {**own, **settings})))
+    return TrainedGan(generators.work(_config(GanTrainConfig, data, {**own, **(settings or {})})))
 
 
 def compare(
@@ -324,7 +313,7 @@ def compare(
     folds: int | None = None,
     backbone: str = "",
     resume: bool = False,
-    settings: Settings = _NONE,
+    settings: Settings | None = None,
 ) -> Comparison:
     """Train and test each arm on the same sealed folds, as ``sonoforge crossval`` does.
 
@@ -346,7 +335,7 @@ def compare(
         "resume": resume,
         **({"classifier.backbone": backbone} if backbone else {}),
     }
-    prepared = comparing.prepare(_config(CrossvalConfig, data, {**own, **settings}))
+    prepared = comparing.prepare(_config(CrossvalConfig, data, {**own, **(settings or {})}))
     if prepared.cache.fingerprint != data.cache.fingerprint:  # a seed draws other simulated images
         raise SonoforgeError("seed: draws other simulated images than data holds; leave it out, or use a folder")
     return Comparison(comparing.work(prepared))
@@ -358,7 +347,7 @@ def export(
     *,
     arm: str = "",
     formats: Sequence[str] = ("onnx",),
-    settings: Settings = _NONE,
+    settings: Settings | None = None,
 ) -> Path:
     """Write a bundle whose files all give the network's answers, as ``sonoforge export`` does; return its folder.
 
@@ -382,7 +371,7 @@ def export(
     elif arm:
         raise SonoforgeError("arm: only a comparison has arms; leave it out")
     run = source if isinstance(source, str | Path) else source.folder
-    given = {"run": str(run), "formats": list(formats), "out": str(folder), **settings}
+    given = {"run": str(run), "formats": list(formats), "out": str(folder), **(settings or {})}
     return export_run(resolve_config(ExportConfig, given)).folder
 
 
@@ -417,7 +406,7 @@ def _config(kind: type[_Config], data: Images, settings: Settings) -> _Config:
 
 def _framed(page: Page) -> str:
     """Return a whole page for a notebook's output, with a style of its own."""
-    return f'<iframe srcdoc="{escape(page.render())}" style="width: 100%; height: {_HEIGHT}px; border: 0"></iframe>'
+    return f'<iframe srcdoc="{escape(page.render())}" style="width: 100%; height: 640px; border: 0"></iframe>'
 
 
 def _pandas() -> Any:

@@ -179,7 +179,9 @@ def test_a_final_model_of_a_finished_comparison_is_that_of_run(small_run: SmallR
     assert read[0].keys() == read[1].keys() and all(torch.equal(read[0][name], read[1][name]) for name in read[0])
     with pytest.raises(SonoforgeError, match="compared real, gan, not weighted"):
         comparing.train_final_model(compared, "weighted")
-    answers = {(part.arm, part.seed): part.probabilities for part in compared.predictions}
+    answers = {
+        (part.arm, part.seed): part.probabilities for part in read_predictions(compared.folder / "predictions.csv")[0]
+    }
     kept, _ = read_predictions(small_run.folder / "predictions.csv")
     assert all(np.array_equal(answers[part.arm, part.seed], part.probabilities) for part in kept)
 

@@ -27,7 +27,7 @@ from sonoforge.training.data.load import load_images
 from sonoforge.training.data.second_opinion import foretell
 from sonoforge.training.settings.crossval import LEAKAGE, CrossvalConfig
 from sonoforge.training.statistics.between_runs import LEAKS, measure_leakage
-from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import evaluate
 
@@ -63,11 +63,6 @@ class Compared:
     folder: Path  # of the run
     results: Record  # as in ``results.json``
     prepared: Prepared
-
-    @property
-    def predictions(self) -> list[Predictions]:
-        """The answers to every test image, by arm and seed."""
-        return read_predictions(self.folder / ANSWERS)[0]
 
 
 def prepare(config: ComparisonConfig, verb: str = "crossval", final_arm: str | None = None) -> Prepared:
