@@ -101,7 +101,7 @@ def test_torchscript_traces_what_the_table_says(tmp_path: Path, recipe: str) -> 
     graph = trace_generator(generator).eval()
     examples = generator_inputs(generator, 2, 0.7, 0)
     if recipe.startswith("stylegan3"):
-        with pytest.raises(Exception, match="not supported in the JIT|unordered_map::at"):
+        with pytest.raises(Exception, match=r"not supported in the JIT|unordered_map::at"):
             torch.jit.trace(graph, tuple(examples.values()))
         return
     traced = torch.jit.trace(graph, tuple(examples.values()))
