@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from browser import needs_archive
+from page_code import DOCS, blocks
 from places import CHECKOUT
 from program import succeed, understood
 from small_run import CLASSIFIER, GENERATOR, TINY
@@ -25,11 +26,6 @@ MAP = CHECKOUT.joinpath("training", "docs", "how-it-fits.md").read_text(encoding
 FOLDERS = ("*/docs/**/*.md", "training/studies/**/*.md")
 PICTURES = runpy.run_path(str(CHECKOUT / ".ci" / "readme_pictures.py"))
 PAGES = [CHECKOUT / "README.md", *sorted(page for folder in FOLDERS for page in CHECKOUT.glob(folder))]
-
-
-def blocks(page: Path, kind: str) -> list[str]:
-    """The page's blocks of code of one kind."""
-    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def commands(page: Path) -> list[str]:
@@ -61,7 +57,7 @@ def test_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest
     """The program accepts the verb and every flag; a dry run stops it before any work."""
     monkeypatch.chdir(tmp_path)
     for name, page in (("mine.py", "generators.md"), ("net.py", "own-network.md")):  # code that the pages show
-        (code, *_) = blocks(CHECKOUT / "training" / "docs" / page, "python")
+        (code, *_) = blocks(DOCS / page, "python")
         (tmp_path / name).write_text(code, encoding="utf-8")
     done = understood(*shlex.split(command)[1:])
     assert done.code == 0, done.err

@@ -36,7 +36,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.trained_network import load_network
-from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM
@@ -195,7 +194,7 @@ class TrainedGan:
         self.checkpoint = run.best or run.checkpoint
 
     def __fspath__(self) -> str:
-        return str(self.checkpoint)  # for `GeneratedImages`
+        return str(self.checkpoint or self.folder)  # for `GeneratedImages`
 
     def __repr__(self) -> str:
         return f"<TrainedGan in {self.folder}{'' if self.finished else ', unfinished: train on with resume=True'}>"
@@ -365,9 +364,7 @@ def export(
     if isinstance(source, Comparison):
         if not arm:
             raise SonoforgeError(f"arm: missing; give one of {', '.join(source.results['arms'])}")
-        cache = source._compared.prepared.cache
-        (own,) = for_classes("arm", (arm,), cache.dataset.classes, cache.class_counts)  # as `compare` reads it
-        comparing.train_final_model(source._compared, own)
+        comparing.train_final_model(source._compared, arm)
     elif arm:
         raise SonoforgeError("arm: only a comparison has arms; leave it out")
     run = source if isinstance(source, str | Path) else source.folder

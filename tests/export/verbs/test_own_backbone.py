@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from places import CHECKOUT
+from page_code import DOCS, as_new_machine, blocks, place_with
 from program import Finished, sonoforge, succeed, words
 from sonoforge.models.backbones import plain_state
 from sonoforge.models.mobilenetv2 import import_torchvision
@@ -28,8 +28,7 @@ from sonoforge.training import own_code
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.classifier.trained_network import load_network
 
-PAGE = (CHECKOUT / "training" / "docs" / "own-network.md").read_text(encoding="utf-8")
-SOURCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+SOURCE = blocks(DOCS / "own-network.md", "python")[0]
 SIDE = 64
 SMALL = words(
     f"--data phantom --set phantom.images=60 --device cpu --set classifier.image_size={SIDE} "
@@ -44,17 +43,13 @@ TRAIN = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the file on the page, and a machine that has never run it."""
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "net.py").write_text(f"{SOURCE}\n# {folder}\n")
-    return folder
+    """A folder with the file on the page."""
+    return place_with(SOURCE, "net.py", tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)
 def _this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_code, "default_folder", lambda: place / "cache")
-    monkeypatch.delenv(own_code.TRUST, raising=False)
-    monkeypatch.chdir(place)
+    as_new_machine(place, monkeypatch)
 
 
 def _train(place: Path, backbone: str, *more: str) -> Finished:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from gan_trainings import assert_same_tensors, read_rows
-from places import CHECKOUT
+from page_code import DOCS, as_new_machine, blocks, place_with
 from program import Finished, sonoforge, succeed
 from sonoforge.runtime import Generator
 from sonoforge.training import own_code
@@ -21,8 +21,7 @@ from sonoforge.training.gan import recipes
 from sonoforge.training.gan.checkpoint import describe
 from sonoforge.training.gan.generator import load_generator, sample
 
-PAGE = (CHECKOUT / "training" / "docs" / "generators.md").read_text(encoding="utf-8")
-SOURCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+SOURCE = blocks(DOCS / "generators.md", "python")[0]
 FLAGS = (
     "--set phantom.images=60 --image-size 32 --set gan.batch=4 --set gan.tick_steps=3 --set gan.metric_features=pixels"
 )
@@ -31,17 +30,13 @@ TRAIN = ["gan", "train", *FLAGS.split()]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the file on the page, and a machine that has never run it."""
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "mine.py").write_text(f"{SOURCE}\n# {folder}\n")
-    return folder
+    """A folder with the file on the page."""
+    return place_with(SOURCE, "mine.py", tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)
 def _this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_code, "default_folder", lambda: place / "cache")
-    monkeypatch.delenv(own_code.TRUST, raising=False)
-    monkeypatch.chdir(place)
+    as_new_machine(place, monkeypatch)
 
 
 def _train(place: Path, out: str, *flags: object, recipe: str = "mine.py") -> Finished:
@@ -52,8 +47,7 @@ def _train(place: Path, out: str, *flags: object, recipe: str = "mine.py") -> Fi
 def trained(place: Path) -> Path:
     """A run of 8 steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own_code, "default_folder", lambda: place / "cache")
-        patch.chdir(place)
+        as_new_machine(place, patch)
         done = _train(place, "runs", "--steps", 8)
     assert done.code == 0, done.err
     return Path(done.json["run"])

@@ -60,7 +60,7 @@ class OwnCode(NamedTuple):
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name has the form of own code, and not that of a name in one of our tables."""
+    """Return whether a name looks like own code rather than a name in our tables."""
     return _FORM.fullmatch(name) is not None
 
 

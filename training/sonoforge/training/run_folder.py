@@ -131,9 +131,10 @@ def find_run(
     Failing that, and given ``length``, return the newest one that is shorter but otherwise the same. Its files are
     fetched if it is at a URL.
     """
-    found = None
+    found, others = None, []
     for folder in _runs(root, name):
         differing = _differing(folder, config, compared)
+        others.append((folder, differing))
         if not differing:
             found = folder
             break
@@ -142,8 +143,7 @@ def find_run(
     if found:
         remote_runs.fetch(found)
         return found
-    for other in _runs(root, name):
-        changed = _differing(other, config, compared)
+    for other, changed in others:
         halves = [_HASH.sub("", how).partition(", not ") for how in changed.values()]
         if all(was == now for was, _, now in halves):
             raise SonoforgeError(

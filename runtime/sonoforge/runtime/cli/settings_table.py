@@ -88,7 +88,7 @@ def find_settings(verbs: Sequence[str]) -> list[Setting]:
 
 
 def find_by_words(words: Sequence[str]) -> list[Setting]:
-    """Return the settings of a verb, or those of all verbs that mention these words; refuse words that none does."""
+    """Return the settings of a verb, or every setting that mentions these words; refuse words that match nothing."""
     verb, known = " ".join(words), find_settings([*VERBS])
     if verb in VERBS:
         return find_settings([verb])

@@ -53,7 +53,7 @@ REGULARISERS = "regularisers"
 REGULARISER_NAMES = ("gradient-penalty", "weight-clipping", "r1", "path-length", "orthogonal")
 RATE, WEIGHT = (0.1, 10.0), (0.1, 10.0)  # times the published value
 BY_LAYER = ("dcgan", "began", "biggan", "spade")  # `width` is the number of channels of the base layer
-BY_WIDEST = ("stylegan1", "stylegan2", "stylegan3")  # `width` is that of the widest layer
+BY_WIDEST = ("stylegan1", "stylegan2", "stylegan3")  # `width` is the widest layer's
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("optimiser", choices=("adam", "rmsprop")),

@@ -51,7 +51,7 @@ def voices(metrics: Sequence[Record], names: tuple[str, ...]) -> list[Record]:
 
 
 def answer(deciding: Sequence[str], second: Sequence[str], n: int | None) -> str:
-    """Answer a question by how its metrics stand, those of the second voice, and the images per set."""
+    """Answer yes, no, partly or unknown from how the metrics of both voices stand, and the ``n`` images per set."""
     if not deciding:
         return "unknown"
     if set(deciding) == {"outside"}:

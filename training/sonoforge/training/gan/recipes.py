@@ -151,7 +151,7 @@ def _read_recipes(path: Path) -> dict[str, Recipe]:
 
 
 RECIPES = _read_recipes(Path(__file__).with_suffix(".json"))
-ENTRY_POINTS = "sonoforge.recipes"  # the group by which an installed package names recipes, as package.module:RECIPE
+ENTRY_POINTS = "sonoforge.recipes"  # entry points by which packages offer recipes, as package.module:RECIPE
 # Of own recipes: what they do not take from the row that they are like, because it is of its networks.
 _OF_NETWORKS: Mapping[str, Any] = MappingProxyType(
     {"generator": {}, "discriminator": {}, "presets": {}, "class_budgets": {}, "source": "own code"}

@@ -15,7 +15,7 @@ from typing import Any
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval import final_model, preparation
-from sonoforge.training.crossval.arms import final_name, find_arm
+from sonoforge.training.crossval.arms import final_name, find_arm, for_classes
 from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare
 from sonoforge.training.crossval.evidence import read_answers
@@ -151,9 +151,11 @@ def train_final_model(compared: Compared, arm: str, name: str = "") -> None:
     prepared, folder = compared.prepared, compared.folder
     if "" not in prepared.settings:
         raise SonoforgeError(f"{folder}: compares protocols, not arms; give a run of one protocol")
-    part = prepared.parts.get("") or preparation.prepare(prepared.cache, prepared.settings[""], folder)
+    cache = prepared.cache
+    (arm,) = for_classes("arm", (final_name(arm, "arm"),), cache.dataset.classes, cache.class_counts)
+    part = prepared.parts.get("") or preparation.prepare(cache, prepared.settings[""], folder)
     with run_folder.working_in(folder):
-        final_model.train_final_model(folder, part, compared.results, final_name(arm, "arm"), name)
+        final_model.train_final_model(folder, part, compared.results, arm, name)
 
 
 def read_again(config: CrossvalConfig) -> Record:

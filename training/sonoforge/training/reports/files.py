@@ -60,7 +60,7 @@ class _Saved:
         self._tables: dict[str, parts.Files] = {}
 
     def for_paper(self, labels: Sequence[str]) -> parts.Text:
-        """Say where all files are, and link to those of the tables with these labels."""
+        """Say where all files are, and link to the tables with these labels."""
         said = Markup("{} every table of this page is in {} as CSV and LaTeX (booktabs), every chart as SVG and PNG.")
         said = said.format(parts.bold("For a paper:"), parts.code(f"{self._name}/"))
         for label in labels:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: CrossvalConfig) -> Outcome:
-    """Run the comparison in a run folder and print its tables, or those of a ``predictions.csv`` again."""
+    """Run the comparison in a run folder and print its tables; or print the tables of a ``predictions.csv``."""
     if config.from_predictions:
         again = comparing.read_again(config)
         log_comparison(again)

@@ -17,7 +17,7 @@ from sonoforge.training.settings.evaluation import SegmentConfig
 
 
 def main(config: SegmentConfig) -> Outcome:
-    """Compare generators and print the tables, or print those of a ``cases.csv`` again."""
+    """Compare generators and print the tables; or print the tables of a ``cases.csv``."""
     if config.from_cases:
         if dataclasses.replace(config, from_cases="") != SegmentConfig():
             raise SonoforgeError("--from cannot be combined with other options")
