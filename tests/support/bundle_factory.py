@@ -24,6 +24,7 @@ TEMPERATURE = 1.7
 REFERENCE = {"normal": 0.2, "benign": 0.5, "malignant": 0.3}
 DECISION: dict[str, Any] = {
     "reference": REFERENCE,
+    "default": dict.fromkeys(CLASSES, 1 / 3),
     "protocol": "stated",
     "questions": [
         {

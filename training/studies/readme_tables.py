@@ -83,18 +83,20 @@ def shipped_decisions() -> str:
     def row(what: str, of: Callable[[Any], str]) -> list[str]:
         return [what, *(of(measured[name]) for name in COLLECTIONS)]
 
-    def called(own: Any) -> str:
-        if "normal" not in own["sensitivity"]:
-            return "-"
-        return f"{1 - own['sensitivity']['normal']['value']:.0%}"
+    def malignant(own: Any) -> str:
+        return " / ".join(f"{own[side]['malignant']['value']:.2f}" for side in ("sensitivity", "specificity"))
+
+    def calm(own: Any) -> str:
+        healthy = f", healthy scans {own['lesion']['cleared']:.0%}" if "cleared" in own["lesion"] else ""
+        return f"lesions {own['lesion']['calm']:.1%}{healthy}"
 
     def covered(own: Any) -> str:
         return ", ".join(f"{one[0].upper()} {found['value']:.0%}" for one, found in own["coverage"].items())
 
     rows = [
-        row("mean sensitivity of its classes, by default", lambda own: f"{own['balanced_accuracy']:.2f}"),
+        row("malignant, by default: sensitivity / specificity", malignant),
         row("labels right, given its class shares", lambda own: f"{own['accuracy_at_own_shares']['value']:.2f}"),
-        row("normal scans called a lesion", called),
+        row("called normal and nothing else", calm),
         row("scans with one clear class", lambda own: f"{own['single_class']:.0%}"),
         row("sets that hold the class (90 % promised)", covered),
     ]

@@ -5,7 +5,7 @@ interface Network {
     fun logits(input: FloatArray, shape: LongArray): FloatArray
 }
 
-/** Where answers are for: the share of each class there, null for equal ones, and the sensitivity of the questions. */
+/** Where answers are for: the share of each class there, null for the bundle's, and the sensitivity of the questions. */
 class Clinic(val prevalence: Map<String, Double>? = null, val sensitivity: Double = 0.95)
 
 /** How likely it is, in the clinic, that the answer to a question is yes; and the answer. */
@@ -36,9 +36,15 @@ fun answer(logits: FloatArray, rules: Rules, clinic: Clinic = Clinic()): Answer 
     val largest = scaled.sortedDescending().first()
     val powers = rules.classes.zip(scaled.map { Math.exp(it - largest) }).toMap()
     val equal = normalised(powers.mapValues { it.value / rules.reference(it.key) })
-    val here = normalised(equal.mapValues { it.value * (clinic.prevalence?.getValue(it.key) ?: 1.0) })
+    val here = normalised(equal.mapValues { it.value * (clinic.prevalence?.getValue(it.key) ?: rules.default(it.key)) })
     val label = rules.classes.sortedByDescending { here.getValue(it) }.first()
-    val set = rules.classes.filter { it == label || equal.getValue(it) >= rules.threshold(it) }
+    val fitting = rules.classes.filter { it == label || equal.getValue(it) >= rules.threshold(it) }
+    // A question about all classes: below its most sensitive point alone may a set do without a positive class.
+    val missing = rules.mostSensitive().filter { question ->
+        question.among.size == rules.classes.size && fitting.none { it in question.positive } &&
+            among(equal, question) >= question.threshold
+    }.map { question -> question.positive.sortedByDescending { equal.getValue(it) }.first() }
+    val set = rules.classes.filter { it in fitting || it in missing }
     val findings = rules.questions(clinic.sensitivity).associate {
         it.name to Finding(among(here, it), among(equal, it) >= it.threshold)
     }

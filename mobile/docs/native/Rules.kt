@@ -31,12 +31,19 @@ class Rules(private val folder: File) {
     /** The share of a class that the network takes for granted. */
     fun reference(name: String) = decision.getJSONObject("reference").getDouble(name)
 
+    /** The share of a class that answers assume where a clinic gives none. */
+    fun default(name: String) = decision.getJSONObject("default").getDouble(name)
+
     /** The questions, at the operating point that was chosen for a sensitivity. */
-    fun questions(sensitivity: Double): List<Question> {
+    fun questions(sensitivity: Double) = questions { points -> points.first { it.getDouble("aim") == sensitivity } }
+
+    fun mostSensitive() = questions { it.last() }
+
+    private fun questions(choose: (List<JSONObject>) -> JSONObject): List<Question> {
         val all = decision.getJSONArray("questions")
         return List(all.length()) { all.getJSONObject(it) }.map { question ->
             val points = question.getJSONArray("points")
-            val point = List(points.length()) { points.getJSONObject(it) }.first { it.getDouble("aim") == sensitivity }
+            val point = choose(List(points.length()) { points.getJSONObject(it) })
             Question(
                 question.getString("name"),
                 names(question.getJSONArray("positive")),

@@ -32,10 +32,17 @@ export function decideEqual(equal, { classes, decision, conformal, site }, { pre
     const { threshold } = operatingPoint(question, sensitivity);
     return [question.name, { probability: among(here, question), positive: among(equal, question) >= threshold }];
   });
+  const set = new Set(classes.filter((name) => name === label || fits[name] >= conformal.thresholds[name]));
+  for (const { among: about, positive, points } of decision.questions) {
+    if (about.length < classes.length || positive.some((name) => set.has(name))) continue;
+    // Its most sensitive point decides whether the set may do without a positive class.
+    if (among(equal, { among: about, positive }) < points.at(-1).threshold) continue;
+    set.add(positive.reduce((best, name) => (equal[name] > equal[best] ? name : best)));
+  }
   return {
     probabilities: here,
     label,
-    set: classes.filter((name) => name === label || fits[name] >= conformal.thresholds[name]),
+    set: classes.filter((name) => set.has(name)),
     findings: Object.fromEntries(answered),
   };
 }

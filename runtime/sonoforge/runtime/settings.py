@@ -23,7 +23,7 @@ def prevalence_option() -> Any:
     return option(
         "",
         help="class shares at the clinic: screening, referral or SHARES\n"
-        "SHARES such as normal=.6,benign=.3,malignant=.1; default: equal shares",
+        "SHARES such as normal=.6,benign=.3,malignant=.1; default: those that the bundle names",
         metavar="SHARES",
     )
 

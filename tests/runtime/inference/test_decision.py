@@ -42,23 +42,24 @@ def test_prevalence_gives_what_counting_scans_gives(manifest: ClassifierManifest
 def test_sets_and_questions_do_not_depend_on_prevalence_and_hold_the_label(manifest: ClassifierManifest) -> None:
     rng = np.random.default_rng(1)
     clinics = [read_clinic(text, 0.95, manifest) for text in ("", "screening", "normal=.01,benign=.01,malignant=.98")]
-    seen = set()
+    seen, calm = set(), set()
     for _ in range(300):
         said = network(rng)
-        fitting = {
-            name
-            for name, p in reweighted(said, factory.REFERENCE, dict.fromkeys(factory.CLASSES, 1.0)).items()
-            if p >= manifest.thresholds[name]
-        }
+        equal = reweighted(said, factory.REFERENCE, dict.fromkeys(factory.CLASSES, 1.0))
+        fitting = {name for name, p in equal.items() if p >= manifest.thresholds[name]}
+        lesion = {max(("benign", "malignant"), key=lambda name: equal[name])} if 1 - equal["normal"] >= 0.3 else set()
         found = [decide(said, manifest, clinic) for clinic in clinics]
         for one in found:
-            assert set(one.set) == fitting | {one.label}
+            expected = fitting | {one.label}
+            assert set(one.set) == (expected if expected != {"normal"} else expected | lesion)
+            calm.add((one.set == ("normal",), bool(lesion)))
             assert sum(one.probabilities.values()) == pytest.approx(1)
             assert {name: finding.positive for name, finding in one.findings.items()} == {
                 name: finding.positive for name, finding in found[0].findings.items()
             }
         seen.add(tuple(one.label for one in found))
     assert len(seen) > 3, "labels do depend on it"
+    assert calm == {(False, True), (False, False), (True, False)}, "normal alone only where no lesion is in question"
 
 
 def test_another_sensitivity_is_another_threshold(manifest: ClassifierManifest) -> None:

@@ -15,6 +15,7 @@ from sonoforge.training.reports.conclusions import judge_coverage, judge_guessin
 from sonoforge.training.statistics import calibration, decision
 from sonoforge.training.statistics.calibration import conformal_thresholds, expected_calibration_error, own_answers
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 ANSWERS = Path(__file__).parents[3] / "training" / "studies" / "other-scanners" / "answers" / "left-out.csv.gz"
@@ -76,6 +77,54 @@ def test_a_threshold_is_the_largest_that_reaches_its_aim(aim: float) -> None:
     assert decision.threshold_for(aim, scores, weights) == max(reaching)
 
 
+def three_classes(rng: np.random.Generator, count: int, moved: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and probabilities of a network that moves the malignant logit of this collection."""
+    labels = np.repeat([0, 1, 2], count)
+    logits = 2.0 * np.eye(3)[labels] + rng.normal(size=(len(labels), 3))
+    logits[:, 2] += moved
+    shares = np.exp(logits)
+    return labels, shares / shares.sum(axis=1, keepdims=True)
+
+
+def test_default_shares_are_even_where_no_label_is_better_by_trying_all() -> None:
+    rng = np.random.default_rng(5)
+    (labels, first), (_, second) = three_classes(rng, 60, 0.0), three_classes(rng, 60, 1.5)
+    both, equal = np.tile(labels, 2), np.concatenate([first, second])
+    names = ["A"] * 180 + ["B"] * 180
+    classes = ("normal", "benign", "malignant")
+
+    def called(shares: np.ndarray) -> list[tuple[float, float, float]]:
+        found = (equal * shares).argmax(axis=1)
+        sides = [(found[own], both[own]) for own in (np.arange(360) < 180, np.arange(360) >= 180)]
+        return [((f[t == 2] == 2).mean(), (f[t == 1] != 2).mean(), (f[t > 0] == 0).mean()) for f, t in sides]
+
+    shares = decision.default_shares(both, equal, classes, names)
+    assert shares.sum() == pytest.approx(1)
+    worst = min(min(found - 0.85, spared - 0.70) for found, spared, _ in called(shares * [1e-9, 1, 1]))
+    tried = (np.array([1e-9, 1, np.exp(-limit)]) for limit in np.linspace(-4, 4, 801))
+    assert worst >= max(min(min(f - 0.85, s - 0.70) for f, s, _ in called(one)) for one in tried) - 1e-9
+    assert max(calm for *_, calm in called(shares)) == pytest.approx(decision.MISSED, abs=1 / 120)
+    assert decision.default_shares(both, equal, ("a", "b", "c"), names).tolist() == [1 / 3] * 3
+
+
+def test_the_strictest_collection_sets_the_points_of_a_question_about_all_scans() -> None:
+    rng = np.random.default_rng(6)
+    (labels, first), (_, second) = three_classes(rng, 200, 0.0), three_classes(rng, 200, 0.0)
+    second[:, 0] *= 20  # a hospital whose lesions look more normal
+    second /= second.sum(axis=1, keepdims=True)
+    classes, names = ("normal", "benign", "malignant"), ["A"] * 600 + ["B"] * 600
+    found = decision.choose_rules(np.tile(labels, 2), np.concatenate([first, second]), classes, names)
+    for question, points in (("lesion", (1 + np.array(decision.AIMS)) / 2), ("malignant", np.array(decision.AIMS))):
+        own = next(one for one in found.questions if one.name == question)
+        for scans in (first, second):
+            score = scans[:, own.positive].sum(axis=1) / scans[:, own.among].sum(axis=1)
+            reached = (score[own.positive[labels]][:, None] >= own.thresholds).mean(axis=0)
+            if question == "lesion":
+                assert (reached >= points - 1e-9).all()
+            elif scans is first:
+                assert reached == pytest.approx(points, abs=0.03), "the second moves both lesions alike"
+
+
 def test_each_fold_is_divided_by_the_class_shares_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "fit_temperature", lambda labels, probabilities: 1.0)
     labels, folds = np.array([0, 0, 0, 1, 0, 1, 1, 1]), np.repeat([0, 1], 4)
@@ -85,16 +134,19 @@ def test_each_fold_is_divided_by_the_class_shares_of_the_others(monkeypatch: pyt
     assert equal[4:] == pytest.approx(np.tile([0.25, 0.75], (4, 1)))
 
 
+def measured(part: Predictions, classes: tuple[str, ...]) -> dict[str, Record]:
+    by_fold = decision.equal_by_fold(part, np.ones(len(classes)))
+    decided = decision.decide_by_fold(part, classes, by_fold)
+    return decision.measure_decision(part, classes, own_answers(by_fold), decided)
+
+
 def test_a_collection_whose_labels_are_shuffled_keeps_its_sets_and_calls() -> None:
     """Nothing that decides about a collection that was left out may have read it."""
     (part,), classes = read_predictions(ANSWERS)
     own = np.array(part.collections) == "BUS-BRA"
     labels = part.labels.copy()
     labels[own] = np.random.default_rng(0).permutation(labels[own])
-    before, after = (
-        decision.measure_decision(one, classes, decision.equal_by_fold(one, np.ones(3)), ALPHA)
-        for one in (part, dataclasses.replace(part, labels=labels))
-    )
+    before, after = (measured(one, classes) for one in (part, dataclasses.replace(part, labels=labels)))
     for name in ("mean_set_size", "single_class", "called"):
         assert before["BUS-BRA"][name] == after["BUS-BRA"][name]
         assert before["BUSI"][name] != after["BUSI"][name]
@@ -104,13 +156,14 @@ def test_a_collection_whose_labels_are_shuffled_keeps_its_sets_and_calls() -> No
 def test_the_shipped_bundle_follows_from_the_kept_answers() -> None:
     (part,), classes = read_predictions(ANSWERS)
     manifest, even = open_bundle().manifest.raw, np.ones(len(classes))
-    by_fold = decision.equal_by_fold(part, even)
-    equal, measured = decision.equal_in_bundle(part, even), decision.measure_decision(part, classes, by_fold, ALPHA)
+    decided = decision.decide_by_fold(part, classes, decision.equal_by_fold(part, even))
+    equal, rules = decision.equal_in_bundle(part, even), decision.fit_decision(part, classes, even, decided)
+    by_collection = measured(part, classes)
     found = {
-        "measured": measured,
-        "decision": decision.fit_decision(part, classes, even, by_fold),
-        "conformal": prediction_sets(part, equal, measured, classes),
-        "policy": decision.choose_abstention(part, equal)._asdict(),
+        "measured": by_collection,
+        "decision": rules,
+        "conformal": prediction_sets(part, equal, by_collection, classes),
+        "policy": decision.choose_abstention(part, at_shares(equal, np.array([*rules["default"].values()])))._asdict(),
         "guessing": describe_arm(part, classes)["guessing"],
     }
     policy = manifest["trust"]["checks"]["policy"]
@@ -122,12 +175,14 @@ def test_the_shipped_bundle_follows_from_the_kept_answers() -> None:
         "guessing": manifest["evaluation"]["guessing"],
     }
     assert flat(kept) == pytest.approx(flat(found), abs=1e-9)
-    verdict = judge_coverage(measured, ALPHA)
+    verdict = judge_coverage(by_collection, ALPHA)
     assert verdict is not None
-    low = [(where, name) for where, own in measured.items() for name, c in own["coverage"].items() if c["high"] < 0.9]
+    low = [
+        (where, name) for where, own in by_collection.items() for name, c in own["coverage"].items() if c["high"] < 0.9
+    ]
     assert ("BrEaST", "benign") in low
     assert [all(word in said for word in pair) for said, pair in zip(verdict.sentences, low, strict=True)]
-    assert judge_coverage({"BUSI": measured["BUSI"]}, 0.9) is None
+    assert judge_coverage({"BUSI": by_collection["BUSI"]}, 0.9) is None
 
 
 def flat(value: object, name: str = "") -> dict[str, object]:

@@ -14,7 +14,7 @@ from kept import ANSWERS, CLASSES, answers, table
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference import adaptation
-from sonoforge.runtime.inference.adaptation import Asked, Rules
+from sonoforge.runtime.inference.adaptation import Rules
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.predictions import Predictions, pick, read_predictions
@@ -39,19 +39,7 @@ class LeftOut:
         others = np.flatnonzero(~own)
         self.name, self.equal = name, equal[own]
         self.labels, self.groups = part.labels[own], part.groups[own]
-        questions = []
-        for question, (wanted, rest) in decision.QUESTIONS.items():
-            asked = decision.ask(part.labels, equal, classes, question)
-            assert asked is not None
-            chosen = asked.about & asked.positive & ~own
-            weights = decision.collection_weights(part.collections, chosen)
-            points = [decision.threshold_for(aim, asked.scores[chosen], weights) for aim in decision.AIMS]
-            positive = np.array([one in wanted for one in classes])
-            among = positive | np.array([one in rest for one in classes])
-            questions.append(Asked(question, positive, among, np.array(decision.AIMS), np.array(points)))
-        sets = decision.set_thresholds(part.labels[others], equal[others], pick(part.collections, others), ALPHA)
-        even = np.full(len(classes), 1 / len(classes))
-        self.rules = Rules(even, sets, even, ALPHA, tuple(questions))
+        self.rules = decision.choose_rules(part.labels[others], equal[others], classes, pick(part.collections, others))
 
     def draw(self, count: int, seed: int) -> tuple[Whole, Whole]:
         """Draw so many scans of whole patients (the last of them in part), and return the other patients' scans."""

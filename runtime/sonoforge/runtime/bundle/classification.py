@@ -134,6 +134,7 @@ class ClassifierManifest(Manifest):
     outputs: dict[str, tuple[int, ...]]  # name of each output and its shape without the batch
     temperature: float  # calibration temperature, inside the ONNX ``probabilities``; above 0
     reference: dict[str, float]  # class shares that the ONNX ``probabilities`` assume; sum to 1
+    default: dict[str, float]  # class shares that answers assume unless a clinic gives its own; sum to 1
     questions: tuple[Question, ...]  # asked behind the label; none where the classes are of another kind
     alpha: float  # error rate of the conformal sets, for each class; between 0 and 1
     # Probability from which a class belongs to the set: of equally frequent classes, or at the shares of `site`.
@@ -169,7 +170,7 @@ class ClassifierManifest(Manifest):
         trust, checks = read_trust(raw["trust"])
         quality = fields("quality", raw["quality"], {**_bands("quality", raw["quality"], METRICS), "scan": _SCAN})
         outputs = _outputs(raw["outputs"], len(classes))
-        reference, questions = _decision(raw["decision"], classes)
+        reference, default, questions = _decision(raw["decision"], classes)
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -180,6 +181,7 @@ class ClassifierManifest(Manifest):
             outputs=outputs,
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             reference=reference,
+            default=default,
             questions=questions,
             alpha=alpha,
             thresholds=fields("conformal.thresholds", conformal.get("thresholds"), dict.fromkeys(classes, share)),
@@ -245,11 +247,11 @@ def read_preprocessing(name: str, value: Any) -> Preprocessing:
     return found
 
 
-def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], tuple[Question, ...]]:
-    """Read ``decision``: the reference shares and the questions."""
+def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], dict[str, float], tuple[Question, ...]]:
+    """Read ``decision``: the reference shares, the default shares and the questions."""
     found = mapping("decision", value)
-    exact_keys("decision", found, ("reference", "protocol", "questions"))
-    reference = _shares("decision.reference", found["reference"], classes)
+    exact_keys("decision", found, ("reference", "default", "protocol", "questions"))
+    reference, default = (_shares(f"decision.{name}", found[name], classes) for name in ("reference", "default"))
     listed = found["questions"]
     if not isinstance(listed, list) or len(listed) > len(classes):
         raise wrong("decision.questions", listed, f"at most {len(classes)} questions")
@@ -258,7 +260,7 @@ def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], t
         raise ManifestError("decision.questions: all questions must have the same aims")
     if len({question.name for question in questions}) < len(questions):
         raise ManifestError("decision.questions: a name is given twice")
-    return reference, questions
+    return reference, default, questions
 
 
 def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]:

@@ -123,11 +123,19 @@ def at_shares(equal: Floats, shares: Floats) -> Floats:
 
 
 def decide_all(equal: Floats, rules: Rules) -> Decided:
-    """Answer all scans (N, C), at all operating points."""
+    """Answer all scans (N, C), at all operating points.
+
+    A question about all classes also has a say in the set: unless its most sensitive point answers no, the set holds
+    one of its positive classes, so that no lesion is calmly called normal.
+    """
     labels = (equal * rules.prevalence).argmax(axis=1)
     sets = at_shares(equal, rules.set_shares) >= rules.thresholds
     sets[np.arange(len(equal)), labels] = True
     beyond = tuple(scores_of(equal, q.positive, q.among)[:, None] >= q.thresholds for q in rules.questions)
+    for question, reached in zip(rules.questions, beyond, strict=True):
+        if question.among.all():
+            missing = reached[:, -1] & ~sets[:, question.positive].any(axis=1)
+            sets[missing, np.where(question.positive, equal, 0)[missing].argmax(axis=1)] = True
     return Decided(labels, sets, beyond)
 
 

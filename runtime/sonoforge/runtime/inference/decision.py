@@ -3,8 +3,8 @@
 A network's probabilities assume the class shares of its training: the bundle's *reference*. If a clinic's shares
 differ, Bayes' theorem gives its probabilities, provided that each class looks the same in both (label shift; Saerens,
 Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural Computation 14(1),
-2002, section 2).  By default all classes count as equally frequent, or as frequent as at the site that the bundle was
-adapted to.
+2002, section 2).  By default the classes count as frequent as at the site that the bundle was adapted to, or else as in
+the bundle's `default`.
 
 Operating points and prediction sets compare how well a scan fits each class, so neither depends on prevalence: a set
 holds a scan's class as often as promised *within each class*, however common the class is (Vovk, Conditional validity
@@ -75,7 +75,7 @@ class AtClinic(NamedTuple):
 
     Attributes:
         prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
-            empty for the shares of the site that the bundle was adapted to, or else equal shares.
+            empty for the shares of the site that the bundle was adapted to, or else the bundle's own.
         sensitivity: Must be one that the bundle has operating points for.
         abstain: Abstain by the bundle's policy, even if it does not do so by default.
     """
@@ -93,12 +93,10 @@ def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifes
         raise SonoforgeError(f"--sensitivity: this bundle has no operating point for {sensitivity:g}, only for {known}")
     if manifest.site and not prevalence:
         return Clinic(manifest.site.prevalence, sensitivity)
-    return Clinic(_read_shares(prevalence, manifest.classes), sensitivity)
+    return Clinic(_read_shares(prevalence, manifest.classes) if prevalence else manifest.default, sensitivity)
 
 
 def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
-    if not text:
-        return dict.fromkeys(classes, 1 / len(classes))
     known = [*PRESETS] if set(classes) == BREAST else []
     if text in known:
         return {name: PRESETS[text][name] for name in classes}

@@ -38,8 +38,8 @@ class Result:
     Attributes:
         file: The path as given; None for an array or a Pillow image.
         label: The most probable class.
-        probabilities: Calibrated probability of each class at the clinic's prevalence, by default with equally frequent
-            classes; they sum to 1.
+        probabilities: Calibrated probability of each class at the clinic's prevalence, by default at the bundle's
+            shares; they sum to 1.
         set: The label, and every other class that cannot be ruled out at the bundle's error rate alpha.
         findings: The answer to each question behind the label, such as whether there is a lesion.
         trust: Whether the answer may be used, and why not.

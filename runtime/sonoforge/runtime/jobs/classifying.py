@@ -180,7 +180,7 @@ class AnswerTable:
         self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
         self._asked = [f"{question.name}?" for question in manifest.questions]
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
-        if len({*clinic.prevalence.values()}) == 1:
+        if clinic.prevalence == manifest.default:
             self._about[0] += " Give your clinic's shares with --prevalence."
         self._states, self._counts = Counter[str](), Counter[str]()
         self._advice: dict[str, str] = {}

@@ -155,11 +155,11 @@ def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[C
 
 
 def record_trust(
-    judged: HeldOutTrust, held_out: Predictions, signs: TrainingSigns, equal: NDArray[np.float64]
+    judged: HeldOutTrust, held_out: Predictions, signs: TrainingSigns, probabilities: NDArray[np.float64]
 ) -> Record:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
-    ``equal``: (N, C) `decision.equal_in_bundle` of the held-out answers.
+    ``probabilities``: (N, C) the held-out answers' at the default shares.
     """
     median, threshold = tail_limits(np.array(judged.distances))
     # The folds' networks saw fewer images than the final one: the wider of their limits and its own.
@@ -173,7 +173,7 @@ def record_trust(
         "foreign": median + FOREIGN * (threshold - median),
         "upright": signs.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
         "contact": max(judged.dark),  # flags no held-out scan, as dark columns predicted no error
-        "policy": {"always": False, **choose_abstention(held_out, equal)._asdict()},
+        "policy": {"always": False, **choose_abstention(held_out, probabilities)._asdict()},
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"

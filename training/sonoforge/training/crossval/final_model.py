@@ -19,6 +19,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
+from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
@@ -47,7 +48,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
-from sonoforge.training.statistics.calibration import Calibrated
+from sonoforge.training.statistics.calibration import Calibrated, own_answers
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import Record
@@ -160,10 +161,12 @@ def record_model(
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
     near, kind = left_out_distances(trained.trust.neighbours), kind_of(cache.images, indices)
     signs = TrainingSigns(trained.trust.upright, white, grain, near, kind, colour)
-    repeats = _repeats(held_out.predictions.labels, trained, settings)
-    by_fold = decision.equal_by_fold(held_out.predictions, repeats)
-    equal = decision.equal_in_bundle(held_out.predictions, repeats)
-    evaluation = _evaluate(held_out, classes, trained, provenance, by_fold)
+    answers, repeats = held_out.predictions, _repeats(held_out.predictions.labels, trained, settings)
+    by_fold, equal = decision.equal_by_fold(answers, repeats), decision.equal_in_bundle(answers, repeats)
+    decided = decision.decide_by_fold(answers, classes, by_fold)
+    measured = decision.measure_decision(answers, classes, own_answers(by_fold), decided)
+    evaluation = _evaluate(held_out, classes, trained, provenance, by_fold) | {"decision": measured}
+    rules = decision.fit_decision(answers, classes, repeats, decided)
     record = ModelRecord(
         name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
         version="1.0.0",
@@ -171,9 +174,9 @@ def record_model(
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
         temperature=evaluation["temperature"],
-        decision=decision.fit_decision(held_out.predictions, classes, repeats, by_fold),
-        conformal=prediction_sets(held_out.predictions, equal, evaluation["decision"], classes),
-        trust=record_trust(held_out.trust, held_out.predictions, signs, equal),
+        decision=rules,
+        conformal=prediction_sets(answers, equal, measured, classes),
+        trust=record_trust(held_out.trust, answers, signs, at_shares(equal, np.array([*rules["default"].values()]))),
         quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
         training=training,
         evaluation=evaluation,
@@ -279,7 +282,6 @@ def _evaluate(
         "folds": len(np.unique(predictions.folds)),
         "budget": provenance.budget,
         "arm": predictions.arm,
-        "decision": decision.measure_decision(predictions, classes, by_fold, ALPHA),
         "train_accuracy": trained.train_accuracy,
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
