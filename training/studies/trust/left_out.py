@@ -65,7 +65,8 @@ def distances(pixels: NDArray[np.uint8], bundle: Classifier) -> dict[str, float]
     d, k = mahalanobis_distances(embedding, gaussian)[0], neighbour_distances(embedding, points)[0]
     deep = d > manifest.trust.threshold and checks.grain is not None and flatness(pixels[None])[0] < checks.grain
     found = {"foreign": d > checks.foreign or deep, "far": d > manifest.trust.threshold}
-    return {**found, "far_from_nearest": k > checks.neighbours.threshold}
+    found["far_from_nearest"] = k > checks.neighbours.threshold
+    return {name: float(is_so) for name, is_so in found.items()}
 
 
 def main() -> None:
