@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import bundle_factory as factory
 import planted_marks as plant
@@ -23,9 +23,10 @@ from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
+from sonoforge.runtime.images.repeats import Repeats, detail_of, take_fingerprint
 from sonoforge.runtime.images.scan_area import find_scan_area
 from sonoforge.runtime.images.scan_checks import name_kind
+from sonoforge.runtime.images.sketches import ALIKE, Sketches, amplitudes
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.decision import decide, read_clinic
 from sonoforge.runtime.inference.trust import (
@@ -82,6 +83,17 @@ def compare(files: list[Path], folder: Path) -> set[str]:
             *(key for key in ("copy_of", "seems_copy_of") if expected[key]),
         }
     return seen
+
+
+def test_training_images_are_recognised_as_by_python(tmp_path: Path) -> None:
+    scans = [Image.fromarray(plant.speckle(240, 300, seed)) for seed in range(12)]
+    details = [detail_of(np.asarray(one.resize((256, 256)))) for one in (*scans, *map(ImageOps.mirror, scans[:6]))]
+    known = Sketches.of(np.stack([amplitudes(detail) for detail in details[:4]]))
+    question = {"usual": known.usual.tolist(), "signs": known.signs.ravel().tolist()}
+    question["details"] = [detail.tolist() for detail in details]
+    expected = [known.likeness(detail) >= ALIKE for detail in details]
+    assert run_script("recognise.mjs", question, tmp_path) == [None, *expected]
+    assert expected == [True] * 4 + [False] * 8 + [True] * 4 + [False] * 2
 
 
 def with_mark(picture: Image.Image) -> Image.Image:

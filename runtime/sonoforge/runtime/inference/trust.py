@@ -32,6 +32,7 @@ from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.images.scan_checks import ScanKind
+from sonoforge.runtime.images.sketches import SIGNS, Sketches
 
 POOR = {"sharpness": 0.5, "contrast": 0.75}
 """Metrics of the view that make a poor scan below this share of their band's lower end.
@@ -246,8 +247,8 @@ class NeighbourReference:
         return np.asarray(np.square(self.points, dtype=np.float64).sum(axis=1))
 
 
-def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference, NeighbourReference]:
-    """Read both references of a classifier's bundle, ready to compute with."""
+def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference, NeighbourReference, Sketches | None]:
+    """Read both references of a classifier's bundle, ready to compute with, and sketches of its training images."""
     (size,) = bundle.manifest.outputs["embedding"]
     arrays = bundle.arrays(
         "reference.npz",
@@ -258,6 +259,10 @@ def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference,
             "neighbour_mean": ArrayKind(np.float32, (size,)),
             "neighbour_axes": ArrayKind(np.float16, (size, None)),
             "neighbour_points": ArrayKind(np.float16, (None, None)),
+        },
+        newer={
+            "trained_usual": ArrayKind(np.float32, (SIGNS,)),
+            "trained_signs": ArrayKind(np.uint8, (None, SIGNS // 8)),
         },
     )
     components, residual = arrays["trust_components"].astype(np.float32, copy=False), arrays["trust_residual"]
@@ -271,6 +276,7 @@ def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference,
     return (
         TrustReference(arrays["trust_mean"], components, residual),
         NeighbourReference(arrays["neighbour_mean"], axes.astype(np.float32), points.astype(np.float64)),
+        Sketches(arrays["trained_usual"], arrays["trained_signs"]) if "trained_usual" in arrays else None,
     )
 
 
