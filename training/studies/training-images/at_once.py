@@ -9,11 +9,13 @@ images of the other folders, how many are, and the greatest likeness.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sonoforge.runtime import open_bundle
 from sonoforge.runtime.images.decoding import read_image
@@ -37,7 +39,7 @@ def crop_all_round(share: float) -> Plant:
 CHANGES: dict[str, Plant] = {
     **{f"crop {100 * share:.0f} % all round": crop_all_round(share) for share in (0.01, 0.02, 0.03, 0.05)},
     "gain 1.4": lambda picture, _: np.clip(1.4 * picture, 0, 255).astype(np.uint8),
-    **{kind: (lambda picture, rng, kind=kind: plant(kind, picture, rng)) for kind in KINDS},
+    **{kind: functools.partial(plant, kind) for kind in KINDS},
 }
 
 
@@ -46,7 +48,7 @@ def likeness_of_shipped() -> Callable[[Picture], float]:
     bundle = open_bundle()
     known, preprocessing = read_references(bundle)[2], bundle.manifest.preprocessing
     assert known is not None
-    return lambda picture: known.likeness(detail_of(grey_levels(preprocessing.resize(picture))))
+    return lambda picture: known.likeness(detail_of(grey_levels(preprocessing.resize(Image.fromarray(picture)))))
 
 
 def main() -> None:

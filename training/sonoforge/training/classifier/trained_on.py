@@ -16,10 +16,10 @@ from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
 from sonoforge.runtime.errors import GateError, name_some
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.repeats import detail_of
-from sonoforge.runtime.images.sketches import Sketches, amplitudes
+from sonoforge.runtime.images.sketches import SIGNS, Sketches, amplitudes
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.signatures import BITS, SIGNS, Signatures, make_signatures, recognise_once
+from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.load import find_simulated
