@@ -60,7 +60,7 @@ def blur(pixels: NDArray[np.uint8]) -> dict[str, float]:
 
 def distances(pixels: NDArray[np.uint8], bundle: Classifier) -> dict[str, float]:
     """Say of a view (S, S, 3) whether its distances are beyond a bundle's limits."""
-    manifest, (gaussian, points) = bundle.bundle.manifest, read_references(bundle.bundle)
+    manifest, (gaussian, points, *_) = bundle.bundle.manifest, read_references(bundle.bundle)
     embedding, checks = bundle.predict(pixels[None])["embedding"], manifest.checks
     d, k = mahalanobis_distances(embedding, gaussian)[0], neighbour_distances(embedding, points)[0]
     deep = d > manifest.trust.threshold and checks.grain is not None and flatness(pixels[None])[0] < checks.grain
