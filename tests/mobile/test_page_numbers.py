@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import bundle_factory as factory
 import planted_marks as plant
@@ -23,9 +23,10 @@ from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
+from sonoforge.runtime.images.repeats import Repeats, detail_of, take_fingerprint
 from sonoforge.runtime.images.scan_area import find_scan_area
 from sonoforge.runtime.images.scan_checks import name_kind
+from sonoforge.runtime.images.sketches import ALIKE, Sketches, amplitudes
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.decision import decide, read_clinic
 from sonoforge.runtime.inference.trust import (
@@ -82,6 +83,17 @@ def compare(files: list[Path], folder: Path) -> set[str]:
             *(key for key in ("copy_of", "seems_copy_of") if expected[key]),
         }
     return seen
+
+
+def test_training_images_are_recognised_as_by_python(tmp_path: Path) -> None:
+    scans = [Image.fromarray(plant.speckle(240, 300, seed)) for seed in range(12)]
+    details = [detail_of(np.asarray(one.resize((256, 256)))) for one in (*scans, *map(ImageOps.mirror, scans[:6]))]
+    known = Sketches.of(np.stack([amplitudes(detail) for detail in details[:4]]))
+    question = {"usual": known.usual.tolist(), "signs": known.signs.ravel().tolist()}
+    question["details"] = [detail.tolist() for detail in details]
+    expected = [known.likeness(detail) >= ALIKE for detail in details]
+    assert run_script("recognise.mjs", question, tmp_path) == [None, *expected]
+    assert expected == [True] * 4 + [False] * 8 + [True] * 4 + [False] * 2
 
 
 def with_mark(picture: Image.Image) -> Image.Image:
@@ -202,8 +214,9 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     folder = factory.write_bundle(tmp_path / "b")
     raw = open_bundle(folder).manifest.raw
     raw["trust"] |= {"median": 5.0, "threshold": 10.0}
-    raw["trust"]["checks"] |= {"foreign": 30.0, "neighbours": {"median": 0.2, "threshold": 0.5}, "upright": [0.0] * 28}
+    raw["trust"]["checks"] |= {"foreign": 30.0, "neighbours": {"median": 0.2, "threshold": 0.5}, "upright": [0.0] * 8}
     raw["site"] = {"reach": 1.2}
+    quality = {"sharpness": 1e3, "contrast": 100.0, "saturated": 0.0}
     gaussian = TrustReference(*(np.array(a, np.float32) for a in ([0, 0, 0], [[1], [0], [0]], [1])))
     near = NeighbourReference(*(np.array(a, np.float32) for a in ([0, 0, 0], np.eye(3), [[1, 0, 0], [1, 0, 0]])))
     arrays = {**_named("trust", vars(gaussian)), **_named("neighbour", vars(near))}
@@ -211,6 +224,7 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     embeddings = np.random.default_rng(1).normal(size=(400, 3)) * [3, 2, 2] + [9, 0, 0]
     asked = {
         "manifest": raw,
+        "quality": quality,
         "reference": reference,
         "embeddings": embeddings.tolist(),
         "pixels": [128] * (28 * 28 * 3),
@@ -224,7 +238,7 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     distances = mahalanobis_distances(embeddings.astype(np.float32), gaussian)
     neighbours = neighbour_distances(embeddings.astype(np.float32), near)
     for d, k, found in zip(distances.tolist(), neighbours.tolist(), answers, strict=True):
-        evidence = Evidence(d, k, upright=0.0, dark=0.0, white=0.0, grain=None, flags=(), colour=0.0)
+        evidence = Evidence(d, k, upright=0.0, dark=0.0, quality=quality, grain=None, colour=0.0)
         own = assess(evidence, limits)
         assert (found["causes"], found["reasons"]) == ([cause.value for cause in own.causes], list(own.reasons))
         assert found["score"] == pytest.approx(own.score, rel=1e-6)

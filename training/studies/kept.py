@@ -78,7 +78,14 @@ def links(files: Iterable[str]) -> str:
 
 
 def answers(*files: str) -> str:
-    return f"Answers: {links(files)}\n"
+    """Link the answers that a table is made from, with their seeds where they are known."""
+    return f"Answers: {', '.join(links([file]) + seeds_of(file) for file in files)}\n"
+
+
+def seeds_of(file: str) -> str:
+    """Return `` (seed 0)`` or `` (seeds 0, 1, 2)``; empty if the answers do not say."""
+    found = sorted({row["seed"] for row in read(ANSWERS[file]) if "seed" in row})
+    return f" (seed{'s' * (len(found) > 1)} {', '.join(found)})" if found else ""
 
 
 CLASSES = ("normal", "benign", "malignant")

@@ -25,7 +25,7 @@ _ARRAYS = ("reference", "golden")  # archives of the bundle
 # The runtime's modules whose constants the page shares.
 _MEASURING = {
     "images": "burned_in_marks calipers file_checks limits plain_image "
-    "quality_metrics repeats scan_area scan_checks scan_metrics",
+    "quality_metrics repeats scan_area scan_checks scan_metrics sketches",
     "images.dicom": "data_set header reader",
     "inference": "activation_map clips golden trust verdict",
 }

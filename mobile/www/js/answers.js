@@ -61,7 +61,7 @@ export class Answers {
     answer.card = this.#cardOf(answer);
     answer.batch = this.#batch;
     this.#answers.push(answer);
-    this.#section.hidden = false;
+    this.#changed();
     this.#list.insertBefore(answer.card.element, this.#before?.parentNode ? this.#before : null);
     if (answer.result) this.unsaved = true;
     return answer.card.element;
@@ -70,7 +70,7 @@ export class Answers {
   remove(answer) {
     answer.card.close();
     this.#answers = this.#answers.filter((one) => one !== answer);
-    this.#section.hidden = !this.#answers.length;
+    this.#changed();
     this.unsaved &&= this.answered > 0;
   }
 
@@ -86,6 +86,16 @@ export class Answers {
       old.element.replaceWith(answer.card.element);
       old.close();
     }
+    this.#changed();
+  }
+
+  /** Say whether there are answers, and how many of these scans trained the network. */
+  #changed() {
+    this.#section.hidden = !this.#answers.length;
+    const scans = this.answered;
+    const trained = this.#answers.filter(({ result }) => result?.trained_on).length;
+    $("trained").hidden = !trained;
+    $("trained").textContent = say(scans === 1 ? "trained one" : trained === scans ? "trained all" : "trained some", { trained, scans });
   }
 
   #cardOf(answer) {
@@ -215,6 +225,7 @@ function notes({ result, clip, copy_of: copy, seems_copy_of: alike }, causes, gu
   const improbable = abstained && !trust.causes.length;
   return [
     ...(guesses ? [say("guesses")] : []),
+    ...(result.trained_on ? [say("trained one")] : []),
     ...(clip ? [say("clip", clip)] : []),
     ...causes,
     ...(improbable ? [say("improbable", { share: percent(probabilities[best]), least: percent(least) })] : []),

@@ -9,6 +9,7 @@ import { greyLevels, normalise, resized, sum } from "./pixels.js";
 import { byPixels, fingerprint } from "./repeats.js";
 import { networkView } from "./scan_area.js";
 import { measureQuality, nameKind, qualityFlags } from "./scan_checks.js";
+import { isTrainedOn } from "./sketches.js";
 import { assess, isBreastUltrasound, whyAbstain } from "./trust.js";
 
 /** The label where the classifier abstains, as in Python. */
@@ -77,6 +78,7 @@ export class Classifier {
       mapped: decided.label,
       least: manifest.trust.checks.policy.least_probability,
       trust,
+      trained_on: isTrainedOn(seen.print.detail, this.bundle.reference),
       quality: { ...quality, flags },
       kind,
       marks: alike ? marks : NO_MARKS,
@@ -162,6 +164,7 @@ export async function classifyClip(classifier, image) {
     result: {
       ...best.result,
       ...answerOf(decided, best.result.trust, classifier),
+      trained_on: best.result.trained_on === null ? null : answers.some(({ result }) => result.trained_on),
       ms: { ...best.result.ms, decode: ms.decode, total: ms.decode + ms.total },
     },
     clip: {

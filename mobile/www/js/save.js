@@ -42,6 +42,7 @@ function cellsOf({ file, result, dicom, copy_of, seems_copy_of }) {
     crop_box: result.crop?.box.join("|"),
     copy_of,
     seems_copy_of,
+    trained_on: result.trained_on ?? "",
   };
 }
 
@@ -69,7 +70,7 @@ function cell(value) {
 }
 
 const FIELDS = [
-  ...["verdict", "label", "probabilities", "set", "findings", "abstained", "trust", "quality", "kind", "marks", "remarks"],
+  ...["verdict", "label", "probabilities", "set", "findings", "abstained", "trust", "trained_on", "quality", "kind", "marks", "remarks"],
   ...["model", "map", "crop", "ms"],
 ];
 

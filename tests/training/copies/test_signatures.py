@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from scans import draw_scan
+from sonoforge.runtime.images.sketches import SIGNS
 from sonoforge.training.copies.planting import about_the_middle, plant
 from sonoforge.training.copies.signatures import (
-    SIGNS,
     Signatures,
     Sketched,
     find_sketched,

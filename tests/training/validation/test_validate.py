@@ -91,7 +91,7 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
     (found,) = done.json["collections"]
     assert sorted(found["trained_on"]) == ["benign/known.png", "malignant/known.png"]
     assert sum(found["images"].values()) == 6
-    assert "LEFT OUT: 2 images were trained on" in done.said
+    assert "LEFT OUT: 2 images trained this network" in done.said
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from kept import (
     over_seeds,
     read,
     sealed,
+    seeds_of,
     sonoforge,
     table,
     three_figures,
@@ -131,7 +132,12 @@ def other_scanners() -> str:
     found = sonoforge("crossval", "--from", ANSWERS["left-out.csv.gz"])["arms"]["real"]["by_source"]
     sources = {row["name"]: row for row in found if row["kind"] == "collection"}
     alone = read(ANSWERS["busi-alone-elsewhere.csv.gz"])
-    heading = ["left out", "AUC malignant / benign", "the same, trained on BUSI alone", "AUC normal / lesion"]
+    heading = [
+        f"left out{seeds_of('left-out.csv.gz')}",
+        "AUC malignant / benign",
+        "the same, trained on BUSI alone",
+        "AUC normal / lesion",
+    ]
     heading += ["accuracy", "ECE, calibrated", "coverage of sets at 90 %"]
     rows = []
     for name in COLLECTIONS:
@@ -212,13 +218,13 @@ def changed(file: str) -> str:
         own = {(figure["figure"], figure["collection"]): figure for figure in figures}
         cells = (interval(own[key]["value"]) if arm == "recipe" else change(own[key]["change"]) for key in FIGURES)
         rows.append([f"`{arm}`", *cells])
-    heading = ["arm", *(f"AUC malignant / benign: {name}" for name in COLLECTIONS)]
+    heading = [f"arm{seeds_of(file)}", *(f"AUC malignant / benign: {name}" for name in COLLECTIONS)]
     return table([*heading, "AUC normal / the rest: BUSI"], rows)
 
 
 def first_weights() -> str:
     shown = ("accuracy", "macro-AUC", "AUC malignant against benign")
-    heading = ["fine-tuned on"]
+    heading = ["fine-tuned on (mean of seeds 0, 1, 2)"]
     for figure in shown:
         heading += [f"{figure}: from ImageNet", "from the others' network", "change"]
     rows = []
@@ -265,7 +271,7 @@ def disturbed() -> str:
             noticed = ", ".join(f"{100 * level['noticed']['value']:.0f}" for level in levels)
             row.append("{} [{low:+.3f}, {high:+.3f}]; {} %".format(steps, noticed, **levels[-1]["change"]))
         rows.append(row)
-    return table(["disturbance: three strengths", *COLLECTIONS], rows)
+    return table(["disturbance: three strengths (seed 0)", *COLLECTIONS], rows)
 
 
 def scanners_table() -> str:
@@ -274,10 +280,13 @@ def scanners_table() -> str:
     aucs = (f"{malignant_auc(of_collection(left_out, name)):.2f}" for name in COLLECTIONS)
     folds = (over_seeds("sealed-collections.csv.gz", name)[2] for name in COLLECTIONS)
     rows = [
-        ["the shipped bundle's recipe", *aucs],
-        ["the same, sealed folds of all three", *(f"{float(of.split()[0]):.2f}" for of in folds)],
+        [f"the shipped bundle's recipe{seeds_of('left-out.csv.gz')}", *aucs],
         [
-            "trained on BUSI alone",
+            "the same, sealed folds of all three (mean of seeds 0, 1, 2)",
+            *(f"{float(of.split()[0]):.2f}" for of in folds),
+        ],
+        [
+            "trained on BUSI alone (one network)",
             "-",
             *(f"{malignant_auc(of_collection(alone, name)):.2f}" for name in COLLECTIONS[1:]),
         ],

@@ -68,8 +68,8 @@ class TrustChecks(NamedTuple):
     kind: str  # row of `KINDS`
     neighbours: TailLimits  # of the mean distance to the nearest training images
     foreign: float  # Mahalanobis distance beyond which an image is called no ultrasound scan
-    # (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training images have
-    # no top, so that none is called upside down.
+    # (`ROWS`,) weights of the profile of detail, see `scan_checks.upright_score`; all 0 where the training images
+    # have no top, so that none is called upside down.
     upright: tuple[float, ...]
     contact: float  # largest share of dark columns, see `scan_checks.dark_columns`
     policy: Policy
@@ -220,7 +220,7 @@ LABEL_COLUMNS = ("verdict", "label")
 TRUST_COLUMNS = ("set", "trust_score", "in_distribution", "trust_reasons")
 IMAGE_COLUMNS = (
     *(*METRICS, "quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box"),
-    *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series"),
+    *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series", "trained_on"),
 )
 """Columns of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after the label's."""
 _COLUMNS = {"file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS, "error_code", "error_message"}
@@ -272,7 +272,7 @@ def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]
 
 
 def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...]) -> Site:
-    """Read ``site``; its ``original``, ``figures``, ``trust`` and ``golden_before`` do not affect answers."""
+    """Read ``site``; what is not in `Site` does not affect answers."""
     count = partial(whole, low=0, high=_MOST_IMAGES)
     readers: Readers = {
         "prevalence": partial(_shares, classes=classes),
@@ -285,6 +285,7 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
         **dict.fromkeys(("trust", "original", "figures"), mapping),
         "created": text,
         "manifest_sha256": digest,
+        **({"trained_on": count} if "trained_on" in mapping("site", value) else {}),
     }
     found = fields("site", value, readers)
     if not 1 <= found["reach"] <= FARTHEST:

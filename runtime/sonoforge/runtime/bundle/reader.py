@@ -87,14 +87,18 @@ class Bundle(Generic[Kind_co]):
                 (folder / file).write_bytes(self.read(file))
         return folder / name
 
-    def arrays(self, name: str, expected: Mapping[str, ArrayKind]) -> dict[str, NDArray[Any]]:
-        """Read the arrays of an ``.npz`` file.
+    def arrays(
+        self, name: str, expected: Mapping[str, ArrayKind], newer: Mapping[str, ArrayKind] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Read the arrays of an ``.npz`` file; those that are ``newer`` than some bundles are there together or not.
 
         Raises:
             BundleError: An array is missing, has another type or shape, or is not finite.
         """
         where = f"{self.path}: {name}"
-        return files.checked_arrays(files.load_arrays(where, self.read(name)), where, expected)
+        found = files.load_arrays(where, self.read(name))
+        more = newer if newer and newer.keys() & found.keys() else {}
+        return files.checked_arrays(found, where, {**expected, **more})
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """Return the golden inputs and outputs; see ``golden_arrays`` of the task's manifest.

@@ -242,6 +242,7 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "motion_per_frame": "" if motion["per_frame"] is None else repr(motion["per_frame"]),
         "motion_flags": "|".join(motion["flags"]),
         **{name: defused(result[name] or "") for name in ("copy_of", "seems_copy_of", "series")},
+        "trained_on": "" if result["trained_on"] is None else str(result["trained_on"]).lower(),
     }
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.plain_image import grey_levels
+from sonoforge.runtime.images.sketches import SIDE, waves
 
 ALIKE = 0.8
 """Correlation of details above which two pictures seem to be one.  Of 2 million pairs of different scans of BUSI,
@@ -28,14 +29,11 @@ BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed cop
 NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
 """What `Repeats.find` returns for a picture unlike all others."""
 
-SIDE = 32
-"""Cells of a picture's detail, in each direction."""
 _MOST = 10_000  # earlier pictures compared with: 47 MB
 # Pictures are compared in full only if their rows' lowest frequencies leave it possible that they are alike: one pair
 # in two thousand of 728 scans of BUSI, BUS-BRA and BrEaST.
 _LOWEST = 5
-_WAVES = np.cos(np.pi * (np.arange(SIDE)[:, None] + 0.5) * np.arange(_LOWEST) / SIDE, dtype=np.float32)
-_WAVES /= np.linalg.norm(_WAVES, axis=0)  # (32, 5), orthonormal: the discrete cosine transform
+_WAVES = np.ascontiguousarray(waves(SIDE)[:, :_LOWEST])
 _ROUNDING = 1e-4
 _FEW = 500  # details copied to be compared: 2 MB
 _WITH_BORDER = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends repeated once
@@ -56,24 +54,31 @@ class Fingerprint(NamedTuple):
     view: NDArray[np.uint8] | None  # (S, S) grey levels that the network sees; None for a picture of another kind
 
 
-def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) -> Fingerprint:
+def take_fingerprint(
+    levels: NDArray[np.uint8], view: NDArray[np.uint8] | None, detail: NDArray[np.float32] | None = None
+) -> Fingerprint:
     """Return what identifies a picture: its levels (H, W) and the network's view of it, (S, S, 3) or (S, S).
 
     Without a ``view`` only its pixels identify it, as for pictures of another kind than `ALIKE` was measured on.
+    ``detail`` is the view's if it is known already.
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
     digest.update(np.ascontiguousarray(levels).data)
     if view is None:
         return Fingerprint(digest.digest(), np.zeros(SIDE**2, np.float32), None)
     seen = grey_levels(view)
+    return Fingerprint(digest.digest(), detail_of(seen) if detail is None else detail, seen)
+
+
+def detail_of(seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the detail (1024,) of what the network sees in grey levels, (S, S)."""
     cells = np.asarray(Image.fromarray(seen).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     wide = cells[_WITH_BORDER[:, None], _WITH_BORDER]
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     detail = cells - (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
     detail = (detail - detail.mean()).ravel()
     length = float(np.linalg.norm(detail))
-    detail = detail / length if length >= _LEAST_SPREAD * SIDE else np.zeros_like(detail)
-    return Fingerprint(digest.digest(), np.asarray(detail, np.float32), seen)
+    return np.asarray(detail / length if length >= _LEAST_SPREAD * SIDE else np.zeros_like(detail), np.float32)
 
 
 def in_words(entry: Mapping[str, object]) -> list[str]:

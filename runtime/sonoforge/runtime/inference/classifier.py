@@ -18,6 +18,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import decoding, plain_image, quality_metrics, repeats, scan_checks
 from sonoforge.runtime.images.scan_checks import ScanKind, name_kind
+from sonoforge.runtime.images.sketches import ALIKE
 from sonoforge.runtime.inference import adaptation, decision, loading, onnx_session, result, trust
 from sonoforge.runtime.inference.trust import mahalanobis_distances, neighbour_distances, read_references
 
@@ -89,7 +90,7 @@ class Classifier:
             with suppress(ImportError):  # raised where it is used
                 import_module(module)
         try:
-            self._reference, self._neighbours = read_references(self.bundle)
+            self._reference, self._neighbours, self._trained_on = read_references(self.bundle)
         except SonoforgeError:
             model.session()  # faults of the model are reported first
             raise
@@ -184,6 +185,7 @@ class Classifier:
         alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
         if not alike:
             marks = Marks(())  # detection was not measured on other kinds of pictures
+        detail = repeats.detail_of(plain_image.grey_levels(view))
         abstained = trust.why_abstain(judged, said.probabilities[said.label], manifest) if self.abstains else ""
         return result.Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -192,6 +194,7 @@ class Classifier:
             set=said.set,
             findings=said.findings,
             trust=judged,
+            trained_on=self._trained_on.likeness(detail) >= ALIKE if self._trained_on else None,
             quality=quality,
             kind=kind,
             marks=marks,
@@ -206,7 +209,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(said.label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=repeats.take_fingerprint(levels, view if alike else None) if fingerprint else None,
+            fingerprint=repeats.take_fingerprint(levels, view if alike else None, detail) if fingerprint else None,
             crop=area,
             abstained=abstained,
             remarks=plain_image.remarks_on(decoded),
@@ -228,11 +231,10 @@ class Classifier:
         return trust.Evidence(
             distance,
             grain=float(scan_checks.flatness(pixels)[0]) if far else None,
-            white=quality.metrics["saturated"],
+            quality=quality.metrics,
             neighbour=neighbour,
             upright=float(scan_checks.upright_score(pixels, manifest.checks.upright)[0]),
             dark=float(scan_checks.dark_columns(pixels)[0]),
-            flags=quality.flags,
             colour=float(scan_checks.coloured_share(pixels)[0]),
             kind=kind,
         )

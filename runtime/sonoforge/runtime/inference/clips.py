@@ -115,6 +115,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
         probabilities=said.probabilities,
         set=said.set,
         findings=said.findings,
+        trained_on=None if best.trained_on is None else any(answer.trained_on for _, answer in answers),
         ms={**best.ms, "total": 1e3 * (perf_counter() - started)},
         abstained=why_abstain(best.trust, said.probabilities[label], manifest) if classifier.abstains else "",
     )

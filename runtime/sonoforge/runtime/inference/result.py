@@ -43,6 +43,7 @@ class Result:
         set: The label, and every other class that cannot be ruled out at the bundle's error rate alpha.
         findings: The answer to each question behind the label, such as whether there is a lesion.
         trust: Whether the answer may be used, and why not.
+        trained_on: Whether the scan is among the network's training images; None if the bundle has no sketches of them.
         quality: Metrics of the image, and flags for those outside the training images' range.
         kind: Kind of picture: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or two side by
             side.
@@ -78,6 +79,7 @@ class Result:
     crop: ScanArea | None = None
     abstained: str = ""
     remarks: tuple[str, ...] = ()
+    trained_on: bool | None = None
 
     @property
     def answer(self) -> str:
@@ -144,13 +146,12 @@ class Result:
         Returns:
             ``{"file", "ok": True, "verdict": row of `verdict.STATES`, "label", "probabilities": {class: p}, "set":
             [classes], "findings": {question: {"probability", "positive"}}, "abstained": reason, "trust": {"score",
-            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
-            {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"},
-            "remarks": [phrases], "model": {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"},
-            "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer",
+            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"},
+            "trained_on", "quality": {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind:
+            number}, "note"}, "remarks": [phrases], "model": {"name", "version", "sha256"}, "map": {"peak": {"x", "y",
+            "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer",
             "total"}}``; the share is null if the map is positive nowhere; ``crop`` is null if the network saw the whole
-            image, else ``{"box": [left, top, right, bottom],
-            "outline", "kept", "reason"}``.
+            image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
@@ -162,6 +163,7 @@ class Result:
             "findings": {name: finding._asdict() for name, finding in self.findings.items()},
             "abstained": self.abstained,
             "trust": self.trust.to_dict(),
+            "trained_on": self.trained_on,
             "quality": self.quality.to_dict(),
             "kind": self.kind,
             "marks": self.marks.to_dict(),

@@ -33,7 +33,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause, how_far
 from sonoforge.runtime.jobs.answering import Answering, answer_all
-from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.notice import NOTICE, trained_on_in_words
 from sonoforge.runtime.settings import AdaptConfig, ClassifyConfig
 
 CARD = "MODEL_CARD.md"
@@ -53,6 +53,8 @@ class Fitted(NamedTuple):
     compared: Mapping[str, Compared]  # what that changed on these scans
     aim: float  # sensitivity at which the questions were asked
     reach: Reach  # how far out its scans lie, labelled or not
+    trained: int | None  # of these, those that trained the network; None if the bundle cannot tell
+    warning: str  # that it has some of these
 
 
 class Answered(NamedTuple):
@@ -62,6 +64,7 @@ class Answered(NamedTuple):
     labels: Whole  # (N,) classes
     groups: Whole  # (N,) patients
     unlabelled: int  # scans without a class
+    trained: int | None  # of all scans, those that trained the network; None if the bundle cannot tell
     times: Floats  # (M,) `trust.how_far` of all scans that are fit to be measured
     patients: Whole  # (M,) of these
     failed: list[Entry]  # of the files that were not answered
@@ -96,7 +99,8 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
     compared = adaptation.compare(adaptation.decide_all(equal, start), crossed, labels, groups, asked)
     rules = adaptation.fit_rules(equal, labels, start)
     reach = adaptation.measure_reach(answered.times, answered.patients)
-    fitted = Fitted(rules, crossed, compared, config.sensitivity, reach)
+    warning = trained_on_in_words(answered.trained, len(labels) + answered.unlabelled)
+    fitted = Fitted(rules, crossed, compared, config.sensitivity, reach, answered.trained, warning)
     change = compared["accuracy"].change
     verdict = "worse" if change.high < 0 else "better" if change.low > 0 else "not told apart"
     moved = zip(bundle.classes, start.thresholds.tolist(), rules.thresholds.tolist(), strict=True)
@@ -106,6 +110,7 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
         "scans": {name: int((labels == i).sum()) for i, name in enumerate(bundle.classes)},
         "groups": len(np.unique(groups)),
         "unlabelled": answered.unlabelled,
+        "trained_on": answered.trained,
         "failed": answered.failed,
         "prevalence": dict(zip(bundle.classes, rules.prevalence.tolist(), strict=True)),
         "thresholds": {name: pair for name, *pair in moved},
@@ -207,6 +212,7 @@ def _answered(
         np.array([classes.index(label_of[entry["file"]]) for entry in labelled], dtype=np.int64),
         np.array([number_of[entry["file"]] for entry in labelled], dtype=np.int64),
         len(answered) - len(labelled),
+        sum(e["trained_on"] for e in answered) if answered and answered[0]["trained_on"] is not None else None,
         np.array(times),
         np.array([number_of[entry["file"]] for entry in fit], dtype=np.int64),
         failed,
@@ -263,6 +269,7 @@ def site_manifest(bundle: Bundle[ClassifierManifest], fitted: Fitted, labels: Wh
         "manifest_sha256": bundle.manifest_sha256,
         "original": original,
         "figures": record_of(fitted.compared),
+        **({} if fitted.trained is None else {"trained_on": fitted.trained}),
     }
     return raw
 
@@ -302,6 +309,7 @@ def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
         f"`sonoforge adapt` on {sum(site['scans'].values())} labelled scans ({scans}) of {site['groups']} patients "
         f"there, {site['created'][:10]}. The network's file is that of the original, whose manifest has the SHA-256 "
         f"{site['manifest_sha256'][:16]}; the sections below are about the original and its images.",
+        *[f"**{fitted.warning}**"] * bool(fitted.warning),
         f"- Class shares, unless `--prevalence` names others: {shares}.\n"
         f"- Operating points moved: {', '.join(site['moved']) or 'none, for want of scans'}.\n"
         f"- {reach_in_words(fitted.reach)}",

@@ -29,7 +29,7 @@ from sonoforge.runtime.inference.decision import AtClinic, Clinic
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
 from sonoforge.runtime.jobs.answering import Answering, answer_all
-from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.notice import NOTICE, trained_on_in_words
 from sonoforge.runtime.settings import ClassifyConfig
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def classify(
         page.write(summary)
         log.info("written: %s", page.path)
     tell(table.in_words() + ".")
+    tell(trained_on_in_words(summary["trained_on"], summary["ok"]))
     say("%s", NOTICE)
     _tell(config, summary, found.skipped)
     answers = {
@@ -209,6 +210,8 @@ class AnswerTable:
             counts["marked"] += bool(entry["marks"]["counts"])
             counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
             counts["unwritten"] += bool(entry.get("unwritten"))
+            if entry["trained_on"] is not None:
+                counts["trained_on"] += entry["trained_on"]
 
     def show(self, entry: Entry) -> None:
         """Print one answer, a failure on stderr."""
@@ -263,6 +266,7 @@ class AnswerTable:
             "quality_flagged": counts["quality_flagged"],
             "marked": counts["marked"],
             "repeated": counts["repeated"],
+            "trained_on": counts.get("trained_on"),
             "unwritten": counts["unwritten"],
             "skipped": dict(sorted(self._skipped.items())),
         }
@@ -294,6 +298,8 @@ def _remarks(entry: Entry) -> list[str]:
     said += [*entry["remarks"], *reasons]
     if faults := faults_of(entry):
         said.append(f"image quality: {', '.join(faults)}")
+    if entry["trained_on"]:
+        said.append("it trained this network")
     if entry["marks"]["summary"]:
         said.append(f"burned-in marks: {entry['marks']['summary']}")
     return [*said, *map(printable, in_words(entry))]

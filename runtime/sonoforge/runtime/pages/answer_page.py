@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.repeats import in_words as repeats_in_words
 from sonoforge.runtime.inference.decision import answers_in_words, in_words
 from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
-from sonoforge.runtime.notice import GUESSES, NOTICE
+from sonoforge.runtime.notice import GUESSES, NOTICE, TRAINED_THIS, trained_on_in_words
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
 if TYPE_CHECKING:
@@ -127,8 +127,9 @@ class AnswerPage:
         pictures = "Where nothing is said about trust, quality or marks, no fault was found."
         if self._anonymous:
             pictures = "Files are named by a hash of their contents, and scans, which may bear a name, are not shown."
+        trained = [trained_on_in_words(summary["trained_on"], summary["ok"])] * bool(summary["trained_on"])
         head = f"""<p class="meta">{text(where + self._model_name)}</p>
-<p class="banner">{NOTICE} No answer here is a diagnosis.</p>
+<p class="banner">{" ".join([NOTICE, "No answer here is a diagnosis.", *trained])}</p>
 {_facts(ordered, summary)}
 <p>{text(order)} first, scans without a usable answer last. For {self._coverage:.0%} of scans like the training scans,
 the true class is among those that cannot be ruled out. {pictures}</p>
@@ -224,6 +225,8 @@ _Order = tuple[int, float, str]
 def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield further notes on an answer, each with a title of a word or two."""
     trust = entry["trust"]
+    if entry["trained_on"]:
+        yield "Careful", TRAINED_THIS
     if entry["abstained"] and not trust["causes"]:
         yield "Why", entry["abstained"]
     if trust["reasons"]:

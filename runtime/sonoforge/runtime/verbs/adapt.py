@@ -4,6 +4,7 @@ JSON (``--json``):
 
 * ``bundle``, ``site_bundle``: the original and the bundle written, or null;
 * ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: scans without a class, used only for ``trust``;
+* ``trained_on``: how many of all these trained the network, so that the figures say nothing about the site, or null;
 * ``failed``: entries of files that could not be answered;
 * ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``, of sets, before for probabilities of
   equally frequent classes and after at the site's shares; ``points``: ``{question: [before, after]}`` at the
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import logging
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.jobs.adapting import adapt, in_rows, reach_in_words
 from sonoforge.runtime.notice import NOTICE
@@ -38,6 +39,7 @@ def main(config: AdaptConfig) -> Outcome:
     total = sum(result["scans"].values())
     without = f", and {result['unlabelled']} without a class" if result["unlabelled"] else ""
     say("%d labelled scans (%s) of %d patients%s", total, counts, result["groups"], without)
+    tell(fitted.warning)
     for name, *rest in in_rows(fitted.compared):
         say("%-25s  %7s  %7s  %s", name, *rest)
     say("Each patient's scans were answered by what was fitted on all the others'.")

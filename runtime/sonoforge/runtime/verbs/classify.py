@@ -14,9 +14,10 @@ JSON (``--json``) is one object:
 * ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "verdicts": {row of `verdict.STATES`: count},
-  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}}``. Marked scans carry burned-in marks;
-  repeated ones have ``copy_of`` or ``seems_copy_of``. Skipped files are not scans: files of other kinds, masks beside
-  their image, and pictures that sonoforge itself drew or generated.
+  "quality_flagged", "marked", "repeated", "trained_on", "unwritten", "skipped": {kind: count}}``. Marked scans carry
+  burned-in marks; repeated ones have ``copy_of`` or ``seems_copy_of``; ``trained_on``, null if the bundle cannot tell,
+  counts the network's training images. Skipped files are not scans: files of other kinds, masks beside their image, and
+  pictures that sonoforge itself drew or generated.
 * ``notice``.
 
 CSV (``--csv``) holds one row for each file, appended as soon as it is answered: Ctrl-C, SIGTERM or a kill loses only

@@ -82,7 +82,8 @@ class ModelRecord:
 class ModelArrays(NamedTuple):
     """The trust reference, as in ``reference.npz`` of a bundle, and images (N, S, S, 3) uint8, real and golden."""
 
-    reference: dict[str, NDArray[Any]]  # `TrustReference` prefixed ``trust_``, `NeighbourReference` ``neighbour_``
+    # `TrustReference` prefixed ``trust_``, `NeighbourReference` ``neighbour_``, `Sketches` ``trained_``
+    reference: dict[str, NDArray[Any]]
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signat
 
 import io
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,12 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
 from sonoforge.runtime.errors import GateError, name_some
+from sonoforge.runtime.images.plain_image import grey_levels
+from sonoforge.runtime.images.repeats import detail_of
+from sonoforge.runtime.images.sketches import SIGNS, Sketches, amplitudes
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.signatures import BITS, SIGNS, Signatures, make_signatures, recognise_once
+from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.load import find_simulated
@@ -68,6 +71,13 @@ def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
         **signatures._asdict(),
     )
     return buffer.getvalue()
+
+
+def sketch_views(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return what `Classifier` recognises the training images at these indices by, as arrays of ``reference.npz``."""
+    details = [detail_of(grey_levels(cache.images[index])) for index in indices]
+    found = Sketches.of(np.stack([amplitudes(detail) for detail in details]))
+    return {"trained_usual": found.usual, "trained_signs": found.signs}
 
 
 def collection_names(dataset: Dataset) -> list[str]:

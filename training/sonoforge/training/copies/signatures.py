@@ -6,11 +6,8 @@ consistency for large scale image search", ECCV 2008, section 3).  A sign stands
 so the signs give back a coarse descriptor, which is looked up like any other (Jegou, Douze, Schmid, "Product
 quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
 
-It also has a *sketch* of the large detail in 24 bytes, which new speckle does not change: the signs of the 192 lowest
-frequencies of a cosine transform of the middle, on 16 x 16 cells (Coskun, Sankur, Memon, "Spatio-temporal transform
-based video hashing", IEEE Trans. Multimedia 8(6), 2006).  It is compared with every window of another picture, which
-scores by the cosine of the angle between the signs and its own transform, each frequency divided by its typical
-amplitude.
+It also has a *sketch* (`sonoforge.runtime.images.sketches`) of the large detail of the middle, on 16 x 16 cells, which
+new speckle does not change.  It is compared with every window of another picture.
 """
 
 import functools
@@ -20,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 from threadpoolctl import threadpool_limits
 
+from sonoforge.runtime.images.sketches import SIGNS, Sketches, lowest, waves
 from sonoforge.training.copies import second_search
 from sonoforge.training.copies.local_features import Alignment, LocalFeatures, extract_features
 from sonoforge.training.copies.matches import UNKNOWN, Found, Match, Matches, find_once
@@ -37,7 +34,6 @@ FEWEST_AGREEING = 6
 """Features at different places that must agree on one transform; in unrelated pictures no more than three do
 (``training/docs/trained-on.md``)."""
 
-SIGNS = 192
 ALIKE = 0.52
 """Likeness above which a sketch is recognised; of 4 800 unrelated pictures the most alike has 0.47
 (``training/docs/trained-on.md``)."""
@@ -52,13 +48,6 @@ _LATTICE = second_search.Lattice(
     cells=16, width=0.75, sizes=(1.0, 1.1, 1.21, 1.33), angles=(-10, -5, 0, 5, 10), reach=0.15
 )
 _EVENED = 0.7  # power of the typical amplitude that divides each frequency: 1 raises the noise of the highest ones
-
-
-class Sketches(NamedTuple):
-    """The sketches of N pictures."""
-
-    usual: NDArray[np.float32]  # (SIGNS,) root mean square of each amplitude
-    signs: NDArray[np.uint8]  # (N, SIGNS / 8)
 
 
 class Signatures(NamedTuple):
@@ -203,9 +192,7 @@ def make_sketches(pictures: Sequence[Picture]) -> Sketches:
     parts = in_threads(
         lambda picture: second_search.cut_middle(second_search.shrink(picture), _LATTICE) @ basis, pictures
     )
-    amplitudes = np.concatenate([np.empty((0, SIGNS), np.float32), *parts])
-    usual = np.sqrt((amplitudes**2).mean(axis=0)) if len(amplitudes) else np.ones(SIGNS, np.float32)
-    return Sketches(np.asarray(usual, np.float32), np.packbits(amplitudes > 0, axis=1))
+    return Sketches.of(np.concatenate([np.empty((0, SIGNS), np.float32), *parts]))
 
 
 def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketched | None]:
@@ -213,12 +200,10 @@ def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketc
     if not len(sketches.signs):
         return [None] * len(pictures)
     even, odd = _cosines()
-    signs = np.unpackbits(sketches.signs, axis=1, count=SIGNS).astype(np.float32) * 2 - 1
-    signs /= np.float32(np.sqrt(SIGNS))
     weights = np.maximum(sketches.usual, 1e-6) ** np.float32(-_EVENED)
     evens = even.shape[1]
     bases = second_search.Parts(even * weights[:evens], odd * weights[evens:])
-    queries = second_search.Parts(signs[:, :evens], signs[:, evens:])
+    queries = second_search.Parts(sketches.vectors[:, :evens], sketches.vectors[:, evens:])
 
     def find(picture: Picture) -> Sketched | None:
         shrunk = second_search.shrink(picture)
@@ -237,11 +222,7 @@ def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketc
 @functools.cache
 def _cosines() -> second_search.Parts:
     """Return the SIGNS lowest frequencies of a window's cosine transform, without its mean."""
-    places = range(_LATTICE.cells)
-    waves = fft.dct(np.eye(_LATTICE.cells), axis=0, norm="ortho")
-    lowest = sorted((down**2 + across**2, down, across) for down in places for across in places)[1 : SIGNS + 1]
-    even, odd = (
-        np.stack([np.outer(waves[down], waves[across]).ravel() for _, down, across in lowest if across % 2 == rest], 1)
-        for rest in (0, 1)
-    )
-    return second_search.Parts(np.asarray(even, np.float32), np.asarray(odd, np.float32))
+    own, (down, across) = waves(_LATTICE.cells), lowest(_LATTICE.cells)
+    basis = np.einsum("ik,jk->ijk", own[:, down], own[:, across]).reshape(-1, SIGNS)
+    evens = int((across % 2 == 0).sum())
+    return second_search.Parts(basis[:, :evens], basis[:, evens:])

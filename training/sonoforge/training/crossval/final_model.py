@@ -22,7 +22,7 @@ from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
-from sonoforge.training.classifier.trained_on import collection_names, write_signatures
+from sonoforge.training.classifier.trained_on import collection_names, sketch_views, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, count_learned, train_classifier
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
@@ -194,7 +194,7 @@ def record_model(
     trust, neighbour = asdict(trained.trust.gaussian), asdict(trained.trust.neighbours)
     reference = {f"trust_{name}": values for name, values in trust.items()}
     arrays = ModelArrays(
-        reference | {f"neighbour_{name}": values for name, values in neighbour.items()},
+        reference | {f"neighbour_{n}": values for n, values in neighbour.items()} | sketch_views(cache, indices),
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )

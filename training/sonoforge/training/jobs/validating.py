@@ -16,7 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.jobs.answering import answers_in_order, workers_for
-from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.notice import NOTICE, trained_on_in_words
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.data.cache import ImageCache, open_cache
@@ -111,7 +111,8 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
     """Answer for some of the images, as ``classify`` does."""
     dataset, classes = cache.dataset, classifier.bundle.classes
     if not len(chosen):
-        raise SonoforgeError(f"{dataset.root}: the model was trained on all of these images; give others")
+        said = trained_on_in_words(len(cache.hashes), len(cache.hashes))
+        raise SonoforgeError(f"{dataset.root}: {said.rstrip('.')}; give others")
     results: dict[str, Result] = {}
 
     def answer(path: str) -> dict[str, str]:

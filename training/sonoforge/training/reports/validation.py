@@ -29,7 +29,7 @@ _STYLE = """
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
 WORDS = words.Words("validation")
-_LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
+_LEFT_OUT = {"trained_on": "trained this network, or are other versions of such images", "unreadable": "cannot be read"}
 _NAMED = 3  # files that a line of the terminal names
 
 
