@@ -78,7 +78,11 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
     for file in list(gained)[:20]:  # sets do not depend on the prevalence asked for, but on the site's
         own, other = here.classify(file), Classifier(site, asked=AtClinic("screening")).classify(file)
         fitting = {name for name, p in own.probabilities.items() if p >= thresholds[name]}
-        assert set(own.set) == fitting | {own.label} and set(other.set) == fitting | {other.label}
+        for found in (own, other):
+            more = set(found.set) - fitting - {found.label}  # a lesion that is not ruled out
+            assert fitting <= set(found.set) and (
+                not more or (fitting | {found.label} == {"normal"} and len(more) == 1)
+            )
     assert sonoforge("verify", site).code == 0
     one = next(iter(answered))
     there = succeed("classify", one, "--bundle", site).json

@@ -373,7 +373,8 @@ def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(own: Path, eight: 
     for entry in done.json["results"]:
         assert (entry["verdict"] == "uncertain") == (entry["label"] == "uncertain")
         improbable = f"has {surest[Path(entry['file']).name]:.0%}, and this bundle answers from {limit:.0%} on"
-        reasons = "; ".join(entry["trust"]["reasons"]) or f"its most probable class {improbable}"
+        trust = entry["trust"]
+        reasons = "; ".join(trust["reasons"]) if trust["causes"] else f"its most probable class {improbable}"
         assert entry["abstained"] == (reasons if entry["label"] == "uncertain" else "")
     assert [row["label"] for row in rows_of(table)] == expected
     assert [entry["probabilities"] for entry in done.json["results"]] == [a.probabilities for a in answers.values()]
