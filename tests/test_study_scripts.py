@@ -589,6 +589,15 @@ def test_trust(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path
     assert found >= set(load("trust/trust").foreign.SPOILT)
 
 
+def test_what_trust_reads_off_scans_left_out(run: Run, data: Path, tmp_path: Path) -> None:
+    run("trust/left_out", data, tmp_path / "rows.csv.gz", f"BrEaST={SHIPPED}")
+    with gzip.open(tmp_path / "rows.csv.gz", "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["collection"] for row in rows} == {"BUSI", "BUS-BRA", "BrEaST"}
+    assert all(float(row["blurred"]) < float(row["sharpness"]) for row in rows[::3])
+    assert all((row["far"] in ("0", "1")) is (row["collection"] == "BrEaST") for row in rows)
+
+
 def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
     net = mobilenet_v2(3)
     net.outline = OutlineHead()

@@ -214,8 +214,9 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     folder = factory.write_bundle(tmp_path / "b")
     raw = open_bundle(folder).manifest.raw
     raw["trust"] |= {"median": 5.0, "threshold": 10.0}
-    raw["trust"]["checks"] |= {"foreign": 30.0, "neighbours": {"median": 0.2, "threshold": 0.5}, "upright": [0.0] * 28}
+    raw["trust"]["checks"] |= {"foreign": 30.0, "neighbours": {"median": 0.2, "threshold": 0.5}, "upright": [0.0] * 8}
     raw["site"] = {"reach": 1.2}
+    quality = {"sharpness": 1e3, "contrast": 100.0, "saturated": 0.0}
     gaussian = TrustReference(*(np.array(a, np.float32) for a in ([0, 0, 0], [[1], [0], [0]], [1])))
     near = NeighbourReference(*(np.array(a, np.float32) for a in ([0, 0, 0], np.eye(3), [[1, 0, 0], [1, 0, 0]])))
     arrays = {**_named("trust", vars(gaussian)), **_named("neighbour", vars(near))}
@@ -223,6 +224,7 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     embeddings = np.random.default_rng(1).normal(size=(400, 3)) * [3, 2, 2] + [9, 0, 0]
     asked = {
         "manifest": raw,
+        "quality": quality,
         "reference": reference,
         "embeddings": embeddings.tolist(),
         "pixels": [128] * (28 * 28 * 3),
@@ -236,7 +238,7 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     distances = mahalanobis_distances(embeddings.astype(np.float32), gaussian)
     neighbours = neighbour_distances(embeddings.astype(np.float32), near)
     for d, k, found in zip(distances.tolist(), neighbours.tolist(), answers, strict=True):
-        evidence = Evidence(d, k, upright=0.0, dark=0.0, white=0.0, grain=None, flags=(), colour=0.0)
+        evidence = Evidence(d, k, upright=0.0, dark=0.0, quality=quality, grain=None, colour=0.0)
         own = assess(evidence, limits)
         assert (found["causes"], found["reasons"]) == ([cause.value for cause in own.causes], list(own.reasons))
         assert found["score"] == pytest.approx(own.score, rel=1e-6)

@@ -184,7 +184,7 @@ def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], di
         "kind": "breast ultrasound",
         "neighbours": {"median": float(np.median(nearest)), "threshold": float(1.5 * nearest.max())},
         "foreign": 1e4,
-        "upright": [(13.5 - band) / 100 for band in range(28)],
+        "upright": [(3.5 - band) / 100 for band in range(8)],
         "contact": 0.5,
         "policy": {"always": False, "error": 0.05, "least_probability": 0.5},
         "source": "scans for tests",

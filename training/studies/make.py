@@ -18,6 +18,7 @@ from kept import STUDIES
 
 PAGES = {
     STUDIES.parents[1] / "README.md": STUDIES / "readme_tables.py",
+    STUDIES.parents[1] / "runtime" / "docs" / "trust.md": STUDIES / "trust" / "tables.py",
     **{path.with_name("README.md"): path for path in sorted(STUDIES.glob("*/tables.py"))},
 }
 """The script that fills each page."""

@@ -8,7 +8,7 @@ import { mean, median, sum, toEven } from "./pixels.js";
 import { say } from "./words.js";
 
 const {
-  ROWS, DARK, NEAR_FIELD, GRAIN_WINDOW, LEAST_VARIANCE, LEAST_COLOUR, MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK,
+  ROWS, LEAST_DETAIL, DARK, NEAR_FIELD, GRAIN_WINDOW, LEAST_VARIANCE, LEAST_COLOUR, MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK,
   BOTH_LIT, NARROWEST_GAP,
 } = constants.scan_checks;
 const HALF = GRAIN_WINDOW >> 1;
@@ -26,12 +26,18 @@ export function colouredShare(pixels) {
 /** Below 0: more like the training images upside down; `weights` (ROWS,) are `trust.checks.upright` of the manifest. */
 export function uprightScore(pixels, weights) {
   const side = Math.sqrt(pixels.length / 3);
-  const rows = Array.from({ length: side }, (_, y) => mean(pixels.subarray(3 * side * y, 3 * side * (y + 1))));
-  const bands = Array.from({ length: ROWS }, (_, i) =>
-    mean(rows.slice(Math.floor((i * side) / ROWS), Math.floor(((i + 1) * side) / ROWS))),
-  );
-  const level = 1 + mean(bands);
-  return bands.reduce((sum, band, i) => sum + (weights[i] * (band - bands[ROWS - 1 - i])) / level, 0);
+  const width = 3 * side;
+  const rows = new Float64Array(side);
+  for (let i = width; i < pixels.length; i++) {
+    const y = Math.floor(i / width);
+    const step = Math.abs(pixels[i] - pixels[i - width]);
+    rows[y] += step;
+    rows[y - 1] += step;
+  }
+  const start = (band) => Math.floor((band * side) / ROWS);
+  const detail = (band) => Math.log(LEAST_DETAIL + mean(rows.slice(start(band), start(band + 1))) / width);
+  const bands = Array.from({ length: ROWS }, (_, band) => detail(band));
+  return sum(bands.map((value, band) => weights[band] * (value - bands[ROWS - 1 - band])));
 }
 
 /** Share (0..1) of columns without echo below the near field. */
@@ -204,7 +210,7 @@ export function qualityFlags(values, limits) {
 export const flagsInWords = (flags) => flags.map((flag) => say(`flag ${flag}`, {}, flagInEnglish(flag))).join(", ");
 
 /** A flag in English, such as `blurred` for `sharpness_low`. */
-export const flagInEnglish = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
+const flagInEnglish = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
 
 /** The lowest level up to which a share of the pixels lies. */
 function quantile(share, limit) {

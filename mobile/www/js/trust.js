@@ -2,10 +2,10 @@
 
 import constants from "./constants.js";
 import { mean, toEven } from "./pixels.js";
-import { colouredShare, darkColumns, flagInEnglish, flatness, uprightScore } from "./scan_checks.js";
+import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND, NEIGHBOURS } = constants.trust;
+const { METRICS, POOR, TURNED, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND, NEIGHBOURS } = constants.trust;
 
 /** Mahalanobis distance of an embedding (D,) under the reference's probabilistic PCA (Tipping & Bishop 1999). */
 export function mahalanobis(embedding, reference) {
@@ -72,7 +72,7 @@ export function assess(evidence, bundle) {
   const scores = [];
   if (coloured) scores.push(BEYOND);
   const found = [];
-  const faults = scanFaults(evidence, checks);
+  const faults = scanFaults(evidence, bundle.manifest);
   if (noScan) found.push([CAUSES.OTHER_KIND, far + noScan]);
   if (checks.kind === BREAST_ULTRASOUND && evidence.kind in NOT_ONE && !noScan) {
     found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
@@ -86,25 +86,26 @@ export function assess(evidence, bundle) {
   if (neighbour > checks.neighbours.threshold) {
     unlike.push(`from the nearest ${neighbour.toFixed(3)} ${limit(checks.neighbours, 3)}`);
   }
-  const remark = [];
+  const remarks = uprightScore(evidence.pixels, checks.upright) < 0 && !noScan ? [TURNED] : [];
   let reach = 1;
   if (unlike.length && !noScan) {
     const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
     const siteLimit = site ? `this site's scans: ${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
     if (site && times <= site.reach && hasEcho(evidence.pixels, checks)) {
       reach = site.reach;
-      remark.push(`${CAUSES.UNLIKE_TRAINING}: distance ${unlike.join("; ")}; like ${siteLimit}`);
+      remarks.push(`${CAUSES.UNLIKE_TRAINING}: distance ${unlike.join("; ")}; like ${siteLimit}`);
     } else {
       if (site && times > site.reach) unlike.push(`unlike ${siteLimit}`);
       found.push([CAUSES.UNLIKE_TRAINING, `distance ${unlike.join("; ")}`]);
     }
   }
+  const causes = found.map(([cause]) => cause);
   scores.push(tailProbability(distance / reach, limits), tailProbability(neighbour / reach, checks.neighbours));
   return {
     score: Math.min(...scores),
-    in_distribution: !noScan && (!unlike.length || remark.length > 0),
-    causes: found.map(([cause]) => cause),
-    reasons: [...found.map(([cause, why]) => `${cause}: ${why}`), ...remark],
+    in_distribution: !causes.includes(CAUSES.OTHER_KIND) && !causes.includes(CAUSES.UNLIKE_TRAINING),
+    causes,
+    reasons: [...found.map(([cause, why]) => `${cause}: ${why}`), ...remarks],
     distance,
     neighbour_distance: neighbour,
   };
@@ -141,9 +142,9 @@ function hasEcho(pixels, { grain }) {
 }
 
 /** What is wrong with the scan itself. */
-function scanFaults({ pixels, flags, quality }, checks) {
-  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map(flagInEnglish);
-  if (uprightScore(pixels, checks.upright) < 0) faults.push("upside down");
+function scanFaults({ pixels, quality }, { trust: { checks }, quality: bands }) {
+  const poor = Object.entries(POOR).filter(([name, part]) => quality[name] < part * bands[name]?.low);
+  const faults = poor.map(([name]) => METRICS[name].low);
   const dark = darkColumns(pixels);
   if (dark > checks.contact) faults.push(`out of contact: ${Math.round(100 * dark)}% of the columns without echo`);
   const white = quality.saturated;

@@ -130,8 +130,8 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "checks, colour": (lambda m: m["trust"]["checks"].update(colour=None), "trust.checks.colour must be"),
     "checks, order": (lambda m: m["trust"]["checks"]["neighbours"].update(median=9.0), "trust.checks.neighbours: "),
     "checks, foreign": (lambda m: m["trust"]["checks"].update(foreign=0.1), "must be trust.threshold"),
-    "checks, weights": (lambda m: m["trust"]["checks"].update(upright=[1.0]), "must be 28 numbers"),
-    "checks, a weight": (lambda m: m["trust"]["checks"].update(upright=[1e9] * 28), "must be within"),
+    "checks, weights": (lambda m: m["trust"]["checks"].update(upright=[1.0]), "must be 8 numbers"),
+    "checks, a weight": (lambda m: m["trust"]["checks"].update(upright=[1e9] * 8), "must be within"),
     "checks, share": (lambda m: m["trust"]["checks"].update(contact=2), "trust.checks.contact must be"),
     "checks, always": (lambda m: m["trust"]["checks"]["policy"].update(always=1), "policy.always must be"),
     "checks, probability": (

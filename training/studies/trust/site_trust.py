@@ -27,7 +27,6 @@ from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import coloured_share, dark_columns, flatness, upright_score
 from sonoforge.runtime.inference.adaptation import measure_reach
 from sonoforge.runtime.inference.trust import (
-    POOR_FLAGS,
     Cause,
     Evidence,
     NeighbourReference,
@@ -124,9 +123,7 @@ def _evidence(pixels: Pixels, distances: NDArray[np.float64], limits: Classifier
     )  # fmt: skip
     found = []
     for image, (d, k), (upright, dark, grain, colour) in zip(pixels, distances.tolist(), looks, strict=True):
-        quality = quality_metrics.measure(image, 400, 400)
-        poor = [flag for flag in POOR_FLAGS if quality[flag[:-4]] < limits.quality[flag[:-4]].low]
-        found.append(Evidence(d, k, upright, dark, quality["saturated"], grain, tuple(poor), colour))
+        found.append(Evidence(d, k, upright, dark, quality_metrics.measure(image, 400, 400), grain, colour))
     return found
 
 

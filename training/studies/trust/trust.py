@@ -24,7 +24,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import TailLimits
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import flatness
-from sonoforge.runtime.inference.trust import tail_probability
+from sonoforge.runtime.inference.trust import POOR, tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.initial_weights import load_backbone
 from sonoforge.training.classifier.network import answer
@@ -123,12 +123,13 @@ def _print_kinds(rows: dict[str, Floats], flat: float) -> None:
     """Print the AUROC of the score for each kind of picture, and the share with each cause."""
     clean = rows["held-out"]
     far, near = (TailLimits(float(np.median(c)), float(np.percentile(c, 95))) for c in (clean[:, 0], clean[:, 1]))
-    contact, white, lowest = clean[:, 3].max(), clean[:, 6].max(), np.percentile(clean[:, 4:6], 1, axis=0)
+    contact, white = clean[:, 3].max(), clean[:, 6].max()
+    lowest = np.percentile(clean[:, 4:6], 1, axis=0) * [*POOR.values()]
     foreign = far.median + FOREIGN * (far.threshold - far.median)
     scores = {}
     for name, r in rows.items():
         no_scan = (r[:, 0] > foreign) | ((r[:, 0] > far.threshold) & (r[:, 7] < flat))
-        poor = (r[:, 2] < 0) | (r[:, 3] > contact) | (r[:, 4:6] < lowest).any(axis=1) | (r[:, 6] > white)
+        poor = (r[:, 3] > contact) | (r[:, 4:6] < lowest).any(axis=1) | (r[:, 6] > white)
         tails = np.array([min(tail_probability(d, far), tail_probability(k, near)) for d, k in r[:, :2]])
         scores[name] = np.where(poor, np.minimum(tails, 0.01), tails)
         unlike = (r[:, 0] > far.threshold) | (r[:, 1] > near.threshold)

@@ -68,8 +68,8 @@ class TrustChecks(NamedTuple):
     kind: str  # row of `KINDS`
     neighbours: TailLimits  # of the mean distance to the nearest training images
     foreign: float  # Mahalanobis distance beyond which an image is called no ultrasound scan
-    # (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training images have
-    # no top, so that none is called upside down.
+    # (`ROWS`,) weights of the profile of detail, see `scan_checks.upright_score`; all 0 where the training images
+    # have no top, so that none is called upside down.
     upright: tuple[float, ...]
     contact: float  # largest share of dark columns, see `scan_checks.dark_columns`
     policy: Policy

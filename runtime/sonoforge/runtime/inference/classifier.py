@@ -231,11 +231,10 @@ class Classifier:
         return trust.Evidence(
             distance,
             grain=float(scan_checks.flatness(pixels)[0]) if far else None,
-            white=quality.metrics["saturated"],
+            quality=quality.metrics,
             neighbour=neighbour,
             upright=float(scan_checks.upright_score(pixels, manifest.checks.upright)[0]),
             dark=float(scan_checks.dark_columns(pixels)[0]),
-            flags=quality.flags,
             colour=float(scan_checks.coloured_share(pixels)[0]),
             kind=kind,
         )

@@ -18,6 +18,7 @@ numbers of each training image in half precision: the direction of its embedding
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
@@ -29,15 +30,21 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest, TailLimits
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
-from sonoforge.runtime.images.quality_metrics import flag_in_words
+from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.images.scan_checks import ScanKind
 from sonoforge.runtime.images.sketches import SIGNS, Sketches
 
-POOR_FLAGS = ("sharpness_low", "contrast_low")
-"""Quality flags that make a poor scan; scans with other flags were not answered worse (sealed folds of BUSI)."""
+POOR = {"sharpness": 0.5, "contrast": 0.75}
+"""Metrics of the view that make a poor scan below this share of their band's lower end.
+
+Scans with other flags were not answered worse (sealed folds of BUSI).  Below the ends themselves were up to 5 % of a
+collection left out of training; below these shares 0.4 %, and all scans blurred by 2 of 256 pixels."""
+
+TURNED = "may be upside down"
+"""The remark on a scan that `scan_checks.upright_score` puts below 0: of unknown scanners too many for a cause."""
 
 _BEYOND = 0.01
-"""Share of the training images outside a limit of quality or pose: the highest score of a poor scan."""
+"""Share of the training images outside a limit of quality: the highest score of a poor scan."""
 
 SILENT = 0.25
 """Most dark columns in a scan like a site's: 99 % of BUSI, BUS-BRA and BrEaST have fewer, half a probe's far more."""
@@ -68,7 +75,7 @@ class Trust:
     score: float
     in_distribution: bool  # whether it is an ultrasound scan, and like the training scans or those of the bundle's site
     causes: tuple[Cause, ...]  # reasons not to use the answer, in the order of `Cause`; empty when trusted
-    reasons: tuple[str, ...]  # a line for each cause, and one where it is unlike the training scans but like the site's
+    reasons: tuple[str, ...]  # a line for each cause, then remarks: like the site's though unlike the training; turned
     distance: float  # Mahalanobis distance from the training images, 0 or more
     neighbour_distance: float  # mean distance from the nearest training images
 
@@ -95,9 +102,8 @@ class Evidence(NamedTuple):
     neighbour: float  # `neighbour_distances`
     upright: float  # `scan_checks.upright_score`
     dark: float  # `scan_checks.dark_columns`
-    white: float  # ``saturated`` of the image quality
+    quality: Mapping[str, float]  # `quality_metrics.measure`
     grain: float | None  # `scan_checks.flatness`; None within both distances' thresholds, where it is not needed
-    flags: tuple[str, ...]  # of the image quality
     colour: float  # `scan_checks.coloured_share`
     kind: ScanKind = "B-mode"
 
@@ -138,14 +144,14 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     unlike = [f"from all {distance:.1f} {_limit(limits)}"] if distance > limits.threshold else []
     if evidence.neighbour > checks.neighbours.threshold:
         unlike.append(f"from the nearest {evidence.neighbour:.3f} {_limit(checks.neighbours, 3)}")
-    remark, reach = "", 1.0
+    remarks, reach = [TURNED] if evidence.upright < 0 and not no_scan else [], 1.0
     if unlike and not no_scan:
         times, site = how_far(distance, evidence.neighbour, manifest), manifest.site
         said = f"{Cause.UNLIKE_TRAINING.value}: distance {'; '.join(unlike)}"
         speckled = checks.grain is None or (evidence.grain is not None and evidence.grain >= checks.grain)
         if site and times <= site.reach and speckled and evidence.dark <= SILENT:
             reach = site.reach
-            remark = f"{said}; like this site's scans: {times:.2f} times that, limit {reach:.2f}"
+            remarks.append(f"{said}; like this site's scans: {times:.2f} times that, limit {reach:.2f}")
         else:
             if site and times > site.reach:
                 said += f"; unlike this site's scans: {times:.2f} times that, limit {site.reach:.2f}"
@@ -155,12 +161,12 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         tail_probability(distance / reach, limits),
         tail_probability(evidence.neighbour / reach, checks.neighbours),
     ]
-    reasons = [said for _, said in found]
+    causes = tuple(cause for cause, _ in found)
     return Trust(
         score=min(scores),
-        in_distribution=not no_scan and (not unlike or bool(remark)),
-        causes=tuple(cause for cause, _ in found),
-        reasons=(*reasons, remark) if remark else (*reasons,),
+        in_distribution=not {Cause.OTHER_KIND, Cause.UNLIKE_TRAINING} & set(causes),
+        causes=causes,
+        reasons=(*(said for _, said in found), *remarks),
         distance=distance,
         neighbour_distance=evidence.neighbour,
     )
@@ -189,14 +195,13 @@ def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
 
 def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
     """Return what is wrong with the scan itself."""
-    faults = [flag_in_words(flag) for flag in evidence.flags if flag in POOR_FLAGS]
-    checks = manifest.checks
-    if evidence.upright < 0:
-        faults.append("upside down")
+    checks, bands, found = manifest.checks, manifest.quality, evidence.quality
+    least = {name: part * bands[name].low for name, part in POOR.items() if name in bands}
+    faults = [METRICS[name].low for name, low in least.items() if found[name] < low]
     if evidence.dark > checks.contact:
         faults.append(f"out of contact: {evidence.dark:.0%} of the columns without echo")
-    if evidence.white > checks.white:
-        faults.append(f"overexposed: {evidence.white:.0%} of the pixels white")
+    if (white := found["saturated"]) > checks.white:
+        faults.append(f"overexposed: {white:.0%} of the pixels white")
     return faults
 
 
