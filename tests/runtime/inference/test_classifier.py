@@ -55,7 +55,19 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     answered = classifier.classify(path)
     result = answered.to_dict()
     assert list(result) == [
-        *("file", "ok", "verdict", "label", "probabilities", "set", "findings", "abstained", "trust", "quality"),
+        *(
+            "file",
+            "ok",
+            "verdict",
+            "label",
+            "probabilities",
+            "set",
+            "findings",
+            "abstained",
+            "trust",
+            "trained_on",
+            "quality",
+        ),
         *("kind", "marks", "remarks", "model", "map", "crop", "ms"),
     ]
     assert result["crop"] is None
