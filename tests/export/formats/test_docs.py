@@ -88,8 +88,8 @@ def test_python_code_runs_as_printed(
     if "answer" not in names:
         tolerance = 0.15 if "int8" in code else 5e-3 if "uint8" in code else 1e-4
         assert np.abs(names["probabilities"][0] - expected).max() <= tolerance
-    if "equal" in names:
-        assert np.abs(names["equal"] - list(answer.probabilities.values())).max() <= 2e-2
+    if "here" in names:
+        assert np.abs(names["here"] - list(answer.probabilities.values())).max() <= 2e-2
 
 
 def test_the_page_s_lines_answer_as_the_classifier_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,12 +120,12 @@ def test_javascript_code_answers_as_python_does(folder: Path, answer: Result, tm
     (tmp_path / "scan.rgba").write_bytes(image.tobytes())
     (tmp_path / "main.mjs").write_text(
         'import { readFileSync } from "node:fs"; import * as ort from "onnxruntime-web";\n'
-        'import { classify, forEqualShares, load } from "./classify.mjs";\n'
+        'import { classify, forDefaultShares, load } from "./classify.mjs";\n'
         "ort.env.wasm.numThreads = 1;\n"
         f"const session = await load(readFileSync({json.dumps(str(folder / 'model.uint8.onnx'))}));\n"
         f'const answer = await classify(session, readFileSync("scan.rgba"), {image.width}, {image.height});\n'
         f"const manifest = JSON.parse(readFileSync({json.dumps(str(folder / 'manifest.json'))}, 'utf8'));\n"
-        "console.log(JSON.stringify(forEqualShares(answer, manifest)));\n"
+        "console.log(JSON.stringify(forDefaultShares(answer, manifest)));\n"
     )
     done = subprocess.run(["node", "main.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-500:]

@@ -47,7 +47,7 @@ def plain_script(net: Any, files: list[str], target: Path, batch_size: int) -> N
     manifest = open_bundle().manifest
     prepare = manifest.preprocessing
     side = (prepare.size, prepare.size)
-    shares = torch.tensor([manifest.reference[name] for name in manifest.classes])  # `classify` assumes equal ones
+    shares = torch.tensor([manifest.default[name] / manifest.reference[name] for name in manifest.classes])
     transform = Compose([Resize(side), ToTensor(), Normalize(prepare.mean, prepare.std)])
     with target.open("w", newline="", encoding="utf-8") as file, torch.inference_mode():
         writer = csv.writer(file)
@@ -55,8 +55,8 @@ def plain_script(net: Any, files: list[str], target: Path, batch_size: int) -> N
         for begin in range(0, len(files), batch_size):
             part = files[begin : begin + batch_size]
             batch = torch.stack([transform(Image.open(name).convert("RGB")) for name in part])
-            equal = net(batch)[1] / shares
-            for name, p in zip(part, (equal / equal.sum(1, keepdim=True)).tolist(), strict=True):
+            here = net(batch)[1] * shares
+            for name, p in zip(part, (here / here.sum(1, keepdim=True)).tolist(), strict=True):
                 writer.writerow([name, manifest.classes[int(np.argmax(p))], *p])
 
 

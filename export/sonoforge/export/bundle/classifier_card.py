@@ -82,7 +82,7 @@ def classifier_card(record: ModelRecord) -> str:
             f"of {where}, which has no {name} images, {figures['called'][name]:.0%} are called {name}"
             for where, figures in measured.items()
             for name in record.classes
-            if name not in figures["sensitivity"]
+            if name not in figures["sensitivity"] and figures["called"][name] > record.conformal["alpha"]
         ],
         aims=[
             (
