@@ -127,7 +127,9 @@ def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:
     record.evaluation.update(
         protocol="thesis", near_duplicates=7, generator_reads=33, seed_accuracy={"0": 0.5, "1": 0.625}
     )
+    record.training["about"] = {"Rio": "one hospital; CC BY 4.0"}
     card = classifier_card(record)
+    assert "\n- **Rio**: one hospital; CC BY 4.0\n" in card
     for figure in ("7 of 60 test images", "33 of the 60 test images", "50.0% with seed 0, 62.5% with seed 1"):
         assert figure in card
     assert "Its figures come out too good" in card and "had seen neither" not in card

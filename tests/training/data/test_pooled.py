@@ -64,6 +64,13 @@ def test_classes_of_one_name_are_one_and_files_keep_their_collection(two: tuple[
     assert dataset.sources.count("first") == 16 and set(dataset.devices) == {"Probe A", ""}
 
 
+def test_what_is_known_of_a_collection_is_kept_under_its_name(two: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "collections.json"
+    entries = [{"folder": "first", "name": "Rio", "about": "one hospital; CC BY 4.0"}, {"folder": "second"}]
+    path.write_text(json.dumps({"collections": entries}))
+    assert read_collections([path]).about == {"Rio": "one hospital; CC BY 4.0"}
+
+
 def test_pixels_and_masks_are_those_of_each_collection_alone(two: tuple[Path, Path], tmp_path: Path) -> None:
     pooled = open_cache(read_collections(two), 32, tmp_path / "cache")
     masks = read_masks(pooled, np.arange(len(pooled.images)), tmp_path / "cache")
@@ -132,6 +139,7 @@ def test_a_scan_in_two_collections_is_in_one_fold(two: tuple[Path, Path], tmp_pa
         ({"folder": "first", "classes": {"cyst": "benign"}}, "cyst.*benign, malignant, normal"),
         ({"folder": "first", "name": "second"}, "named 'second'"),
         ({"folder": "first", "classes": ["benign"]}, "classes: .*NAME: NEW NAME"),
+        ({"folder": "first", "about": 2023}, "about: 2023 is not a text"),
         (
             {"folder": "first", "classes": {"normal": "a", "benign": "b", "malignant": "c"}},
             "b, c, a .*benign, malignant.; map them",

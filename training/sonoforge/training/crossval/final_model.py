@@ -239,6 +239,7 @@ def _describe_training(
         "simulated": len(find_simulated(cache.dataset)),
         "count": len(indices),
         "collections": collection_names(cache.dataset),
+        "about": dict(cache.dataset.about),
         "class_counts": {name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
         "groups": len(np.unique(scan_groups(cache)[indices])),
         "given_groups": len({item.group for item in cache.dataset.items} - {None}),

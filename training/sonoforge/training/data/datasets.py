@@ -63,6 +63,7 @@ class Dataset:
     items: tuple[Item, ...]  # sorted by class, then by the numbers in the file name
     # Folder of each collection, if the set consists of several; the items' paths begin with the collection's name.
     collections: Mapping[str, Path] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)  # what a collection's maker says of its origin and licence
 
     def file(self, path: str) -> Path:
         """Return the file of an image or a mask; ``path`` as in `Item`."""

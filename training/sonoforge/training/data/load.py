@@ -8,6 +8,7 @@ A collection is a folder that `datasets.read_dataset` reads.  Several are given 
       - folder: BUS-BRA/
         name: Rio                      # default: the folder's name
         classes: {Cyst: benign, other: null}
+        about: "Who made it, and under which licence; for the card of a network trained on it."
 
 ``classes`` renames a collection's own classes; null leaves a class out, and unlisted ones keep their names.  An image
 is called ``NAME/`` and its path in its collection, its group ``NAME:`` and its group there: patients of two collections
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _LIST_SUFFIXES = (".yaml", ".yml", ".json")  # of a file that lists collections
 _SNIFFED = 1 << 20  # bytes of a JSON file that show whether it lists collections
-_KEYS = ("folder", "name", "classes")
+_KEYS = ("folder", "name", "classes", "about")
 
 
 class ImageSource(NamedTuple):
@@ -111,6 +112,7 @@ class Collection(NamedTuple):
     folder: Path
     name: str = ""  # empty: the data set's own
     classes: Mapping[str, str | None] = {}  # new name of a class, None to leave it out
+    about: str = ""  # where it is from, and its licence
 
 
 def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> datasets.Dataset:
@@ -157,12 +159,15 @@ def _read_list(path: Path) -> list[Collection]:
         for key in entry:
             if key not in _KEYS:
                 raise SonoforgeError(f"{where}: unknown setting {key!r}{did_you_mean(str(key), _KEYS)}")
-        name, classes = entry.get("name", ""), entry.get("classes", {})
+        name, classes, about = entry.get("name", ""), entry.get("classes", {}), entry.get("about", "")
         if not isinstance(name, str) or "/" in name:
             raise SonoforgeError(f"{where}: name: {name!r} must be text without a slash")
         if not isinstance(classes, dict) or not all(isinstance(new, str | None) for new in classes.values()):
             raise SonoforgeError(f"{where}: classes: {classes!r:.80} is not NAME: NEW NAME, or NAME: null")
-        found.append(Collection(path.parent / entry["folder"], name, {str(old): new for old, new in classes.items()}))
+        if not isinstance(about, str):
+            raise SonoforgeError(f"{where}: about: {about!r:.80} is not a text")
+        renamed = {str(old): new for old, new in classes.items()}
+        found.append(Collection(path.parent / entry["folder"], name, renamed, about))
     return found
 
 
@@ -178,7 +183,9 @@ def _mapped(collection: Collection, fewest_classes: int) -> datasets.Dataset:
     renamed = [collection.classes.get(name, name) for name in dataset.classes]
     kept = tuple(dict.fromkeys(name for name in renamed if name is not None))
     items = [replace(item, label=kept.index(new)) for item in dataset.items if (new := renamed[item.label]) is not None]
-    return replace(dataset, name=collection.name or dataset.name, classes=kept, items=tuple(items))
+    name = collection.name or dataset.name
+    about = {name: collection.about} if collection.about else {}
+    return replace(dataset, name=name, classes=kept, items=tuple(items), about=about)
 
 
 def _pool(sets: Sequence[datasets.Dataset], root: Path) -> datasets.Dataset:
@@ -207,7 +214,8 @@ def _pool(sets: Sequence[datasets.Dataset], root: Path) -> datasets.Dataset:
     groups = datasets.read_groups(root, {item.path for item in items})
     items = [replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
     folders = {dataset.name: dataset.root for dataset in sets}
-    return datasets.Dataset("+".join(names), root, classes, tuple(items), folders)
+    about = {name: text for dataset in sets for name, text in dataset.about.items()}
+    return datasets.Dataset("+".join(names), root, classes, tuple(items), folders, about)
 
 
 def _all_classes(sets: Sequence[datasets.Dataset]) -> tuple[str, ...]:
