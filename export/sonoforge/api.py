@@ -34,8 +34,8 @@ from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.model_folder import load_network
 from sonoforge.training.classifier.network import to_tensor
-from sonoforge.training.classifier.trained_network import load_network
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM
@@ -44,7 +44,7 @@ from sonoforge.training.data.load import load_images as open_images
 from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS, make_plan, scan_groups
-from sonoforge.training.gan.generated_images import GeneratedImages
+from sonoforge.training.gan.generator import GeneratedImages
 from sonoforge.training.jobs import comparing, generators
 from sonoforge.training.reports.audit import audit_page
 from sonoforge.training.reports.blocks import Page

@@ -11,8 +11,8 @@ from torch import nn
 
 from generator_checkpoints import ExportedGenerator, read_export, small_checkpoint
 from once import made_once
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
-from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import to_onnx
 from sonoforge.export.formats.quantisation import to_int8
 from sonoforge.export.formats.source import Source

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bundle_factory import scan
 from program import refused, succeed
-from sonoforge.mobile import android_app, npm_package
+from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import ANDROID, find_tools
 from sonoforge.mobile.server import _TYPES
 from sonoforge.mobile.web_app import WWW
@@ -45,8 +45,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The shipped bundle's app, signed with a debug key that this build makes."""
     try:
         find_tools()
-        for package in (npm_package.ONNXRUNTIME_WEB, npm_package.BUNDLETOOL):
-            npm_package.read_files(package)
+        for package in (web_app.ONNXRUNTIME_WEB, web_app.BUNDLETOOL):
+            web_app.read_files(package)
     except SonoforgeError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("android")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from places import CHECKOUT
 from program import understood
-from sonoforge.mobile.npm_package import DICOM_PARSER, ONNXRUNTIME_WEB
+from sonoforge.mobile.web_app import DICOM_PARSER, ONNXRUNTIME_WEB
 
 RECIPE = CHECKOUT / "mobile" / "Containerfile"
 

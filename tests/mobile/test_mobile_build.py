@@ -17,11 +17,10 @@ import pytest
 import bundle_factory as factory
 from places import CHECKOUT
 from program import refused, sonoforge, succeed, understood
-from sonoforge.mobile import npm_package, web_app
-from sonoforge.mobile.npm_package import NpmPackage
+from sonoforge.mobile import web_app
 from sonoforge.mobile.settings import AppSettings
 from sonoforge.mobile.verbs.serve import serve_command
-from sonoforge.mobile.web_app import WWW, constants_script
+from sonoforge.mobile.web_app import WWW, NpmPackage, constants_script
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.quality_metrics import METRICS
@@ -32,7 +31,7 @@ from sonoforge.runtime.inference.decision import AtClinic
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime-web, without loading it."""
-    content = {Path(name).name: name.encode() for name in npm_package.ONNXRUNTIME_WEB.files}
+    content = {Path(name).name: name.encode() for name in web_app.ONNXRUNTIME_WEB.files}
     monkeypatch.setattr(web_app, "read_files", lambda *_: content)
 
 
@@ -124,7 +123,7 @@ def test_without_npm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("shutil.which", lambda _: None)
     package = NpmPackage("no-such", "1.0.0", "sha512-", ())
     with pytest.raises(SonoforgeError, match=r"npm pack no-such@1\.0\.0"):
-        npm_package.read_files(package)
+        web_app.read_files(package)
 
 
 def test_words_of_the_page_and_of_its_languages_are_those_it_says() -> None:

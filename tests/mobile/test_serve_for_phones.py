@@ -21,7 +21,7 @@ import pytest
 
 from browser import running
 from program import refused, sonoforge
-from sonoforge.mobile import HERE, npm_package, web_app
+from sonoforge.mobile import HERE, web_app
 from sonoforge.mobile import server as network
 from sonoforge.mobile.server import AUTHORITY, Server, Site
 from sonoforge.mobile.verbs import serve
@@ -47,7 +47,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve is interrupted when it would begin; onnxruntime-web is not loaded."""
-    content = {Path(name).name: name.encode() for name in npm_package.ONNXRUNTIME_WEB.files}
+    content = {Path(name).name: name.encode() for name in web_app.ONNXRUNTIME_WEB.files}
     monkeypatch.setattr(web_app, "read_files", lambda *_: content)
 
     def interrupted(_: Server) -> None:

@@ -20,7 +20,7 @@ from browser import running
 from bundle_factory import scan
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
-from sonoforge.runtime.dicom_network.incoming import Budget
+from sonoforge.runtime.dicom_network.inbox import Budget
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
 

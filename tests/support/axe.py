@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sonoforge.mobile.npm_package import NpmPackage, read_files
+from sonoforge.mobile.web_app import NpmPackage, read_files
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from places import CHECKOUT
-from sonoforge.mobile.npm_package import DICOM_PARSER, read_files
-from sonoforge.mobile.web_app import WWW, constants_script
+from sonoforge.mobile.web_app import DICOM_PARSER, WWW, constants_script, read_files
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.limits import ImageError

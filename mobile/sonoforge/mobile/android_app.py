@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from sonoforge.mobile.npm_package import BUNDLETOOL, read_files
-from sonoforge.mobile.web_app import PWA, source_folder
+from sonoforge.mobile.web_app import BUNDLETOOL, PWA, read_files, source_folder
 from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.files import zip_bytes

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sonoforge.runtime.atomic import plain
-from sonoforge.runtime.dicom_network.incoming import Budget
+from sonoforge.runtime.dicom_network.inbox import Budget
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError

@@ -16,8 +16,7 @@ from PIL import Image
 from torch import nn
 
 import bundle_factory as factory
-from sonoforge.export.bundle.classifier import fill_bundle
-from sonoforge.export.bundle.network import network_of, read_network
+from sonoforge.export.bundle.classifier import fill_bundle, network_of, read_network
 from sonoforge.export.formats.onnx_graph import BundleGraph, run_torch
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.classification import OUTPUTS

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.formats import executorch as executorch_file
 from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
 from sonoforge.export.formats.onnx_graph import BundleGraph, run_torch

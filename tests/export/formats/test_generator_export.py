@@ -24,8 +24,7 @@ from sonoforge.export.formats.source import (
     trace_generator,
 )
 from sonoforge.models.stylegan.generator import MappingNetwork
-from sonoforge.training.gan.generated_images import GeneratedImages
-from sonoforge.training.gan.generator import load_generator
+from sonoforge.training.gan.generator import GeneratedImages, load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 from traces import traces_of_this_machine
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from bundle_factory import SIZE, model_bytes
 from corners import corners
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.formats import tensorrt_build
 from sonoforge.export.formats.half_precision import to_half, write_half
 from sonoforge.export.formats.source import Source, generator_inputs

@@ -13,7 +13,7 @@ from PIL import Image
 from scans import save
 from small_run import SIDE, SmallRun
 from sonoforge.export.bundle import classifier
-from sonoforge.export.bundle.network import network_of
+from sonoforge.export.bundle.classifier import network_of
 from sonoforge.export.formats.onnx_graph import OPSET, BundleGraph, run_torch
 from sonoforge.export.verbs.export import ExportConfig, main
 from sonoforge.runtime.bundle.reader import open_bundle

@@ -19,8 +19,7 @@ import dicom_peers
 from dicom_files import PLANTED
 from dicom_peers import STUDY, said, storescu, wait_for, write_scan, write_scans
 from sonoforge.runtime.dicom_network import storage
-from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.incoming import Remarks, read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.inbox import FullError, Inbox, Remarks, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage import Reception, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.limits import ImageError

@@ -20,8 +20,7 @@ import dicom_peers
 from dicom_files import PLANTED
 from dicom_peers import listening, said, storescp, storescu, wait_for, write_scan, write_scans
 from program import refused, sonoforge
-from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.incoming import Archive, Remarks
+from sonoforge.runtime.dicom_network.inbox import Archive, Inbox, Remarks
 from sonoforge.runtime.dicom_network.storage import Sender
 from sonoforge.runtime.notice import NOTICE
 

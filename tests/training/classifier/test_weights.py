@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import bundle_factory as factory
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
 from sonoforge.models.backbones import library_network
 from sonoforge.models.mobilenetv2 import import_torchvision, mobilenet_v2

@@ -15,8 +15,7 @@ from generator_checkpoints import small_checkpoint
 from sonoforge.models import dcgan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import as_picture
-from sonoforge.training.gan.generated_images import GeneratedImages
-from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.generator import GeneratedImages, load_generator, sample
 
 
 @pytest.fixture(scope="module")

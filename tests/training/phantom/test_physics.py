@@ -10,8 +10,7 @@ import pytest
 from scipy import ndimage, special, stats
 from scipy.spatial import ConvexHull
 
-from sonoforge.training.phantom import lesion as phantom_lesion
-from sonoforge.training.phantom import scanner as phantom_scanner
+from sonoforge.training.phantom import dataset as phantom_scanner
 from sonoforge.training.phantom import tissue as phantom_tissue
 
 PIXEL_MM = 40 / 256
@@ -159,7 +158,7 @@ def test_tissue_attenuates_like_soft_tissue_and_only_ever_loses() -> None:
 def test_contour_encloses_the_area_asked_for() -> None:
     rng = np.random.default_rng(0)
     for malignant in (False, True):
-        contour = phantom_lesion.draw_contour(phantom_lesion.draw_descriptors(malignant, rng), 5.0, rng)
+        contour = phantom_tissue.draw_contour(phantom_tissue.draw_descriptors(malignant, rng), 5.0, rng)
         angle = np.linspace(0, 2 * math.pi, contour.size, endpoint=False)
         x, y = contour * np.cos(angle), contour * np.sin(angle)
         shoelace = 0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
@@ -168,7 +167,7 @@ def test_contour_encloses_the_area_asked_for() -> None:
 
 def test_a_mask_is_the_exact_support_of_what_the_lesion_replaces() -> None:
     rng = np.random.default_rng(0)
-    lesion = phantom_lesion.draw_lesion(False, (20.0, 20.0), rng)
+    lesion = phantom_tissue.draw_lesion(False, (20.0, 20.0), rng)
     disc = dataclasses.replace(lesion, contour=np.full(720, 5.0), blur=0.05, halo=0.0, echo=-30.0, calcifications=0)
     canvas = phantom_tissue._Canvas(256, rng)
     canvas.layers()
@@ -235,13 +234,13 @@ def test_what_is_not_a_class_descriptor_does_not_tell_the_class() -> None:
 def test_ideal_observer_formula_agrees_with_simulation() -> None:
     rng = np.random.default_rng(0)
     draws = {
-        malignant: np.array([phantom_lesion.draw_descriptors(malignant, rng) for _ in range(8000)])
+        malignant: np.array([phantom_tissue.draw_descriptors(malignant, rng) for _ in range(8000)])
         for malignant in (False, True)
     }
     share = 27 / 83
     # The likelihood ratio in full, from the covariance as documented, not the shortcut of summing.
-    covariance = np.full((5, 5), phantom_lesion.COHERENCE) + (1 - phantom_lesion.COHERENCE) * np.eye(5)
-    means = {malignant: np.full(5, (malignant - 0.5) * phantom_lesion.SEPARATION) for malignant in (False, True)}
+    covariance = np.full((5, 5), phantom_tissue.COHERENCE) + (1 - phantom_tissue.COHERENCE) * np.eye(5)
+    means = {malignant: np.full(5, (malignant - 0.5) * phantom_tissue.SEPARATION) for malignant in (False, True)}
     right = {}
     for malignant, values in draws.items():
         log_ratio = stats.multivariate_normal(means[True], covariance).logpdf(values)
@@ -249,12 +248,12 @@ def test_ideal_observer_formula_agrees_with_simulation() -> None:
         right[malignant] = np.mean((log_ratio > math.log((1 - share) / share)) == malignant)
     simulated = (1 - share) * right[False] + share * right[True]
     # The closed form of the module's documentation.
-    distance = phantom_lesion.SEPARATION * math.sqrt(5 / (1 + 4 * phantom_lesion.COHERENCE))
+    distance = phantom_tissue.SEPARATION * math.sqrt(5 / (1 + 4 * phantom_tissue.COHERENCE))
     threshold = math.log((1 - share) / share) / distance
     ends = special.ndtr([distance / 2 + threshold, distance / 2 - threshold])
     assert ends @ (1 - share, share) == pytest.approx(simulated, abs=0.004)
     assert 0.95 < simulated < 0.995
-    one = special.ndtr(phantom_lesion.SEPARATION / 2)
+    one = special.ndtr(phantom_tissue.SEPARATION / 2)
     assert np.mean(draws[True][:, 0] > 0) == pytest.approx(one, abs=0.015)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from readings import key_of, write_answers
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.reader_study.answers import read_readers
+from sonoforge.training.reader_study.scores import read_readers
 
 KEY = key_of(["real", "generated"], ("benign", "malignant"))
 

@@ -9,8 +9,9 @@ import pytest
 from sklearn import metrics
 
 from readings import key_of
-from sonoforge.training.reader_study.answers import Answer, Reader
 from sonoforge.training.reader_study.scores import (
+    Answer,
+    Reader,
     score_agreement,
     score_images,
     score_reader,

@@ -17,7 +17,7 @@ from scipy import stats
 
 from readings import NONCE, image_set, noise, small_sheet, write_answers, write_folder
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.reader_study.answers import read_readers
+from sonoforge.training.reader_study.scores import read_readers
 from sonoforge.training.reader_study.sheet import KEY, Pair, Sheet, commitment, make_sheet, read_key
 from sonoforge.training.reports.reading import PAGE, read_pictures
 

@@ -14,7 +14,7 @@ import pytest
 from axe import UNFOLD, WIDTHS, faults
 from pages import Page
 from readings import small_sheet, write_folder
-from sonoforge.training.reader_study.answers import read_readers
+from sonoforge.training.reader_study.scores import read_readers
 from sonoforge.training.reader_study.sheet import Sheet
 from sonoforge.training.reports.reading import PAGE
 

@@ -23,8 +23,7 @@ from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.measure import embed_both
 from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan.image_sets import is_run, read_image_sets
-from sonoforge.training.reader_study.answers import CONFIDENCES, Answer, Reader
-from sonoforge.training.reader_study.scores import score_reader
+from sonoforge.training.reader_study.scores import CONFIDENCES, Answer, Reader, score_reader
 from sonoforge.training.reader_study.sheet import Key, Pair, commitment, encode, make_sheet
 from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.statistics.results import Record

@@ -33,7 +33,7 @@ import torch
 from PIL import Image
 from start_and_warm import in_turns, ratio  # beside this file
 
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.runtime import open_bundle
 from sonoforge.runtime.images.inputs import expand
 from sonoforge.runtime.settings import ClassifyConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.formats.half_precision import to_half
 from sonoforge.export.formats.onnx_graph import to_ort, with_preprocessing
 from sonoforge.export.formats.quantisation import write_int8

@@ -56,7 +56,7 @@ def torch_answers(folder: Path) -> dict[str, Answer]:
     """The trained network on the GPU, eager and compiled, without TF32 as in the engines."""
     import torch
 
-    from sonoforge.export.bundle.network import network_of
+    from sonoforge.export.bundle.classifier import network_of
     from sonoforge.training.classifier.model_folder import load_model
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

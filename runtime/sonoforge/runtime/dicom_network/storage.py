@@ -29,8 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
-from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.incoming import Archive, Budget, Caller, Remarks
+from sonoforge.runtime.dicom_network.inbox import Archive, Budget, Caller, Inbox, Remarks
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class

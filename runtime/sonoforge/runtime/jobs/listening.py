@@ -13,8 +13,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.incoming import Remarks, check_title, read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.inbox import Inbox, Remarks, check_title, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage import Reception, Sender, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry

@@ -16,7 +16,7 @@ from scipy import ndimage, stats
 from sonoforge.runtime.errors import SonoforgeError
 
 SIDE = 32
-_SMOOTH = SIDE / 16  # as `same_framing` relative to the side, and for its reason
+_SMOOTH = SIDE / 16  # as `near_duplicates._SMOOTH` relative to the side, and for its reason
 _FLAT = 0.5  # grey levels; below, an image has no detail to compare
 _BLOCK = 1024
 

@@ -16,8 +16,7 @@ from sonoforge.training.evaluation.image_set import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
 from sonoforge.training.gan.milestones import read_own_images
-from sonoforge.training.reader_study.answers import Reader, read_readers
-from sonoforge.training.reader_study.scores import score_reading
+from sonoforge.training.reader_study.scores import Reader, read_readers, score_reading
 from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, make_sheet, read_key, sources
 from sonoforge.training.reports.reading import PAGE, read_pictures, write_report, write_sheet
 from sonoforge.training.run_options import EvaluationInput

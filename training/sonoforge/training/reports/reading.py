@@ -16,7 +16,7 @@ from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.reader_study.answers import FORMAT
+from sonoforge.training.reader_study.scores import FORMAT
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks, charts, terminal, words
 from sonoforge.training.reports.pictures import data_url
