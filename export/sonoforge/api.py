@@ -34,8 +34,8 @@ from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.model_folder import load_network
 from sonoforge.training.classifier.network import to_tensor
+from sonoforge.training.classifier.trained_network import load_network
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM

@@ -25,7 +25,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.onnx_session import load_session
 from sonoforge.training import own_code
-from sonoforge.training.classifier.model_folder import load_model, load_network
+from sonoforge.training.classifier.model_folder import load_model
+from sonoforge.training.classifier.trained_network import load_network
 
 SOURCE = blocks(DOCS / "own-network.md", "python")[0]
 SIDE = 64

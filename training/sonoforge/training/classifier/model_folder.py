@@ -20,18 +20,15 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from sonoforge.models import DEFAULT
-from sonoforge.models.backbones import OWN_HEAD, library_network, plain_names, plain_state
+from sonoforge.models.backbones import plain_names, plain_state
 from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.training import own_code
 from sonoforge.training.classifier.backbone import Network
-from sonoforge.training.classifier.initial_weights import read_mobilenet
 from sonoforge.training.statistics.results import Record
 
 SIGNATURES = "image-signatures.npz"
@@ -166,29 +163,3 @@ def lacking(record: ModelRecord) -> list[str]:
     """Return the names of values that a model card needs and a record lacks."""
     expected = {*_TRAINING.split(), *_EVALUATION.split()}
     return sorted(expected - {*record.training, *record.evaluation})
-
-
-def load_network(source: str | Path | None = None, member: int = 0) -> nn.Module:
-    """Return a trained network in evaluation mode, from normalised images (N, 3, S, S) to logits (N, C).
-
-    A network of torchvision or timm that ends in pooling and one linear layer is the library's own class.  It answers
-    on one look at an image; a bundle may answer on several networks, mirror images or passes.
-
-    Args:
-        source: A finished run of ``run`` or ``train``, or a bundle of one MobileNetV2; None for the shipped bundle.
-        member: Which network of a run's ensemble.
-
-    Raises:
-        SonoforgeError: There is neither, or the bundle holds another network.
-    """
-    net: nn.Module
-    if source is None or not (Path(source) / "model" / "model.json").is_file():
-        net = read_mobilenet(open_bundle(source))
-        return net
-    members, record, _ = load_model(Path(source) / "model")
-    name, net = record.training.get("backbone", DEFAULT), members[member]
-    if name == DEFAULT or own_code.is_own(name) or net.head == OWN_HEAD:
-        return net
-    plain = library_network(name, len(record.classes))
-    plain.load_state_dict(plain_state(net))
-    return plain.eval()
