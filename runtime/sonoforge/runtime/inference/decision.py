@@ -177,7 +177,7 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
     if len(set(shares.values())) == 1:
         here = "all classes are equally frequent"
     else:
-        here = f"the classes' shares are {', '.join(f'{name} {share:.3g}' for name, share in shares.items())}"
+        here = f"the classes' shares are {', '.join(f'{name} {100 * share:.3g}%' for name, share in shares.items())}"
     if manifest.site and shares == manifest.site.prevalence:
         here += f", as among {sum(manifest.site.scans.values())} labelled scans of this bundle's site"
     sentences = [f"These answers assume that {here}."]
