@@ -157,13 +157,14 @@ def test_the_shipped_bundle_follows_from_the_kept_answers() -> None:
     (part,), classes = read_predictions(ANSWERS)
     manifest, even = open_bundle().manifest.raw, np.ones(len(classes))
     decided = decision.decide_by_fold(part, classes, decision.equal_by_fold(part, even))
-    equal, rules = decision.equal_in_bundle(part, even), decision.fit_decision(part, classes, even, decided)
+    equal = decision.equal_in_bundle(part, even)
+    rules = decision.choose_rules(part.labels, equal, classes, part.collections)
     by_collection = measured(part, classes)
     found = {
         "measured": by_collection,
-        "decision": rules,
-        "conformal": prediction_sets(part, equal, by_collection, classes),
-        "policy": decision.choose_abstention(part, at_shares(equal, np.array([*rules["default"].values()])))._asdict(),
+        "decision": decision.record_decision(part, classes, even, rules, decided),
+        "conformal": prediction_sets(rules, by_collection, classes),
+        "policy": decision.choose_abstention(part, at_shares(equal, rules.prevalence))._asdict(),
         "guessing": describe_arm(part, classes)["guessing"],
     }
     policy = manifest["trust"]["checks"]["policy"]

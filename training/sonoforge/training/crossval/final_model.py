@@ -19,7 +19,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.runtime.inference.adaptation import at_shares
+from sonoforge.runtime.inference.adaptation import Rules, at_shares
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, sketch_views, write_signatures
@@ -52,7 +52,7 @@ from sonoforge.training.statistics.calibration import Calibrated, own_answers
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.statistics.tables import ALPHA, describe_arm
+from sonoforge.training.statistics.tables import describe_arm
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def record_model(
     decided = decision.decide_by_fold(answers, classes, by_fold)
     measured = decision.measure_decision(answers, classes, own_answers(by_fold), decided)
     evaluation = _evaluate(held_out, classes, trained, provenance, by_fold) | {"decision": measured}
-    rules = decision.fit_decision(answers, classes, repeats, decided)
+    rules = decision.choose_rules(answers.labels, equal, classes, answers.collections)
     record = ModelRecord(
         name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
         version="1.0.0",
@@ -174,9 +174,9 @@ def record_model(
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
         temperature=evaluation["temperature"],
-        decision=rules,
-        conformal=prediction_sets(answers, equal, measured, classes),
-        trust=record_trust(held_out.trust, answers, signs, at_shares(equal, np.array([*rules["default"].values()]))),
+        decision=decision.record_decision(answers, classes, repeats, rules, decided),
+        conformal=prediction_sets(rules, measured, classes),
+        trust=record_trust(held_out.trust, answers, signs, at_shares(equal, rules.prevalence)),
         quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
         training=training,
         evaluation=evaluation,
@@ -209,19 +209,13 @@ def _repeats(labels: Indices, trained: Trained, settings: ClassifierSettings) ->
     return 1 / counts if settings.class_weights else 1 + trained.added / counts
 
 
-def prediction_sets(
-    held_out: Predictions, equal: Floats, measured: Mapping[str, Record], classes: Sequence[str]
-) -> Record:
-    """Set thresholds on all held-out images; measure coverage and size with the other folds' thresholds.
-
-    ``equal``: (N, C) `decision.equal_in_bundle` of the answers.
-    """
-    thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
+def prediction_sets(rules: Rules, measured: Mapping[str, Record], classes: Sequence[str]) -> Record:
+    """Record the thresholds of sets, with coverage and size as measured with the other folds' thresholds."""
     each = list(measured.values())
     covered = {name: [one["coverage"][name]["value"] for one in each if name in one["coverage"]] for name in classes}
     return {
-        "alpha": ALPHA,
-        "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
+        "alpha": rules.alpha,
+        "thresholds": dict(zip(classes, rules.thresholds.tolist(), strict=True)),
         "measured_coverage": {name: float(np.mean(shares)) for name, shares in covered.items() if shares},
         "mean_set_size": float(np.mean([one["mean_set_size"] for one in each])),
     }

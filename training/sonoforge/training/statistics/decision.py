@@ -181,14 +181,12 @@ def default_shares(labels: Labels, equal: Floats, classes: Sequence[str], collec
     odds = logs[:, malignant] - logs[:, benign]
     levels = np.unique(odds[labels != normal])
     limits = (levels[:-1] + levels[1:]) / 2
-    (_, most_missed), (least_spared, _) = (
-        (np.min(below, axis=0), np.max(below, axis=0))
-        for below in (
-            [np.searchsorted(np.sort(odds[own]), limits) / own.sum() for own in _each_collection(collections, kind)]
-            for kind in (labels == malignant, labels == benign)
-        )
-    )
-    worst = np.minimum(1 - most_missed - EVEN[0], least_spared - EVEN[1])
+
+    def below(kind: int) -> Floats:  # the share of a kind below each limit, by collection
+        each = _each_collection(collections, labels == kind)
+        return np.stack([np.searchsorted(np.sort(odds[own]), limits) / own.sum() for own in each])
+
+    worst = np.minimum(1 - below(malignant).max(axis=0) - EVEN[0], below(benign).min(axis=0) - EVEN[1])
     best = limits[worst >= worst.max() - 1e-9]
     limit = float(best[len(best) // 2])
     ahead = logs[:, normal] - np.maximum(logs[:, benign], logs[:, malignant] - limit)
@@ -251,12 +249,14 @@ def decide_by_fold(part: Predictions, classes: Sequence[str], by_fold: Sequence[
     return Decided(labels, sets, tuple(beyond))
 
 
-def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, held_out: Decided) -> Record:
-    """Fit a bundle's decision rules on held-out answers: shares of its classes, and operating points.
+def record_decision(
+    part: Predictions, classes: Sequence[str], repeats: Floats, rules: Rules, held_out: Decided
+) -> Record:
+    """Record a bundle's decision rules: shares of its classes, and operating points.
 
-    See `reference_shares` for ``repeats`` (C,); ``held_out`` is `decide_by_fold`, which measures the points.
+    See `reference_shares` for ``repeats`` (C,).  ``rules`` are `choose_rules` of the held-out answers ``part``;
+    ``held_out`` is `decide_by_fold`, which measures the points.
     """
-    rules = choose_rules(part.labels, equal_in_bundle(part, repeats), classes, part.collections)
     questions = []
     for question, beyond in zip(rules.questions, held_out.beyond, strict=True):
         positive, negative = question.positive[part.labels], (question.among & ~question.positive)[part.labels]
