@@ -28,7 +28,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune
 (install cluster,remote && install segment,tune) & others=$!
-(install export && include export mobile litert export,openvino && install mobile && { [ -z "$litert" ] || install litert; } && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
+(install export && include export mobile litert && install mobile && { [ -z "$litert" ] || install litert; } && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data import phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -68,12 +68,6 @@ if [ -n "$litert" ]; then
   "${sonoforge[@]}" verify on-a-board --trust
 fi
 
-use export,openvino
-"${sonoforge[@]}" export runs/*-train-* --data phantom --formats openvino,openvino-fp16 --out on-intel --quiet
-use openvino
-"${sonoforge[@]}" verify on-intel --trust
-"${sonoforge[@]}" bench on-intel --trust --set bench.seconds=1 --quiet
-
 use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "${sonoforge[@]}" data import cbis-ddsm cbis regions --quiet
@@ -103,5 +97,5 @@ use heic
 cp "$support/../golden/picture.heic" scan.heic
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, ${litert:+litert, }dicom, dicom-net, phone, video, heic: each runs its verbs alone"
 [ -n "$litert" ] || echo "litert was left out, as it takes 0.9 GB: .ci/extras.sh WHEEL FOLDER litert"

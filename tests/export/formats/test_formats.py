@@ -20,16 +20,11 @@ from sonoforge.runtime.inference import runners
 from traces import traces_of_this_machine
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
-PROGRAMS = {"onnx": "ONNX", "ort": "ONNX", "torchscript": "torch", "executorch": "ExecuTorch", "openvino": "OpenVINO",
+PROGRAMS = {"onnx": "ONNX", "ort": "ONNX", "torchscript": "torch", "executorch": "ExecuTorch",
             "litert": "LiteRT"}  # fmt: skip
-QUICK = ("onnx", "onnx-fp16", "onnx-uint8", "ort", "torchscript", "torchscript-lite", "openvino", "openvino-fp16")
+QUICK = ("onnx", "onnx-fp16", "onnx-uint8", "ort", "torchscript", "torchscript-lite")
 NAMES = corners([name for name in FORMATS if not name.startswith("tensorrt")], *QUICK)
-VARYING = (
-    "ort",
-    "litert",
-    "openvino",
-    "openvino-fp16",
-)  # two files of a network differ in bytes, as layers are numbered
+VARYING = ("ort", "litert")  # two files of a network differ in bytes, as layers are numbered
 Written = Callable[[str], Path]
 
 

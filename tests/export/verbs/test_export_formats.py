@@ -17,17 +17,15 @@ from bundle_factory import edit_manifest, replace_file
 from places import CHECKOUT
 from sonoforge.export.bundle import gate as images
 from sonoforge.export.bundle.add_formats import describe
-from sonoforge.export.formats import openvino
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, Tolerance
 from sonoforge.export.verbs.export import ExportConfig, main
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.verbs import bench, verify
+from sonoforge.runtime.verbs import verify
 
 PASSING = ("onnx", "onnx-fp16", "ort")
-OPENVINO = () if openvino.missing() else ("openvino",)
 PHANTOMS = 20
 
 
@@ -58,27 +56,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)
-        formats = (*PASSING, *OPENVINO, "onnx-uint8")
+        formats = (*PASSING, "onnx-uint8")
         outcome = main(ExportConfig(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
     return outcome, folder
-
-
-@pytest.mark.skipif(not OPENVINO, reason=openvino.missing())
-def test_a_bundle_keeps_openvino_s_weights_beside_the_graph(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
-    outcome, folder = exported
-    row = next(row for row in outcome.result["formats"] if row["format"] == "openvino")
-    assert row["status"] == "passed", row
-    files = open_bundle(folder).manifest.files
-    assert row["bytes"] == files["model.xml"].bytes + files["model.bin"].bytes > 9e6
-    said = verify.main(verify.VerifyConfig(bundle=str(outcome.result["zip"]), trust=True)).result["formats"]["openvino"]
-    assert said["status"] == "passed" and said["max_abs_difference"] < 1e-5
-    quick = bench.BenchConfig(str(folder), formats=("openvino",), seconds=0.02, rounds=1, batches=(1,), trust=True)
-    (measured,) = bench.main(quick).result["files"]
-    assert measured["bytes"] == row["bytes"]
-    other = Path(shutil.copytree(folder, tmp_path / "other"))
-    (other / "model.bin").unlink()
-    with pytest.raises(SonoforgeError, match=r"model\.bin is missing"):
-        open_bundle(other)
 
 
 def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[Outcome, Path]) -> None:
@@ -126,7 +106,7 @@ def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) 
     replace_file(other, "model.fp16.onnx", shifted(source))  # whole, with the right hash, and of another network
     verified = verify.main(verify.VerifyConfig(bundle=str(other)))
     statuses = {name: row["status"] for name, row in verified.result["formats"].items()}
-    expected = {"onnx-fp16": "failed", "ort": "passed", **dict.fromkeys(OPENVINO, "not run")}  # without --trust
+    expected = {"onnx-fp16": "failed", "ort": "passed"}
     assert (verified.exit_code, statuses) == (1, expected)
     (problem,) = verified.result["problems"]
     assert "model.fp16.onnx: a probability of a golden image differs by" in problem
@@ -144,11 +124,10 @@ def again(exported: tuple[Outcome, Path], tmp_path_factory: pytest.TempPathFacto
     edit_manifest(folder, lambda manifest: manifest["parity"]["formats"].update(odd))
     with pytest.MonkeyPatch.context() as patch:
         for name in list(FORMATS):
-            if name not in (*PASSING, "openvino", "onnx-uint8"):
+            if name not in (*PASSING, "onnx-uint8"):
                 patch.delitem(FORMATS, name)
         for name, change in (
             ("ort", {"packages": ("no_such_package",)}),
-            ("openvino", {"packages": ("no_such_package",)}),
             ("onnx-fp16", {"tolerance": Tolerance(1e-9, 1.0)}),
             ("onnx-uint8", {"write": fail}),
         ):
@@ -163,7 +142,7 @@ def test_an_export_of_a_bundle_keeps_what_it_cannot_write_and_drops_what_passes_
     (outcome, out), formats = again, open_bundle(again[1]).manifest.raw["parity"]["formats"]
     rows = {row["format"]: row for row in outcome.result["formats"]}
     assert outcome.exit_code == 1 and rows["onnx"]["status"] == "passed"
-    assert set(formats) == {*PASSING, *OPENVINO, "onnx-uint8"}  # not the odd records of somebody else's bundle
+    assert set(formats) == {*PASSING, "onnx-uint8"}  # not the odd records of somebody else's bundle
     assert rows["ort"]["status"] == "not written" and formats["ort"]["status"] == "passed"
     assert (out / "model.ort").read_bytes() == (exported[1] / "model.ort").read_bytes()
     assert "model.fp16.onnx" not in open_bundle(out).manifest.files and not (out / "model.fp16.onnx").exists()

@@ -267,4 +267,4 @@ def test_a_program_that_hangs_is_ended(bundle: Path, tmp_path: Path, monkeypatch
 def test_which_files_run_for_those_who_trust_their_maker_alone() -> None:
     assert not any(map(runners.needs_trust, ("onnx", "onnx-int8", "ort")))
     programs = ("torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
-    assert all(map(runners.needs_trust, (*programs, "openvino-fp16")))  # the last is data, but nothing checks it
+    assert all(map(runners.needs_trust, (*programs, "litert")))  # the last is data, but nothing checks it

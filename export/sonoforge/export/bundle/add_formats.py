@@ -12,7 +12,7 @@ from sonoforge.export.bundle.folder import FormatRow, ManifestJson, file_entry, 
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import companions, open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference import runners
 
@@ -115,7 +115,7 @@ def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
     if "reason" in kept:
         kept["reason"] = _PATH.sub("...", kept["reason"])
     figures[row["format"]] = kept
-    for file in (row["file"], *companions(row["file"])):
+    for file in (row["file"], f"{row['file']}.json"):
         files.pop(file, None)
         if row["status"] not in ("passed", "not checked"):
             (folder / file).unlink(missing_ok=True)

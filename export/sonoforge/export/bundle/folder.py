@@ -37,7 +37,7 @@ machine runs it, or not written) are always there; ``reason``, ``bytes``, ``made
 
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
-    *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx"),
+    *("executorch", "torchao", "litert-torch", "tensorrt_rtx"),
 )
 
 

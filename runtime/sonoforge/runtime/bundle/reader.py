@@ -81,8 +81,8 @@ class Bundle(Generic[Kind_co]):
         return files.read_checked(self.path, name, self.manifest.files[name])
 
     def extract(self, name: str, folder: Path) -> Path:
-        """Write a model file and its `companions` to a folder, for programs that open files, and return its path."""
-        for file in (name, *companions(name)):
+        """Write a model file and its record to a folder, for programs that open files; return its path."""
+        for file in (name, f"{name}.json"):
             if file in self.manifest.files:
                 (folder / file).write_bytes(self.read(file))
         return folder / name
@@ -111,12 +111,6 @@ class Bundle(Generic[Kind_co]):
         if problem:
             raise BundleError(f"{self.path}: golden.npz: {problem}")
         return arrays
-
-
-def companions(name: str) -> tuple[str, ...]:
-    """Return the files that may go with a model file: an engine's record, or an OpenVINO file's weights."""
-    weights = (f"{name.removesuffix('.xml')}.bin",) if name.endswith(".xml") else ()
-    return (f"{name}.json", *weights)
 
 
 @overload

@@ -6,8 +6,8 @@ A format's name begins with its runner's: ``onnx`` runs ``onnx-int8``.  A runner
 * optionally ``missing() -> str``: what to install on this machine before a file can be run, or an empty text.
 
 TorchScript, ExecuTorch and TensorRT files are programs: their maker decides what they do on this machine, such as
-writing files.  ONNX and ORT files are data, checked before use.  LiteRT and OpenVINO files are data that nothing
-checks; see `needs_trust`.
+writing files.  ONNX and ORT files are data, checked before use; LiteRT files are data that nothing checks, see
+`needs_trust`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ RUNNERS = {
     "torchscript": "sonoforge.export.formats.torchscript",
     "executorch": "sonoforge.export.formats.executorch",
     "litert": "sonoforge.export.formats.litert",
-    "openvino": "sonoforge.export.formats.openvino",
     "tensorrt": "sonoforge.export.formats.tensorrt",
 }
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import machine
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
+from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.inference.runners import (
     NOT_TRUSTED,
@@ -79,7 +79,7 @@ def _rows(bundle: Bundle[ClassifierManifest], formats: Sequence[str], trust: boo
     for name, entry in files.items():
         if not entry.format or entry.format not in formats:
             continue
-        size = sum(files[file].bytes for file in (name, *companions(name)) if file in files)
+        size = sum(files[file].bytes for file in (name, f"{name}.json") if file in files)
         row: Row = {"format": entry.format, "file": name, "precision": entry.precision, "bytes": size}
         if needs_trust(entry.format) and not trust:
             yield {**row, "status": "not run", "reason": NOT_TRUSTED}
