@@ -15,7 +15,6 @@ import bundle_factory
 from scans import draw_scan
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.evaluation import spaces as feature_cache
 from sonoforge.training.evaluation.features import open_features
@@ -70,12 +69,11 @@ def test_pixels_are_the_images_themselves_or_their_area_averages() -> None:
     assert "64x64" in space.protocol["resize"]
 
 
-def test_area_shares_hold_the_average_at_any_ratio() -> None:
-    shares = area_shares(100, 64)
-    assert np.allclose(shares.sum(1), 1)
-    assert np.allclose(shares.sum(0), 64 / 100)  # each old pixel counts alike
-    fine = np.repeat(np.arange(100.0), 16)  # an exact average by common subdivision: 1600 = 64 * 25
-    assert np.allclose(shares @ np.arange(100.0), fine.reshape(64, 25).mean(1))
+def test_area_averages_are_exact_at_any_ratio() -> None:
+    images = _scans(3, 100, 3)
+    fine = images.repeat(16, axis=1).repeat(16, axis=2)  # an exact average by common subdivision: 1600 = 64 * 25
+    blocks = fine.reshape(3, 64, 25, 64, 25, 3).mean((2, 4)) / 255
+    assert np.allclose(open_space("pixels").embed(images).features, blocks.reshape(3, -1), atol=1e-6)
 
 
 def test_a_network_that_is_open_already_embeds_under_its_own_name(squeezenet_file: Path) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import signal
 
 from sonoforge.training.copies.pictures import Picture
 
@@ -100,15 +100,8 @@ def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
     variance is the sum over all lags of the product of the two autocorrelations, divided by the number of pixels.
     Layers across a whole picture or a small overlap make it large.
     """
-    shape = fft.next_fast_len(2 * a.shape[0], real=True), fft.next_fast_len(2 * a.shape[1], real=True)
-    power_a, power_b = np.abs(fft.rfft2(a, shape)) ** 2, np.abs(fft.rfft2(b, shape)) ** 2
-    # rfft2 holds one half of the spectrum; the other is its mirror image.
-    twice = np.full(power_a.shape[1], 2.0)
-    twice[0] = 1.0
-    if shape[1] % 2 == 0:
-        twice[-1] = 1.0
-    product = (power_a * power_b * twice).sum() * shape[0] * shape[1]
-    lags = product / ((power_a * twice).sum() * (power_b * twice).sum())
+    # Over all lags, the product of both autocorrelations and the square of the cross-correlation have one sum.
+    lags = np.square(signal.correlate(a, b, method="fft"), dtype=np.float64).sum() / ((a * a).sum() * (b * b).sum())
     return float(np.sqrt(lags / max(float(known.sum()), 1.0)))
 
 

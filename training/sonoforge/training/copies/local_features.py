@@ -41,6 +41,7 @@ _RADIANS = 0.5  # and for its turn
 _LARGEST_SCALE = 4.0
 _ENOUGH_FOR_AFFINE = 8  # places; six numbers fitted to fewer follow the noise
 _REFITS = 2
+_COMPLEX = np.array([1, 1j])  # makes complex numbers of points
 
 
 class LocalFeatures(NamedTuple):
@@ -134,19 +135,16 @@ def align(first: LocalFeatures, second: LocalFeatures) -> Alignment | None:
     if len(matches) < 2:
         return None
     i, j = matches.T
-    p: NDArray[np.float64] = np.asarray(first.points[i], np.float64)
-    q: NDArray[np.float64] = np.asarray(second.points[j], np.float64)
+    p, q = np.asarray(first.points[i], np.float64), np.asarray(second.points[j], np.float64)
     ratio = np.asarray(second.sizes[j] / first.sizes[i], np.float64)
     turn = (second.angles[j] - first.angles[i]).astype(np.float64)
-    a, b = ratio * np.cos(turn), ratio * np.sin(turn)
-    shift_x = q[:, 0] - (a * p[:, 0] - b * p[:, 1])
-    shift_y = q[:, 1] - (b * p[:, 0] + a * p[:, 1])
-    off_x = a[:, None] * p[:, 0] - b[:, None] * p[:, 1] + shift_x[:, None] - q[:, 0]
-    off_y = b[:, None] * p[:, 0] + a[:, None] * p[:, 1] + shift_y[:, None] - q[:, 1]
+    # As complex numbers: a transform multiplies by its scale and rotation, then adds its shift.
+    source, target, factor = p @ _COMPLEX, q @ _COMPLEX, ratio * np.exp(1j * turn)
+    off = factor[:, None] * (source - source[:, None]) + target[:, None] - target
     octaves = np.log2(ratio)
     between = (turn[:, None] - turn + np.pi) % (2 * np.pi) - np.pi
     agree = (
-        (np.hypot(off_x, off_y) < _PIXELS * np.maximum(1, ratio)[:, None])
+        (np.abs(off) < _PIXELS * np.maximum(1, ratio)[:, None])
         & (np.abs(octaves[:, None] - octaves) < _OCTAVES)
         & (np.abs(between) < _RADIANS)
         & (np.abs(octaves) < np.log2(_LARGEST_SCALE))[:, None]
@@ -189,10 +187,7 @@ def _places(points: NDArray[np.float64]) -> int:
 def _similarity(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fit q = similarity(p) by least squares: (K, 2) points each, at two different places or more."""
     middle_p, middle_q = p.mean(axis=0), q.mean(axis=0)
-    u, v = p - middle_p, q - middle_q
-    energy = max(float((u * u).sum()), 1e-9)
-    a = float((u * v).sum()) / energy
-    b = float((u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum()) / energy
-    linear = np.array([[a, -b], [b, a]], np.float64)
-    matrix: NDArray[np.float64] = np.column_stack((linear, middle_q - linear @ middle_p))
-    return matrix
+    u, v = (p - middle_p) @ _COMPLEX, (q - middle_q) @ _COMPLEX
+    factor = np.vdot(u, v) / max(np.vdot(u, u).real, 1e-9)
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    return np.column_stack((linear, middle_q - linear @ middle_p))

@@ -9,6 +9,7 @@ whole space at once (one cell).
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
@@ -68,25 +69,18 @@ def copy_vectors(images: Pixels) -> Vectors:
     """Return vectors (N, T * T) float32, T = min(S, 32), of norm 1 or 0; their products are the correlations."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"copy test: images must have the shape (N, S, S, C), not {images.shape}")
-    averaging = area_shares(images.shape[1], min(images.shape[1], SIDE)).astype(np.float32)
-    parts = [np.empty((0, len(averaging) ** 2), np.float32)]
+    side = min(images.shape[1], SIDE)
+    parts = [np.empty((0, side**2), np.float32)]
     for start in range(0, len(images), _BLOCK):
         grey = images[start : start + _BLOCK].mean(axis=3, dtype=np.float32)
-        small = averaging @ grey @ averaging.T
-        smooth = _SMOOTH * len(averaging) / SIDE
+        small = np.stack([cv2.resize(own, (side, side), interpolation=cv2.INTER_AREA) for own in grey])
+        smooth = _SMOOTH * side / SIDE
         detail = small - ndimage.gaussian_filter(small, (0, smooth, smooth), mode="nearest")
         detail -= detail.mean(axis=(1, 2), keepdims=True)
         spread = detail.std(axis=(1, 2), keepdims=True)
-        scaled = np.where(spread > _FLAT, detail / (len(averaging) * np.maximum(spread, _FLAT)), 0)
+        scaled = np.where(spread > _FLAT, detail / (side * np.maximum(spread, _FLAT)), 0)
         parts.append(scaled.reshape(len(grey), -1).astype(np.float32))
     return np.concatenate(parts)
-
-
-def area_shares(old: int, new: int) -> NDArray[np.float64]:
-    """Return (new, old): the share of each old pixel in each new one when a side is reduced by area; rows sum to 1."""
-    bounds, pixel = np.linspace(0, old, new + 1), np.arange(old)
-    overlap = np.minimum(bounds[1:, None], pixel + 1) - np.maximum(bounds[:-1, None], pixel)
-    return np.asarray(np.clip(overlap, 0, None) / (old / new))
 
 
 def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | None = None) -> Nearest:

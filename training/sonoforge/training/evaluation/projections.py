@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.linalg import eigh
 from scipy.spatial import ConvexHull, QhullError
+from sklearn.decomposition import KernelPCA
 
 from sonoforge.runtime.distances.fid_kid import check_pair
 from sonoforge.runtime.errors import SonoforgeError
@@ -79,28 +79,18 @@ def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Projecti
     grey_real, grey_fake = _grey_rows(real), _grey_rows(fake)
     if (grey_real == grey_real[0]).all():
         raise SonoforgeError("PCA: all real images are equal; check the folder")
-    count, pixels = grey_real.shape
-    gram = np.zeros((count, count))
-    for start in range(0, pixels, _BLOCK):
-        part = grey_real[:, start : start + _BLOCK] / 255.0
-        part -= part.mean(0)
-        gram += part @ part.T
-    total = float(np.trace(gram))
-    values, vectors = eigh(gram, subset_by_index=[count - 2, count - 1])
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(2)])
-    scales = np.sqrt(values)
-    weights = vectors / np.where(scales > _THIN * np.sqrt(total), scales, np.inf)  # a component of no variance: 0
-    projected = np.zeros((len(fake), 2))
-    for start in range(0, pixels, _BLOCK):
-        levels = grey_real[:, start : start + _BLOCK] / 255.0
-        mean = levels.mean(0)
-        projected += (grey_fake[:, start : start + _BLOCK] / 255.0 - mean) @ ((levels - mean).T @ weights)
+    count, kernel = len(real), np.zeros((len(real) + len(fake), len(real)))
+    for start in range(0, grey_real.shape[1], _BLOCK):
+        part = np.concatenate([grey[:, start : start + _BLOCK] for grey in (grey_real, grey_fake)]) / 255.0
+        part -= part[:count].mean(0)
+        kernel += part @ part[:count].T
+    components = KernelPCA(2, kernel="precomputed", eigen_solver="dense").fit(kernel[:count])
+    points, projected = np.split(components.transform(kernel), [count])
     protocol = (
         f"PCA fitted on the {count} real images: grey (BT.601), {PCA_SIDE} x {PCA_SIDE} pixels (bilinear), flattened"
     )
-    points = vectors * scales
-    return Projection("pca", points, projected, protocol, (values / total).tolist(), share_inside(projected, points))
+    explained = (components.eigenvalues_ / np.trace(kernel)).tolist()
+    return Projection("pca", points, projected, protocol, explained, share_inside(projected, points))
 
 
 def _grey_rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import PIL
 import torch
@@ -31,7 +32,6 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.runtime.inference import trust
 from sonoforge.training.checked_file import read_checked, write_checked
-from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
@@ -243,11 +243,11 @@ def _bundle(path: str) -> Space:
 def _pixels() -> Space:
 
     def flatten(images: Pixels) -> Embedded:
-        values = images.astype(np.float64) / 255
+        values = images.astype(np.float32) / np.float32(255)
         if images.shape[1] > _PIXELS_SIDE:
-            shares = area_shares(images.shape[1], _PIXELS_SIDE)
-            values = np.einsum("ij,njkc,lk->nilc", shares, values, shares, optimize=True)
-        return Embedded(values.reshape(len(values), -1).astype(np.float32), None)
+            size = (_PIXELS_SIDE, _PIXELS_SIDE)
+            values = np.stack([cv2.resize(own, size, interpolation=cv2.INTER_AREA) for own in values])
+        return Embedded(np.asarray(values.reshape(len(values), -1), np.float32), None)
 
     protocol = {
         "space": "pixels",
