@@ -13,6 +13,9 @@ export class ImageError extends Error {
   }
 }
 
+export const damaged = (why) =>
+  new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
+
 /** A bundle whose files do not match its manifest. */
 export class BundleError extends Error {}
 

@@ -6,7 +6,7 @@
  * Source: PNG specification, third edition, sections 5.3 (chunks), 8.1 (interlacing), 9 (filters) and 11.3.1 (tRNS).
  */
 
-import { ascii, checkSize, crc32, ImageError, inflate, joined, viewOf } from "./bytes.js";
+import { ascii, checkSize, crc32, damaged, ImageError, inflate, joined, viewOf } from "./bytes.js";
 import { onBlack, toRaster, unpacked } from "./raster.js";
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
@@ -39,9 +39,6 @@ export async function decodePng(data) {
   const layout = { width, height, samples, bits: depth, ...coloursOf(colour, depth, chunks) };
   return toRaster(layout, readSamples(header, passes, raw));
 }
-
-const damaged = (why) =>
-  new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
 
 /** Check every chunk and return the ones that pixels depend on. */
 function readChunks(data) {

@@ -5,7 +5,7 @@
  * Adobe's TIFF technical note 2 (deflate).
  */
 
-import { checkSize, ImageError, inflate, unPackBits, viewOf } from "./bytes.js";
+import { checkSize, damaged, ImageError, inflate, unPackBits, viewOf } from "./bytes.js";
 import constants from "./constants.js";
 import { toRaster, unpacked, upright } from "./raster.js";
 
@@ -34,9 +34,6 @@ export async function decodeTiff(data) {
     throw error instanceof ImageError ? error : damaged(error instanceof Error ? error.message : String(error));
   }
 }
-
-const damaged = (why) =>
-  new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
 
 const unsupported = (found, expected) =>
   new ImageError("unsupported", `${found} in a TIFF are not supported, only ${expected}; save it as 8- or 16-bit PNG`);

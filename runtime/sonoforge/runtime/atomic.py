@@ -32,7 +32,8 @@ _WIDTH = 120  # of a line of JSON
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _TEMPORARY, _SET_ASIDE = "sonoforge-tmp", "sonoforge-old"
-_LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
+# What a killed process left, or another one is writing.
+LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
 _LONGEST_NAME = 100  # characters of the target's name in a temporary name; most file systems allow 255 bytes
 
 
@@ -101,7 +102,7 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
                 if new or not target.exists():
                     temporary.rename(target)  # over nothing but an empty folder
                 else:
-                    old = set_aside_name(target)
+                    old = target.with_name(f".{target.name}.{os.urandom(6).hex()}.{_SET_ASIDE}")
                     with locked(target):
                         target.rename(old)
                         try:
@@ -241,16 +242,6 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name[:_LONGEST_NAME]}.{os.urandom(6).hex()}.{_TEMPORARY}")
 
 
-def set_aside_name(target: Path) -> Path:
-    """Return a new name beside a target, for the old file until the new one has its name."""
-    return target.with_name(f".{target.name}.{os.urandom(6).hex()}.{_SET_ASIDE}")
-
-
-def is_unfinished(name: str) -> bool:
-    """Whether a file or folder with this name is a leftover or being written."""
-    return _LEFTOVER.fullmatch(name) is not None
-
-
 def open_new(path: Path) -> BinaryIO:
     """Open a new file and lock it while it is open."""
     while True:
@@ -332,7 +323,7 @@ def remove_leftovers(folder: Path) -> None:
     if sys.platform == "win32" or not folder.is_dir():
         return
     for path in [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith((_TEMPORARY, _SET_ASIDE))]:
-        found = _LEFTOVER.fullmatch(path.name)
+        found = LEFTOVER.fullmatch(path.name)
         if not found:
             continue
         # Another process was faster, it is in use, or it belongs to another user.

@@ -225,7 +225,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if NOT_COPIED not in name.parts and not any(map(atomic.is_unfinished, name.parts)):
+        if NOT_COPIED not in name.parts and not any(map(atomic.LEFTOVER.fullmatch, name.parts)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 status = path.stat()
                 if path.is_file():

@@ -86,10 +86,6 @@ class Caller(NamedTuple):
     title: str
     address: str = ""
 
-    def is_it(self, title: str, address: str) -> bool:
-        """Whether a caller matches."""
-        return title.strip() == self.title and self.address in ("", address)
-
 
 class Archive(NamedTuple):
     """The receiver of reports."""

@@ -164,8 +164,8 @@ class _Provider:
         """Reject a caller that is not permitted, by title or address (PS3.8, 9.3.4)."""
         asked, requestor = event.assoc.requestor.primitive, event.assoc.requestor
         requestor.ae_title = asked.calling_ae_title
-        callers = self._reception.callers
-        if callers and not any(caller.is_it(asked.calling_ae_title, requestor.address) for caller in callers):
+        callers, title = self._reception.callers, asked.calling_ae_title.strip()
+        if callers and not any(own.title == title and own.address in ("", requestor.address) for own in callers):
             self._refuse(event.assoc, "it is not one of --callers")
             event.assoc.acse.send_reject(0x01, 0x01, 0x03)
             event.assoc.kill()  # waits until that is sent

@@ -185,14 +185,9 @@ def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float)
     if rank < 1 or generated < 1:
         raise SonoforgeError(
             f"copy test: {generated} generated images and {groups} near-duplicate groups of {calibration} are too few; "
-            f"its threshold needs {least_groups(alpha)} groups: add real images, or leave the copy test out"
+            f"its threshold needs {math.ceil(1 / alpha - 1 - 1e-9)} groups: add real images, or leave the copy test out"
         )
     return rank
-
-
-def least_groups(alpha: float = ALPHA) -> int:
-    """Return the smallest number of calibrating groups that gives the copy test a threshold."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
 
 
 def grey_pictures(images: Pixels) -> list[Picture]:

@@ -87,7 +87,10 @@ def find_candidates(
         return np.empty((3, 0), np.int64)
     enough = max(_SAMPLE, total // _DESCRIPTORS_A_CELL * _POINTS_A_CENTRE)
     sample = np.random.default_rng(0).permutation(total)[:enough]
-    space = _principal_axes(base.descriptors(sample[:_SAMPLE]))
+    points = base.descriptors(sample[:_SAMPLE]).astype(np.float32)
+    middle = points.mean(axis=0)
+    principal = np.linalg.eigh(np.cov((points - middle).T))[1][:, : -_COMPONENTS - 1 : -1]
+    space = _Space(middle, np.ascontiguousarray(principal, np.float32))
     blocks = (base.block(first) for first in range(0, len(indexed), _PICTURES))
     vectors = stack_on_disk((_project(block, space) for block in blocks), np.float16, (_COMPONENTS,))
     index = sort_into_cells(vectors, _DESCRIPTORS_A_CELL, sample)
@@ -119,13 +122,6 @@ class _Near(NamedTuple):
 _VOTE = np.dtype(
     [("pair", np.int64), ("look", np.int8), ("weight", np.float32), ("octaves", np.float32), ("turn", np.float32)]
 )
-
-
-def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
-    points = sample.astype(np.float32)
-    middle = points.mean(axis=0)
-    _, vectors = np.linalg.eigh(np.cov((points - middle).T))
-    return _Space(middle, np.ascontiguousarray(vectors[:, : -_COMPONENTS - 1 : -1], np.float32))
 
 
 def _project(vectors: NDArray[np.uint8], space: _Space, look: int = 0) -> NDArray[np.float32]:

@@ -398,11 +398,6 @@ def _temporary_folder() -> Path:
     return folder
 
 
-def kept_folders(folder: Path) -> list[Path]:
-    """Return what the program keeps in a folder of decoded images: images, features, simulated and unpacked sets."""
-    return [path for pattern in _IMAGES + _SETS for path in sorted(folder.glob(pattern)) if path.is_dir()]
-
-
 def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:
     """Return the last-use time, bytes and path of files below some folders, least recently used first."""
     found = []
@@ -420,7 +415,7 @@ def look_at_cache(folder: str = "", *, clear: bool = False) -> dict[str, Any]:
         SonoforgeError: Something cannot be deleted.
     """
     path = Path(folder or default_folder())
-    own = kept_folders(path)
+    own = [each for pattern in _IMAGES + _SETS for each in sorted(path.glob(pattern)) if each.is_dir()]
     files = kept_files(own)
     try:
         for each in own if clear else ():

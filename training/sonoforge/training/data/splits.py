@@ -45,7 +45,8 @@ def make_plan(
         raise SonoforgeError(
             f"{cache.dataset.root}: is one collection, but {protocol} leaves out each of several; give --data for each"
         )
-    folds = count_folds(cache.dataset, protocol, folds)
+    if folds is None:
+        folds = default_folds(protocol) or len(cache.dataset.collections)
     if (folds == 1) != (protocol in ONE_SPLIT) or folds < 1:
         one = " and ".join(ONE_SPLIT)
         raise SonoforgeError(f"folds: {protocol} cannot have {folds}; {one} have 1, all others at least 2")
@@ -81,11 +82,6 @@ def make_plan(
 def default_folds(protocol: str, other: int = FOLDS) -> int | None:
     """Return a protocol's own number of folds, or ``other``; None means one per collection."""
     return {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}.get(protocol, other)
-
-
-def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
-    """Return the number of folds, or the protocol's own by default."""
-    return (default_folds(protocol) or len(dataset.collections)) if folds is None else folds
 
 
 def _test_parts(

@@ -130,18 +130,13 @@ def inverse_map(drawn: Geometry, side: int) -> Tensor:
     )
 
 
-def _margin(inverse: Tensor, side: int) -> int:
-    """Return how many pixels to reflect the batch outwards, at most what one reflection gives."""
-    reach = (side - 1) / 2
-    farthest = (inverse[:, :2, :2].abs().sum(2) * reach + inverse[:, :2, 2].abs()).max()
-    return min(max(math.ceil(float(farthest) - reach) + LENGTH // 2, 0), side - 1)
-
-
 def transform(images: Tensor, drawn: Geometry) -> Tensor:
     """Move the pixels of images (N, C, S, S), equally in all channels; the identity map leaves an image unchanged."""
     side = images.shape[3]
-    inverse = inverse_map(drawn, side)
-    enlarged = upsample(pad(images, [_margin(inverse, side)] * 4, mode="reflect"))
+    inverse, reach = inverse_map(drawn, side), (side - 1) / 2
+    farthest = (inverse[:, :2, :2].abs().sum(2) * reach + inverse[:, :2, 2].abs()).max()
+    margin = min(max(math.ceil(float(farthest) - reach) + LENGTH // 2, 0), side - 1)  # at most one reflection
+    enlarged = upsample(pad(images, [margin] * 4, mode="reflect"))
     # The enlarged image lies half a pixel before its position.
     early = MIDDLE - CENTRE
     wanted = 2 * side + LENGTH - 2

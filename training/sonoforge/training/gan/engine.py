@@ -120,7 +120,11 @@ def train_step(state: TrainingState, training: Training, real: DeviceImages, ste
 
     decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
     update_average(state.average, state.generator, decay)
-    _update_carried(state, scalars, step + 1, training.images_per_step)
+    if state.loss.update is not None:
+        state.carried["loss"] = state.loss.update(scalars["real_score"], scalars["fake_score"], state.carried["loss"])
+    if "augmentation" in state.carried and (step + 1) % ada.INTERVAL == 0:
+        shown = training.images_per_step * ada.INTERVAL
+        state.carried["augmentation"] = ada.adapt(state.carried["augmentation"], shown)
     return scalars
 
 
@@ -349,11 +353,3 @@ def _step(state: TrainingState, optimiser: torch.optim.Optimizer) -> None:
     optimiser.step()
     if state.device.type == "cpu":
         return_spare_memory()
-
-
-def _update_carried(state: TrainingState, scalars: Scalars, done: int, images_per_step: int) -> None:
-    """Update what the loss and the augmentation carry along, after both networks' steps."""
-    if state.loss.update is not None:
-        state.carried["loss"] = state.loss.update(scalars["real_score"], scalars["fake_score"], state.carried["loss"])
-    if "augmentation" in state.carried and done % ada.INTERVAL == 0:
-        state.carried["augmentation"] = ada.adapt(state.carried["augmentation"], images_per_step * ada.INTERVAL)

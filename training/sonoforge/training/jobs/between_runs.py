@@ -68,7 +68,9 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
         raise SonoforgeError(f"{table}: no such file; give a finished run of crossval or run, or its {ANSWERS}")
     parts, classes, doubt = read_answers(table)
     known = list(dict.fromkeys(part.arm for part in parts))
-    settings = _settings(path) if path.is_dir() else {}
+    settings = run_folder.read_config(path) if path.is_dir() else {}
+    if run_folder.is_finished(path):  # what the budget of a classifier filled in
+        settings = settings | run_folder.read_results(path).get("classifier", {})
     name = name or (path.name if path.is_dir() else path.stem)
     found = []
     for arm in arms or known[:1]:
@@ -78,13 +80,6 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
         called = name if len(arms) < 2 else f"{name} {arm}" if several else arm
         found.append(_Run(called, path, own, classes, settings, doubt))
     return found
-
-
-def _settings(folder: Path) -> Mapping[str, object]:
-    """Return a run's settings as given, and for the classifier also what its budget filled in."""
-    given = run_folder.read_config(folder)
-    finished = run_folder.is_finished(folder)
-    return given | (run_folder.read_results(folder).get("classifier", {}) if finished else {})
 
 
 def _compare(first: _Run, run: _Run) -> Record:

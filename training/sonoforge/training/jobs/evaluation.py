@@ -65,7 +65,8 @@ def work(config: EvaluateConfig) -> Evaluated:
     spaces = open_spaces(config.features, config.weights, device) if config.features else []
     lpips = open_lpips(config.lpips, device) if config.lpips else None
     cache = config.storage.open()
-    sets, drawn_by = _sets(config, cache), _checkpoint(config)
+    sets, run = _sets(config, cache), Path(config.fake or config.real)
+    drawn_by = find_checkpoint(run, config.checkpoint) if is_run(run) else None  # which draws the images
     real, fake = sets.real, sets.fake
     if not spaces:
         space, weights = measured_in(drawn_by) if drawn_by else ("", "")
@@ -110,7 +111,10 @@ def work(config: EvaluateConfig) -> Evaluated:
             "seconds": round(time.monotonic() - started, 1),
         }
         run_folder.write_table(folder / TABLE, list(found.rows[0]) if found.rows else ["name"], found.rows)
-        page = write_evaluation(folder, results, _draw(sets, found))
+        drawn = pictures.draw_copies(found.tested, sets.trained.pixels, fake.pixels) if found.tested else {}
+        drawn |= pictures.draw_maps(found.maps)
+        drawn |= pictures.draw_sets((real.pixels, fake.pixels), found.rows, Path(fake.source))
+        page = write_evaluation(folder, results, drawn)
         run_folder.write_results(folder, results)
         log.info("took %.0f s", results["seconds"])
     return Evaluated(folder, page, results)
@@ -146,13 +150,6 @@ def _measure(config: EvaluateConfig, sets: EvaluatedSets, evaluation: Evaluation
     return _Measured(rows, not_measured, maps, embedded[0].space, tested)
 
 
-def _draw(sets: EvaluatedSets, found: _Measured) -> pictures.Figures:
-    pixels, tested = (sets.real.pixels, sets.fake.pixels), found.tested
-    of_copies = pictures.draw_copies(tested, sets.trained.pixels, pixels[1]) if tested else {}
-    drawn = pictures.draw_sets(pixels, found.rows, Path(sets.fake.source))
-    return {**of_copies, **pictures.draw_maps(found.maps), **drawn}
-
-
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
     """Read what to compare: a run's own images, or the given sets."""
     if not config.fake:
@@ -160,12 +157,6 @@ def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
     real, fake = read_image_sets(config, cache)
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     return EvaluatedSets(real, real, held_out, fake)
-
-
-def _checkpoint(config: EvaluateConfig) -> Path | None:
-    """Return the checkpoint that draws the images, if one does."""
-    run = Path(config.fake or config.real)
-    return find_checkpoint(run, config.checkpoint) if is_run(run) else None
 
 
 def _check(config: EvaluateConfig) -> None:

@@ -20,7 +20,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.devices import device_name, find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.lpips import Lpips, open_lpips
+from sonoforge.training.evaluation.lpips import open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol
 from sonoforge.training.evaluation.spaces import open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -72,7 +72,12 @@ def work(config: GanCompareConfig) -> Race:
     """
     cache_folder = config.storage.open()
     shares = _shares(config.milestones)
-    lpips = _open_lpips(config)
+    if not {"kid", "fid"} <= set(config.metrics):
+        raise SonoforgeError(f"--metrics must include kid and fid, not just {','.join(config.metrics)}")
+    if ("lpips" in config.metrics) != bool(config.lpips):
+        raise SonoforgeError("--lpips requires lpips among --metrics, and the reverse; give both or neither")
+    device = find_device(config.device)
+    lpips = open_lpips(config.lpips, str(device)) if config.lpips else None
     recipes = tuple(name for given in config.recipes for name in (CYTOLOGY if given == "cytology" else (given,)))
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
@@ -83,7 +88,6 @@ def work(config: GanCompareConfig) -> Race:
     trainings = _prepare(config, cache_folder)
     if config.minutes is None:
         trainings = [_with_milestones(training, shares) for training in trainings]
-    device = find_device(config.device)
     flags = ("--set metrics.features", "--set metrics.weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(device), flags)
     protocol = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.gan.seed, cache_folder)
@@ -127,7 +131,10 @@ def _milestones(
             yield None
             return
         steps = max(1, round(60 * config.minutes / pace.step))  # samples, checkpoints and measuring come on top
-        shares = _apart(shares, steps)
+        last = {step: share for share in shares for step in milestone_steps([share], steps)}
+        if len(last) < len(shares):  # a slow recipe does few steps in its minutes
+            log.warning("only %d steps in these minutes, so %d milestones of %d", steps, len(last), len(shares))
+        shares = list(last.values())
         training = _with_milestones(dataclasses.replace(training, setup=training.setup.of_length(steps)), shares)
     count = config.count or len(training.setup.originals)
     own.mkdir(exist_ok=True)
@@ -156,24 +163,6 @@ def _shares(texts: Sequence[str]) -> list[float]:
             "such as 0.1,0.5,1"
         )
     return shares
-
-
-def _apart(shares: Sequence[float], steps: int) -> list[float]:
-    """Leave out shares that fall on the same step as a later one: a slow recipe does few steps in its minutes."""
-    last = {step: share for share in shares for step in milestone_steps([share], steps)}
-    if len(last) < len(shares):
-        log.warning("only %d steps in these minutes, so %d milestones of %d", steps, len(last), len(shares))
-    return list(last.values())
-
-
-def _open_lpips(config: GanCompareConfig) -> Lpips | None:
-    if not {"kid", "fid"} <= set(config.metrics):
-        raise SonoforgeError(f"--metrics must include kid and fid, not just {','.join(config.metrics)}")
-    if ("lpips" in config.metrics) != bool(config.lpips):
-        raise SonoforgeError("--lpips requires lpips among --metrics, and the reverse; give both or neither")
-    if config.lpips:
-        return open_lpips(config.lpips, str(find_device(config.device)))
-    return None
 
 
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:

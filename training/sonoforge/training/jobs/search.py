@@ -367,7 +367,10 @@ def _plan_cells(config: GanSearchConfig) -> _Plan:
             partners[NETWORKS[study.name]] = partner = _partner(config, study.name, before, size)
 
             def settings(trial: Trial, partner: str = partner) -> GanSettings:
-                return _settings_of_cells(opened.settings, trial, partner)
+                codes = {f"{NETWORKS[trial.study]}_cell": partner, f"{trial.study}_cell": str(trial.values["code"])}
+                seed = derive_seed(opened.settings.seed, f"training of a {trial.study}", trial.number, bits=32)
+                changes: dict[str, Any] = {**codes, "seed": seed}
+                return dataclasses.replace(opened.settings, **changes)
 
             yield [_Planned(study, source, opened, _rules(config, about), settings)]
             if study.best is None:
@@ -404,14 +407,6 @@ def _partner(config: GanSearchConfig, stage: str, before: Sequence[Searched], im
             return str(own.best.values["code"])
     given = getattr(config.gan, f"{other}_cell") or FIRST_PARTNERS[stage]
     return str(resolve(given, other, image_size))
-
-
-def _settings_of_cells(settings: GanSettings, trial: Trial, partner: str) -> GanSettings:
-    """Return the settings that a trial trains with; its seed is derived from the search's, the stage and its number."""
-    codes = {f"{NETWORKS[trial.study]}_cell": partner, f"{trial.study}_cell": str(trial.values["code"])}
-    seed = derive_seed(settings.seed, f"training of a {trial.study}", trial.number, bits=32)
-    changes: dict[str, Any] = {**codes, "seed": seed}
-    return dataclasses.replace(settings, **changes)
 
 
 def _command_of_cells(

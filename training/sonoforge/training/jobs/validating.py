@@ -1,7 +1,7 @@
 """Judge a finished bundle on labelled images from elsewhere, as ``sonoforge validate`` does."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.reports.validation import Answered, log_collection, write_report
 from sonoforge.training.settings.crossval import ValidateConfig
 from sonoforge.training.statistics.results import Record
-from sonoforge.training.validation.figures import RECIPE, Answers, Meanings, describe, read_external, read_meanings
+from sonoforge.training.validation.figures import RECIPE, Answers, describe, read_external, read_meanings
 
 TABLE = "answers.csv"
 _COLUMNS = ("collection", "file", "group", "device", "label", "answer")
@@ -51,7 +51,9 @@ def validate(config: ValidateConfig) -> Validated:
     bundle = classifier.bundle
     cache_folder = config.storage.open()
     datasets = [read_external(text, cache_folder) for text in config.external]
-    _check_names(datasets)
+    names = [dataset.name for dataset in datasets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SonoforgeError(f"--external: two collections are named {twice[0]!r}; give different names")
     meanings = [read_meanings(config.classes, dataset.classes, bundle.classes) for dataset in datasets]
     folder = run_folder.open_run(Path(config.out), "validate", flatten(config), resume=False)
     with run_folder.working_in(folder):
@@ -60,7 +62,9 @@ def validate(config: ValidateConfig) -> Validated:
         found: list[Record] = []
         answered: list[Answered] = []
         for dataset, meaning in zip(datasets, meanings, strict=True):
-            cache = open_cache(_in_order(dataset, meaning), folder=cache_folder)
+            labels = tuple(meaning)  # in the order of the bundle's classes
+            items = [replace(item, label=labels.index(dataset.classes[item.label])) for item in dataset.items]
+            cache = open_cache(Dataset(dataset.name, dataset.root, labels, tuple(items)), folder=cache_folder)
             seen = find_seen(bundle, cache)
             answers = _answer(
                 classifier, cache, np.setdiff1d(np.arange(len(cache.hashes)), [row.image for row in seen])
@@ -91,20 +95,6 @@ def validate(config: ValidateConfig) -> Validated:
         say("report: %s", report)
         say("answers: %s   (%s)", folder / TABLE, NOTICE)
     return Validated(folder, report, results)
-
-
-def _check_names(datasets: Sequence[Dataset]) -> None:
-    names = [dataset.name for dataset in datasets]
-    for name in names:
-        if names.count(name) > 1:
-            raise SonoforgeError(f"--external: two collections are named {name!r}; give different names")
-
-
-def _in_order(dataset: Dataset, meanings: Meanings) -> Dataset:
-    """Return the same images, with labels in the order of the bundle's classes."""
-    labels = tuple(meanings)
-    items = tuple(dataclasses.replace(item, label=labels.index(dataset.classes[item.label])) for item in dataset.items)
-    return Dataset(dataset.name, dataset.root, labels, items)
 
 
 def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]) -> Answers:

@@ -247,14 +247,9 @@ class FilledChecklist(NamedTuple):
 def fill_run(folder: Path) -> tuple[Path, list[FilledChecklist]]:
     """Fill in the checklists of a finished run, and write them into its folder; return the page and them."""
     run = read_run(folder)
-    filled = fill_checklists(run)
-    return write_checklists(folder, run, filled), filled
-
-
-def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
-    """Answer every item of every checklist from a run."""
     answers = answer(run)
-    return [FilledChecklist(checklist, fill(checklist.items, answers)) for checklist in CHECKLISTS]
+    filled = [FilledChecklist(checklist, fill(checklist.items, answers)) for checklist in CHECKLISTS]
+    return write_checklists(folder, run, filled), filled
 
 
 def fill(items: Sequence[Item], answers: Mapping[str, Said]) -> list[Filled]:

@@ -102,15 +102,12 @@ def _summary(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:
         own = results["verdicts"][name]
         detail = f"{own['figure']}; {own['detail']}" if own["detail"] else own["figure"]
         grounds = [blocks.Text(own["value"], "value"), blocks.Text(detail, "detail"), blocks.Text(own["text"], "text")]
-        answers.append(blocks.Answer(_level(name, own["answer"]), title, own["headline"], grounds, title))
+        level = _LEVELS[own["answer"]]
+        if name == "copied":  # a copy is bad news, a realistic image good
+            level = {"yes": "no", "no": "yes"}.get(level, level)
+        answers.append(blocks.Answer(level, title, own["headline"], grounds, title))
     yield blocks.Grid(answers, "answers")
     yield from _picture("samples", pictures)
-
-
-def _level(question: str, answer: str) -> str:
-    """Return the colour of an answer: a copy is bad news, a realistic image good."""
-    level = _LEVELS[answer]
-    return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
 
 
 def _metrics(results: Record, pictures: Pictures) -> Iterator[blocks.Block]:

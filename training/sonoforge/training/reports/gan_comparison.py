@@ -56,10 +56,6 @@ def columns_of(known: Collection[str]) -> tuple[str, ...]:
     return (*COLUMNS[:after], *added, *COLUMNS[after:])
 
 
-def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
-    return FIGURES | {name: title for name, title in FIGURES_OF_PAIRS.items() if any(name in row for row in rows)}
-
-
 def claimed_rows(paper: Paper | None) -> list[Row]:
     """Return the published rows in the table's columns; none without a paper."""
     same = ("data", "epoch", "fid", "kid", "kid_spread", "inception_score", "ms_ssim", "lpips_pairs")
@@ -92,7 +88,8 @@ def log_race(folder: Path, rows: Sequence[Row], *, published: bool) -> Row:
 
 def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
     """Return a paper's tables as Markdown, ours above the published rows; without a paper, only ours."""
-    shown = _figures_in(rows)
+    asked = {name: title for name, title in FIGURES_OF_PAIRS.items() if any(name in row for row in rows)}
+    shown = FIGURES | asked
     during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
     costs = []

@@ -96,15 +96,9 @@ def _scans(files: Sequence[str], cache: ImageCache, index: Mapping[str, int]) ->
     scans = []
     for file in files:
         own = cache.dataset.items[index[file]].label
-        width, height = cache.sizes[index[file]]
-        name = label(cache.dataset.classes, own)
-        scans.append(Scan(file.rsplit("/", 1)[-1], name, _picture(cache, index[file]), f"{width} × {height}"))
+        width, height = cache.sizes[index[file]].tolist()
+        shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)  # in its own proportions
+        small = Image.fromarray(cache.images[index[file]]).resize(shape, Image.Resampling.LANCZOS)
+        picture = data_url(small if cache.modes[index[file]] == "RGB" else small.convert("L"), "jpeg")
+        scans.append(Scan(Path(file).name, label(cache.dataset.classes, own), picture, f"{width} × {height}"))
     return scans
-
-
-def _picture(cache: ImageCache, index: int) -> str:
-    """Encode one image in its own proportions, as a data URL."""
-    width, height = (int(side) for side in cache.sizes[index])
-    shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)
-    small = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
-    return data_url(small if cache.modes[index] == "RGB" else small.convert("L"), "jpeg")

@@ -66,7 +66,8 @@ def write_report(folder: Path, results: Record, pictures: Sequence[bytes]) -> Pa
     """Write ``FOLDER/report.html``, with PNG files in the order of ``results["images"]``, and return its path."""
     verdict = judge(results)
     answer = blocks.Answer(verdict.level, "Told apart", verdict.headline, [*map(blocks.Text, verdict.sentences)])
-    sections = [_readers(results), *_classes(results), _times(results), *_galleries(results, pictures)]
+    times = blocks.Section("times", "Reading times", [WORDS.table("times", results["readers"], spent=_spent)])
+    sections = [_readers(results), *_classes(results), times, *_galleries(results, pictures)]
     page = blocks.Page(
         title="Expert reading: real or generated?",
         meta=f"sonoforge evaluate --answers · {results['sheet']['run']}",
@@ -156,10 +157,6 @@ def _classes(results: Record) -> Iterator[blocks.Section]:
         if agreement and agreement["kappa"]:
             content.append(blocks.Text(f"Readers agree on the class by {agreement_text(agreement)}."))
         yield blocks.Section("classes", "Which class it shows", [*content, WORDS.note("own_class")])
-
-
-def _times(results: Record) -> blocks.Section:
-    return blocks.Section("times", "Reading times", [WORDS.table("times", results["readers"], spent=_spent)])
 
 
 def _spent(own: dict[str, float] | None) -> str:

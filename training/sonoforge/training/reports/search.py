@@ -166,7 +166,10 @@ def draw_history(own: Searched) -> matplotlib.figure.Figure:
         if isinstance(parent, int) and trial.number in heights and parent in heights:
             ends = [heights[parent], heights[trial.number]]
             axes.plot([parent, trial.number], ends, color=charts.LINE, linewidth=1.4, zorder=1)
-    line = [number for number in _line_of_the_best(own) if number in heights]
+    ancestors = [own.best.number] if own.best else []  # the best and its ancestors
+    while ancestors and isinstance(parent := own.trials[ancestors[-1]].values.get("parent"), int):
+        ancestors.append(parent)
+    line = [number for number in reversed(ancestors) if number in heights]
     if len(line) > 1:
         label = "line of the best"
         axes.plot(line, [heights[at] for at in line], color=charts.INK, linewidth=1.8, zorder=2, label=label)
@@ -190,14 +193,6 @@ def draw_history(own: Searched) -> matplotlib.figure.Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     chart.legend(loc="outside lower left", ncols=2)
     return chart
-
-
-def _line_of_the_best(own: Searched) -> list[int]:
-    """Return the best and its ancestors, oldest first."""
-    line = [own.best.number] if own.best else []
-    while line and isinstance(parent := own.trials[line[-1]].values.get("parent"), int):
-        line.append(parent)
-    return line[::-1]
 
 
 def _top(values: Sequence[float]) -> tuple[float, int]:

@@ -66,7 +66,11 @@ def _blocks(folder: Path, own: Record, facts: PlannedSet) -> Iterator[blocks.Blo
     if own["claims"]:
         yield blocks.Text(f"* {CLAIM}: not comparable with the rows above.", "note-text")
     yield blocks.Grid(list(_charts(own)))
-    yield from _correlations(own)
+    correlations = [(found["metric"].upper(), found) for found in own["correlations"]]
+    if claimed := own["claimed_correlation"]:
+        correlations.append(("FID, of the claimed figures *", claimed))
+    if correlations:
+        yield WORDS.table("correlations", correlations, name=own["name"])
     yield blocks.Heading("Each structure")
     yield structure_table(own)
     yield WORDS.text("without", empty=int((~facts.images.maps.any((1, 2))).sum()))
@@ -127,13 +131,6 @@ def generator_table(own: Record) -> blocks.Table:
 
 def _measured(found: Record | None) -> str:
     return NOTHING if found is None else blocks.soft(figure(found["value"]), f"({times(found['ratio'])})")
-
-
-def _correlations(own: Record) -> list[blocks.Table]:
-    claimed = own["claimed_correlation"]
-    rows = [(found["metric"].upper(), found) for found in own["correlations"]]
-    rows += [("FID, of the claimed figures *", claimed)] if claimed else []
-    return [WORDS.table("correlations", rows, name=own["name"])] * bool(rows)
 
 
 def _charts(own: Record) -> Iterator[blocks.Figure]:

@@ -35,6 +35,7 @@ from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
 from sonoforge.training.segmentation import experiment
+from sonoforge.training.segmentation.options import find_arm
 from sonoforge.training.segmentation.pairs import (
     PICTURES,
     Pairs,
@@ -99,7 +100,7 @@ def draw_and_measure(task: experiment.FoldTask) -> Record:
         kept: Record = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
         return kept
     images, train = experiment.training_part(task, f"pairs of {task.recipe}")
-    count = math.ceil(max(task.experiment.doses, default=1.0) * len(train))
+    count = math.ceil(max(find_arm(name).dose for name in task.experiment.arms) * len(train))
     with log_to(task.folder.parent):
         drawn = draw_pairs(task, images, train, count)
         with replacing(folder / PAIRS) as file:

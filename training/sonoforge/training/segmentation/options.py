@@ -133,8 +133,3 @@ class Experiment(ParallelOptions):
     repeats: int = setting(
         50, "metrics.repeats", help="number of random halves for noise floors and intervals", limits=(5, None)
     )
-
-    @property
-    def doses(self) -> tuple[float, ...]:
-        """How many generated pairs there are for each real one, for the arms with any."""
-        return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)

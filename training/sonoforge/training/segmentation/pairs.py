@@ -61,11 +61,9 @@ def to_side(pixels: Pixels, side: int) -> Pixels:
     """Resize images or levels (N, S, S, C) uint8 to another side, linearly and antialiased."""
     if pixels.shape[1] == side:
         return pixels
-    resized = [
-        interpolate(torch.from_numpy(own).permute(2, 0, 1)[None].float(), (side, side), mode="bilinear", antialias=True)
-        for own in pixels
-    ]
-    return torch.cat(resized).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    levels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    resized = interpolate(levels, (side, side), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -102,7 +100,10 @@ def distort(images: Tensor, maps: Tensor, chance: torch.Generator) -> tuple[Tens
     """
     grid = _draw_grid(len(images), images.shape[-1], chance).to(images.device)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _change_contrast(moved, chance), _move_maps(maps, grid)
+    drawn = (2 * torch.rand(3, len(images), 1, 1, 1, generator=chance) - 1).to(images.device) * CONTRAST
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    levels = (moved - mean) * (1 + drawn[0]) + mean * (1 + drawn[1])  # contrast about the mean, then brightness
+    return levels.clamp(0, 1) ** (1 + drawn[2]), _move_maps(maps, grid)
 
 
 def distort_maps(maps: Tensor, chance: torch.Generator) -> Tensor:
@@ -128,14 +129,6 @@ def _draw_grid(count: int, side: int, chance: torch.Generator) -> Tensor:
     grid = affine_grid(matrix, [count, 1, side, side], align_corners=False)
     bent = interpolate(draw(2 * BEND, 2, NODES, NODES), (side, side), mode="bicubic", align_corners=True)
     return grid + bent.permute(0, 2, 3, 1)
-
-
-def _change_contrast(images: Tensor, chance: torch.Generator) -> Tensor:
-    """Change contrast about each image's mean, then brightness and gamma."""
-    drawn = (2 * torch.rand(3, len(images), 1, 1, 1, generator=chance) - 1).to(images.device) * CONTRAST
-    mean = images.mean((1, 2, 3), keepdim=True)
-    levels = (images - mean) * (1 + drawn[0]) + mean * (1 + drawn[1])
-    return levels.clamp(0, 1) ** (1 + drawn[2])
 
 
 # ---- pictures

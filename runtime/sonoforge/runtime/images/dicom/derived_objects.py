@@ -73,15 +73,10 @@ def identify(source: Path | bytes, name: str) -> Identity:
         found = dcmread(stream, stop_before_pixels=True, specific_tags=[*_UIDS])
         uids = [str(found.get(tag) or "") for tag in _UIDS]
     for tag, own in zip(_UIDS, uids, strict=True):
-        if not is_uid(own):
+        if len(own) > _LONGEST_UID or not _UID.fullmatch(own):  # which also makes it safe as a file name
             problem = "has no valid" if own else "has no"
             raise ImageError("unsupported", f"{name}: {problem} {tag}, so no archive can file a report on it")
     return Identity(*uids)
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text is a UID, and therefore safe as a file name."""
-    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def uid(kind: str, of: str) -> str:

@@ -70,11 +70,14 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
     words = re.split(r"[^A-Za-z]+", table.stem)
     parents = table.parent.relative_to(folder).parts
     part = next((word for word in (*reversed(words), *reversed(parents)) if split_of(word)), "")
-    names = Names(found, folder.resolve().name)
+    known, names = set(found), Names(found, folder.resolve().name)
     beside = table.parent.relative_to(folder).as_posix()
     pictures = []
     for key, image in images.items():
-        path = _find_picture(str(image.get("file_name", "")), (beside, part), found, names)
+        name = str(image.get("file_name", ""))
+        tried = [f"{beside}/{name}", f"{part}/{name}", names.find(name)]
+        tried += [file for file in found if PurePosixPath(file).name == name and part and part in file]
+        path = next((own for own in (one.removeprefix("./") for one in tried) if own in known), None)
         if path is None:
             raise SonoforgeError(
                 f"{table}: names {image.get('file_name')!r}, which is not below {folder}; add it or export again"
@@ -82,13 +85,6 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
         size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
         pictures.append(Annotated(path, tuple(objects[key]), part, size))
     return pictures
-
-
-def _find_picture(name: str, folders: tuple[str, str], found: list[str], names: Names) -> str | None:
-    known = set(found)
-    tried = [*(f"{inner}/{name}" for inner in folders), names.find(name)]
-    tried += [path for path in found if PurePosixPath(path).name == name and folders[1] and folders[1] in path]
-    return next((path.removeprefix("./") for path in tried if path.removeprefix("./") in known), None)
 
 
 def _outline(annotation: Mapping[str, Any], where: str) -> Outline:

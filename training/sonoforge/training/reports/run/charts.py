@@ -111,11 +111,6 @@ def roc_curves(parts: Mapping[str, predictions.Predictions], name: str, label: i
     return roc_chart(curves, "1 \N{MINUS SIGN} specificity", "sensitivity", said, marked=False)
 
 
-def was_watched(figures: results.Record) -> bool:
-    """Whether an arm's held-out folds were measured after each epoch."""
-    return any(fold and "test_loss" in fold[-1] for fold in figures["learning_curves"])
-
-
 def training_curves(arms: Sequence[results.Record], name: str) -> Chart:
     """Draw ``loss`` or ``accuracy`` of each arm's training by epoch: thin lines are folds, thick ones their mean."""
     curves = {own["title"]: _by_fold(own, name) for own in arms}

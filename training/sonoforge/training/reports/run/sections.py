@@ -146,7 +146,10 @@ def results(run: WholeRun) -> blocks.Section:
         found["budget"], found["classifier"], kept["chosen_on"], kept["images"], list(run.plans), choosing_of(found)
     )
     single = run.facts.protocol in ONE_SPLIT
-    sources = [tables.source_table(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own]
+    arms = list(run.arms.values())
+    sources = [tables.source_table(own["title"], own["by_source"]) for own in arms if "by_source" in own]
+    targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
+    abstention = WORDS.table("abstention", targets, titles=[own["title"] for own in arms])
     content: list[blocks.Block] = [
         WORDS.text("origin", single=single, seeds=len(run.plans), choice=choice, parts=run.facts.said["halves"]),
         tables.arm_table(run.titles, run.arms),
@@ -155,7 +158,7 @@ def results(run: WholeRun) -> blocks.Section:
         *_chosen(run),
         *[blocks.Heading("By collection and device"), WORDS.text("sources_text"), *sources] * bool(sources),
         *_one_class(run),
-        *_abstained(run),
+        *headed(abstention, WORDS.text("abstention_text")),
         blocks.Heading("Flags and errors"),
         *(
             blocks.Text(f"{own['title']}: a comparator has no trust to be judged.")
@@ -228,13 +231,6 @@ def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
     yield tables.benefit_table(run.titles, run.arms, name)
 
 
-def _abstained(run: WholeRun) -> Sequence[blocks.Block]:
-    arms = list(run.arms.values())
-    targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
-    table = WORDS.table("abstention", targets, titles=[own["title"] for own in arms])
-    return headed(table, WORDS.text("abstention_text"))
-
-
 # ---- the trainings
 
 
@@ -251,7 +247,11 @@ def _by_epoch(run: WholeRun) -> list[blocks.Block]:
     if not trained:
         return []
     in_turn = run.facts.protocol == "thesis"  # as its figure 13
-    watched = [arm for arm in trained[:_CURVED_ARMS] if charts.was_watched(arm)]
+    watched = [  # whose held-out folds were measured after each epoch
+        arm
+        for arm in trained[:_CURVED_ARMS]
+        if any(fold and "test_loss" in fold[-1] for fold in arm["learning_curves"])
+    ]
     nested = found.get("choice")
     said = WORDS.text(
         "classifier",

@@ -45,8 +45,11 @@ def log_comparison(results: Record) -> None:
 def log_table(results: Record) -> None:
     """Print the tables, and why their figures are too good, if they are."""
     log_figures(results["classes"], results, results["arms"])
-    if "choice" in results:
-        _log_choices(results["choice"])
+    if choice := results.get("choice"):
+        _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
+        if "final" in choice:
+            tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
+        tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")
     for line in _warnings(results):
         tell(line)
     split = results["split"]
@@ -217,14 +220,6 @@ def _warnings(results: Record) -> Iterator[str]:
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
             "amount that was not measured" + (f"; {sentence}" if sentence else "")
         )
-
-
-def _log_choices(choice: Record) -> None:
-    """Print what was chosen in how many folds of each arm, and what it cost."""
-    _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
-    if "final" in choice:
-        tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
-    tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")
 
 
 def log_leakage(found: Record) -> None:
