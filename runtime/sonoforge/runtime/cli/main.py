@@ -72,8 +72,7 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     continued = _continued(name, rest, config)
     try:
         if common["dry_run"]:
-            if hasattr(module, "check"):  # of what it needs; it may also say what it would do
-                module.check(config)
+            _check(module, config)
             return 0
         outcome = _call(module, config, name)
     except KeyboardInterrupt as stopped:
@@ -86,6 +85,12 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     if outcome.next_command:
         log.info("next: %s", continued if outcome.next_command == options.CONTINUE else outcome.next_command)
     return outcome.exit_code
+
+
+def _check(module: Any, config: Any) -> None:
+    """Check what a verb needs, and let it say what it would do, if it can."""
+    if hasattr(module, "check"):
+        module.check(config)
 
 
 def _call(module: Any, config: Any, name: str) -> options.Outcome:
