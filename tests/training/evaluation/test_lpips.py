@@ -15,6 +15,7 @@ from scipy import ndimage
 from scans import draw_scan
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.evaluation import lpips as module
 from sonoforge.training.evaluation.lpips import VARIANTS, Lpips, distance_matrix, embed, open_lpips
 
@@ -68,7 +69,8 @@ def _colours(images: Pixels) -> torch.Tensor:
 
 def distance(lpips: Lpips, first: Any, second: Any) -> Any:
     """LPIPS of each pair of images, (P,) float64."""
-    return (embed(lpips, first) - embed(lpips, second)).square().sum(1).double().cpu().numpy()
+    one, other = (own if isinstance(own, torch.Tensor) else to_unit(to_tensor(own)) for own in (first, second))
+    return (embed(lpips, one) - embed(lpips, other)).square().sum(1).double().cpu().numpy()
 
 
 @pytest.mark.parametrize(("side", "channels"), [(64, 1), (64, 3), (97, 3), (128, 1)])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from disc_volumes import draw_pair
-from sonoforge.training.segmentation.pairs import Pairs, join
+from sonoforge.training.segmentation.pairs import Pairs
 from sonoforge.training.segmentation.unet import UnetSettings, predict, segmentation_loss, train_unet
 
 pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
@@ -62,4 +62,3 @@ def test_the_same_seed_gives_the_same_network_and_another_one_another() -> None:
 def test_fewer_pairs_than_a_batch_are_enough() -> None:
     few = draw_pairs(3, 0)
     assert predict(train(few, 1), few.images, CPU).shape == (3, 32, 32)
-    assert len(join(few, draw_pairs(2, 1))) == 5

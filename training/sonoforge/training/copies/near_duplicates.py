@@ -385,9 +385,7 @@ def find_near_duplicates(
     # Each pair once, with the higher correlation, sorted by its indices.
     both = Matches._make(np.concatenate(fields) for fields in zip(found, equals, strict=True))
     ordered = both.take(np.lexsort((-both.correlation, both.second, both.first)))
-    fresh = np.ones(len(ordered.first), bool)
-    fresh[1:] = (np.diff(ordered.first) != 0) | (np.diff(ordered.second) != 0)
-    measured = ordered.take(fresh)
+    measured = ordered.take(np.unique((ordered.first, ordered.second), axis=1, return_index=True)[1])
     threshold = null_limit(measured, len(pictures))
     if threshold > 2 * LOWEST_LIMIT:
         log.warning(

@@ -67,8 +67,6 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
 
 def copy_vectors(images: Pixels) -> Vectors:
     """Return vectors (N, T * T) float32, T = min(S, 32), of norm 1 or 0; their products are the correlations."""
-    if images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"copy test: images must have the shape (N, S, S, C), not {images.shape}")
     side = min(images.shape[1], SIDE)
     parts = [np.empty((0, side**2), np.float32)]
     for start in range(0, len(images), _BLOCK):
@@ -85,8 +83,6 @@ def copy_vectors(images: Pixels) -> Vectors:
 
 def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | None = None) -> Nearest:
     """Compare (N, D) with (M, D) vectors, block by block to save memory; with groups, both are one set."""
-    if vectors.shape[1] != training.shape[1] or not len(training):
-        raise ValueError(f"copy test: {training.shape} training vectors do not match {vectors.shape}")
     side, parts = math.isqrt(training.shape[1]), []
     mirror = np.ascontiguousarray(training.reshape(-1, side, side)[:, :, ::-1]).reshape(training.shape)
     for start in range(0, max(len(vectors), 1), _BLOCK):

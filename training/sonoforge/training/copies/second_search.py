@@ -362,9 +362,7 @@ def _look_up(index: Cells, windows: Sequence[Parts], groups: Groups, keys: NDArr
             parts.append(pairs[pairs["score"] > 0])
     found = np.concatenate(parts)
     found = found[np.lexsort((-found["score"], found["query"], found["key"]))]
-    fresh = np.ones(len(found), bool)
-    fresh[1:] = (np.diff(found["key"]) != 0) | (np.diff(found["query"]) != 0)
-    return found[fresh]
+    return found[np.unique((found["key"], found["query"]), axis=1, return_index=True)[1]]
 
 
 def _best_of_others(

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
+from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.evaluation.features import NETWORKS, Features, open_features
 from sonoforge.training.pretrained import DIGEST
 
@@ -40,8 +41,6 @@ class Variant(NamedTuple):
 VARIANTS = {name: Variant(**network.lpips) for name, network in NETWORKS.items() if network.lpips}
 _EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
 _BLOCK = 32  # images at a time through the network
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -81,15 +80,15 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
 
 
 @torch.inference_mode()
-def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
+def embed(lpips: Lpips, images: Tensor) -> Tensor:
     """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
 
-    Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
+    Images are (N, C, S, S) in [-1, 1], C = 1 or 3.  At 64 pixels E is 119 000 with
     SqueezeNet, 0.5 million with VGG16, 32 000 with AlexNet; it grows with the area of the images.
     """
     parts = []
     # LPIPS normalises its input by ImageNet's mean and deviation, as `maps` does.
-    for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):
+    for layer, root in zip(lpips.features.maps(images.to(lpips.device)), lpips.roots, strict=True):
         length = (layer.square().sum(1, keepdim=True) + _EPSILON).sqrt()
         area = layer.shape[2] * layer.shape[3]
         parts.append((layer / length * (root[:, None, None] / math.sqrt(area))).flatten(1))
@@ -104,7 +103,7 @@ def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
     """
     vectors = torch.empty(0)
     for start in range(0, len(images), _BLOCK):
-        part = _unit(images[start : start + _BLOCK], lpips.device)
+        part = to_unit(to_tensor(images[start : start + _BLOCK]).to(lpips.device))
         if part.shape[-1] > SIDE:  # smaller images are enlarged by `maps`
             part = interpolate(part, (SIDE, SIDE), mode="area")
         part = embed(lpips, part)
@@ -115,10 +114,3 @@ def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
     squares = vectors.square().sum(1)
     table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
     return np.asarray(table.fill_diagonal_(0).cpu().numpy())
-
-
-def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
-    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [-1, 1]; leave a tensor unchanged."""
-    if isinstance(images, Tensor):
-        return images.to(device)
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -67,9 +67,6 @@ def augment(images: Tensor, strength: Tensor, image_channels: int, chance: torch
     """Transform images (N, C, S, S) in [-1, 1] at random, differentiably (twice); the result is not clipped.
 
     With ``strength`` 0 they stay unchanged.  Channels after the 1 or 3 image channels are masks, which only move.
-
-    Raises:
-        ValueError: The number of image channels is wrong.
     """
     geometry, colour = draw(images, strength, chance)
     images = transform(images, geometry)
@@ -170,13 +167,7 @@ class Colour(NamedTuple):
 
 
 def recolour(images: Tensor, drawn: Colour) -> Tensor:
-    """Change the colours of images (N, C, S, S) in [-1, 1], C = 1 or 3; grey ones have only luma (authors' code).
-
-    Raises:
-        ValueError: The number of channels is wrong.
-    """
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"colour: image channels must be 1 or 3, not {images.shape[1]}")
+    """Change the colours of images (N, C, S, S) in [-1, 1], C = 1 or 3; grey ones have only luma (authors' code)."""
     brightness, contrast, luma_flip, hue, saturation = (value[:, None, None, None] for value in drawn)
     luma = images.mean(1, keepdim=True)
     luma_gain = contrast * (1 - 2 * luma_flip)

@@ -15,6 +15,7 @@ import numpy as np
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, check_class, resized, store_arrays
 from sonoforge.training.evaluation.measure import EvaluationProtocol, Protocol, measure_sets, protocol_id
 from sonoforge.training.evaluation.projections import pca_projection
@@ -111,8 +112,8 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     about, run = gan_checkpoint.describe(checkpoint), checkpoint.parent.parent
     find_architecture(about.architecture, checkpoint)  # own code from its copy, before the settings ask for it
     config = read_config(run)
-    data: Any = config.get("data")
-    if not data:
+    paths = recorded_data(config)
+    if not paths:
         raise SonoforgeError(
             f"{run}: has no config.yaml that says where its images are; give them: evaluate REAL {run}"
         )
@@ -120,7 +121,6 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
         raise SonoforgeError(f"image_size and channels: without FAKE, {run} keeps its own; leave them out")
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
-    paths = tuple(data) if isinstance(data, list) else (str(data),)
     groups_from = str(config.get("groups_from") or "")
     images = read_training_set(paths, settings, groups=True, groups_from=groups_from, cache_folder=cache_folder)
     images = expanded(images, settings, settings.seed)
@@ -128,7 +128,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:
         raise SonoforgeError(
-            f"{run}: {data} no longer holds its training images; give the real images: evaluate REAL {run}"
+            f"{run}: {', '.join(paths)} no longer holds its training images; give the real images: evaluate REAL {run}"
         )
     trained = as_image_set(kept, inputs.class_name or settings.class_name, "as the training saw them")
     apart = None

@@ -15,7 +15,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from sonoforge.models.layers import FIRST_STEPS
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import SOURCES, describe, digest_of_images, find_checkpoint, trained_on
@@ -242,12 +243,11 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
 
 def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
     """Read a run's data set; return it and the indices of its training images, whose digest is ``images``."""
-    given: Any = read_config(run).get("data")
-    if not given:
+    data = recorded_data(read_config(run))
+    if not data:
         raise SonoforgeError(
             f"--set gan.start_from: {run} has no config.yaml that says where its images are, so they cannot be compared"
         )
-    data = tuple(given) if isinstance(given, list) else (str(given),)
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
     try:
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())

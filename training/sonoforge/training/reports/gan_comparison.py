@@ -1,6 +1,5 @@
 """Write tables and pictures of training runs measured at milestones, with published rows beside ours."""
 
-import io
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.gan.curves import write_sheets
 from sonoforge.training.gan.milestones import Milestone
-from sonoforge.training.reports.charts import MARKERS, SERIES
+from sonoforge.training.reports.charts import MARKERS, SERIES, png_bytes
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
@@ -294,6 +293,4 @@ def write_pca(path: Path, shown: Sequence[Shown]) -> None:
 
 def _save(canvas: Figure, path: Path, title: str) -> None:
     canvas.suptitle(title, fontsize=8)
-    stream = io.BytesIO()
-    canvas.savefig(stream, format="png", dpi=150, metadata={"Description": json.dumps({"synthetic": True})})
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, png_bytes(canvas, json.dumps({"synthetic": True})))

@@ -180,17 +180,15 @@ def _mean_dice(table: Table, weights: Floats) -> Floats:
 
 
 def _estimate(table: Table, score: str, weights: Floats, place: int | None = None) -> Interval:
-    def means(own: Floats) -> Floats:
-        return _mean_dice(table, own) if place is None else _means(table[score][:, [place]], own)[:, 0]
-
-    return percentile_interval(np.concatenate([means(np.ones((1, weights.shape[1]))), means(weights[1:])]))
+    if place is None:
+        return percentile_interval(_mean_dice(table, weights))
+    return percentile_interval(_means(table[score][:, [place]], weights)[:, 0])
 
 
 def _difference(table: Table, other: Table | None, weights: Floats, same: bool) -> Interval | None:
     if other is None or same:
         return None
-    changes = [_mean_dice(table, own) - _mean_dice(other, own) for own in (np.ones((1, weights.shape[1])), weights[1:])]
-    return percentile_interval(np.concatenate(changes))
+    return percentile_interval(_mean_dice(table, weights) - _mean_dice(other, weights))
 
 
 def _structure(table: Table, place: int, weights: Floats, unit: str) -> Record:

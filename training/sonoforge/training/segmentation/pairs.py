@@ -41,11 +41,6 @@ class Pairs:
         return len(self.images)
 
 
-def join(first: Pairs, second: Pairs) -> Pairs:
-    """Return all pairs of both."""
-    return Pairs(np.concatenate([first.images, second.images]), np.concatenate([first.maps, second.maps]))
-
-
 def to_label_maps(levels: Pixels) -> NDArray[np.uint8]:
     """Turn the levels (N, S, S, K) of K structures, 0 to 255, into label maps (N, S, S); see `cut_structures`."""
     inside = cut_structures(levels) > 0

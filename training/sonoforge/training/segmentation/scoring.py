@@ -16,7 +16,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation import experiment, figures, generating, unet
-from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
+from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, sheet_name
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,9 @@ def _training_pairs(task: experiment.FoldTask, real: Pairs) -> Pairs:
     count = math.ceil(arm.dose * len(real))
     drawn = generating.read_pairs(task)
     generated = Pairs(drawn.images[:count], drawn.maps[:count])
-    return join(real, generated) if arm.real else generated
+    if not arm.real:
+        return generated
+    return Pairs(np.concatenate([real.images, generated.images]), np.concatenate([real.maps, generated.maps]))
 
 
 def score_cases(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.data.pixels import Pixels, to_tensor
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.training_set import shuffled_epochs
 from sonoforge.training.segmentation.options import UnetSettings
@@ -64,7 +64,7 @@ def train_unet(
     with deterministic_kernels(device):
         for step in range(settings.steps):
             chosen = shuffled_epochs(len(pairs), step * size, (step + 1) * size, seed, "U-Net order")
-            images, maps = _unit(pairs.images[chosen]), torch.from_numpy(pairs.maps[chosen]).long()
+            images, maps = to_tensor(pairs.images[chosen]).float() / 255, torch.from_numpy(pairs.maps[chosen]).long()
             if augmented:
                 chance = torch.Generator().manual_seed(derive_seed(seed, "U-Net augmentation", step))
                 images, maps = distort(images, maps, chance)
@@ -92,7 +92,7 @@ def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
 def predict(network: nn.Module, images: Pixels, device: torch.device) -> NDArray[np.uint8]:
     """Return the label maps (N, S, S) uint8 of images (N, S, S, C) uint8."""
     found = [
-        network(_normalised(_unit(images[first : first + PREDICTED]).to(device)))
+        network(_normalised((to_tensor(images[first : first + PREDICTED]).float() / 255).to(device)))
         .argmax(1)
         .to(torch.uint8)
         .cpu()
@@ -100,11 +100,6 @@ def predict(network: nn.Module, images: Pixels, device: torch.device) -> NDArray
         for first in range(0, len(images), PREDICTED)
     ]
     return np.concatenate(found)
-
-
-def _unit(pixels: Pixels) -> Tensor:
-    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [0, 1], channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
 
 
 def _normalised(images: Tensor) -> Tensor:
