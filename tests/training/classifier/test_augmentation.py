@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from PIL import Image
@@ -72,6 +74,36 @@ def test_a_mask_follows_trivial_augmentation_where_that_moves_pixels() -> None:
         else:
             np.testing.assert_array_equal(moved, flipped)
     assert seen == set(OPERATIONS)
+
+
+def test_labels_see_what_trivial_shows_and_only_the_taught_see_what_clinics_send() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (48, 48, 3)).astype(np.uint8)
+    for seed in range(12):
+        trivial, untaught = (augment(image, kind, np.random.default_rng(seed)) for kind in ("trivial", "clinic"))
+        np.testing.assert_array_equal(untaught, trivial)
+    taught = [draw_change("clinic", 48, np.random.default_rng(seed), taught=True) for seed in range(40)]
+    changed = [dataclasses.replace(change, trivial=None, flip=False).apply(image) for change in taught]
+    assert all(one.shape == image.shape and one.dtype == np.uint8 for one in changed)
+    assert 20 < sum(not np.array_equal(one, image) for one in changed) < 40  # about one in ten stays as it is
+    again = [draw_change("clinic", 48, np.random.default_rng(seed), taught=True).apply(image) for seed in range(40)]
+    assert all(np.array_equal(change.apply(image), one) for change, one in zip(taught, again, strict=True))
+
+
+def test_a_mask_follows_its_scan_into_a_frame() -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:40, 8:48] = 255
+    image, framed = np.repeat(mask[..., None], 3, 2), 0
+    for seed in range(60):
+        drawn = draw_change("clinic", 64, np.random.default_rng(seed), taught=True)
+        change = dataclasses.replace(drawn, look=None, trivial=None)
+        moved = change.place_mask(mask)
+        np.testing.assert_array_equal(moved, change.apply(image)[..., 0])
+        if change.affine:
+            framed += 1
+            assert change.affine[0] >= 1 and change.affine[4] >= 1  # the whole scan stays in view, so squeezed
+            area = change.affine[0] * change.affine[4] * (moved >= 128).sum()
+            assert abs(area - (mask >= 128).sum()) < 0.12 * (mask >= 128).sum()
+    assert 4 <= framed <= 22
 
 
 def test_every_kind_has_words() -> None:

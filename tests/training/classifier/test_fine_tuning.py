@@ -271,6 +271,12 @@ def test_what_teachers_answer_is_the_softmax_of_their_mean_logits(data: tuple[np
         np.arange(8), np.random.default_rng(0)
     )
     assert view.answers is not None
+    again = pixel_inputs(pixels, labels, "clinic", CPU)
+    changed = taught_by(again, teachers, SETTINGS).only(np.arange(8))
+    served, plain = (one.batch(np.arange(8), np.random.default_rng(0)) for one in (changed, again.only(np.arange(8))))
+    assert served.answers is not None and not torch.equal(served.inputs, plain.inputs)  # the taught see more changes
+    logits = torch.stack([teacher.classifier(teacher.features(served.inputs).mean((2, 3))) for teacher in teachers])
+    torch.testing.assert_close(served.answers, logits.mean(0).softmax(1).detach())
     assert np.allclose(view.answers.numpy(), answer(teachers, (pixels[:8],), 0, CPU).probabilities, atol=1e-6)
 
 

@@ -10,6 +10,7 @@ teacher is patient and consistent, CVPR 2022).
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ class TrainingInputs(NamedTuple):
 
     batch: Callable[[Indices, np.random.Generator], Batch]
     labels: Indices
+    taught: Callable[[Indices, np.random.Generator], Batch] | None = None  # views beside teachers; None: ``batch``
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
     frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, N in sum; None: once each
@@ -75,13 +77,14 @@ class TrainingInputs(NamedTuple):
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve only the images at these indices."""
-        batch, own = self.batch, None if self.weights is None else self.weights[chosen]
+        own = None if self.weights is None else self.weights[chosen]
         shown = None if self.frequencies is None else self.frequencies[chosen] / self.frequencies[chosen].mean()
 
-        def served(indices: Indices, rng: np.random.Generator) -> Batch:
-            return batch(chosen[indices], rng)
+        def of_chosen(batch: Callable[[Indices, np.random.Generator], Batch]) -> Any:
+            return lambda indices, rng: batch(chosen[indices], rng)
 
-        return self._replace(batch=served, labels=self.labels[chosen], weights=own, frequencies=shown)
+        batch, taught = of_chosen(self.batch), self.taught and of_chosen(self.taught)
+        return self._replace(batch=batch, labels=self.labels[chosen], taught=taught, weights=own, frequencies=shown)
 
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
@@ -98,10 +101,11 @@ def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
 def pixel_inputs(pixels: Pixels, labels: Indices, augmentation: str, device: torch.device) -> TrainingInputs:
     """Serve whole images (N, S, S, 3), augmented afresh each time."""
 
-    def batch(indices: Indices, rng: np.random.Generator) -> Batch:
-        return Batch(to_tensor(np.stack([augment(pixels[i], augmentation, rng) for i in indices]), device))
+    def batch(indices: Indices, rng: np.random.Generator, taught: bool = False) -> Batch:
+        views = [augment(pixels[i], augmentation, rng, taught=taught) for i in indices]
+        return Batch(to_tensor(np.stack(views), device))
 
-    return TrainingInputs(batch, labels)
+    return TrainingInputs(batch, labels, functools.partial(batch, taught=True))
 
 
 def forward_from(net: Any, block: int, inputs: Tensor) -> Tensor:
@@ -322,10 +326,10 @@ def _update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay:
 
 
 def taught_by(inputs: TrainingInputs, teachers: Sequence[Any], settings: ClassifierSettings) -> TrainingInputs:
-    """Serve the same views with the teachers' answers: the softmax of their mean logits."""
+    """Serve views with the teachers' answers to them: the softmax of their mean logits."""
     for teacher in teachers:
         teacher.eval()
-    serve = inputs.batch
+    serve = inputs.taught or inputs.batch
 
     def said_by(teacher: Any, maps: Tensor) -> Tensor:
         with bfloat16(teacher, maps.device, enabled=settings.precision == "bf16"):

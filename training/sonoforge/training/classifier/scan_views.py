@@ -6,6 +6,7 @@ it, of similar size, its counterpart.  Whole scans of a collection without healt
 there is a lesion, or "whole picture" would mean "lesion".
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def scan_inputs(
     known = images.labels[whole_teach] == healthy
     share = float(known.mean()) if 0 < known.sum() < len(known) else 0.5
 
-    def view(i: int, rng: np.random.Generator) -> _View:
+    def view(i: int, rng: np.random.Generator, taught: bool) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
         size = large.shape[1], large.shape[1]
         if settings.lesion_crops and rng.random() < settings.lesion_crops:
@@ -144,7 +145,7 @@ def scan_inputs(
                     label = healthy if box else label
                 else:
                     box = crop_around(size, lesion, rng)
-        change = augmentation.draw_change(settings.augmentation, side, rng)
+        change = augmentation.draw_change(settings.augmentation, side, rng, taught=taught)
         mask = None
         if masks is not None and settings.outlines:
             mask = change.place_mask(cut(masks[i], box, side))
@@ -152,8 +153,8 @@ def scan_inputs(
         known = lesion is not None or images.labels[i] == healthy
         return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), bool(box), mask, bool(known))
 
-    def batch(indices: fine_tuning.Indices, rng: np.random.Generator) -> fine_tuning.Batch:
-        views = [view(int(i), rng) for i in indices]
+    def batch(indices: fine_tuning.Indices, rng: np.random.Generator, taught: bool = False) -> fine_tuning.Batch:
+        views = [view(int(i), rng, taught) for i in indices]
         with torch.no_grad(), network.bfloat16(frozen, device, enabled=settings.precision == "bf16"):
             inputs = frozen(network.to_tensor(np.stack([view.pixels for view in views]), device))
         outlines = None
@@ -169,7 +170,8 @@ def scan_inputs(
             outlines=outlines,
         )
 
-    return fine_tuning.TrainingInputs(batch, images.labels, healthy=healthy, healthy_share=share)
+    taught = functools.partial(batch, taught=True)
+    return fine_tuning.TrainingInputs(batch, images.labels, taught, healthy=healthy, healthy_share=share)
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
