@@ -39,6 +39,11 @@ class Parameter(NamedTuple):
         return REGULARISERS if self.name in REGULARISER_NAMES else self.name.replace("-", "_")
 
 
+def has(regulariser: str) -> Callable[[Recipe], bool]:
+    """Return a function that says whether a recipe has this regulariser."""
+    return lambda recipe: regulariser in recipe.regularisers
+
+
 def of(*architectures: str) -> Callable[[Recipe], bool]:
     """Return a function that says whether a recipe has one of these architectures."""
     return lambda recipe: recipe.architecture in architectures
@@ -63,10 +68,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "perceptual-weight", (), *WEIGHT, log=True, of_own=True, applies=lambda recipe: recipe.perceptual_weight > 0
     ),
-    *(
-        Parameter(name, (), *WEIGHT, log=True, of_own=True, applies=lambda own, name=name: name in own.regularisers)
-        for name in REGULARISER_NAMES
-    ),
+    *(Parameter(name, (), *WEIGHT, log=True, of_own=True, applies=has(name)) for name in REGULARISER_NAMES),
 )
 NAMES = tuple(dict.fromkeys(parameter.name for parameter in PARAMETERS))
 
