@@ -152,7 +152,7 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
     assert resolved().budget == "quick" and "for the scanners of these images" in caplog.text
     config = crossval.CrossvalConfig(data=("BUSI", "BrEaST"), protocol="leave-one-collection-out")
     settings = resolve(config)
-    assert settings.asked["classifier.budget"] == settings.budget == "collections" and settings.classifier.teachers == 2
+    assert settings.asked["classifier.budget"] == settings.budget == "collections" and settings.classifier.teachers > 1
     assert (settings.generator.image_size, settings.generator.steps) == (64, 120)  # not its published length, by itself
     given = dataclasses.replace(config, classifier=ClassifierOptions(budget="quick"))
     assert resolve(given).budget == "quick"

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from sonoforge.training.phantom.dataset import draw_marks
-
 Pixels = NDArray[np.uint8]
 VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6, "clinic": 6}
 """Kinds of augmentation, and how many variants of an image to cache for frozen blocks."""
@@ -117,6 +115,8 @@ def _draw_frame(side: int, rng: np.random.Generator) -> tuple[float, ...] | None
 
 def _as_sent(image: Image.Image, seed: int) -> Image.Image:
     """Change an image as a clinic's machine and export may: each of six ways by itself, with a chance of its own."""
+    from sonoforge.training.phantom.dataset import draw_marks  # noqa: PLC0415 - needs SciPy, and --help reads this
+
     rng, side = np.random.default_rng(seed), image.width
     gain, curve, noise, pixels, marks, compression = rng.random(6) < (0.4, 0.4, 0.2, 0.3, 0.3, 0.15)
     levels = np.asarray(image, np.float64)
