@@ -283,9 +283,10 @@ def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box
     for members in _join(steps, levels.shape):
         own = members[~taken[members]]
         if len(own) >= _FEWEST_STEPS:
-            kind = _kind(levels, rows[own], columns[own], alone=len(own) == len(members))
+            box = _box(rows[own], columns[own])
+            kind = _kind(levels, Steps(rows[own], columns[own]), box, alone=len(own) == len(members))
             if kind:
-                found.append((kind, _box(rows[own], columns[own])))
+                found.append((kind, box))
     return found
 
 
@@ -327,14 +328,14 @@ def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 2, int(rows.max()) + 1
 
 
-def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp], alone: bool) -> Kind | None:
-    """Classify a group of steps, None if unknown; ``alone`` means that no caliper is part of it."""
-    left, top, right, bottom = _box(rows, columns)
+def _kind(levels: NDArray[np.uint8], steps: Steps, box: _Box, alone: bool) -> Kind | None:
+    """Classify a group of steps in a box, None if unknown; ``alone`` means that no caliper is part of it."""
+    (rows, columns), (left, top, right, bottom) = steps, box
     width, height = right - left, bottom - top
     filled = len(rows) / (width * height)
     fewest = _TEXT if width >= WIDER * height else _LINES
     if LOWEST <= height <= HIGHEST and width >= _NARROWEST and filled >= fewest:
-        return "body mark" if alone and _is_one_drawing(levels, rows, columns) else "text"
+        return "body mark" if alone and _is_one_drawing(levels, steps, box) else "text"
     if not alone:
         return None
     ink = np.sort(np.maximum(levels[rows, columns], levels[rows, columns + 1]))
@@ -342,14 +343,15 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     even = low >= _BRIGHT and high - low <= _EVEN
     small, large = sorted((width, height))
     sized = small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING
-    if sized and (even or _is_one_drawing(levels, rows, columns)):
+    if sized and (even or _is_one_drawing(levels, steps, box)):
         return "body mark"
-    return "dotted line" if even and _is_dotted(rows, columns) else None
+    long = math.hypot(width, height) >= _SHORTEST_LINE
+    return "dotted line" if even and long and _is_dotted(rows, columns) else None
 
 
-def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+def _is_one_drawing(levels: NDArray[np.uint8], steps: Steps, box: _Box) -> bool:
     """Whether thin connected strokes span the steps' box; ink is at least as bright as the median step's midpoint."""
-    left, top, right, bottom = _box(rows, columns)
+    (rows, columns), (left, top, right, bottom) = steps, box
     # Twice the middle of each step.
     middles = np.sort(levels[rows, columns].astype(np.intp) + levels[rows, columns + 1])
     around = slice(max(top - _ROUND, 0), bottom + _ROUND), slice(max(left - _ROUND, 0), right + _ROUND)

@@ -80,18 +80,17 @@ def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     line, beyond = padded.ravel(), SHORTEST * width
     rare = _ridges_and_valleys(line, beyond)
     dark = np.minimum(line[rare], np.maximum(line[rare - SHORTEST], line[rare + SHORTEST])).astype(np.int16)
-    both = [rare[line[rare + way] - dark > _FAINT] + way for way in (-beyond, beyond)]  # the centre is bright, too
-    places = np.concatenate(both)
+    places = rare + np.array([[-beyond], [beyond]])
+    places = places[line[places] - dark > _FAINT]  # the centre is bright, too
     rows, columns = np.divmod(places, width)
     inside = (rows >= _MARGIN) & (rows < height - _MARGIN) & (columns >= _MARGIN) & (columns < width - _MARGIN)
-    places = places[inside]
-    straight, diagonal = (line[places + SHORTEST * ways[:, None]].astype(np.int16) for ways in _STEPS @ (width, 1))
-    centres = []
-    for arms, between in ((straight, diagonal), (diagonal, straight)):
-        found = np.sort(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
-        # Each once; `numpy.unique` would import masked arrays first, for 8 ms.
-        centres.append(found[np.diff(found, prepend=-1) > 0])
-    return centres
+    # Each once; `numpy.unique` would import masked arrays first, for 8 ms.
+    places = np.array(sorted(set(places[inside].tolist())), np.intp)
+    around = line[places + SHORTEST * (_STEPS @ (width, 1))[..., None]].astype(np.int16)
+    darkest = np.minimum(around.min(axis=1), line[places])
+    high, low = np.maximum(around[:, :2], around[:, 2:]), np.minimum(around[:, :2], around[:, 2:])
+    second = np.maximum(high.min(axis=1), low.max(axis=1))  # brightest of the four places
+    return [places[bright] for bright in darkest - second[::-1] > _FAINT]
 
 
 def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]:

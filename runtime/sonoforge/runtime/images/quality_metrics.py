@@ -84,15 +84,12 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     cumulative = np.cumsum(share)
     low, high = np.searchsorted(cumulative, (0.05, 0.95))
     signed = grey.astype(np.int16)
-    vertical = signed[:-2] + signed[2:]
-    fourfold = 4 * signed[1:-1, 1:-1]
-    cross = vertical[:, 1:-1] + signed[1:-1, :-2] + signed[1:-1, 2:]
-    corners = vertical[:, :-2] + vertical[:, 2:]
-    laplacian = cross - fourfold
-    residual = corners - 2 * cross + fourfold
+    across = np.diff(signed, 2)
+    laplacian = (across[1:-1] + np.diff(signed[:, 1:-1], 2, axis=0)).astype(np.float64)
+    residual = np.abs(np.diff(across, 2, axis=0)).sum(dtype=np.int64) / laplacian.size
     return {
-        "sharpness": float(laplacian.var(dtype=np.float32)),
-        "noise": float(math.sqrt(math.pi / 2) / 6 * np.abs(residual).mean(dtype=np.float32)),
+        "sharpness": float(np.einsum("ij,ij->", laplacian, laplacian) / laplacian.size - laplacian.mean() ** 2),
+        "noise": float(math.sqrt(math.pi / 2) / 6 * residual),
         "contrast": float(high - low),
         "brightness": float(share @ np.arange(256)),
         "saturated": float(share[_SATURATED_FROM:].sum()),
@@ -130,7 +127,7 @@ def flag_in_words(flag: str) -> str:
 
 
 def _evenness(grey: NDArray[np.uint8]) -> float:
-    below = grey[len(grey) // 4 :].sum(axis=0, dtype=np.int64)
+    below = grey[len(grey) // 4 :].sum(axis=0, dtype=np.uint32).astype(np.int64)
     width = len(below) // 6
     sums = np.concatenate([[0], np.cumsum(below)])
     bands = sums[width:] - sums[:-width] + width * (len(grey) - len(grey) // 4)

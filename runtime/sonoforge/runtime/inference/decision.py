@@ -14,7 +14,9 @@ of inductive conformal predictors, Machine Learning 92, 2013).  The sets of a bu
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -149,26 +151,34 @@ def decide_equal(
     probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
 ) -> Decision:
     """Decide as `decide` does, from probabilities for equally frequent classes."""
-    import numpy as np  # noqa: PLC0415 - --help does not wait for it
-
-    from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - nor for this
+    from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - --help does not wait for it
 
     names, rules = manifest.classes, rules or adaptation.rules_of(manifest, clinic.prevalence)
-    equal = np.array([[probabilities[name] for name in names]])
-    decided, here = adaptation.decide_all(equal, rules), adaptation.at_shares(equal, rules.prevalence)
-    findings = {
-        question.name: Finding(
-            float(adaptation.scores_of(here, question.positive, question.among)[0]),
-            bool(beyond[0, question.aims.tolist().index(clinic.sensitivity)]),
-        )
-        for question, beyond in zip(rules.questions, decided.beyond, strict=True)
-    }
-    return Decision(
-        dict(zip(names, here[0].tolist(), strict=True)),
-        names[decided.labels[0]],
-        tuple(name for name, inside in zip(names, decided.sets[0], strict=True) if inside),
-        findings,
-    )
+    # The rules of `adaptation.decide_all`, without numpy: ten times as fast for one scan.
+    equal = [probabilities[name] for name in names]
+    here, there = (_at_shares(equal, shares.tolist()) for shares in (rules.prevalence, rules.set_shares))
+    inside = list(map(operator.ge, there, rules.thresholds.tolist()))
+    label = here.index(max(here))
+    inside[label], findings = True, dict[str, Finding]()
+    for question in rules.questions:
+        positive, among = question.positive.tolist(), question.among.tolist()
+        score, thresholds = _score(equal, positive, among), question.thresholds.tolist()
+        if all(among) and score >= thresholds[-1] and not any(compress(inside, positive)):
+            likely = list(map(operator.mul, equal, positive))
+            inside[likely.index(max(likely))] = True
+        beyond = score >= thresholds[question.aims.tolist().index(clinic.sensitivity)]
+        findings[question.name] = Finding(_score(here, positive, among), beyond)
+    return Decision(dict(zip(names, here, strict=True)), names[label], tuple(compress(names, inside)), findings)
+
+
+def _at_shares(equal: list[float], shares: list[float]) -> list[float]:
+    weighted = list(map(operator.mul, equal, shares))
+    return [value / sum(weighted) for value in weighted]
+
+
+def _score(probabilities: list[float], positive: list[bool], among: list[bool]) -> float:
+    whole = sum(compress(probabilities, among))
+    return sum(compress(probabilities, positive)) / whole if whole > 0 else 0.0
 
 
 def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
