@@ -150,13 +150,9 @@ class ColouredInk(NamedTuple):
 
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
     """Find the parts drawn in colour; a grey picture has none."""
-    if picture.mode != "RGB":
+    if picture.mode != "RGB" or not (ink := _departure(picture) > _LEAST_SPREAD).any():
         return ColouredInk([], overlay=False)
-    ink = _departure(picture) > _LEAST_SPREAD
-    rows, columns = np.nonzero(ink)
-    if not len(rows):
-        return ColouredInk([], overlay=False)
-    overlay = False
+    (rows, columns), overlay = np.nonzero(ink), False
     if min(ink.shape) >= _SOLID:
         sums = np.pad(ink.astype(np.int32).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
         inside = sums[_SOLID:, _SOLID:] - sums[:-_SOLID, _SOLID:] - sums[_SOLID:, :-_SOLID] + sums[:-_SOLID, :-_SOLID]

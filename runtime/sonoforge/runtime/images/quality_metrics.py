@@ -81,14 +81,14 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     """
     grey = _grey(pixels)
     share = np.array(Image.fromarray(grey).histogram()) / grey.size  # three times as fast as numpy.bincount
-    cumulative = np.cumsum(share)
-    low, high = np.searchsorted(cumulative, (0.05, 0.95))
+    low, high = np.searchsorted(np.cumsum(share), (0.05, 0.95))
     signed = grey.astype(np.int16)
     across = np.diff(signed, 2)
-    laplacian = (across[1:-1] + np.diff(signed[:, 1:-1], 2, axis=0)).astype(np.float64)
-    residual = np.abs(np.diff(across, 2, axis=0)).sum(dtype=np.int64) / laplacian.size
+    laplacian = (across[1:-1] + np.diff(signed[:, 1:-1], 2, axis=0)).astype(np.float32)
+    squares = np.einsum("ij,ij->i", laplacian, laplacian).mean(dtype=np.float64)
+    residual = np.abs(np.diff(across, 2, axis=0)).sum(axis=0, dtype=np.int32).mean() / len(laplacian)
     return {
-        "sharpness": float(np.einsum("ij,ij->", laplacian, laplacian) / laplacian.size - laplacian.mean() ** 2),
+        "sharpness": float(squares / laplacian.shape[1] - laplacian.mean(dtype=np.float64) ** 2),
         "noise": float(math.sqrt(math.pi / 2) / 6 * residual),
         "contrast": float(high - low),
         "brightness": float(share @ np.arange(256)),

@@ -135,14 +135,14 @@ def _seam_score(levels: NDArray[np.uint8]) -> float:
     difference /= max(float(_median(difference)), 1e-9)
     column = first + int(np.argmax(difference[first:last]))
     reach = _WINDOW // 2
-    eight = grey[np.clip(np.arange(-reach, height + reach), 0, height - 1)]
+    eight = grey.take(np.arange(-reach, height + reach), axis=0, mode="clip")
     for rows in (1, 2, 4):
         eight = eight[:-rows] + eight[rows:]
     # Two sums of eight rows both have the level's own, so that this is 15 times its detail.
     detail = (16 * grey - eight[:height] - eight[reach:]).astype(np.float32)
     centred = detail - (np.einsum("ij->i", detail) / np.float32(width))[:, None]  # matmul would start threads
-    deviations = np.sqrt(np.einsum("ij,ij->i", centred, centred) / np.float32(width))
-    detail /= deviations[:, None] + 2 * _WINDOW
+    deviations = np.sqrt(np.einsum("ij,ij->i", centred, centred)[:, None] / np.float32(width))
+    detail *= 1 / (deviations + 2 * _WINDOW)
     np.clip(detail, -_STRONGEST, _STRONGEST, out=detail)
     detail -= detail.mean(axis=0)
     norms = np.sqrt(np.einsum("ij,ij->j", detail, detail)) + 1e-3
