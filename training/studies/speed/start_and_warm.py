@@ -6,7 +6,7 @@ Each entry of the result says what is divided by what:
 
 * start-up, limit 1.8: the whole process ``sonoforge classify IMAGE --json`` over ``python -c "import numpy,
   onnxruntime, PIL.Image"``; and, for information, over the same with a session made of the model;
-* warm, limit 1.25: ``Classifier.classify(path)`` over decode (``Image.open``, ``load``), resize (to the network's size,
+* warm, limit 1.2: ``Classifier.classify(path)`` over decode (``Image.open``, ``load``), resize (to the network's size,
   bilinear, in the file's own colours) and ``session.run`` on a ready input, with one thread each;
 * predict, limit 1.3: ``Classifier.predict(pixels)`` over ``session.run`` on the same tensor.
 
@@ -128,7 +128,7 @@ def warm(bundle: str, images: list[str], rounds: int) -> dict[str, Any]:
     answer, bare, predict, run = in_turns(30 * rounds, *tasks)
     name = "Classifier.classify(path)"
     return {
-        "warm": {**ratio(name, "Image.open, load, resize, session.run", answer, bare), "limit": 1.25},
+        "warm": {**ratio(name, "Image.open, load, resize, session.run", answer, bare), "limit": 1.2},
         "warm_over_session": ratio(name, "session.run", answer, run),
         "predict": {**ratio("Classifier.predict(pixels)", "session.run", predict, run), "limit": 1.3},
     }
