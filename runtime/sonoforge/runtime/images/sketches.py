@@ -66,13 +66,13 @@ class Sketches:
 
     @cached_property
     def vectors(self) -> Floats:
-        """The signs as vectors of length 1, (SIGNS, N)."""
-        signs = np.unpackbits(self.signs, axis=1, count=SIGNS).T.astype(np.float32, order="C") * 2 - 1
+        """The signs as vectors of length 1, (N, SIGNS)."""
+        signs = np.unpackbits(self.signs, axis=1, count=SIGNS).astype(np.float32) * 2 - 1
         return signs / np.float32(np.sqrt(SIGNS))
 
     def likeness(self, detail: Floats) -> float:
         """Return the likeness, 0..1, of a picture's detail (1024,), its mirror image or its negative to any sketch."""
         own = amplitudes(detail) / np.maximum(self.usual, 1e-6)
-        found = np.abs(own[:EVENS] @ self.vectors[:EVENS]) + np.abs(own[EVENS:] @ self.vectors[EVENS:])
+        found = np.abs(self.vectors[:, :EVENS] @ own[:EVENS]) + np.abs(self.vectors[:, EVENS:] @ own[EVENS:])
         length = float(np.linalg.norm(own))
         return float(found.max()) / length if length else 0.0
