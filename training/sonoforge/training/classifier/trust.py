@@ -3,7 +3,6 @@
 Limits come from images that the network judging them had not seen.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
 from sonoforge.runtime.inference import trust
-from sonoforge.training.statistics.calibration import Calibrated, describe_flags
+from sonoforge.runtime.inference.adaptation import Decided
+from sonoforge.training.statistics.calibration import describe_flags
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
@@ -145,14 +145,14 @@ class TrainingSigns(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[Record]:
+def describe_causes(part: Predictions, judged: HeldOutTrust, decided: Decided | None = None) -> list[Record]:
     """Count the errors of held-out images by cause of distrust, see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),
         "far from the training scans": np.array(judged.distances),
     }
     turned = {"upside down": np.array(judged.upright) < 0} if _have_a_top(judged) else {}
-    return describe_flags(part, ALPHA, distances, turned, by_fold)
+    return describe_flags(part, ALPHA, distances, turned, decided)
 
 
 def record_trust(

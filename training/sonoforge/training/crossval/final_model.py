@@ -19,7 +19,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.runtime.inference.adaptation import Rules, at_shares
+from sonoforge.runtime.inference.adaptation import Decided, Rules, at_shares
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, sketch_views, write_signatures
@@ -48,7 +48,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
-from sonoforge.training.statistics.calibration import Calibrated, own_answers
+from sonoforge.training.statistics.calibration import own_answers
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import Record
@@ -165,7 +165,7 @@ def record_model(
     by_fold, equal = decision.equal_by_fold(answers, repeats), decision.equal_in_bundle(answers, repeats)
     decided = decision.decide_by_fold(answers, classes, by_fold)
     measured = decision.measure_decision(answers, classes, own_answers(by_fold), decided)
-    evaluation = _evaluate(held_out, classes, trained, provenance, by_fold) | {"decision": measured}
+    evaluation = _evaluate(held_out, classes, trained, provenance, decided) | {"decision": measured}
     rules = decision.choose_rules(answers.labels, equal, classes, answers.collections)
     record = ModelRecord(
         name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
@@ -268,7 +268,7 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
 
 
 def _evaluate(
-    held_out: HeldOut, classes: Sequence[str], trained: Trained, provenance: Provenance, by_fold: Sequence[Calibrated]
+    held_out: HeldOut, classes: Sequence[str], trained: Trained, provenance: Provenance, decided: Decided
 ) -> Record:
     predictions = held_out.predictions
     return {
@@ -281,7 +281,7 @@ def _evaluate(
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.trust, by_fold),
+        "flags": describe_causes(predictions, held_out.trust, decided),
     }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from sonoforge.runtime.inference.adaptation import Decided
 from sonoforge.training.statistics.intervals import (
     Floats,
     Labels,
@@ -196,21 +197,25 @@ def describe_flags(
     alpha: float,
     distances: Mapping[str, Floats],
     marked: Mapping[str, NDArray[np.bool_]],
-    by_fold: Sequence[Calibrated] = (),
+    decided: Decided | None = None,
 ) -> list[Record]:
     """Count errors by flag, ignoring flags on no scan or on all.
 
-    The first flag marks prediction sets (of error rate ``alpha``) without exactly one class; ``distances`` (N,) mark
-    values beyond the 95th percentile of the other folds' images; ``marked`` (N,) are given. Answers come from
-    ``by_fold``, by default from `calibrate`.
+    The first flag marks prediction sets without exactly one class; ``distances`` (N,) mark values beyond the 95th
+    percentile of the other folds' images; ``marked`` (N,) are given. Labels and sets are those ``decided``, by default
+    the most probable class and sets of error rate ``alpha``, calibrated on the other folds.
     """
-    by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
+    if decided is None:
+        by_fold = calibrate(part.labels, part.probabilities, part.parts)
+        labels, sets = own_answers(by_fold).argmax(axis=1), in_sets(part.labels, by_fold, alpha)
+    else:
+        labels, sets = decided.labels, decided.sets
     flags = {
-        "several classes left": in_sets(part.labels, by_fold, alpha).sum(axis=1) != 1,
+        "several classes left": sets.sum(axis=1) != 1,
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
-    found = compare_flagged(own_answers(by_fold).argmax(axis=1) != part.labels, flags, part.groups)
+    found = compare_flagged(labels != part.labels, flags, part.groups)
     for row in found if part.collections else []:
         row["by_collection"] = _by_collection(part, flags[row["flag"]])
     return found
