@@ -140,7 +140,7 @@ def test_train_on_own_data_from_imagenet_and_from_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initial_weights, "download_weights", lambda *_: Weights({}, "0" * 64))
-    monkeypatch.setattr(initial_weights, "_features_only", lambda state, _: state)
+    monkeypatch.setattr(initial_weights, "_below_head", lambda state, *_: state)
     card, facts = trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache")
     check_card(card, facts)
     record = facts.folder / "model" / "model.json"
