@@ -114,6 +114,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("BUSI", FOLDS, "{1} ({0}).png"),
         ("BUS-BRA", PATIENTS, "bus_{0:04}-l.jpg"),
         ("BrEaST", PATIENTS, "case{0:03}.jpg"),
+        ("BUS-UC", PATIENTS, "busuc_{0:03}.jpg"),
     )
     for seed, (collection, patients, name) in enumerate(sets):
         for number in range(patients * len(CLASSES)):
@@ -248,9 +249,9 @@ PRINTED = [  # scripts, their arguments, a pattern, and how often it stands in w
     ("speed/gan", "--size 32 --batch 4 --steps 1 --rounds 1", "ratio", 1),
     ("intervals/by_group", "--repeats 6", r"(?m)^\|", 2 + 3 * 4 * 2),
     ("intervals/one_against_rest", "2", r"\| (0|50|100)\.0 \|", 2 * 7),
-    ("marks/mark_shortcut", "{data} --count 1", "labels changed", 2 * 5),
-    ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 3),
-    ("marks/scan_kinds", "{data} --few 4", "overlay 1.0000", 3),
+    ("marks/mark_shortcut", "{data} --count 1", "labels changed", 3 * 5),
+    ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 4),
+    ("marks/scan_kinds", "{data} --few 4", "overlay 1.0000", 4),
     ("image-quality/map_contrast", "{data}/BUSI --scans 4", "of 4 scans with both figures", 1),
     ("training-images/at_once", "{data}/BUSI --count 2 --others {data}/BrEaST", '"(exact|recognised)": 0', 2),
 ]
@@ -538,7 +539,7 @@ def test_inpainted_marks(run: Run, data: Path, tmp_path: Path) -> None:
 def test_image_quality(run: Run, data: Path) -> None:
     rows = run("image-quality/image_quality", data, "--scans", 5).splitlines()
     for own in ("sharpness: blur", "noise: noise", "resolution: down-scaling"):
-        assert f"| {own} | 1.00 | 1.00 | 1.00 |" in rows
+        assert f"| {own} | 1.00 | 1.00 | 1.00 | 1.00 |" in rows
 
 
 def test_small_pictures(run: Run, data: Path) -> None:
@@ -546,7 +547,7 @@ def test_small_pictures(run: Run, data: Path) -> None:
     least = open_bundle().manifest.quality["resolution"].low
     for side in (224, 64):
         flagged = [numbers(row)[2] for row in rows if row.startswith(f"  {side}  ")]
-        assert flagged == [side < least] * 3
+        assert flagged == [side < least] * 4
 
 
 def test_clip_motion(run: Run, data: Path) -> None:
@@ -591,21 +592,28 @@ def test_trust(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path
 
 
 def test_what_trust_reads_off_scans_left_out(run: Run, data: Path, tmp_path: Path) -> None:
-    run("trust/left_out", data, tmp_path / "rows.csv.gz", f"BrEaST={SHIPPED}")
+    names = [f"{path.parents[1].name}/{path.relative_to(path.parents[1])}" for path in sorted(data.rglob("*.*"))]
+    table = "".join(f"{name},{seed}\n" for seed in (0, 1) for name in names)
+    (tmp_path / "predictions.csv").write_text(f"file,seed\n{table}", encoding="utf-8")
+    trust = {"distances": list(range(len(names))), "neighbours": [0.5] * len(names)}
+    results = json.dumps({"arms": {"real": {"trust": trust}}})
+    (tmp_path / "results.json").write_text(results, encoding="utf-8")
+    run("trust/left_out", data, tmp_path, tmp_path / "rows.csv.gz")
     with gzip.open(tmp_path / "rows.csv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["collection"] for row in rows} == {"BUSI", "BUS-BRA", "BrEaST"}
+    assert {row["collection"] for row in rows} == {"BUSI", "BUS-BRA", "BrEaST", "BUS-UC"}
     assert all(float(row["blurred"]) < float(row["sharpness"]) for row in rows[::3])
-    assert all((row["far"] in ("0", "1")) is (row["collection"] == "BrEaST") for row in rows)
+    assert all(names[int(row["d"])].startswith(f"{row['collection']}/") and row["k"] == "0.5" for row in rows)
+    assert len({row["d"] for row in rows}) == len(rows)
 
 
 def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
     net = mobilenet_v2(3)
     net.outline = OutlineHead()
-    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+    for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC"):
         save_file(net.state_dict(), tmp_path / f"{name}.safetensors")
     few = {"TRAINING": 24, "KEPT_OUT": 10, "SCANS": 4, "DRAWS": 2, "PICTURES": 1, "foreign.COUNT": 1}
-    assert run("trust/site_trust", data, tmp_path, **few).count("reach") == 3
+    assert run("trust/site_trust", data, tmp_path, **few).count("reach") == 4
 
 
 def test_automatic(run: Run, tmp_path: Path) -> None:

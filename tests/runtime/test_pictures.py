@@ -18,6 +18,7 @@ from sonoforge.runtime import explanations as overlay
 from sonoforge.runtime.explanations import heat
 from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.inference import activation_map
+from sonoforge.training.phantom.dataset import generate_phantom_set
 
 
 def answer(classifier: Classifier, pixels: np.ndarray, hot: tuple[int, int] | None = (1, 2)) -> Result:
@@ -174,7 +175,8 @@ def test_maps_of_the_shipped_network_sum_to_its_logits() -> None:
 
 
 def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
-    pixels = np.random.default_rng(1).integers(0, 200, (301, 402), dtype=np.uint8)
+    (scan,) = generate_phantom_set(1, 0, 301)
+    pixels = np.asarray(Image.fromarray(scan.pixels).resize((402, 301)))
     classifier = Classifier()
     result, side = classifier.classify(pixels), classifier.bundle.manifest.preprocessing.size
     on_scan = result.map_on_scan()

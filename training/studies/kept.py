@@ -91,7 +91,8 @@ def seeds_of(file: str) -> str:
 CLASSES = ("normal", "benign", "malignant")
 
 
-COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
+COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")
+FIRST = COLLECTIONS[:3]  # those of the answers kept before BUS-UC joined
 
 
 SEEDS = ("0", "1", "2")

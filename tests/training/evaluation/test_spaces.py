@@ -130,7 +130,7 @@ def test_protocol_names_weights_resize_dimension_and_library(spaces: list[Space]
 
 def test_the_shipped_bundle_says_what_it_was_trained_on() -> None:
     space = open_space("bundle")
-    assert space.protocol["trained on"].startswith("BUSI+BUS-BRA+BrEaST (fingerprint ")
+    assert space.protocol["trained on"].startswith("BUSI+BUS-BRA+BrEaST+BUS-UC (fingerprint ")
     assert space.embed(_scans(1)).features.shape == (1, space.protocol["dimension"])
 
 

@@ -243,8 +243,8 @@ def estimate_shares(equal: Floats, groups: Sequence[object]) -> list[Share]:
 
 
 def left_out(path: Path) -> list[LeftOut]:
-    """Read the kept answers of networks that had one collection left out."""
-    (part,), classes = read_predictions(path)
+    """Read the kept answers of networks that had one collection left out, of the first seed."""
+    (part, *_), classes = read_predictions(path)
     by_fold = decision.equal_by_fold(part, np.ones(len(classes)))
     return [LeftOut(part, by_fold, classes, name) for name in dict.fromkeys(part.collections)]
 
@@ -302,9 +302,9 @@ def adapt() -> str:
     collections = left_out(ANSWERS["left-out.csv.gz"])
     parts = [
         answers("left-out.csv.gz"),
-        f"Labelled scans drawn by patient, {DRAWS} draws: mean ± standard deviation over draws, on the "
-        "collection's other patients. Thresholds of the default were set on the other collections; questions are asked "
-        f"at a sensitivity of {AIM:g}, sets are to hold {1 - ALPHA:.0%} of each class. What was "
+        f"Networks of seed 0. Labelled scans drawn by patient, {DRAWS} draws: mean ± standard deviation over draws, on "
+        "the collection's other patients. Thresholds of the default were set on the other collections; questions are "
+        f"asked at a sensitivity of {AIM:g}, sets are to hold {1 - ALPHA:.0%} of each class. What was "
         "chosen here: what `adapt` fits, and the ten positive scans that a bundle's own operating point counts for.\n",
     ]
     heading = ["labelled scans", "fitted", *HEADING]
