@@ -2,8 +2,8 @@
 
     python training/studies/image-quality/small_pictures.py DATA [--scans 100]
 
-DATA holds the folders BUSI, BUS-BRA and BrEaST.  Scans whose shorter side has 256 pixels at least are shrunk to a
-shorter side of so many pixels; ``and up``: enlarged to their own size again.
+DATA holds the folders BUSI, BUS-BRA, BrEaST and BUS-UC.  Scans whose shorter side has 256 pixels at least are shrunk to
+a shorter side of so many pixels; ``and up``: enlarged to their own size again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     given = parser.parse_args()
     classifier = Classifier()
     least = classifier.bundle.manifest.quality["resolution"].low
-    for number, name in enumerate(("BUSI", "BUS-BRA", "BrEaST")):
+    for number, name in enumerate(("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")):
         found = (given.data / name).rglob("*")
         files = sorted(file for file in found if file.suffix in (".png", ".jpg") and "_mask" not in file.stem)
         sides = np.array([min(Image.open(file).size) for file in files])

@@ -2,9 +2,9 @@
 
     python training/studies/marks/burned_in_marks.py DATA [--sheet sheet.png]
 
-DATA holds the folders BUSI, BUS-BRA and BrEaST.  First, marks are drawn into BrEaST's scans, which have none
+DATA holds the folders BUSI, BUS-BRA, BrEaST and BUS-UC.  First, marks are drawn into BrEaST's scans, which have none
 (Pawlowska et al. removed them): calipers round the lesion, a label, a body mark, half of them packed as JPEG.  Second,
-icons of several shapes, as high as a line of text or higher, are drawn into all scans of the three sets, every second
+icons of several shapes, as high as a line of text or higher, are drawn into all scans of the four sets, every second
 one shrunk to 256 pixels.  Third, every scan is searched as it is; what is found in BrEaST is invented.  ``--sheet``
 draws 40 scans of BUS-BRA with what was found, to look at.
 """
@@ -126,9 +126,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     planted([f for f in scans(arguments.data / "BrEaST") if f.parent.name != "normal"])
-    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+    for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC"):
         icons(arguments.data / name)
-    for name in ("BrEaST", "BUSI"):
+    for name in ("BrEaST", "BUSI", "BUS-UC"):
         as_they_are(arguments.data / name)
     found = as_they_are(arguments.data / "BUS-BRA")
     if arguments.sheet:

@@ -2,12 +2,12 @@
 
     python training/studies/marks/mark_shortcut.py DATA [--bundle BUNDLE] [--count 60] [--seed 0]
 
-DATA holds BrEaST and BUS-BRA, whose lesions' masks say where a sonographer would measure.  Of each set so many scans
-in which `find_marks` finds nothing, one of a patient, are answered as they are and with each kind of mark: calipers
-round the lesion, without and with dotted lines; calipers at another place; a label; and, to compare, as many white
-pixels without a shape.  Printed are the share of
-labels that changed, and the mean change of each class's probability with its 95 % interval (10,000 resamples of the
-scans).
+DATA holds BrEaST, BUS-BRA and BUS-UC, whose lesions' masks say where a sonographer would measure.  Of each set so many
+scans in which `find_marks` finds nothing, one of a patient, are answered as they are and with each kind of mark:
+calipers round the lesion, without and with dotted lines; calipers at another place; a label; and, to compare, as many
+white pixels without a shape.  Printed are the share of labels that changed, at the bundle's own class shares and at
+equal ones; and the mean change of each class's probability at equal shares, with its 95 % interval (10,000 resamples of
+the scans).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime import Classifier
+from sonoforge.runtime import Classifier, Result
 from sonoforge.runtime.images.burned_in_marks import find_marks
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
@@ -78,6 +78,12 @@ def lesion(file: Path) -> plant.Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+def equally_frequent(result: Result, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a result's probabilities (C,) if all classes were equally frequent."""
+    weighed: NDArray[np.float64] = np.array(list(result.probabilities.values())) / shares
+    return weighed / weighed.sum()
+
+
 def interval(changes: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """(2, C): 95 % interval of the mean of (N, C), by resampling rows."""
     draws = rng.integers(len(changes), size=(10_000, len(changes)))
@@ -94,29 +100,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     classifier = Classifier(arguments.bundle)
-    classes = classifier.bundle.classes
-    for name in ("BrEaST", "BUS-BRA"):
+    classes, shares = classifier.bundle.classes, np.array(list(classifier.clinic.prevalence.values()))
+    for name in ("BrEaST", "BUS-BRA", "BUS-UC"):
         files = unmarked(arguments.data / name, arguments.count, np.random.default_rng(arguments.seed))
         pictures = [Image.open(file).convert("L") for file in files]
         before = [classifier.classify(picture) for picture in pictures]
         labels = ", ".join(f"{c} {sum(r.label == c for r in before)}" for c in classes)
         print(f"{name}: {len(files)} scans; labels as they are: {labels}")
         for kind, draw in MARKS.items():
-            changed, shifts, moves = 0, [], []
+            changed, shifts, moves = np.zeros(2, int), [], []
             for number, (file, picture, old) in enumerate(zip(files, pictures, before, strict=True)):
                 marked = picture.copy()
                 draw(marked, lesion(file), np.random.default_rng([arguments.seed, number]))
                 new = classifier.classify(marked)
-                changed += new.label != old.label
+                one, other = equally_frequent(old, shares), equally_frequent(new, shares)
+                changed += new.label != old.label, one.argmax() != other.argmax()
                 moves += [f"{old.label} -> {new.label}"] * (new.label != old.label)
-                shifts.append([new.probabilities[c] - old.probabilities[c] for c in classes])
+                shifts.append(other - one)
             rows = np.array(shifts)
             low, high = interval(rows, np.random.default_rng(0))
             means = "; ".join(
                 f"{c} {m:+.3f} [{a:+.3f}, {b:+.3f}]"
                 for c, m, a, b in zip(classes, rows.mean(axis=0), low, high, strict=True)
             )
-            print(f"  {kind}: {changed} labels changed ({changed / len(files):.3f}); {means}")
+            print(f"  {kind}: {changed} labels changed ({(changed / len(files)).round(3)}); {means}")
             print(f"    {', '.join(f'{move} {moves.count(move)}' for move in sorted(set(moves)))}")
 
 

@@ -2,11 +2,11 @@
 
     python training/studies/marks/scan_area.py DATA [--count 300] [--worst sheet.png]
 
-DATA holds the folders BUSI, BUS-BRA, BrEaST and MIAS.  First, screens are drawn at random round real scans (position,
-background, banner, lines of text, ruler with ticks, grey bar, logo, second small picture, frame, JPEG), and the box
-found is compared with the true one (intersection over union).  Second, every real picture is searched as it is: the
-share of its area that is kept, and of its lesion's mask; of a mammogram the share of its largest part brighter than 40.
-``--worst`` draws the 36 worst screens: green the truth, red what was found.
+DATA holds the folders BUSI, BUS-BRA, BrEaST, BUS-UC and MIAS.  First, screens are drawn at random round real scans
+(position, background, banner, lines of text, ruler with ticks, grey bar, logo, second small picture, frame, JPEG), and
+the box found is compared with the true one (intersection over union).  Second, every real picture is searched as it is:
+the share of its area that is kept, and of its lesion's mask; of a mammogram the share of its largest part brighter than
+40. ``--worst`` draws the 36 worst screens: green the truth, red what was found.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     results = []
-    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+    for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC"):
         files = scans(arguments.data / name)
         found = []
         for index in rng.permutation(len(files))[: arguments.count]:
@@ -166,7 +166,7 @@ def main() -> None:
             screen.thumbnail((216, 176))
             sheet.paste(screen, (at % 9 * 220, at // 9 * 180))
         sheet.save(arguments.worst)
-    for name in ("BUSI", "BUS-BRA", "BrEaST", "MIAS"):
+    for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC", "MIAS"):
         untouched(arguments.data / name, arguments.every)
     screen = draw_screen(Image.open(scans(arguments.data / "BUSI")[0]), rng)[0].resize((800, 600))
     times = []

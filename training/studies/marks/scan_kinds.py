@@ -2,8 +2,8 @@
 
     python training/studies/marks/scan_kinds.py DATA
 
-DATA holds the folders BUSI, BUS-BRA and BrEaST.  Into each scan two marks of one of six colours and five shapes are
-drawn, then flow in a colour box; then it is put beside another, with a gap or none; half are packed as JPEG.  Every
+DATA holds the folders BUSI, BUS-BRA, BrEaST and BUS-UC.  Into each scan two marks of one of six colours and five shapes
+are drawn, then flow in a colour box; then it is put beside another, with a gap or none; half are packed as JPEG.  Every
 scan is searched as it is, too, packed as a colour JPEG: what is found there is counted as invented, though some of
 BUSI's scans do have colour.
 """
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--few", type=int, default=0, help="so many scans of each collection (0: all)")
     arguments = parser.parse_args()
-    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+    for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC"):
         files = sorted(p for p in (arguments.data / name).rglob("*") if p.suffix in (".png", ".jpg"))
         print(name, end=": ", flush=True)
         measure([p for p in files if "_mask" not in p.name], arguments.few)

@@ -1,6 +1,6 @@
 """Which changed copies of its training images ``classify`` recognises, and the likeness of other pictures.
 
-    python training/studies/training-images/at_once.py BUSI/ BUS-BRA/ BrEaST/ --count 60 --others BUS-UC/ MIAS/
+    python training/studies/training-images/at_once.py BUSI/ BUS-BRA/ BrEaST/ BUS-UC/ --count 60 --others MIAS/
 
 Prints as JSON, by collection: of ``--count`` training images changed in each way, how many are recognised; and of all
 images of the other folders, how many are, and the greatest likeness.

@@ -1,15 +1,16 @@
 """Measure what trust's rules read off each scan of each collection, for the tables of this study.
 
-    python training/studies/trust/left_out.py DATA OUT.csv.gz [NAME=BUNDLE ...]
+    python training/studies/trust/left_out.py DATA RUN OUT.csv.gz
 
-DATA holds the collections, and BUNDLE is a bundle whose network was not trained on the collection NAME: only for these
-scans are the distances judged.  Limits and weights are fitted by `tables.py`, each on the other collections.
+DATA holds the collections, RUN is a run of them with each left out in turn, whose results hold the distances of each
+scan.  Limits and weights are fitted by `tables.py`, each on the other collections.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 import sys
 from pathlib import Path
 
@@ -26,8 +27,6 @@ from sonoforge.runtime.images.scan_checks import (
     meets_in_a_seam,
     profile,
 )
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.trust import mahalanobis_distances, neighbour_distances, read_references
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 
@@ -35,8 +34,8 @@ COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")
 SIDE, BLUR, EVERY = 256, 2, 3  # every third scan is blurred, too
 DETAIL = [f"detail_{band}" for band in range(ROWS // 2)]  # the lower half of a profile is the upper, negated
 FIELDS = (
-    *("collection", "sharpness", "contrast", "saturated", "blurred", "dark", "colour", "two_scans"),
-    *(*DETAIL, "foreign", "far", "far_from_nearest"),
+    *("collection", "sharpness", "contrast", "saturated", "blurred", "dark", "colour", "grain", "two_scans"),
+    *(*DETAIL, "d", "k"),
 )
 
 
@@ -47,6 +46,7 @@ def measure(pixels: NDArray[np.uint8]) -> dict[str, float]:
         **{name: quality[name] for name in ("sharpness", "contrast", "saturated")},
         "dark": float(dark_columns(pixels[None])[0]),
         "colour": float(coloured_share(pixels[None])[0]),
+        "grain": float(flatness(pixels[None])[0]),
         "two_scans": float(meets_in_a_seam(pixels[..., 1])),
         **dict(zip(DETAIL, profile(pixels[None])[0].tolist(), strict=False)),
     }
@@ -58,29 +58,26 @@ def blur(pixels: NDArray[np.uint8]) -> dict[str, float]:
     return {"blurred": quality_metrics.measure(blurred, SIDE, SIDE)["sharpness"]}
 
 
-def distances(pixels: NDArray[np.uint8], bundle: Classifier) -> dict[str, float]:
-    """Say of a view (S, S, 3) whether its distances are beyond a bundle's limits."""
-    manifest, (gaussian, points, *_) = bundle.bundle.manifest, read_references(bundle.bundle)
-    embedding, checks = bundle.predict(pixels[None])["embedding"], manifest.checks
-    d, k = mahalanobis_distances(embedding, gaussian)[0], neighbour_distances(embedding, points)[0]
-    deep = d > manifest.trust.threshold and checks.grain is not None and flatness(pixels[None])[0] < checks.grain
-    found = {"foreign": d > checks.foreign or deep, "far": d > manifest.trust.threshold}
-    found["far_from_nearest"] = k > checks.neighbours.threshold
-    return {name: float(is_so) for name, is_so in found.items()}
+def distances(run: Path) -> dict[str, dict[str, float]]:
+    """Return both distances of each scan of a run by ``collection/file``, each by a network that had not seen it."""
+    trust = json.loads((run / "results.json").read_text(encoding="utf-8"))["arms"]["real"]["trust"]
+    with (run / "predictions.csv").open(encoding="utf-8") as file:
+        names = [row["file"] for row in csv.DictReader(file) if row["seed"] == "0"]
+    both = zip(names, trust["distances"], trust["neighbours"], strict=True)
+    return {name: {"d": d, "k": k} for name, d, k in both}
 
 
 def main() -> None:
-    data, out, *bundles = sys.argv[1:]
-    judges = {name: Classifier(path) for name, _, path in (one.partition("=") for one in bundles)}
+    data, run, out = map(Path, sys.argv[1:])
+    apart = distances(run)
     with gzip.open(out, "wt", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
-        present = [name for name in COLLECTIONS if (Path(data) / name).is_dir()]
-        scans = ((name, scan) for name in present for scan in open_cache(read_dataset(Path(data) / name), SIDE).images)
-        for number, (name, scan) in enumerate(scans):
-            found = measure(scan) | (distances(scan, judges[name]) if name in judges else {})
-            found |= {} if number % EVERY else blur(scan)
-            writer.writerow({"collection": name, **{key: f"{value:.5g}" for key, value in found.items()}})
+        for name in (name for name in COLLECTIONS if (data / name).is_dir()):
+            cache = open_cache(read_dataset(data / name), SIDE)
+            for number, (scan, own) in enumerate(zip(cache.images, cache.dataset.items, strict=True)):
+                found = measure(scan) | apart[f"{name}/{own.path}"] | ({} if number % EVERY else blur(scan))
+                writer.writerow({"collection": name, **{key: f"{value:.5g}" for key, value in found.items()}})
 
 
 if __name__ == "__main__":

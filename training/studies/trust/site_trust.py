@@ -2,9 +2,10 @@
 
     python training/studies/trust/site_trust.py DATA KEEP
 
-DATA holds BUSI, BUS-BRA, BrEaST and the other collections; KEEP one network of the budget `collections` for each of the
-three, trained without it: ``BUSI.safetensors`` and so on.  Limits come from 200 training scans that the references do
-not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of the README beside this file.
+DATA holds BUSI, BUS-BRA, BrEaST, BUS-UC and the other collections; KEEP one network of the budget `collections` for
+each of the four, trained without it: ``BUSI.safetensors`` and so on.  Limits come from 200 training scans that the
+references do not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of the README beside this
+file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from sonoforge.training.data.load import read_collections
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
-COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
+COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")
 TRAINING, KEPT_OUT = 900, 200
 SCANS, DRAWS, PICTURES = 40, 50, 40
 UNLIKE = {Cause.UNLIKE_TRAINING}
