@@ -92,7 +92,7 @@ CLASSES = ("normal", "benign", "malignant")
 
 
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")
-FIRST = COLLECTIONS[:3]  # those of the answers kept before BUS-UC joined
+FIRST = COLLECTIONS[:3]  # the collections of answers that were kept before BUS-UC joined
 
 
 SEEDS = ("0", "1", "2")
