@@ -282,20 +282,20 @@ DISTURBANCES = {  # title and unit of each row of robustness.py
 
 
 def disturbed() -> str:
-    """Figures that ``robustness.py`` found of the recipe before BUS-UC."""
+    """Figures that ``robustness.py`` found."""
     found = json.loads(ANSWERS["disturbed.json"].read_text())
-    own = (found[name] for name in FIRST)
+    own = (found[name] for name in COLLECTIONS)
     rows = [["as they are", *(f"{interval(one['auc'])}; {one['noticed']['value']:.0%}" for one in own)]]
     for kind, (title, unit) in DISTURBANCES.items():
         strengths = [f"{row['strength']:g}" for row in found["BUSI"]["disturbed"] if row["kind"] == kind]
         row = [f"{title}: {', '.join(strengths)} {unit}"]
-        for name in FIRST:
+        for name in COLLECTIONS:
             levels = [level for level in found[name]["disturbed"] if level["kind"] == kind]
             steps = ", ".join(f"{level['change']['value']:+.3f}" for level in levels)
             noticed = ", ".join(f"{100 * level['noticed']['value']:.0f}" for level in levels)
             row.append("{} [{low:+.3f}, {high:+.3f}]; {} %".format(steps, noticed, **levels[-1]["change"]))
         rows.append(row)
-    return table(["disturbance: three strengths (seed 0)", *FIRST], rows)
+    return table(["disturbance: three strengths (seed 0)", *COLLECTIONS], rows)
 
 
 def scanners_table() -> str:

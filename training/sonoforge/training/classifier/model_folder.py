@@ -47,8 +47,8 @@ _EVALUATION = (
     "confusion sensitivity specificity accuracy balanced_accuracy macro_f1 macro_auc fold_accuracy ece ece_calibrated "
     "brier brier_calibrated temperature conformal risk_coverage one_against_rest"
 )
-ELSEWHERE = ("left_out", "sealed", "disturbed", "teachers")
-"""Figures of other runs given to ``export``: left-out collections, sealed folds, disturbances, and their teachers."""
+ELSEWHERE = ("left_out", "sealed", "teachers")
+"""Figures of other runs given to ``export``: left-out collections, sealed folds, and their teachers."""
 
 
 @dataclass(frozen=True)
