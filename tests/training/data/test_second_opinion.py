@@ -167,6 +167,8 @@ def test_a_wrong_distinct_csv_is_refused(data: Path, text: str, expected: str) -
 
 
 def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
+    beside = "b/planted beside.png"  # a copy in its original's fold, which another split would part
+    save(data / beside, zoomed(draw_scan(3)))
     names = [item.path for item in read_dataset(data).items]
     given = {"a/scan (2).png": "p1", "a/scan (1).png": "p2", "b/scan (3).png": "p2"}
     (data / "groups.csv").write_text("file,group\n" + "".join(f"{name},{given.get(name, '')}\n" for name in names))
@@ -176,7 +178,8 @@ def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
     shutil.copy(run / "second-opinion-groups.csv", data / "groups.csv")
     with (data / "groups.csv").open() as file:
         groups = {row["file"]: row["group"] for row in csv.DictReader(file)}
-    assert groups == dict.fromkeys(names, "") | given | {PLANTED: "p2"}
+    like = dict.fromkeys(("a/scan (4).png", beside), "like a/scan (4).png")
+    assert groups == dict.fromkeys(names, "") | given | {PLANTED: "p2"} | like
     again = open_cache(read_dataset(data), 32, data.parent / "cache")
     opinion = check_plans(run, again, [make_plan(again, "sealed", 3)], [])
     assert opinion["leaks"] == []

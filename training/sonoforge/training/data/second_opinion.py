@@ -100,7 +100,8 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     Raises:
         GateError: Two images in different folds show one scan; the message gives both, and the remedy.
     """
-    found, declared, leaks = _search_between(cache, plans)
+    found, declared, leaks, together = _search_between(cache, plans)
+    alike = [*leaks, *together] if leaks else []  # joining the first moves folds, which then part the others
     seen_twice = [_find(match, plans[0]) for match in views]
     record = {
         "compared": found.compared,
@@ -112,7 +113,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
-    if shown := [*leaks, *seen_twice]:
+    if shown := [*alike, *seen_twice]:
         write_sheet(run / SHEET, cache, shown)
         atomic.write_text(run / PROPOSED_DISTINCT, _table("other", (finding.files for finding in shown)))
     if seen_twice:
@@ -124,7 +125,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     if not leaks:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
-    atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
+    atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, alike))
     root, others = cache.dataset.root, len(leaks) - 1
     more = f"; and {counted(others, 'more pair')}" if others else ""
     message = (
@@ -138,16 +139,25 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     return record
 
 
-def _search_between(cache: ImageCache, plans: Sequence[SplitPlan]) -> tuple[SecondSearch, list[Finding], list[Finding]]:
-    """Search again; return what was found, and the pairs on two sides of a plan: those in ``distinct.csv``, others."""
+def _search_between(
+    cache: ImageCache, plans: Sequence[SplitPlan]
+) -> tuple[SecondSearch, list[Finding], list[Finding], list[Finding]]:
+    """Search again; return what was found, and its pairs by place.
+
+    They are on two sides of a plan: those in ``distinct.csv``, and others; or one scan, not there, in one fold of each.
+    """
     distinct = read_distinct(cache.dataset)
     found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
-    # Each match counts once, with its folds under the first plan that separates its images.
-    found_in = [[_find(match, plan) for plan in plans] for match in found.matches]
-    findings = [apart[0] for own in found_in if (apart := [one for one in own if one.folds[0] != one.folds[1]])]
-    declared = [finding for finding in findings if frozenset(finding.files) in distinct]
-    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
-    return found, declared, leaks
+    declared, leaks, together = list[Finding](), list[Finding](), list[Finding]()
+    for match in found.matches:  # once, with its folds under the first plan that separates its images
+        places = [_find(match, plan) for plan in plans]
+        parted = next((one for one in places if one.folds[0] != one.folds[1]), None)
+        permitted = frozenset(places[0].files) in distinct
+        if parted:
+            (declared if permitted else leaks).append(parted)
+        elif match.correlation >= ONE_SCAN and not permitted:
+            together.append(places[0])
+    return found, declared, leaks, together
 
 
 def foretell(cache: ImageCache, plans: Sequence[SplitPlan]) -> list[str]:
