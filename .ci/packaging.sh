@@ -33,7 +33,7 @@ wheels_of() { # EXTRA PYTHON: whether each package that the extra needs has a wh
     --output-file resolved.txt >resolve.log 2>&1
 }
 
-# Extras without wheels for a version: pip has to compile.  Not tried: tensorrt, of which a source alone is published.
+# Extras without wheels for a version: pip has to compile.  Not tried: tensorrt and tensorrt-rtx, of which a source alone is published.
 no_wheels="3.14:dicom-net"
 for python in "${pythons[@]}"; do
   interpreter=$(python_of $python)

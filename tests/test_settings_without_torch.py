@@ -8,12 +8,13 @@ import sys
 import pytest
 
 from sonoforge.runtime.cli.verbs import VERBS
+from sonoforge.runtime.errors import install_extra
 
 PROGRAM = """
 import sys
 
 class Absent:
-    base = {"numpy", "onnxruntime", "PIL", "packaging", "sonoforge"}
+    base = {"numpy", "onnxruntime", "PIL", "packaging", "pip", "pydicom", "sonoforge"}
 
     def find_spec(self, name, path=None, target=None):
         if "." not in name and name not in self.base and name not in sys.stdlib_module_names:
@@ -49,7 +50,7 @@ def test_every_verb_answers_help_and_typos_on_the_base_install() -> None:
         for verb, line in zip(VERBS, typos, strict=True)
     )
     assert missing.startswith("sonoforge: error: sonoforge crossval: ")
-    assert missing.endswith("is not installed; pip install 'sonoforge[train]'")
+    assert missing.endswith(f"is not installed; run {install_extra('train')}")
 
 
 def test_the_names_in_help_are_those_of_the_tables() -> None:

@@ -101,7 +101,7 @@ def compare_json(found: Sequence[dict[str, Any]], expected: Sequence[dict[str, A
         for question, finding in other["findings"].items():
             answer = own["findings"][question]
             assert answer["positive"] is finding["positive"], (name, question)
-            apart = max(apart, abs(answer["probability"] - finding["probability"]))
+            apart = max(apart, *(abs(answer[key] - finding[key]) for key in ("probability", "threshold")))
     return apart
 
 
@@ -120,7 +120,8 @@ def compare_csv(found: str, expected: str) -> None:
                 # Chromium knows milliseconds, WebKit seconds.
                 assert 0 <= int(text) - int(own[column]) < 1_000_000_000, where
             elif _is_number(text):
-                bound = {"abs": MOST_APART} if column.startswith(("p_", "q_")) else {"rel": 1e-3, "abs": 1e-6}
+                share = column.startswith(("p_", "q_", "yes_from_"))
+                bound = {"abs": MOST_APART} if share else {"rel": 1e-3, "abs": 1e-6}
                 assert float(own[column]) == pytest.approx(float(text), **bound), where
             else:
                 assert own[column] == text, where

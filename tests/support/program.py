@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -79,3 +81,35 @@ def refused(*arguments: object) -> str:
     assert line.startswith("sonoforge: error: ")
     assert "unexpected" not in line
     return line
+
+
+_BASE = """
+import sys
+from importlib.machinery import PathFinder
+
+allowed = {"sonoforge", "numpy", "onnxruntime", "PIL", "packaging", "pydicom", "flatbuffers", "google"}
+allowed |= {*sys.stdlib_module_names}
+
+
+class Only:
+    find_distributions = PathFinder.find_distributions
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        top = name.split(".")[0]
+        return PathFinder.find_spec(name, path, target) if top in allowed or top.startswith("_") else None
+
+
+sys.meta_path[:] = [Only if finder is PathFinder else finder for finder in sys.meta_path]
+from sonoforge.runtime.cli.main import main
+
+main()
+"""
+
+
+def base_install(*arguments: object) -> str:
+    """Run ``sonoforge ARGUMENTS`` in a process that finds the packages of the base install alone; return its stdout."""
+    command = [sys.executable, "-c", _BASE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

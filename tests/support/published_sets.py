@@ -151,7 +151,6 @@ def herlev(root: Path) -> None:
 
 
 def cbis_ddsm(root: Path) -> None:
-    pytest.importorskip("pydicom")
     from cbis import write_collection
 
     write_collection(root)

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -117,9 +119,9 @@ def make_run(
     labels = cache.dataset.labels
     plans = [make_plan(cache, protocol, folds, seed) for seed in range(seeds)]
     write_text(folder / "config.yaml", f"data: /invented\nprotocol: {protocol}\n")
-    environment = run_folder.describe_environment("cpu", 0, cache.fingerprint)
-    environment["command"] = ["/somewhere/bin/sonoforge", "run", "--data", "my scans", "--resume"]
-    run_folder.write_environment(folder, environment)
+    command = ["/somewhere/bin/sonoforge", "run", "--data", "my scans", "--resume"]
+    with mock.patch.object(sys, "argv", command):
+        run_folder.write_environment(folder, "cpu", 0, cache.fingerprint)
     filled = [name for name, count in zip(classes, counts, strict=True) if count < max(counts)]
     parts = []
     for plan in plans:

@@ -1,4 +1,4 @@
-"""A stand-in for the package ``tensorrt_rtx``: what running an engine asks of its Python interface, without a GPU.
+"""A stand-in for ``tensorrt_rtx`` and ``tensorrt``: what running an engine asks of their interface, without a GPU.
 
 It answers by onnxruntime, but only as the package would let it: inputs are read and outputs written at the addresses
 that were given, in shapes that were set before, and calls that come too early fail as the package's do.
@@ -70,6 +70,7 @@ def install(
     patch: pytest.MonkeyPatch,
     model: Path,
     *,
+    package: str = "tensorrt_rtx",
     version: str = "1.7.1.116",
     capability: tuple[int, int] = (8, 9),
     valid: bool = True,
@@ -81,14 +82,8 @@ def install(
     deserialised: list[bytes] = []
 
     class Runtime:
-        engine_header_size = 64
-
         def __init__(self, *_: object) -> None:
             """Take a logger."""
-
-        def get_engine_validity(self, header: bytes) -> tuple[str, int]:
-            assert len(header) <= 64
-            return ("VALID", 0) if valid else ("INVALID", 32)
 
         def deserialize_cuda_engine(self, data: bytes) -> Any:
             deserialised.append(data)
@@ -97,24 +92,31 @@ def install(
             engine = {"create_execution_context": lambda: Context(session), "get_tensor_dtype": dtypes.__getitem__}
             return SimpleNamespace(**engine) if loads else None
 
+    class RuntimeOfRtx(Runtime):
+        engine_header_size = 64
+
+        def get_engine_validity(self, header: bytes) -> tuple[str, int]:
+            assert len(header) <= 64
+            return ("VALID", 0) if valid else ("INVALID", 32)
+
     class Logger:
         ERROR = 1
 
         def __init__(self, *_: object) -> None:
             """Take a severity."""
 
-    module = ModuleType("tensorrt_rtx")
+    module, rtx = ModuleType(package), package == "tensorrt_rtx"
     contents = {
         "__version__": version,
-        "__spec__": ModuleSpec("tensorrt_rtx", None),
-        "Runtime": Runtime,
+        "__spec__": ModuleSpec(package, None),
+        "Runtime": RuntimeOfRtx if rtx else Runtime,
         "Logger": Logger,
-        "EngineValidity": SimpleNamespace(INVALID="INVALID"),
+        **({"EngineValidity": SimpleNamespace(INVALID="INVALID")} if rtx else {}),
         "nptype": lambda dtype: dtype,
     }
     for name, value in contents.items():
         setattr(module, name, value)
-    patch.setitem(sys.modules, "tensorrt_rtx", module)
+    patch.setitem(sys.modules, package, module)
     patch.setattr(tensorrt_engine, "DEVICE", "cpu")
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "get_device_capability", lambda: capability)
@@ -127,13 +129,15 @@ def record_of(engine: bytes, model: bytes = b"", **changes: Any) -> dict[str, An
     """The record of the patch network's engine, as the builder would write it."""
     hashed = hashlib.sha256(model or model_bytes()).hexdigest()
     return {
-        "format_version": 1,
+        "format_version": 2,
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
         "engine_bytes": len(engine),
         "source": "model.onnx",
         "source_sha256": hashed,
         "onnx_sha256": hashed,
+        "package": "tensorrt_rtx",
         "version": VERSION,
+        "capability": "any",
         "precision": "fp32",
         "inputs": {"input": [[1, 3, SIZE, SIZE], [1, 3, SIZE, SIZE], [4, 3, SIZE, SIZE]]},
         "outputs": ["logits", "probabilities", "embedding", "cam"],
@@ -145,7 +149,7 @@ def record_of(engine: bytes, model: bytes = b"", **changes: Any) -> dict[str, An
 def written(folder: Path, **changes: Any) -> Path:
     """Engine, record and ONNX file side by side; the engine's bytes mean something to the stand-in alone."""
     engine = bytes(range(200))
-    path = folder / "model.rtx.engine"
+    path = folder / "model.engine"
     path.write_bytes(engine)
     record_path(path).write_bytes(to_json(record_of(engine, **changes)))
     (folder / "model.onnx").write_bytes(model_bytes())

@@ -54,8 +54,7 @@ class Whole(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps (N, D, h, w)."""
-        maps: Tensor = as_maps(getattr(self.net, "forward_features", self.net)(images))
-        return maps
+        return as_maps(getattr(self.net, "forward_features", self.net)(images))
 
 
 def plain_names(net: nn.Module) -> dict[str, str]:
@@ -104,8 +103,7 @@ def library_network(name: str, classes: int, *, pretrained: bool = False) -> nn.
         raise BackboneError(f"{name!r} is not a classification network of torchvision; {remedy}") from None
     if not timm.is_model(name):
         raise BackboneError(f"{name!r} is not a classification network of torchvision or timm {timm.__version__}")
-    made: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes)
-    return made
+    return timm.create_model(name, pretrained=pretrained, num_classes=classes)
 
 
 def is_torchvision(name: str) -> bool:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
-from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, append_labels, make_activation, make_norm
+from sonoforge.models.layers import Architecture, ScoredLayers, ScoreHead, make_activation, make_norm, one_hot
 
 KERNEL = 5
 INITIAL_STD = 0.02
@@ -91,7 +91,9 @@ class DenseGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents (N, Z) and, if conditional, labels (N,) int64 to images (N, C, S, S) in about [-1, 1]."""
-        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
+        if self.classes:
+            latents = torch.cat([latents, one_hot(labels, self.classes, latents.dtype)], 1)
+        projected: Tensor = self.dense(latents)
         # Height, width, channel: already the channels-last layout in memory.
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)

@@ -192,18 +192,6 @@ class Cell(nn.Module):
         return maps + own
 
 
-def generator_widths(image_size: int, width: int) -> list[int]:
-    """Return the channels before each of the generator's cells, and after its last up-sampling."""
-    cells = doublings(image_size, smallest_side(image_size))
-    return [width * min(_MOST, 2 ** (cells - number + 1)) for number in range(cells + 1)]
-
-
-def discriminator_widths(image_size: int, width: int) -> list[int]:
-    """Return the channels before each of the discriminator's cells, and after its last down-sampling."""
-    cells = doublings(image_size, smallest_side(image_size))
-    return [width * min(_MOST, 2**number) for number in range(cells + 1)]
-
-
 @dataclass(frozen=True)
 class Cells:
     """The code of a network's cells, and the activation of all its layers."""
@@ -261,7 +249,9 @@ class Generator(nn.Module):
         cells: Cells = FOUND,
     ) -> None:
         super().__init__()
-        widths = generator_widths(image_size, width)
+        stages = doublings(image_size, smallest_side(image_size))
+        # The channels before each cell, and after the last up-sampling.
+        widths = [width * min(_MOST, 2 ** (stages - number + 1)) for number in range(stages + 1)]
         self.latent_size = latent_size
         self.classes = classes
         self.first = layers.normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
@@ -311,7 +301,8 @@ class Discriminator(layers.ScoredLayers):
         cells: Cells = FOUND,
     ) -> None:
         super().__init__()
-        widths = discriminator_widths(image_size, width)
+        stages = doublings(image_size, smallest_side(image_size))
+        widths = [width * min(_MOST, 2**number) for number in range(stages + 1)]
         self.first = layers.convolution(channels, widths[0], 3)
         self.activation = layers.make_activation(cells.activation)
         self.cells = _build(cells, "discriminator", image_size, widths[:-1])

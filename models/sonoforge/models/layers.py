@@ -127,11 +127,6 @@ def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
     return F.one_hot(labels, classes).to(dtype)
 
 
-def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
-    """Return latents (N, Z) with their one-hot labels: (N, Z + K); latents alone without classes."""
-    return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1) if classes else latents
-
-
 def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] = CONDITIONINGS) -> None:
     """Raise ValueError for an unknown conditioning, or for one that needs classes if there are none."""
     if conditioning not in known:

@@ -77,12 +77,6 @@ class _Block(nn.Module):
         return result
 
 
-def _generator_widths(image_size: int, width: int) -> list[int]:
-    """Return the channels of the block at each side, from the smallest up."""
-    levels = doublings(image_size, smallest_side(image_size))
-    return [width * min(WIDEST, 1 << level) for level in reversed(range(levels + 1))]
-
-
 @dataclass(frozen=True)
 class MapSettings:
     """Size of a generator that may draw into label maps; see `sonoforge.models`."""
@@ -151,7 +145,8 @@ class Generator(KeptMaps):
         super().__init__(settings)
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
         self.base = smallest_side(image_size)
-        widths = _generator_widths(image_size, settings.width)
+        levels = range(doublings(image_size, self.base) + 1)
+        widths = [settings.width * min(WIDEST, 1 << level) for level in reversed(levels)]  # at each side, upwards
         self.first = nn.Linear(latent_size, widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
             _Block(inputs, outputs, structures) for inputs, outputs in pairwise([widths[0], *widths])

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 if sys.platform != "win32":
     import fcntl
@@ -45,7 +45,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     temporary = temporary_name(target)
-    try:
+    with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _tidy_once(target.parent)
         try:
@@ -62,8 +62,6 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
             raise
         if durable:
             _sync_folder(target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
 
 
 @functools.cache
@@ -88,7 +86,7 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
     """
     target = Path(path)
     temporary = temporary_name(target)
-    try:
+    with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target.parent)
         with new_folder(temporary):
@@ -116,39 +114,30 @@ def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) 
                 raise
         if durable:
             _sync_folder(target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
 
 
 def prepare_folder(folder: Path) -> None:
     """Make a folder and check that it can be written; raise `SonoforgeError` if not, for example on a full disk."""
     trial = temporary_name(folder / "trial")
-    try:
+    with refusing(f"{folder}: cannot be written", "choose another folder or make room", kinds=OSError):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with open_new(trial) as file:
                 file.write(bytes(_TRIAL_BYTES))
         finally:
             trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise SonoforgeError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another folder or make room"
-        ) from error
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder; a reader sees all of it or nothing, even if the process is killed meanwhile."""
     removed = temporary_name(path)
-    try:
+    with refusing(f"{path}: cannot be removed", "free it"):
         path.rename(removed)
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be removed ({error.strerror or error}); free it") from error
     shutil.rmtree(removed, ignore_errors=True)
 
 
-def _unwritable(target: Path, error: OSError) -> SonoforgeError:
-    reason = error.strerror or str(error)
-    return SonoforgeError(f"{target}: cannot be written ({reason}); choose another path or free this one")
+def _writing(target: Path) -> contextlib.AbstractContextManager[None]:
+    return refusing(f"{target}: cannot be written", "choose another path or free this one", kinds=OSError)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -169,10 +158,8 @@ def temporary_folder() -> Iterator[Path]:
     """Make a folder and remove it at the end; raise `SonoforgeError` if it or a file in it cannot be written."""
     remedy = "free some space, or set TMPDIR"
     with contextlib.ExitStack() as stack:
-        try:
+        with refusing("no temporary folder can be made", remedy):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sonoforge-", ignore_cleanup_errors=True))
-        except OSError as error:
-            raise SonoforgeError(f"no temporary folder can be made ({error.strerror}); {remedy}") from error
         try:
             yield Path(folder)
         except OSError as error:

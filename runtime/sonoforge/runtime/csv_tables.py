@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason, refusing
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,11 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, wh
     It must have the ``needed`` headings, in lower case, and may have others; ``remedy`` ends every error message. If
     ``whole``, every row must have a cell for each heading; otherwise missing cells are empty.
     """
-    text = _text(path, remedy)
+    return parse_table(read_text(path, remedy), path, needed, remedy, whole)
+
+
+def parse_table(text: str, path: Path, needed: Sequence[str], remedy: str, whole: bool = False) -> Table:
+    """Read a table from the text of a file, see `read_table`."""
     stated = re.match(r'"?sep=(.)"?[;,\t ]*(\r\n|\r|\n)', text, re.IGNORECASE)
     delimiter = stated[1] if stated else _delimiter(text, needed)
     text = re.sub(f'" +(?=[\r\n{re.escape(delimiter)}])', '"', text[stated.end() :] if stated else text)
@@ -117,15 +121,13 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, wh
     return Table(tuple(head or ()), rows)
 
 
-def _text(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str) -> str:
     """Return the text of a file, without a byte order mark."""
-    try:
+    with refusing(f"{path}: cannot be read", remedy, kinds=(OSError, EOFError, ValueError, zlib.error)):
         if path.exists() and not path.is_file():
             raise SonoforgeError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, not a file; {remedy}")
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise SonoforgeError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
     if len(data) > MOST_BYTES:
         raise SonoforgeError(f"{path}: more than {MOST_BYTES >> 20} MB is too large for a table; {remedy}")
     for begin, kind in _OTHER_FILES.items():
@@ -139,10 +141,8 @@ def _text(path: Path, remedy: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
-        try:
+        with refusing(f"{path}: cannot be read as UTF-8 or UTF-16", remedy):
             text = data.decode("cp1252")
-        except UnicodeDecodeError as error:
-            raise SonoforgeError(f"{path}: cannot be read as UTF-8 or UTF-16 ({reason(error)}); {remedy}") from error
         log.warning("%s: is not UTF-8; read as Windows-1252, as Excel saves it: check accented letters", path)
     if "\0" in text:
         raise SonoforgeError(f"{path}: has zero bytes, so it is not text; {remedy}")
@@ -164,7 +164,7 @@ def _key(heading: str) -> str:
 
 def _check_headings(path: Path, columns: Sequence[str], needed: Sequence[str], remedy: str) -> None:
     keys = [_key(column) for column in columns]
-    missing = [name for name in needed if name not in keys]
+    missing = [name for name in dict.fromkeys(needed) if name not in keys]
     if missing:
         near = did_you_mean(missing[0], [key for key in keys if key not in needed])
         found = ", ".join(f"'{column[:40]}'" for column in columns[:12]) or "nothing"

@@ -1,13 +1,21 @@
 """Define the errors shown to users.
 
 Each message is one line: which file, what is wrong, what to do about it. Code that cannot read a file, a setting or a
-name, or cannot write a file, raises `SonoforgeError` or one of its kinds; only docstrings of the public interface say
-so.
+name, or cannot write a file, raises `SonoforgeError` or one of its kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 
 class SonoforgeError(Exception):
@@ -28,11 +36,30 @@ def reason(error: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in text[:160])
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return `` (did you mean X?)`` for a mistyped name, or an empty string."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, EOFError)
+"""What reading a missing or damaged file raises."""
+Kinds = type[Exception] | tuple[type[Exception], ...]
+
+
+@contextlib.contextmanager
+def refusing(
+    what: str, remedy: str = "", kinds: Kinds = DAMAGED, kind: type[SonoforgeError] = SonoforgeError
+) -> Iterator[None]:
+    """Turn others' errors of these kinds into ours: what is wrong, their reason in brackets, what to do about it."""
+    try:
+        yield
+    except SonoforgeError:
+        raise
+    except kinds as error:
+        why = reason(getattr(error, "strerror", None) or error)
+        raise kind(f"{what} ({why})" + (f"; {remedy}" if remedy else "")) from error
+
+
+def did_you_mean(word: str, known: Sequence[str], alike: float = 0.5) -> str:
+    """Return `` (did you mean X?)`` for a mistyped name, or an empty string if none is ``alike`` enough (0 to 1)."""
     import difflib  # noqa: PLC0415 - for a mistake only
 
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=alike)
     return f" (did you mean {match[0]}?)" if match else ""
 
 
@@ -48,3 +75,54 @@ def name_some(names: Iterable[str], mark: str = ", ") -> str:
     listed = list(names)
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return mark.join(listed[:3]) + more
+
+
+def require(what: str, extra: str, *packages: str) -> None:
+    """Refuse to go on without packages of an extra."""
+    if why := not_installed(extra, *packages):
+        raise SonoforgeError(f"{what}: {why}")
+
+
+def not_installed(extra: str, *packages: str) -> str:
+    """Return which packages, of an extra or by themselves, cannot be imported and the command for them, if any.
+
+    Of those with ``|`` between them one is enough.
+    """
+    if not (absent := [name for name in packages if not any(map(importlib.util.find_spec, name.split("|")))]):
+        return ""
+    remedy = install_extra(extra) if extra else pip_install(*absent)
+    return f"{', '.join(absent).replace('|', ' or ')} is not installed; run {remedy}"
+
+
+def install_extra(extra: str, *options: str) -> str:
+    """Return the command that installs an extra, or sonoforge itself, from where this sonoforge came from."""
+    checkout, origin = Path(__file__).resolve().parents[3], "sonoforge"
+    if (checkout / "pyproject.toml").is_file():  # what runs is a checkout, whatever else is installed
+        options, origin = (*options, "-e"), str(checkout)
+    else:
+        from importlib import metadata  # noqa: PLC0415 - slow to import, and for a mistake only
+        from urllib.request import url2pathname  # noqa: PLC0415 - the same
+
+        # Absent after an install from an index (PEP 610); of another kind than a file after one from git or the web.
+        found = next(iter(metadata.distributions(name="sonoforge")), None)
+        record = found.read_text("direct_url.json") if found else ""
+        kind, _, place = str(json.loads(record)["url"] if record else "").partition("://")
+        if kind == "file" and Path(url2pathname(place)).exists():
+            origin = url2pathname(place)
+    return pip_install(*options, f"{origin}[{extra}]" if extra else origin)
+
+
+def pip_install(*arguments: str) -> str:
+    """Return the command that installs packages for this very interpreter, ready to be copied to a shell.
+
+    A virtual environment's own ``pip`` is called by its name if a shell would find it.
+    """
+    python, pip = sys.executable, shutil.which("pip")
+    if pip and sys.prefix != sys.base_prefix and Path(pip).parent == Path(python).parent:
+        program = ["pip", "install"]
+    elif importlib.util.find_spec("pip"):
+        program = [python, "-m", "pip", "install"]
+    else:  # as uv makes environments
+        own = ["--python", python]
+        program = ["uv", "pip", "install", *own] if shutil.which("uv") else ["pip", *own, "install"]
+    return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([*program, *arguments])

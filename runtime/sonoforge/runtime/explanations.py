@@ -7,7 +7,6 @@ wider than the scan, to fit the words.
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import burned_in_marks, decoding, file_kinds, quality_metrics
-from sonoforge.runtime.inference import activation_map
+from sonoforge.runtime.images.plain_image import encoded
+from sonoforge.runtime.inference import activation_map, decision
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.verdict import UNUSABLE
 from sonoforge.runtime.notice import NOTICE
@@ -112,9 +112,7 @@ def png(picture: Image.Image, result: Result) -> bytes:
     for key in ("name", "version", "sha256"):
         text.add_itxt(f"sonoforge:model_{key}", result.model[key])
     text.add_itxt("sonoforge:label", result.answer)
-    stream = io.BytesIO()
-    picture.save(stream, "PNG", pnginfo=text)
-    return stream.getvalue()
+    return encoded(picture, pnginfo=text)
 
 
 def caption(result: Result) -> list[str]:
@@ -122,6 +120,8 @@ def caption(result: Result) -> list[str]:
     share = activation_map.share_in_brightest(result.map)
     verdict = result.verdict
     usable = verdict.state not in UNUSABLE
+    findings = {name: finding._asdict() for name, finding in result.findings.items()}
+    figures = decision.figures_in_words({**vars(result), "findings": findings})
     trust = "; ".join(result.trust.reasons) or "like the training images"
     where = (
         f"The map holds no evidence for {result.label} anywhere."
@@ -131,7 +131,7 @@ def caption(result: Result) -> list[str]:
     )
     return [
         f"{verdict.heading}. {verdict.advice}",
-        *([f"Probability of {result.label}: {result.probabilities[result.label]:.0%}"] if usable else []),
+        *([f"{title}: {said}" for title, said in figures.items()] if usable else []),
         *(
             [f"The network saw a part of the image: {result.crop.reason}"]
             if result.crop and result.crop.kept < 1

@@ -17,15 +17,15 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from sonoforge.runtime import machine
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, install_extra, pip_install, reason
 
-_BASE = ("numpy", "onnxruntime", "packaging", "pillow")
+_BASE = ("numpy", "onnxruntime", "packaging", "pillow", "pydicom")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
 _MODULES = {"pillow": "PIL"}  # of the base install, where the import has another name
 
 
 def examine() -> dict[str, Any]:
-    """Return what ``sonoforge doctor --json`` prints, see `sonoforge.runtime.verbs.doctor`."""
+    """Return what ``sonoforge doctor --json`` prints, see ``sonoforge settings doctor``."""
     try:
         lines = metadata.requires("sonoforge") or []
         names = metadata.metadata("sonoforge").get_all("Provides-Extra") or []
@@ -63,7 +63,7 @@ def examine_extra(name: str, requirements: Sequence[Requirement]) -> dict[str, A
             continue
         if not item.specifier.contains(version, prereleases=True):
             missing.append(f"{item.name}{item.specifier} (found {version})")
-    install = f"pip install 'sonoforge[{name}]'" if missing else ""
+    install = install_extra(name) if missing else ""
     return {"complete": not missing, "installed": installed, "missing": missing, "install": install}
 
 
@@ -81,10 +81,10 @@ def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], li
             versions[item.name] = version = str(module.__version__)
         except Exception as error:  # a package for another processor or Python fails in many ways
             versions[item.name] = None
-            problems.append(f"{item.name}: cannot be imported ({reason(error)}); pip install '{package}'")
+            problems.append(f"{item.name}: cannot be imported ({reason(error)}); run {pip_install(package)}")
             continue
         if not item.specifier.contains(version, prereleases=True):
-            problems.append(f"{item.name}: is {version}, not {item.specifier}; pip install -U '{package}'")
+            problems.append(f"{item.name}: is {version}, not {item.specifier}; run {pip_install('-U', package)}")
     return versions, problems
 
 

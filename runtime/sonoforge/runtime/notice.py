@@ -17,5 +17,4 @@ def trained_on_in_words(trained: int | None, scans: int) -> str:
         return ""
     if scans == 1:
         return TRAINED_THIS
-    whose = "these" if trained == scans else "their"
-    return f"{trained} of {scans} of these scans trained this network: {whose} answers say nothing about your clinic."
+    return f"{trained} of these {scans} scans trained this network: their answers say nothing about your clinic."

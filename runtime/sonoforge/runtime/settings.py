@@ -8,26 +8,6 @@ from typing import Any
 from sonoforge.runtime.cli.options import argument, group, option, setting
 
 
-def crop_option() -> Any:
-    """Declare how a verb that classifies crops images."""
-    return setting(
-        "bundle",
-        "model.crop",
-        help="network input: bundle: as in training; auto: the scan area found in each image; none: whole images",
-        choices=("bundle", "auto", "none"),
-    )
-
-
-def prevalence_option() -> Any:
-    """Declare ``--prevalence`` for a verb that classifies."""
-    return option(
-        "",
-        help="class shares at the clinic: screening, referral or SHARES\n"
-        "SHARES such as normal=.6,benign=.3,malignant=.1; default: those that the bundle names",
-        metavar="SHARES",
-    )
-
-
 def sensitivity_option() -> Any:
     """Declare ``--sensitivity`` for a verb that classifies."""
     return option(0.95, help="sensitivity at which questions are answered", limits=(0, 1))
@@ -43,22 +23,33 @@ def workers_option() -> Any:
     return setting(0, "model.workers", help="files to answer in parallel (0: one per core, at most 8)", limits=(0, 256))
 
 
-def abstain_option() -> Any:
-    """Declare ``--abstain`` for a verb that classifies."""
-    return option(False, help="give no label if the bundle's policy is to abstain")
+@dataclass(frozen=True)
+class AnswerSettings:
+    """How a verb that classifies answers."""
+
+    crop: str = setting(
+        "bundle",
+        "model.crop",
+        help="network input: bundle: as in training; auto: the scan area found in each image; none: whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    prevalence: str = option(
+        "",
+        help="class shares at the clinic: screening, referral or SHARES\n"
+        "SHARES such as normal=.6,benign=.3,malignant=.1; default: those that the bundle names",
+        metavar="SHARES",
+    )
+    sensitivity: float = sensitivity_option()
+    abstain: bool = option(False, help="give no label if the bundle's policy is to abstain")
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(AnswerSettings):
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input")
+    paths: tuple[str, ...] = argument((), help="images, folders, quoted globs; - for standard input", aliases=("data",))
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     file: str = setting("model.onnx", "model.file", help="model file of the bundle, such as model.int8.onnx")
-    crop: str = crop_option()
-    prevalence: str = prevalence_option()
-    sensitivity: float = sensitivity_option()
-    abstain: bool = abstain_option()
     overlay: str = option("", help="also write heat maps to this folder", metavar="FOLDER")
     html: str = option("", help="also write a page of all scans, most suspicious first", metavar="PAGE")
     csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
@@ -134,7 +125,7 @@ class AdaptConfig:
 class QualityConfig:
     """Settings of ``sonoforge quality``."""
 
-    paths: tuple[str, ...] = argument(help="images, folders or quoted globs; masks are skipped")
+    paths: tuple[str, ...] = argument(help="images, folders or quoted globs; masks are skipped", aliases=("data",))
     bundle: str = option("", help="bundle, or a run's folder (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")

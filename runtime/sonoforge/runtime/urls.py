@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from sonoforge.runtime.errors import SonoforgeError, reason
-
-_EXTRAS = {"s3": "'sonoforge[remote]'", "s3a": "'sonoforge[remote]'"}
+from sonoforge.runtime.errors import SonoforgeError, install_extra, reason
 
 
 def is_url(text: str) -> bool:
@@ -33,8 +31,8 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
 
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        extra = _EXTRAS.get(parts.scheme, "'sonoforge[remote]'" if error.name == "fsspec" else "")
-        remedy = f"pip install {extra}" if extra else reason(error)
+        ours = parts.scheme in ("s3", "s3a") or error.name == "fsspec"
+        remedy = f"run {install_extra('remote')}" if ours else reason(error)
         raise SonoforgeError(f"{what} {url}: the package for {parts.scheme}:// is not installed; {remedy}") from error
     except ValueError as error:
         raise SonoforgeError(

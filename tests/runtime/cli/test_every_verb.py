@@ -14,6 +14,7 @@ from program import sonoforge, understood
 from sonoforge.runtime.cli import options, settings_table
 from sonoforge.runtime.cli.options import COMMON, Option
 from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, config_class, examples
+from sonoforge.runtime.errors import SonoforgeError
 
 MOST_VERBS, MOST_OWN_FLAGS, MOST_FLAGS = 26, 15, 420
 EVERY = pytest.mark.parametrize("verb", VERBS)
@@ -89,6 +90,57 @@ def test_a_mistyped_flag_or_key_proposes_the_right_one(verb: str) -> None:
             assert (done.code, f"did you mean {option.key}?" in done.err) == (2, True)
             done = sonoforge(*verb.split(), options.flag(option.key), "1")
             assert (done.code, f"--set {option.key}=VALUE" in done.err) == (2, True)
+
+
+READS_NO_IMAGES = {
+    *("data list", "data import", "gan sample", "compare", "verify", "bench", "listen", "mobile build", "serve"),
+    *("settings", "doctor"),
+}
+WRITES = {
+    *("--out", "--html", "--csv", "--overlay", "--sr", "--sc", "--zip", "--apk", "--clear-cache", "--keep"),
+    *("--reports", "--send-to", "--checklists"),
+}
+
+
+@EVERY
+def test_a_folder_of_images_is_given_by_data(verb: str) -> None:
+    done = understood(*verb.split(), *arguments_of(verb), "--data", "scans/")
+    if verb in READS_NO_IMAGES:
+        assert done.code == 2 and "did you mean" not in done.err
+    else:
+        assert "scans/" in [
+            word for value in done.json.values() for word in (value if isinstance(value, list) else [value])
+        ]
+
+
+def test_images_given_by_data_come_before_bare_words() -> None:
+    said = understood("evaluate", "generated/", "--data=BUSI/", "--count", "3").json
+    assert (said["real"], said["fake"], said["count"]) == ("BUSI/", "generated/", 3)
+    parser = options.build_parser("classify", config_class("classify"))
+    given = options.parse(parser, ["--csv", "a.csv", "c.png", "--data", "a", "--data", "b", "--", "--data"])
+    assert given == {"paths": ["a", "b", "c.png", "--data"], "csv": "a.csv"}
+    assert "argument" in sonoforge("quality", "--data").err
+
+
+def _hint(verb: str, word: str) -> str:
+    with pytest.raises(SonoforgeError) as refused:
+        parser = options.build_parser(verb, config_class(verb))
+        options.parse(parser, [*arguments_of(verb), word, "x"])
+    return str(refused.value).partition("did you mean ")[2].partition("?")[0]
+
+
+@EVERY
+def test_no_word_for_what_to_read_is_taken_for_a_flag_that_writes(verb: str) -> None:
+    flags = {flag for option in options_of(verb) for flag in option.flags}
+    takes_data = understood(*verb.split(), *arguments_of(verb), "--data", "x").code == 0
+    for word in ("--external", "--input", "--in", "--source", "--src", "--dataset", "--folder", "--scans", "--test"):
+        if word not in flags:
+            assert _hint(verb, word) == ("--data" if takes_data else "")
+    for flag in flags - WRITES:
+        for place in range(2, len(flag)):
+            typo = flag[:place] + flag[place + 1 :]
+            if typo not in (*flags, "--") and len(typo) > 3:
+                assert _hint(verb, typo) not in WRITES
 
 
 @EVERY

@@ -25,8 +25,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.limits import ImageError
 
 pytest.importorskip("pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'")
-pytest.importorskip("pydicom", reason="DICOM is an extra: pip install 'sonoforge[dicom]'")
-
 RECEPTION = Reception("SONOFORGE", (), 1_000_000, 4)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from image_files import COLOUR_FRAMES as COLOUR
 from image_files import GREY_FRAMES as GREY
 from image_files import clip_refused, frames_of, refused
+from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.images import clip_files, limits
 from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 
@@ -156,8 +158,8 @@ def test_frames_that_an_mp4_hides_are_not_shown(tmp_path: Path) -> None:
 
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene(tmp_path / "a.mp4", seconds=0.2)
-    monkeypatch.setattr(clip_files, "find_spec", lambda name: None)
-    assert clip_refused(path) == ("unsupported", f"{path}: videos need pip install 'sonoforge[video]'")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert clip_refused(path) == ("unsupported", f"{path}: a video: cv2 is not installed; run {install_extra('video')}")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_limits_of_time_memory_and_number(tmp_path: Path, monkeypatch: pytest.Mo
         (pages, clip_files, "MAX_CLIP_SECONDS", 0, "too_slow"),
         (path, limits, "MAX_FRAMES", 49, "too_large"),
         (path, clip_files, "MAX_CLIP_SECONDS", 0, "too_slow"),
-        (path, clip_files, "MAX_CLIP_FILE_BYTES", 1000, "too_large"),
+        (path, limits, "MAX_CLIP_FILE_BYTES", 1000, "too_large"),
         (path, clip_files, "_MEMORY", 60_000_000, "truncated"),  # less than Python and OpenCV take
     ):
         with monkeypatch.context() as patch:

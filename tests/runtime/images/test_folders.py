@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dicom_files
 from bundle_factory import scan
 from image_files import HEIC
 from program import sonoforge
@@ -33,8 +34,7 @@ def write(path: Path, seed: int) -> None:
     kind = next((kind for kind, suffixes in READ.items() if path.suffix.lower() in suffixes), "DICOM")
     pixels = scan(seed, 90, 120)
     if kind == "DICOM":
-        files = pytest.importorskip("dicom_files", reason="needs the extra dicom")
-        files.save(files.data_set(pixels[None]), path)
+        dicom_files.save(dicom_files.data_set(pixels[None]), path)
         return
     image = Image.fromarray(pixels)
     image = image.convert("1") if path.suffix == ".pbm" else image.convert("RGB") if path.suffix == ".ppm" else image
@@ -43,7 +43,6 @@ def write(path: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("pydicom", reason="needs the extra dicom")
     pytest.importorskip("pi_heif", reason="needs the extra heic")
     root = tmp_path_factory.mktemp("data") / "set"
     for seed, name in enumerate(

@@ -122,8 +122,8 @@ def test_classify_says_which_scans_trained_the_network(knowing: Path, bundle: Pa
     folder = factory.write_scans(tmp_path / "scans", range(10, 15))
     page, table = tmp_path / "page.html", tmp_path / "table.csv"
     done = succeed("classify", folder, "--bundle", knowing, "--html", page, "--csv", table)
-    expected = "2 of 5 of these scans trained this network: their answers say nothing about your clinic."
-    assert expected in one_line(done.said) and done.said.count("it trained this network") == 2
+    expected = "2 of these 5 scans trained this network: their answers say nothing about your clinic."
+    assert expected in one_line(done.said) and one_line(done.said).count("This scan trained this network") == 2
     assert [entry["trained_on"] for entry in done.json["results"]] == [True] * 2 + [False] * 3
     assert done.json["summary"]["trained_on"] == 2
     assert [row["trained_on"] for row in rows_of(table)] == ["true"] * 2 + ["false"] * 3
@@ -135,7 +135,7 @@ def test_classify_says_which_scans_trained_the_network(knowing: Path, bundle: Pa
     assert silent.json["summary"]["trained_on"] is None and "trained this" not in silent.said
 
 
-@pytest.mark.parametrize(("trained", "scans", "words"), [(34, 34, "34 of 34 of these scans"), (1, 1, TRAINED_THIS)])
+@pytest.mark.parametrize(("trained", "scans", "words"), [(34, 34, "34 of these 34 scans"), (1, 1, TRAINED_THIS)])
 def test_the_sentence_counts(trained: int, scans: int, words: str) -> None:
     assert words in trained_on_in_words(trained, scans)
     assert trained_on_in_words(0, scans) == trained_on_in_words(None, scans) == ""
@@ -147,9 +147,9 @@ def test_adapt_warns_and_records_how_many(knowing: Path, tmp_path: Path) -> None
     rows = [(f"{i}.png", "normal" if i % 6 else classifier.classify(scans / f"{i}.png").label) for i in range(24)]
     (scans / "ours.csv").write_text("file,label\n" + "".join(f"{file},{label}\n" for file, label in rows))
     done = succeed("adapt", knowing, "--data", scans / "ours.csv", "--out", site)
-    assert "12 of 24 of these scans trained this network" in one_line(done.said) and done.json["trained_on"] == 12
+    assert "12 TRAINED THE NETWORK" in one_line(done.said) and done.json["trained_on"] == 12
     assert json.loads((site / "manifest.json").read_text())["site"]["trained_on"] == 12
-    assert "12 of 24 of these scans" in (site / "MODEL_CARD.md").read_text()
+    assert "12 of these 24 scans" in (site / "MODEL_CARD.md").read_text()
     assert open_bundle(site).manifest.site
 
 

@@ -80,8 +80,16 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     assert result["set"] == [name for name, p in zip(factory.CLASSES, equal, strict=True) if p >= 0.2]
     lesion, malignant = equal[1] + equal[2], equal[2] / (equal[1] + equal[2])
     assert result["findings"] == {
-        "lesion": {"probability": pytest.approx(lesion, abs=1e-5), "positive": lesion >= 0.3},
-        "malignant": {"probability": pytest.approx(malignant, abs=1e-4), "positive": malignant >= 0.3},
+        "lesion": {
+            "probability": pytest.approx(lesion, abs=1e-5),
+            "positive": lesion >= 0.3,
+            "threshold": pytest.approx(0.3),
+        },
+        "malignant": {
+            "probability": pytest.approx(malignant, abs=1e-4),
+            "positive": malignant >= 0.3,
+            "threshold": pytest.approx(0.3),
+        },
     }
     assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
     assert result["quality"]["resolution"] == 90

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
-
 from dicom_files import PLANTED, data_set, plant, region, save
 from program import rows_of, sonoforge
 from sonoforge.runtime import Classifier

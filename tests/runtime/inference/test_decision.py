@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from program import refused, rows_of, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.decision import AtClinic, answers_in_words, decide, read_clinic, reweighted
+from sonoforge.runtime.inference.decision import AtClinic, answers_in_words, decide, percent, read_clinic, reweighted
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.runtime.inference.verdict import ADVICE, STATES, judge, verdict_of
 
@@ -72,9 +73,56 @@ def test_another_sensitivity_is_another_threshold(manifest: ClassifierManifest) 
 
 
 def test_after_a_no_the_next_question_does_not_arise() -> None:
-    yes, no = {"probability": 0.93, "positive": True}, {"probability": 0.123, "positive": False}
-    assert answers_in_words({"lesion": yes, "malignant": no}) == {"lesion": "yes 93%", "malignant": "no 12%"}
-    assert answers_in_words({"lesion": no, "malignant": yes}) == {"lesion": "no 12%", "malignant": "-"}
+    yes = {"probability": 0.33, "positive": True, "threshold": 0.2}
+    no = {"probability": 0.163, "positive": False, "threshold": 0.2}
+    said = {"lesion": "yes, 33 % (yes from 20 %)", "malignant": "no, 16 % (yes from 20 %)"}
+    assert answers_in_words({"lesion": yes, "malignant": no}) == said
+    said = {"lesion": "no, 16 % (yes from 20 %)", "malignant": "not asked"}
+    assert answers_in_words({"lesion": no, "malignant": yes}) == said
+
+
+def test_no_answer_contradicts_its_threshold_by_rounding() -> None:
+    rng = np.random.default_rng(0)
+    order = ["0 %", "< 1 %", *(f"{whole} %" for whole in range(1, 100)), "> 99 %", "100 %"]
+    for threshold, apart in zip(rng.uniform(0, 1, 300), rng.normal(0, 0.01, 300), strict=True):
+        share = float(np.clip(threshold + apart, 0, 1))
+        positive = bool(share >= threshold)
+        finding = {"probability": share, "positive": positive, "threshold": threshold}
+        said = answers_in_words({"lesion": finding})["lesion"]
+        answer, figure, least = re.fullmatch(r"(yes|no), (.*) \(yes from (.*)\)", said).groups()
+        assert (answer == "yes") is positive
+        if figure == "just below":
+            assert not positive and f"{least}" == percent(share)
+        else:
+            assert order.index(figure) >= order.index(least) if positive else order.index(figure) < order.index(least)
+
+
+def test_the_threshold_shown_is_where_the_answer_turns(manifest: ClassifierManifest) -> None:
+    """A scan whose share of yes is moved to the operating point, in any clinic, has the threshold as its share."""
+    rng = np.random.default_rng(2)
+    clinics = [read_clinic(text, 0.95, manifest) for text in ("", "screening", "normal=.2,benign=.7,malignant=.1")]
+    alike = dict.fromkeys(factory.CLASSES, 1.0)
+    for said, clinic in ((network(rng), clinic) for _ in range(50) for clinic in clinics):
+        equal = reweighted(said, factory.REFERENCE, alike)
+        found = decide(said, manifest, clinic).findings
+        for question in manifest.questions:
+            (point,) = (point for point in question.points if point.aim == 0.95)
+            yes = sum(equal[name] for name in question.positive)
+            no = sum(equal[name] for name in question.among) - yes
+            factor = {name: point.threshold / yes if name in question.positive else 1 for name in equal}
+            factor |= {name: (1 - point.threshold) / no for name in question.among if name not in question.positive}
+            moved = {name: equal[name] * factor[name] for name in equal}
+            there = decide(reweighted(moved, alike, factory.REFERENCE), manifest, clinic).findings[question.name]
+            own = found[question.name]
+            assert there.probability == pytest.approx(own.threshold) == there.threshold
+            assert own.positive is (own.probability >= own.threshold)
+
+
+def test_a_question_that_no_class_fits_has_a_threshold(manifest: ClassifierManifest) -> None:
+    clinic = read_clinic("normal=.2,benign=.7,malignant=.1", 0.95, manifest)
+    found = decide({"normal": 1.0, "benign": 0.0, "malignant": 0.0}, manifest, clinic).findings["lesion"]
+    odds = 0.3 / 0.7 * 0.4 / 0.2  # the operating point's, times those of the mean lesion here
+    assert (found.probability, found.positive) == (0, False) and found.threshold == pytest.approx(odds / (1 + odds))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +155,7 @@ def test_the_command_answers_for_the_clinic_and_does_not_continue_a_file_of_anot
     assert entry["probabilities"] == pytest.approx(expected.classify(scan).probabilities)
     (cells,) = rows_of(tmp_path / "a.csv")
     assert float(cells["q_lesion"]) == entry["findings"]["lesion"]["probability"]
+    assert float(cells["yes_from_lesion"]) == entry["findings"]["lesion"]["threshold"]
     assert cells["lesion"] == ("yes" if entry["findings"]["lesion"]["positive"] else "no")
     again = sonoforge(*command, "--resume")
     assert again.code == 2 and "settings" in again.err
@@ -119,8 +168,8 @@ WORDS = Path(__file__).parents[3] / "mobile" / "www" / "words"
 @pytest.mark.parametrize(
     ("abstained", "causes", "left", "state", "heading"),
     [
-        (False, [], ALL[:1], "clear", "normal"),
-        (False, [Cause.POOR_SCAN], ALL[2:], "poor image", "malignant, from a poor image"),
+        (False, [], ALL[:1], "clear", "Normal"),
+        (False, [Cause.POOR_SCAN], ALL[2:], "poor image", "Malignant, from a poor image"),
         (False, [Cause.POOR_SCAN], ALL[1:], "undecided", "Undecided: benign or malignant"),
         (False, [], ALL, "cannot tell", "Cannot tell"),
         (False, [Cause.UNLIKE_TRAINING], ALL[:1], "do not use", "Do not use this answer"),
@@ -148,7 +197,7 @@ def test_every_cause_but_a_poor_scan_has_its_advice() -> None:
 def test_the_app_says_the_same_in_english_and_all_of_it_in_its_other_languages() -> None:
     words = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in WORDS.glob("*.json")}
     expected = {f"advice {cause}": advice for cause, advice in ADVICE.items()}
-    for name, (heading, advice) in STATES.items():
+    for name, heading, advice in STATES.values():
         expected |= {} if name in ("clear", "no answer") else {name: heading}
         expected |= {} if name in ("do not use", "no answer") else {f"{name} advice": advice}
     assert {key: words["en"].get(key) for key in expected} == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import marshal
 import os
 import shutil
 import subprocess
@@ -139,6 +140,19 @@ def test_one_that_passed_is_not_tried_again(bundle: Path, picture: Path, monkeyp
     monkeypatch.setattr(subprocess, "Popen", fail)
     assert Classifier(bundle).classify(picture).label == label
     assert Classifier().provider == Classifier(SHIPPED).provider  # nor is the shipped one
+
+
+@posix
+def test_a_trial_leaves_no_byte_code_that_its_limits_cut_off(bundle: Path, tmp_path: Path) -> None:
+    """Of packages that were installed without byte code, which whoever imports them first writes."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+    code = f"from sonoforge.runtime import Classifier; Classifier({str(bundle)!r})"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-1000:]
+    written = list(tmp_path.rglob("*.pyc"))
+    assert written and all(marshal.loads(file.read_bytes()[16:]) for file in written)
 
 
 def changed_weights(name: str, value: float) -> bytes:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import html
 import io
 import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pypdf import PdfReader
 
 import bundle_factory as factory
-from axe import faults_at_any_width, printed_pages
+from axe import faults_at_any_width
 from program import refused, sonoforge
+from sonoforge.runtime import Classifier, explanations
+from sonoforge.runtime.inference.decision import answers_in_words, figures_in_words, percent
 from sonoforge.runtime.inference.verdict import UNUSABLE, verdict_of
 from sonoforge.runtime.pages import answer_page
 
@@ -83,7 +87,7 @@ def test_it_loads_and_runs_nothing_and_escapes_every_name(bundle: Path, scans: P
     for card in cards:  # the map is folded, and so are figures that mean nothing
         outside = re.sub(r"<details>.*?</details>", "", card, flags=re.DOTALL)
         assert "evidence in colour" not in outside and "Research use, not a medical device." in outside
-        assert ("<table>" in outside) == ('class="card no"' not in card)
+        assert ("Cannot be ruled out" in outside) == ('class="card no"' not in card)
 
 
 def test_the_most_suspicious_comes_first_and_at_the_end_what_has_no_answer(bundle: Path, scans: Path) -> None:
@@ -100,20 +104,105 @@ def test_the_most_suspicious_comes_first_and_at_the_end_what_has_no_answer(bundl
     assert not answers[order[len(usable)]]["ok"]
     for name in usable:
         label = answers[name]["label"]
-        assert f"{100 * answers[name]['probabilities'][label]:.0f} %" in seen.texts
+        assert f"{label} {100 * answers[name]['probabilities'][label]:.0f}\u00a0%" in seen.texts
     for state, count in Counter(verdict_of(entry).state for entry in answers.values()).items():
         assert f"<dt>{state}</dt><dd>{count}</dd>" in text
     assert str(scans) in text.partition("</p>")[0]  # said once
 
 
 @pytest.mark.slow
-def test_axe_finds_nothing_at_any_width_and_each_scan_is_printed_on_one_page(
-    bundle: Path, scans: Path, browser: Browser
-) -> None:
+def test_axe_finds_nothing_at_any_width(bundle: Path, scans: Path, browser: Browser) -> None:
     page(bundle, scans)
-    written = scans.parent / "page.html"
-    assert faults_at_any_width(browser, written) == {}
-    assert printed_pages(browser, written) == 1 + 9  # the list, then each scan
+    assert faults_at_any_width(browser, scans.parent / "page.html") == {}
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_a_morning_s_scans_print_on_few_sheets_and_none_is_cut(
+    bundle: Path, tmp_path: Path, browser: Browser, paper: str
+) -> None:
+    """Each card begins with its file's name and ends with the notice: on a sheet, one follows the other."""
+    folder = factory.write_scans(tmp_path / "scans", range(31))
+    names = [f"{number:02}-a_scan_of_{'the_left_breast_' * (number % 4)}.png" for number in range(34)]
+    for number, name in enumerate(names):
+        if number < 31:
+            (folder / f"{number}.png").rename(folder / name)
+    (folder / names[31]).write_bytes(b"junk")
+    Image.fromarray(np.zeros((90, 120), np.uint8)).save(folder / names[32])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 80, 3), np.uint8)).save(folder / names[33])
+    page(bundle, folder)
+    with browser.new_context(offline=True) as context:
+        tab = context.new_page()
+        tab.goto((tmp_path / "page.html").as_uri())
+        sheets = PdfReader(io.BytesIO(tab.pdf(format=paper))).pages
+    words = ["".join(sheet.extract_text().split()) for sheet in sheets]
+    assert len(words) <= 8 and min(map(len, words)) > 200
+    seen, ends = Counter[str](), 0
+    for sheet in words:
+        inside = False
+        for found in re.findall(r"\d\d-a_scan_of_\w*\.png|device\.Model", sheet):
+            ends += found == "device.Model"
+            seen[found] += 1
+            if seen[found] == 1 and found != "device.Model":
+                continue  # in the list
+            if found == "device.Model" or not inside:  # an error names the file once more
+                assert inside is (found == "device.Model"), sheet
+                inside = found != "device.Model"
+        assert not inside, sheet
+    assert ends == len(names) and {seen[name] for name in names} <= {2, 3}
+
+
+def test_the_same_answer_reads_alike_on_the_page_in_the_terminal_and_in_the_picture(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = factory.write_scans(tmp_path / "scans", range(12))
+    text, entries = page_of(bundle, folder, tmp_path)
+    printed = sonoforge("classify", folder, "--bundle", bundle).out
+    classifier, open_answers = Classifier(bundle), 0
+    for entry in entries:
+        name, judged = Path(entry["file"]).name, verdict_of(entry)
+        (row,) = re.findall(rf"<tr><th[^>]*><a[^>]*>{name}</a>.*?</tr>", text)
+        cells = [html.unescape(cell).replace("\u00a0", " ") for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        (card,) = re.findall(rf'<article[^>]*><h3>[^<]*</h3><p class="file">{name}</p>.*?</article>', text)
+        said = html.unescape(re.sub("<[^>]*>", "", card)).replace("\u00a0", " ")
+        lines = printed[printed.index(f"\n{name} ") + 1 :].splitlines()
+        caption = explanations.caption(classifier.classify(entry["file"]))
+        assert judged.heading in lines[0] and judged.heading in said and caption[0].startswith(judged.heading)
+        if judged.state in UNUSABLE:
+            assert cells[0] == judged.heading and set(cells[1:]) == {""} and "%" not in lines[0]
+            continue
+        open_answers += len(entry["set"]) > 1
+        asked = answers_in_words(entry["findings"])
+        best = max(entry["probabilities"], key=entry["probabilities"].get)
+        share = f"{best} {percent(entry['probabilities'][best])}"
+        assert cells[0] == judged.heading.partition(":")[0]
+        assert cells[1].lower() == " or ".join(entry["set"]) and cells[2:] == [*asked.values(), share]
+        assert lines[0].endswith(share) and lines[1].split("; ") == [
+            f"    lesion: {asked['lesion']}",
+            *[f"malignant: {asked['malignant']}"],
+        ]
+        for title, words in figures_in_words(entry).items():
+            assert f"{title}: {words}" in said and f"{title}: {words}" in caption
+    assert open_answers
+
+
+def page_of(bundle: Path, folder: Path, place: Path) -> tuple[str, list[dict[str, Any]]]:
+    done = sonoforge("classify", folder, "--bundle", bundle, "--html", place / "page.html", "--json")
+    return (place / "page.html").read_text(encoding="utf-8"), done.json["results"]
+
+
+def test_a_page_without_an_answer_says_so_and_has_no_empty_part(bundle: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"junk")
+    done = sonoforge("classify", tmp_path, "--bundle", bundle, "--html", tmp_path / "page.html")
+    assert "next:" not in done.err and "most probable" not in done.out
+    none = answer_page.AnswerPage(str(tmp_path / "none.html"), Classifier(bundle), anonymous=False)
+    none.write({"files": 0, "ok": 0, "trained_on": None})
+    for name, title in (("page", "No answer for 2 files"), ("none", "No answer for 0 files")):
+        text = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        assert f"<h1>{title}</h1>" in text and "<table" not in text
+        assert not re.findall(r"<(h\d|p|dl|div|section)[^>]*>\s*</\1>", text)
+        assert text.count("<article") == text.count("No answer</h3>")
+        assert "ruled out" not in text.partition("</style>")[2]
 
 
 def test_anonymous_pages_show_no_name_and_no_pixel_of_a_scan(bundle: Path, scans: Path) -> None:

@@ -17,6 +17,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause
+from sonoforge.runtime.jobs import adapting
 
 SCANS = 90
 
@@ -194,6 +195,70 @@ def test_scans_with_and_without_a_class_tell_how_far_out_the_clinic_s_lie(
     assert np.mean(unlike[tmp_path / "site"]) <= 0.05 < 0.2 < said["trust"]["before"]
 
 
+def test_what_became_of_each_scan_is_said_by_name(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
+    """Of 41 files, one cannot be read and one repeats another, brighter; one class has a folder, but no scan."""
+    ours = tmp_path / "ours"
+    for name in factory.CLASSES:
+        (ours / name).mkdir(parents=True)
+    for number, file in enumerate(list(gained)[:39]):
+        shutil.copy(file, ours / ("benign", "normal")[number % 2] / f"{number}.png")
+    shutil.copy(ours / "benign" / "0.png", ours / "benign" / "again.png")
+    (ours / "normal" / "cut.png").write_bytes((ours / "normal" / "1.png").read_bytes()[:99])
+    (ours / "normal" / "notes.txt").write_text("none")
+    done = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "site", "--json")
+    said = done.json
+    assert said["scans"] == {"normal": 19, "benign": 21, "malignant": 0} and said["groups"] == 39
+    assert [entry["file"] for entry in said["failed"]] == [str(ours / "normal" / "cut.png")]
+    assert said["repeats"] == {str(ours / "benign" / "again.png"): str(ours / "benign" / "0.png")}
+    assert said["missing"] == ["malignant"] and said["skipped"] == {"text": 1}
+    told = " ".join(done.said.split())
+    for words in (
+        "1 cannot be read",
+        "cut.png: ",
+        "benign/again.png as benign/0.png",
+        "1 text",
+        "NO SCAN IS malignant",
+    ):
+        assert words in told
+    assert f"{said['prevalence']['malignant']:.1%}" in told
+
+
+Row = tuple[float, float, float, float]  # before, after, and the ends of the change
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "single", "sets", "better", "worse", "expected"),
+    [
+        ((0.825, 0.8, -0.1, 0.05), (0.17, 0.7, 0.3, 0.7), (0.97, 0.9, -0.15, 0), [], [], "LOSS trade open"),
+        ((0.8, 0.7, -0.2, -0.01), (0.5, 0.4, -0.2, 0), (0.9, 0.95, 0, 0.1), [], ["accuracy"], "LOSS trade none"),
+        ((0.6, 0.8, 0.1, 0.3), (0.5, 0.6, 0, 0.2), (0.9, 0.95, 0, 0.1), ["accuracy"], [], "gain new"),
+        ((0.8, 0.8, -0.1, 0.1), (0.5, 0.5, 0, 0), (0.9, 0.9, 0, 0), ["a"], ["b"], "both"),
+        ((0.8, 0.825, -0.1, 0.1), (0.5, 0.5, 0, 0), (0.9, 0.8, -0.2, -0.1), [], ["b"], "gain old"),
+    ],
+)
+def test_a_loss_and_a_trade_are_called_so_and_the_advice_follows(
+    accuracy: Row, single: Row, sets: Row, better: list[str], worse: list[str], expected: str
+) -> None:
+    def row(before: float, after: float, low: float, high: float) -> dict[str, Any]:
+        return {"before": before, "after": after, "change": [after - before, low, high]}
+
+    answers = {
+        "scans": {"normal": 0, "benign": 20, "malignant": 20},
+        **{"missing": [], "trained_files": [], "better": better, "worse": worse},
+        "figures": {"accuracy": row(*accuracy), "sets of one class": row(*single), "coverage of sets": row(*sets)},
+        "site_bundle": None if "none" in expected else "site",
+    }
+    said = " ".join(adapting.meaning_in_words(answers))
+    assert f"{round(40 * accuracy[0])} of 40 scans before, {round(40 * accuracy[1])} after" in said
+    assert ("LOSS" in said, "a gain" in said) == ("LOSS" in expected, "gain" in expected)
+    assert ("may be chance" in said) == (accuracy[2] <= 0 <= accuracy[3])
+    assert ("THE TRADE" in said) == ("trade" in expected)
+    advice = {"open": "KEEP", "none": "KEEP", "old": "KEEP", "new": "USE THE NEW BUNDLE:", "both": "ONLY if"}
+    assert advice[expected.rsplit(maxsplit=1)[-1]] in said
+    seen = " ".join(adapting.meaning_in_words({**answers, "trained_files": ["x"] * 30, "site_bundle": "site"}))
+    assert "KEEP THE ORIGINAL: most of these scans trained the network" in seen
+
+
 def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
     few = write_csv(tmp_path / "few.csv", dict(list(gained.items())[:4]))
     absent = {f"{i}.png": "benign" if i % 2 else "malignant" for i in range(12)}
@@ -214,6 +279,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
     for data, count in ((few, 4), (write_csv(tmp_path / "absent.csv", absent), 0)):
         said = sonoforge(*command, "--data", data, *out)
         assert f"has {count} labelled scans" in said.err and "answering" not in said.err
+        assert ("12 cannot be read" in said.err) == (count == 0)
 
 
 @pytest.mark.parametrize(

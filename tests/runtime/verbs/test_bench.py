@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     factory.add_file(folder, "model.wrong.onnx", factory.model_bytes(seed=1), "onnx-wrong", "fp32")
     factory.add_file(folder, "model.ort", b"not a model", "ort", "fp32")
     factory.add_file(folder, "model.fp16.onnx", factory.model_bytes(batch=1), "onnx-fp16", "fp16")  # of 1 only
-    factory.add_file(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
+    factory.add_file(folder, "model.engine", b"an engine", "tensorrt", "fp32")
     return folder
 
 
@@ -94,7 +94,7 @@ def test_figures_are_complete_in_order_and_printed(measured: Any, bundle: Path) 
 
 def test_an_unknown_format_is_answered_with_the_known_ones(bundle: Path) -> None:
     line = refused("bench", bundle, "--formats", "onnx-int4")
-    assert "no format 'onnx-int4'; choose one of onnx, " in line and "did you mean onnx-int8" in line
+    assert "formats: 'onnx-int4' is not one of onnx, " in line and "did you mean onnx-int8" in line
 
 
 PROGRAM = """
@@ -162,8 +162,8 @@ def test_rounds_are_summed_up_by_the_quietest() -> None:
 
 def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = factory.write_bundle(tmp_path / "b")
-    factory.add_file(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
-    factory.add_file(folder, "model.rtx.engine.json", b"its record")
+    factory.add_file(folder, "model.engine", b"an engine", "tensorrt", "fp32")
+    factory.add_file(folder, "model.engine.json", b"its record")
     seen: list[bytes] = []
 
     def turn(form: str, path: Path, *_: object) -> tuple[list[dict[str, Any]], str]:

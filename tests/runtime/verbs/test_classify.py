@@ -85,16 +85,16 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, tree: Pa
     done = sonoforge("classify", tree, "--bundle", bundle, *["--quiet"] * quiet)
     expected = Classifier(bundle).classify(tree / "a.PNG")
     header, *lines, summary, notice = done.out.splitlines()
-    assert header.split() == ["file", "answer", "prob", "lesion?", "malignant?"]
+    assert header.split() == ["file", "answer", "most", "probable"]
     assert max(map(len, done.out.splitlines())) <= 80
     rows = [line for line in lines if line.startswith(("a.PNG", "b (1).png", "c.jpg"))]
     assert len(rows) == 3 and all(row[header.index("answer") :][0] != " " for row in rows)
-    state = expected.verdict.state
-    shown = "-" if state in UNUSABLE else f"{expected.probabilities[expected.label]:.0%}"
-    assert rows[0][header.index("prob") :].split()[0] == shown
+    state, heading, _ = expected.verdict
+    shown = "-" if state in UNUSABLE else f"{expected.label} {100 * expected.probabilities[expected.label]:.0f} %"
+    assert rows[0][header.index("most") :] == shown and rows[0][header.index("answer") :].startswith(heading)
     about = " ".join(lines)
     assert "equally frequent" in about
-    assert about.count("sensitivity of 95%") == about.count("specificity 50%") == 2
+    assert about.count("sensitivity of 95 %") == about.count("specificity 50 %") == 2
     assert state == "clear" or f"{state}: {expected.verdict.advice}" in about
     assert summary.startswith("3 of 4 files answered: ") and notice == "Research use, not a medical device."
     bad, *rest = done.err.splitlines()
@@ -387,7 +387,7 @@ def test_a_bundle_may_abstain_unasked_and_the_page_says_so(
     policy(own, always=True, least_probability=1.0)
     done = sonoforge("classify", eight, "--bundle", own, "--html", tmp_path / "page.html")
     assert done.code == 0, done.err
-    assert done.out.count("uncertain ") == 8
+    assert done.out.count("Uncertain: no answer ") == 8
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("Uncertain: no answer") == 8 + 5
 
 

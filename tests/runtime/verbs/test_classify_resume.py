@@ -69,7 +69,7 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
     assert resumed.code == 0, resumed.err
     assert [row["file"] for row in rows_of(table)] == expected and rows_of(table)[: len(before)] == before
     again = sonoforge(*command, "--resume")
-    assert "0 of 0 files answered" in again.out and f"{COUNT} files are answered already" in again.err
+    assert "No file was answered" in again.out and f"{COUNT} files are answered already" in again.err
 
 
 def test_a_row_cut_anywhere_is_answered_again(bundle: Path, few: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_rows_of_other_settings_are_refused_and_left_alone(few: Path, tmp_path: 
         assert f"cannot be continued, it was made with {difference}" in line
         assert line.endswith("give the same settings or choose another file")
         assert table.read_bytes() == data
-    assert "0 of 0 files answered" in sonoforge(*command, "--bundle", own, "--resume", "--set", "model.crop=none").out
+    assert "No file was answered" in sonoforge(*command, "--bundle", own, "--resume", "--set", "model.crop=none").out
 
 
 def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypat
     assert [row["file"] for row in rows_of(table)] == ["'" + name for name in names]
     for row in rows_of(table):
         assert 0 <= float(row["p_benign"]) <= 1  # a number stays one
-    assert "0 of 0 files answered" in sonoforge(*command, "--resume").out
+    assert "No file was answered" in sonoforge(*command, "--resume").out
 
 
 @pytest.fixture

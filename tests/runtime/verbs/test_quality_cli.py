@@ -120,3 +120,10 @@ def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
             assert [flag for flag in row["quality_flags"].split("|") if flag] == result["quality"]["flags"]
         else:
             assert (row["error_code"], row["sharpness"]) == (result["error"]["code"], "")
+
+
+def test_a_page_of_files_that_cannot_be_read_says_so(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"junk")
+    assert quality(bundle, tmp_path, "--html", tmp_path / "page.html")[0] == 2
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "None could be read" in page and "worst come first" not in page and "<table" not in page

@@ -6,15 +6,14 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
-pydicom = pytest.importorskip("pydicom")
-
-from dicom_files import data_set, region, save  # noqa: E402
-from scans import draw_scan  # noqa: E402
-from sonoforge.training.data.load import ImageSource, load_images  # noqa: E402
-from sonoforge.training.data.pixels import prepare_images, to_tensor  # noqa: E402
+from dicom_files import data_set, region, save
+from scans import draw_scan
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.pixels import prepare_images, to_tensor
 
 CLASSES = ("benign", "malignant")
 

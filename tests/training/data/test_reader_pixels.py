@@ -11,7 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import cbis as films
 import published_sets as sets
+from dicom_files import data_set, plant
+from dicom_files import save as save_dicom
 from program import succeed
 from published_sets import CATEGORIES, HEIGHT, LESION, SHAPE, WIDTH, draw_labels, picture
 from scans import draw_scan, save
@@ -26,11 +29,6 @@ from sonoforge.training.data.readers import cbis_ddsm
 from sonoforge.training.data.readers.coco import unpack_runs
 
 nibabel = pytest.importorskip("nibabel")
-pytest.importorskip("pydicom")
-
-import cbis as films  # noqa: E402
-from dicom_files import data_set, plant  # noqa: E402
-from dicom_files import save as save_dicom  # noqa: E402
 
 
 def read(path: Path) -> NDArray[np.uint8]:

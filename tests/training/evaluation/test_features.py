@@ -176,7 +176,7 @@ def test_a_download_is_named_with_its_hash_and_leaves_stdout_alone(
         ("w.safetensors", r"w\.safetensors: not a readable safetensors file"),
         ("resnet.safetensors", r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2 .*key"),
         ("vgg19", r"no such weights file; give vgg16, .* \(did you mean vgg16"),
-        ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable\); give features"),
+        ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable.*\); give features"),
     ],
 )
 def test_other_files_and_failed_downloads_are_refused_in_one_line(

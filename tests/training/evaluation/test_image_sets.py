@@ -128,7 +128,7 @@ def test_a_run_generates_as_many_images_as_there_are_real_ones(real: Path, runs:
 
 
 def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, Path]) -> None:
-    assert "class_name is missing; give one of benign, malignant" in _refused(real, runs["both"])
+    assert "class_name: is missing; choose one of benign, malignant" in _refused(real, runs["both"])
     assert "did you mean malignant?" in _refused(real, runs["both"], class_name="malignan")
     found_real, found = read(str(real), str(runs["both"]), class_name="malignant")
     assert np.array_equal(found.pixels, sample(load_generator(runs["both"]), 4, 0, label=1)[..., :1])

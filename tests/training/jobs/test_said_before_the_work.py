@@ -142,7 +142,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(verb: str, images: Pat
         ("export shipped", "give the new bundle a folder with --out FOLDER"),
         (
             "export shipped --out runs --formats litert",
-            "litert_torch is not installed; pip install",
+            "litert_torch is not installed; run ",
         ),
     ],
 )

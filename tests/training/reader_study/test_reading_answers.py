@@ -70,5 +70,5 @@ def test_one_file_for_each_reader(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match=r"contains no \.json file"):
         (tmp_path / "empty").mkdir()
         read_readers([tmp_path / "empty"], KEY, "seal")
-    with pytest.raises(SonoforgeError, match=r"cannot be read \(No such file"):
+    with pytest.raises(SonoforgeError, match=r"not a file of answers \(No such file"):
         read_readers([tmp_path / "absent.json"], KEY, "seal")

@@ -36,7 +36,7 @@ def test_tables_are_the_results(validated: dict[str, object]) -> None:
     for found in (first, second):
         counted = page.table(f"{found['name']}: what the images")
         assert [[int(cell) for cell in row[1:]] for row in counted[1:]] == found["confusion"]
-    assert "Rio <1>: AUC, malignant against benign" in page.text
+    assert "Rio <1>: 9 benign, 8 malignant" in page.text
 
 
 def test_the_surest_wrong_answers_are_shown(validated: dict[str, object]) -> None:

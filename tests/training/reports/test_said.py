@@ -15,7 +15,7 @@ from sonoforge.training.reports.blocks import environment
 from sonoforge.training.reports.checklists import read_run
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
-from sonoforge.training.reports.words import Said, fill_in
+from sonoforge.training.reports.words import Said, Sayings, fill_in
 from sonoforge.training.statistics.results import PROTOCOLS
 
 
@@ -27,7 +27,10 @@ def test_the_last_text_whose_conditions_are_met_is_said_with_those_before_it() -
         Said("more", " and on", needs="right long"),
         Said("none", "never", needs="wrong"),
     )
-    left, right = (fill_in(texts, met, {"n": 2, "file": "a.csv"}) for met in ((), ("right", "long")))
+    sayings = Sayings(texts, {"long": "n > 1 and may_be_long"})
+    left, right = (
+        fill_in(sayings, {"n": 2, "file": "a.csv", "may_be_long": bool(met)}, met) for met in ((), ("right",))
+    )
     assert [own.says for own in left.values()] == ["2 left", "It goes 2 left."]
     assert right["whole"].says == "It goes 2 right."  # `more` stands below what would use it
     assert right["more"].says == " and on"
@@ -38,10 +41,10 @@ def test_every_text_can_be_said_of_some_run(tmp_path: Path, monkeypatch: pytest.
     made = report_factory.make_run(tmp_path / "run", folds=3)
     write_json(made.folder / "audit.json", made.audited)
     run_folder.write_results(made.folder, made.results)
-    given: list[tuple[tuple[Said, ...], set[str]]] = []
+    given: list[tuple[Sayings, set[str]]] = []
 
-    def keep(texts: tuple[Said, ...], met: object, facts: dict[str, object]) -> dict[str, Said]:
-        given.append((texts, set(facts)))
+    def keep(sayings: Sayings, facts: dict[str, object], met: object) -> dict[str, Said]:
+        given.append((sayings, set(facts)))
         return {}
 
     monkeypatch.setattr(answers, "fill_in", keep)
@@ -51,13 +54,15 @@ def test_every_text_can_be_said_of_some_run(tmp_path: Path, monkeypatch: pytest.
     counts = dict.fromkeys(("folds", "images", "tested", "groups", "classes", "simulated", "given_groups"), 1)
     counts |= dict.fromkeys(("second_views", "near_duplicates", "generator_reads"), 1)
     facts = RunFacts(protocol="sealed", arms=("real",), filled=("a",), added=(1,), passed=True, **counts)
-    assert set(facts.said) == {own.topic for own in statements.SAID}
+    assert set(facts.said) == {own.topic for own in statements.SAID.texts}
     assert len(given) == 2
-    for texts, known in given:
+    for sayings, known in given:
         topics: set[str] = set()
-        for own in texts:
+        for expression in sayings.conditions.values():
+            assert meta.find_undeclared_variables(environment().parse(f"{{{{ {expression} }}}}")) <= known, expression
+        for own in sayings.texts:
             used = meta.find_undeclared_variables(environment().parse(own.says + own.where))
             assert used <= known | topics | environment().globals.keys(), own.topic
             topics |= set() if own.where else {own.topic}
-    named = {need for texts, _ in given for own in texts for need in own.needs.split()} - set(PROTOCOLS)
-    assert named == answers._conditions(run).keys() | facts.met().keys()
+        named = {need for own in sayings.texts for need in own.needs.split()} - set(PROTOCOLS)
+        assert named == sayings.conditions.keys()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from program import refused, succeed
+from pages import Page, check_page
+from program import base_install, refused, rows_of, succeed
 from scans import write_set
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.phantom.dataset import write_phantom_set
 from sonoforge.training.validation.figures import Answers, at_own_shares, read_meanings
 
 CLASSES = ("normal", "benign", "malignant")
@@ -70,7 +75,7 @@ def test_every_figure_follows_from_what_classify_says(scans: Path, tmp_path: Pat
 def test_labels_of_its_own_are_given_a_meaning(scans: Path, tmp_path: Path) -> None:
     path = table(scans, scans.parent / "labels.csv")
     given = ("--classes", "sick=malignant,healthy=normal+benign", "--out", tmp_path)
-    done = succeed("validate", "--external", f"clinic:{path}", *given)
+    done = succeed("validate", "--data", f"clinic:{path}", *given)
     (found,) = done.json["collections"]
     assert found["labels"] == {"healthy": ["normal", "benign"], "sick": ["malignant"]}
     with (Path(done.json["run"]) / "answers.csv").open(newline="") as file:
@@ -87,19 +92,19 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
     root = write_set(tmp_path / "set", {"benign": 3, "malignant": 3})
     for name in ("benign", "malignant"):
         (root / name / "known.png").write_bytes((source / name / f"{name} (1).png").read_bytes())
-    done = succeed("validate", "--external", f"mixed:{root}", "--out", tmp_path)
+    done = succeed("validate", "--data", root, "--out", tmp_path)
     (found,) = done.json["collections"]
     assert sorted(found["trained_on"]) == ["benign/known.png", "malignant/known.png"]
-    assert sum(found["images"].values()) == 6
+    assert sum(found["images"].values()) == 6 and (found["name"], found["search"]) == ("set", "thorough")
     assert "LEFT OUT: 2 images trained this network" in done.said
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--external is missing: labelled images as NAME:PATH"),
-        (("--external", "SCANS"), "NAME:PATH, as in Rio:scans/"),
-        (("--external", "a:SCANS", "--external", "a:SCANS"), "two collections are named 'a'"),
+        ((), "--data is missing: labelled images"),
+        (("--data", "SCANS", "--data", "scans:SCANS"), "two collections are named 'scans'"),
+        (("--external", "a:SCANS", "--data", "a:SCANS"), "two collections are named 'a'"),
         (("--external", "a:SCANS", "--classes", "x"), "'x' is not LABEL=CLASS"),
         (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is not one of normal, benign, malignant"),
         (("--external", "a:SCANS", "--classes", "Benign=malignant"), "'Malignant' and 'Benign' both mean malignant"),
@@ -138,3 +143,70 @@ def test_calibration_is_judged_at_the_collection_s_own_shares() -> None:
     assert at_own_shares(given, merged)[:, 0] == pytest.approx(odds / (1 + odds))
     told = dataclasses.replace(given, prevalence=(0.9, 0.05, 0.05))
     assert at_own_shares(told, merged)[:, 0] == pytest.approx(0.5), "the answers were for these shares already"
+
+
+# ---- without the packages of the extra
+
+
+def _figures(found: Any) -> Any:
+    """A collection's figures, rounded to nine decimals, without how it was searched."""
+    kept = {key: value for key, value in found.items() if key not in ("search", "trained_on")}
+    return json.loads(json.dumps(kept), parse_float=lambda text: round(float(text), 9))
+
+
+@pytest.fixture(scope="module")
+def both_ways(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Path]]:
+    """A validation with all packages, and with those of the base install: what ``--json`` prints, and the run."""
+    folder = tmp_path_factory.mktemp("both")
+    known = folder / "known"
+    write_phantom_set(known, 40, 3)
+    save_brighter(known / "benign" / "benign (1).png", known / "benign" / "again.png")
+    with (known / "groups.csv").open("a") as file:
+        file.write("benign/again.png,\n")
+    given = ["--data", f"Rio:{scans}", "--data", known, "--out", folder / "runs", "--json"]
+    whole, base = succeed("validate", *given).json, json.loads(base_install("validate", *given))
+    return [(own, Path(own["run"])) for own in (whole, base)]
+
+
+def save_brighter(source: Path, target: Path) -> None:
+    """The same scan with another gain: other pixels."""
+    pixels = np.asarray(Image.open(source)).astype(float)
+    Image.fromarray(np.clip(1.1 * pixels, 0, 255).astype(np.uint8)).save(target)
+
+
+def test_the_base_install_gives_the_same_answers_and_figures(both_ways: list[tuple[Any, Path]]) -> None:
+    (whole, of_whole), (base, of_base) = both_ways
+    assert rows_of(of_whole / "answers.csv") == rows_of(of_base / "answers.csv")
+    for one, other in zip(whole["collections"], base["collections"], strict=True):
+        assert (one["search"], other["search"]) == ("thorough", "at once")
+        assert _figures(one) == _figures(other)
+    known = {row["file"]: row["group"] for row in rows_of(of_base / "answers.csv") if row["collection"] == "known"}
+    assert len(known) == 41 and known["benign/again.png"] == known["benign/benign (1).png"]
+    written = json.loads((of_base / "results.json").read_text(encoding="utf-8"))
+    assert written["collections"] == base["collections"]
+    assert json.loads((of_base / "config.yaml").read_text(encoding="utf-8"))["data"][1].endswith("known")
+
+
+def test_the_base_install_writes_the_page_and_says_what_it_left_out(both_ways: list[tuple[Any, Path]]) -> None:
+    (_, of_whole), (_, of_base) = both_ways
+    pages = [Page((run / "report.html").read_text(encoding="utf-8")) for run in (of_whole, of_base)]
+    for page in pages:
+        check_page(page)
+    assert pages[0].tables == pages[1].tables
+    assert [len(page.attributes("svg")) for page in pages] == [4, 0]
+    log = (of_base / "log.txt").read_text(encoding="utf-8")
+    for told in (pages[1].text, " ".join(log.split())):
+        assert told.count("NOT THOROUGH") == told.count("[train]") == 2
+    assert sum("install" in line and line.endswith("[train]'") for line in log.splitlines()) == 2
+    assert "NOT THOROUGH" not in pages[0].text
+
+
+def test_training_images_are_left_out_in_the_base_install_too(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "BUSI" / "Dataset_BUSI_with_GT"
+    root = write_set(tmp_path / "set", {"benign": 3, "malignant": 3})
+    for name in ("benign", "malignant"):
+        (root / name / "known.png").write_bytes((source / name / f"{name} (1).png").read_bytes())
+    said = json.loads(base_install("validate", "--data", root, "--out", tmp_path, "--json"))
+    (found,) = said["collections"]
+    assert sorted(found["trained_on"]) == ["benign/known.png", "malignant/known.png"]
+    assert sum(found["images"].values()) == 6

@@ -167,7 +167,7 @@ def test_changed_images_are_refused_and_named(
 
 def test_a_generator_whose_images_nobody_knows_is_not_continued(place: Path) -> None:
     (run_of(place, "gan train") / "images.json").unlink()
-    assert "images.json: cannot be read" in refused(*COMMANDS["gan train"], "--resume")
+    assert "images.json: the images of this training are unknown" in refused(*COMMANDS["gan train"], "--resume")
 
 
 def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import replacing
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 _HEAD = 20
 
@@ -38,7 +38,8 @@ def read_npz(
     Raises:
         SonoforgeError: The file is not such an archive, holds more than ``most_bytes``, or lacks a required array.
     """
-    try:
+    # Hostile bytes may fail in any way.
+    with refusing(f"{path}: not a plain numpy archive", "save by numpy.savez", kinds=Exception):
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > most_bytes:
@@ -47,10 +48,6 @@ def read_npz(
             if missing := [name for name in required if name not in arrays]:
                 raise SonoforgeError(f"{path}: has no array called {missing[0]}, only {', '.join(arrays.files)}")
             return {name: arrays[name] for name in (*required, *optional) if name in arrays}
-    except SonoforgeError:
-        raise
-    except Exception as error:  # hostile bytes may fail in any way
-        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); save by numpy.savez") from error
 
 
 def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) -> None:

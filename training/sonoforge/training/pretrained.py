@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.checked_file import sha256_of
 
 DIGEST = 16  # hex digits of a weights file's sha256 that are printed and recorded
@@ -36,10 +36,8 @@ def read_weights(path: Path, choices: str) -> Weights:
         raise SonoforgeError(
             f"{path}: must be a .safetensors file, not {path.suffix or 'without a suffix'} (never unpickled)"
         )
-    try:
+    with refusing(f"{path}: not a readable safetensors file", kinds=(SafetensorError, OSError)):
         return Weights(_widened(load_file(path)), sha256_of(path)[:DIGEST])
-    except (SafetensorError, OSError) as error:
-        raise SonoforgeError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def download_weights(name: str, ways_out: str) -> Weights:
@@ -49,16 +47,11 @@ def download_weights(name: str, ways_out: str) -> Weights:
     """
     weights = import_torchvision().models.get_weight(name)
     file = _file_of(weights.url)
-    try:
-        # torch announces the download on stdout, which belongs to --json.
-        with contextlib.redirect_stdout(sys.stderr):
-            state = weights.get_state_dict(progress=False, check_hash=True)
+    # torch announces the download on stdout, which belongs to --json.
+    failed, kinds = f"ImageNet weights: {weights.url} could not be downloaded", (OSError, RuntimeError)
+    with refusing(failed, ways_out, kinds), contextlib.redirect_stdout(sys.stderr):
+        state = weights.get_state_dict(progress=False, check_hash=True)
         digest = sha256_of(file)[:DIGEST]
-    except (OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise SonoforgeError(
-            f"ImageNet weights: {weights.url} could not be downloaded ({reason}); {ways_out}"
-        ) from error
     return Weights(_widened(state), digest)
 
 

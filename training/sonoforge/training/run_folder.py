@@ -20,11 +20,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain, write_json, write_text
-from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.errors import DAMAGED, SonoforgeError, name_some, refusing
 from sonoforge.training import remote_runs
 
 log = logging.getLogger(__name__)
@@ -42,6 +40,14 @@ _HASH = re.compile(r"#[0-9a-f]{16}")  # of own code
 _PACKAGES = "sonoforge torch torchvision numpy pillow onnxruntime pydicom scikit-learn safetensors"
 
 
+class Written(NamedTuple):
+    """A finished run: its folder holds the page and ``results.json``."""
+
+    folder: Path
+    page: Path
+    results: dict[str, Any]
+
+
 class Length(NamedTuple):
     """The settings for the length of a training run, for runs that can continue a shorter one."""
 
@@ -56,7 +62,7 @@ def slug(*parts: str) -> str:
 
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """Make the next numbered folder under ``root``, atomically with its ``config.yaml``."""
-    try:
+    with refusing(f"{root}: cannot make a run folder here", "choose another folder", kinds=OSError):
         root.mkdir(parents=True, exist_ok=True)
         atomic.remove_leftovers(root)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
@@ -75,10 +81,6 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
                 number += 1
         if not remote_runs.claim(folder):
             return create_run(root, name, config)
-    except OSError as error:
-        raise SonoforgeError(
-            f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
-        ) from error
     return folder
 
 
@@ -89,17 +91,22 @@ def _number(path: Path) -> int:
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml`` to an existing run folder, or to a training run's folder inside one."""
-    settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    try:
+        import yaml  # noqa: PLC0415 - comes with the extras
+
+        settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    except ImportError:  # JSON is YAML
+        settings = json.dumps(plain(config), indent=1, ensure_ascii=False) + "\n"
     write_text(folder / CONFIG, remote_runs.shown_in(settings))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read ``config.yaml`` of a run folder."""
+    import yaml  # noqa: PLC0415
+
     path = folder / CONFIG
-    try:
+    with refusing(f"{path}: cannot be read", "is this a run folder?", (*DAMAGED, yaml.YAMLError)):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error}); is this a run folder?") from error
     if not isinstance(values, dict):
         raise SonoforgeError(f"{path}: must hold settings by name, not a {type(values).__name__}")
     return values
@@ -242,22 +249,26 @@ def package_versions(packages: Sequence[str] = ()) -> dict[str, str]:
     return versions
 
 
-def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what figures depend on besides the settings."""
-    return {
+def write_environment(folder: Path, device: str, seed: int, fingerprint: str, packages: Sequence[str] = ()) -> None:
+    """Write what figures depend on besides the settings to ``environment.json``; a resumed run appends what differs.
+
+    Args:
+        folder: The run folder.
+        device: What computes.
+        seed: The first random seed.
+        fingerprint: Of the images.
+        packages: More packages to name the versions of.
+    """
+    environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": package_versions(),
+        "versions": package_versions() | (package_versions(packages) if packages else {}),
         "device": device,
         "seed": seed,
         "data_fingerprint": fingerprint,
         "git_revision": git_revision(),
         "command": sys.argv,
     }
-
-
-def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Write ``environment.json``; a resumed run appends its environment if it differs."""
     path = folder / ENVIRONMENT
     previous: list[Any] = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
     if not previous or previous[-1] != plain(environment):

@@ -63,7 +63,7 @@ class ParallelOptions(TrainingOptions):
 class EvaluationInput(RunOptions):
     """Where both sets come from, and how to make them comparable."""
 
-    real: str = argument("", help="real images; or a run of gan train, without FAKE")
+    real: str = argument("", help="real images; or a run of gan train, without FAKE", aliases=("data",))
     fake: str = argument("", help="generated images, or a run of gan train")
     class_name: str = option(
         "",

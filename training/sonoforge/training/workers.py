@@ -11,7 +11,6 @@ refused.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import math
 import multiprocessing
@@ -34,7 +33,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, reason, require
 from sonoforge.runtime.images.inputs import silent_libraries
 from sonoforge.training.devices import find_device, one_thread
 from sonoforge.training.run_folder import package_versions
@@ -88,8 +87,7 @@ def check_cluster(cluster: str, device: str) -> None:
         raise SonoforgeError(
             f"--device: {device} cannot be combined with --cluster, where Ray assigns the GPUs; give auto, cpu or cuda"
         )
-    if importlib.util.find_spec("ray") is None:
-        raise SonoforgeError(f"--cluster {cluster}: ray is not installed; pip install 'sonoforge[cluster]'")
+    require(f"--cluster {cluster}", "cluster", "ray")
 
 
 def check_reachable(cluster: str) -> None:

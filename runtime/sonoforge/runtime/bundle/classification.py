@@ -222,7 +222,7 @@ IMAGE_COLUMNS = (
     *(*METRICS, "quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box"),
     *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series", "trained_on"),
 )
-"""Columns of ``sonoforge classify --csv``; ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` come after the label's."""
+"""Columns of ``classify --csv``; ``p_CLASS``, ``q_QUESTION``, ``yes_from_QUESTION``, ``QUESTION`` follow the label."""
 _COLUMNS = {"file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS, "error_code", "error_message"}
 _COLUMNS |= {"bytes", "modified_ns", "model_sha256", "settings"}
 
@@ -303,7 +303,7 @@ def _names(name: str, value: Any, known: tuple[str, ...] = (), once: bool = True
 
 def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:
     question = Question(**fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points}))
-    if question.name in _COLUMNS or question.name.startswith(("p_", "q_")):
+    if question.name in _COLUMNS or question.name.startswith(("p_", "q_", "yes_from_")):
         raise ManifestError(f"{name}.name: {question.name!r} is a column of classify --csv; choose another name")
     if not question.positive or not set(question.positive) < set(question.among) <= set(classes):
         raise ManifestError(

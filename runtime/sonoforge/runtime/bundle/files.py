@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.manifest import ArrayKind, FileEntry
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 if TYPE_CHECKING:
     import zipfile
@@ -94,11 +94,18 @@ def zip_bytes(contents: Mapping[str, bytes], packed: Callable[[str], bool] = lam
     return buffer.getvalue()
 
 
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return arrays as the bytes of an ``.npz`` file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
 def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file's bytes."""
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
-    try:
+    with refusing(f"{where}: not a plain numpy archive", kinds=Exception, kind=BundleError):  # of zip, header or dtype
         _check_directory(io.BytesIO(data))
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             total = sum(_checked_entry(member).file_size for member in archive.infolist())
@@ -106,8 +113,6 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
             raise ValueError(f"{total / 1e6:.0f} MB of arrays, more than {_MAX_ARRAY_BYTES / 1e6:.0f}")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except Exception as error:  # from zip, header or dtype
-        raise BundleError(f"{where}: not a plain numpy archive ({reason(error)})") from error
 
 
 def checked_arrays(
@@ -143,23 +148,19 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
         target = path / name
         if not target.is_file():
             raise DamagedBundleError(f"{path}: {name} is missing; give a bundle's folder or .zip")
-        try:
-            with target.open("rb") as file:
-                return file.read(limit + 1)
-        except OSError as error:
-            raise BundleError(f"{target}: cannot be read ({error.strerror}); copy it again") from error
+        with refusing(f"{target}: cannot be read", "copy it again", kind=BundleError), target.open("rb") as file:
+            return file.read(limit + 1)
     with _open_zip(path) as archive:
         member = _members(path, archive).get(name)
         if member is None:
             raise DamagedBundleError(f"{path}: {name} is missing; give a bundle's folder or .zip")
-        try:
-            with archive.open(_checked_entry(member)) as stream:
-                buffer = io.BytesIO()  # reading all at once, zipfile would join pieces repeatedly and hold two copies
-                while (left := limit + 1 - buffer.tell()) and (piece := stream.read(min(_PIECE, left))):
-                    buffer.write(piece)
-                return buffer.getvalue()
-        except Exception as error:  # of zipfile, zlib or lzma: the archive is damaged
-            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({reason(error)})") from error
+        # Zipfile, zlib and lzma raise kinds of their own.
+        damaged = refusing(f"{path}: {name}: cannot be unpacked", kinds=Exception, kind=DamagedBundleError)
+        with damaged, archive.open(_checked_entry(member)) as stream:
+            buffer = io.BytesIO()  # reading all at once, zipfile would join pieces repeatedly and hold two copies
+            while (left := limit + 1 - buffer.tell()) and (piece := stream.read(min(_PIECE, left))):
+                buffer.write(piece)
+            return buffer.getvalue()
 
 
 def _checked_entry(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -190,14 +191,13 @@ def _check_directory(file: IO[bytes]) -> None:
 def _open_zip(path: Path) -> zipfile.ZipFile:
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
-    try:
+    kinds = OSError, ValueError, zipfile.BadZipFile, NotImplementedError
+    with refusing(f"{path}: not a bundle: neither a folder nor a readable .zip", kinds=kinds, kind=BundleError):
         if not path.is_file():
             raise BundleError(f"{path}: neither a folder nor a file; give a bundle")
         with path.open("rb") as file:
             _check_directory(file)
         return zipfile.ZipFile(path)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({reason(error)})") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

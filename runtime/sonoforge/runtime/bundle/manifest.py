@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 256_000_000
@@ -110,10 +110,8 @@ def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
             raise ManifestError(f"a key is given twice among {', '.join(repr(key) for key, _ in pairs):.200}")
         return result
 
-    try:
+    with refusing("not valid JSON", kinds=(ValueError, RecursionError), kind=ManifestError):
         raw = json.loads(data.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"not valid JSON ({str(error)[:120]})") from error
     return mapping(name, raw)
 
 

@@ -24,7 +24,7 @@ from sonoforge.runtime.bundle.manifest import (
     text,
     with_digest,
 )
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 __all__ = ["Bundle", "BundleError", "DamagedBundleError", "open_bundle"]
 
@@ -178,10 +178,9 @@ def parse_manifest(data: bytes) -> Manifest:
     for key in _HEADER:
         text(key, raw[key])
     manifest = kind.parse(raw)
-    try:
+    kinds = (ValueError, RecursionError)  # a huge number, a thousand levels
+    with refusing("it holds a value that JSON cannot", kinds=kinds, kind=ManifestError):
         digest = with_digest(raw)[DIGEST]
-    except (ValueError, RecursionError) as error:  # a huge number, a thousand levels
-        raise ManifestError(f"it holds a value that JSON cannot ({str(error)[:80]})") from error
     if raw[DIGEST] != digest:
         raise ManifestError(
             f"{DIGEST}: {raw[DIGEST]!r:.80} is not the SHA-256 of all other keys: the manifest was changed after the "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _logger = logging.getLogger("sonoforge.answer")
 
@@ -44,6 +44,18 @@ def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> Non
     lines = wrap(text, SCREEN, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     if lines:
         printer("%s", "\n".join(lines))
+
+
+def tell_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, its head first and figures flush right; on a narrow screen, each row as a sentence."""
+    head, *others = rows
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + 2 * len(widths) - 2 > SCREEN:
+        for name, *cells in others:
+            tell(f"{name}: {'; '.join(f'{title} {cell}' for title, cell in zip(head[1:], cells, strict=True))}")
+        return
+    for name, *cells in rows:
+        say("%s", "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
 
 
 def prints_text() -> bool:

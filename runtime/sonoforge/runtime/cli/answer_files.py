@@ -14,9 +14,8 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.bundle.classification import IMAGE_COLUMNS, LABEL_COLUMNS, TRUST_COLUMNS
 from sonoforge.runtime.csv_tables import defused
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.inputs import Entry
-from sonoforge.runtime.inference.decision import yes_no
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest
@@ -118,7 +117,7 @@ class AnswerFile:
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
         self.failed = 0
-        try:
+        with refusing(f"{self.path}: cannot be written", "choose another path or free this one", kinds=OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._opened_alone()
             try:
@@ -126,10 +125,6 @@ class AnswerFile:
             except BaseException:
                 self._stream.close()
                 raise
-        except OSError as error:
-            raise SonoforgeError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another path or free this one"
-            ) from error
 
     def _opened_alone(self) -> FileIO:
         """Open the file to append to it, unless another process has; two would write each row twice."""
@@ -194,12 +189,8 @@ class AnswerFile:
     def add(self, entry: Entry) -> None:
         """Append one answer, handed to the operating system at once."""
         line = self._form.line(entry, identity(entry["file"], self._origin)).encode(errors="surrogateescape")
-        try:
+        with refusing(f"{self.path}: cannot be written", "free the disk, then --resume"):
             self._stream.write(line)
-        except OSError as error:
-            raise SonoforgeError(
-                f"{self.path}: cannot be written ({error.strerror}); free the disk, then --resume"
-            ) from error
 
     def close(self) -> None:
         """Make all lines survive a power cut."""
@@ -210,15 +201,16 @@ class AnswerFile:
 def csv_format(manifest: ClassifierManifest) -> CsvFormat:
     """Return the columns of ``sonoforge classify --csv``.
 
-    ``q_NAME`` is the probability of yes to a question, ``NAME`` its answer; ``crop_box`` is the part of the picture, or
-    of the ``dicom_region``, that the network saw: left, top, right and bottom in pixels, the last two exclusive.
+    ``q_NAME`` is the probability of yes, ``yes_from_NAME`` where yes begins, ``NAME`` the answer; ``crop_box`` is the
+    part of the picture, or of the ``dicom_region``, that the network saw: left, top, right and bottom in pixels, the
+    last two exclusive.
     """
-    asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
+    asked = [f"{form}{question.name}" for question in manifest.questions for form in ("q_", "yes_from_", "")]
     probabilities = [f"p_{name}" for name in manifest.classes]
-    return CsvFormat([*LABEL_COLUMNS, *probabilities, *asked, *TRUST_COLUMNS, *IMAGE_COLUMNS], _cells)
+    return CsvFormat([*LABEL_COLUMNS, *probabilities, *asked, *TRUST_COLUMNS, *IMAGE_COLUMNS], cells_of)
 
 
-def _cells(result: Mapping[str, Any]) -> dict[str, str]:
+def cells_of(result: Mapping[str, Any]) -> dict[str, str]:
     """Return the cells of an answer by column; lists are joined by ``|``."""
     trust, quality = result["trust"], result["quality"]
     motion = result["clip"]["motion"] if "clip" in result else {"per_frame": None, "flags": []}
@@ -227,7 +219,8 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "label": defused(result["label"]),
         **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
         **{f"q_{name}": repr(finding["probability"]) for name, finding in result["findings"].items()},
-        **{name: yes_no(finding) for name, finding in result["findings"].items()},
+        **{f"yes_from_{name}": repr(finding["threshold"]) for name, finding in result["findings"].items()},
+        **{name: "yes" if finding["positive"] else "no" for name, finding in result["findings"].items()},
         "set": defused("|".join(result["set"])),
         "trust_score": repr(trust["score"]),
         "in_distribution": str(trust["in_distribution"]).lower(),

@@ -9,8 +9,8 @@ as the one object that ``main`` returns. All else goes through `logging` to stde
 Every option has a key: its field's name, or ``gan.learning_rate`` in a group whose key is ``gan``.  Config files,
 ``--set`` and the ``config.yaml`` of run folders use these keys.
 
-It uses argparse rather than typer: the base install has only numpy, onnxruntime and pillow, and ``sonoforge classify``
-must start in the time that these three take to import.
+It uses argparse rather than typer: the base install has only numpy, onnxruntime, pillow and pydicom, and ``sonoforge
+classify`` must start in the time that the first three take to import.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, pip_install, refusing
 
 
 class Outcome(NamedTuple):
@@ -79,9 +79,9 @@ def setting(default: Any, key: str, *, help: str, **about: Any) -> Any:
     return option(default, help=help, key=key, flagged=False, **about)
 
 
-def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
+def repeated_option(default: Any, *, help: str, metavar: str, aliases: Sequence[str] = ()) -> Any:
     """Declare an option of a ``tuple`` field that takes one value each time it is given, even with commas."""
-    return option(default, help=help, metavar=metavar, repeated=True)
+    return option(default, help=help, metavar=metavar, aliases=aliases, repeated=True)
 
 
 def runs_folder() -> Any:
@@ -89,9 +89,9 @@ def runs_folder() -> Any:
     return option("runs", help="folder for run folders, or s3://bucket/runs", metavar="FOLDER", of_runs=True)
 
 
-def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
-    """Declare one argument that is given without a flag; a ``tuple`` field takes several."""
-    return option(default, help=help, choices=choices, positional=True)
+def argument(default: Any = dataclasses.MISSING, *, help: str, **about: Any) -> Any:
+    """Declare one argument that is given without a flag, or by its aliases; a ``tuple`` field takes several."""
+    return option(default, help=help, positional=True, **about)
 
 
 def group(
@@ -111,22 +111,33 @@ class _Parser(argparse.ArgumentParser):
     """Raise one-line errors instead of printing the usage block and exiting."""
 
     settings: Mapping[str, list[str]] = types.MappingProxyType({})  # keys without a flag, by the flag that it would be
+    of_arguments: Sequence[str] = ()  # flags whose values may also be given without, such as ``--data``
 
     def error(self, message: str) -> typing.NoReturn:
         for word in message.split():
             flag = word.split("=")[0].rstrip(":")
             if flag.startswith("--"):
-                if flag in self.settings:
+                about_images = flag[2:] in _OF_IMAGES.split()
+                if flag in self.settings and not about_images:
                     raise SonoforgeError(
                         f"{self.prog}: {flag} is a setting, not a flag; use {_either(self.settings[flag])}"
                     )
-                known = list(self._option_string_actions)
+                known = [*self._option_string_actions, *self.of_arguments]
                 if flag not in known:
-                    hint = did_you_mean(flag, [*known, *self.settings])
+                    hint = did_you_mean(
+                        "data" if about_images else flag[2:], [one[2:] for one in (*known, *self.settings)], 0.7
+                    )
+                    hint = hint.replace("mean ", "mean --")
                     meant = hint.removeprefix(" (did you mean ").removesuffix("?)")
                     message += hint.replace(meant, _either(self.settings[meant])) if meant in self.settings else hint
                 break
         raise SonoforgeError(f"{self.prog}: {message.replace(_NAME, '')}; see {self.prog} --help")
+
+
+_OF_IMAGES = (
+    "dataset dir directory external file files folder folders image images in input path paths scans source src test"
+)
+"""Words for where to read: only ``--data`` is meant, never a flag that writes."""
 
 
 def _either(keys: Sequence[str]) -> str:
@@ -279,7 +290,7 @@ COMMON = {
 """Placeholder and help of the options that every verb has; verbs with settings also have ``--set KEY=VALUE``."""
 
 
-def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
+def build_parser(program: str, config_class: Any) -> _Parser:
     """Build the argument parser of one verb from its settings; `help` describes them."""
     parser = _Parser(
         prog=program,
@@ -294,6 +305,7 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
         if option.positional:
             count = "*" if option.several else "?"  # a required one may come from a config file: resolve_config checks
             parser.add_argument(key, nargs=count, metavar=key.upper())
+            parser.of_arguments = [*parser.of_arguments, *map(flag, option.metadata["aliases"])]
         elif option.is_setting:
             for name in {flag(key), *(flag(key[at + 1 :]) for at, letter in enumerate(key) if letter == ".")}:
                 settings.setdefault(name, []).append(key)
@@ -309,7 +321,7 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, object]:
+def parse(parser: _Parser, arguments: Sequence[str]) -> dict[str, object]:
     """Return what was given on the command line, by key; options and arguments may come in any order.
 
     Words after ``--`` are not options, whatever they begin with (POSIX, Utility Syntax Guideline 10).
@@ -318,7 +330,11 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str
     if NO_MORE_OPTIONS in words:  # which argparse forgets where options and arguments may mix
         place = words.index(NO_MORE_OPTIONS)
         words[place:] = [_NAME + word for word in words[place + 1 :]]
-    given = vars(parser.parse_intermixed_args(words))
+    bare = _Parser(prog=parser.prog, usage="", add_help=False, allow_abbrev=False)
+    for name in parser.of_arguments:
+        bare.add_argument(name, dest="words", action="append")
+    found, others = bare.parse_known_args(words, argparse.Namespace(words=[]))
+    given = vars(parser.parse_intermixed_args([*found.words, *others]))
     return {
         key: [_bare(one) for one in value] if isinstance(value, list) else _bare(value) for key, value in given.items()
     }
@@ -337,13 +353,11 @@ _MOST_CONFIG_BYTES = 10_000_000
 
 def read_config_file(path: Path) -> Mapping[str, object]:
     """Read the settings of a YAML or JSON file."""
-    try:
+    with refusing(f"{path}: cannot be read as a config file"):
         if path.exists() and not path.is_file():
             raise SonoforgeError(f"{path}: is a folder, a pipe or a device, not a config file")
         with path.open("rb") as stream:
             text = stream.read(_MOST_CONFIG_BYTES + 1).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SonoforgeError(f"{path}: cannot be read as a config file ({error})") from error
     if len(text) > _MOST_CONFIG_BYTES:
         raise SonoforgeError(f"{path}: more than {_MOST_CONFIG_BYTES // 10**6} MB, so not a config file")
     try:
@@ -371,7 +385,7 @@ def _parse_yaml(path: Path, text: str) -> object:
     try:
         import yaml  # noqa: PLC0415 - comes with the extras, not with the base install
     except ImportError as error:
-        raise SonoforgeError(f"{path}: YAML needs pyyaml; pip install pyyaml, or use a .json file") from error
+        raise SonoforgeError(f"{path}: YAML needs pyyaml; run {pip_install('pyyaml')}, or use a .json file") from error
 
     class Once(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

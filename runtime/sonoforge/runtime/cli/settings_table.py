@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.help import aligned
 from sonoforge.runtime.cli.options import COMMON, Option, flag, format_value, options
-from sonoforge.runtime.cli.verbs import VERBS, config_class, examples
+from sonoforge.runtime.cli.verbs import VERBS, config_class, examples, results
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 PAGE = "training/docs/settings.md"
-_HEAD = """# Settings
-
-Every setting of every verb. Give one on the command line with `--set KEY=VALUE`, as often as needed, or several in a
-YAML or JSON file with `--config FILE`; flags win over `--set`, and `--set` over the file. `--dry-run` prints all
-settings of a command in the form that `--config` reads; `run`, `crossval`, `train`, `gan train` and `export` also check
-what they need, and say what they would do. `sonoforge settings WORD` searches this list, and `sonoforge settings VERB`
-shows one verb's flags and settings.
-
-This page is generated: `sonoforge settings --page > training/docs/settings.md`.
-"""
 
 
 class Setting(NamedTuple):
@@ -41,7 +33,7 @@ class Setting(NamedTuple):
         return list(dict.fromkeys(option.flags[0] for option in self.options.values() if option.flags))
 
     def describe(self) -> dict[str, Any]:
-        """Return its entry in JSON, see `sonoforge.runtime.verbs.settings_table`."""
+        """Return its entry in JSON, see ``results.txt``."""
         own = self.first
         return {
             "key": self.key,
@@ -113,24 +105,23 @@ def in_sections(found: Sequence[Setting]) -> str:
 
 def write_page(found: Sequence[Setting]) -> str:
     """Return the settings as a Markdown page."""
-    lines = [_HEAD]
+    lines = [Path(__file__).with_name("settings_head.txt").read_text(encoding="utf-8")]
     for name, title, rows in _sections(found):
-        lines += [f"## {name}\n", *([f"{title[0].upper()}{title[1:]}.\n"] if title else [])]
-        sources = dict.fromkeys(one.first.declared_in for one in rows)
-        lines += [f"Declared in {', '.join(f'`{source}`' for source in sources)}.\n"]
-        lines += ["| key | flag | default | range or choices | meaning | verbs |", "|---|---|---|---|---|---|"]
+        ((verbs, _),) = Counter(", ".join(one.options) for one in rows).most_common(1)
+        said = f"{title[0].upper()}{title[1:]}. " if title else ""
+        lines += [f"## {name}\n", f"{said}Of {verbs}.\n"]
+        lines += ["| key, flag | default | range or choices | meaning |", "|---|---|---|---|"]
         for one in rows:
-            about = one.describe()
-            flags = ", ".join(f"`{each}`" for each in one.flags)
-            cells = [f"`{one.key}`", flags, "; ".join(filter(None, one.defaults()))]
-            cells += [_range(about), about["help"], ", ".join(one.options)]
+            about, own = one.describe(), ", ".join(one.options)
+            cells = [", ".join(f"`{each}`" for each in (one.key, *one.flags)), "; ".join(filter(None, one.defaults()))]
+            cells += [_range(about), about["help"] + f" [{own}]" * (own != verbs)]
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def of_verb(verb: str) -> str:
-    """Return everything about one verb: examples, notes, flags and settings."""
+    """Return everything about one verb: examples, notes, flags, settings and results."""
     about, found = config_class(verb), find_settings([verb])
     shown, notes = examples(verb)
     lines = ["examples:", *("  " + line for line in shown)]
@@ -143,6 +134,8 @@ def of_verb(verb: str) -> str:
     lines += ["", "flags:", *aligned([*flagged, *common])]
     settings = [(one.key, one.text(verb)) for one in found if not one.flags]
     lines += ["", "settings, --set KEY=VALUE:", *aligned(settings)] if settings else []
+    explained = ["  " + line if line else "" for line in results(verb)]
+    lines += ["", "results:", *explained] if explained else []
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, install_extra
 
 
 class Instead(NamedTuple):
@@ -56,9 +56,8 @@ def import_for(what: str, module: str, extra: str, otherwise: str = "") -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("sonoforge"):
             raise
-        package = f"'sonoforge[{extra}]'" if extra else "sonoforge"
-        remedy = f"pip install {package}{otherwise}"
-        raise SonoforgeError(f"sonoforge {what}: {error.name} is not installed; {remedy}") from error
+        remedy = install_extra(extra) + otherwise
+        raise SonoforgeError(f"sonoforge {what}: {error.name} is not installed; run {remedy}") from error
 
 
 def config_class(name: str) -> Any:
@@ -70,13 +69,18 @@ def config_class(name: str) -> Any:
 
 def examples(name: str) -> tuple[list[str], list[str]]:
     """Return the lines of a verb's examples, and of its notes, from ``examples.txt``."""
-    own, _, notes = _read_examples()[name].strip().partition("\n\n")
+    own, _, notes = _read_texts("examples.txt")[name].strip().partition("\n\n")
     return own.splitlines(), notes.splitlines()
 
 
+def results(name: str) -> list[str]:
+    """Return the lines that explain a verb's results, from ``results.txt``; none where their names say enough."""
+    return _read_texts("results.txt").get(name, "").strip().splitlines()
+
+
 @functools.cache
-def _read_examples() -> dict[str, str]:
-    text = Path(__file__).with_name("examples.txt").read_text(encoding="utf-8")
+def _read_texts(file: str) -> dict[str, str]:
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
     _, *parts = re.split(r"^== (.+) ==\n", text, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -30,7 +30,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from sonoforge.runtime.dicom_network.inbox import Archive, Budget, Caller, Inbox, Remarks
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class
 from sonoforge.runtime.images.limits import ImageError
@@ -220,14 +220,10 @@ def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, rema
         if not is_non_image_class(str(context.abstract_syntax)):
             entity.add_supported_context(str(context.abstract_syntax), [*DECODERS])
     host, port = address
-    try:
+    with refusing(f"{host}:{port}: cannot be bound", "give another --host or --port"):
         server: Any = entity.make_server(
             (host, port), evt_handlers=_Provider(reception, inbox, remarks).handlers(), server_class=_Server
         )
-    except OSError as error:
-        raise SonoforgeError(
-            f"{host}:{port}: cannot be bound ({error.strerror or error}); give another --host or --port"
-        ) from error
     server.reception = reception
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,14 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TypeVar
 
 from PIL import Image, ImageChops
 
+from sonoforge.runtime.errors import not_installed
 from sonoforge.runtime.images import decoding, file_checks, file_kinds, film_decoder, plain_image
-from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MAX_CLIP_SECONDS, ImageError, check_clip, check_size
+from sonoforge.runtime.images.limits import MAX_CLIP_SECONDS, ImageError, check_clip, check_file, check_size
 
 MAX_FILM_PIXELS = 9_000_000
 """Pixels of a frame; 3840 x 2160 has 8.3 million. A decoder keeps up to 17 frames."""
@@ -39,7 +38,7 @@ def is_clip(path: Path | str) -> bool:
     """Whether a file holds more than one picture; False if it cannot be read."""
     try:
         if file_kinds.begins_as_dicom(path):
-            from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
+            from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM alone
 
             return open_dicom(path).frame_count > 1
         if file_kinds.is_film(file_kinds.first_bytes(path)):
@@ -57,7 +56,7 @@ def clip_frames(path: Path | str, data: bytes | None = None) -> Iterator[Image.I
         ImageError: While frames are taken; whatever the file holds, there is no other error.
     """
     if file_kinds.begins_as_dicom(path) if data is None else file_kinds.is_dicom(data):
-        from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - needs an extra
+        from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM alone
 
         return open_dicom(path, data).frames()
     head = file_kinds.first_bytes(path) if data is None else data
@@ -119,8 +118,8 @@ def sequence_frames(path: Path | str, data: bytes | None = None) -> Iterator[pla
 
 def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[plain_image.PlainImage]:
     """Yield the frames of a video; see `clip_frames`."""
-    if find_spec("cv2") is None:
-        raise ImageError("unsupported", f"{path}: videos need pip install 'sonoforge[video]'")
+    if why := not_installed("video", "cv2"):
+        raise ImageError("unsupported", f"{path}: a video: {why}")
     head = file_kinds.first_bytes(path) if data is None else data
     with ExitStack() as stack:
         process = _start(stack, path, data)
@@ -158,11 +157,8 @@ def _start(stack: ExitStack, path: Path | str, data: bytes | None) -> subprocess
     """Start a decoder that reads the file or waits for ``data``; the stack ends it."""
     limits = (MAX_FILM_PIXELS, MAX_CLIP_SECONDS, _MEMORY + len(data or b""))
     try:
-        if data is None and (size := os.stat(path).st_size) > MAX_CLIP_FILE_BYTES:  # noqa: PTH116 - str and Path alike
-            raise ImageError(
-                "too_large",
-                f"{path}: {size / 1e6:.0f} MB, more than {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; cut the clip",
-            )
+        if data is None:
+            check_file(path, clip=True)
         return stack.enter_context(
             subprocess.Popen(  # noqa: S603 - this Python, and a file of this package
                 [sys.executable, film_decoder.__file__, *map(str, limits)],
@@ -198,6 +194,5 @@ def _check_end(code: int, messages: dict[str, str], path: Path | str) -> None:
         raise ImageError(
             "truncated",
             f"{path}: the video is cut off, damaged or of an unknown kind ({reason[:160]}); obtain it again, or save "
-            "it "
-            "as H.264 in MP4",
+            "it as H.264 in MP4",
         )

@@ -1,7 +1,7 @@
 """Read one image file of any common kind as 8-bit grey or RGB, or say in one line why it cannot be used.
 
 * The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000, AVIF, HEIC (extra
-  ``heic``) and DICOM (extra ``dicom``, with the rules in `images.dicom.reader`).
+  ``heic``) and DICOM (with the rules in `images.dicom.reader`).
 * EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright. XMP and text that
   mention orientation are ignored, as browsers ignore them.
 * 16-bit grey becomes round(v / 257), which maps the whole range to the whole range; 16-bit colour keeps the high byte.
@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -29,17 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.errors import reason
+from sonoforge.runtime.errors import install_extra, pip_install, reason
 from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.dicom.header import stated_sizes
 from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, check_tags, check_work
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
-    MAX_FILE_BYTES,
     MAX_JPEG_2000_SAMPLES,
     MAX_PIXELS,
     MAX_WEBP_PIXELS,
     ImageError,
+    check_file,
     check_size,
     clip_refused,
     large_ones_in_turn,
@@ -67,8 +65,8 @@ _READERS_BY_BRAND = (
     (file_kinds.HEIC_BRANDS, "pi_heif", "HeifImageFile"),
 )
 _NEEDED = {
-    "pi_heif": "HEIC needs pip install 'sonoforge[heic]'",
-    "AvifImagePlugin": "AVIF needs pip install 'pillow>=11.3'",
+    "pi_heif": ("HEIC", functools.partial(install_extra, "heic")),
+    "AvifImagePlugin": ("AVIF", functools.partial(pip_install, "pillow>=11.3")),
 }
 _MOST_PIXELS = {
     "WebPImageFile": MAX_WEBP_PIXELS,
@@ -108,7 +106,7 @@ def decode_image(data: bytes, path: Path | str) -> PlainImage:
     with one_error(path):
         opening = _opening(data)
         if (opening is None or data[128:132] == b"DICM") and file_kinds.is_dicom(data):
-            from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
+            from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - for DICOM alone
 
             return PlainImage(decode_dicom(data, path))
         return _single(open_header(data, path), path)
@@ -163,21 +161,10 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
 def read_file(path: Path | str) -> bytes:
     """Read a whole regular file; never open a pipe or a device, so nothing can hang."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - str and Path alike
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError("is_directory", f"{path}: is a folder, not an image file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("unreadable", f"{path}: is a pipe, socket or device, not an image file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(
-                "too_large",
-                f"{path}: {status.st_size / 1e6:.0f} MB, more than {MAX_FILE_BYTES / 1e6:.0f} MB; save it smaller",
-            )
-        if not status.st_size:  # also files of /proc, which may wait for the kernel
-            raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
+        size = check_file(path)
         with open(path, "rb") as file:  # noqa: PTH123
             # Not the size limit: the kernel would have to find that much room each time.
-            return file.read(status.st_size)
+            return file.read(size)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -207,7 +194,8 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
     except ModuleNotFoundError:
         plugin = None
     if module in _NEEDED and not getattr(plugin, "SUPPORTED", plugin is not None):
-        raise ImageError("unsupported", f"{path}: {_NEEDED[module]}")
+        kind, remedy = _NEEDED[module]
+        raise ImageError("unsupported", f"{path}: {kind} cannot be decoded here; run {remedy()}")
     try:
         image: Image.Image = getattr(plugin, name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"

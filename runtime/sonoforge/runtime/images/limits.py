@@ -7,6 +7,8 @@ decoded one at a time whatever the number of threads, so no file needs more than
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,21 @@ def clip_refused(path: Path | str, what: str) -> ImageError:
         f"{path}: {what}, not a single picture; sonoforge classify answers clips, sonoforge data import frames "
         "extracts pictures",
     )
+
+
+def check_file(path: Path | str, *, clip: bool = False) -> int:
+    """Return a regular file's size; refuse anything else, as a pipe or a device may hang, and too large a file."""
+    status, most = os.stat(path), MAX_CLIP_FILE_BYTES if clip else MAX_FILE_BYTES  # noqa: PTH116 - str and Path alike
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError("is_directory", f"{path}: is a folder, not an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("unreadable", f"{path}: is a pipe, socket or device, not an image file")
+    if status.st_size > most:
+        size = f"{status.st_size / 1e6:.0f} MB, more than {most / 1e6:.0f} MB"
+        raise ImageError("too_large", f"{path}: {size}; save it smaller, or cut the clip")
+    if not status.st_size:  # also files of /proc, which may wait for the kernel
+        raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
+    return status.st_size
 
 
 def check_size(width: int, height: int, path: Path | str, most: int = MAX_PIXELS) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
-from typing import NewType
+from typing import Any, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +61,10 @@ def filled_bits(least: int, greatest: int, room: int = 16) -> int:
 def spread_remark(bits: int, room: int = 16) -> str:
     """Return the remark on a picture whose levels were spread."""
     return f"{bits} bits in {room}: levels spread over the whole range"
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return a picture as the bytes of a file; ``options`` are those of Pillow for this kind of file."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import re
 import zipfile
@@ -18,7 +17,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.atomic import replacing, write_bytes
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.runtime.urls import clear_errors, open_url
 
 Pixels = NDArray[np.uint8]
@@ -31,14 +31,31 @@ _AT_ONCE = 64  # files that are sent to a URL together
 _OF_THE_FILES = ("count", "notice", "images")  # keys of the manifest that are not the origin
 
 
-def png_text(origin: Mapping[str, object], program: str = "sonoforge gan sample") -> PngInfo:
+def png_text(origin: Mapping[str, object]) -> PngInfo:
     """Return the text that every PNG of generated images carries: `NOTICE`, and its origin."""
     text = PngInfo()
     text.add_text("Description", NOTICE)
-    text.add_text("Software", program)
+    text.add_text("Software", "sonoforge gan sample")
     for key, value in origin.items():
         text.add_itxt(f"sonoforge:{key}", json.dumps(value) if isinstance(value, bool) else str(value))
     return text
+
+
+def origin_of(about: Any, sha256: str, class_name: str, seed: int) -> dict[str, Any]:
+    """Return the origin of generated images, which their manifest and every file record.
+
+    ``about`` is the description of a checkpoint or the manifest of a bundle, ``sha256`` the generator's hash.
+    """
+    return {
+        "synthetic": True,
+        "generator_sha256": sha256,
+        "recipe": about.recipe,
+        "class": class_name,
+        "step": about.step,
+        "seed": seed,
+        "training_data": about.fingerprint,
+        **({"structures": ",".join(about.structures)} if about.structures else {}),
+    }
 
 
 def as_picture(pixels: Pixels) -> Image.Image:
@@ -77,9 +94,7 @@ def cut_masks(levels: Pixels) -> Pixels:
 
 def png_bytes(pixels: Pixels, origin: Mapping[str, object]) -> bytes:
     """Encode (H, W, C) uint8 as a PNG that carries its origin as text."""
-    stream = io.BytesIO()
-    as_picture(pixels).save(stream, "PNG", pnginfo=png_text(origin))
-    return stream.getvalue()
+    return encoded(as_picture(pixels), pnginfo=png_text(origin))
 
 
 @contextlib.contextmanager
@@ -95,7 +110,7 @@ def open_target(
     Raises:
         SonoforgeError: The target holds something else or cannot be written.
     """
-    try:
+    with refusing(f"{target}: cannot be written", "make room or choose another target"):
         if target.suffix in (".zip", ".npz"):
             if target.exists():
                 raise SonoforgeError(f"{target}: exists already; choose another target")
@@ -110,10 +125,6 @@ def open_target(
             manifest = (target / MANIFEST).read_bytes() if (target / MANIFEST).is_file() else b""
             _refuse_other_files(target, target.is_dir() and any(target.iterdir()), manifest, origin)
             yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)
-    except OSError as error:
-        raise SonoforgeError(
-            f"{target}: cannot be written ({error.strerror}); make room or choose another target"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ DRAWS = 2000
 
 _EDGE = 1e-6  # thresholds stay this far from 0 and 1
 _ROUNDING = 1e-9
+_SMALLEST = 1e-300  # a mix of classes that none of a side fits is even
 
 
 class Asked(NamedTuple):
@@ -111,15 +112,22 @@ def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> R
 def scores_of(probabilities: Floats, positive: Flags, among: Flags) -> Floats:
     """Return the probability (N,) of the positive classes (C,) among those that a question is about; 0 if none."""
     whole = probabilities[:, among].sum(axis=1)
-    found: Floats = np.divide(probabilities[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
-    return found
+    return np.asarray(
+        np.divide(probabilities[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
+    )
+
+
+def threshold_at(equal: Floats, shares: Floats, question: Asked, threshold: float) -> float:
+    """Return the threshold of a question for class shares (C,), given a scan's mix of classes (C,) on either side."""
+    mix, sides = equal + _SMALLEST, (question.positive, question.among & ~question.positive)
+    yes, no = ((mix * shares)[side].sum() / mix[side].sum() for side in sides)
+    return float(threshold * yes / (threshold * yes + (1 - threshold) * no))
 
 
 def at_shares(equal: Floats, shares: Floats) -> Floats:
     """Return the probabilities (N, C) for class shares (C,), by Bayes' theorem."""
     weighted = equal * shares
-    found: Floats = weighted / weighted.sum(axis=1, keepdims=True)
-    return found
+    return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
 
 
 def decide_all(equal: Floats, rules: Rules) -> Decided:
@@ -142,8 +150,7 @@ def decide_all(equal: Floats, rules: Rules) -> Decided:
 def shares_by_counting(labels: Whole, classes: int) -> Floats:
     """Return the class shares (C,) of labelled scans, all above 0."""
     counts = np.bincount(labels, minlength=classes).astype(float) + UNSEEN
-    shares: Floats = counts / counts.sum()
-    return shares
+    return np.asarray(counts / counts.sum())
 
 
 def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
@@ -247,8 +254,9 @@ def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: 
     def mean(values: NDArray[np.generic], chosen: Flags | None = None) -> Floats:
         own = weights if chosen is None else weights * chosen
         total = own.sum(axis=1)
-        found: Floats = np.divide(own @ values.astype(float), total, out=np.full(len(total), np.nan), where=total > 0)
-        return found
+        return np.asarray(
+            np.divide(own @ values.astype(float), total, out=np.full(len(total), np.nan), where=total > 0)
+        )
 
     right, sizes = decided.labels == labels, decided.sets.sum(axis=1)
     recalls = np.stack([mean(right, labels == c) for c in np.unique(labels)])

@@ -54,12 +54,7 @@ class Clip:
     motion: Motion  # how far the picture moves from one frame to the next
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``sonoforge classify --json``: like a still's, with the best frame's trust and quality.
-
-        Returns:
-            `Result.to_dict` of the pooled answer, and ``"clip": {"frames", "distinct", "agreeing", "best_frame",
-            "motion": {"per_frame", "pairs", "followed", "still", "unit", "limit", "flags": [], "advice": []}}``.
-        """
+        """Return the entry of ``sonoforge classify --json``: a still's, of the pooled answer, and ``clip``."""
         counts = {name: getattr(self, name) for name in ("frames", "distinct", "agreeing", "best_frame")}
         return {**self.pooled.to_dict(), "clip": {**counts, "motion": self.motion.to_dict()}}
 
@@ -126,7 +121,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
 class Answer:
     """The answer for one file, still or clip."""
 
-    entry: dict[str, Any]  # as ``sonoforge classify --json`` prints it, see `answer_file`
+    entry: dict[str, Any]  # as ``sonoforge classify --json`` prints it
     result: Result  # of the still, or of the clip's best frame
     _source: str | Image.Image
     _frames: Callable[[], Iterator[Image.Image]] | None = None
@@ -142,15 +137,13 @@ class Answer:
 def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fingerprint: bool = False) -> Answer:
     """Answer one file, still or clip; ``data`` are its contents if it has been read already.
 
-    Returns:
-        Its entry is `Result.to_dict` or `Clip.to_dict`; for DICOM with ``"dicom": {"frames", "region": [left, top,
-        right, bottom] or None, "regions", "spacing_mm": [vertical, horizontal] or None, "spacing_from",
-        "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions relative to the region's corner.
+    ``sonoforge settings classify`` explains the fields of its entry.
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
         try:
+            started = perf_counter()
             source = path if data is None else decode_image(data, path)
-            result = replace(classifier.classify(source, fingerprint), file=path)
+            result = _of_file(classifier.classify(source, fingerprint), path, started)
             return Answer(result.to_dict(), result, source)
         except ImageError as error:
             if error.code != "animated":
@@ -166,9 +159,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
     if image.frame_count == 1:
         started = perf_counter()
         (frame,) = image.frames()
-        decode = 1e3 * (perf_counter() - started)
-        result = classifier.classify(frame, fingerprint)
-        result = replace(result, file=path, ms={**result.ms, "decode": decode, "total": result.ms["total"] + decode})
+        result = _of_file(classifier.classify(frame, fingerprint), path, started)
         entry = result.to_dict()
     else:
         clip = classify_clip(classifier, image.frames(), fingerprint)
@@ -178,8 +169,14 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
     return Answer(entry, result, path, image.frames)
 
 
+def _of_file(result: Result, path: str, started: float) -> Result:
+    """Name the file of a still's result, and count the time since ``started`` in which it was decoded."""
+    total, ms = 1e3 * (perf_counter() - started), result.ms
+    return replace(result, file=path, ms={**ms, "decode": ms["decode"] + total - ms["total"], "total": total})
+
+
 def dicom_entry(image: DicomImage) -> dict[str, Any]:
-    """Return the part of an answer that describes its DICOM file; see `answer_file`."""
+    """Return the part of an answer that describes its DICOM file."""
     return {
         "frames": image.frame_count,
         "region": list(image.region.box) if image.region else None,

@@ -46,6 +46,7 @@ class Finding(NamedTuple):
 
     probability: float  # of a yes, at the clinic's prevalence, among the classes that the question is about
     positive: bool  # whether the scan reaches the operating point
+    threshold: float  # probability from which the answer is yes: the operating point at the clinic's prevalence
 
 
 class Decision(NamedTuple):
@@ -159,9 +160,11 @@ def decide_equal(
     findings = {
         question.name: Finding(
             float(adaptation.scores_of(here, question.positive, question.among)[0]),
-            bool(beyond[0, question.aims.tolist().index(clinic.sensitivity)]),
+            bool(beyond[0, at]),
+            adaptation.threshold_at(equal[0], rules.prevalence, question, question.thresholds[at]),
         )
         for question, beyond in zip(rules.questions, decided.beyond, strict=True)
+        for at in [question.aims.tolist().index(clinic.sensitivity)]
     }
     return Decision(
         dict(zip(names, here[0].tolist(), strict=True)),
@@ -172,12 +175,12 @@ def decide_equal(
 
 
 def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
-    """Return sentences on the class shares assumed, on each question, and on whether the bundle may be guessing."""
+    """Return sentences on the class shares assumed, each question, whether the bundle may be guessing, and the sets."""
     shares = clinic.prevalence
     if len(set(shares.values())) == 1:
         here = "all classes are equally frequent"
     else:
-        here = f"the classes' shares are {', '.join(f'{name} {100 * share:.3g}%' for name, share in shares.items())}"
+        here = f"the classes' shares are {', '.join(f'{name} {100 * share:.3g} %' for name, share in shares.items())}"
     if manifest.site and shares == manifest.site.prevalence:
         here += f", as among {sum(manifest.site.scans.values())} labelled scans of this bundle's site"
     sentences = [f"These answers assume that {here}."]
@@ -186,21 +189,41 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
         where = "the site's" if manifest.site and question.name in manifest.site.moved else "held-out"
         sentences.append(
-            f"{question.name.capitalize()}{among}: the threshold aims at a sensitivity of {point.aim:.0%}; "
-            f"on {where} scans: sensitivity {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
+            f"{question.name.capitalize()}{among}: the threshold aims at a sensitivity of {percent(point.aim)}; "
+            f"on {where} scans: sensitivity {percent(point.sensitivity)}, specificity {percent(point.specificity)}."
         )
-    return [*sentences, GUESSES] if manifest.guesses else sentences
-
-
-def yes_no(finding: Mapping[str, Any]) -> str:
-    """Return the answer to an entry's finding in a word."""
-    return "yes" if finding["positive"] else "no"
+    about_sets = (
+        f"For {percent(1 - manifest.alpha)} of scans like the training scans, the true class is among those that "
+        "cannot be ruled out. A probability is not the verdict: each class has a limit of its own for being ruled out, "
+        "so one at 59 % may stand alone and one at 87 % may not."
+    )
+    return [*sentences, *[GUESSES] * manifest.guesses, about_sets]
 
 
 def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return ``yes 93%`` or ``no 12%`` for each question of an entry; ``-`` if it does not arise after a no."""
+    """Return ``yes, 33 % (yes from 20 %)`` for each question of an entry, or ``not asked`` after a no."""
     said, arises = {}, True
     for name, finding in findings.items():
-        said[name] = f"{yes_no(finding)} {finding['probability']:.0%}" if arises else "-"
+        share, least = percent(finding["probability"]), percent(finding["threshold"])
+        answer = f"yes, {share}" if finding["positive"] else f"no, {'just below' if share == least else share}"
+        said[name] = f"{answer} (yes from {least})" if arises else "not asked"
         arises = arises and finding["positive"]
     return said
+
+
+def figures_in_words(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is behind the verdict of an entry, by title, the most telling first."""
+    ordered = sorted(entry["probabilities"].items(), key=lambda pair: -pair[1])
+    return {
+        "Cannot be ruled out": " or ".join(entry["set"]),
+        **{name.capitalize(): said for name, said in answers_in_words(entry["findings"]).items()},
+        "Probability of each class": ", ".join(f"{name} {percent(share)}" for name, share in ordered),
+    }
+
+
+def percent(share: float) -> str:
+    """Return a share in whole percent, never rounded to 0 or 100."""
+    whole = int(100 * share + 0.5)
+    if 0 < share < 1 and whole in (0, 100):
+        return "> 99 %" if whole else "< 1 %"
+    return f"{whole} %"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.images.synthetic import Pixels, to_pixels
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
@@ -143,8 +143,7 @@ def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None
         if class_name not in ("", only):
             raise SonoforgeError(f"class_name: this generator has only {only!r}, not {class_name!r}")
         return None
-    if class_name not in classes:
-        what = f"there is no {class_name!r}" if class_name else "it is missing"
-        hint = did_you_mean(class_name, classes)
-        raise SonoforgeError(f"class_name: {what}; choose one of {', '.join(classes)}{hint}")
+    if not class_name:
+        raise SonoforgeError(f"class_name: is missing; choose one of {', '.join(classes)}")
+    check_known("class_name", class_name, classes)
     return classes.index(class_name)

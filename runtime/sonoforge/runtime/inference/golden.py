@@ -53,7 +53,7 @@ def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
     exporter recorded. For a generator, golden images are drawn from their seeds with every file that can run here.
 
     Returns:
-        What ``sonoforge verify --json`` prints, see `sonoforge.runtime.verbs.verify`.
+        What ``sonoforge verify --json`` prints, see ``sonoforge settings verify``.
 
     Raises:
         SonoforgeError: There is no bundle.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.files import BundleError
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import reason, refusing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -77,10 +77,8 @@ def run_session(
 
 def open_file(path: Path, threads: int = 1) -> Answer:
     """Load a file; see `load_session`."""
-    try:
+    with refusing(f"{path}: cannot be read", "copy it again"):
         content = path.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
     if not is_ort(content):
         from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
 

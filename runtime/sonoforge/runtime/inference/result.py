@@ -141,18 +141,7 @@ class Result:
         return whole
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``sonoforge classify --json`` for this scan.
-
-        Returns:
-            ``{"file", "ok": True, "verdict": row of `verdict.STATES`, "label", "probabilities": {class: p}, "set":
-            [classes], "findings": {question: {"probability", "positive"}}, "abstained": reason, "trust": {"score",
-            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"},
-            "trained_on", "quality": {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind:
-            number}, "note"}, "remarks": [phrases], "model": {"name", "version", "sha256"}, "map": {"peak": {"x", "y",
-            "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer",
-            "total"}}``; the share is null if the map is positive nowhere; ``crop`` is null if the network saw the whole
-            image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
-        """
+        """Return the entry of ``sonoforge classify --json``, which ``sonoforge settings classify`` explains."""
         return {
             "file": self.file,
             "ok": True,

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import temporary_folder
-from sonoforge.runtime.errors import GateError, SonoforgeError, reason
+from sonoforge.runtime.errors import GateError, SonoforgeError, install_extra, reason
 
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 """Takes inputs in the order of the file's interface, batch first, and returns outputs in theirs."""
@@ -60,12 +60,10 @@ def runner(name: str) -> ModuleType:
     try:
         return importlib.import_module(RUNNERS[first])
     except ModuleNotFoundError as error:
-        raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
+        raise SonoforgeError(f"{name}: {error.name} is not installed; run {install_extra('export')}") from error
     except Exception as error:  # a broken torch ends in OSError, ImportError and others
-        raise SonoforgeError(
-            f"{name}: its runner cannot be imported ({reason(error)}); pip install --force-reinstall "
-            "'sonoforge[export]'"
-        ) from error
+        again = install_extra("export", "--force-reinstall")
+        raise SonoforgeError(f"{name}: its runner cannot be imported ({reason(error)}); run {again}") from error
 
 
 def needs_trust(name: str) -> bool:
@@ -92,9 +90,7 @@ def open_file(name: str, path: Path, threads: int = 1) -> Answer:
     return answer
 
 
-def run_in_subprocess(
-    name: str, path: Path, inputs: Sequence[NDArray[Any]], *, batch: int = 1, threads: int = 1
-) -> list[NDArray[Any]]:
+def run_in_subprocess(name: str, path: Path, inputs: Sequence[NDArray[Any]], *, batch: int = 1) -> list[NDArray[Any]]:
     """Run a file on many inputs in a subprocess: some runners crash with a signal instead of raising an error.
 
     Inputs are (N, ...); one with a single row, such as psi, goes into each batch unchanged.  Outputs are (N, ...).
@@ -102,7 +98,7 @@ def run_in_subprocess(
     with temporary_folder() as task_folder:
         for index, values in enumerate(inputs):
             np.save(task_folder / f"input-{index}.npy", values)
-        task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch, "threads": threads}
+        task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch}
         (task_folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         if how := run_module("sonoforge.runtime.inference.runners", task_folder, task_folder, _LONGEST):
             how = how.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
@@ -156,7 +152,7 @@ def _run_task(folder: Path) -> None:
     """Run the task that `run_in_subprocess` wrote to a folder."""
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     inputs = [np.load(folder / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
-    answer = open_file(task["name"], Path(task["path"]), task["threads"])
+    answer = open_file(task["name"], Path(task["path"]))
     count = max(len(values) for values in inputs)
     parts = []
     for begin in range(0, count, task["batch"]):

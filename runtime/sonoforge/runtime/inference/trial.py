@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.onnx_graph import check_graph
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, reason, refusing
 from sonoforge.runtime.inference.onnx_session import is_ort, load_session, run_session
 from sonoforge.runtime.inference.runners import module_environment
 
@@ -73,17 +73,15 @@ def _try_in_child(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]]
     untried = "it could not be tried in a separate process"
     too_long = f"it did not answer its golden input within {SECONDS} s of processor time"
     with tempfile.TemporaryFile() as file:
-        try:
+        with refusing(f"{where}: {untried}", kind=BundleError):
             child = subprocess.Popen(
-                [sys.executable, "-m", "sonoforge.runtime.inference.trial"],
+                [sys.executable, "-B", "-m", "sonoforge.runtime.inference.trial"],  # its limits would cut off byte code
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=file,
                 env=module_environment(),
                 cwd=sys.prefix,  # the interpreter's own folder holds no modules that could shadow ours
             )
-        except OSError as error:
-            raise BundleError(f"{where}: {untried} ({error.strerror})") from error
         try:
             child.communicate(task, timeout=wait)
         except subprocess.TimeoutExpired as error:

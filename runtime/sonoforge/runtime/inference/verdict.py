@@ -7,12 +7,13 @@ words; the app's are in ``mobile/www/words/en.json``, with the other languages b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.images.quality_metrics import flag_in_words
 from sonoforge.runtime.inference.trust import Cause
+from sonoforge.runtime.notice import TRAINED_THIS
 
 
 class Verdict(NamedTuple):
@@ -23,18 +24,11 @@ class Verdict(NamedTuple):
     advice: str  # what to do, in one or two sentences
 
 
-class State(NamedTuple):
-    """The words of a state; ``{classes}`` in the heading stands for the classes that cannot be ruled out."""
-
-    heading: str
-    advice: str
-
-
 _WORDS = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 ADVICE: dict[str, str] = _WORDS["advice"]
 """What to do if an answer must not be used, by cause; the first cause that applies counts."""
-STATES = {name: State(**words) for name, words in _WORDS["states"].items()}
-"""In the order in which a person should look at them."""
+STATES = {name: Verdict(name, **words) for name, words in _WORDS["states"].items()}
+"""In the order in which a person should look at them; ``{classes}`` stands for those that cannot be ruled out."""
 
 UNUSABLE = ("no answer", "do not use", "uncertain")
 """States that make label and probabilities meaningless."""
@@ -51,18 +45,43 @@ def judge(abstained: bool, causes: Sequence[str], left: Sequence[str], count: in
         state = "cannot tell" if len(left) == count else "undecided"
     else:
         state = "poor image" if Cause.POOR_SCAN.value in causes else "clear"
-    heading, advice = STATES[state]
-    return Verdict(state, heading.format(classes=" or ".join(left)), blocking[0] if state == "do not use" else advice)
+    _, words, advice = STATES[state]
+    heading = words.format(classes=" or ".join(left))
+    return Verdict(state, heading[0].upper() + heading[1:], blocking[0] if state == "do not use" else advice)
 
 
 def verdict_of(entry: Mapping[str, Any]) -> Verdict:
     """Return how to take the answer in an entry of ``sonoforge classify --json``."""
     if not entry["ok"]:
-        return Verdict("no answer", STATES["no answer"].heading, str(entry["error"]["message"]))
+        return STATES["no answer"]._replace(advice=str(entry["error"]["message"]))
     return judge(bool(entry["abstained"]), entry["trust"]["causes"], entry["set"], len(entry["probabilities"]))
 
 
-def faults_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return the faults of an entry's image in words, except those already among its trust reasons."""
-    said = " ".join(entry["trust"]["reasons"])
-    return [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in said]
+def notes_on(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield further notes on an answer, each with a title of a word or two."""
+    from sonoforge.runtime.images import repeats  # noqa: PLC0415 - numpy, which --help does not wait for
+
+    trust = entry["trust"]
+    if entry["trained_on"]:
+        yield "Careful", TRAINED_THIS
+    if entry["abstained"] and not trust["causes"]:
+        yield "Why", entry["abstained"]
+    if trust["reasons"]:
+        yield f"Trust {trust['score']:.2f} of 1", "; ".join(trust["reasons"])
+    flags = map(flag_in_words, entry["quality"]["flags"])
+    if faults := [words for words in flags if words not in " ".join(trust["reasons"])]:
+        yield "Image quality", ", ".join(faults)
+    if entry["marks"]["summary"]:
+        yield "Burned-in marks", entry["marks"]["summary"]
+    if entry["crop"] and entry["crop"]["kept"] < 1:
+        yield "Cropped to", entry["crop"]["reason"]
+    for remark in entry["remarks"]:
+        yield "As read", remark
+    if "clip" in entry:
+        clip, motion = entry["clip"], entry["clip"]["motion"]
+        about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
+        if motion["per_frame"] is not None:
+            about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
+        yield "Clip", ". ".join([about, *motion["advice"]])
+    for sentence in repeats.in_words(entry):
+        yield "Repeated", sentence

@@ -11,9 +11,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,25 +24,25 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, name_some
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.runtime.images.inputs import Entry, expand, printable
+from sonoforge.runtime.images.inputs import Entry, expand, printable, skipped_in_words
 from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Compared, Decided, Floats, Reach, Rules, Whole, can_move
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause, how_far
-from sonoforge.runtime.jobs.answering import Answering, answer_all
+from sonoforge.runtime.jobs.answering import answer_scans
 from sonoforge.runtime.notice import NOTICE, trained_on_in_words
-from sonoforge.runtime.settings import AdaptConfig, ClassifyConfig
+from sonoforge.runtime.settings import AdaptConfig
 
 CARD = "MODEL_CARD.md"
+_WORDS: Mapping[str, str] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 LEAST_SCANS, LEAST_GROUPS = 10, 5
 _UNLABELLED = "unlabelled"
+_NEITHER = ("mean size of a set", "sets of one class")  # better nor worse by themselves: fewer classes, more misses
 _NOT_MEASURED = {Cause.OTHER_KIND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
 """Distance of a scan that does not show how far out the clinic's scans are."""
-
-log = logging.getLogger(__name__)
 
 
 class Fitted(NamedTuple):
@@ -55,6 +55,7 @@ class Fitted(NamedTuple):
     reach: Reach  # how far out its scans lie, labelled or not
     trained: int | None  # of these, those that trained the network; None if the bundle cannot tell
     warning: str  # that it has some of these
+    said: Sequence[str] = ()  # what all this means
 
 
 class Answered(NamedTuple):
@@ -63,17 +64,16 @@ class Answered(NamedTuple):
     equal: Floats  # (N, C) probabilities of equally frequent classes for the labelled scans
     labels: Whole  # (N,) classes
     groups: Whole  # (N,) patients
-    unlabelled: int  # scans without a class
-    trained: int | None  # of all scans, those that trained the network; None if the bundle cannot tell
     times: Floats  # (M,) `trust.how_far` of all scans that are fit to be measured
     patients: Whole  # (M,) of these
+    entries: list[Entry]  # of all scans
     failed: list[Entry]  # of the files that were not answered
 
 
 def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
     """Fit a bundle to labelled scans, and write the site bundle unless it is worse on them.
 
-    Return what ``sonoforge adapt --json`` prints, see its verb, and what was fitted.
+    Return what ``sonoforge adapt --json`` prints, see ``sonoforge settings adapt``, and what was fitted.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not config.data:
@@ -87,20 +87,24 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
     bundle = classifier.bundle
     if bundle.manifest.site:
         raise SonoforgeError(f"{bundle.path}: is already adapted to a site; adapt the original")
-    label_of, group_of = read_scans(Path(config.data), bundle.classes)
+    label_of, group_of, skipped = read_scans(Path(config.data), bundle.classes)
     named = {file: label for file, label in label_of.items() if label}
     _check_enough(list(named.values()), [group_of.get(file, file) for file in named], config.data)
     answered = _answered(classifier, label_of, group_of, (config.workers, config.threads))
     equal, labels, groups = answered[:3]
-    _check_enough(labels.tolist(), groups.tolist(), config.data)
+    _check_enough(labels.tolist(), groups.tolist(), config.data, answered.failed)
     start = adaptation.rules_of(bundle.manifest, classifier.clinic.prevalence)
     crossed = adaptation.cross_fitted(equal, labels, groups, start)
     asked = (start, config.sensitivity)
     compared = adaptation.compare(adaptation.decide_all(equal, start), crossed, labels, groups, asked)
     rules = adaptation.fit_rules(equal, labels, start)
     reach = adaptation.measure_reach(answered.times, answered.patients)
-    warning = trained_on_in_words(answered.trained, len(labels) + answered.unlabelled)
-    fitted = Fitted(rules, crossed, compared, config.sensitivity, reach, answered.trained, warning)
+    entries = answered.entries
+    trained = [e["file"] for e in entries if e["trained_on"]] if entries[0]["trained_on"] is not None else None
+    known = None if trained is None else len(trained)
+    warning = trained_on_in_words(known, len(entries))
+    fitted = Fitted(rules, crossed, compared, config.sensitivity, reach, known, warning)
+    changes = {name: one.change for name, one in compared.items() if name not in _NEITHER}
     change = compared["accuracy"].change
     verdict = "worse" if change.high < 0 else "better" if change.low > 0 else "not told apart"
     moved = zip(bundle.classes, start.thresholds.tolist(), rules.thresholds.tolist(), strict=True)
@@ -109,9 +113,13 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
         "site_bundle": None if verdict == "worse" else str(folder),
         "scans": {name: int((labels == i).sum()) for i, name in enumerate(bundle.classes)},
         "groups": len(np.unique(groups)),
-        "unlabelled": answered.unlabelled,
-        "trained_on": answered.trained,
+        "missing": [name for i, name in enumerate(bundle.classes) if i not in labels],
+        "unlabelled": len(entries) - len(labels),
+        "repeats": {e["file"]: earlier for e in entries if (earlier := e["copy_of"] or e["seems_copy_of"])},
+        "trained_on": known,
+        "trained_files": trained or [],
         "failed": answered.failed,
+        "skipped": dict(skipped),
         "prevalence": dict(zip(bundle.classes, rules.prevalence.tolist(), strict=True)),
         "thresholds": {name: pair for name, *pair in moved},
         "points": {
@@ -123,39 +131,95 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
             name: {"before": row["before"][0], "after": row["after"][0], "change": row["change"]}
             for name, row in record_of(compared).items()
         },
+        "better": [name for name, one in changes.items() if one.low > 0],
+        "worse": [name for name, one in changes.items() if one.high < 0],
         "verdict": verdict,
         "notice": NOTICE,
     }
+    fitted = fitted._replace(said=[*meaning_in_words(answers)])
     if verdict != "worse":
         write_site_bundle(bundle, site_manifest(bundle, fitted, labels, groups), fitted, folder)
     return answers, fitted
 
 
-def read_scans(data: Path, classes: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+def scans_in_words(answers: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which scans were used, and of the others, and of those that are not a patient's own, which and why."""
+    without = f", and {answers['unlabelled']} without a class, for trust alone" if answers["unlabelled"] else ""
+    counts = ", ".join(f"{count} {name}" for name, count in answers["scans"].items())
+    count = sum(answers["scans"].values())
+    yield _WORDS["scans"].format(count=count, counts=counts, groups=answers["groups"], without=without)
+    listed = {
+        "failed": [entry["error"]["message"] for entry in answers["failed"]],
+        "repeats": [f"{_short(file)} as {_short(earlier)}" for file, earlier in answers["repeats"].items()],
+        "trained_files": [*map(_short, answers["trained_files"])],
+    }
+    for key, files in listed.items():
+        if files:
+            yield _WORDS[key].format(count=len(files), files=printable(name_some(files, "; ")))
+    if answers["skipped"]:
+        yield f"{skipped_in_words(answers['skipped'])}."
+
+
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])
+
+
+def meaning_in_words(answers: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a missing class means, whether labels are more often right, what else changed, and what to use."""
+    for name in answers["missing"]:
+        yield _WORDS["missing"].format(name=name, share=answers["prevalence"][name])
+    figures, count = answers["figures"], sum(answers["scans"].values())
+    right, single, sets = (figures[name] for name in ("accuracy", "sets of one class", "coverage of sets"))
+    value, low, high = (100 * each for each in right["change"])
+    what = (
+        f"a gain of {value:.1f} points" if value > 0 else f"A LOSS OF {-value:.1f} POINTS" if value < 0 else "as many"
+    )
+    chance = "more than chance explains" if low * high > 0 else "which may be chance"
+    before, after = (round(count * right[key]) for key in ("before", "after"))
+    facts = {"before": before, "after": after, "low": low, "high": high, "what": what, "chance": chance}
+    yield _WORDS["accuracy"].format(count=count, **facts)
+    if single["change"][0] * sets["change"][0] < 0:
+        what = _WORDS["trade of sets" if single["change"][0] > 0 else "trade of answers"]
+        both = ([each["before"], each["after"]] for each in (single, sets))
+        yield _WORDS["trade"].format(what=what, **dict(zip(("single", "held"), both, strict=True)))
+    better, worse = answers["better"], answers["worse"]
+    for key, names in (("better", better), ("worse", worse)):
+        if names:
+            yield _WORDS[key].format(names=", ".join(names))
+    advice = "both" if better and worse else "new" if better else "old" if worse else "open"
+    advice = "seen" if 2 * len(answers["trained_files"]) > count else advice
+    yield _WORDS[advice if answers["site_bundle"] else "none"]
+
+
+def read_scans(data: Path, classes: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str], Mapping[str, int]]:
     """Read each file's label and known patient: folders named after the classes, or a CSV ``file,label[,group]``.
+
+    Also return how many files are not scans, by their kind.
 
     Files directly in the folder or in its folder ``unlabelled``, and rows without a label, have an empty one.
     """
     if data.is_dir():
-        return _read_folders(data, classes), {}
+        skipped = Counter[str]()
+        return _read_folders(data, classes, skipped), {}, skipped
     if data.is_file():
-        return _read_csv(data, classes)
+        return *_read_csv(data, classes), {}
     raise SonoforgeError(
         f"--data: {printable(str(data))} does not exist; give a folder with one for each class, or a .csv"
     )
 
 
-def _read_folders(data: Path, classes: tuple[str, ...]) -> dict[str, str]:
-    labels = dict.fromkeys(_images(data, recursive=False), "")
+def _read_folders(data: Path, classes: tuple[str, ...], skipped: Counter[str]) -> dict[str, str]:
+    labels = dict.fromkeys(_images(data, False, skipped), "")
     for folder in sorted(item for item in data.iterdir() if item.is_dir() and not is_system_folder(item.name)):
         name = "" if folder.name.lower() == _UNLABELLED else folder.name
         name = _as_class(f"--data: folder {printable(folder.name)}", name, classes)
-        labels |= dict.fromkeys(_images(folder, recursive=True), name)
+        labels |= dict.fromkeys(_images(folder, True, skipped), name)
     return labels
 
 
-def _images(folder: Path, recursive: bool) -> list[str]:
+def _images(folder: Path, recursive: bool, skipped: Counter[str]) -> list[str]:
     found = expand([str(folder)], recursive, generated=False)
+    skipped.update(found.skipped)
     return [file for file in found.files if file not in found.failures]
 
 
@@ -188,22 +252,10 @@ def _answered(
     classifier: Classifier, label_of: Mapping[str, str], known: Mapping[str, str], workers: tuple[int, int]
 ) -> Answered:
     """Answer the scans with these labels and known patients; repeats of a scan without a patient are its patient's."""
-    files, failed, answering = list(label_of), list[Entry](), Answering(classifier, {}, ClassifyConfig())
-    answering.name(files)
-    group_of, answered = dict[str, str](), list[Entry]()
-    for entry in answer_all(answering.answer, files, "answering", workers):
-        file = entry["file"]
-        if not entry["ok"]:
-            failed.append(entry)
-            log.warning("%s: not used: %s", printable(file), printable(entry["error"]["message"]))
-            continue
-        answering.mark_repeat(entry)
-        answered.append(entry)
-        copied = entry["copy_of"] or entry["seems_copy_of"]
-        group_of[file] = known.get(file) or (group_of[copied] if copied else f"file {file}")
+    scans = answer_scans(classifier, {file: known.get(file) for file in label_of}, "answering", workers)
+    answered = scans.answered
+    number_of = {e["file"]: group for e, group in zip(answered, scans.groups, strict=True)}
     classes, manifest = classifier.bundle.classes, classifier.bundle.manifest
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(group_of.values()))}
-    number_of = {file: numbers[name] for file, name in group_of.items()}
     labelled = [entry for entry in answered if label_of[entry["file"]]]
     fit = [entry for entry in answered if not _NOT_MEASURED & set(entry["trust"]["causes"])]
     times = [how_far(e["trust"]["distance"], e["trust"]["neighbour_distance"], manifest) for e in fit]
@@ -211,21 +263,20 @@ def _answered(
         np.array([[e["probabilities"][c] for c in classes] for e in labelled]).reshape(len(labelled), len(classes)),
         np.array([classes.index(label_of[entry["file"]]) for entry in labelled], dtype=np.int64),
         np.array([number_of[entry["file"]] for entry in labelled], dtype=np.int64),
-        len(answered) - len(labelled),
-        sum(e["trained_on"] for e in answered) if answered and answered[0]["trained_on"] is not None else None,
         np.array(times),
         np.array([number_of[entry["file"]] for entry in fit], dtype=np.int64),
-        failed,
+        *scans[:2],
     )
 
 
-def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str) -> None:
+def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str, failed: Sequence[Entry] = ()) -> None:
     """Refuse too few labelled scans, counting first those listed, then those answered, by patient."""
     scans, patients, kinds = len(labels), len(set(groups)), len(set(labels))
     if scans < LEAST_SCANS or patients < LEAST_GROUPS or kinds < 2:
+        unread = f"; {len(failed)} cannot be read ({failed[0]['error']['message']})" if failed else ""
         raise SonoforgeError(
             f"--data: {printable(data)} has {scans} labelled scans of {patients} patients and {kinds} classes; give at "
-            f"least {LEAST_SCANS} of {LEAST_GROUPS} patients and two classes"
+            f"least {LEAST_SCANS} of {LEAST_GROUPS} patients and two classes{unread}"
         )
 
 
@@ -314,6 +365,7 @@ def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
         f"- Operating points moved: {', '.join(site['moved']) or 'none, for want of scans'}.\n"
         f"- {reach_in_words(fitted.reach)}",
         "\n".join(lines),
+        *fitted.said,
         "Each patient's scans were answered by rules fitted on all other patients, with questions asked at a "
         f"sensitivity of {fitted.aim:.0%}. Research use, not a medical device.",
     ]

@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.atomic import prepare_folder, write_bytes
 from sonoforge.runtime.cli.progress import progress_bar
@@ -16,12 +16,12 @@ from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin, s
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats, Sweeps
 from sonoforge.runtime.inference.clips import Answer, answer_file
+from sonoforge.runtime.settings import ClassifyConfig
 
 if TYPE_CHECKING:
     from sonoforge.runtime.explanations import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
-    from sonoforge.runtime.settings import ClassifyConfig
 
 _MOST_WORKERS = 8  # default limit on decoded images in memory, on however many cores
 _BLOCK = 16  # files per worker whose lines are printed together: few enough to watch, enough to keep all cores busy
@@ -141,6 +141,39 @@ class Answering:
         if self._extras.anonymous:
             return map_alone(answered.result)
         return thumbnails(answered.picture(), answered.result)
+
+
+class Scans(NamedTuple):
+    """Answers to scans whose patients may be known."""
+
+    answered: list[Entry]
+    failed: list[Entry]
+    groups: list[int]  # of each answered one, by patients and repeats, numbered by first appearance
+
+
+def answer_scans(
+    classifier: Classifier, patients: Mapping[str, str | None], title: str, workers: tuple[int, int]
+) -> Scans:
+    """Answer files by their known patients; those with scans that repeat one another's count as one."""
+    answering, found, joined = Answering(classifier, {}, ClassifyConfig()), Scans([], [], []), dict[str, str]()
+    answering.name([*patients])
+
+    def group_of(file: str) -> str:
+        group = patients[file] or f"file {file}"
+        while group in joined:
+            group = joined[group]
+        return group
+
+    for entry in answer_all(answering.answer, [*patients], title, workers):
+        (found.answered if entry["ok"] else found.failed).append(entry)
+        if entry["ok"]:
+            answering.mark_repeat(entry)
+            own, earlier = group_of(entry["file"]), entry["copy_of"] or entry["seems_copy_of"]
+            if earlier and group_of(earlier) != own:
+                joined[own] = group_of(earlier)
+    groups = [group_of(entry["file"]) for entry in found.answered]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return found._replace(groups=[numbers[group] for group in groups])
 
 
 def answer_all(

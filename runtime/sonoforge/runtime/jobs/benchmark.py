@@ -24,7 +24,7 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, check_known, reason
 from sonoforge.runtime.inference.runners import (
     NOT_TRUSTED,
     leave_with_parent,
@@ -47,14 +47,12 @@ log = logging.getLogger(__name__)
 
 
 def measure_bundle(config: BenchConfig) -> dict[str, Any]:
-    """Measure the files of a classifier's bundle; return what ``sonoforge bench --json`` prints, see its verb."""
+    """Measure the files of a classifier's bundle; return what ``sonoforge bench --json`` prints."""
     bundle = open_bundle(config.bundle or None)
     manifest, golden = bundle.manifest, bundle.golden()
     known = [entry.format for entry in manifest.files.values() if entry.format]
     for name in config.formats:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise SonoforgeError(f"{bundle.path}: has no format {name!r}; choose one of {', '.join(known)}{hint}")
+        check_known(f"{bundle.path}: formats", name, known)
     report: dict[str, Any] = {
         "bundle": config.bundle or "shipped",
         "model": manifest.identity,

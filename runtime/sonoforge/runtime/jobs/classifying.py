@@ -27,7 +27,7 @@ from sonoforge.runtime.inference import decision
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic, Clinic
 from sonoforge.runtime.inference.loading import LoadingModel
-from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, notes_on, verdict_of
 from sonoforge.runtime.jobs.answering import Answering, answer_all
 from sonoforge.runtime.notice import NOTICE, trained_on_in_words
 from sonoforge.runtime.settings import ClassifyConfig
@@ -109,7 +109,7 @@ def classify(
         log.info("written: %s", kept.path)
     table.end()
     summary = table.summary()
-    if page:
+    if page and summary["files"]:
         page.write(summary)
         log.info("written: %s", page.path)
     tell(table.in_words() + ".")
@@ -141,7 +141,7 @@ def _tell(config: ClassifyConfig, summary: Mapping[str, Any], skipped: Mapping[s
         log.info("%s", skipped_in_words(skipped))
     written = {"pictures": config.overlay, "reports on DICOM files": config.sr, "pictures of DICOM files": config.sc}
     for what, folder in written.items():
-        if folder:
+        if folder and summary["ok"]:
             log.info("written: %s in %s", what, folder)
 
 
@@ -178,27 +178,22 @@ class AnswerTable:
 
     def __init__(self, manifest: ClassifierManifest, clinic: Clinic, skipped: Mapping[str, int]) -> None:
         """Take the model that answers, the clinic it answers for, and how many files of each kind are not read."""
-        self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
-        self._asked = [f"{question.name}?" for question in manifest.questions]
+        self._classes = manifest.classes
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
         if clinic.prevalence == manifest.default:
             self._about[0] += " Give your clinic's shares with --prevalence."
         self._states, self._counts = Counter[str](), Counter[str]()
         self._advice: dict[str, str] = {}
-        self._skipped, self._begun, self._folder = skipped, False, ""
+        self._skipped, self._folder = skipped, ""
         longest = sum(sorted(map(len, self._classes))[-2:]) + len("undecided:  or ")
-        self._widths = [_NAME, min(longest, 48), 4, *(max(len(name), 8) for name in self._asked)]
+        self._widths = [_NAME, min(longest, 48), 0]
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
-        """Print the heading once, with a column wide enough for these names, or for ``more`` to come."""
-        if self._begun or not (names or more):
-            return
-        self._begun = True
+        """Make the first column wide enough for these names, or for ``more`` to come."""
         folders = {os.path.dirname(name) for name in names}  # noqa: PTH120 - thousands of names
         self._folder = "" if more or len(folders) != 1 else os.path.join(*folders, "")  # noqa: PTH118
-        if not more:
+        if names and not more:
             self._widths[0] = min(max(column_width([self._inside(name) for name in names]), len("file")), _NAME)
-        say("%s", self._row("file", "answer", "prob", *self._asked))
 
     def count(self, entry: Entry) -> None:
         """Count one answer by what it says."""
@@ -221,14 +216,17 @@ class AnswerTable:
             log.error("%-*s  error (%s): %s", self._widths[0], name, entry["error"]["code"], message)
             return
         state, heading, advice = verdict_of(entry)
-        short = {"do not use": state, "uncertain": state, "poor image": f"{entry['label']}, poor image"}
-        lowered = heading[0].lower() + heading[1:] if state in ("undecided", "cannot tell") else heading
-        answer, said = short.get(state, lowered), decision.answers_in_words(entry["findings"]).values()
-        figures = [f"{max(entry['probabilities'].values()):.0%}", *said]
+        if not self._advice:
+            say("%s", self._row("file", "answer", "most probable"))
+        likeliest, share = max(entry["probabilities"].items(), key=lambda pair: pair[1])
         # Percentages of an answer that must not be used invite its use.
-        say("%s", self._row(name, answer, *(["-"] * len(figures) if state in UNUSABLE else figures)))
+        usable = state not in UNUSABLE
+        say("%s", self._row(name, heading, f"{likeliest} {decision.percent(share)}" if usable else "-"))
+        asked = decision.answers_in_words(entry["findings"] if usable else {})
+        tell("; ".join(f"{question}: {said}" for question, said in asked.items()), "    ")
         self._advice.setdefault(advice, state)
-        tell("; ".join(map(self._inside, _remarks(entry))), "    ")
+        notes = [(title, self._inside(said).rstrip(".")) for title, said in notes_on(entry)]
+        tell("; ".join(f"{title[0].lower()}{title[1:]}: {printable(said)}" for title, said in notes), "    ")
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 
@@ -238,11 +236,6 @@ class AnswerTable:
         for advice, state in ordered:
             if state != "clear":
                 tell(f"{state}: {advice}")
-        if {"undecided", "cannot tell"} & {*self._advice.values()}:
-            tell(
-                f"For {self._coverage:.0%} of scans like the training scans, the true class is among those that cannot "
-                "be ruled out; prob is that of the likeliest."
-            )
         for sentence in self._about if self._advice else ():
             tell(sentence)
 
@@ -250,7 +243,7 @@ class AnswerTable:
         """Return ``4 of 5 files answered: 2 clear, 1 undecided, 1 do not use``."""
         found = [f"{self._states[state]} {state}" for state in reversed([*STATES][1:]) if self._states[state]]
         files = self._states.total()
-        answered = f"{files - self._states['no answer']} of {files} files answered"
+        answered = f"{files - self._states['no answer']} of {files} files answered" if files else "No file was answered"
         return f"{answered}: {', '.join(found)}" if found else answered
 
     def summary(self) -> dict[str, Any]:
@@ -276,30 +269,5 @@ class AnswerTable:
         return text.replace(self._folder, "") if self._folder else text
 
     def _row(self, *cells: str) -> str:
-        """Return file, answer, probability, and the answer to each question, as one line."""
+        """Return file, answer and most probable class as one line."""
         return "  ".join(f"{text:<{width}}" for text, width in zip(cells, self._widths, strict=True)).rstrip()
-
-
-def _remarks(entry: Entry) -> list[str]:
-    """Return what else a reader must know about an answer."""
-    from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
-
-    trust, clip, said = entry["trust"], entry.get("clip"), []
-    if clip:
-        said.append(f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}")
-        said += [sentence.rstrip(".") for sentence in clip["motion"]["advice"]]
-    if entry["crop"] and entry["crop"]["kept"] < 1:
-        said.append(f"cropped to {entry['crop']['reason']}")
-    reasons = [*trust["reasons"]]
-    if entry["abstained"] and not trust["causes"]:
-        reasons.insert(0, entry["abstained"])
-    if trust["causes"]:
-        reasons[0] = f"trust {trust['score']:.2f}: {reasons[0]}"
-    said += [*entry["remarks"], *reasons]
-    if faults := faults_of(entry):
-        said.append(f"image quality: {', '.join(faults)}")
-    if entry["trained_on"]:
-        said.append("it trained this network")
-    if entry["marks"]["summary"]:
-        said.append(f"burned-in marks: {entry['marks']['summary']}")
-    return [*said, *map(printable, in_words(entry))]

@@ -48,7 +48,7 @@ def measure_files(config: QualityConfig) -> dict[str, Any]:
     """Measure every file, printing a row for each; write the table and the page asked for.
 
     Returns:
-        What ``sonoforge quality --json`` prints, see `sonoforge.runtime.verbs.quality`.
+        What ``sonoforge quality --json`` prints, see ``sonoforge settings quality``.
     """
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -57,13 +57,14 @@ def measure_files(config: QualityConfig) -> dict[str, Any]:
     results: list[Entry] = []
     pictures: dict[str, str] = {}
     repeats, bands, width = Repeats(), manifest.scan_bands, column_width(found.files)
-    if found.files:
-        titles = [*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values())]
-        say("%-*s  %s", width, "file", " ".join(f"{title:>7}" for title in titles))
+    titles = [*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values())]
     with progress_bar("measuring", len(found.files), silenced=True) as advance:
         for number, file in enumerate(found.files, start=1):
             failed = found.failures.get(file)
             results.append(failed or _measure(file, manifest, repeats, pictures if config.html else None))
+            if titles and results[-1]["ok"]:  # the first row
+                say("%-*s  %s", width, "file", " ".join(f"{title:>7}" for title in titles))
+                titles.clear()
             _show(results[-1], width)
             advance(number, None)
     if found.skipped:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.synthetic import open_target, open_url_target
+from sonoforge.runtime.images.synthetic import open_target, open_url_target, origin_of
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.settings import GanSampleConfig
 from sonoforge.runtime.urls import is_url
@@ -53,18 +53,9 @@ def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
 
     def open_source(config: GanSampleConfig) -> Source:
         label = generator.label(config.class_name)
-        origin = {
-            "synthetic": True,
-            "generator_sha256": about.generator_sha256,
-            "recipe": about.recipe,
-            "class": about.class_name if label is None else about.classes[label],
-            "step": about.step,
-            "seed": config.seed,
-            "training_data": about.fingerprint,
-            **({"structures": ",".join(about.structures)} if about.structures else {}),
-            **settings_of_origin(config),
-            "file_sha256": about.files[about.model].sha256,
-        }
+        shown = about.class_name if label is None else about.classes[label]
+        origin = origin_of(about, about.generator_sha256, shown, config.seed)
+        origin |= {**settings_of_origin(config), "file_sha256": about.files[about.model].sha256}
         return Source(
             path.stem if path.suffix == ".zip" else path.name,
             (Path.cwd() if config.bundle == SHIPPED else path.absolute().parent) / "generated",

@@ -6,31 +6,28 @@ import heapq
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.repeats import in_words as repeats_in_words
-from sonoforge.runtime.inference.decision import answers_in_words, in_words
-from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
-from sonoforge.runtime.notice import GUESSES, NOTICE, TRAINED_THIS, trained_on_in_words
+from sonoforge.runtime.inference.decision import answers_in_words, figures_in_words, in_words, percent
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, notes_on, verdict_of
+from sonoforge.runtime.notice import GUESSES, NOTICE, trained_on_in_words
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.classifier import Classifier
 
 _STYLE = """
-/* A clear answer is not good news: no green. */
-.card.clear { --mark: var(--accent); }
+/* A clear answer is not good news: no green. Nor is it a link: no blue. */
+.card.clear { --mark: var(--ink); }
 .card h3 { color: var(--mark); font-size: 1.1rem; }
 .card .file { margin: 0 0 .6rem; font-size: .85rem; color: var(--soft); overflow-wrap: anywhere; }
 .card img { max-height: 18rem; width: auto; }
-.card tbody th { white-space: nowrap; }
-.card td.share { width: 55%; }
-.card td.share span { display: block; height: .5rem; border-radius: 3px; background: var(--soft); }
 .card .advice { margin: .6rem 0; overflow-wrap: anywhere; }
+.card .behind { font-size: .8rem; color: var(--soft); }
 .card details { margin: .5rem 0; font-size: .88rem; }
 .card details img { margin-top: .4rem; }
 .card .printed { display: none; }
@@ -38,22 +35,23 @@ _STYLE = """
 .series h3 { margin: .7rem 0 .2rem; }
 .banner { border: 2px solid var(--no); border-radius: 6px; padding: .6rem .9rem; font-weight: 600; margin: 1.1rem 0;
   max-width: none; }
-.all th { overflow-wrap: anywhere; }
-@media (max-width: 30rem) { .all .n { display: none; } }
-.all .no { color: var(--no); } .all .open { color: var(--open); } .all .clear { color: var(--accent); }
+.facts { grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); }
+.all table { font-size: .85rem; } .all th { overflow-wrap: anywhere; }
+@media print, (min-width: 64rem) { .all td + td + td { white-space: nowrap; } }
+.all td:nth-child(n + 4):last-child { font-size: .8rem; color: var(--soft); }
+@media screen and (max-width: 30rem) { .all th:nth-child(n + 4), .all td:nth-child(n + 4) { display: none; } }
+.all .no { color: var(--no); } .all .open { color: var(--open); } .all .clear { font-weight: 600; }
 @media print {
-  /* The list, and each scan, on a page of its own. */
-  .cards, .series { display: block; border: 0; padding: 0; }
-  .card { break-before: page; border: 0; background: none; padding: 0; }
-  .card img { max-height: 12cm; }
-  .card .advice { font-size: 1.1rem; }
-  .card details:not([open]), main > section > h2 { display: none; }
-  .card .printed { display: block; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: .4rem; }
-  .tall { overflow: visible; max-height: none; }
+  .all table { font-size: .8rem; width: 100%; } .all th, .all td { padding: .12rem .4rem .12rem 0; }
+  .page p { max-width: none; }
+  .card img { float: left; max-width: 36%; margin: .1cm .25cm .1cm 0; }
+  .card .file { margin: 0; }
+  .card details:not([open]) { display: none; }
+  .card .printed { display: block; clear: left; font-size: .65rem; color: var(--soft); }
+  .series { display: block; border: 0; padding: 0; } .series > p { break-after: avoid; }
   footer { display: none; }
 }
 """
-_RANKS = {state: rank for rank, state in enumerate(STATES)}
 
 
 def _look(state: str) -> str:
@@ -67,10 +65,10 @@ class AnswerPage:
         """Check that the page can be written; if ``anonymous``, it shows no pixel of a scan."""
         self.path = Path(path)
         manifest = classifier.bundle.manifest
-        model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
+        model, self._anonymous = classifier.model, anonymous
         self._model_name = f"Model {model['name']} {model['version']}, SHA-256 {model['sha256'][:16]}"
         self._guesses = manifest.guesses
-        self._about = " ".join(in_words(manifest, classifier.clinic))
+        self._about = in_words(manifest, classifier.clinic)
         self._questions = [question.name for question in manifest.questions]
         self._suspicious = manifest.questions[-1].positive if manifest.questions else ()
         self._entries: list[tuple[_Order, Mapping[str, Any]]] = []
@@ -105,7 +103,7 @@ class AnswerPage:
         """Order answers with the most suspicious, or else the least certain, first, and unusable ones last."""
         state = verdict_of(entry).state
         if state in UNUSABLE:
-            return 1 + _RANKS[state], 0.0, str(entry["file"])
+            return 1 + [*STATES].index(state), 0.0, str(entry["file"])
         probabilities = entry["probabilities"]
         if self._suspicious:
             return 0, -sum(float(probabilities[name]) for name in self._suspicious), str(entry["file"])
@@ -124,24 +122,34 @@ class AnswerPage:
         folders = {os.path.dirname(entry["file"]) for entry in ordered}  # noqa: PTH120 - thousands of names
         self._folder = folders.pop() if len(folders) == 1 else ""
         where = f"Folder {self._folder}. " if self._folder else ""
-        pictures = "Where nothing is said about trust, quality or marks, no fault was found."
+        about = [
+            f"{order} first, scans without a usable answer last. "
+            "Where nothing is said about trust, quality or marks, no fault was found.",
+            " ".join(self._about[:-1]),
+            self._about[-1],
+        ]
+        title = f"Answers for {_counted(summary['files'], 'scan')}"
+        if not summary["ok"]:
+            title = f"No answer for {_counted(summary['files'], 'file')}"
+            about = ["None could be read: the reasons are below." if ordered else "None was given."]
         if self._anonymous:
-            pictures = "Files are named by a hash of their contents, and scans, which may bear a name, are not shown."
+            about.append(
+                "Files are named by a hash of their contents, and scans, which may bear a name, are not shown."
+            )
         trained = [trained_on_in_words(summary["trained_on"], summary["ok"])] * bool(summary["trained_on"])
         head = f"""<p class="meta">{text(where + self._model_name)}</p>
 <p class="banner">{" ".join([NOTICE, "No answer here is a diagnosis.", *trained])}</p>
 {_facts(ordered, summary)}
-<p>{text(order)} first, scans without a usable answer last. For {self._coverage:.0%} of scans like the training scans,
-the true class is among those that cannot be ruled out. {pictures}</p>
-<p>{text(self._about)}</p>"""
-        body = self._list(ordered)
-        for title, some in (("Answers", usable), ("Without an answer: a person must read these", others)):
+{"".join(f"<p>{text(sentences)}</p>" for sentences in about)}"""
+        self._places = {id(entry): place for place, entry in enumerate(ordered)}
+        body = self._list(ordered) if summary["ok"] or len(ordered) > len(cards) else ""
+        for heading, some in (("Answers", usable), ("Without an answer: a person must read these", others)):
             if some:
                 parts = "".join(map(self._series, some))
-                body += f'<section><h2>{title}</h2><div class="cards">{parts}</div></section>'
+                body += f'<section><h2>{heading}</h2><div class="cards">{parts}</div></section>'
         if len(ordered) > len(cards):
             body += f"<p>The list has {_counted(len(ordered) - len(cards), 'answer')} more.</p>"
-        return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
+        return page(title, _STYLE, head, body, "classify")
 
     def _name(self, entry: Mapping[str, Any]) -> str:
         """Return a file's name without the folder that all share."""
@@ -149,25 +157,26 @@ the true class is among those that cannot be ruled out. {pictures}</p>
 
     def _list(self, entries: Sequence[Mapping[str, Any]]) -> str:
         """Return all answers as a table, each with a link to its card."""
-        asked = [*(f"{name}?" for name in self._questions)]
-        rows = []
+        titles, rows = ["file", "answer"], []
+        if any(verdict_of(entry).state not in UNUSABLE for entry in entries):
+            titles += ["cannot be ruled out", *(f"{name}?" for name in self._questions), "most probable"]
         for place, entry in enumerate(entries):
             judged = verdict_of(entry)
             name = text(self._name(entry))
             named = f'<a href="#scan{place}">{name}</a>' if place < MOST_PICTURES else name
-            figures = [""] * (1 + len(asked))
+            heading, figures = judged.heading, [""] * (len(titles) - 2)
             if judged.state not in UNUSABLE:
+                heading, left = heading.partition(":")[0], " or ".join(entry["set"])
+                likeliest, share = max(entry["probabilities"].items(), key=lambda pair: pair[1])
                 said = answers_in_words(entry["findings"]).values()
-                figures = [f"{max(entry['probabilities'].values()):.0%}", *said]
-            cells = "".join(f'<td class="n">{text(figure)}</td>' for figure in figures)
-            answer = f'<td class="{_look(judged.state)}">{text(judged.heading)}</td>'
+                figures = [left[0].upper() + left[1:], *said, f"{likeliest} {percent(share)}"]
+            cells = "".join(f"<td>{text(figure)}</td>" for figure in figures).replace(" %", "&nbsp;%")
+            answer = f'<td class="{_look(judged.state)}">{text(heading)}</td>'
             rows.append(f'<tr><th scope="row">{named}</th>{answer}{cells}</tr>')
-            self._places[id(entry)] = place
-        titles = "".join(f'<th scope="col" class="n">{text(title)}</th>' for title in ("probability", *asked))
+        heads = "".join(f'<th scope="col">{text(title)}</th>' for title in titles)
         return (
-            '<div class="scroll tall all" tabindex="0" role="region" aria-label="All answers"><table><thead><tr>'
-            f'<th scope="col">file</th><th scope="col">answer</th>{titles}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
+            '<div class="scroll tall all" tabindex="0" role="region" aria-label="All answers"><table>'
+            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         )
 
     def _series(self, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -203,52 +212,20 @@ the true class is among those that cannot be ruled out. {pictures}</p>
         return "".join(parts)
 
     def _figures(self, entry: Mapping[str, Any], unusable: bool) -> list[str]:
-        """Return probabilities, answers to the questions, and notes; fold the first two if they mean nothing."""
-        rows = [
-            f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
-            f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
-            for label, value in sorted(entry["probabilities"].items(), key=lambda pair: -pair[1])
-        ]
-        table = f"<table><tbody>{''.join(rows)}</tbody></table>"
-        asked = [_note(name.capitalize(), said) for name, said in answers_in_words(entry["findings"]).items()]
-        notes = [_note(*pair) for pair in _notes(entry)]
+        """Return what is behind the verdict, and notes; fold the former if it means nothing."""
+        figures = [_note(*pair).replace(" %", "&nbsp;%") for pair in figures_in_words(entry).items()]
+        figures[-1] = figures[-1].replace('"note"', '"note behind"')
+        notes = [_note(*pair) for pair in notes_on(entry)]
+        notes += [_note("Careful", entry["marks"]["note"])] * bool(entry["marks"]["note"])
+        notes += [_note("Not written", message) for message in entry.get("unwritten", ())]
         notes[:0] = [_note("Careful", GUESSES)] * self._guesses
         if unusable:
-            folded = f"<summary>Figures that mean nothing here</summary>{table}{''.join(asked)}"
+            folded = f"<summary>Figures that mean nothing here</summary>{''.join(figures)}"
             return [*notes, f"<details>{folded}</details>"]
-        return [table, *asked, *notes]
+        return [*figures, *notes]
 
 
 _Order = tuple[int, float, str]
-
-
-def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield further notes on an answer, each with a title of a word or two."""
-    trust = entry["trust"]
-    if entry["trained_on"]:
-        yield "Careful", TRAINED_THIS
-    if entry["abstained"] and not trust["causes"]:
-        yield "Why", entry["abstained"]
-    if trust["reasons"]:
-        yield f"Trust {trust['score']:.2f} of 1", "; ".join(trust["reasons"])
-    if faults := faults_of(entry):
-        yield "Image quality", ", ".join(faults)
-    if entry["marks"]["summary"]:
-        yield "Burned-in marks", f"{entry['marks']['summary']}. {entry['marks']['note']}"
-    if entry["crop"] and entry["crop"]["kept"] < 1:
-        yield "Cropped to", entry["crop"]["reason"]
-    for remark in entry["remarks"]:
-        yield "As read", remark
-    if "clip" in entry:
-        clip, motion = entry["clip"], entry["clip"]["motion"]
-        about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
-        if motion["per_frame"] is not None:
-            about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
-        yield "Clip", ". ".join([about, *motion["advice"]])
-    for sentence in repeats_in_words(entry):
-        yield "Repeated", sentence
-    for message in entry.get("unwritten", ()):
-        yield "Not written", message
 
 
 def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
@@ -257,7 +234,7 @@ def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> 
     skipped = sum(summary.get("skipped", {}).values())
     figures |= {"files skipped": skipped} if skipped else {}
     cells = "".join(f"<div><dt>{name}</dt><dd>{count}</dd></div>" for name, count in figures.items())
-    return f'<dl class="facts">{cells}</dl>'
+    return f'<dl class="facts">{cells}</dl>' if cells else ""
 
 
 def _note(title: str, said: str) -> str:

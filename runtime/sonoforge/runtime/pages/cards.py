@@ -36,6 +36,19 @@ _CARDS = """
 .card table { width: 100%; min-width: 0; font-size: .86rem; }
 .card td, .card th { border: 0; padding: .12rem .5rem .12rem 0; min-width: 0; }
 .card .note { margin: .5rem 0 0; font-size: .88rem; line-height: 1.45; overflow-wrap: anywhere; }
+@media print {
+  @page { margin: 1cm; }
+  .page h1 { font-size: 1.4rem; } .facts { margin: .8rem 0; } .facts dd { font-size: 1.1rem; }
+  .page h2 { margin: 1rem 0 .4rem; padding-top: .4rem; }
+  /* Two scans a row: no browser cuts an inline block. */
+  .cards { display: block; margin-right: -.3cm; }
+  .card { display: inline-block; vertical-align: top; width: calc(50% - .3cm); margin: 0 .3cm .3cm 0; padding: .2cm;
+    background: none; }
+  .card img { max-height: 4.2cm; }
+  .card h2, .card h3 { font-size: 1rem; margin: 0; }
+  .card .note, .card p { font-size: .8rem; line-height: 1.25; margin: .08cm 0 0; }
+  .card table { font-size: .75rem; line-height: 1.2; }
+}
 """
 
 
@@ -119,7 +132,8 @@ def quality_page(
         about = (
             f"Bands hold 90 % of the training scans of {text(model)}; values beyond their band on the bad side are red."
         )
-    head = f"<p>The worst come first. {about}</p>"
+    readable = any(entry["ok"] for entry in entries)
+    head = f"<p>The worst come first. {about}</p>" if readable else "<p>None could be read: the reasons are below.</p>"
     return page(title, _QUALITY, head, f'<div class="cards">{cards}</div>{rest}', "quality")
 
 

@@ -1,14 +1,4 @@
-"""``sonoforge bench``: measure speed, memory and size of each model file in a bundle, on this machine.
-
-Files other than ONNX and ORT are ``not run`` without ``--trust``, which says that you trust their author.
-
-JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "cores", "platform", "python"}), ``threads``, ``batches``,
-``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``, ``precision``, ``bytes``,
-``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the ``reason`` or its figures, see
-`benchmark.summarise`.
-
-Exit code 0; 1 if a file failed or none could be measured; 2 if there is no bundle.
-"""
+"""``sonoforge bench``: measure speed, memory and size of each model file in a bundle, on this machine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +15,7 @@ _COLUMNS = (
 
 
 def main(config: BenchConfig) -> Outcome:
-    """Measure the files of a bundle; see the top of this module for the result and the exit code."""
+    """Measure the files of a bundle."""
     report = measure_bundle(config)
     _print(report)
     statuses = [row["status"] for row in report["files"]]
@@ -49,6 +39,8 @@ def _print(report: Mapping[str, Any]) -> None:
         for batch, values in row.get("batches", {}).items():
             if "error" in values:
                 say("%s: does not run at batch %s: %s", row["format"], batch, values["error"])
+    if not measured:
+        return
     say("load      from the import of the runner until the file can answer; the smallest of the rounds")
     say("memory    of the process with the runner and the file, beyond a process without")
 

@@ -1,21 +1,14 @@
-"""``sonoforge doctor``: report what is installed here, what can run, and what to install for the rest.
-
-JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machine`` ({"python", "platform", "cpu",
-"cores", "gpus", "free_disk_bytes"}), ``base`` ({package: version or null}), ``extras`` ({name: {"complete",
-"installed": {package: version}, "missing": [requirements], "install"}}), ``programs`` ({first part of a format's name:
-"" or why its files cannot be run here}), ``bundle`` ({"name", "version"}, or null without one).
-
-Exit code 0; 1 if the base install is broken.
-"""
+"""``sonoforge doctor``: report what is installed here, what can run, and what to install for the rest."""
 
 from sonoforge.runtime import installation
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.settings import DoctorConfig
 
 
 def main(config: DoctorConfig) -> Outcome:
-    """Examine this installation; see the top of this module for the result and the exit code."""
+    """Examine this installation."""
     report = installation.examine()
     here = report["machine"]
     say("machine     %s, %d cores; Python %s, %s", here["cpu"], here["cores"], here["python"], here["platform"])
@@ -24,9 +17,10 @@ def main(config: DoctorConfig) -> Outcome:
     say("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
     if report["bundle"]:
         say("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
-    say("\nextras%s", "" if report["extras"] else ": unknown, as sonoforge runs from a folder and is not installed")
+    known = f", each by  {install_extra('NAME')}" if report["extras"] else ": unknown, as sonoforge is not installed"
+    say("\nextras%s", known)
     for name, extra in report["extras"].items():
-        state = "complete" if extra["complete"] else f"{extra['install']}  (missing: {', '.join(extra['missing'])})"
+        state = "complete" if extra["complete"] else f"missing: {', '.join(extra['missing'])}"
         say("  %-10s  %s", name, state)
     say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
     for name, why in report["programs"].items():

@@ -1,8 +1,4 @@
-"""``sonoforge gan sample``: generate images from a bundle, without torch; each file records that it is synthetic.
-
-JSON: ``target``, ``count`` and the origin that every file records; with ``--class all`` ``target``, ``targets`` (the
-folder of each class) and ``count`` (of all).
-"""
+"""``sonoforge gan sample``: generate images from a bundle, without torch; each file records that it is synthetic."""
 
 from collections.abc import Sequence
 

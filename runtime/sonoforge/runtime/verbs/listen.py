@@ -1,14 +1,4 @@
-"""``sonoforge listen``: answer what machines and archives send by C-STORE, as ``classify --watch`` does files.
-
-Nothing is lost if the process is killed, and the next one continues. Answers are, for each object:
-
-* ``answers/SOP-INSTANCE-UID.json``: its entry of ``classify --json``, ``object`` (the UIDs ``sop_class``, ``instance``,
-  ``series`` and ``study``) and ``notice``; objects are named by their SOP Instance UIDs;
-* a structured report and a picture (``--reports``): in ``answers/``, or with ``--send-to`` in ``outgoing/`` until the
-  archive has stored them.
-
-JSON (``--json``), at the end: ``classify``'s, and ``port``. It runs until Ctrl-C or SIGTERM.
-"""
+"""``sonoforge listen``: answer what machines and archives send by C-STORE, as ``classify --watch`` does files."""
 
 from pathlib import Path
 
@@ -20,7 +10,7 @@ from sonoforge.runtime.settings import ListenConfig
 
 
 def main(config: ListenConfig) -> Outcome:
-    """Listen until interrupted; see the top of this module for the result."""
+    """Listen until interrupted."""
 
     def begun(title: str, port: int, answers: Path, archive: str) -> None:
         notice = NOTICE[0].lower() + NOTICE[1:-1]

@@ -1,9 +1,4 @@
-"""``sonoforge settings``: list every setting of every verb, as the verbs declare it.
-
-JSON: ``settings``, a list of ``{"key", "flag", "default", "defaults" ({verb: other default}), "choices", "range",
-"help", "verbs", "source"}``; the flag is empty if there is none; the source is the module that declares the setting.
-With ``--recipes``, see ``sonoforge.training.verbs.gan_recipes``.
-"""
+"""``sonoforge settings``: list every setting of every verb, as the verbs declare it."""
 
 from sonoforge.runtime.cli import settings_table
 from sonoforge.runtime.cli.answer import say
@@ -13,7 +8,7 @@ from sonoforge.runtime.settings import SettingsConfig
 
 
 def main(config: SettingsConfig) -> Outcome:
-    """List the settings; see the top of this module for the result."""
+    """List the settings."""
     verb = " ".join(config.words)
     found = settings_table.find_by_words(() if config.page and verb not in VERBS else config.words)
     if config.page:

@@ -1,14 +1,4 @@
-"""``sonoforge verify``: check that a bundle is complete and gives the same answers on this machine.
-
-Every file is compared with its SHA-256, then the golden inputs are run here and compared with the outputs that the
-exporter recorded. For a generator's bundle, golden images are drawn from their seeds with every file that this machine
-can run. JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
-"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
-({format: see `inference.golden`}), ``model``, ``provider``, ``versions``.
-
-Files other than ONNX and ORT are ``not run`` without ``--trust``, which says that you trust their author, see
-`inference.runners`. Exit code 0 if the bundle passes, 1 if it fails, 2 if there is no bundle to check.
-"""
+"""``sonoforge verify``: check that a bundle is complete and gives the same answers on this machine."""
 
 from typing import Any
 
@@ -19,7 +9,7 @@ from sonoforge.runtime.settings import VerifyConfig
 
 
 def main(config: VerifyConfig) -> Outcome:
-    """Check one bundle; see the top of this module for the result and the exit code."""
+    """Check one bundle."""
     result = verify(config.bundle, config.trust)
     show(result)
     if not result["ok"]:

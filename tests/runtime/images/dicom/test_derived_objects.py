@@ -40,8 +40,8 @@ ENTRY: dict[str, Any] = {
     "label": "benign",
     "probabilities": {"normal": 0.125, "benign": 0.625, "malignant": 0.25},
     "findings": {
-        "lesion": {"probability": 0.875, "positive": True},
-        "malignant": {"probability": 0.286, "positive": False},
+        "lesion": {"probability": 0.875, "positive": True, "threshold": 0.5},
+        "malignant": {"probability": 0.286, "positive": False, "threshold": 0.375},
     },
     "set": ["benign", "malignant"],
     "trust": {"in_distribution": False, "causes": ["unlike the training scans"]},
@@ -58,7 +58,9 @@ def group_of(folder: Path, **changes: object) -> Any:
 def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     group = group_of(tmp_path)
     measured = {item.name.meaning: item.value for item in group.get_measurements()}
-    assert measured == {f"Probability of {name}": p for name, p in ENTRY["probabilities"].items()}
+    shares = {"Probability of yes to lesion": 0.875, "Yes to lesion from a probability of": 0.5}
+    shares |= {"Probability of yes to malignant": 0.286, "Yes to malignant from a probability of": 0.375}
+    assert measured == {f"Probability of {name}": p for name, p in ENTRY["probabilities"].items()} | shares
     said = [(item.name.meaning, item.value.meaning) for item in group.get_qualitative_evaluations()]
     assert said == [
         ("How the answer is to be taken", "Do not use"),
@@ -76,6 +78,14 @@ def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     assert values[1:7] == [codes.SCT.Benign, *asked, codes.SCT.Benign, codes.SCT.Malignant, codes.SCT.No]
     algorithm = [item.TextValue for item in group[0].ContentSequence if item.name.meaning.startswith("Algorithm")]
     assert algorithm[:2] == ["mobilenetv2-busi", "1.0.0"] and NOTICE in algorithm
+
+
+def test_a_question_that_does_not_arise_is_not_answered(tmp_path: Path) -> None:
+    no = {"lesion": {"probability": 0.1, "positive": False, "threshold": 0.5}}
+    group = group_of(tmp_path, findings=no | {"malignant": ENTRY["findings"]["malignant"]})
+    items = [*group.get_measurements(), *group.get_qualitative_evaluations()]
+    said = [item.name.meaning for item in items if "malignant" in item.name.meaning]
+    assert said == ["Probability of malignant"]
 
 
 def test_a_clip_s_report_names_its_best_frame_and_a_class_without_a_code_keeps_its_name(tmp_path: Path) -> None:
@@ -139,7 +149,7 @@ def test_classify_writes_one_report_for_each_dicom_file_and_none_twice(tmp_path:
     report = dcmread(dicom["sr"])
     assert report.Modality == "SR" and "sr" not in plain
     (group,) = srread(dicom["sr"]).content.get_image_measurement_groups()
-    measured = [item.value for item in group.get_measurements()]
+    measured = [item.value for item in group.get_measurements() if "yes" not in item.name.meaning.lower()]
     assert measured == pytest.approx(list(dicom["probabilities"].values()), abs=1e-12)
     before = (reports / f"{report.SOPInstanceUID}.dcm").read_bytes()
     assert sonoforge("classify", study, "--sr", reports, "--quiet").code == 0

@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
-
-pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
-
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import DecodeRunner

@@ -7,8 +7,9 @@ recipe's paper had to find.  Each row is data, and a new parameter is a new row.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ class Parameter(NamedTuple):
     log: bool = False  # whether equal ratios, not differences, are equally likely
     whole: bool = False  # whether the values are whole numbers
     of_own: bool = False  # whether low and high are multiples of the recipe's own number
-    applies: Callable[[Recipe], bool] = lambda recipe: True  # whether the recipe allows another value
+    losses: tuple[str, ...] = ()  # the only losses of recipes that have it; empty: any
+    architectures: tuple[str, ...] = ()  # likewise
     optimiser: str = ""  # the only optimiser that has it; empty: any
 
     @property
@@ -38,45 +40,27 @@ class Parameter(NamedTuple):
         """Name of its option of `GanSettings`."""
         return REGULARISERS if self.name in REGULARISER_NAMES else self.name.replace("-", "_")
 
-
-def has(regulariser: str) -> Callable[[Recipe], bool]:
-    """Return a function that says whether a recipe has this regulariser."""
-    return lambda recipe: regulariser in recipe.regularisers
-
-
-def of(*architectures: str) -> Callable[[Recipe], bool]:
-    """Return a function that says whether a recipe has one of these architectures."""
-    return lambda recipe: recipe.architecture in architectures
+    def applies(self, recipe: Recipe) -> bool:
+        """Whether the recipe allows another value."""
+        return (
+            recipe.loss in (self.losses or (recipe.loss,))
+            and recipe.architecture in (self.architectures or (recipe.architecture,))
+            and (not self.of_own or own_number(self.name, recipe) > 0)
+        )
 
 
 REGULARISERS = "regularisers"
 REGULARISER_NAMES = ("gradient-penalty", "weight-clipping", "r1", "path-length", "orthogonal")
-RATE, WEIGHT = (0.1, 10.0), (0.1, 10.0)  # times the published value
-BY_LAYER = ("dcgan", "began", "biggan", "spade")  # `width` is the number of channels of the base layer
-BY_WIDEST = ("stylegan1", "stylegan2", "stylegan3")  # `width` is the widest layer's
-
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter("optimiser", choices=("adam", "rmsprop")),
-    Parameter("learning-rate", (), *RATE, log=True, of_own=True),
-    Parameter("discriminator-learning-rate", (), *RATE, log=True, of_own=True),
-    Parameter("beta1", low=0.0, high=0.9, optimiser="adam"),
-    Parameter("batch", choices=(8, 16, 32, 64)),
-    Parameter("n-critic", low=1, high=5, whole=True, applies=lambda recipe: recipe.loss == "wasserstein"),
-    Parameter("norm", choices=("batch", "batch-renorm"), applies=of("dcgan", "dcgan-thesis")),
-    Parameter("width", choices=(16, 32, 64), applies=of(*BY_LAYER)),
-    Parameter("width", choices=(64, 128, 256), applies=of(*BY_WIDEST)),
-    Parameter(
-        "perceptual-weight", (), *WEIGHT, log=True, of_own=True, applies=lambda recipe: recipe.perceptual_weight > 0
-    ),
-    *(Parameter(name, (), *WEIGHT, log=True, of_own=True, applies=has(name)) for name in REGULARISER_NAMES),
-)
+_ROWS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("parameters.json").read_text(encoding="utf-8"))
+_LISTS = ("choices", "losses", "architectures")
+PARAMETERS = tuple(Parameter(**row | {key: tuple(row.get(key, ())) for key in _LISTS}) for row in _ROWS)
 NAMES = tuple(dict.fromkeys(parameter.name for parameter in PARAMETERS))
 
 
 def own_number(name: str, recipe: Recipe) -> float:
-    """Return the recipe's own number for a parameter with a relative range."""
+    """Return the recipe's own number for a parameter with a relative range; 0 if it has none."""
     if name in REGULARISER_NAMES:
-        return recipe.regularisers[name].weight
+        return recipe.regularisers[name].weight if name in recipe.regularisers else 0.0
     return {
         "learning-rate": recipe.generator_optimiser.learning_rate,
         "discriminator-learning-rate": recipe.discriminator_optimiser.learning_rate,

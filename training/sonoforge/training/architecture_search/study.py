@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import refusing
 from sonoforge.training.workers import Workers
 
 MEASUREMENTS = 4  # of the metric in a training run, at equal shares of its budget, the last at its end
@@ -145,12 +145,9 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
         SonoforgeError: It cannot be read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # no word on each study
-    try:
+    # of SQLAlchemy and Alembic, whose kinds are many
+    with refusing(f"{file}: not a readable studies file", "leave out --resume to start again", kinds=Exception):
         return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
-    except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many
-        raise SonoforgeError(
-            f"{file}: not a readable studies file ({reason(error)}); leave out --resume to start again"
-        ) from error
 
 
 class Study(History):

@@ -279,12 +279,6 @@ def trial_row(trial: studies.Trial) -> Row:
     return {**about, **figures, **trial.values, "why": trial.details.get("why", ""), "run": folder}
 
 
-def table_columns(searched: Sequence[Searched]) -> list[str]:
-    """Return the columns of the table of all trials."""
-    names = dict.fromkeys(name for own in searched for name in own.names)
-    return ["study", "trial", "state", *FIGURES, *names, "why", "run"]
-
-
 def train_command(data: str, settings: options.GanSettings) -> str:
     """Return the ``gan train`` command for these settings, with these data flags."""
     words = [f"sonoforge gan train {data}"]

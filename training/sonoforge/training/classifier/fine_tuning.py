@@ -11,7 +11,6 @@ teacher is patient and consistent, CVPR 2022).
 from __future__ import annotations
 
 import functools
-import io
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -273,9 +272,8 @@ class _Training:
         state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
         state["shown"] = self.shown.counts
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        atomic.write_bytes(checkpoint, buffer.getvalue())
+        with atomic.replacing(checkpoint) as file:
+            torch.save(state, file)
 
     def restore(self, checkpoint: Path) -> list[EpochRow]:
         """Read what `save` wrote; return the rows of the finished epochs."""

@@ -18,7 +18,7 @@ from sonoforge.models.mobilenetv2 import import_torchvision, load_folded, mobile
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, open_bundle
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.classifier.backbone import MOBILENET, Network
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.evaluation.spaces import kind_of
@@ -131,12 +131,8 @@ def _pretrained(network: Network, digest: str) -> Backbone:
     if not network.is_default and is_torchvision(network.name):
         name = str(import_torchvision().models.get_model_weights(network.name).DEFAULT)
     elif not network.is_default:
-        try:
+        with refusing(f"weights of timm's {network.name}: none found", otherwise, kinds=(OSError, RuntimeError)):
             made = network.build(1, 0, pretrained=True)
-        except (OSError, RuntimeError) as error:
-            raise SonoforgeError(
-                f"weights of timm's {network.name}: none found ({reason(error)}); {otherwise}"
-            ) from error
         return Backbone(_below_head(plain_state(made), "weights", network), f"timm {network.name}", digest, network)
     state = _below_head(download_weights(name, otherwise).state, "weights", network)
     return Backbone(state, f"torchvision {name}", digest, network)

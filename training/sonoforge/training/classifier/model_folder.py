@@ -8,7 +8,6 @@ see `trained_on`), and a copy of the user's code if the network is defined there
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +25,8 @@ from sonoforge.models import DEFAULT
 from sonoforge.models.backbones import plain_names, plain_state
 from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.bundle.files import npz
+from sonoforge.runtime.errors import DAMAGED, SonoforgeError, refusing
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.statistics.results import Record
@@ -102,11 +102,8 @@ def save_model(
         heads = {str(index): net.outline.state_dict() for index, net in enumerate(members)}
         state = {f"{index}.{key}": value.cpu() for index, own in heads.items() for key, value in own.items()}
         atomic.write_bytes(folder / OUTLINES, save(state))
-    buffer = io.BytesIO()
-    stored: dict[str, Any] = {**arrays._asdict(), **arrays.reference}
-    del stored["reference"]
-    np.savez_compressed(buffer, **stored)
-    atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
+    images = {"parity_pixels": arrays.parity_pixels, "golden_pixels": arrays.golden_pixels}
+    atomic.write_bytes(folder / "arrays.npz", npz({**images, **arrays.reference}))
     atomic.write_bytes(folder / SIGNATURES, signatures)
     atomic.write_json(folder / "model.json", asdict(record))
 
@@ -122,7 +119,7 @@ def check_model(folder: Path) -> None:
 def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     """Read `save_model`'s files back; the members are on the CPU in eval mode."""
     check_model(folder)
-    try:
+    with refusing(f"{folder}: not a complete model folder", kinds=(*DAMAGED, RuntimeError, SafetensorError)):
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
         if missing := lacking(record):
@@ -140,8 +137,6 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
                 net.outline = OutlineHead()
             net.load_state_dict({key: state[names.get(key, key)] for key in net.state_dict()})
             members.append(net)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise SonoforgeError(f"{folder}: not a complete model folder ({reason(error)})") from error
     return members, record, ModelArrays(stored, *images)
 
 

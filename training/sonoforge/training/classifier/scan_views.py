@@ -97,8 +97,7 @@ def balanced_frequencies(labels: fine_tuning.Indices, collections: fine_tuning.I
     within: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
     _, own = np.unique(collections, return_inverse=True)
     shares: NDArray[np.float64] = within / np.bincount(own, weights=within)[own]
-    mean_one: NDArray[np.float64] = shares / shares.mean()
-    return mean_one
+    return np.asarray(shares / shares.mean())
 
 
 class _View(NamedTuple):

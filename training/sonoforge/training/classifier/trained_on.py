@@ -3,7 +3,6 @@
 Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signatures` of its training images.
 """
 
-import io
 import logging
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
 from sonoforge.runtime.errors import GateError, name_some
@@ -61,16 +61,13 @@ def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
     """
     log.info("taking the signatures of the %d training images", len(indices))
     signatures = make_signatures([cache.pictures[index] for index in indices])
-    buffer = io.BytesIO()
     names, sources = collection_names(cache.dataset), cache.dataset.sources
-    np.savez_compressed(
-        buffer,
-        labels=cache.dataset.labels[indices].astype(np.uint8),
-        collections=np.array([names.index(sources[i]) if sources else 0 for i in indices], np.uint8),
-        hashes=np.array([list(bytes.fromhex(cache.hashes[i][:HASH_PREFIX])) for i in indices], np.uint8),
-        **signatures._asdict(),
-    )
-    return buffer.getvalue()
+    origins = {
+        "labels": cache.dataset.labels[indices].astype(np.uint8),
+        "collections": np.array([names.index(sources[i]) if sources else 0 for i in indices], np.uint8),
+        "hashes": np.array([list(bytes.fromhex(cache.hashes[i][:HASH_PREFIX])) for i in indices], np.uint8),
+    }
+    return npz({**origins, **signatures._asdict()})
 
 
 def sketch_views(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -48,12 +48,13 @@ class TrustFit(NamedTuple):
 
     gaussian: trust.TrustReference
     neighbours: trust.NeighbourReference
-    upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
+    upright: NDArray[np.float64]  # (`ROWS`,) weights that give upright images about 1, and turned ones about -1
 
 
 def fit_trust(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> TrustFit:
     """Fit the checks to training images (N, S, S, 3) with embeddings (N, D)."""
-    return TrustFit(fit_reference(embeddings), fit_neighbours(embeddings), fit_upright(pixels))
+    profiles = np.concatenate([profile(pixels[first : first + 64]) for first in range(0, len(pixels), 64)])
+    return TrustFit(fit_reference(embeddings), fit_neighbours(embeddings), fit_weights(profiles))
 
 
 def fit_neighbours(embeddings: NDArray[np.float32]) -> trust.NeighbourReference:
@@ -73,8 +74,7 @@ def left_out_distances(reference: trust.NeighbourReference) -> NDArray[np.float6
     if len(points) < 2:
         return np.zeros(len(points))
     nearest = NearestNeighbors(n_neighbors=min(trust.NEIGHBOURS, len(points) - 1), algorithm="brute").fit(points)
-    distances: NDArray[np.float64] = nearest.kneighbors()[0].mean(axis=1)  # without the points themselves
-    return distances
+    return np.asarray(nearest.kneighbors()[0].mean(axis=1))  # without the points themselves
 
 
 def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -85,11 +85,6 @@ def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
     """
     place = min(int(np.ceil(0.95 * (len(values) + 1))), len(values)) - 1
     return float(np.median(values)), float(np.sort(values)[place])
-
-
-def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return weights (`ROWS`,) that give upright images (N, S, S, 3) about 1, and turned ones about -1."""
-    return fit_weights(np.concatenate([profile(pixels[first : first + 64]) for first in range(0, len(pixels), 64)]))
 
 
 def fit_weights(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,7 +132,7 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> trus
 class TrainingSigns(NamedTuple):
     """Properties of the final model's training images that need no held-out network."""
 
-    upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
+    upright: NDArray[np.float64]  # (`ROWS`,) weights that give upright images about 1, and turned ones about -1
     white: float  # largest share of white pixels
     grain: NDArray[np.float64]  # (N,) `scan_checks.flatness`
     neighbours: NDArray[np.float64]  # (N,) `left_out_distances`

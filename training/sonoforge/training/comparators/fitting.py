@@ -8,10 +8,12 @@ swarm optimisation*: most cats look around where they are, a few chase the best 
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +28,6 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Features = NDArray[np.float32]
 
-HYBRID = ("alexnet", "resnet50", "mobilenet_v2")
-ENSEMBLE = ("vgg16", "vgg19", "squeezenet1_1")
-
 
 @dataclass(frozen=True)
 class Comparator:
@@ -41,22 +40,15 @@ class Comparator:
     masked: bool = False  # whether everything outside the lesion's mask is black
 
 
-SELECTED = 100
-"""How many features mRMR keeps: Eroglu et al.'s abstract does not say; no image was used to choose it."""
-
 # Eroglu et al., Computers in Biology and Medicine 133, 2021: features of AlexNet, ResNet-50 and MobileNetV2
 # concatenated, mRMR, SVM and kNN.  Ragab et al., Biology 11 (3), 2022: Wiener filter, contrast, segmentation
 # (thresholds of Kapur's entropy by a krill herd), VGG-16, VGG-19 and SqueezeNet, a multilayer perceptron tuned by a cat
 # swarm; its filter, contrast and own segmentation are not made here: whole images, or the masks given with the data.
-COMPARATORS: dict[str, Comparator] = {
-    "mrmr-svm": Comparator("hybrid mRMR + SVM (Eroglu 2021)", HYBRID, "svm", SELECTED),
-    "mrmr-knn": Comparator("hybrid mRMR + kNN (Eroglu 2021)", HYBRID, "knn", SELECTED),
-    "edlcds": Comparator("EDLCDS-BCDC without segmentation (Ragab 2022)", ENSEMBLE, "mlp"),
-    "edlcds-masks": Comparator("EDLCDS-BCDC on the given masks (Ragab 2022)", ENSEMBLE, "mlp", masked=True),
-    # Parts of the two, for where only these networks' weights can be had.
-    "mrmr-svm-mobilenet-only": Comparator("part of hybrid mRMR: MobileNetV2 + SVM", ("mobilenet_v2",), "svm", SELECTED),
-    "mrmr-knn-mobilenet-only": Comparator("part of hybrid mRMR: MobileNetV2 + kNN", ("mobilenet_v2",), "knn", SELECTED),
-    "edlcds-squeezenet-only": Comparator("part of EDLCDS-BCDC: SqueezeNet", ("squeezenet1_1",), "mlp"),
+# What mRMR keeps, 100 features, is not in Eroglu et al.'s abstract; no image was used to choose it.  ``NAME-only`` are
+# parts of the two, for where only these networks' weights can be had.
+COMPARATORS = {
+    name: Comparator(**{**row, "networks": tuple(row["networks"])})
+    for name, row in json.loads(Path(__file__).with_name("comparators.json").read_text("utf-8")).items()
 }
 
 
@@ -67,8 +59,7 @@ STATES = 3
 def discretise(values: NDArray[np.float32]) -> Labels:
     """Turn features (N, D) into states (N, D): 0 below mean - sd, 2 above mean + sd, 1 between."""
     mean, deviation = values.mean(axis=0), values.std(axis=0)
-    states: Labels = 1 - (values < mean - deviation).astype(np.int64) + (values > mean + deviation)
-    return states
+    return np.asarray(1 - (values < mean - deviation).astype(np.int64) + (values > mean + deviation))
 
 
 def select_features(states: Labels, labels: Labels, count: int) -> Labels:
@@ -99,8 +90,7 @@ def _information(columns: NDArray[np.float32], other: NDArray[np.floating]) -> F
     independent = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(joint > 0, joint * np.log(joint / independent), 0.0)
-    total: Floats = terms.sum(axis=(1, 2))
-    return total
+    return np.asarray(terms.sum(axis=(1, 2)))
 
 
 class Swarm(NamedTuple):
@@ -165,14 +155,12 @@ def seeking_probabilities(costs: Floats) -> Floats:
     """
     span = costs.max() - costs.min()
     weights = (costs.max() - costs) / span if span > 0 else np.ones(len(costs))
-    share: Floats = weights / weights.sum()
-    return share
+    return np.asarray(weights / weights.sum())
 
 
 def trace(velocity: Floats, place: Floats, best: Floats, pull: float, rng: np.random.Generator) -> Floats:
     """Return the velocity drawn to the best place (D,): equation 2."""
-    drawn: Floats = velocity + rng.uniform(0, 1, len(place)) * pull * (best - place)
-    return drawn
+    return velocity + rng.uniform(0, 1, len(place)) * pull * (best - place)
 
 
 INNER = 5
@@ -199,8 +187,7 @@ class Fitted(NamedTuple):
 
     def predict(self, features: Features) -> Floats:
         """Return the probability of each class, (N, C)."""
-        probabilities: NDArray[np.float64] = self.pipeline.predict_proba(features[:, self.kept]).astype(np.float64)
-        return probabilities
+        return np.asarray(self.pipeline.predict_proba(features[:, self.kept]).astype(np.float64))
 
 
 def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm: Swarm = SWARM) -> Fitted:

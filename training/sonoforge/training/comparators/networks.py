@@ -1,5 +1,6 @@
 """Extract features with torchvision's networks, with weights from files or torchvision's own, never others."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,11 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import Weights, check_tensors, download_weights, is_downloaded, read_weights
 
-WEIGHTS = {
-    "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
-    "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1",
-    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
-    # Ragab et al. do not say which SqueezeNet: 1.1 is its authors' later release, as accurate in less time.
-    "squeezenet1_1": "SqueezeNet1_1_Weights.IMAGENET1K_V1",
-    "vgg16": "VGG16_Weights.IMAGENET1K_V1",
-    "vgg19": "VGG19_Weights.IMAGENET1K_V1",
-}
-"""Torchvision's weights for each network; if there are several, the ones available at the papers' time."""
+WEIGHTS: dict[str, str] = json.loads(Path(__file__).with_name("weights.json").read_text("utf-8"))
+"""Torchvision's weights for each network; if there are several, the ones available at the papers' time.
+
+Ragab et al. do not say which SqueezeNet: 1.1 is its authors' later release, as accurate in less time.
+"""
 BATCH = 16  # images at a time
 OPTION = "--set crossval.comparator_weights"
 

@@ -161,8 +161,7 @@ def fine_detail(view: Plane, known: Plane) -> Plane:
     mass: Plane = _blur(known) + np.float32(1e-6)
     detail: Plane = (view - _blur(view * known) / mass) * known
     normal: Plane = detail / (np.sqrt(_blur(detail * detail) / mass) + _FLAT)
-    centred: Plane = (normal - normal.sum() / max(float(known.sum()), 1.0)) * known
-    return centred
+    return np.asarray((normal - normal.sum() / max(float(known.sum()), 1.0)) * known)
 
 
 def _blur(plane: Plane) -> Plane:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.progress import progress_bar
@@ -25,13 +25,12 @@ from sonoforge.training.copies import confirmation, local_features, shared_featu
 from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
 from sonoforge.training.copies.local_features import LOOKS
 from sonoforge.training.copies.matches import Found, Match, Matches, find_once, join_groups
+from sonoforge.training.copies.nearest_training import fine_detail
 from sonoforge.training.copies.pictures import Look, Picture, fit, on_disk
 from sonoforge.training.progress import as_done, in_threads
 from sonoforge.training.statistics.results import Record
 
 _SIDE = 64
-_SMOOTH = 4.0  # pixels; half the scale of the layers that unrelated breast scans share
-_FLAT = 0.5  # grey levels; rounding to 8 bits alone leaves 1/sqrt(12) = 0.29
 _LARGEST_SHIFT = 6
 _SHIFTS = np.arange(-_LARGEST_SHIFT, _LARGEST_SHIFT + 1)
 _PADDED = fft.next_fast_len(_SIDE + _LARGEST_SHIFT, real=True)
@@ -67,7 +66,7 @@ def find_same_framing(indexed: Sequence[Picture], asked: Sequence[Picture] | Non
     if not len(first):
         return np.empty((3, 0), np.int64)
     blocks = (first[start : start + _BLOCK] for start in range(0, len(first), _BLOCK))
-    hashes = np.concatenate([_signs(_fine_detail(block), _BASIS, _BASIS) for block in blocks])
+    hashes = np.concatenate([_signs(fine_detail(block.astype(np.float64)), _BASIS, _BASIS) for block in blocks])
     index = sort_into_cells(hashes, _HASHES_A_CELL, np.arange(len(hashes)))
     parts = []
     for mirrored in (False, True):
@@ -96,15 +95,6 @@ def _squeeze(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     return np.array(small, np.uint8).reshape(-1, _SIDE, _SIDE)
 
 
-def _fine_detail(squeezed: NDArray[np.uint8]) -> Detail:
-    """Remove slow variation and scale to unit energy: (N, 64, 64), all zero for a blank picture."""
-    pixels = squeezed.astype(np.float64)
-    detail: Detail = pixels - ndimage.gaussian_filter(pixels, (0, _SMOOTH, _SMOOTH), mode="nearest")
-    detail -= detail.mean(axis=(1, 2), keepdims=True)
-    spread = detail.std(axis=(1, 2), keepdims=True)
-    return np.where(spread > _FLAT, detail / (_SIDE * np.maximum(spread, _FLAT)), 0.0)
-
-
 def _hash_candidates(
     index: Cells, second: NDArray[np.uint8], *, same: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -112,7 +102,7 @@ def _hash_candidates(
     moved = [_BASIS @ np.eye(_SIDE, k=-shift) for shift in _HASH_SHIFTS]  # the transform of the shifted picture
 
     def look_up(start: int) -> NDArray[np.void]:
-        part = _fine_detail(second[start : start + _BLOCK])
+        part = fine_detail(second[start : start + _BLOCK].astype(np.float64))
         shifted = np.concatenate([_signs(part, rows, columns) for rows in moved for columns in moved])
         found = [np.empty(0, _AGREEING)]
         for cell, own in visits(index, shifted, _CELLS_OF_A_HASH):
@@ -153,7 +143,7 @@ class _Shifted(NamedTuple):
     def of(cls, squeezed: NDArray[np.uint8], places: NDArray[np.int64], sign: int) -> _Shifted:
         """Measure the pictures at the places (P,); ``sign`` is -1 for the side that is not shifted."""
         once, picture = np.unique(places, return_inverse=True)
-        detail = _fine_detail(squeezed[once])
+        detail = fine_detail(squeezed[once].astype(np.float64))
         shifts = sign * _SHIFTS
         spectrum = fft.rfft2(detail, (_PADDED, _PADDED))
         return cls(picture, spectrum, _overlap_sums(detail, shifts), _overlap_sums(detail**2, shifts))
@@ -173,8 +163,7 @@ def _best_correlation(first: _Shifted, second: _Shifted) -> NDArray[np.float64]:
     scale = np.sqrt(np.where(sound, variance_a * variance_b, 1.0))
     means = first.sums[first.picture] * second.sums[second.picture] / area
     correlation = np.where(sound, (products - means) / scale, 0.0)
-    best: NDArray[np.float64] = correlation.reshape(len(products), -1).max(axis=1)
-    return best
+    return np.asarray(correlation.reshape(len(products), -1).max(axis=1))
 
 
 def _overlap_sums(images: Detail, shifts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -183,8 +172,7 @@ def _overlap_sums(images: Detail, shifts: NDArray[np.int64]) -> NDArray[np.float
     integral[:, 1:, 1:] = images.cumsum(axis=1).cumsum(axis=2)
     start, stop = np.maximum(shifts, 0), _SIDE + np.minimum(shifts, 0)
     rows = integral[:, stop] - integral[:, start]
-    sums: NDArray[np.float64] = rows[:, :, stop] - rows[:, :, start]
-    return sums
+    return rows[:, :, stop] - rows[:, :, start]
 
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ whole space at once (one cell).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,8 +17,6 @@ from scipy import ndimage, stats
 from sonoforge.runtime.errors import SonoforgeError
 
 SIDE = 32
-_SMOOTH = SIDE / 16  # as `near_duplicates._SMOOTH` relative to the side, and for its reason
-_FLAT = 0.5  # grey levels; below, an image has no detail to compare
 _BLOCK = 1024
 
 Pixels = NDArray[np.uint8]
@@ -72,12 +70,7 @@ def copy_vectors(images: Pixels) -> Vectors:
     for start in range(0, len(images), _BLOCK):
         grey = images[start : start + _BLOCK].mean(axis=3, dtype=np.float32)
         small = np.stack([cv2.resize(own, (side, side), interpolation=cv2.INTER_AREA) for own in grey])
-        smooth = _SMOOTH * side / SIDE
-        detail = small - ndimage.gaussian_filter(small, (0, smooth, smooth), mode="nearest")
-        detail -= detail.mean(axis=(1, 2), keepdims=True)
-        spread = detail.std(axis=(1, 2), keepdims=True)
-        scaled = np.where(spread > _FLAT, detail / (side * np.maximum(spread, _FLAT)), 0)
-        parts.append(scaled.reshape(len(grey), -1).astype(np.float32))
+        parts.append(fine_detail(small).reshape(len(grey), -1).astype(np.float32))
     return np.concatenate(parts)
 
 
@@ -96,3 +89,16 @@ def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | N
         distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
         parts.append((distance, index, np.take_along_axis(flipped > plain, index, 1)))
     return Nearest._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
+
+
+_SMOOTH = 1 / 16  # of the side; half the scale of the layers that unrelated breast scans share
+_FLAT = 0.5  # grey levels; rounding to 8 bits alone leaves 1/sqrt(12) = 0.29
+
+
+def fine_detail(pictures: NDArray[Any]) -> NDArray[Any]:
+    """Remove slow variation from (N, S, S) and scale each picture to unit energy, or to all zero if it is blank."""
+    side = pictures.shape[1]
+    detail = pictures - ndimage.gaussian_filter(pictures, (0, _SMOOTH * side, _SMOOTH * side), mode="nearest")
+    detail -= detail.mean(axis=(1, 2), keepdims=True)
+    spread = detail.std(axis=(1, 2), keepdims=True)
+    return np.where(spread > _FLAT, detail / (side * np.maximum(spread, _FLAT)), 0.0)

@@ -49,8 +49,7 @@ def compare(folder: Path, prepared: Prepared) -> Record:
         for task in [*tasks, *nested.tasks]:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
-        environment = run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
-        run_folder.write_environment(folder, environment)
+        run_folder.write_environment(folder, workers.device, settings.seeds[0], plans[0].fingerprint)
         second_opinion = check_plans(folder, cache, plans, prepared.views)
         _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import plain, write_json
-from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.errors import SonoforgeError, name_some, refusing
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
@@ -100,10 +100,8 @@ def open_training(folder: Path, made: MadeFrom) -> Path:
     """Return a folder for a training run's checkpoints, and a note of its sources; refuse the folder of another run."""
     note = folder / NOTE
     if note.is_file():
-        try:
+        with refusing(f"{note}: cannot be read", REMEDY):
             before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
         check_made_from(folder, before, made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
@@ -136,14 +134,12 @@ class FoldResult:
 
 def read_fold(path: Path) -> FoldResult:
     """Read the result of a fold; raise SonoforgeError if it is unreadable or does not say what it was made from."""
-    try:
+    with refusing(f"{path}: not a readable fold result", REMEDY):
         values = json.loads(path.read_text(encoding="utf-8"))
         values["made_from"] = MadeFrom(**values["made_from"])
         values["reads"] = {stage: tuple(hashes) for stage, hashes in values["reads"].items()}
         values["trust"] = values["trust"] and HeldOutTrust(**values["trust"])
         return FoldResult(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error
 
 
 def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:

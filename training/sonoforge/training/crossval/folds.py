@@ -196,8 +196,7 @@ def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource)
     if not comparator.masked:
         return np.asarray(cache.images)
     masks = read_masks(cache, np.arange(len(cache.dataset.items)), source.cache)
-    seen: NDArray[np.uint8] = np.where(masks[..., None] >= HALF, cache.images, 0).astype(np.uint8)
-    return seen
+    return np.where(masks[..., None] >= HALF, cache.images, 0).astype(np.uint8)
 
 
 def read_maps(task: fold_task.FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -38,7 +38,7 @@ from PIL import Image
 
 from sonoforge.runtime.atomic import new_folder, remove_leftovers, replacing, temporary_name
 from sonoforge.runtime.cli.options import option
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
@@ -121,12 +121,8 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     so cropping changes neither groups nor folds.
     """
     base = (folder or default_folder()) / f"format{_FORMAT}-pillow{PIL.__version__}"
-    try:
+    with refusing(f"{base}: the image cache cannot be written", "set SONOFORGE_CACHE to another folder"):
         base.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SonoforgeError(
-            f"{base}: the image cache cannot be written ({error.strerror}); set SONOFORGE_CACHE to another folder"
-        ) from error
     digests, unreadable = _hash_files(dataset, base / "folders")
     kind = f"{size}" if crop == "none" else f"{size}-crop"
     decoder = _Decoder(base / f"images-{kind}", dataset, Preprocessing(size=size, crop=crop))
@@ -362,14 +358,10 @@ class CacheSettings:
         """Return the folder, creating it if needed, with room for the images to come."""
         folder = _temporary_folder() if self.folder == NONE else Path(self.folder or default_folder())
         if not folder.is_dir():
-            try:
+            remedy = "choose another with --set cache.folder=FOLDER, or keep none with --set cache.folder=none"
+            with refusing(f"{folder}: the folder of decoded images cannot be written", remedy, OSError):
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir(mode=_OWNER_ALONE, exist_ok=True)
-            except OSError as error:
-                raise SonoforgeError(
-                    f"{folder}: the folder of decoded images cannot be written ({error.strerror}); choose another "
-                    "with --set cache.folder=FOLDER, or keep none with --set cache.folder=none"
-                ) from error
             log.info("decoded images are kept in %s; sonoforge data list --clear-cache deletes them", folder)
         prune(folder, int(self.limit * 1e9))
         return folder

@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, one_spelling, read_table
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
 
 _TABLE = re.compile(r".+\.(?:csv|csv\.gz|jsonl|json)", re.IGNORECASE)
 _COLUMN = re.compile(r"(?P<path>.+):(?P<column>[^/\\:]+)")
@@ -221,7 +221,7 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     if ".csv" in path.suffixes or ".CSV" in path.suffixes:
         table = read_table(path)
         return tuple(dict.fromkeys(key for row in table.rows[:1] for key in row)), table.rows
-    try:
+    with refusing(f"{path}: cannot be read as JSON", "save it again"):
         with path.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
@@ -232,8 +232,6 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
             if path.suffix.lower() == ".jsonl"
             else json.loads(text)
         )
-    except (OSError, ValueError, RecursionError) as error:
-        raise SonoforgeError(f"{path}: cannot be read as JSON ({reason(error)}); save it again") from error
     return _as_rows(path, values)
 
 

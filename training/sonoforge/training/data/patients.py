@@ -68,7 +68,7 @@ def dicom_patient(file: Path) -> str | None:
     if not begins_as_dicom(file):
         return None
     with contextlib.suppress(Exception):  # hostile bytes fail in any way, and are refused when decoded
-        import pydicom  # noqa: PLC0415 - an extra
+        import pydicom  # noqa: PLC0415 - slow to import
 
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
         number = str(header.get("PatientID") or "").strip() or str(header.get("StudyInstanceUID") or "").strip()

@@ -1,6 +1,5 @@
 """Convert images as pixel arrays and tensors: size, channels, range, grids."""
 
-import io
 import logging
 import math
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.runtime.images.synthetic import as_picture
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,7 @@ def to_unit(pixels: Tensor) -> Tensor:
 def to_pixels(images: Tensor) -> Pixels:
     """Map (N, C, S, S) float -1..1 to (N, S, S, C) uint8, rounded to the nearest."""
     levels = (images.detach().float() + 1.0).mul_(127.5).round_().clamp_(0.0, 255.0)
-    pixels: Pixels = levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-    return pixels
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 def colour_structures(masks: Pixels) -> Pixels:
@@ -83,8 +82,7 @@ def colour_structures(masks: Pixels) -> Pixels:
     if masks.shape[3] == 1:
         return masks
     colours = np.array([STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)] for k in range(masks.shape[3])], np.float32)
-    shown: Pixels = np.clip(masks.astype(np.float32) / 255 @ colours, 0, 255).astype(np.uint8)
-    return shown
+    return np.clip(masks.astype(np.float32) / 255 @ colours, 0, 255).astype(np.uint8)
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
@@ -108,6 +106,4 @@ def write_grid(images: Pixels, *paths: Path) -> None:
 
 def encode_png(pixels: Pixels) -> bytes:
     """Encode (H, W, C) uint8 as a PNG."""
-    stream = io.BytesIO()
-    as_picture(pixels).save(stream, "PNG", compress_level=3)
-    return stream.getvalue()
+    return encoded(as_picture(pixels), compress_level=3)

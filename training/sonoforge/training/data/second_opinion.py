@@ -35,6 +35,7 @@ _MOST_SHOWN = 100  # rows of the sheet
 # Correlation from which two images are one scan; below it, they may be two views of one lesion.  Copies planted in five
 # public sets reach 0.76 or more.
 ONE_SCAN = 0.6
+_TURNS = ("mirrored", "upside_down", "inverted")  # fields of a match
 
 
 class Finding(NamedTuple):
@@ -48,7 +49,7 @@ class Finding(NamedTuple):
     @property
     def facts(self) -> str:
         """How alike they are, in brief."""
-        kinds = [name for name in ("mirrored", "upside_down", "inverted") if getattr(self.match, name)]
+        kinds = [name for name in _TURNS if getattr(self.match, name)]
         facts = [f"r = {self.match.correlation:.2f}", f"zoom {self.match.scale:.2f}", *kinds]
         return ", ".join(facts).replace("_", " ")
 
@@ -66,12 +67,9 @@ class Finding(NamedTuple):
             "other": self.files[1],
             "folds": list(self.folds),
             "seed": self.seed,
-            "correlation": self.match.correlation,
-            "overlap": self.match.overlap,
+            **{name: getattr(self.match, name) for name in ("correlation", "overlap")},
             "zoom": self.match.scale,
-            "mirrored": self.match.mirrored,
-            "upside_down": self.match.upside_down,
-            "inverted": self.match.inverted,
+            **{name: getattr(self.match, name) for name in _TURNS},
         }
 
 

@@ -31,5 +31,4 @@ def draw_share(labels: NDArray[np.int64], groups: NDArray[np.int64], share: floa
         images = np.cumsum(sizes[order])
         nearest = int(np.abs(images - share * images[-1]).argmin())
         taken[order[: nearest + 1]] = True
-    drawn: NDArray[np.int64] = np.flatnonzero(taken[inverse])
-    return drawn
+    return np.flatnonzero(taken[inverse])

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from sonoforge.runtime.atomic import new_folder, remove_leftovers, temporary_name
 from sonoforge.runtime.cli.answer import tell
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.folders import is_system_folder
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.layouts import subfolders
@@ -43,16 +43,11 @@ def unpacked(given: Path, store: Path) -> Path:
     named = _ZIP.fullmatch(str(given))
     if not named or given.is_dir() or not (path := Path(named["path"])).is_file():
         return given
-    try:
+    # Hostile bytes may fail in any way.
+    with refusing(f"{path}: cannot be unpacked", "pack it again without a password", kinds=Exception):
         target = store / f"unpacked-{sha256_of(path)[:16]}"
         if not target.is_dir():
             _unpack(path, target)
-    except SonoforgeError:
-        raise
-    except Exception as error:  # hostile bytes may fail in any way
-        raise SonoforgeError(
-            f"{path}: cannot be unpacked ({reason(error)}); pack it again without a password"
-        ) from error
     folder = target / _name(path)
     while len(inside := [own for own in folder.iterdir() if not is_system_folder(own.name)]) == 1:
         if inside != subfolders(folder):

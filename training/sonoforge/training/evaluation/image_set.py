@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, check_known, did_you_mean, refusing
 from sonoforge.runtime.images import decoding
 from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
 from sonoforge.runtime.images.folders import is_outline
@@ -270,7 +270,7 @@ def find_images(root: Path) -> datasets.Dataset:
     Raises:
         SonoforgeError: There are no images, or both loose ones and class folders, which is ambiguous.
     """
-    try:
+    with refusing(f"{root}: cannot be read", "check its permissions", kinds=OSError):
         found, skipped = datasets.find_files(root, recursive=False)
         files = layouts.sort_files(found, lambda file: is_outline(root / file))
         loose = files.images
@@ -278,8 +278,6 @@ def find_images(root: Path) -> datasets.Dataset:
         nested = [
             f.name for f in folders if any(datasets.is_image(inner.relative_to(root), root) for inner in f.iterdir())
         ]
-    except OSError as error:
-        raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
     if not loose and not folders:
         raise SonoforgeError(
             f"{root}: contains no images; give a folder of images ({KINDS_IN_WORDS}) or of class folders"
@@ -300,11 +298,8 @@ def find_images(root: Path) -> datasets.Dataset:
 
 def check_class(source: str, name: str, classes: Sequence[str]) -> str:
     """Return a class name that is known or empty; otherwise raise a SonoforgeError with the closest one."""
-    if name and name not in classes:
-        raise SonoforgeError(
-            f"class_name: {source or 'the data'} has no class {name!r}, only {', '.join(classes)}"
-            f"{did_you_mean(name, classes)}"
-        )
+    if name:
+        check_known(f"class_name: {source or 'the data'}", name, classes)
     return name
 
 

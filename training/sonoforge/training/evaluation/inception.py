@@ -26,7 +26,7 @@ from scipy.special import entr
 from torch import Tensor, nn
 
 from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights
 
@@ -117,10 +117,8 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
         return read_weights(path, "").state, False
     if path.suffix not in (".pth", ".pt"):
         raise SonoforgeError(f"{path}: unknown file type; give {_EXPECTED}")
-    try:
+    with refusing(f"{path}: cannot be read", "check its permissions"):
         content = path.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -145,12 +143,9 @@ def _downloaded(ways_out: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
     if path.is_file():
         return path
-    try:
+    with refusing(f"inception: {URL_INCEPTION_V3} could not be downloaded", ways_out, (OSError, RuntimeError)):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), STANDARD_SHA256, progress=False)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise SonoforgeError(f"inception: {URL_INCEPTION_V3} could not be downloaded ({reason}); {ways_out}") from error
     return path
 
 

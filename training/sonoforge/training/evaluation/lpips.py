@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, install_extra
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.evaluation.features import NETWORKS, Features, open_features
@@ -71,7 +71,7 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
     folders = [] if found is None else list(found.submodule_search_locations or [])
     path = Path(*folders[:1], "functional", "image", "lpips_models", f"{variant.heads}.pth")
     if not folders or not path.is_file():
-        raise SonoforgeError(f"LPIPS: no heads at {path}; install torchmetrics (pip install 'sonoforge[train]')")
+        raise SonoforgeError(f"LPIPS: no heads at {path}; run {install_extra('train')}")
     state = torch.load(path, map_location="cpu", weights_only=True)  # without importing torchmetrics
     weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.layers))]
     name = f"LPIPS 0.1 {features.name}, heads (sha256 {sha256_of(path)[:DIGEST]})"

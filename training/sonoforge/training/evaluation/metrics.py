@@ -218,18 +218,15 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
         found = list(laplacian_swd(f.rows, r.rows, seed).values())
         return [Value(float(np.mean(found))), *map(Value, found)]
 
+    def spectrum(f: Part, r: Part, _: bool) -> Sequence[Value]:
+        return [*map(Value, spectrum_distance(f.rows, r.rows))]
+
     rings = [Part(ring_levels(own.rows), own.groups) for own in (fake, real)]
     levels = [Figure(f"laplacian_swd_{own}", f"SWD x 1000, {own} px", "realistic", "low") for own in level_sides(side)]
     alike = Figure("ms_ssim", f"MS-SSIM of pairs, {len(scale_weights(side))} scales", "diverse", "near")
     task = functools.partial(Task, space="pixels", fake=fake, real=real, slow=True)
     return {
-        "spectrum": Task(
-            FIGURES["spectrum"],
-            "pixels",
-            rings[0],
-            rings[1],
-            lambda f, r, _: [*map(Value, spectrum_distance(f.rows, r.rows))],
-        ),
+        "spectrum": task(FIGURES["spectrum"], fake=rings[0], real=rings[1], function=spectrum, slow=False),
         "swd": task((*FIGURES["pyramid"], *levels), function=pyramid),
         "ms-ssim": task((alike,), function=lambda f, *_: [mean_ms_ssim(f.rows, PAIRS, seed)]),
     }

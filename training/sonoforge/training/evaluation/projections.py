@@ -16,9 +16,8 @@ from scipy.spatial import ConvexHull, QhullError
 from sklearn.decomposition import KernelPCA
 
 from sonoforge.runtime.distances.fid_kid import check_pair
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.evaluation.metrics import EmbeddedSets
 from sonoforge.training.statistics.results import Record
 
 PCA_SIDE = 224  # the images' side in the publication: Ryspayeva, Salykova 2025 (PCA of real and generated images)
@@ -39,18 +38,6 @@ class Projection:
     protocol: str  # how it was made, in one line
     explained: Sequence[float] = ()  # share of the real images' variance along each axis, 0 to 1
     fakes_inside: float | None = None  # share of generated points in the real points' hull; None: they have no hull
-
-
-def project_sets(
-    methods: Sequence[str], pixels: tuple[NDArray[Any], NDArray[Any]], embedded: EmbeddedSets, seed: int
-) -> dict[str, Projection]:
-    """Map both sets, real and generated, to the plane: pixels by ``pca``, embeddings by ``umap``."""
-    return {
-        method: pca_projection(*pixels)
-        if method == "pca"
-        else umap_projection(embedded.real.features, embedded.fake.features, seed)
-        for method in methods
-    }
 
 
 def record_maps(maps: Mapping[str, Projection], space: str) -> dict[str, Record]:
@@ -116,10 +103,9 @@ def umap_projection(real: NDArray[Any], fake: NDArray[Any], seed: int) -> Projec
     rows = np.concatenate([given, generated])
     if len(rows) < 5:
         raise SonoforgeError(f"umap: {len(rows)} images in all; give at least 5")
-    try:
-        from umap import UMAP  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise SonoforgeError("umap: umap-learn is not installed; pip install 'sonoforge[umap]'") from error
+    require("umap", "umap", "umap")
+    from umap import UMAP  # noqa: PLC0415 - an extra, and slow to import
+
     neighbours, state = min(UMAP_NEIGHBOURS, len(rows) - 1), derive_seed(seed, "umap", bits=32)
     drawn = UMAP(n_neighbors=neighbours, min_dist=0.1, random_state=state, n_jobs=1).fit_transform(rows)
     points = np.asarray(drawn, dtype=np.float64)

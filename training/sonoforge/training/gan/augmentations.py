@@ -57,13 +57,6 @@ def translate(images: Tensor, shift: Tensor) -> Tensor:
     return moved * (inside[:, 0, None, None, :] & inside[:, 1, None, :, None])
 
 
-def cut_out(images: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Set a square of ``size`` pixels to zero in each image (N, C, S, S); its corner (N, 2) may be outside."""
-    distance = torch.arange(images.shape[3], device=images.device) - corner[:, :, None]
-    within = (distance >= 0) & (distance < size)
-    return images * ~(within[:, 0, None, None, :] & within[:, 1, None, :, None])
-
-
 def _uniform(count: int, limits: tuple[float, float], chance: torch.Generator) -> Tensor:
     return torch.rand(count, generator=chance, device=chance.device) * (limits[1] - limits[0]) + limits[0]
 
@@ -92,7 +85,9 @@ def diffaugment(
         size = int(side * CUTOUT + 0.5)
         # The centre is uniform on the image, edges included: between pixels for an even size, on one for an odd size.
         centre = torch.randint(0, side + 1 - size % 2, (count, 2), generator=chance, device=chance.device)
-        images = cut_out(images, centre - size // 2, size)
+        distance = torch.arange(side, device=images.device) - (centre - size // 2)[:, :, None]
+        within = (distance >= 0) & (distance < size)
+        images = images * ~(within[:, 0, None, None, :] & within[:, 1, None, :, None])
     return images
 
 

@@ -22,7 +22,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sonoforge.runtime.atomic import remove_folder, remove_leftovers, replacing_folder
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
+from sonoforge.runtime.images.synthetic import origin_of
 from sonoforge.training import own_code
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
@@ -112,14 +113,8 @@ def describe(checkpoint: Path) -> Description:
         SonoforgeError: It is missing, or does not describe a checkpoint.
     """
     path = checkpoint / DESCRIPTION
-    try:
+    with refusing(f"{path}: does not describe a checkpoint", "give a checkpoint folder such as step-00001000"):
         return Description(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise SonoforgeError(
-            f"{checkpoint}: has no {DESCRIPTION}; give a checkpoint folder such as step-00001000"
-        ) from None
-    except (OSError, ValueError, TypeError) as error:
-        raise SonoforgeError(f"{path}: does not describe a checkpoint ({error}); use another one") from error
 
 
 def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
@@ -131,16 +126,12 @@ def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
     name = f"{stem}.safetensors"
     path = checkpoint / name
     expected = describe(checkpoint).files.get(name)
-    try:
+    with refusing(f"{path}: cannot be read", "use another checkpoint"):
         content = path.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); use another checkpoint") from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise SonoforgeError(f"{path}: damaged, its hash is not the one in {DESCRIPTION}; use another checkpoint")
-    try:
+    with refusing(f"{path}: not safetensors data", kinds=SafetensorError):
         return load(content)
-    except SafetensorError as error:
-        raise SonoforgeError(f"{path}: not safetensors data ({error})") from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -236,13 +227,4 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
     """Return the origin of generated images, which their manifest and every file record."""
     about = describe(checkpoint)
-    return {
-        "synthetic": True,
-        "generator_sha256": about.files["average.safetensors"],
-        "recipe": about.recipe,
-        "class": class_name,
-        "step": about.step,
-        "seed": seed,
-        "training_data": about.fingerprint,
-        **({"structures": ",".join(about.structures)} if about.structures else {}),
-    }
+    return origin_of(about, about.files["average.safetensors"], class_name, seed)

@@ -1,6 +1,5 @@
 """Draw the pictures of a training run: ``metrics.png``, its curves, and ``samples-over-time.png``, its samples."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.atomic import replacing, write_bytes
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
@@ -83,9 +83,8 @@ def _column(rows: Sequence[Row], name: str) -> Any:
 
 def write_curves(path: Path, rows: Sequence[Row], best_step: int | None) -> None:
     """Write `draw_curves` as a PNG."""
-    stream = io.BytesIO()
-    draw_curves(rows, best_step).savefig(stream, format="png", dpi=150)
-    write_bytes(path, stream.getvalue())
+    with replacing(path) as file:
+        draw_curves(rows, best_step).savefig(file, format="png", dpi=150)
 
 
 def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: int) -> None:
@@ -116,8 +115,6 @@ def write_sheets(path: Path, sheets: Mapping[str, Path], real_side: int) -> None
             for number in range(min(_SHOWN, sheet.height // side)):  # the first of each row: all classes have some
                 own = sheet.crop((0, number * side, side, (number + 1) * side)).convert("RGB").resize((shown, shown))
                 picture.paste(own, (number * shown, top + _CAPTION))
-    stream = io.BytesIO()
     about = PngInfo()
     about.add_text("Description", json.dumps({"synthetic": True}))
-    picture.save(stream, "PNG", pnginfo=about)
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, encoded(picture, pnginfo=about))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sonoforge.models.stylegan.generator import has_styles
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import own_code, run_folder
 from sonoforge.training.data.pixels import to_tensor
@@ -24,7 +24,7 @@ from sonoforge.training.gan import ada, augmentations, generator, losses, networ
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.recorder import Recorder
 from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Penalty
-from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, set_learning_rate, update_average
+from sonoforge.training.gan.state import TrainingState, build_state, ema_decay, update_average
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.training_set import DeviceImages, draw_real
 
@@ -103,7 +103,9 @@ def train_step(state: TrainingState, training: Training, real: DeviceImages, ste
     recipe, plan = training.recipe, training.plan
     progress = step / plan.steps
     for optimiser in (state.generator_optimiser, state.discriminator_optimiser):
-        set_learning_rate(optimiser, recipes.SCHEDULES[recipe.schedule](progress))
+        for group in optimiser.param_groups:  # the rate is its first value times a factor
+            first = group.setdefault("first_lr", group["lr"])
+            group["lr"] = first * recipes.SCHEDULES[recipe.schedule](progress)
     state.blur_sigma = augmentations.blur_sigma(step * training.images_per_step, recipe.blur)
     if recipe.growing:
         stage = recipes.growing_stage(progress, plan.image_size, state.generator.base)  # type: ignore[arg-type]
@@ -140,13 +142,9 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
         return None
     if training.originals.sources:
         path = folder / gan_checkpoint.SOURCES
-        try:
+        unknown = f"{path}: the images of this training are unknown, as this file cannot be read"
+        with refusing(unknown, "leave out --resume to start again"):
             sources = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SonoforgeError(
-                f"{path}: cannot be read ({error}), so the images of this training are unknown; leave out --resume to "
-                "start again"
-            ) from error
         check_unchanged(str(folder), sources, training.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), training.description
     keys = [key for key in now.settings if before.settings.get(key) != now.settings[key]]

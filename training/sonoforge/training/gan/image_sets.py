@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
+from sonoforge.runtime.inference.generator import find_label
 from sonoforge.training.data.cache import default_folder, open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
 from sonoforge.training.data.unpacking import unpacked
@@ -81,12 +82,8 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
     """
     checkpoint = gan_checkpoint.find_checkpoint(run, which)
     about = gan_checkpoint.describe(checkpoint)
-    shown, label = about.class_name, None
-    if about.classes:
-        if not class_name:
-            raise SonoforgeError(f"{checkpoint}: class_name is missing; give one of {', '.join(about.classes)}")
-        shown = image_set.check_class(str(checkpoint), class_name, about.classes)
-        label = about.classes.index(shown)
+    label = find_label(class_name, about.classes, about.class_name) if about.classes else None
+    shown = about.class_name if label is None else about.classes[label]
 
     def generate(count: int) -> image_set.StoredSet:
         log.info("generating %d images with %s, seed %d", count, checkpoint, seed)
@@ -95,10 +92,8 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
             images.extend(split_masks(pixels, about.image_channels)[0])
         return image_set.store_arrays(images, [f"{index:05d}" for index in range(count)], shown, declared=True)
 
-    try:
+    with refusing(f"{checkpoint}: its description has no image size", "use another checkpoint"):
         return Generated(shown, int(about.generator_options["image_size"]), generate)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SonoforgeError(f"{checkpoint}: its description has no image size; use another checkpoint") from error
 
 
 TRAINING_SIZE = 224  # pixels: side in the image cache, from which smaller training runs are reduced

@@ -23,7 +23,7 @@ from string import Template
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, check_known, did_you_mean, reason
+from sonoforge.runtime.errors import SonoforgeError, check_known, did_you_mean, refusing
 from sonoforge.training import own_code
 
 # Optimisers with the betas that they bring to a recipe of another optimiser: Adam's of Radford et al. 2016, RMSprop's
@@ -203,11 +203,9 @@ def find_recipe(name: str) -> Recipe:
     known = [field.name for field in fields(Recipe) if field.name not in _NOT_OWN]
     for wrong in row.keys() - {*known, "architecture"}:
         raise SonoforgeError(f"{own.file}: {wrong!r} cannot be set in a recipe{did_you_mean(wrong, known)}")
-    try:
+    with refusing(f"{own.file}: its recipe cannot be read"):
         read = {**_OF_NETWORKS, **_read_fields(row, {})}
         return Recipe(**read) if like is None else replace(find_recipe(like), **read)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SonoforgeError(f"{own.file}: its recipe cannot be read ({reason(error)})") from error
 
 
 # From the finished share of the training, in [0, 1), to a factor of the learning rates.  Linear decay: the full rate in

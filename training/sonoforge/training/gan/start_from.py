@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sonoforge.models.layers import FIRST_STEPS
-from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
+from sonoforge.runtime.errors import GateError, SonoforgeError, name_some, refusing
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import recorded_data
@@ -249,12 +249,8 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
             f"--set gan.start_from: {run} has no config.yaml that says where its images are, so they cannot be compared"
         )
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
-    try:
+    with refusing(f"--set gan.start_from: {run / SOURCES}, which lists its images, cannot be read"):
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
-    except (OSError, ValueError, AttributeError) as error:
-        raise SonoforgeError(
-            f"--set gan.start_from: {run / SOURCES}, which lists its images, cannot be read"
-        ) from error
     if digest_of_images(hashes) != images:
         raise SonoforgeError(
             f"--set gan.start_from: {run / SOURCES} lists other images than the checkpoint was trained on; put the "

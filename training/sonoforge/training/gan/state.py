@@ -152,12 +152,6 @@ def build_optimiser(
     return torch.optim.RMSprop(parameters, lr=rate, alpha=betas[1], foreach=True)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set the rate to its first value times ``factor``."""
-    for group in optimiser.param_groups:
-        group["lr"] = group.setdefault("first_lr", group["lr"]) * factor
-
-
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten an optimiser's state to named tensors: ``"3.exp_avg"`` belongs to the fourth parameter."""
     state = optimiser.state_dict()["state"]

@@ -33,7 +33,7 @@ def compare_runs(paths: Sequence[str | Path], arms: Sequence[str] = ()) -> Recor
         arms: Arms to read of each run; none for the first alone.
 
     Returns:
-        What ``sonoforge compare --json`` prints, see `sonoforge.training.verbs.compare`.
+        What ``sonoforge compare --json`` prints, see ``sonoforge settings compare``.
 
     Raises:
         SonoforgeError: There is one run with one arm, a run has no answers, or runs are of other images or protocols.

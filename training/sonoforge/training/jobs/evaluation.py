@@ -1,7 +1,6 @@
 """Measure whether generated images are realistic, diverse or copied, by stated protocols, in one run folder."""
 
 import dataclasses
-import importlib.util
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.options import flatten
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, require
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
@@ -25,7 +24,7 @@ from sonoforge.training.evaluation.measure import (
     measure_sets,
     protocol_id,
 )
-from sonoforge.training.evaluation.projections import Projection, project_sets, record_maps
+from sonoforge.training.evaluation.projections import Projection, pca_projection, record_maps, umap_projection
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
@@ -34,27 +33,18 @@ from sonoforge.training.reports import evaluation_pictures as pictures
 from sonoforge.training.reports.evaluation import write_evaluation
 from sonoforge.training.reports.verdicts import judge
 from sonoforge.training.reports.words import plain, read_yaml
-from sonoforge.training.settings.evaluation import METRICS, EvaluateConfig
+from sonoforge.training.settings.evaluation import EvaluateConfig
 from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
 
 TABLE = "metrics.csv"
-PLOTS = ("pca", "umap")
 _LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
-class Evaluated(NamedTuple):
-    """What was measured; the folder holds ``report.html``, `TABLE`, ``results.json`` and each picture."""
-
-    folder: Path
-    page: Path
-    results: Record  # see `sonoforge.training.verbs.evaluate`
-
-
-def work(config: EvaluateConfig) -> Evaluated:
-    """Measure, draw, and write the run folder.
+def work(config: EvaluateConfig) -> run_folder.Written:
+    """Measure, draw, and write the run folder: ``report.html``, `TABLE`, ``results.json`` and each picture.
 
     Raises:
         SonoforgeError: The sets cannot be read or compared, or nothing that was asked for can be measured.
@@ -82,8 +72,7 @@ def work(config: EvaluateConfig) -> Evaluated:
     name = run_folder.slug("evaluate", Path(config.fake or config.real).resolve().name[:_LONGEST_NAME])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=False)
     with run_folder.working_in(folder):
-        environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
-        run_folder.write_environment(folder, environment)
+        run_folder.write_environment(folder, device, config.seed, real.fingerprint)
         groups, size = len(np.unique(real.groups)), "x".join(map(str, real.pixels.shape[1:]))
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
         log.info("each comparison, and each of real against real, takes %d images per set", matched)
@@ -117,7 +106,7 @@ def work(config: EvaluateConfig) -> Evaluated:
         page = write_evaluation(folder, results, drawn)
         run_folder.write_results(folder, results)
         log.info("took %.0f s", results["seconds"])
-    return Evaluated(folder, page, results)
+    return run_folder.Written(folder, page, results)
 
 
 class _Measured(NamedTuple):
@@ -137,7 +126,12 @@ def _measure(config: EvaluateConfig, sets: EvaluatedSets, evaluation: Evaluation
             asked = (sets.trained, sets.fake, sets.held_out, config.seed)
             looking = aside.submit(find_tested_copies, *asked) if "copies" in config.metrics else None
             rows, not_measured, embedded = measure_sets(evaluation, sets.real, sets.fake)
-            maps = project_sets(config.plots, (sets.real.pixels, sets.fake.pixels), embedded[0], config.seed)
+            first = embedded[0]
+            draw = {
+                "pca": lambda: pca_projection(sets.real.pixels, sets.fake.pixels),
+                "umap": lambda: umap_projection(first.real.features, first.fake.features, config.seed),
+            }
+            maps = {method: draw[method]() for method in config.plots}
             try:
                 tested = looking.result() if looking else None
             except SonoforgeError as error:
@@ -163,10 +157,6 @@ def _check(config: EvaluateConfig) -> None:
     check_named(config)
     if not config.fake and config.held_out:
         raise SonoforgeError("--held-out is not for a run alone, which held out its own images; leave it out")
-    for name, found, known in (("metrics", config.metrics, METRICS), ("plots", config.plots, PLOTS)):
-        for one in found:
-            if one not in known:
-                raise SonoforgeError(f"{name}: {one!r} must be one of {', '.join(known)}{did_you_mean(one, known)}")
     for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
         if given and name not in config.metrics:
             raise SonoforgeError(f"{flag}: requires {name} among --metrics; add it, or leave {flag} out")
@@ -177,8 +167,8 @@ def _check(config: EvaluateConfig) -> None:
             f"--lpips: no file {config.lpips}; give the .safetensors file of a network, or {', '.join(VARIANTS)} to "
             f"download it{did_you_mean(config.lpips, list(VARIANTS))}"
         )
-    if "umap" in config.plots and importlib.util.find_spec("umap") is None:
-        raise SonoforgeError("plots: umap needs umap-learn; pip install 'sonoforge[umap]', or leave it out")
+    if "umap" in config.plots:
+        require("plots: umap", "umap", "umap")
     if config.reading_classes:
         raise SonoforgeError("reading_classes: requires --reading-sheet")
 

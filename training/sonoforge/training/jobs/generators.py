@@ -120,8 +120,7 @@ def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
             newest_checkpoint(folder, training, resume=True)  # refuses what cannot be made longer
             run_folder.lengthen(folder, values, length)
         device = device_name(find_device(config.device))
-        environment = run_folder.describe_environment(device, settings.seed, training.images.fingerprint)
-        run_folder.write_environment(folder, environment)
+        run_folder.write_environment(folder, device, settings.seed, training.images.fingerprint)
         deadline = float("inf") if options or config.minutes is None else time.monotonic() + 60 * config.minutes
         checkpoint = train_gan(
             training,

@@ -32,7 +32,7 @@ def import_set(config: DataImportConfig) -> Record:
     """Write the set ``config.set`` into the last of ``config.paths``.
 
     Returns:
-        What ``sonoforge data import --json`` prints, see `sonoforge.training.verbs.data_import`.
+        What ``sonoforge data import --json`` prints, see ``sonoforge settings "data import"``.
 
     Raises:
         SonoforgeError: Paths are missing, the source is not what it should be, or the folder holds something else.

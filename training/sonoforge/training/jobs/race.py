@@ -98,8 +98,7 @@ def work(config: GanCompareConfig) -> Race:
     shown: list[page.Shown] = []
     race = Race(folder, False, [], page.claimed_rows(paper), [])
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
-        about = run_folder.describe_environment(device_name(device), config.gan.seed, originals.fingerprint)
-        run_folder.write_environment(folder, about)
+        run_folder.write_environment(folder, device_name(device), config.gan.seed, originals.fingerprint)
         for planned in trainings:
             for item in _milestones(config, folder, planned, protocol, interrupted):
                 if item is None:

@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.options import flatten
@@ -21,7 +21,6 @@ from sonoforge.training.reader_study.sheet import KEY, Key, Pair, commitment, ma
 from sonoforge.training.reports.reading import PAGE, read_pictures, write_report, write_sheet
 from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.settings.evaluation import EvaluateConfig
-from sonoforge.training.statistics.results import Record
 
 TABLE = "answers.csv"
 _COLUMNS = (
@@ -32,15 +31,7 @@ _USED = {field.name for field in dataclasses.fields(EvaluationInput)}
 _NONCE = 32  # bytes: as many as the commitment has
 
 
-class WrittenSheet(NamedTuple):
-    """A sheet; its folder holds the page, the key and ``results.json``."""
-
-    folder: Path
-    page: Path
-    results: dict[str, Any]  # see `sonoforge.training.verbs.reading`
-
-
-def write(config: EvaluateConfig) -> WrittenSheet:
+def write(config: EvaluateConfig) -> run_folder.Written:
     """Draw ``config.reading_sheet`` real and as many generated images of each class, and write page and key.
 
     Raises:
@@ -53,7 +44,7 @@ def write(config: EvaluateConfig) -> WrittenSheet:
     folder = run_folder.open_run(Path(config.out), "reading-sheet", flatten(config), resume=False)
     with run_folder.working_in(folder):
         prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
-        run_folder.write_environment(folder, run_folder.describe_environment("cpu", config.seed, prints))
+        run_folder.write_environment(folder, "cpu", config.seed, prints)
         content = sheet.key.encoded()
         write_bytes(folder / KEY, content)
         page = write_sheet(folder / PAGE, sheet, commitment(content))
@@ -68,7 +59,7 @@ def write(config: EvaluateConfig) -> WrittenSheet:
             "notice": NOTICE,
         }
         run_folder.write_results(folder, results)
-    return WrittenSheet(folder, page, results)
+    return run_folder.Written(folder, page, results)
 
 
 def _check(config: EvaluateConfig) -> None:
@@ -117,16 +108,8 @@ def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
 # ---- its readers' answers
 
 
-class ScoredSheet(NamedTuple):
-    """The readers' figures; the folder holds the page, `TABLE` and ``results.json``."""
-
-    folder: Path
-    page: Path
-    results: Record
-
-
-def score(config: EvaluateConfig) -> ScoredSheet:
-    """Score the files of answers to the sheet in the folder ``config.real``.
+def score(config: EvaluateConfig) -> run_folder.Written:
+    """Score the files of answers to the sheet in the folder ``config.real``; write the page and `TABLE`.
 
     Raises:
         SonoforgeError: The sheet or a file of answers is missing or damaged.
@@ -143,12 +126,12 @@ def score(config: EvaluateConfig) -> ScoredSheet:
     given = {"sheet": config.real, "answers": config.answers}
     folder = run_folder.open_run(Path(config.out), "reading", given, resume=False)
     with run_folder.working_in(folder):
-        run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
+        run_folder.write_environment(folder, "cpu", 0, seal)
         results = score_reading(config.real, readers, key, seal)
         run_folder.write_table(folder / TABLE, _COLUMNS, _rows(readers, key))
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
-    return ScoredSheet(folder, page, results)
+    return run_folder.Written(folder, page, results)
 
 
 def _rows(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:

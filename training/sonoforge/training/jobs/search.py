@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import optuna
-
 from sonoforge.models.ga_gan import resolve
 from sonoforge.runtime.atomic import remove_folder
 from sonoforge.runtime.cli.options import flatten
@@ -39,6 +37,7 @@ from sonoforge.training.architecture_search.strategies import (
 )
 from sonoforge.training.architecture_search.study import FILE, Strategy, Study, Trial, open_storage, search
 from sonoforge.training.architecture_search.trial import (
+    FIGURES,
     METRICS,
     Opened,
     Rules,
@@ -50,7 +49,6 @@ from sonoforge.training.architecture_search.trial import (
     open_source,
     prepare_trial,
     run_trial,
-    table_columns,
     train_command,
     trial_folder,
     trial_row,
@@ -104,9 +102,8 @@ def work(config: GanSearchConfig) -> Found:
     with run_folder.working_in(folder):
         keep_sources(folder, plan.first)
         here = device_name(find_device(plan.first.device))
-        environment = run_folder.describe_environment(here, settings.seed, images.fingerprint)
-        environment["versions"]["optuna"] = optuna.__version__  # what is tried depends on it
-        run_folder.write_environment(folder, environment)
+        # What is tried depends on Optuna.
+        run_folder.write_environment(folder, here, settings.seed, images.fingerprint, ("optuna",))
         storage = open_storage(folder / FILE)
         studies = [Study(storage, strategy) for strategy in plan.strategies]
         total, done = sum(one.strategy.total for one in studies), sum(len(one.ended) for one in studies)
@@ -218,7 +215,6 @@ def _about(config: GanSearchConfig, opened: Opened, method: str, remark: str = "
     size = f"{training.plan.image_size} x {training.plan.image_size} pixels"
     given_up = "a trial worse than the median is given up" if config.pruner == "median" else "none is given up early"
     return page.About(
-        verb="gan search",
         searched="settings" if settings else "cells",
         metric=SETTINGS_METRIC if settings else config.metric or "",
         method=f"{method}; {given_up}.",
@@ -297,7 +293,9 @@ def _measured_anew(folder: Path, own: _Planned) -> Searched:
 def _write_table(folder: Path, searched: Sequence[Searched]) -> None:
     """Write all trials that have ended."""
     rows = [trial_row(trial) for own in searched for trial in own.ended]
-    run_folder.write_table(folder / page.TABLE, table_columns(searched), rows)
+    names = dict.fromkeys(name for own in searched for name in own.names)
+    columns = ["study", "trial", "state", *FIGURES, *names, "why", "run"]
+    run_folder.write_table(folder / page.TABLE, columns, rows)
 
 
 # ---- settings

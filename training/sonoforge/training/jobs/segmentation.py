@@ -5,9 +5,9 @@ trained on the training patients of a fold, pairs drawn from them, and a U-Net t
 both, tested on real patients of that fold; it shows KID and FID of the same images, and the paper's claims, beside it.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
 from sonoforge.training.architecture_search.space import Values, best_settings
@@ -50,7 +50,6 @@ from sonoforge.training.segmentation.generating import check_measurable, draw_an
 from sonoforge.training.segmentation.options import ALL, BUDGETS, SIX, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.scoring import run_fold
-from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.settings.evaluation import SegmentConfig
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import counted
@@ -86,9 +85,8 @@ def work(config: SegmentConfig) -> Segmented:
     with run_folder.working_in(folder):
         for images, tasks in sets:
             device = device_name(find_device(config.device))
-            about = run_folder.describe_environment(device, config.seed, images.cache.fingerprint)
-            run_folder.write_environment(folder, about)
-            tasks[:] = [dataclasses.replace(task, folder=folder / task.folder) for task in tasks]
+            run_folder.write_environment(folder, device, config.seed, images.cache.fingerprint)
+            tasks[:] = [replace(task, folder=folder / task.folder) for task in tasks]
             tasks[0].folder.mkdir(exist_ok=True)
             keep_plan(tasks[0].folder / FILE, tasks[0].plan)
             pairs = take_pairs(images, tasks[0].plan.train(0), 3)
@@ -137,16 +135,16 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
         raise SonoforgeError(f"--recipes is none, but {drawn} need generated pairs; give recipes or other --arms")
     recipes = recipes if drawn else ()
     budget = BUDGETS[config.budget]
-    check_installed()
+    require("sonoforge segment", "segment", "monai")
     check_cluster(config.cluster, config.device)
     find_device(config.device)
-    return dataclasses.replace(
+    return replace(
         config,
         recipes=recipes,
         tuned_settings=_read_tuned(config.tuned, recipes),
         generator=fill_budget(config.generator, budget["generator"]),
         image_size=config.image_size or budget["image_size"],
-        unet=dataclasses.replace(config.unet, steps=config.unet.steps or budget["steps"]),
+        unet=replace(config.unet, steps=config.unet.steps or budget["steps"]),
     )
 
 
@@ -188,7 +186,7 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
     if config.recipes and not features:
         sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
         features = "bundle" if phantom else choose_space(sample, images.name, "--set metrics.features")
-    experiment = dataclasses.replace(config, metric_features=features)
+    experiment = replace(config, metric_features=features)
     check_recipes(experiment)
     refuse_seen_by_start(config.generator.start_from, images.cache, source.cache)
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
@@ -207,7 +205,8 @@ def _train_and_judge(folder: Path, config: SegmentConfig, tasks: Sequence[FoldTa
     drawing, judging = list(_of_recipes(tasks)), [judged for task in tasks for judged in _of_arms(task)]
     settings = WorkerSettings(config.device, config.jobs, config.cluster)
     with open_workers(settings, folder, max(len(drawing), len(judging))) as workers:
-        drawing, judging = ([_placed(task, workers.device) for task in group] for group in (drawing, judging))
+        for group in (drawing, judging):
+            group[:] = [replace(task, experiment=replace(task.experiment, device=workers.device)) for task in group]
         with progress_bar("generators", len(drawing), show=bool(drawing)) as advance:
             for done, name in enumerate(workers.run(train_generator, drawing), 1):
                 advance(done, name)
@@ -227,18 +226,13 @@ def _train_and_judge(folder: Path, config: SegmentConfig, tasks: Sequence[FoldTa
 
 def _of_recipes(tasks: Sequence[FoldTask]) -> Iterator[FoldTask]:
     for task in tasks:
-        yield from (dataclasses.replace(task, recipe=recipe) for recipe in task.experiment.recipes)
+        yield from (replace(task, recipe=recipe) for recipe in task.experiment.recipes)
 
 
 def _of_arms(task: FoldTask) -> Iterator[FoldTask]:
     for arm in task.experiment.arms:
         for recipe in task.experiment.recipes if find_arm(arm).dose else ("",):
-            yield dataclasses.replace(task, arm=arm, recipe=recipe)
-
-
-def _placed(task: FoldTask, device: str) -> FoldTask:
-    """Return a task for the workers, on the device that was found."""
-    return dataclasses.replace(task, experiment=dataclasses.replace(task.experiment, device=device))
+            yield replace(task, arm=arm, recipe=recipe)
 
 
 def _results(own: PlannedSet, scores: Sequence[CaseScore]) -> Record:

@@ -151,7 +151,7 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     config, cache, plan = prepared.config, prepared.cache, prepared.plan
     log.info("initial weights: %s", prepared.backbone.source)
     train, arm, device = plan.train(0), find_arm(config.arm), find_device(config.device)
-    run_folder.write_environment(folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint))
+    run_folder.write_environment(folder, str(device), config.seed, plan.fingerprint)
     check_sealed(plan, 0, "classifier", train, cache)
     check_plans(folder, cache, [prepared.sides], prepared.views)
     job = ClassifierJob(prepared.backbone, prepared.settings, config.seed, device, real=arm.real)

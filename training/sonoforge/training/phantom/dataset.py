@@ -8,7 +8,6 @@ never a shortcut.
 """
 
 import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from scipy import fft
 from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.runtime.csv_tables import csv_text
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.tissue import FIELD_MM, Field, Tissue, build_tissue
 
@@ -135,11 +135,6 @@ def envelope(echo: Field, specular: Field | None, spread: PointSpread, rng: np.r
     return total
 
 
-def tgc_decibels(scanner: Scanner, depth_mm: Field) -> Field:
-    """Return the two-way time-gain compensation at each depth, dB, up to the scanner's limit."""
-    return np.asarray(np.minimum(2 * scanner.frequency * scanner.tgc * depth_mm / 10, scanner.tgc_limit))
-
-
 def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator) -> tuple[Field, NDArray[np.bool_]]:
     """Scan a tissue with the probe moved sideways.
 
@@ -164,7 +159,8 @@ def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator)
     spread = point_spread(echo.shape, size, scanner.frequency, scanner.focus, scanner.looks)
     level = np.log10(envelope(echo, specular, spread, rng)[shown] + np.float32(1e-12)) * np.float32(20)
     depth = np.arange(size, dtype=np.float32)[:, None] * np.float32(FIELD_MM / size)
-    level += tgc_decibels(scanner, depth).astype(np.float32)
+    # The two-way time-gain compensation at each depth, dB.
+    level += np.minimum(2 * scanner.frequency * scanner.tgc * depth / 10, scanner.tgc_limit).astype(np.float32)
     return level, np.ascontiguousarray(tissue.lesion[view][shown])
 
 
@@ -265,9 +261,7 @@ def _png(pixels: NDArray[np.uint8], about: str) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("Description", MARKER)
     text.add_text("Comment", about)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=3)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(pixels), pnginfo=text, compress_level=3)
 
 
 def write_phantom_set(
@@ -341,14 +335,6 @@ def draw_calipers(pixels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> 
         pixels[y - reach : y + reach + 1, x] = 245
 
 
-def draw_ruler(pixels: NDArray[np.uint8]) -> None:
-    """Burn the depth scale into the right border: a tick every 5 mm, a longer one every 10 mm."""
-    size = pixels.shape[0]
-    for tick in range(1, int(FIELD_MM // 5)):
-        length = max(1, size // (40 if tick % 2 == 0 else 80))
-        pixels[int(tick * 5 * size / FIELD_MM), -1 - length : -1] = 200
-
-
 def draw_marks(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator) -> None:
     """Burn a random selection of marks into a picture; calipers go around the mask, or anywhere if it is empty."""
     size = pixels.shape[0]
@@ -362,8 +348,10 @@ def draw_marks(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.rando
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             box = (int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1]))
         draw_calipers(pixels, box)
-    if ruler:
-        draw_ruler(pixels)
+    if ruler:  # the depth scale in the right border: a tick every 5 mm, a longer one every 10 mm
+        for tick in range(1, int(FIELD_MM // 5)):
+            length = max(1, size // (40 if tick % 2 == 0 else 80))
+            pixels[int(tick * 5 * size / FIELD_MM), -1 - length : -1] = 200
     if text:
         scale = max(1, size // 170)
         label = f"{('RT', 'LT')[side]} BREAST {hour}:00"

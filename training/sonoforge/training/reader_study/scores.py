@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
 from sonoforge.training.statistics import intervals
@@ -73,23 +73,19 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
 
 
 def _read(path: Path, key: Key, seal: str) -> Reader:
-    try:
+    with refusing(f"{path}: not a file of answers", "give the file that the page saved"):
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("it is too large")
         values = json.loads(path.read_bytes())
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); give a file of answers") from error
-    except (ValueError, RecursionError) as error:
-        raise SonoforgeError(f"{path}: not a file of answers ({error}); give the file that the page saved") from error
     if values.get("commitment") != seal:
         raise GateError(
             f"{path}: its answers belong to the key {str(values.get('commitment'))[:16]}..., but this key is "
             f"{seal[:16]}...: it is for another sheet, or the key changed after the page was made; give the sheet "
             "that was read"
         )
-    try:
+    with refusing(f"{path}: damaged answer", "save the answers again"):
         given = [one for one in values["answers"] if one.get("kind") is not None]
         answers = {int(one["image"]): _answer(one, key) for one in given}
         if len(answers) != len(given):
@@ -99,8 +95,6 @@ def _read(path: Path, key: Key, seal: str) -> Reader:
             raise ValueError(f"there is no image {beyond[0]}")
         texts = [values.get(field) for field in ("reader", "experience")]
         name, experience = (" ".join(one.split())[:_LONGEST] if isinstance(one, str) else "" for one in texts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SonoforgeError(f"{path}: damaged answer ({error}); save the answers again") from error
     if not name:
         raise SonoforgeError(f"{path}: the reader's name is missing; save the answers again with a name")
     if not answers:
@@ -242,8 +236,7 @@ def score_together(readers: Sequence[Reader], key: Key) -> dict[str, Interval] |
         own = np.where(np.isnan(hits), 0.0, hits) @ (weights * chosen).T
         answered = ~np.isnan(hits) @ (weights * chosen).T
         shares = np.divide(own, answered, out=np.full(own.shape, np.nan), where=answered > 0)
-        means: intervals.Floats = shares.mean(axis=0)  # nan where a reader has no such answer
-        return means
+        return np.asarray(shares.mean(axis=0))  # nan where a reader has no such answer
 
     chosen = {"accuracy": np.ones_like(generated), "sensitivity": generated, "specificity": ~generated}
     return {name: intervals.percentile_interval(mean(own)) for name, own in chosen.items()}

@@ -10,7 +10,6 @@ longer fits.  A random number in the key prevents guessing it by trying all orde
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import ImageSet
@@ -74,13 +74,9 @@ def read_key(path: Path) -> tuple[Key, str]:
     Raises:
         SonoforgeError: It is missing or damaged.
     """
-    try:
+    with refusing(f"{path}: cannot be read", "give the key that sonoforge evaluate --reading-sheet wrote"):
         content = path.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(
-            f"{path}: cannot be read ({error.strerror}); give the key that sonoforge evaluate --reading-sheet wrote"
-        ) from error
-    try:
+    with refusing(f"{path}: not the key of a reading sheet", "restore the original file"):
         values = json.loads(content)
         if values.pop("format") != _FORMAT:
             raise ValueError(f"its format is not {_FORMAT!r}")
@@ -91,8 +87,6 @@ def read_key(path: Path) -> tuple[Key, str]:
         if unknown:
             raise ValueError(f"an image is called {unknown[0]!r}")
         key = Key(**{**values, "classes": tuple(values["classes"])}, entries=entries)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SonoforgeError(f"{path}: not the key of a reading sheet ({error}); restore the original file") from error
     return key, commitment(content)
 
 
@@ -153,9 +147,7 @@ def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonc
 
 def encode(pixels: Pixels) -> bytes:
     """Return (S, S, C) uint8 as a PNG file; its length depends only on S and C."""
-    stream = io.BytesIO()
-    as_picture(pixels).save(stream, "PNG", compress_level=0)
-    return stream.getvalue()
+    return encoded(as_picture(pixels), compress_level=0)
 
 
 def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) -> None:

@@ -94,12 +94,7 @@ def log_audit(result: Record) -> None:
         say("%s", terminal.table_text(table))
     for message in result["unreadable"].values():
         tell(f"unreadable: {message}")
-    tell(
-        f"near-duplicates (score {found['threshold']} or more): {found['clusters']} clusters "
-        f"over {found['images_in_clusters']} images, the largest of {found['largest_cluster']}; "
-        f"{found['same_pixels']} with equal pixels, {found['mixed_label_clusters']} with mixed labels; "
-        f"{found['groups']} groups in all"
-    )
+    tell(WORDS.plain("clusters_line", found=found))
     mixed = []
     for cluster in result["clusters"]:
         if cluster["mixed"]:

@@ -238,6 +238,12 @@ class Table(Block):
         rows = [row.cells if isinstance(row, Row) else row for row in self.rows]
         return [*map(plain_text, self.head)], [[*map(plain_text, cells)] for cells in rows]
 
+    def in_markdown(self) -> str:
+        """Return head and rows as a table in Markdown."""
+        head, rows = self.in_plain_text()
+        lines = [head, ["---"] * len(head), *rows]
+        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in lines)
+
     @property
     def stacked(self) -> str:
         """CSS class that shows rows as lists on narrow screens, with column titles; empty if there are few columns."""

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sonoforge.training.statistics import calibration, intervals, wording
+from sonoforge.training.statistics import calibration, intervals
 
 WIDTH = 420  # points; a point of a chart is a unit of its SVG
 SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")
@@ -155,11 +155,6 @@ def marker(series: int) -> str:
 def percent_axis() -> FuncFormatter:
     """Return the tick format for an axis of shares, 0 to 1."""
     return FuncFormatter(lambda value, _: f"{100 * value:g} %")
-
-
-def points_axis(digits: int) -> FuncFormatter:
-    """Return the tick format for an axis of differences between shares."""
-    return FuncFormatter(lambda value, _: wording.points(value, digits) if round(value, 9) else "0")
 
 
 def svg(figure: Figure, label: str) -> Chart:

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, cast
 
 from markupsafe import Markup
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
-from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
+from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser
 from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said, read_yaml
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
 from sonoforge.training.statistics.wording import spread
@@ -106,7 +106,7 @@ def read_run(folder: Path) -> FinishedRun:
     if not run_folder.is_finished(folder):
         found = "unfinished" if (folder / run_folder.CONFIG).is_file() else "not a run"
         raise SonoforgeError(f"{folder}: {found}; give a finished run of sonoforge run or crossval")
-    try:
+    with refusing(f"{folder}: cannot be read", "restore its files, or run it again"):
         results = run_folder.read_results(folder)
         if not {"arms", "split", "class_counts"} <= set(results):
             raise SonoforgeError(f"{folder}: another kind of run; give one of sonoforge run or crossval")
@@ -119,8 +119,6 @@ def read_run(folder: Path) -> FinishedRun:
             data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
         )
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise SonoforgeError(f"{folder}: cannot be read ({error}); restore its files, or run it again") from error
 
 
 # ---- what a run answers, by topic
@@ -128,32 +126,8 @@ def read_run(folder: Path) -> FinishedRun:
 
 def answer(run: FinishedRun) -> dict[str, Said]:
     """Return the answers by topic; topics that the run does not cover are absent."""
-    met = {run.results["protocol"], *(name for name, holds in _conditions(run).items() if holds)}
-    return {own.topic: own for own in fill_in(SAID, met, _facts(run)).values() if own.where}
-
-
-def _conditions(run: FinishedRun) -> dict[str, bool]:
-    """Return the conditions of texts, besides the protocol."""
-    results, arms, audit = run.results, run.arms, run.audit
-    return {
-        "several-arms": len(arms) > 1,
-        "one-arm": len(arms) == 1,
-        "bundle": run.has_bundle,
-        "network": not all(map(is_comparator, arms)),  # some arm fine-tunes one
-        "nested-choice": "choice" in results,
-        "ensemble": results["classifier"]["ensemble_size"] > 1,
-        "final-model": "final_arm" in results,
-        "balanced": any(find_arm(name).fill or find_arm(name).class_weights for name in arms),
-        "generators": any(find_arm(name).fill and find_arm(name).reads_generators for name in arms),
-        "simulated": run.data == PHANTOM,
-        "cropped": results["classifier"]["crop"] == "auto",
-        "detectable": bool(_detectable(run)),
-        "audit": audit is not None,
-        "without-patients": audit is not None and not audit["given_groups"],
-        "leaking": any(results["split"]["test_images_with_near_duplicate_in_training"]),
-        "chosen-on": bool(results["split"]["chosen_on"]),
-        "compared": bool(results["comparisons"]),
-    }
+    found = fill_in(SAID, _facts(run), (run.results["protocol"],))
+    return {own.topic: own for own in found.values() if own.where}
 
 
 def _facts(run: FinishedRun) -> dict[str, object]:
@@ -171,11 +145,13 @@ def _facts(run: FinishedRun) -> dict[str, object]:
     choice = describe_choice(
         results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
     )
+    detectable = [row["minimum_detectable_difference"] for row in results["comparisons"]]
     lengths = [f"{gan[unit]} {unit}" for unit in ("steps", "epochs", "kimg") if gan.get(unit) is not None]
     return {
         **{"results": results, "split": split, "classifier": classifier, "gan": gan, "audit": run.audit},
         **{"environment": environment, "name": run.name, "arms": run.arms, "seeds": seeds, "choice": choice},
         **{"percent": _share, "in_points": _points, "interval_text": interval_text, "balanced": balanced},
+        **{"own_arms": [*map(find_arm, run.arms)], "has_bundle": run.has_bundle, "simulated": run.data == PHANTOM},
         "titles": [figures["title"] for figures in run.arms.values()],
         "sealed": results["protocol"] in SEALED,
         "optimiser": describe_optimiser(classifier),
@@ -183,14 +159,8 @@ def _facts(run: FinishedRun) -> dict[str, object]:
         "comparators": describe_comparators(run.arms),
         "revision": f", revision {commit[:12]}{plus}{changes}" if commit else "",
         "duration": lengths[0] if lengths else "the recipe's duration",
-        "detectable": max(_detectable(run), default=None),
+        "detectable": max((100 * value for value in detectable if value is not None), default=None),
     }
-
-
-def _detectable(run: FinishedRun) -> list[float]:
-    """Return the smallest detectable differences in accuracy of all comparisons, in points, if known."""
-    known = [row["minimum_detectable_difference"] for row in run.results["comparisons"]]
-    return [100 * value for value in known if value is not None]
 
 
 def _share(interval: Interval) -> str:
@@ -233,7 +203,7 @@ class FilledChecklist(NamedTuple):
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON, see `sonoforge.training.verbs.compare`."""
+        """Return it for JSON, see ``sonoforge settings compare``."""
         rows = [
             {
                 **{key: getattr(row.item, key) for key in ("section", "number", "asks")},

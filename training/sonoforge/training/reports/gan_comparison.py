@@ -13,6 +13,7 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.gan.curves import write_sheets
 from sonoforge.training.gan.milestones import Milestone
+from sonoforge.training.reports.blocks import Table
 from sonoforge.training.reports.charts import MARKERS, SERIES, png_bytes
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.words import fill_in, read_said
@@ -37,9 +38,6 @@ COLUMNS = (
 
 OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
-_ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
-_NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
-
 _COSTS = ("s/epoch", "s/kimg", "hours")
 
 HOW_TO_READ = read_said("gan-comparison")
@@ -114,10 +112,10 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
         "\n".join(f"- {line}" for line in _how_to_read(rows)),
         *_about_claims(paper),
         f"## During training{titles[0]}",
-        _markdown(headings, during),
+        Table("", headings, during).in_markdown(),
         f"## Time and memory{titles[1]}",
-        _markdown(["", "data", "network", "device", "up to", *_COSTS, "memory, GiB"], costs),
-        *([f"## Beside other GANs{titles[2]}", _markdown(headings, others)] if paper else []),
+        Table("", ["", "data", "network", "device", "up to", *_COSTS, "memory, GiB"], costs).in_markdown(),
+        *([f"## Beside other GANs{titles[2]}", Table("", headings, others).in_markdown()] if paper else []),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -131,11 +129,6 @@ def _about_claims(paper: Paper | None) -> list[str]:
         "none is a target."
     )
     return [" ".join([own, *paper.unknown])]
-
-
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def when(row: Row) -> str:
@@ -170,21 +163,11 @@ def _claimed_figures(row: PublishedGan, shown: Collection[str]) -> list[str]:
 
 def _how_to_read(rows: Sequence[Row]) -> list[str]:
     one, ends = rows[0], list({row["recipe"]: row for row in rows}.values())
-    # At the end of each training; equal budgets differ by the rounding to whole steps alone.
+    # At the end of each training.
     shown = {row["recipe"]: row["kimg"] / row["milestone"] for row in ends}
     minutes = sorted(60 * row["hours"] / row["milestone"] for row in ends)
-    met = {
-        "against-training": one["reference"] == "training",
-        "distorted": one["expand"] > 1,
-        "several-classes": max(row["classes"] for row in ends) > 1,
-        "several-recipes": len(ends) > 1,
-        "equal-budgets": max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()),
-        "equal-times": minutes[-1] <= (1 + _NOISE) * minutes[0],
-        "inception-score": "inception_score" in one,
-        "several-protocols": len({row["protocol_id"] for row in rows}) > 1,
-    }
     facts = {
-        "one": one,
+        **{"one": one, "rows": rows, "lengths": shown.values(), "times": minutes},
         "batches": _in_common(ends, "batch"),
         "classes": max(row["classes"] for row in ends),
         "conditioning": _in_common(ends, "conditioning"),
@@ -192,8 +175,7 @@ def _how_to_read(rows: Sequence[Row]) -> list[str]:
         "each_shown": ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items()),
         "minutes": f"{figure(minutes[0])} to {figure(minutes[-1])}",
     }
-    said = fill_in(HOW_TO_READ, [name for name, holds in met.items() if holds], facts)
-    return [own.says for own in said.values() if own.where]
+    return [own.says for own in fill_in(HOW_TO_READ, facts).values() if own.where]
 
 
 def _in_common(ends: Sequence[Row], key: str) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
 from sonoforge.training.reports.words import Words
@@ -35,9 +36,8 @@ def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Mark
 
 def data_url(picture: Image.Image, kind: str) -> str:
     """Encode a picture as ``jpeg`` or ``png``, and return it as an address."""
-    stream = io.BytesIO()
-    picture.save(stream, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    content = encoded(picture, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 _HEIGHT = 150  # pixels

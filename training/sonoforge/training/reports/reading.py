@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
 from sonoforge.training.reader_study.scores import FORMAT
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks, charts, terminal, words
@@ -31,13 +31,10 @@ _VERDICT = words.read_yaml("reading-verdict")
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
-.looked { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
-.looked svg { display: block; width: 100%; height: auto; background: #000; border-radius: 3px; }
-.looked figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
-.looked small { display: block; }
+.gallery svg { display: block; width: 100%; height: auto; background: #000; border-radius: 3px; }
 .dot circle { fill: #ffd400; stroke: #000; stroke-width: .7; }
 .dot text { font: 600 5px system-ui, sans-serif; fill: #000; text-anchor: middle; dominant-baseline: central; }
-"""  # noqa: E501 - a style sheet
+"""
 _PICTURE = Markup(
     '<svg viewBox="0 0 100 100" role="img" aria-label="{}"><image href="{}" width="100" height="100"/>{}</svg>'
 )
@@ -172,24 +169,20 @@ def _galleries(results: Record, pictures: Sequence[bytes]) -> Iterator[blocks.Se
     names = [reader["name"] for reader in results["readers"]]
     by_chance = sum(0.5 ** image["answers"] for image in generated)
     mistaken = [image for image in images if image["kind"] == "real" and image["called_generated"]]
-    chosen: dict[str, tuple[str, list[dict[str, Any]]]] = {
-        "recognised": (
-            "Generated images that most readers recognised",
-            [image for image in generated if _called(image) > 0.5],
-        ),
-        "unrecognised": (
-            "Generated images that nobody recognised",
-            [image for image in generated if image["called_generated"] == 0],
-        ),
-        "taken": ("Real images taken for generated", mistaken),
+    chosen: dict[str, list[dict[str, Any]]] = {
+        "recognised": [image for image in generated if _called(image) > 0.5],
+        "unrecognised": [image for image in generated if image["called_generated"] == 0],
+        "taken": mistaken,
     }
-    for anchor, (title, own) in chosen.items():
+    for anchor, own in chosen.items():
         ordered = sorted(own, key=lambda image: (-_called(image), image["number"]))
         cards = [_card(image, pictures[image["number"] - 1], names) for image in ordered[:_SHOWN]]
         some = f"; the first {_SHOWN} are shown" if len(ordered) > _SHOWN else ""
         said = f"{counted(len(ordered), 'image')}{some}. " if ordered else "None. "
         said += WORDS(anchor, by_chance=by_chance, of=len(generated))
-        yield blocks.Section(anchor, title, [blocks.Text(said), *[blocks.Grid(cards, "looked")] * bool(cards)])
+        yield blocks.Section(
+            anchor, WORDS.plain(f"{anchor}_title"), [blocks.Text(said), *[blocks.Grid(cards, "gallery")] * bool(cards)]
+        )
 
 
 def _called(image: dict[str, Any]) -> float:
@@ -271,14 +264,10 @@ def read_pictures(path: Path, key: Key, seal: str) -> list[bytes]:
         GateError: The page shows the commitment of another key.
         SonoforgeError: The page is missing, damaged, or shows other images.
     """
-    try:
+    with refusing(f"{path}: holds no reading sheet", "restore the page beside its key, as it was written"):
         found = _DATA.search(path.read_text(encoding="utf-8"))
         data: dict[str, Any] = json.loads(found[1]) if found else {}
         pictures = [base64.b64decode(one, validate=True) for one in data["images"]]
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); keep the page beside its key") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SonoforgeError(f"{path}: has no reading sheet in it; restore the page as it was written") from error
     if data.get("commitment") != seal:
         raise GateError(
             f"{path}: it shows the key {str(data.get('commitment'))[:16]}..., but the key beside it is {seal[:16]}...: "

@@ -32,7 +32,6 @@ _FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond wou
 class About:
     """What the page says about a search besides its trials."""
 
-    verb: str
     searched: str  # `settings` or `cells`
     metric: str  # `kid` or `fid`
     method: str  # how trials are chosen and given up, a sentence
@@ -59,7 +58,7 @@ def write_report(
         sections.append(blocks.Section("train", "Train the best pair", [WORDS.text("for_longer"), _typed(command)]))
     page = blocks.Page(
         title=f"{about.searched.title()} searched for {about.name}",
-        meta=f"sonoforge {about.verb} · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
+        meta=f"sonoforge gan search · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
         heading=f"Which {about.searched} give the lowest {about.metric.upper()}?",
         summary=[
             blocks.Facts(list(_facts(searched, about))),

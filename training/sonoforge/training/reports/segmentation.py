@@ -215,11 +215,7 @@ def tell_sets(results: Sequence[Record]) -> None:
         for table in (arm_table(own), structure_table(own)):
             say("%s", terminal.table_text(table))
         if own["generators"]:
-            space = own["generators"][0]["space"]
-            tell(
-                f"Cost and quality of the generators. FID and KID in {space} features; in parentheses, how many "
-                "times what real images score against each other: at up to 1 they cannot be told from real ones."
-            )
+            tell(WORDS.plain("cost", space=own["generators"][0]["space"]))
             say("%s", terminal.table_text(generator_table(own)))
         for sentence in own["verdict"]:
             tell(sentence)

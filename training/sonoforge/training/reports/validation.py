@@ -1,201 +1,216 @@
-"""Write ``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails."""
+"""Say how a finished bundle does on images from elsewhere, and where it fails: ``report.html``, and the terminal.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+All but the charts is made with the base install, as clinics validate.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup
-from sklearn.metrics import roc_curve
 
-from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.cli.answer import printable, say, tell, tell_table
+from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.pages.cards import address, page
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.reports import blocks, charts, pictures, terminal, words
 from sonoforge.training.statistics import calibration, intervals, tables
-from sonoforge.training.statistics.results import Record, interval_text, share_text
-from sonoforge.training.statistics.wording import bracket, counted, listed, number
-from sonoforge.training.validation.figures import Answers, Meanings, at_own_shares, collapse, name_meaning
+from sonoforge.training.statistics.results import Interval, Record, interval_text
+from sonoforge.training.statistics.wording import bracket, counted, listed, number, points, share
+from sonoforge.training.validation.figures import Answers, at_own_shares, name_meaning
 
 REPORT = "report.html"
+THOROUGH, AT_ONCE = "thorough", "at once"
+"""How training images and repeated scans were searched for."""
 _SHOWN = 12  # wrong scans that are shown of a collection
 _SIDE = 300  # pixels of such a picture
-
-_STYLE = """
-.wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
-.wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
-.wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
-.wrong small { display: block; color: var(--soft); }
-"""  # noqa: E501 - a style sheet
-WORDS = words.Words("validation")
+_NAMED = 3  # files that a line names
 _LEFT_OUT = {"trained_on": "trained this network, or are other versions of such images", "unreadable": "cannot be read"}
-_NAMED = 3  # files that a line of the terminal names
+_WORDS = json.loads((Path(__file__).parent / "wording" / "validation.json").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True, eq=False)
-class Answered:
+class Answered(NamedTuple):
     """A collection and what the bundle said about it."""
 
     dataset: Dataset
     answers: Answers
-    meanings: Meanings
-    classes: Sequence[str]  # of the bundle
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The K possible answers: the labels, then those that no label means."""
-        return collapse(self.meanings, self.classes)[1]
-
-    @cached_property
-    def probabilities(self) -> intervals.Floats:
-        """(N, K) probabilities of the answers."""
-        return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
+    columns: intervals.Floats  # (C, K) sums that give the answers' probabilities, see `collapse`
+    names: Sequence[str]  # the K possible answers: the labels, then those that no label means
+    probabilities: intervals.Floats  # (N, K) of the answers
 
 
-def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
-    """Write ``FOLDER/report.html``, with collections in the order of the results; return its path."""
-    both = list(zip(results["collections"], answered, strict=True))
-    facts = [fact for figures, own in both for fact in _headline(figures, own)]
-    page = blocks.Page(
-        title=f"External validation of {results['model']['name']}",
-        meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
-        heading="How does this model do on images from elsewhere?",
-        summary=[*[blocks.Facts(facts)] * bool(facts), WORDS.text("summary")],
-        sections=[
-            blocks.Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
-            for place, (figures, own) in enumerate(both, start=1)
-        ],
-        style=_STYLE,
-    )
-    return page.write(folder / REPORT)
-
-
-def _headline(figures: Record, own: Answered) -> Iterator[blocks.Fact]:
-    """Yield the area of the last two labels that occur; nothing if there is only one."""
-    pairs = [kinds.name for kinds in tables.told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
-    if pairs:
-        found = figures["auc"][pairs[-1]]
-        ends = bracket(number(found["low"]), number(found["high"]))
-        many = f"{counted(sum(figures['images'].values()), 'image')} in {counted(figures['groups'], 'group')}"
-        yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
-
-
-def _blocks(figures: Record, own: Answered) -> Iterator[blocks.Block]:
-    yield WORDS.text("images", **_said(figures), accuracy=figures["accuracy"])
+def sentences(figures: Record) -> Iterator[str]:
+    """Yield what must be known before the tables: how many images, what was left out, and how it was searched."""
+    counts = ", ".join(f"{n} {name_meaning(own, figures['labels'][own])}" for own, n in figures["images"].items())
+    yield f"{figures['name']}: {counts}; {figures['groups']} groups of patients and near-duplicates"
     for key, why in _LEFT_OUT.items():
-        files = list(figures[key])
-        if files:
-            yield WORDS.text("left_out", images=counted(len(files), "image"), why=why, files=listed(files, 4))
-    yield from label_tables(figures)
-    yield blocks.Grid(list(_charts(figures, own)))
-    yield from area_tables(figures)
-    yield blocks.Heading("Does it know when not to answer?")
-    flags: list[blocks.Block] = [*flag_tables(figures)]
-    yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
-    yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
-    yield from _wrong_scans(own)
-
-
-def _said(figures: Record) -> dict[str, str]:
-    """Return in words how many images of each label, and how many groups, there are."""
-    return {
-        "images": counted(sum(figures["images"].values()), "image"),
-        "counts": ", ".join(f"{n} {name_meaning(own, figures['labels'][own])}" for own, n in figures["images"].items()),
-        "groups": counted(figures["groups"], "group"),
-    }
-
-
-def label_tables(figures: Record) -> list[blocks.Table]:
-    """Show what the images of each label were called."""
-    name, kinds = figures["name"], ("images", "sensitivity", "specificity", "coverage")
-    rows = [
-        {"meaning": name_meaning(own, figures["labels"][own])} | {kind: figures[kind][own] for kind in kinds}
-        for own in figures["sensitivity"]
-    ]
-    confusion = zip(figures["images"], figures["confusion"], strict=True)
-    return [
-        WORDS.table("labels", rows, name=name),
-        WORDS.table("answers", confusion, name=name, answers=figures["answers"]),
-    ]
-
-
-def area_tables(figures: Record) -> list[blocks.Table]:
-    """Show how well labels are told apart: overall, at a fixed specificity, and on each device."""
-    fixed = [(own, point) for own, points in figures["sensitivity_at"].items() for point in points]
-    found: dict[str, Sequence[object]] = {
-        "areas": list(figures["auc"].items()),
-        "fixed": fixed,
-        "devices": figures["devices"],
-    }
-    return [WORDS.table(key, rows, name=figures["name"]) for key, rows in found.items() if rows]
-
-
-def flag_tables(figures: Record) -> list[blocks.Table]:
-    """Show how often answers are wrong for images with each cause of distrust, if any."""
-    rows = figures["flags"]
-    return [WORDS.table("flags", rows, name=figures["name"], enough=calibration.ENOUGH)] if rows else []
-
-
-def _charts(figures: Record, own: Answered) -> Iterator[blocks.Figure]:
-    curves, areas = [], []
-    for kinds in tables.told_apart(own.answers.labels, own.names):
-        across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
-        area = number(figures["auc"][kinds.name]["value"])
-        curves.append(charts.RocCurve(f"{kinds.name}, {area}", across, up))
-        areas.append(f"{kinds.name}: area {area}")
-    if curves:
-        axes = "share of the second class called the first", "share of the first that is found"
-
-        drawn = charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {'; '.join(areas)}")
-        yield WORDS.figure("curves", drawn)
-    columns, _ = collapse(own.meanings, own.classes)
-    bins = calibration.reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
-    diagram = charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}")
-    yield WORDS.figure("reliability", diagram, ece=figures["ece"], brier=figures["brier"])
-
-
-def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
-    yield blocks.Heading("Scans that were answered wrongly")
-    wrong = np.flatnonzero(own.probabilities.argmax(axis=1) != own.answers.labels)
-    if not len(wrong):
-        yield blocks.Text("None.")
-        return
-    surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
-    some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
-    yield WORDS.text("wrong", images=counted(len(wrong), "image"), some=some)
-    yield blocks.Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
-
-
-def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
-    file, truth, said = own.answers.files[index], int(own.answers.labels[index]), own.probabilities[index].argmax()
-    alt = f"{file}, labelled {own.names[truth]}, called {own.names[said]}"
-    causes = listed([cause.value for cause in own.answers.causes[index]]) or "no cause for doubt was named"
-    about = Markup("{} called {}, {}<small>{}</small><small>{}</small>").format(
-        blocks.label(own.names, truth),
-        own.names[said],
-        number(float(own.probabilities[index, said]), 2),
-        causes,
-        file,
+        left_out: dict[str, str] = figures[key]
+        if left_out:
+            first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
+            yield f"LEFT OUT: {len(left_out)} images {why}: {first}"
+    if figures["search"] != THOROUGH:
+        yield _WORDS["at once"]
+        yield f"    {install_extra('train')}"
+    yield (
+        f"accuracy {_percent(figures['accuracy'])}, calibration error at these shares {_area(figures['ece'])}, "
+        f"Brier score {number(figures['brier'])}, {figures['mean_set_size']:.2f} classes in a set"
     )
-    return blocks.Figure("", about, pictures.embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
 
 
-_IMAGES = 1  # column that the report alone has
+class Table(NamedTuple):
+    """A table: its first column names the rows, the others hold figures."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables_of(figures: Record) -> Iterator[Table]:
+    """Yield the tables of a collection that have rows, as declared in ``wording/validation.json``."""
+    auc: dict[str, Interval] = figures["auc"]
+    called = zip(figures["images"], figures["confusion"], strict=True)
+    devices = [{**own, "count": sum(own["images"].values()), **own["auc"]} for own in figures["devices"]]
+    kinds = ("sensitivity", "specificity", "coverage")
+    rows: dict[str, list[Record]] = {
+        "labels": [
+            {"meaning": name_meaning(own, figures["labels"][own]), **{kind: figures[kind][own] for kind in kinds}}
+            for own in figures["sensitivity"]
+        ],
+        "answers": [{"label": own, **dict(zip(figures["answers"], counts, strict=True))} for own, counts in called],
+        "areas": [{"name": own, "auc": area} for own, area in auc.items()],
+        "fixed": [{"name": own, **point} for own, found in figures["sensitivity_at"].items() for point in found],
+        "devices": devices,
+        "flags": figures["flags"],
+    }
+    more = {"answers": {name: f"text {name}" for name in ("label", *figures["answers"])}}
+    more["devices"] = {pair: f"area {pair}" for pair in auc}
+    for key, declared in _WORDS["tables"].items():
+        columns = declared.get("columns", {}) | more.get(key, {})
+        cells = [[_cell(row, column) for column in columns.values()] for row in rows[key]]
+        if cells:
+            yield Table(declared["caption"].format(**figures, enough=calibration.ENOUGH), [*columns], cells)
+
+
+def _cell(row: Record, column: str) -> str:
+    form, _, key = column.partition(" ")
+    return _FORMS[form](row[key]) if key in row else "-"
+
+
+def _percent(figure: Interval) -> str:
+    return f"{share(figure['value'])} {bracket(points(figure['low'], sign=''), points(figure['high'], sign=''))}"
+
+
+def _area(figure: Interval) -> str:
+    return f"{number(figure['value'])} {bracket(number(figure['low']), number(figure['high']))}"
+
+
+_FORMS: Mapping[str, Callable[[Any], str]] = {
+    "text": str,
+    "percent": _percent,
+    "area": _area,
+    "share": lambda value: share(value, 0),
+    "ratio": lambda figure: interval_text(figure, ".1f") if figure else "cannot be computed",
+}
 
 
 def log_collection(figures: Record) -> None:
     """Print a collection's figures, and what was left out."""
     say("")
-    tell(f"{figures['name']}: {_said(figures)['counts']}; {figures['groups']} groups (95 % intervals by group)")
-    for key, why in _LEFT_OUT.items():
-        left_out: dict[str, str] = figures[key]
-        if left_out:
-            first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
-            tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
-    accuracy, ece, size = share_text(figures["accuracy"]), interval_text(figures["ece"]), figures["mean_set_size"]
-    tell(f"accuracy {accuracy}, ECE at these shares of labels {ece}, {size:.2f} classes in a set")
-    labels, *others = label_tables(figures)
-    say("%s", terminal.table_text(labels, without=(_IMAGES,)))  # which are counted above
-    for table in (*others, *area_tables(figures), *flag_tables(figures)):
-        say("%s", terminal.table_text(table))
+    for sentence in sentences(figures):
+        if sentence[0] == " ":  # a command
+            say("%s", sentence)
+        else:
+            tell(sentence)
+    for table in tables_of(figures):
+        say("")
+        tell_table([table.head, *table.rows])
+
+
+# ---- the page
+
+
+def write_report(folder: Path, results: Record, answered: Sequence[Answered]) -> Path:
+    """Write ``FOLDER/report.html``, with collections in the order of the results; return its path."""
+    name, version = results["model"]["name"], results["model"]["version"]
+    both = zip(results["collections"], answered, strict=True)
+    head = f'<p class="meta">{_text(f"External validation of {name} {version}")}</p><p>{_text(_WORDS["summary"])}</p>'
+    body = "".join(part for figures, own in both for part in _parts(figures, own))
+    write_text(folder / REPORT, page("How does this model do on images from elsewhere?", "", head, body, "validate"))
+    return folder / REPORT
+
+
+def _parts(figures: Record, own: Answered) -> Iterator[str]:
+    yield f"<section><h2>{_text(figures['name'])}</h2>"
+    for sentence in sentences(figures):
+        tag = "pre" if sentence[0] == " " else "p class=use" if sentence[:8].isupper() else "p"
+        yield f"<{tag}>{_text(sentence.strip())}</{tag.partition(' ')[0]}>"
+    yield from _charts(figures, own)
+    yield from map(_table, tables_of(figures))
+    wrong = np.flatnonzero(own.probabilities.argmax(axis=1) != own.answers.labels)
+    if len(wrong):
+        surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
+        some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
+        yield f"<p>{_WORDS['wrong'].format(images=counted(len(wrong), 'image'), some=some)}</p>"
+        yield f'<div class="gallery">{"".join(_wrong_scan(own, index) for index in surest.tolist())}</div>'
+    yield "</section>"
+
+
+def _text(value: str) -> str:
+    """Escape text from elsewhere, and keep spaces that do not break."""
+    return escape(printable(value))
+
+
+def _table(table: Table) -> str:
+    def line(cells: Sequence[str], tag: str, scope: str) -> str:
+        first, *figures = (re.sub(r" (\[.+])$", r' <span class="ci">\1</span>', _text(cell)) for cell in cells)
+        each = zip(map(_text, table.head[1:]), figures, strict=True)
+        others = (f'<{tag} class="n" data-column="{head}"><span>{cell}</span></{tag[:2]}>' for head, cell in each)
+        return f'<tr><th scope="{scope}">{first}</th>{"".join(others)}</tr>'
+
+    rows, caption = "".join(line(row, "td", "row") for row in table.rows), _text(table.caption)
+    look = "stack" if len(table.head) > 2 else ""  # a list on a phone
+    return (
+        f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table class="{look}"><caption><span>'
+        f"{caption}</span></caption><thead>{line(table.head, 'th scope=col', 'col')}</thead><tbody>{rows}</tbody>"
+        "</table></div>"
+    )
+
+
+def _charts(figures: Record, own: Answered) -> Iterator[str]:
+    """Yield the ROC curves and the reliability diagram where they can be drawn, see `sentences`."""
+    if figures["search"] != THOROUGH:
+        return
+    from sklearn.metrics import roc_curve  # noqa: PLC0415 - and matplotlib, of the extra
+
+    from sonoforge.training.reports import charts  # noqa: PLC0415
+
+    curves = []
+    for kinds in tables.told_apart(own.answers.labels, own.names):
+        across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
+        curves.append(charts.RocCurve(f"{kinds.name}, {number(figures['auc'][kinds.name]['value'])}", across, up))
+    yield '<div class="grid">'
+    if curves:
+        axes = "share of the second class called the first", "share of the first that is found"
+        names = "; ".join(curve.name for curve in curves)
+        yield _figure("curves", charts.roc_chart(curves, *axes, f"ROC curves of {figures['name']}. {names}"))
+    bins = calibration.reliability(own.answers.labels, at_own_shares(own.answers, own.columns), own.answers.groups)
+    yield _figure("reliability", charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"))
+    yield "</div>"
+
+
+def _figure(key: str, drawn: str) -> str:
+    return f"<figure><figcaption>{_WORDS[key]}</figcaption>{drawn}</figure>"
+
+
+def _wrong_scan(own: Answered, index: int) -> str:
+    file, truth, said = own.answers.files[index], int(own.answers.labels[index]), own.probabilities[index].argmax()
+    label, called = own.names[truth], own.names[said]
+    causes = listed([cause.value for cause in own.answers.causes[index]]) or "no cause for doubt was named"
+    about = _text(f"{label} called {called}, {number(float(own.probabilities[index, said]), 2)}")
+    about += "".join(f"<small>{_text(line)}</small>" for line in (causes, file))
+    alt, shown = _text(f"{file}, labelled {label}, called {called}"), address(read_image(own.dataset.file(file)), _SIDE)
+    return f'<figure><img src="{shown}" alt="{alt}" loading="lazy"><figcaption>{about}</figcaption></figure>'

@@ -142,17 +142,26 @@ class Said(NamedTuple):
     needs: str = ""  # conditions that must all be met
 
 
-def read_said(name: str) -> tuple[Said, ...]:
+class Sayings(NamedTuple):
+    """The conditional texts of a file, and when each condition is met."""
+
+    texts: tuple[Said, ...]
+    conditions: Mapping[str, str] = {}  # expressions of the facts
+
+
+def read_said(name: str) -> Sayings:
     """Read the conditional texts of ``wording/NAME.yaml``."""
-    return tuple(Said(**row) for row in read_yaml(name))
+    read = read_yaml(name)
+    return Sayings(tuple(Said(**row) for row in read["texts"]), read["conditions"])
 
 
-def fill_in(texts: Sequence[Said], met: Collection[str], facts: Facts) -> dict[str, Said]:
-    """Fill in one text for each topic: the last whose conditions are all met."""
-    known = {own.topic: "" for own in texts if not own.where} | dict(facts)
+def fill_in(sayings: Sayings, facts: Facts, met: Collection[str] = ()) -> dict[str, Said]:
+    """Fill in one text for each topic: the last whose conditions are all met, by the facts or as ``met``."""
+    holding = {*met, *(name for name, expression in sayings.conditions.items() if _value(expression, facts))}
+    known = {own.topic: "" for own in sayings.texts if not own.where} | dict(facts)
     found = {}
-    for own in texts:
-        if set(own.needs.split()) <= set(met):
+    for own in sayings.texts:
+        if set(own.needs.split()) <= holding:
             says, where = (_plain(text).render(known) for text in (own.says, own.where))
             found[own.topic] = own._replace(says=says, where=where)
             if not own.where:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.csv_tables import csv_text, defused, number, read_table
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.generating import METRICS
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
@@ -75,12 +75,10 @@ def read_cases(path: Path, remedy: str = f"give {CASES} of a run of sonoforge se
     scores = []
     for row in read_table(path, CaseScore._fields, remedy, whole=True).rows:
         cells, line = {name: row[name] for name in CaseScore._fields}, row.line
-        try:
+        with refusing(f"{path}: line {line}: a cell is not a number", remedy, ValueError):
             values = {name: number(cells[name]) if cells[name] else math.nan for name in SCORES}
             numbers = {name: int(cells[name]) for name in _NUMBERS}
             invented = {"invented": bool(int(cells["invented"]))}
-        except ValueError as error:
-            raise SonoforgeError(f"{path}: line {line}: {error}; {remedy}") from error
         if any(value < 0 for value in values.values()) or values["dice"] > 1 or values["iou"] > 1:
             raise SonoforgeError(f"{path}: line {line}: a Dice of {values['dice']} is not between 0 and 1; {remedy}")
         scores.append(CaseScore(**{**cells, **values, **numbers, **invented}))  # type: ignore[arg-type]
@@ -175,8 +173,7 @@ def _means(values: Floats, weights: Floats) -> Floats:
 
 def _mean_dice(table: Table, weights: Floats) -> Floats:
     """Return the mean over the structures of their mean Dice, (R,)."""
-    found: Floats = _means(table["dice"], weights).mean(1)
-    return found
+    return np.asarray(_means(table["dice"], weights).mean(1))
 
 
 def _estimate(table: Table, score: str, weights: Floats, place: int | None = None) -> Interval:

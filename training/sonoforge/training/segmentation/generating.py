@@ -112,12 +112,6 @@ def draw_and_measure(task: experiment.FoldTask) -> Record:
     return figures
 
 
-def read_pairs(task: experiment.FoldTask) -> Pairs:
-    """Read the pairs that `draw_and_measure` kept."""
-    with np.load(experiment.generator_folder(task) / PAIRS, allow_pickle=False) as arrays:
-        return Pairs(arrays["images"], arrays["maps"])
-
-
 def draw_pairs(
     task: experiment.FoldTask, images: experiment.LabelledSet, train: NDArray[np.int64], count: int
 ) -> Pairs:

@@ -113,8 +113,8 @@ def _training_pairs(task: experiment.FoldTask, real: Pairs) -> Pairs:
     if not arm.dose:
         return real
     count = math.ceil(arm.dose * len(real))
-    drawn = generating.read_pairs(task)
-    generated = Pairs(drawn.images[:count], drawn.maps[:count])
+    with np.load(experiment.generator_folder(task) / generating.PAIRS, allow_pickle=False) as arrays:
+        generated = Pairs(arrays["images"][:count], arrays["maps"][:count])
     if not arm.real:
         return generated
     return Pairs(np.concatenate([real.images, generated.images]), np.concatenate([real.maps, generated.maps]))

@@ -5,14 +5,11 @@ LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures
 18, 2021 (nnU-Net), "loss function".  It uses the last weights: none are selected on any image.
 """
 
-import importlib.util
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels, to_tensor
 from sonoforge.training.devices import deterministic_kernels
@@ -23,16 +20,6 @@ from sonoforge.training.segmentation.pairs import Pairs, distort
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 PREDICTED = 16  # images in one forward pass
-
-
-def check_installed() -> None:
-    """Refuse to start without MONAI.
-
-    Raises:
-        SonoforgeError: It is not installed.
-    """
-    if importlib.util.find_spec("monai") is None:
-        raise SonoforgeError("sonoforge segment: monai is not installed; pip install 'sonoforge[segment]'")
 
 
 def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
@@ -81,11 +68,11 @@ def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
 
     Dice is over the whole batch, because a structure missing from a slice has no Dice there.
     """
-    shares = logits.softmax(1)[:, 1:]
-    inside = torch.stack([(maps == label).float() for label in range(1, logits.shape[1])], 1)
-    both = (shares * inside).sum((0, 2, 3))
-    dice = (2 * both + 1) / (shares.sum((0, 2, 3)) + inside.sum((0, 2, 3)) + 1)
-    return nn.functional.cross_entropy(logits, maps) + 1 - dice.mean()
+    from monai.losses.dice import DiceCELoss  # noqa: PLC0415 - an extra, and slow to import
+
+    dice = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1, smooth_dr=1)
+    loss: Tensor = dice(logits, maps[:, None])
+    return loss
 
 
 @torch.no_grad()

@@ -60,16 +60,23 @@ class ValidateConfig:
     """Options of ``validate``."""
 
     bundle: str = option("", help="a classifier's bundle (default: the shipped one)", metavar="PATH")
-    external: tuple[str, ...] = repeated_option(
+    data: tuple[str, ...] = repeated_option(
         (),
         help="labelled images, new to the model; repeatable\n"
-        "a folder or zip with one folder per label, or a table (.csv)",
+        "a folder or zip with one folder per label, or a table (.csv); NAME: is optional",
         metavar="NAME:PATH",
+        aliases=("external",),
     )
     classes: tuple[str, ...] = option(
         (),
         help="the bundle's class for other labels\none label may cover several classes, joined by +",
         metavar="LABEL=CLASS,...",
+    )
+    answers: tuple[str, ...] = repeated_option(
+        (),
+        help="instead: did a month's scans and answers change?\n"
+        "the CSV of classify or the log of serve; an earlier month first, or the bundle's own figures count",
+        metavar="FILE",
     )
     storage: CacheSettings = group(CacheSettings(), key="cache", title="the cache of decoded images")
     out: str = runs_folder()

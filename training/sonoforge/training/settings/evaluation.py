@@ -27,7 +27,7 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
         metavar="SPACE,...",
     )
     weights: str = setting("", "metrics.weights", help="weights of the feature network (default: download)")
-    metrics: tuple[str, ...] = option(METRICS, help="metrics to compute\n" + ", ".join(METRICS), metavar="NAME,...")
+    metrics: tuple[str, ...] = option(METRICS, help="metrics to compute", choices=METRICS, metavar="NAME,...")
     held_out: str = option("", help="unseen real images, for the copy test", metavar="REAL")
     repeats: int = setting(
         100,
@@ -35,7 +35,7 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
         help="number of random halves for noise floors and intervals; a tenth of it for slow metrics",
         limits=(5, None),
     )
-    plots: tuple[str, ...] = setting(("pca",), "metrics.plots", help="any of pca, umap")
+    plots: tuple[str, ...] = setting(("pca",), "metrics.plots", help="maps of the images", choices=("pca", "umap"))
     reading_sheet: int | None = option(
         None,
         help="write a blinded reader study instead\n"

@@ -7,11 +7,11 @@ the other folds.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 from sonoforge.runtime.inference.adaptation import Decided
 from sonoforge.training.statistics.intervals import (
@@ -23,6 +23,9 @@ from sonoforge.training.statistics.intervals import (
 )
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Interval, Record
+
+with suppress(ImportError):  # not in the base install, which validates without
+    from scipy import optimize, special
 
 BINS = 15
 """Equal-width bins of the expected calibration error."""
@@ -44,8 +47,7 @@ def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: 
     confidence = probabilities.max(axis=1)
     surplus = confidence - (probabilities.argmax(axis=1) == labels)
     bins = np.eye(BINS)[np.minimum((confidence * BINS).astype(int), BINS - 1)]
-    errors: Floats = np.abs(weights @ (bins * surplus[:, None])).sum(axis=1) / weights.sum(axis=1)
-    return errors
+    return np.asarray(np.abs(weights @ (bins * surplus[:, None])).sum(axis=1) / weights.sum(axis=1))
 
 
 class Bin(NamedTuple):
@@ -71,8 +73,7 @@ def reliability(labels: Labels, probabilities: Floats, groups: Labels) -> list[B
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Return softmax(log(probabilities) / temperature), (N, C)."""
-    scaled: Floats = special.softmax(np.log(np.clip(probabilities, 1e-12, None)) / temperature, axis=1)
-    return scaled
+    return np.asarray(special.softmax(np.log(np.clip(probabilities, 1e-12, None)) / temperature, axis=1))
 
 
 def fit_temperature(labels: Labels, probabilities: Floats) -> float:

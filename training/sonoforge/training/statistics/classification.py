@@ -4,14 +4,17 @@ DeLong's test of two areas under the ROC curve assumes independent images; on im
 do not exist. Obuchowski's form, which sums over groups, is used instead.
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from sonoforge.training.statistics.intervals import Floats, Labels, group_weights, percentile_interval, wilson_by_group
 from sonoforge.training.statistics.results import Interval
+
+with suppress(ImportError):  # not in the base install, which validates without
+    from scipy import stats
 
 
 class DeLongTest(NamedTuple):
@@ -36,8 +39,7 @@ def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -
     if (below < not_above).any():
         wins = (wins + np.einsum("rn,rn->r", inside, beaten[:, not_above])) / 2
     pairs = inside.sum(axis=1) * beaten[:, -1]
-    areas: Floats = np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-    return areas
+    return np.asarray(np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
 def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, groups: Labels) -> DeLongTest:
@@ -122,8 +124,7 @@ def macro_auc(labels: Labels, probabilities: Floats) -> float:
 
 def accuracies(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
     """Return the share of images with the true class as the most probable one, (R,)."""
-    share: Floats = weights @ (probabilities.argmax(axis=1) == labels) / weights.sum(axis=1)
-    return share
+    return np.asarray(weights @ (probabilities.argmax(axis=1) == labels) / weights.sum(axis=1))
 
 
 def balanced_accuracies(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
@@ -132,8 +133,7 @@ def balanced_accuracies(labels: Labels, probabilities: Floats, weights: Floats) 
     images = confusion.sum(axis=2)
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     shares = np.divide(hits, images, out=np.zeros_like(images), where=images > 0)
-    mean: Floats = shares.sum(axis=1) / (images > 0).sum(axis=1)
-    return mean
+    return np.asarray(shares.sum(axis=1) / (images > 0).sum(axis=1))
 
 
 def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
@@ -141,8 +141,7 @@ def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
     confusion = _weighted_confusion(labels, probabilities, weights)
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     total = confusion.sum(axis=1) + confusion.sum(axis=2)
-    mean: Floats = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0).mean(axis=1)
-    return mean
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0).mean(axis=1))
 
 
 def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
@@ -154,16 +153,14 @@ def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats
     known = ~np.isnan(areas)
     count = known.sum(axis=0)
     total = np.where(known, areas, 0.0).sum(axis=0)
-    mean: Floats = np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
-    return mean
+    return np.asarray(np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0))
 
 
 def _weighted_confusion(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
     """Return the images' weight by true class (row) and predicted class (column); shape (R, C, C)."""
     classes = probabilities.shape[1]
     cell = np.eye(classes * classes)[labels * classes + probabilities.argmax(axis=1)]
-    confusion: Floats = (weights @ cell).reshape(len(weights), classes, classes)
-    return confusion
+    return np.asarray((weights @ cell).reshape(len(weights), classes, classes))
 
 
 def kappas(ratings: Labels, weights: Floats) -> Floats:

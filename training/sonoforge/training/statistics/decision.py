@@ -193,8 +193,7 @@ def default_shares(labels: Labels, equal: Floats, classes: Sequence[str], collec
     lead = max(float(np.quantile(ahead[own], 1 - MISSED)) for own in _each_collection(collections, labels != normal))
     weights = np.ones(len(classes))
     weights[malignant], weights[normal] = np.exp(-limit), np.exp(-lead)
-    shares: Floats = weights / weights.sum()
-    return shares
+    return np.asarray(weights / weights.sum())
 
 
 def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:

@@ -147,8 +147,7 @@ def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Flo
     """Return the net benefit at each of the T `THRESHOLDS`, (R, T) in cases per image, for weights (R, N)."""
     worth = np.where(positive[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
     acted = np.where(probabilities[:, None] >= THRESHOLDS, worth, 0.0)
-    benefit: Floats = weights @ acted / weights.sum(axis=1, keepdims=True)
-    return benefit
+    return np.asarray(weights @ acted / weights.sum(axis=1, keepdims=True))
 
 
 def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> Record:

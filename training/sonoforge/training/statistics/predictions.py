@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_tables import Row, csv_text, defused, number, read_table
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
 
 if TYPE_CHECKING:  # of Python 3.11
@@ -49,8 +49,7 @@ class Predictions:
     @property
     def predicted(self) -> Indices:
         """(N,) most probable class of each image."""
-        best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
-        return best
+        return np.asarray(self.probabilities.argmax(axis=1).astype(np.int64))
 
     @property
     def sources(self) -> tuple[tuple[str, ...], ...]:
@@ -62,8 +61,7 @@ class Predictions:
         """(N,) parts for fitting on the others: the folds, or two halves of a single fold, by group."""
         if len(np.unique(self.folds)) > 1:
             return self.folds
-        halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
-        return halves
+        return np.unique(self.groups, return_inverse=True)[1] % 2
 
     def in_order_of(self, other: Predictions) -> Predictions:
         """Return the images in the order of another arm, seed, protocol or run.
@@ -130,7 +128,7 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     Raises:
         SonoforgeError: The file is missing or is not such a table.
     """
-    try:
+    with refusing(f"{path}: not a predictions.csv of crossval"):
         columns, rows = read_table(path, _NEEDED, "give predictions.csv of crossval", whole=True)
         if not rows:
             raise ValueError("found no row")
@@ -154,8 +152,6 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     **{column: tuple(row[name] for row in own) for name, column in _SOURCES.items() if name in own[0]},
                 )
             )
-    except (KeyError, ValueError, IndexError) as error:
-        raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
     for part in parts:
         _check(path, part)
     _check_together(path, parts)

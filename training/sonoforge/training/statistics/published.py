@@ -47,11 +47,6 @@ PUBLISHED = [
 ]
 
 
-def validated_like(protocol: str) -> list[PublishedRow]:
-    """Return the rows that were validated the way our protocol splits the images."""
-    return [row for row in PUBLISHED if row.protocol == protocol]
-
-
 def accuracy_by_sensitivity(sensitivities: Sequence[float], counts: Sequence[int]) -> Interval:
     """Compute the accuracy on ``counts`` test images of each class from the sensitivities, rounded to two digits.
 

@@ -39,11 +39,6 @@ def share_text(figure: Interval) -> str:
     return interval_text(figure, ".1%")
 
 
-def change_text(figure: Interval) -> str:
-    """Return a difference with its interval, signed: ``+0.012 [-0.004, +0.029]``."""
-    return interval_text(figure, "+.3f")
-
-
 class ComparisonRow(TypedDict):
     """Two arms on the same images; differences are ``second - first``."""
 

@@ -72,8 +72,7 @@ def describe_source(
 
 def second_of_two(pair: Floats) -> Floats:
     """Return the probability (N,) of the second of two classes (N, 2), as a share of both, which may be 0."""
-    scores: Floats = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
-    return scores
+    return np.asarray(pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny))
 
 
 class ToldApart(NamedTuple):

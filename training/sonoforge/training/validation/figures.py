@@ -28,15 +28,16 @@ if TYPE_CHECKING:  # of Python 3.11
 
 
 def read_external(text: str, store: Path) -> Dataset:
-    """Read a collection given as ``NAME:PATH``, with a path as for ``--data``; unpack a zip into ``store``.
+    """Read a collection given as a path, as of other verbs, or as ``NAME:PATH``; unpack a zip into ``store``.
 
     Raises:
-        SonoforgeError: The form is wrong, or there are no labelled images.
+        SonoforgeError: There are no labelled images.
     """
-    name, colon, path = text.partition(":")
-    if not name or not colon or not path or "/" in name:
-        raise SonoforgeError(f"--external: {text!r} is not NAME:PATH, as in Rio:scans/")
-    return replace(read_dataset(unpacked(Path(path), store), fewest_classes=1), name=name)
+    name, _, path = text.partition(":")
+    if not name or not path or "/" in name or Path(name).exists():  # a path, or a table and its column
+        name, path = "", text
+    found = read_dataset(unpacked(Path(path), store), fewest_classes=1)
+    return replace(found, name=name) if name else found
 
 
 Meanings = Mapping[str, tuple[str, ...]]
@@ -117,14 +118,13 @@ def at_own_shares(given: Answers, columns: Floats) -> Floats:
     return at_shares(given.probabilities @ columns, np.maximum(counts, 0.5) / len(given.labels) / found)
 
 
-def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> results.Record:
+def describe(given: Answers, meanings: Meanings, columns: Floats, names: Sequence[str]) -> results.Record:
     """Compute the figures of one collection.
 
     ``answers`` lists the columns of ``confusion``: the labels, then classes that no label means, which are never right.
     ``coverage`` is the prediction sets'. ``sensitivity_at`` has thresholds chosen on the other half of these images, by
     whole groups.  ``ece`` and ``brier`` are at the label shares of these images.
     """
-    columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns
     own = at_own_shares(given, columns)
     part = replace(given, probabilities=probabilities)
@@ -139,7 +139,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> resu
         "labels": {label: list(meaning) for label, meaning in meanings.items()},
         "images": dict(zip(meanings, counts.tolist(), strict=True)),
         "groups": len(np.unique(groups)),
-        "answers": names,
+        "answers": [*names],
         "confusion": confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
         "accuracy": wilson_by_group(right, groups),
         "sensitivity": {names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},

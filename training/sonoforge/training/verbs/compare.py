@@ -1,11 +1,4 @@
-"""``sonoforge compare RUN RUN ...``: show what a change in settings, or an arm, gained or lost on the same images.
-
-JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
-"figures"}``; ``settings`` maps each setting that differs from the first run's to ``[there, here]``, ``figures`` is a
-list of `ComparedFigure`.  With ``--checklists``: ``run``, ``page`` (a file in it), and ``checklists``: a list of
-``{"name", "source", "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left",
-"where"}``.  If each collection was left out in turn, there is also ``chosen_by_others``, a list of `OthersChoice`.
-"""
+"""``sonoforge compare RUN RUN ...``: show what a change in settings, or an arm, gained or lost on the same images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +11,7 @@ from sonoforge.training.jobs.between_runs import compare_runs
 from sonoforge.training.reports.checklists import fill_run
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.settings.crossval import CompareConfig
-from sonoforge.training.statistics.results import Record, change_text, interval_text
+from sonoforge.training.statistics.results import Record, interval_text
 
 
 def main(config: CompareConfig) -> Outcome:
@@ -53,7 +46,7 @@ def _print(rows: Sequence[Record]) -> None:
         cells.append((f"{figure['figure']}{where}", f"{figure['images']} images", ""))
         for row in rows:
             own = row["figures"][place]
-            change = change_text(own["change"]) if own["change"] else ""
+            change = interval_text(own["change"], "+.3f") if own["change"] else ""
             cells.append((f"  {row['name']}", interval_text(own["value"]), change))
     say("%s", plain_table(("", "value", "change"), cells, (1, 2)))
     seeds = "; ".join(f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in rows)

@@ -1,7 +1,4 @@
-"""``sonoforge crossval``: test whether a trained generator helps, in k folds, every arm on the same folds and seeds.
-
-With ``--protocol leakage``, measure how much better figures look if training sees something of its test images.
-"""
+"""``sonoforge crossval``: test whether a trained generator helps, in k folds, every arm on the same folds and seeds."""
 
 import logging
 

@@ -1,9 +1,4 @@
-"""``sonoforge data import SET ...``: write a data set of classes from a published one, a URL, or a simulation.
-
-JSON: ``folder``, ``images`` (of each class), ``left_out`` (message for each image that was left out); for ``url``,
-``folder``, ``files`` (in all) and ``copied`` (this time); for ``phantom``, ``folder``, ``images``, ``groups``,
-``seed``, ``size`` and ``seconds``.
-"""
+"""``sonoforge data import SET ...``: write a data set of classes from a published one, a URL, or a simulation."""
 
 import logging
 import shlex
@@ -17,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: DataImportConfig) -> Outcome:
-    """Write the set and print what it holds; see the top of this module for the result."""
+    """Write the set and print what it holds."""
     result = import_set(config)
     folder = shlex.quote(result["folder"])
     if config.set == URL:

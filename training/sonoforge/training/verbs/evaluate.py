@@ -1,12 +1,4 @@
-"""``sonoforge evaluate REAL FAKE``: measure if generated images are realistic, diverse or copied, by stated protocols.
-
-JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``report``, where it is: ``real`` and
-``fake`` (what was compared), ``n`` (images per side of matched values and floors), ``protocol`` and ``protocol_id``,
-``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
-"matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
-``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
-``notice``.  With ``--reading-sheet`` and ``--answers``, see `reading`.
-"""
+"""``sonoforge evaluate REAL FAKE``: measure if generated images are realistic, diverse or copied."""
 
 import shlex
 

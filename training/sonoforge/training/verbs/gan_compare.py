@@ -1,7 +1,4 @@
-"""``sonoforge gan compare``: train recipes over a grid of settings, measure at milestones, write a paper's tables.
-
-JSON: ``run``, ``finished``, ``tables`` (a file), and ``rows``, ``claims`` and ``figures`` as in ``results.json``.
-"""
+"""``sonoforge gan compare``: train recipes over a grid of settings, measure at milestones, write a paper's tables."""
 
 import logging
 

@@ -1,11 +1,4 @@
-"""``sonoforge evaluate``: make a blinded page for expert readers (``--reading-sheet N``), and score their answers.
-
-A run of ``sonoforge gan train`` without FAKE is read against the images that it held out.
-
-JSON (``--json``) is the run folder's ``results.json``, and ``run``, where it is.  For a sheet: ``page`` and ``key``
-(files in it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.  For ``--answers``:
-`sonoforge.training.reader_study.scores.score_reading`, and ``report``.
-"""
+"""``sonoforge evaluate``: make a blinded page for expert readers (``--reading-sheet N``), and score their answers."""
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome

@@ -1,7 +1,4 @@
-"""``sonoforge segment``: find which generator helps segmentation: train a U-Net on its pairs, test it on real patients.
-
-JSON: ``run``, the folder, and ``sets``, see `sonoforge.training.segmentation.figures.compute_set`.
-"""
+"""``sonoforge segment``: train a U-Net on each generator's pairs, and test it on real patients."""
 
 import dataclasses
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Read DICOM files as pictures with pydicom (extra ``dicom``), without patient data."""
+"""Read DICOM files as pictures with pydicom, without patient data."""

@@ -1,24 +1,33 @@
 """Read what a DICOM file says about its pixels and where they are, in one parser, so that no two can disagree.
 
 The first bytes show how elements are stored; the header only claims it (PS3.5, annex A). Only the elements listed here
-are read: those that the pixels need must be sound; any other damaged one is skipped and named.
+are read: those that the pixels need must be sound; any other damaged one is skipped and named.  pydicom is slow to
+import, so modules that may do without DICOM import this one late.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom.config
+from pydicom.dataset import Dataset
+from pydicom.filereader import _at_pixel_data, _read_file_meta_info, read_dataset, read_preamble
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 
 from sonoforge.runtime.images.dicom.header import MOST_MM
 from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_clip, check_size, in_short
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
 MAX_COLOUR_PIXELS = 9_000_000
@@ -71,18 +80,15 @@ class DataSet:
     passed_over: tuple[str, ...]  # damaged or untrue elements that are not needed
 
 
+def silence_pydicom() -> None:
+    """Keep pydicom's warnings and log lines, which quote values from the file, off the screen."""
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+
+
 def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
     """Read the listed elements of a file, or of its bytes, up to its pixels, and check them against each other."""
-    from pydicom.filereader import (  # noqa: PLC0415 - an extra
-        _at_pixel_data,
-        _read_file_meta_info,
-        read_dataset,
-        read_preamble,
-    )
-    from pydicom.filewriter import correct_ambiguous_vr  # noqa: PLC0415 - an extra
-    from pydicom.tag import BaseTag, Tag  # noqa: PLC0415 - an extra
-    from pydicom.uid import UID  # noqa: PLC0415 - an extra
-
     tags: list[BaseTag | int] = [Tag(name) for name in _IN_HEADER]
     with open_source(source) as stream:
         read_preamble(stream, force=True)
@@ -177,8 +183,6 @@ def _numbers(header: Dataset, name: str) -> list[float]:
 
 def _drop_damaged(header: Dataset) -> tuple[str, ...]:
     """Remove empty and damaged elements that the pixels do not need; return the names of the damaged ones."""
-    import numpy as np  # noqa: PLC0415
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
 
     def tried(name: str, is_sound: Callable[[list[float]], bool]) -> None:
         try:
@@ -292,7 +296,5 @@ def _check_kind(header: Dataset, syntax: str, path: Path | str) -> None:
 
 def _name(syntax: str) -> str:
     """Return the standard's name for a transfer syntax; do not quote an unknown one, which could be any text."""
-    from pydicom.uid import UID  # noqa: PLC0415 - an extra
-
     uid = UID(syntax)
     return uid.name if not uid.is_private and uid.name != syntax else "an unknown transfer syntax"

@@ -16,18 +16,22 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.header import INSTALL, import_pydicom, one_line
+from sonoforge.runtime.errors import require
+from sonoforge.runtime.images.dicom.data_set import silence_pydicom
+from sonoforge.runtime.images.dicom.header import one_line
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from pydicom.dataset import Dataset
-    from pydicom.sr.coding import Code
 
 SCHEME = "99SONOFORGE"
 """Designator of private codes where the standard has none; 99 is for private schemes (PS3.16, 8)."""
@@ -65,10 +69,8 @@ def identify(source: Path | bytes, name: str) -> Identity:
     Raises:
         ImageError: It is not DICOM, or a UID is missing or invalid.
     """
-    import_pydicom(name)
+    silence_pydicom()
     with one_line(name):
-        from pydicom import dcmread  # noqa: PLC0415 - an extra
-
         stream = io.BytesIO(source) if isinstance(source, bytes) else source
         found = dcmread(stream, stop_before_pixels=True, specific_tags=[*_UIDS])
         uids = [str(found.get(tag) or "") for tag in _UIDS]
@@ -87,13 +89,7 @@ def uid(kind: str, of: str) -> str:
 
 def _read_scan(path: str, entry: dict[str, Any]) -> tuple[Dataset, str]:
     """Return a scan's header, and a text that identifies the scan and its answer, to derive UIDs from."""
-    import_pydicom(path)
-    try:
-        import highdicom  # noqa: F401, PLC0415 - an extra
-    except ModuleNotFoundError:
-        raise SonoforgeError(f"reports and pictures for an archive need highdicom: {INSTALL}") from None
-    from pydicom import dcmread  # noqa: PLC0415 - an extra
-
+    require("reports and pictures for an archive", "dicom", "highdicom")
     warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # its warnings quote the patient's name
     instance = identify(Path(path), path).instance
     with one_line(path):
@@ -137,10 +133,7 @@ def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable
         return target
     picture = draw()
     with one_line(path):
-        import numpy as np  # noqa: PLC0415 - the other functions do without
         from highdicom.sc import SCImage  # noqa: PLC0415 - an extra
-        from pydicom.dataset import Dataset as Item  # noqa: PLC0415 - an extra
-        from pydicom.uid import ExplicitVRLittleEndian  # noqa: PLC0415 - an extra
 
         capture: Dataset = SCImage.from_ref_dataset(
             header,
@@ -169,7 +162,7 @@ def write_capture(folder: Path, path: str, entry: dict[str, Any], draw: Callable
             f"A network's heat map and answer drawn over a scan: {_model_of(entry)}. {NOTICE}"
         )
         capture.SoftwareVersions = _model_of(entry)
-        source = Item()
+        source = Dataset()
         source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
         if "clip" in entry:
             source.ReferencedFrameNumber = entry["clip"]["best_frame"]
@@ -212,24 +205,28 @@ def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
 def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
     """Build the content tree, TID 1500."""
     from highdicom import sr  # noqa: PLC0415 - an extra
-    from pydicom.sr.codedict import codes  # noqa: PLC0415 - an extra
-    from pydicom.sr.coding import Code  # noqa: PLC0415 - an extra
 
     def private(value: str, meaning: str) -> Code:
         return Code(value, SCHEME, meaning[:_MOST_LETTERS])
 
     yes_no = {answer: Code(value, "SCT", meaning) for answer, (value, meaning) in _YES_NO.items()}
+    probabilities = [*enumerate(entry["probabilities"].items(), start=1)]
     classes = {
         name: Code(_SNOMED[name], "SCT", name.capitalize()) if name in _SNOMED else private(f"CLASS-{index}", name)
-        for index, name in enumerate(entry["probabilities"], start=1)
+        for index, (name, _) in probabilities
     }
+    figures = [(private(f"PROBABILITY-{i}", f"Probability of {name}"), p) for i, (name, p) in probabilities]
+    asked = []
+    for i, (name, found) in enumerate(entry["findings"].items(), start=1):
+        asked.append((private(f"QUESTION-{i}", f"Beyond the operating point of {name}"), yes_no[found["positive"]]))
+        figures.append((private(f"SHARE-{i}", f"Probability of yes to {name}"), found["probability"]))
+        figures.append((private(f"FROM-{i}", f"Yes to {name} from a probability of"), found["threshold"]))
+        if not found["positive"]:
+            break  # the next question does not arise
     evaluations = [
         (private("VERDICT", "How the answer is to be taken"), private(entry["verdict"], entry["verdict"].capitalize())),
         (private("LABEL", "Most probable class"), classes.get(entry["label"], private("UNCERTAIN", "No label given"))),
-        *(
-            (private(f"QUESTION-{index}", f"Beyond the operating point of {name}"), yes_no[found["positive"]])
-            for index, (name, found) in enumerate(entry["findings"].items(), start=1)
-        ),
+        *asked,
         *((private("SET", "Class that cannot be ruled out"), classes[name]) for name in entry["set"]),
         (private("KNOWN", "Like the images of the training"), yes_no[entry["trust"]["in_distribution"]]),
         *(
@@ -245,14 +242,7 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
             version=entry["model"]["version"],
             parameters=[NOTICE, f"sha256 of the network: {entry['model']['sha256']}"],
         ),
-        measurements=[
-            sr.Measurement(
-                name=private(f"PROBABILITY-{index}", f"Probability of {name}"),
-                value=entry["probabilities"][name],
-                unit=codes.UCUM.NoUnits,
-            )
-            for index, name in enumerate(classes, start=1)
-        ],
+        measurements=[sr.Measurement(name=name, value=value, unit=codes.UCUM.NoUnits) for name, value in figures],
         qualitative_evaluations=[sr.QualitativeEvaluation(name, value) for name, value in evaluations],
         source_images=[sr.SourceImageForMeasurementGroup(scan.SOPClassUID, scan.SOPInstanceUID, frames)],
     )

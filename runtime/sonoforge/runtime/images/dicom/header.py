@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
-import os
 import re
-import stat
 import struct
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,40 +21,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MIN_SIDE, ImageError
+from sonoforge.runtime.images.limits import MIN_SIDE, ImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.pixels.decoders.base import DecodeRunner
 
-INSTALL = "pip install 'sonoforge[dicom]'"
 MOST_MM = 1e3  # no pixel is larger
 
 # DICOM PS3.3, C.8.5.5.1.1 (2D), C.8.5.5.1.2 (tissue) and C.8.5.5.1.15 (cm).
 _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
-
-
-def check_file(path: Path) -> None:
-    """Refuse anything but a regular file of a sensible size; never open a pipe or a device."""
-    status = os.stat(path)  # noqa: PTH116
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError("unreadable", f"{path}: is a folder, pipe or device, not a DICOM file")
-    if status.st_size > MAX_CLIP_FILE_BYTES:
-        raise ImageError(
-            "too_large",
-            f"{path}: {status.st_size / 1e6:.0f} MB, more than {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; cut the clip",
-        )
-
-
-def import_pydicom(path: Path | str) -> None:
-    """Import pydicom and silence it: its warnings and log lines quote values from the file."""
-    try:
-        import pydicom.config  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError:
-        raise ImageError("unsupported", f"{path}: DICOM needs {INSTALL}") from None
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 @contextlib.contextmanager

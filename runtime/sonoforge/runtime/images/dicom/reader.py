@@ -19,19 +19,20 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
+from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.images import file_kinds, limits
 from sonoforge.runtime.images.dicom import data_set
 from sonoforge.runtime.images.dicom import header as of_header
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 # A header that states 16 bits may come from a program that always writes 16; one that states fewer is doubted only
 # where the picture would be darker by 4 bits.
@@ -105,14 +106,10 @@ class DicomImage:
     def stored_frames(self) -> Generator[NDArray[Any], None, None]:
         """Yield each frame's values as pydicom returns them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
         with of_header.one_line(self.path):
-            from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
-
             decoder, plugin = get_decoder(self.transfer_syntax), data_set.DECODERS[self.transfer_syntax]
             if plugin and plugin not in decoder.available_plugins:
-                name = decoder.UID.name
-                raise limits.ImageError(
-                    "unsupported", f"{self.path}: stored as {name}, whose decoder needs {of_header.INSTALL}"
-                )
+                why = f"stored as {decoder.UID.name}, whose decoder is not installed; run {install_extra('dicom')}"
+                raise limits.ImageError("unsupported", f"{self.path}: {why}")
             plugin = of_header.checked_plugin(decoder, plugin) if plugin else ""
         count = 0
         with contextlib.ExitStack() as opened:
@@ -147,8 +144,8 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
     with of_header.one_line(path):
         source = path if data is None else data
         if data is None:
-            of_header.check_file(Path(path))
-        of_header.import_pydicom(path)
+            limits.check_file(path, clip=True)
+        data_set.silence_pydicom()
         with data_set.open_source(source) as stream:
             if not file_kinds.is_dicom(stream.read(file_kinds.HEAD_BYTES)):
                 raise limits.ImageError("not_an_image", f"{path}: does not begin like DICOM; obtain the file again")
@@ -156,11 +153,8 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
         region, spacing, damaged = of_header.read_region(header, width, height)
-        frame_time = None  # PS3.3, C.7.6.5
-        if header.get("FrameTime"):
-            frame_time = float(header.FrameTime)
-        elif rate := header.get("CineRate") or header.get("RecommendedDisplayFrameRate"):
-            frame_time = 1000 / float(rate)
+        rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")  # PS3.3, C.7.6.5
+        frame_time = header.get("FrameTime") or (1000 / float(rate) if rate else None)
         return DicomImage(
             path=path,
             width=width,
@@ -168,7 +162,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             frame_count=stored.options["number_of_frames"],
             region=region,
             spacing=spacing or of_header.read_spacing(header),
-            frame_time_ms=frame_time,
+            frame_time_ms=float(frame_time) if frame_time else None,
             photometric=stored.options["photometric_interpretation"],
             transfer_syntax=stored.syntax,
             passed_over=(*stored.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
@@ -222,8 +216,6 @@ class Levels:
 
     def _levels_of(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the 8-bit level of each stored value, or its colour, (N, 3)."""
-        from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: PLC0415 - an extra
-
         header = self._header
         if self._photometric == data_set.PALETTE:
             colours = apply_color_lut(stored, header)

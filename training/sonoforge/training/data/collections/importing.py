@@ -22,7 +22,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
 from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
@@ -46,18 +46,18 @@ class ImportSettings:
     margin: float = option(1.5, help="side of a region, relative to the abnormality's", limits=(1, 10))
     longest: int = option(1024, help="largest side in pixels", limits=(64, 7000))
     kinds: tuple[str, ...] = option(
-        (), help="cbis-ddsm: mass, calcification (default: both)", choices=("mass", "calcification"), metavar="KIND,..."
+        (), help="cbis-ddsm: kinds of lesion (default: both)", choices=("mass", "calcification"), metavar="KIND,..."
     )
     pathologies: tuple[str, ...] = option(
         (),
-        help="cbis-ddsm: malignant, benign, benign-without-callback (default: all)\n"
+        help="cbis-ddsm: pathologies (default: all)\n"
         "training needs two classes in the folder; gan train picks one by --class",
         choices=("malignant", "benign", "benign-without-callback"),
         metavar="NAME,...",
     )
     splits: tuple[str, ...] = option(
         (),
-        help="acdc, cbis-ddsm, idrid: train or test, as split by the authors (default: both)",
+        help="acdc, cbis-ddsm, idrid: parts as split by the authors (default: both)",
         choices=("train", "test"),
         metavar="NAME,...",
     )
@@ -170,13 +170,11 @@ def write_set(
 
 def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
     """Make sure that the folder is new, or holds this very import."""
-    try:
+    with refusing(f"{root / NOTE}: cannot be read", "import to a new folder"):
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             write_json(root / NOTE, {**provenance, "complete": False})
             return
         note = json.loads((root / NOTE).read_bytes()) if (root / NOTE).is_file() else None
-    except (OSError, ValueError) as error:
-        raise SonoforgeError(f"{root / NOTE}: cannot be read ({error}); import to a new folder") from error
     if not isinstance(note, dict):
         raise SonoforgeError(f"{root}: is not empty; choose a new or empty folder")
     different = [key for key, value in provenance.items() if note.get(key) != value]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, short_names
 from sonoforge.training.data.layouts import given_split, natural_order
@@ -159,16 +159,13 @@ def _inside(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
         if len(rows):
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
             np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(np.int64)), 1)
-    inside: NDArray[np.bool_] = crossings.cumsum(axis=1)[:, :-1] % 2 == 1
-    return inside
+    return np.asarray(crossings.cumsum(axis=1)[:, :-1] % 2 == 1)
 
 
 def polygon(numbers: Iterable[Any], where: str) -> Points:
     """Return the corners of a polygon, given as x, y, x, y, ..."""
-    try:
+    with refusing(f"{where}: its outline holds more than numbers", "export the labels again"):
         values = np.array([float(number) for number in numbers], np.float64)
-    except (TypeError, ValueError) as error:
-        raise SonoforgeError(f"{where}: its outline holds more than numbers; export the labels again") from error
     if len(values) % 2 or not 6 <= len(values) <= 2 * MOST_POINTS or not (np.abs(values) < 1e6).all():
         raise SonoforgeError(
             f"{where}: an outline of {len(values)} numbers is not x and y of three corners or more, each below a "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing, require
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture
 
 MOST_VOXELS = 1 << 30
@@ -40,10 +40,9 @@ class Volume(NamedTuple):
 
 def open_volume(path: Path) -> Volume:
     """Read the header of a ``.nii``, ``.nii.gz`` or ``.mhd`` file."""
-    try:
-        shape, steps, voxels = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
-    except FileNotFoundError:
-        raise SonoforgeError(f"{path}: no such file; unpack the set again") from None
+    if not path.is_file():
+        raise SonoforgeError(f"{path}: no such file; unpack the set again")
+    shape, steps, voxels = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
     if len(shape) != 3 or min(shape) < 1:
         raise SonoforgeError(f"{path}: has {_times(shape)} voxels, not the three dimensions of one volume")
     if math.prod(shape) > MOST_VOXELS:
@@ -53,26 +52,17 @@ def open_volume(path: Path) -> Volume:
 
 
 def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable[[], NDArray[Any]]]:
-    try:
-        import nibabel  # noqa: PLC0415 - the train extra without segment does not have it
-    except ModuleNotFoundError:
-        raise SonoforgeError(
-            f"{path}: reading NIfTI needs nibabel, which is not installed; run pip install 'sonoforge[segment]'"
-        ) from None
-    try:
+    require(f"{path}: a NIfTI volume", "segment", "nibabel")
+    import nibabel  # noqa: PLC0415 - the train extra without segment does not have it
+
+    with refusing(f"{path}: is not a NIfTI volume", "download it again", Exception):
         image: Any = nibabel.load(path)
         shape, unit = tuple(map(int, image.shape)), image.header.get_xyzt_units()[0]
         steps = tuple(map(float, image.header.get_zooms()[:3]))
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise SonoforgeError(f"{path}: is not a NIfTI volume ({_first_line(error)}); download it again") from error
 
     def voxels() -> NDArray[Any]:
-        try:
+        with refusing(f"{path}: its voxels are incomplete or damaged", "download it again", Exception):
             return np.asarray(image.dataobj)
-        except Exception as error:
-            raise SonoforgeError(f"{path}: its voxels are incomplete or damaged; download it again") from error
 
     return shape, steps if unit == "mm" else (), voxels
 
@@ -83,16 +73,12 @@ def _open_meta(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable
     entries = {
         key.strip(): value.strip() for key, sep, value in (line.partition("=") for line in text.splitlines()) if sep
     }
-    try:
+    needed = "DimSize, ElementType and ElementDataFile"
+    with refusing(f"{path}: is not a MetaImage header with {needed}", "download it again"):
         shape = tuple(int(number) for number in entries["DimSize"].split())
         kind = _META_TYPES[entries["ElementType"]]
         data = entries["ElementDataFile"]
         steps = tuple(float(number) for number in entries.get("ElementSpacing", entries.get("ElementSize", "")).split())
-    except (KeyError, ValueError) as error:
-        raise SonoforgeError(
-            f"{path}: is not a MetaImage header with DimSize, ElementType and ElementDataFile ({_first_line(error)}); "
-            "download it again"
-        ) from error
     if Path(data).name != data or data in (".", ".."):
         raise SonoforgeError(f"{path}: its data file {data!r} is not a file beside it")
     big = any(entries.get(key, "").lower() == "true" for key in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
@@ -101,14 +87,11 @@ def _open_meta(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable
 
     def voxels() -> NDArray[Any]:
         raw, wanted = path.with_name(data), math.prod(shape) * number.itemsize
-        try:
+        kinds = OSError, zlib.error
+        with refusing(f"{raw}: the voxels of {path.name} cannot be read", "download it again", kinds):
             content = raw.read_bytes()
             if packed:
                 content = zlib.decompressobj().decompress(content, wanted + 1)
-        except (OSError, zlib.error) as error:
-            raise SonoforgeError(
-                f"{raw}: the voxels of {path.name} cannot be read ({_first_line(error)}); download it again"
-            ) from error
         if len(content) != wanted:
             raise SonoforgeError(
                 f"{raw}: has {len(content)} bytes, but {_times(shape)} voxels need {wanted}; download it again"
@@ -120,10 +103,6 @@ def _open_meta(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable
 
 def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def slice_levels(path: Path, number: int, window: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -143,8 +122,7 @@ def _levels(path: Path, window: tuple[float, float] | None) -> NDArray[np.uint8]
         return voxels
     low, high = np.percentile(voxels, (0.5, 99.5)) if window is None else window
     scaled = (voxels.astype(np.float32) - low) / max(high - low, 1e-6)
-    levels: NDArray[np.uint8] = np.rint(np.nan_to_num(scaled).clip(0, 1) * 255).astype(np.uint8)
-    return levels
+    return np.asarray(np.rint(np.nan_to_num(scaled).clip(0, 1) * 255).astype(np.uint8))
 
 
 @functools.lru_cache(maxsize=2)
@@ -155,8 +133,7 @@ def _labels(path: Path, names: tuple[str, ...]) -> NDArray[np.uint8]:
     if wrong.any():
         known = ", ".join(f"{label} {name}" for label, name in enumerate(("background", *names)))
         raise SonoforgeError(f"{path}: label {voxels[wrong].flat[0]:g} is not one of {known}; correct the label map")
-    labels: NDArray[np.uint8] = rounded.astype(np.uint8)
-    return labels
+    return np.asarray(rounded.astype(np.uint8))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from PIL import Image
 
 from sonoforge.runtime.csv_tables import read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, Reader
 
 _TABLE = re.compile(r"(?P<kind>mass|calc)_case_description_(?P<split>train|test)_set.*\.csv", re.IGNORECASE)
@@ -151,6 +150,8 @@ def read_dicom(path: Path) -> NDArray[Any]:
     ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so every picture is
     bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows suggested in the file are not applied.
     """
+    from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - slow to import
+
     image = open_dicom(path)
     if image.photometric not in ("MONOCHROME1", "MONOCHROME2") or image.frame_count != 1:
         raise SonoforgeError(

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sonoforge.runtime.csv_tables import MOST_BYTES, Names
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.objects import Annotated, Outline, box, plan_objects, polygon
 from sonoforge.training.data.datasets import find_files
@@ -54,7 +54,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
 
 
 def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
-    try:
+    with refusing(f"{table}: is not valid COCO", "export it again"):
         values = json.loads(table.read_bytes())
         images = {image["id"]: image for image in values["images"]}
         categories = {category["id"]: str(category["name"]) for category in values["categories"]}
@@ -64,8 +64,6 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
             if annotation["image_id"] not in images or annotation["category_id"] not in categories:
                 raise SonoforgeError(f"{where}: its image or category is not listed; export it again")
             objects[annotation["image_id"]].append((categories[annotation["category_id"]], _outline(annotation, where)))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SonoforgeError(f"{table}: is not valid COCO ({reason(error)}); export it again") from error
     # The part of a split that the annotations belong to is in their file's name, or in its folder's.
     words = re.split(r"[^A-Za-z]+", table.stem)
     parents = table.parent.relative_to(folder).parts

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from sonoforge.runtime.cli.options import read_config_file
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.objects import Annotated, Outline, box, plan_objects, polygon
 from sonoforge.training.data.datasets import find_files
@@ -60,10 +60,8 @@ def _class_names(path: Path) -> dict[int, str]:
     if "kpt_shape" in values:
         raise SonoforgeError(f"{path}: key points (kpt_shape) are not supported; export boxes or outlines")
     pairs = enumerate(given) if isinstance(given, list) else given.items() if isinstance(given, dict) else ()
-    try:
+    with refusing(f"{path}: names is not a list of NUMBER: NAME"):
         names = {int(number): str(name) for number, name in pairs}
-    except ValueError as error:
-        raise SonoforgeError(f"{path}: names is not a list of NUMBER: NAME ({reason(error)})") from error
     if not names:
         raise SonoforgeError(f"{path}: names lists no classes")
     return names

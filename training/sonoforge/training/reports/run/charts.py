@@ -24,7 +24,6 @@ from sonoforge.training.reports.charts import (
     new_chart,
     new_row_chart,
     percent_axis,
-    points_axis,
     roc_chart,
     styled,
     svg,
@@ -76,7 +75,8 @@ def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
     axes.axvline(0, color=INK, linewidth=1.2, zorder=0.5)
     axes.set_xlim(-1.05 * reach, 1.05 * reach)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(points_axis(1 if reach < 0.02 else 0))
+    digits = 1 if reach < 0.02 else 0
+    axes.xaxis.set_major_formatter(lambda value, _: wording.points(value, digits) if round(value, 9) else "0")
     said = "; ".join(f"{row.name}: {wording.points(row.change['value'])} points" for row in drawn)
     return svg(figure, f"Paired differences in {what}. {said}")
 

@@ -18,6 +18,7 @@ from sonoforge.training.reports.conclusions import (
     judge_weights,
 )
 from sonoforge.training.reports.run import sections
+from sonoforge.training.reports.run.tables import WORDS
 from sonoforge.training.reports.run.whole_run import WholeRun
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.smallest_gain import describe_gain
@@ -79,25 +80,17 @@ def report(run: WholeRun) -> blocks.Page:
 
 def _parts(run: WholeRun) -> list[blocks.Part]:
     """Divide the sections among readers."""
-    for_readers: tuple[tuple[str, str, str, list[blocks.Section | None]], ...] = (
-        ("clinician", "For clinicians", "what it gets right and wrong, class by class", [sections.answers(run)]),
-        (
-            "engineer",
-            "For engineers",
-            "how it was trained, what the generators drew, the exported bundle",
-            [sections.training(run), sections.generators(run), sections.bundle(run), sections.making(run)],
-        ),
-        (
-            "reviewer",
-            "For reviewers",
-            "the images, the split and its proof, every figure with its interval",
-            [sections.data(run), sections.split(run), sections.results(run), sections.published(run)],
-        ),
-        ("words", "Words used here", "from accuracy to temperature", [words.glossary("Glossary", "run-glossary")]),
-    )
+    by_reader: dict[str, list[blocks.Section | None]] = {
+        "clinician": [sections.answers(run)],
+        "engineer": [sections.training(run), sections.generators(run), sections.bundle(run), sections.making(run)],
+        "reviewer": [sections.data(run), sections.split(run), sections.results(run), sections.published(run)],
+        "words": [words.glossary("Glossary", "run-glossary")],
+    }
     return [
-        blocks.Part(anchor, title, about, [section for section in own if section is not None])
-        for anchor, title, about, own in for_readers
+        blocks.Part(
+            anchor, WORDS(f"{anchor}_title"), WORDS(anchor), [section for section in own if section is not None]
+        )
+        for anchor, own in by_reader.items()
     ]
 
 

@@ -83,7 +83,7 @@ def answers(run: WholeRun) -> blocks.Section:
     few, found = len(run.classes) <= _COLUMNS, run.results["never_right"]
     matrices = [confusion_table(own["title"], own["confusion"], run.classes) for own in run.arms.values()]
     content: list[blocks.Block] = [
-        tables.class_table(run.classes, run.arms, run.titles),
+        WORDS.table("classes", [(name, own) for name in run.classes for own in run.arms.values()]),
         blocks.Heading("Confusion matrices"),
         WORDS.note("confusion_text", few=few, busi=run.busi),
         *([blocks.Grid(matrices)] if few else matrices),

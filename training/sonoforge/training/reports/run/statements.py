@@ -40,33 +40,18 @@ class RunFacts:
     @cached_property
     def said(self) -> dict[str, str]:
         """Statements about the run, by topic of ``statements.yaml``; empty if there is nothing to say."""
-        words = {
+        words: dict[str, object] = {
             "all_images": counted(self.images, "image"),
             "all_folds": counted(self.folds, "fold"),
             "untested": self.images - self.tested,
             "filled_classes": listed(self.filled),
             "added_images": spread(self.added) if self.added else "",
             "read_images": counted(self.generator_reads, "test image"),
+            "one_split": ONE_SPLIT,
+            "sealed": SEALED,
         }
-        holding = {self.protocol, *(name for name, holds in self.met().items() if holds)}
-        found = fill_in(SAID, holding, asdict(self) | words)
-        return {own.topic: found[own.topic].says if own.topic in found else "" for own in SAID}
-
-    def met(self) -> dict[str, bool]:
-        """Return the conditions of these texts, besides the protocol."""
-        return {
-            "one-arm": len(self.arms) == 1,
-            "one-split": self.protocol in ONE_SPLIT,
-            "filled": bool(self.filled),
-            "adds": sum(self.added) > 0,
-            "kept-apart": self.is_sealed,
-            "passed": self.passed,
-            "leaks": bool(self.near_duplicates or self.generator_reads),
-            "generators-leak": self.generator_reads > 0,
-            "near-duplicates-leak": self.near_duplicates > 0,
-            "some-simulated": self.simulated > 0,
-            "all-simulated": self.simulated == self.images,
-        }
+        found = fill_in(SAID, asdict(self) | words, (self.protocol,))
+        return {own.topic: found[own.topic].says if own.topic in found else "" for own in SAID.texts}
 
     @property
     def is_sealed(self) -> bool:

@@ -136,12 +136,6 @@ def chosen_table(titles: Titles, choice: Record) -> Table:
     return WORDS.table("chosen", rows)
 
 
-def class_table(classes: Sequence[str], arms: Mapping[str, Record], titles: Titles) -> Table:
-    """Show each arm's sensitivity and specificity for each class."""
-    rows = [(name, {**own, "title": titles[arm]}) for name in classes for arm, own in arms.items()]
-    return WORDS.table("classes", rows)
-
-
 def describe_cost(choice: Record) -> str:
     """Say how many inner folds were trained, and how long that took without their generators."""
     return (

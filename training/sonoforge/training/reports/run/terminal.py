@@ -1,7 +1,7 @@
 """Print a comparison for ``crossval`` and ``run``: the tables of its page, and why they may be too good."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.comparators.fitting import COMPARATORS
@@ -13,20 +13,15 @@ from sonoforge.training.reports.blocks import Table, area, interval, plain_text
 from sonoforge.training.reports.conclusions import judge_weights
 from sonoforge.training.reports.run import page, tables, whole_run
 from sonoforge.training.reports.terminal import plain_table, table_text
+from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics import between_runs, one_against_rest
-from sonoforge.training.statistics.published import PublishedRow, validated_like
+from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval, Record
-from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
+from sonoforge.training.statistics.wording import bracket, is_number, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
 _SYSTEMS = 3  # side by side
-
-
-_CAUSES = (
-    "near-duplicates in training (plain - sealed)",
-    "generators that saw the test images (thesis - plain)",
-    "both (thesis - sealed)",
-)  # of `LEAK_STEPS`
+_WARNINGS = read_said("run-warnings")
 
 
 def log_comparison(results: Record) -> None:
@@ -53,7 +48,8 @@ def log_table(results: Record) -> None:
     for line in _warnings(results):
         tell(line)
     split = results["split"]
-    published = validated_like(split["protocol"]) if is_busi(split["fingerprint"]) else []
+    busi = is_busi(split["fingerprint"])
+    published = [row for row in PUBLISHED if busi and row.protocol == split["protocol"]]
     log_systems(results["classes"], results["arms"], results["arms"], published)
 
 
@@ -77,11 +73,7 @@ def _doubted(name: str, doubt: str) -> str:
 
 
 def log_figures(
-    classes: Sequence[str],
-    results: Record,
-    trained: Mapping[str, Record] | None = None,
-    *,
-    doubt: str = "",
+    classes: Sequence[str], results: Record, trained: Mapping[str, Record] | None = None, *, doubt: str = ""
 ) -> None:
     """Print what follows from the predictions: the arms, their paired comparisons, one class against the rest.
 
@@ -109,26 +101,14 @@ def log_figures(
     for name in one_against_rest.classes_of_interest(classes):
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
-    _log_never_right(results)
+    if results["never_right"]["worst"]:
+        tell(tables.WORDS.plain("never_right_line", found=results["never_right"]))
 
 
 def _log(table: Table) -> None:
     say("")
     tell(plain_text(table.caption or table.label))
     say("%s", table_text(table))
-
-
-def _log_never_right(results: Record) -> None:
-    found = results["never_right"]
-    if not found["worst"]:
-        return
-    worst = found["worst"][0]
-    others = len(worst["files"]) - 1
-    named = worst["files"][0] + (f" and {others} like it" if others else "")
-    tell(
-        f"{found['images']} of {found['of_images']} images, in {found['groups']} groups, were answered wrongly by "
-        f"every arm with every seed; the worst: {named}, called {worst['answers'][0]}"
-    )
 
 
 def log_systems(
@@ -190,36 +170,24 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
     return [*("-" if figure is None else f"{100 * figure:.7g} %" for figure in figures), said]
 
 
-def _warnings(results: Record) -> Iterator[str]:
+def _warnings(results: Record) -> list[str]:
     """Say why the figures are too good, if they are."""
-    split, weights = results["split"], judge_weights(results["weights"])
-    if weights:
-        yield weights.line
-    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
-    if near_duplicates:
-        tested = sum(split["fold_sizes"])
-        leaked = f"{near_duplicates} of {tested} test images have a near-duplicate in training"
-        yield f"{leaked}: these figures come out too good"
-    generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
-    if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
-        yield "the generators were trained on all images, test images included: their arm's figures come out too good"
-    for arm, figures in results["arms"].items():
-        comparator = COMPARATORS.get(find_arm(arm).comparator)
-        if comparator and comparator.masked:
-            yield (
-                f"{figures['title']}: masks were drawn by people who knew the scans, and an empty one gives a class "
-                "away (normal, in BUSI): its figures come out too good"
-            )
-    if split["chosen_on"] and not all(find_arm(arm).comparator for arm in results["arms"]):
-        names = CHOSEN_ON[results["budget"]]
-        hold = "holds" if len(names) == 1 else "hold"
-        held = f"{listed(names)}, which {hold} {split['chosen_on']} of these {split['images']} images"
-        seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
-        sentence = describe_seeds(results["budget"], split["chosen_on"], seeds)
-        yield (
-            f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
-            "amount that was not measured" + (f"; {sentence}" if sentence else "")
-        )
+    split, arms = results["split"], {name: find_arm(name) for name in results["arms"]}
+    weights, comparators = judge_weights(results["weights"]), [COMPARATORS.get(arm.comparator) for arm in arms.values()]
+    seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
+    generated = [name for name, arm in arms.items() if arm.reads_generators]
+    titles = [own["title"] for own in results["arms"].values()]
+    facts = {
+        **{"budget": results["budget"], "split": split, "weights": weights and weights.line},
+        "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
+        "tested": sum(split["fold_sizes"]),
+        "generated": sum(sum(results["arms"][name]["generated_per_fold"]) for name in generated),
+        "masked": [title for title, own in zip(titles, comparators, strict=True) if own and own.masked],
+        "chosen": split["chosen_on"] and not all(comparators),
+        "collections": CHOSEN_ON[results["budget"]],
+        "about_seeds": describe_seeds(results["budget"], split["chosen_on"], seeds),
+    }
+    return [own.says for own in fill_in(_WARNINGS, facts).values()]
 
 
 def log_leakage(found: Record) -> None:
@@ -232,19 +200,8 @@ def log_leakage(found: Record) -> None:
         for arm, accuracy in found["accuracy"].items()
     ]
     say("%s", plain_table(("accuracy, %", *between_runs.LEAKS), rows, (1, 2, 3)))
-    for step in found["steps"]:
-        cause = between_runs.LEAK_STEPS.index((step["first"], step["second"]))
-        tell(f"{step['arm']}: {_CAUSES[cause]}: {_points(step['accuracy'])}")
-        if cause == 0:
-            grouped, single = _points(step["accuracy_of_grouped"]), _points(step["accuracy_of_single"])
-            tell(f"of the {found['grouped']} images with others in their group {grouped};", "  ")
-            alone = found["images"] - found["grouped"]
-            tell(f"of the {alone} alone, which no near-duplicate helps, {single}", "  ")
-    for row in found["gains"]:
-        tell(f"{row['arm']}: gain over {row['baseline']}:")
-        for name, gain in row["gains"].items():
-            leaks = f", of which leaks {_points(own)}" if (own := row["beyond_sealed"].get(name)) else ""
-            tell(f"{name} {_points(gain)}{leaks}", "  ")
+    for line in tables.WORDS.plain("leaks", found=found, ends=_points).splitlines():
+        tell(line.strip(), "  " if line.startswith(" ") else "")
     tell(found.get("choice", ""))
 
 
