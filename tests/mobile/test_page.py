@@ -34,6 +34,7 @@ from page import (
 )
 from program import succeed
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.inference.decision import answers_in_words, figures_in_words
 from sonoforge.runtime.inference.verdict import verdict_of
 from sonoforge.runtime.notice import GUESSES
 
@@ -96,19 +97,19 @@ def compared(
         table = saved(page, "#save-csv")
         headings = page.locator(".card h3").all_text_contents()
         advice = page.locator(".card .advice").all_text_contents()
-        shown = page.locator(".card .questions").all_text_contents()
-        about = page.locator("#clinic li").all_text_contents()
+        shown = [text.replace("\u00a0", " ") for text in page.locator(".card .questions").all_text_contents()]
+        shares = [text.replace("\u00a0", " ") for text in page.locator(".card .shares").all_text_contents()]
+        about = [text.replace("\u00a0", " ") for text in page.locator("#clinic li").all_text_contents()]
         noted = page.locator(".card .notes").all_text_contents()
     assert [GUESSES in text for text in noted] == [open_bundle(bundle).manifest.guesses] * len(drawn)
     expected = Expected(files, folder / "answers.csv", "--bundle", bundle, *settings)
     assert compare_json(results, expected.results) <= MOST_APART
     compare_csv(table, expected.csv)
     assert clinic == expected.clinic
-    for text, result in zip(shown, results, strict=True):
-        lesion, malignant = (result["findings"][name]["positive"] for name in ("lesion", "malignant"))
-        last = "not asked" if not lesion else "yes" if malignant else "no"
-        assert f"Lesion{'yes' if lesion else 'no'}" in text
-        assert f"if it is a lesion{last}" in text
+    for text, small, result in zip(shown, shares, results, strict=True):
+        left, *said = (" or ".join(result["set"]), *answers_in_words(result["findings"]).values())
+        assert small == f"Probability of each class: {figures_in_words(result)['Probability of each class']}"
+        assert text == f"Cannot be ruled out{left}Lesion{said[0]}Malignant, if it is a lesion{said[1]}"
     for sentence, question in zip(about[1:], factory.DECISION["questions"], strict=True):
         point = next(point for point in question["points"] if point["aim"] == clinic["sensitivity"])
         figures = [f"{100 * point[name]:.0f} %" for name in ("aim", "sensitivity", "specificity")]

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
-
 import pydicom
 import pydicom.data
+import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
 

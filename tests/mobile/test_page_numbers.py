@@ -183,6 +183,8 @@ def test_the_page_decides_by_bayes_theorem_and_as_python_does(tmp_path: Path) ->
         assert {name: one["positive"] for name, one in found["findings"].items()} == {
             name: finding.positive for name, finding in own.findings.items()
         }
+        for name, finding in own.findings.items():
+            assert found["findings"][name]["threshold"] == pytest.approx(finding.threshold, abs=1e-12)
         # Bayes' theorem: a class's density of this scan, up to one factor, times the class's share here.
         normal, benign, malignant = row / reference * [clinic.prevalence[name] for name in manifest.classes]
         whole = normal + benign + malignant
@@ -209,14 +211,16 @@ def test_without_questions_there_are_no_findings_and_of_equal_classes_the_first_
     assert found == {"probabilities": {"a": 0.5, "b": 0.5}, "label": "a", "set": ["a"], "findings": {}}
 
 
-def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path) -> None:
+@pytest.mark.parametrize("white", [0.0, 0.125])  # the latter is 12 % in Python, which rounds half to even
+def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path, white: float) -> None:
     """On one axis: limits of the training are 10 and .5, so those of the site at a reach of 1.2 are 12 and .6."""
     folder = factory.write_bundle(tmp_path / "b")
     raw = open_bundle(folder).manifest.raw
     raw["trust"] |= {"median": 5.0, "threshold": 10.0}
     raw["trust"]["checks"] |= {"foreign": 30.0, "neighbours": {"median": 0.2, "threshold": 0.5}, "upright": [0.0] * 8}
+    raw["trust"]["checks"] |= {"white": 0.1}
     raw["site"] = {"reach": 1.2}
-    quality = {"sharpness": 1e3, "contrast": 100.0, "saturated": 0.0}
+    quality = {"sharpness": 1e3, "contrast": 100.0, "saturated": white}
     gaussian = TrustReference(*(np.array(a, np.float32) for a in ([0, 0, 0], [[1], [0], [0]], [1])))
     near = NeighbourReference(*(np.array(a, np.float32) for a in ([0, 0, 0], np.eye(3), [[1, 0, 0], [1, 0, 0]])))
     arrays = {**_named("trust", vars(gaussian)), **_named("neighbour", vars(near))}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
 import socket
 import time
@@ -14,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from browser import running
-from bundle_factory import scan
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
 from sonoforge.runtime.dicom_network.inbox import Budget
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
+from web_service import asked, png
 
 PAGE = b"<!doctype html><title>page</title>"
 MOST = 2_000_000
@@ -42,23 +39,6 @@ def make_server(classifier: Classifier) -> Server:
 def port(classifier: Classifier) -> Iterator[int]:
     with running(make_server(classifier)) as port:
         yield port
-
-
-def png(seed: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(scan(seed, 200, 160)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def asked(
-    port: int, method: str, path: str, body: bytes | None = None, **headers: str
-) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    return answer.status, dict(answer.getheaders()), content
 
 
 def raw(port: int, data: bytes) -> bytes:
@@ -245,7 +225,8 @@ def test_malformed_uploads_get_a_reason(port: int) -> None:
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nshort", 400),
         ("POST /else HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
         ("GET /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
-        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505),
         ("nonsense\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\n" + "X: y\r\n" * 200 + "\r\n", 431),

@@ -24,6 +24,7 @@ class Rules(private val folder: File) {
     init {
         require(pictures.getString("resample") == "bilinear") { "this code resizes by the bilinear filter alone" }
         require(pictures.optString("crop", "none") == "none") { "this code does not crop scans" }
+        require(!manifest.has("site")) { "this code lacks the rules of a bundle that was adapted to a site" }
     }
 
     fun threshold(name: String) = thresholds.getDouble(name)

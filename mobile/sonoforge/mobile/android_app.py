@@ -27,7 +27,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.files import zip_bytes
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, reason, refusing
 
 ANDROID = source_folder("android")
 """Manifest, resources and Java of the Android app."""
@@ -67,12 +67,10 @@ class AndroidTools(NamedTuple):
         """Run a program, such as ``aapt2``, with additional environment variables."""
         command = [self.programs[program], *map(str, arguments)]
         own: dict[str, Any] = {"env": {**os.environ, **(environment or {})}, "stdin": subprocess.DEVNULL}
-        try:
+        with refusing(
+            f"{program}: did not run", f"install {_PACKAGES[program]} again", kinds=(OSError, subprocess.TimeoutExpired)
+        ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, **own)  # noqa: S603
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SonoforgeError(
-                f"{program}: did not run ({reason(error)}); install {_PACKAGES[program]} again"
-            ) from error
         if done.returncode:
             lines = (done.stderr + done.stdout).splitlines()
             errors = [line for line in lines if "error" in line.lower() or "exception" in line.lower()]
@@ -114,13 +112,8 @@ class SigningKey(NamedTuple):
 
 def own_key(keystore: Path, alias: str) -> SigningKey:
     """Return the user's own key, with the password from the environment or the terminal."""
-    try:
-        with keystore.open("rb"):
-            pass
-    except OSError as error:
-        raise SonoforgeError(
-            f"{keystore}: cannot be read ({error.strerror}); give a keystore made with keytool"
-        ) from error
+    with refusing(f"{keystore}: cannot be read", "give a keystore made with keytool"), keystore.open("rb"):
+        pass
     password = os.environ.get(PASSWORD)
     if password is None:
         if not sys.stdin.isatty():

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import logging
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sonoforge.mobile import HERE, android_app, web_app
 from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
-from sonoforge.mobile.server import Server, Site, reachable_name
+from sonoforge.mobile.observation import AccessLog
+from sonoforge.mobile.server import Server, Site, host_of
 from sonoforge.mobile.settings import AppSettings, MobileBuildConfig, ServeConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, not_installed, refusing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic, in_words
 
 log = logging.getLogger(__name__)
 
+EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
+_ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
 
-def open_app(app: AppSettings, path: str) -> tuple[Classifier, dict[str, bytes]]:
-    """Load the classifier behind the app and make the app's files; an empty path means the shipped bundle."""
+
+def open_app(app: AppSettings, path: str, page: bool = True) -> tuple[Classifier, dict[str, bytes]]:
+    """Load the classifier behind the app and, for its page, make its files; an empty path means the shipped bundle."""
     crop = None if app.crop == "bundle" else app.crop
     asked = AtClinic(app.prevalence, app.sensitivity, app.abstain)
     classifier = Classifier(open_bundle(path or None), crop=crop, asked=asked)
-    return classifier, web_app.app_files(classifier, Path(app.onnxruntime_web) if app.onnxruntime_web else None)
+    archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None
+    return classifier, web_app.app_files(classifier, archive) if page else {}
 
 
 def build_app(config: MobileBuildConfig) -> tuple[dict[str, Any], list[str], str]:
@@ -83,19 +89,34 @@ def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None
     return tools, own_key(Path(config.key), config.key_alias) if config.key else debug_key(tools)
 
 
-def serve(config: ServeConfig, begun: Callable[[str, list[str], str], None]) -> str:
-    """Serve the app until interrupted, and return its URL.
+def reachable_name(host: str) -> str:
+    """Return the name or address where other machines reach a host; send nothing."""
+    if host not in EVERY_ADDRESS:
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    what, remedy = f"host: {host} needs a network, but this machine has none", "join one, or give an address"
+    with refusing(what, remedy, OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((_ELSEWHERE[family], 9))
+        return str(probe.getsockname()[0])
 
-    ``begun`` is called once the port is bound, with the URL, how the app answers, and the SHA-256 of its certificate,
-    empty without https.
+
+def serve(config: ServeConfig, begun: Callable[[str, list[str], str], None]) -> str:
+    """Serve the app until interrupted, answer what is in work, and return the URL.
+
+    ``begun`` gets the URL, how the app answers, and its certificate's SHA-256 (empty without https) once it is bound.
     """
-    classifier, files = open_app(config.app, config.bundle)
+    if config.open and not config.page:
+        raise SonoforgeError("open: there is no page with --set serve.page=false")
+    classifier, files = open_app(config.app, config.bundle, config.page)
     name = reachable_name(config.host).lower()
-    site = Site(files, classifier, frozenset((*HERE, config.host.lower(), name)), config.most * 1_000_000)
-    with Server((config.host, config.port), site) as server:
+    others = {host_of(other if "//" in other else f"//{other}") for other in config.names} - {""}
+    hosts = frozenset((*HERE, config.host.lower(), name, *others))
+    site = Site(files, classifier, hosts, config.most * 1_000_000, config.queue)
+    access_log = AccessLog(config.log) if config.log else None
+    with Server((config.host, config.port), site, access_log) as server:
         fingerprint = ""
         # The packages of the extra phone.
-        if name not in HERE and all(importlib.util.find_spec(package) for package in ("cryptography", "segno")):
+        if name not in HERE and not not_installed("phone", "cryptography", "segno"):
             from sonoforge.mobile.certificate import certificate_for  # noqa: PLC0415 - an extra
 
             certificate = certificate_for(name)
@@ -104,9 +125,15 @@ def serve(config: ServeConfig, begun: Callable[[str, list[str], str], None]) -> 
         shown = f"[{name}]" if ":" in name else "localhost" if name in HERE else name
         address = f"{'https' if fingerprint else 'http'}://{shown}:{server.server_port}/"
         begun(address, in_words(classifier.bundle.manifest, classifier.clinic), fingerprint)
+        serving = threading.Thread(target=server.serve_forever, daemon=True)
+        serving.start()
         try:
-            server.serve_forever()
+            while serving.is_alive():
+                serving.join(1.0)  # Windows would not interrupt an endless wait
         except KeyboardInterrupt:
+            log.info("ending: requests in work are answered, for %g s at most; Ctrl-C again ends at once", config.grace)
+            if left := server.end(config.grace):
+                log.warning("%d connections were not answered in time; --set serve.grace allows more", left)
             log.info("stopped")
     return address
 

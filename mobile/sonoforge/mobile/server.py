@@ -1,10 +1,10 @@
-"""Serve one clinic laptop: the app's page, and ``POST /classify`` for programs.
+"""Serve the app's page, and ``POST /classify`` for programs, on a clinic's laptop or behind a load balancer.
 
 It serves the app's files from memory and opens no path of this machine.  It refuses requests for another host's name
 (DNS rebinding), and other pages' POST requests, recognised by ``Origin`` (with its port) and ``Sec-Fetch-Site``.
 
-No client can keep others waiting: requests have a time limit, uploads share a budget of bytes, and above a number of
-connections the slowest is closed.
+No client can keep others waiting: requests have a time limit, uploads share a budget of bytes, the queue has a limit,
+and above a number of connections the slowest is closed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ import http.server
 import io
 import json
 import logging
+import re
+import secrets
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from sonoforge.mobile.observation import METRICS_TYPE, AccessLog, Metrics
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.dicom_network.inbox import Budget
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.clips import answer_file
@@ -39,42 +44,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UPLOAD = "upload"
-"""Name given to every upload in answers: a name sent by a program may identify a patient."""
+"""Name of every upload in messages and in answers, unless the caller gave one, which may identify a patient: that is
+given back in its answer alone."""
 
 AUTHORITY = "sonoforge.crt"
 """Path of the certificate for a phone to trust, over https."""
 
 _TYPES = json.loads(Path(__file__).with_name("content_types.json").read_text(encoding="utf-8"))
-EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - names of all addresses; nothing is bound here
-_ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}  # of no machine: RFC 5737 and 3849
 SECONDS = 30.0
-"""Seconds for a request, plus one for each `SLOWEST` bytes of its body."""
-SLOWEST = 200_000
+"""Seconds for a request, plus one for each `_SLOWEST` bytes of its body."""
+_SLOWEST = 200_000
 _PIECE = 1 << 16
 _AT_ONCE = 128  # connections; above that, the slowest is closed
-_BUSY = 2  # images decoded at once: each may take some hundred megabytes
+_A_SECOND = 10  # scans answered, on a slow machine
+_BUSY = 2  # scans answered at once: each may take some hundred megabytes
 _HELD = 4  # largest uploads held at once
-
-
-def reachable_name(host: str) -> str:
-    """Return the name or address where other machines reach a host; send nothing."""
-    if host not in EVERY_ADDRESS:
-        return host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((_ELSEWHERE[family], 9))
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise SonoforgeError(
-            f"host: {host} needs a network, but this machine has none; join one, or give an address"
-        ) from error
+_IDLE = 0.5  # seconds after which an open connection without a request is closed at the end
+_LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it can read the answer
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a caller's own that is taken over
+_METHODS = ("GET", "HEAD", "POST", "PUT")
+_OPENAPI = "openapi.json"
+_ADDRESSES = ("classify", "health", "healthz", "metrics", _OPENAPI)  # beside the app's files
 
 
 class UploadError(Exception):
     """A refused body, with the response's ``status`` and the error's ``code``."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
 
@@ -92,9 +88,9 @@ class TimedInput(io.RawIOBase):
         self.since, self.received = time.monotonic(), 0
         self._until = self.since + SECONDS
 
-    def allow(self, seconds: float) -> None:
-        """Allow more time for this request."""
-        self._until = self.since + SECONDS + seconds
+    def allow(self, count: int) -> None:
+        """Allow more time for a body of which so many bytes are here."""
+        self._until = self.since + SECONDS + count / _SLOWEST
 
     @property
     def rate(self) -> float:
@@ -127,6 +123,7 @@ class Site(NamedTuple):
     classifier: Classifier  # for ``POST /classify``
     hosts: frozenset[str]  # this server's names, in lower case, without port
     most_bytes: int  # of an upload
+    queue: int = 32  # scans that may wait
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -135,29 +132,27 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], site: Site) -> None:
+    def __init__(self, address: tuple[str, int], site: Site, access_log: AccessLog | None = None) -> None:
         """Bind the port."""
-        self.site = site
-        self.decoding = threading.BoundedSemaphore(_BUSY)
+        own = {_OPENAPI: Path(__file__).with_name(_OPENAPI).read_bytes()}
+        self.site = site._replace(files={**site.files, **own})
+        self.metrics, self.access_log = Metrics(site.classifier), access_log
+        self.ending = False
+        self.scans = 0  # arrived and not answered
+        self.workers = ThreadPoolExecutor(_BUSY)  # a connection's own thread would keep the memory of its last scan
         self.budget = Budget(_HELD * site.most_bytes)
         self._open: dict[socket.socket, TimedInput | None] = {}  # by connection; None while it is answered
         self._opening = threading.Lock()
         host, port = address
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
+        with refusing(f"{host}:{port}: cannot be bound", "give another --host or --port"):
             super().__init__(address, _Handler)
-        except OSError as error:
-            raise SonoforgeError(
-                f"{host}:{port}: cannot be bound ({error.strerror or error}); give another --host or --port"
-            ) from error
 
     def encrypt(self, certificate: Certificate) -> None:
-        """Speak only https from now on, and serve the certificate for phones to trust.
-
-        The handshake runs in a connection's thread and counts towards its time.
-        """
+        """Speak only https from now on, and serve the certificate for phones to trust."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.file)
+        # The handshake runs in a connection's thread and counts towards its time.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.site = self.site._replace(files={**self.site.files, AUTHORITY: certificate.authority})
 
@@ -190,9 +185,45 @@ class Server(http.server.ThreadingHTTPServer):
             with self._opening:
                 self._open.pop(request, None)
 
+    def classify(self, data: bytes) -> dict[str, Any]:
+        """Answer a scan when its turn comes; raise `UploadError` if the queue is full."""
+        with self._opening:
+            if self.scans >= _BUSY + self.site.queue:
+                message = f"{self.site.queue} scans are waiting; send it again after the seconds that Retry-After names"
+                raise UploadError(429, "queue", message)
+            self.scans += 1
+        try:
+            return self.workers.submit(answer_file, self.site.classifier, UPLOAD, data).result().entry
+        finally:
+            with self._opening:
+                self.scans -= 1
+
+    def figures(self) -> str:
+        """Return what ``/metrics`` shows."""
+        now = {"scans_in_flight": self.scans, "scans_waiting": max(0, self.scans - _BUSY)}
+        now["log_lines_lost_total"] = self.access_log.lost if self.access_log else 0
+        return self.metrics.text({f"sonoforge_{name}": value for name, value in now.items()})
+
+    def end(self, seconds: float) -> int:
+        """Take no more connections, answer what is in work for so many seconds, and return how many are left."""
+        self.ending = True
+        self.shutdown()
+        self.socket.settimeout(0)
+        with contextlib.suppress(OSError):  # until nobody is left who had been let in
+            while True:
+                self.process_request(*self.get_request())
+        self.socket.close()
+        until = time.monotonic() + seconds
+        while self._open and time.monotonic() < until:
+            time.sleep(0.02)
+            with self._opening, contextlib.suppress(OSError):
+                for connection, timed in self._open.items():
+                    if timed and not timed.received and timed.since < time.monotonic() - _IDLE:
+                        connection.shutdown(socket.SHUT_RDWR)  # its thread then ends
+        return len(self._open)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log a failed connection only at debug level: clients may leave at any time."""
-        log.debug("a connection ended early", exc_info=True)
+        """Say nothing of a failed connection: clients may leave at any time."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -200,6 +231,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "sonoforge", ""
     timeout = SECONDS
+    disable_nagle_algorithm = True  # head and content are two writes: the second would wait 40 ms for the first
 
     def setup(self) -> None:
         """Read the client's bytes within its time."""
@@ -211,15 +243,41 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Answer one request, or say that its first lines came too late."""
         self._timed.begin()
         self.server.receives(self.connection, self._timed)
-        self.raw_requestline, self._answered = b"", False
+        self.raw_requestline, self._answered, self._refused = b"", False, False
+        self._started, self._id = time.monotonic(), secrets.token_hex(8)
+        self._address, self._known, self._query, self.command = "", False, "", ""
         super().handle_one_request()
         if self.close_connection and self._timed.received and not self._answered:
             self.requestline, self.command, self.request_version = "", "", self.protocol_version
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "late", "the request did not arrive in time; send it again")
+            self._refuse(408, "late", "the request did not arrive in time; send it again")
+
+    def parse_request(self) -> bool:
+        """Read a request's head, and its number and address from it."""
+        self._started = time.monotonic()
+        if not super().parse_request():
+            return False
+        given = self.headers.get("X-Request-Id", "")
+        self._id = given if _REQUEST_ID.fullmatch(given) else self._id
+        path, _, self._query = self.path.partition("?")
+        self._address = path.removeprefix("/") or "index.html"
+        self._known = self._address in self.server.site.files or self._address in _ADDRESSES
+        return True
+
+    def finish(self) -> None:
+        """Let a refused client read the answer: closing while it still sends would reset the connection."""
+        super().finish()
+        if self._refused:
+            until = time.monotonic() + _LINGER
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_WR)
+                self.connection.settimeout(_LINGER)
+                while self.connection.recv(_PIECE) and time.monotonic() < until:
+                    pass
 
     def do_POST(self) -> None:
-        if urlsplit(self.path).path != "/classify":
-            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "no such address; POST an image to /classify")
+        if self._address != "classify":
+            status, code = (405, "method") if self._known else (404, "not_found")
+            self._refuse(status, code, "this address takes no uploads; POST an image to /classify")
         elif self._is_called_rightly():
             with contextlib.ExitStack() as held:
                 try:
@@ -228,41 +286,44 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self._refuse(error.status, error.code, str(error))
                     return
                 self.server.receives(self.connection, None)
-                self._classify(data)
+                query = parse_qs(self._query.encode("latin-1").decode(errors="replace"))  # unescaped names are UTF-8
+                self._classify(data, query.get("name", [UPLOAD])[0])
 
     do_PUT = do_POST  # noqa: N815 - as the base class calls it; curl -T
 
     def do_GET(self) -> None:
-        if not self._is_called_rightly():
-            return
-        name = urlsplit(self.path).path.removeprefix("/") or "index.html"
+        name, ready = self._address, not self.server.ending
         content = self.server.site.files.get(name)
-        if name == "health":
-            self._answer(HTTPStatus.OK, {"ok": True, "model": self.server.site.classifier.model})
+        if name == "healthz":  # under any name, for load balancers: it says nothing else
+            self._answer(200 if ready else 503, {"ok": ready})
+        elif not self._is_called_rightly():
+            return
+        elif name == "health":
+            self._answer(200 if ready else 503, {"ok": ready, "model": self.server.site.classifier.model})
+        elif name == "metrics":
+            self._send(200, METRICS_TYPE, self.server.figures().encode(), {})
         elif name == "classify":
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method", "use POST with an image as the body")
+            self._refuse(405, "method", "use POST with an image as the body")
         elif content is not None and name == AUTHORITY:
-            self._send(HTTPStatus.OK, "application/x-x509-ca-cert", content)
+            self._send(200, "application/x-x509-ca-cert", content, {})
         elif content is None:
-            self._refuse(HTTPStatus.NOT_FOUND, "not_found", "no such address; / is the page")
+            self._refuse(404, "not_found", "no such address; / is the page")
         else:
             kind = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
-            self._send(HTTPStatus.OK, kind, content)
+            self._send(200, kind, content, {})
 
     do_HEAD = do_GET  # noqa: N815 - as the base class calls it
 
     def _is_called_rightly(self) -> bool:
         """Whether the request is for this server and not from another site's page; refuse it otherwise."""
-        host = _name(f"//{self.headers.get('Host', '')}")
+        host = host_of(f"//{self.headers.get('Host', '')}")
         if host not in self.server.site.hosts:
-            self._refuse(
-                HTTPStatus.MISDIRECTED_REQUEST, "host", "the request is for another host's name; use this server's"
-            )
+            self._refuse(421, "host", "the request is for another host's name; use this server's")
             return False
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
         foreign = origin is not None and not _is_origin(origin, self.headers["Host"])
         if foreign or (self.command not in ("GET", "HEAD") and site not in ("none", "same-origin")):
-            self._refuse(HTTPStatus.FORBIDDEN, "origin", "requests from other sites' pages are refused")
+            self._refuse(403, "origin", "requests from other sites' pages are refused")
             return False
         return True
 
@@ -270,62 +331,77 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Read the image's bytes within the request's time and the server's budget; ``held`` gives the budget back."""
         stated, most = self.headers.get("Content-Length", ""), self.server.site.most_bytes
         if not (stated.isascii() and stated.isdigit() and len(stated) < 16) or "Transfer-Encoding" in self.headers:
-            raise UploadError(
-                HTTPStatus.LENGTH_REQUIRED, "length", "Content-Length is missing; send the image's bytes as the body"
-            )
+            raise UploadError(411, "length", "Content-Length is missing; send the image's bytes as the body")
         length = int(stated)
         if length > most:
-            raise UploadError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too_large",
-                f"{length / 1e6:.0f} MB exceeds the limit of {most / 1e6:.0f} MB; save it smaller",
-            )
+            limit = f"the limit of {most / 1e6:.0f} MB"
+            raise UploadError(413, "too_large", f"{length / 1e6:.0f} MB exceeds {limit}; save it smaller")
         parts, left = [], length
         while left:
             try:
                 piece = self._input.read1(min(_PIECE, left))
             except TimeoutError:
                 found = f"only {length - left} bytes arrived in time; send it again"
-                raise UploadError(HTTPStatus.REQUEST_TIMEOUT, "late", found) from None
+                raise UploadError(408, "late", found) from None
             if not piece:
-                raise UploadError(HTTPStatus.BAD_REQUEST, "truncated", f"{length - left} bytes arrived, not {length}")
+                raise UploadError(400, "truncated", f"{length - left} bytes arrived, not {length}")
             if not self.server.budget.take(len(piece)):
-                raise UploadError(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many uploads at once; send it again later"
-                )
+                raise UploadError(503, "busy", "too many uploads at once; send it again later")
             held.callback(self.server.budget.give, len(piece))
             left -= len(piece)
             parts.append(piece)
-            self._timed.allow((length - left) / SLOWEST)
+            self._timed.allow(length - left)
         return b"".join(parts)
 
-    def _classify(self, data: bytes) -> None:
+    def _classify(self, data: bytes, name: str) -> None:
         if not data:
-            self._refuse(HTTPStatus.BAD_REQUEST, "empty", "the body is empty; send an image")
+            self._refuse(400, "empty", "the body is empty; send an image")
             return
         try:
-            with self.server.decoding:
-                entry = answer_file(self.server.site.classifier, UPLOAD, data).entry
-        except ImageError as error:
-            self._answer(HTTPStatus.UNPROCESSABLE_ENTITY, failure(UPLOAD, error.code, str(error)))
-        except SonoforgeError as error:
-            log.error("%s", error)
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, failure(UPLOAD, "failed", "the network could not answer"))
+            entry = {**self.server.classify(data), "file": name}
+        except (UploadError, ImageError) as error:
+            self._answer(getattr(error, "status", 422), failure(name, error.code, str(error)))
+        except Exception as error:  # of any other kind, a defect, whose words may be the file's
+            log.error("%s", error if isinstance(error, SonoforgeError) else f"unexpected {type(error).__name__}")
+            self._answer(500, failure(name, "failed", "the network could not answer"))
         else:
-            self._answer(HTTPStatus.OK, entry)
+            self._answer(200, entry)
 
-    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
-        self.close_connection = True  # the rest of the body is not read
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self.close_connection = self._refused = True  # the rest of the body is not read
         self._answer(status, failure(UPLOAD, code, message))
 
-    def _answer(self, status: HTTPStatus, entry: Mapping[str, Any]) -> None:
-        content = json.dumps(plain({**entry, "notice": NOTICE}), allow_nan=False).encode()
-        self._send(status, "application/json", content)
+    def _answer(self, status: int, entry: Mapping[str, Any]) -> None:
+        content = json.dumps(plain({**entry, "request": self._id, "notice": NOTICE}), allow_nan=False).encode()
+        self._send(status, "application/json", content, entry)
 
-    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+    def _send(self, status: int, kind: str, content: bytes, entry: Mapping[str, Any]) -> None:
         self._answered = True
+        line = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "request": self._id,
+            "method": self.command if self.command in _METHODS else "other",
+            "path": f"/{self._address}".replace("/index.html", "/") if self._known else "other",
+            "status": status,
+            "bytes": len(content),
+            "ms": round(1e3 * (time.monotonic() - self._started), 3),
+        }
+        self.server.metrics.saw(line, entry)
+        try:
+            self._write(status, kind, content)
+        finally:
+            if self.server.access_log:
+                self.server.access_log.add(line, entry)
+
+    def _write(self, status: int, kind: str, content: bytes) -> None:
+        self.close_connection |= self.server.ending
         self.connection.settimeout(SECONDS)  # for the whole response
         self.send_response(status)
+        self.send_header("X-Request-Id", self._id)
+        if status in (429, 503):
+            self.send_header("Retry-After", str(1 + self.server.scans // _A_SECOND))
+        if status == 405:
+            self.send_header("Allow", "POST, PUT" if self._address == "classify" else "GET, HEAD")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store" if kind.endswith("json") else "no-cache")
@@ -343,11 +419,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Send the base class's refusals, such as of an unknown method, in our form."""
         del explain
         self.request_version = self.protocol_version  # else a malformed request line would suppress the headers
-        self._refuse(HTTPStatus(code), "request", message or HTTPStatus(code).phrase)
+        self._refuse(405 if code == 501 else code, "request", message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log at debug level, without clients' addresses."""
-        log.debug(format, *args)
+        """Log nothing here: the line that the base class writes holds addresses, and names of files."""
 
 
 def _is_origin(origin: str, host: str) -> bool:
@@ -361,7 +436,7 @@ def _is_origin(origin: str, host: str) -> bool:
         return False
 
 
-def _name(address: str) -> str:
+def host_of(address: str) -> str:
     """Return the host name in an address, in lower case; empty if there is none."""
     try:
         return urlsplit(address).hostname or ""

@@ -2,18 +2,14 @@
 
 from dataclasses import dataclass
 
-from sonoforge.runtime import settings
 from sonoforge.runtime.cli.options import argument, group, option, setting
+from sonoforge.runtime.settings import AnswerSettings
 
 
 @dataclass(frozen=True)
-class AppSettings:
+class AppSettings(AnswerSettings):
     """How the app answers, and what it carries beside its classifier."""
 
-    crop: str = settings.crop_option()
-    prevalence: str = settings.prevalence_option()
-    sensitivity: float = settings.sensitivity_option()
-    abstain: bool = settings.abstain_option()
     onnxruntime_web: str = setting(
         "",
         "app.onnxruntime_web",
@@ -49,5 +45,10 @@ class ServeConfig:
         "if the extra phone is installed",
     )
     most: int = setting(100, "serve.most", help="largest upload in MB", limits=(1, 200))
+    queue: int = setting(32, "serve.queue", help="scans that may wait; more are refused (429)", limits=(0, 120))
+    page: bool = setting(True, "serve.page", help="serve the page, which needs onnxruntime-web, beside /classify")
+    names: tuple[str, ...] = setting((), "serve.names", help="other names of this server, such as a load balancer's")
+    log: str = setting("", "serve.log", help="file to append an access log to, as JSON lines")
+    grace: float = setting(8.0, "serve.grace", help="seconds that requests in work get at the end", limits=(0, 3600))
     open: bool = option(False, help="open the page in the browser")
     app: AppSettings = group(AppSettings(), title="the app", flags=FLAGS)

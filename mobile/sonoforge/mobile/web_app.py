@@ -23,7 +23,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import SonoforgeError, reason, refusing
 from sonoforge.runtime.explanations import heat
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
@@ -62,10 +62,8 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
         archive = cache / "sonoforge" / "npm" / package.archive
         if not archive.is_file():
             _load(package, archive)
-    try:
+    with refusing(f"{archive}: cannot be read", "check the path"):
         data = archive.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{archive}: cannot be read ({error.strerror}); check the path") from error
     found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
     if found != package.integrity:
         raise SonoforgeError(

@@ -9,7 +9,7 @@ import { isUsable, verdictInWords } from "./decision.js";
 import { sum } from "./pixels.js";
 import { findRepeat } from "./repeats.js";
 import { flagsInWords } from "./scan_checks.js";
-import { $, className, element, percent, questionName, say, terms } from "./words.js";
+import { $, className, element, listedClasses, percent, questionName, say, terms } from "./words.js";
 
 /** Answers of this page, oldest first. */
 export class Answers {
@@ -95,7 +95,7 @@ export class Answers {
     const scans = this.answered;
     const trained = this.#answers.filter(({ result }) => result?.trained_on).length;
     $("trained").hidden = !trained;
-    $("trained").textContent = say(scans === 1 ? "trained one" : trained === scans ? "trained all" : "trained some", { trained, scans });
+    $("trained").textContent = say(scans === 1 ? "trained one" : "trained some", { trained, scans });
   }
 
   #cardOf(answer) {
@@ -122,7 +122,7 @@ function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   part("summary").textContent = say("details");
   if (!answer.result) {
     card.classList.add("failed", "no");
-    for (const unused of ["figure", ".questions", "table", ".notes"]) part(unused).remove();
+    for (const unused of ["figure", ".questions", ".shares", ".notes"]) part(unused).remove();
     part("h3").textContent = say("no answer");
     part(".advice").textContent = say(`error ${answer.code}`, {}, say("error other"));
     part(".more dl").append(...terms([[say("reason"), answer.error]]));
@@ -134,13 +134,12 @@ function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   card.classList.add(look);
   part("h3").textContent = heading;
   part(".advice").textContent = advice;
-  part(".questions").append(...terms(questionsAnswered(result, questions)));
-  part("caption").textContent = say("probabilities");
-  part("tbody").append(...probabilityRows(result));
+  part(".questions").append(...terms([[say("ruled out"), listedClasses(result.set)], ...questionsAnswered(result, questions)]));
+  part(".shares").textContent = sharesOf(result);
   part(".notes").append(...notes(answer, causes, guesses).map((text) => element("li", text)));
   part(".more dl").append(...terms(figures(result)));
   // Percentages would invite use of an answer that must not be used.
-  if (look === "no") part(".more").append(part(".questions"), part("table"));
+  if (look === "no") part(".more").append(part(".questions"), part(".shares"));
   const hide = drawPicture(part, answer, { colours, enlarge });
   const close = () => {
     hide();
@@ -198,23 +197,19 @@ function drawPicture(part, answer, { colours, enlarge }) {
 function questionsAnswered({ findings }, questions) {
   let arises = true;
   return questions.map(({ name }) => {
-    const { positive, probability } = findings[name];
-    const answer = arises ? say(positive ? "answer yes" : "answer no", { share: percent(probability) }) : say("answer none");
+    const { positive, probability, threshold } = findings[name];
+    const least = percent(threshold);
+    const share = !positive && percent(probability) === least ? say("just below") : percent(probability);
+    const answer = say(!arises ? "answer none" : positive ? "answer yes" : "answer no", { share, least });
     arises &&= positive;
     return [questionName(name), answer];
   });
 }
 
-function probabilityRows({ probabilities }) {
+/** What is behind the answer, in small print: it is not the verdict. */
+function sharesOf({ probabilities }) {
   const ordered = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
-  return ordered.map(([name, value]) => {
-    const row = element("tr", "");
-    const share = element("td", "", { className: "share" });
-    share.setAttribute("aria-hidden", "true");
-    share.append(element("meter", "", { max: 1, value }));
-    row.append(element("th", className(name), { scope: "row" }), element("td", percent(value)), share);
-    return row;
-  });
+  return `${say("probabilities")}: ${ordered.map(([name, share]) => `${className(name)} ${percent(share)}`).join(", ")}`;
 }
 
 /** Further sentences that a reader must know. */
@@ -239,11 +234,10 @@ function notes({ result, clip, copy_of: copy, seems_copy_of: alike }, causes, gu
 
 /** The figures, with the reasons as Python words them. */
 function figures(result) {
-  const { map, mapped, ms, quality, remarks, set, trust } = result;
+  const { map, mapped, ms, quality, remarks, trust } = result;
   const share = map.share_in_brightest_tenth;
   const name = className(mapped);
   return [
-    [say("ruled out"), set.map(className).join(", ")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
     ...[...trust.reasons, ...remarks].map((reason) => [say("reason"), reason]),
     [say("quality"), flagsInWords(quality.flags) || say("no flags")],

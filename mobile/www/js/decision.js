@@ -3,7 +3,7 @@
 import constants from "./constants.js";
 import { sum } from "./pixels.js";
 import { CAUSES } from "./trust.js";
-import { className, say } from "./words.js";
+import { capital, listedClasses, say } from "./words.js";
 
 /** Return probabilities for other class shares, by Bayes' theorem; `found` are the shares they were computed for. */
 export function reweighted(probabilities, found, to) {
@@ -30,7 +30,8 @@ export function decideEqual(equal, { classes, decision, conformal, site }, { pre
   const label = classes.reduce((best, name) => (here[name] > here[best] ? name : best));
   const answered = decision.questions.map((question) => {
     const { threshold } = operatingPoint(question, sensitivity);
-    return [question.name, { probability: among(here, question), positive: among(equal, question) >= threshold }];
+    const finding = { probability: among(here, question), positive: among(equal, question) >= threshold };
+    return [question.name, { ...finding, threshold: thresholdAt(equal, prevalence, question, threshold) }];
   });
   const set = new Set(classes.filter((name) => name === label || fits[name] >= conformal.thresholds[name]));
   for (const { among: about, positive, points } of decision.questions) {
@@ -57,6 +58,14 @@ function among(probabilities, question) {
   return whole > 0 ? share(question.positive) / whole : 0;
 }
 
+/** The threshold of a question for class shares, given a scan's mix of classes on either side; one that none fits is even. */
+function thresholdAt(equal, shares, question, threshold) {
+  const mix = (name) => equal[name] + 1e-300;
+  const mean = (names) => sum(names.map((name) => mix(name) * shares[name])) / sum(names.map(mix));
+  const yes = threshold * mean(question.positive);
+  return yes / (yes + (1 - threshold) * mean(question.among.filter((name) => !question.positive.includes(name))));
+}
+
 const { ADVICE, UNUSABLE } = constants.verdict;
 
 /** Return the state: `left` are the classes that cannot be ruled out, of `count` in all. */
@@ -75,11 +84,11 @@ export const isUsable = (result) => result !== undefined && !UNUSABLE.includes(r
 
 /** Return look, heading and advice in the reader's language, and the `causes` that the advice does not cover. */
 export function verdictInWords({ verdict, set, trust }) {
-  const classes = set.map(className).join(` ${say("or")} `);
+  const classes = listedClasses(set);
   const covered = { "do not use": advised(trust.causes), "poor image": CAUSES.POOR_SCAN }[verdict];
   return {
     look: UNUSABLE.includes(verdict) ? "no" : verdict === "clear" ? "clear" : "open",
-    heading: verdict === "clear" ? classes : say(verdict, { classes }),
+    heading: capital(verdict === "clear" ? classes : say(verdict, { classes })),
     advice: say(verdict === "do not use" ? `advice ${covered}` : `${verdict} advice`),
     causes: trust.causes.filter((cause) => cause !== covered).map((cause) => say(`cause ${cause}`)),
   };

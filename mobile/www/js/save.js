@@ -48,8 +48,9 @@ function cellsOf({ file, result, dicom, copy_of, seems_copy_of }) {
 
 const findingsOf = ({ findings }) =>
   Object.fromEntries(
-    Object.entries(findings).flatMap(([name, { probability, positive }]) => [
+    Object.entries(findings).flatMap(([name, { probability, positive, threshold }]) => [
       [`q_${name}`, probability],
+      [`yes_from_${name}`, threshold],
       [name, positive ? "yes" : "no"],
     ]),
   );

@@ -208,30 +208,14 @@ function further(data, lines) {
 
 /** Mean level along a side, smoothed. */
 function profile(data, strip) {
-  const { length } = strip[0];
-  const means = new Float64Array(length);
-  for (let i = 0; i < length; i++) {
-    let sum = 0;
-    for (const { start, step } of strip) sum += data[start + i * step];
-    means[i] = sum / strip.length;
-  }
-  return Float64Array.from({ length: length - SMOOTH + 1 }, (_, i) => {
-    let sum = 0;
-    for (let k = 0; k < SMOOTH; k++) sum += means[i + k] / SMOOTH;
-    return sum;
-  });
+  const level = (i) => mean(strip.map(({ start, step }) => data[start + i * step]));
+  const means = Array.from({ length: strip[0].length }, (_, i) => level(i));
+  return Array.from({ length: means.length - SMOOTH + 1 }, (_, i) => mean(means.slice(i, i + SMOOTH)));
 }
 
 /** Pearson's; NaN for values that are all the same. */
 function correlation(one, other) {
   const [a, b] = [mean(one), mean(other)];
-  let product = 0;
-  let first = 0;
-  let second = 0;
-  one.forEach((value, i) => {
-    product += (value - a) * (other[i] - b);
-    first += (value - a) ** 2;
-    second += (other[i] - b) ** 2;
-  });
-  return product / Math.sqrt(first * second);
+  const products = one.map((value, i) => (value - a) * (other[i] - b));
+  return mean(products) / Math.sqrt(variance(one) * variance(other));
 }

@@ -66,14 +66,13 @@ export function assess(evidence, bundle) {
   const { checks } = limits;
   const distance = mahalanobis(evidence.embedding, bundle.reference);
   const neighbour = neighbourDistance(evidence.embedding, bundle.reference);
-  const far = `distance ${distance.toFixed(1)} ${limit(limits, 1)}`;
   const coloured = whyColoured(evidence.pixels, checks);
   const noScan = coloured || whyNoScan(evidence.pixels, distance, limits);
   const scores = [];
   if (coloured) scores.push(BEYOND);
   const found = [];
   const faults = scanFaults(evidence, bundle.manifest);
-  if (noScan) found.push([CAUSES.OTHER_KIND, far + noScan]);
+  if (noScan) found.push([CAUSES.OTHER_KIND, `distance ${distance.toFixed(1)} ${limit(limits, 1)}${noScan}`]);
   if (checks.kind === BREAST_ULTRASOUND && evidence.kind in NOT_ONE && !noScan) {
     found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
     scores.push(BEYOND);
@@ -131,9 +130,7 @@ function whyNoScan(pixels, distance, { threshold, checks }) {
 /** How much of an image is coloured, where no training image had as much; else empty. */
 function whyColoured(pixels, { colour: limit }) {
   const share = colouredShare(pixels);
-  return share > limit
-    ? `, and ${Math.round(100 * share)}% of it is coloured, of scans ${Math.round(100 * limit)}% at most`
-    : "";
+  return share > limit ? `, and ${inPercent(share)} of it is coloured, of scans ${inPercent(limit)} at most` : "";
 }
 
 /** Whether speckle lies in all of an image, as far as its kind has any. */
@@ -146,9 +143,9 @@ function scanFaults({ pixels, quality }, { trust: { checks }, quality: bands }) 
   const poor = Object.entries(POOR).filter(([name, part]) => quality[name] < part * bands[name]?.low);
   const faults = poor.map(([name]) => METRICS[name].low);
   const dark = darkColumns(pixels);
-  if (dark > checks.contact) faults.push(`out of contact: ${Math.round(100 * dark)}% of the columns without echo`);
+  if (dark > checks.contact) faults.push(`out of contact: ${inPercent(dark)} of the columns without echo`);
   const white = quality.saturated;
-  if (white > checks.white) faults.push(`overexposed: ${Math.round(100 * white)}% of the pixels white`);
+  if (white > checks.white) faults.push(`overexposed: ${inPercent(white)} of the pixels white`);
   return faults;
 }
 

@@ -38,12 +38,15 @@ export function say(key, values = {}, otherwise = key) {
 export const className = (name) => say(`class ${name}`, {}, name);
 export const questionName = (name) => say(`question ${name}`, {}, name);
 
+export const listedClasses = (names) => names.map(className).join(` ${say("or")} `);
+export const capital = (text) => text.charAt(0).toLocaleUpperCase() + text.slice(1);
+
 /** A share (0..1) in whole percent, never rounded to 0 or 100. */
 export function percent(share) {
   const whole = Math.round(100 * share);
-  if (whole === 0 && share > 0) return "< 1 %";
-  if (whole === 100 && share < 1) return "> 99 %";
-  return `${whole} %`;
+  if (whole === 0 && share > 0) return "< 1\u00a0%";
+  if (whole === 100 && share < 1) return "> 99\u00a0%";
+  return `${whole}\u00a0%`;
 }
 
 export const $ = (id) => document.getElementById(id);

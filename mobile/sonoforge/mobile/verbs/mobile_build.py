@@ -1,10 +1,4 @@
-"""``sonoforge mobile build``: turn a classifier's bundle into an offline web app, and an app for Android.
-
-The web app is a folder of files for any web server with https, or for ``sonoforge serve``; the Android app is one file,
-which shows the same page without any server.  JSON: ``app`` (the folder), ``model`` ({"name", "version", "sha256"}),
-``file``, ``clinic`` (as of ``sonoforge classify``), ``files`` (their number), ``bytes``, ``version``; with ``--apk``
-also ``apk`` ({"file", "application", "version_code", "bytes", "sha256", "key" ("debug" or "own")}).
-"""
+"""``sonoforge mobile build``: turn a classifier's bundle into an offline web app, and an app for Android."""
 
 from sonoforge.mobile.jobs import build_app
 from sonoforge.mobile.settings import MobileBuildConfig
@@ -15,7 +9,7 @@ from sonoforge.runtime.notice import NOTICE
 
 
 def main(config: MobileBuildConfig) -> Outcome:
-    """Build the app; see the top of this module for the result."""
+    """Build the app."""
     about, says, keystore = build_app(config)
     say(f"app       {about['app']}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
     say(f"model     {about['model']['name']} {about['model']['version']}, {about['file']}")

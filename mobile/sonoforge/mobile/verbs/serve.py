@@ -1,12 +1,4 @@
-"""``sonoforge serve``: serve the page on a clinic's laptop, and ``POST /classify`` for its programs.
-
-The body of a POST is an image file, or DICOM where the extra is installed.  The answer is the entry of ``sonoforge
-classify --json`` with status 200, or ``{"file", "ok": false, "error": {"code", "message"}}`` with a 4xx status.  ``GET
-/health`` says that it is running, and which model it has.
-
-It serves other machines (``--host``) over https if the extra ``phone`` is installed, and says how to connect a phone.
-It runs until Ctrl-C, then exits with 0; it exits with 2 if it cannot start.
-"""
+"""``sonoforge serve``: serve the page on a clinic's laptop, and ``POST /classify`` for its programs."""
 
 from __future__ import annotations
 
@@ -17,11 +9,12 @@ import sys
 import webbrowser
 
 from sonoforge.mobile import HERE
-from sonoforge.mobile.jobs import qr_code, serve
-from sonoforge.mobile.server import AUTHORITY, EVERY_ADDRESS
+from sonoforge.mobile.jobs import EVERY_ADDRESS, qr_code, serve
+from sonoforge.mobile.server import AUTHORITY
 from sonoforge.mobile.settings import AppSettings, ServeConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, options, typed
+from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.notice import NOTICE
 
 log = logging.getLogger(__name__)
@@ -49,7 +42,7 @@ def main(config: ServeConfig) -> Outcome:
             how = "without a password" if fingerprint else "UNENCRYPTED and without a password"
             log.warning("listening on %s: every machine that reaches it can send scans, %s", config.host, how)
             if not fingerprint:
-                log.warning("for https, which phones need for offline use: pip install 'sonoforge[phone]'")
+                log.warning("for https, which phones need for offline use, run %s", install_extra("phone"))
         if config.open:
             webbrowser.open(address)
 
