@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from sonoforge.export.jobs import export_run
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime import Classifier, Generator
 from sonoforge.runtime.cli.options import resolve_config
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.trained_network import load_network
@@ -407,8 +408,5 @@ def _framed(page: Page) -> str:
 
 
 def _pandas() -> Any:
-    try:
-        import pandas as found  # noqa: PLC0415 - only for who wants data frames
-    except ImportError as error:
-        raise SonoforgeError("data frames require pandas; pip install 'sonoforge[notebook]'") from error
-    return found
+    require("data frames", "notebook", "pandas")
+    return importlib.import_module("pandas")  # only for who wants data frames

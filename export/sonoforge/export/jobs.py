@@ -8,6 +8,7 @@ from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_r
 from sonoforge.export.bundle.folder import FormatRow, write_zip
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.table import choose
+from sonoforge.export.formats.triton import check_repository, write_repository
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
@@ -28,6 +29,7 @@ class Exported(NamedTuple):
     zip: Path | None  # the same as one file, if asked for
     rows: list[FormatRow]  # one for each format asked for
     manifest: Manifest
+    triton: list[Path]  # folders of Triton's models, if asked for
 
     def formats(self, status: str) -> list[str]:
         """Return the names of the formats with a status, such as ``failed``; see `FormatRow`."""
@@ -67,6 +69,8 @@ def check(settings: ExportConfig) -> Plan:
     if is_bundle and not settings.out and (settings.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     choose(settings.formats, generators=is_generator)
+    if settings.triton:
+        check_repository(Path(settings.triton))
     checkpoint = None
     if is_generator:
         measured = best_checkpoint(source / "checkpoints")
@@ -94,7 +98,8 @@ def export_run(settings: ExportConfig) -> Exported:
         rows = bundle_from_run(source, folder, settings.formats, settings.data, evidence)
     if target:
         write_zip(folder, target)
-    return Exported(folder, target, rows, open_bundle(folder, Manifest).manifest)
+    models = write_repository(folder, Path(settings.triton)) if settings.triton else []
+    return Exported(folder, target, rows, open_bundle(folder, Manifest).manifest, models)
 
 
 def _zip_target(folder: Path, source: Path) -> Path:

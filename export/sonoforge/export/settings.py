@@ -40,3 +40,4 @@ class ExportConfig:
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")
+    triton: str = setting("", "export.triton", help="folder: also write the ONNX files as Triton's model repository")

@@ -31,7 +31,7 @@ from sonoforge.training.gan.generator import load_generator
 from traces import traces_of_this_machine
 
 needs_package = pytest.mark.skipif(
-    not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'"
+    not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt-rtx]'"
 )
 
 
@@ -58,8 +58,8 @@ def test_a_classifier_becomes_engines_of_two_precisions(network: str, tmp_path: 
         given = Source(read_network(bundle), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], shown, {})
     sizes, shape = {}, [3, shown.size, shown.size]
     for precision, name, lowered in (
-        ("fp32", "model.rtx.engine", given.onnx),
-        ("fp16", "model.fp16.rtx.engine", write_half(given)),
+        ("fp32", "model.engine", given.onnx),
+        ("fp16", "model.fp16.engine", write_half(given)),
     ):
         files = write_engine(given, precision)
         assert list(files) == [name, f"{name}.json"]
@@ -85,6 +85,22 @@ def test_a_classifier_becomes_engines_of_two_precisions(network: str, tmp_path: 
     if network == "shipped":
         assert 1 < sizes["fp32"] < 1.5  # the blocks that run twice are written twice
         assert 0.5 < sizes["fp16"] < 0.9 * sizes["fp32"]
+
+
+@needs_package
+def test_the_plain_package_builds_for_the_gpu_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in: TensorRT-RTX's builder without what TensorRT lacks, under the other name."""
+    lacking = ("ComputeCapability", "EngineValidity")
+    (tmp_path / "tensorrt.py").write_text(
+        "from tensorrt_rtx import *\nfrom tensorrt_rtx import ILogger, Builder\n"
+        + "".join(f"globals().pop({name!r}, None)\n" for name in lacking)
+        + '__version__ = "11.4.0.106"\n'
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of the process that builds
+    monkeypatch.setattr(tensorrt_build.tensorrt, "builder", lambda name: ("tensorrt", "9.0"))
+    engine, record = build_engine(model_bytes(), "model.onnx", "fp32")
+    assert (record["package"], record["version"], record["capability"]) == ("tensorrt", "11.4.0.106", "9.0")
+    assert record["engine_sha256"] == hashlib.sha256(engine).hexdigest()
 
 
 def kernels(model: bytes) -> list[bytes]:
@@ -116,7 +132,7 @@ def test_a_build_that_ends_without_a_word_fails_the_gate(monkeypatch: pytest.Mon
     silent = tmp_path / "python"
     silent.write_text("#!/bin/sh\nkill -SEGV $$\n")
     silent.chmod(0o755)
-    monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(tensorrt_build.tensorrt, "builder", lambda name: ("tensorrt_rtx", "any"))
     monkeypatch.setattr(sys, "executable", str(silent))
     with pytest.raises(
         GateError, match=r"model.onnx .fp32.: tensorrt_rtx, while it built an engine, ended with signal 11"

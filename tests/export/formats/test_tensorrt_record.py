@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import tensorrt_stand_in
 from bundle_factory import PREPROCESSING, SIZE, forward
 from sonoforge.export.formats import tensorrt as tensorrt_engine
 from sonoforge.export.formats.tensorrt import (
+    builder,
     check_engine,
     missing,
     parse_record,
@@ -41,7 +44,8 @@ def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
         ({"version": "1.7.1.117"}, VERSION, (8, 9), r"1\.7\.1\.117.*1\.7\.1\.116"),
         ({}, "1.7.1.1160", (8, 9), r"1\.7\.1\.116.*1\.7\.1\.1160"),
         ({}, VERSION, (9, 0), r"not for this GPU.* 9\.0"),
-        ({"source_sha256": "a" * 64}, VERSION, (8, 9), r"model\.onnx: .*model\.rtx\.engine"),
+        ({"package": "tensorrt", "capability": "8.6"}, VERSION, (8, 9), r"for compute capability 8\.6, .* 8\.9"),
+        ({"source_sha256": "a" * 64}, VERSION, (8, 9), r"model\.onnx: .*model\.engine"),
         ({"engine_sha256": "b" * 64}, VERSION, (8, 9), r"engine: .*SHA-256"),
         ({"engine_bytes": 201}, VERSION, (8, 9), r"200 .*201"),
     ],
@@ -58,7 +62,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     with pytest.raises(SonoforgeError, match=words) as caught:
         check_engine(path, version, capability)
     assert "\n" not in str(caught.value) and "onnxruntime runs meanwhile" in str(caught.value)
-    here = {"version": version, "capability": capability}
+    here = {"version": version, "capability": capability, "package": changes.get("package", "tensorrt_rtx")}
     deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", **here)
     with pytest.raises(SonoforgeError, match=words):
         tensorrt_engine.open_file(path)
@@ -67,7 +71,8 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
 
 def test_engines_run_on_the_gpus_of_the_vendors_list() -> None:
     runs = {(8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}
-    assert {own for own in (*runs, (7, 5), (8, 7), (9, 0), (10, 0), (11, 0)) if supports(own)} == runs
+    assert {own for own in (*runs, (7, 5), (8, 7), (9, 0), (10, 0), (11, 0)) if supports("tensorrt_rtx", own)} == runs
+    assert [supports("tensorrt", own) for own in ((7, 0), (7, 5), (8, 7), (9, 0), (10, 0))] == [False] + 4 * [True]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_engines_run_on_the_gpus_of_the_vendors_list() -> None:
     [
         (lambda record: record.pop("version"), "version is missing"),
         (lambda record: record.update(extra=1), "unknown key 'extra'"),
-        (lambda record: record.update(format_version=2), "format_version"),
+        (lambda record: record.update(format_version=1), "format_version"),
         (lambda record: record.update(source="../model.onnx"), r"record.source"),
         (lambda record: record.update(engine_sha256="A" * 64), "engine_sha256 must be 64 lower-case hex"),
         (lambda record: record.update(precision="bf16"), "precision must be .*fp16.*bf16"),
@@ -134,6 +139,19 @@ def test_answers_come_by_name_in_the_records_order(
             np.testing.assert_allclose(values, expected[name][rows], atol=1e-4)
 
 
+def test_engines_of_the_plain_package_run_with_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, package="tensorrt", version="11.4.0.106", capability="9.0")
+    here = {"version": "11.4.0.106", "capability": (9, 0)}
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if it were not installed
+    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", **here)
+    with pytest.raises(SonoforgeError, match=r"for tensorrt, not importable .*\[tensorrt\]'$"):
+        tensorrt_engine.open_file(path)
+    assert deserialised == []
+    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", package="tensorrt", **here)
+    (_, probabilities, *_) = open_file("tensorrt", path)([np.zeros((2, 3, SIZE, SIZE), np.float32)])
+    assert deserialised == [path.read_bytes()] and np.allclose(probabilities.sum(axis=1), 1)
+
+
 def test_inputs_outside_the_profile_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
     answer = open_file("tensorrt", written(tmp_path))
@@ -168,6 +186,42 @@ def test_without_a_gpu_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 def test_with_a_gpu_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: None)
-    for capability, words in (((8, 9), "pip install 'sonoforge[tensorrt]'"), ((9, 0), "not compute capability 9.0")):
+    for capability, words in (
+        ((8, 9), "[tensorrt-rtx]'"),
+        ((9, 0), "[tensorrt]'"),
+        ((7, 0), "not compute capability 7.0"),
+    ):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
         assert words in missing()
+
+
+BOTH = ("tensorrt_rtx", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "built"),
+    [
+        (BOTH, (8, 9), ("tensorrt_rtx", "any")),
+        (BOTH, (9, 0), ("tensorrt", "9.0")),  # not an RTX GPU
+        (BOTH, None, ("tensorrt_rtx", "any")),
+        (BOTH[:1], (9, 0), ("tensorrt_rtx", "any")),  # for other machines
+        (BOTH[1:], (8, 9), ("tensorrt", "8.9")),
+        (BOTH[1:], None, "to build without, run "),
+        (BOTH[1:], (7, 0), "builds on a GPU that it supports"),
+        ((), (8, 9), "tensorrt_rtx or tensorrt is not installed; run "),
+    ],
+)
+def test_what_is_installed_and_the_gpu_choose_the_builder(
+    installed: tuple[str, ...],
+    gpu: tuple[int, int] | None,
+    built: tuple[str, str] | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    if isinstance(built, tuple):
+        assert builder("model.onnx") == built
+    else:
+        with pytest.raises(SonoforgeError, match=re.escape(built)):
+            builder("model.onnx")

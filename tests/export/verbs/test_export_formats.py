@@ -57,7 +57,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)
         formats = (*PASSING, "onnx-uint8")
-        outcome = main(ExportConfig(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
+        asked = ExportConfig(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True)
+        outcome = main(dataclasses.replace(asked, triton=str(folder.with_name("models"))))
     return outcome, folder
 
 
@@ -97,6 +98,15 @@ def test_each_file_says_what_it_was_made_with_and_nothing_of_the_machine(exporte
     traces = (str(Path.home()).encode() + b"/", str(CHECKOUT).encode(), b"site-packages")
     for file in folder.iterdir():
         assert not [trace for trace in traces if trace in file.read_bytes()], file.name
+
+
+def test_triton_gets_the_files_that_passed(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    models = {Path(model).name: Path(model) / "1" / "model.onnx" for model in outcome.result["triton"]}
+    files = {"sonoforge": "model.onnx", "sonoforge-fp16": "model.fp16.onnx"}
+    assert {name: path.read_bytes() for name, path in models.items()} == {
+        name: (folder / file).read_bytes() for name, file in files.items()
+    }
 
 
 def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
@@ -195,5 +205,5 @@ def test_a_format_whose_packages_are_missing_names_the_extra(tmp_path: Path, mon
     monkeypatch.setitem(
         FORMATS, "executorch", dataclasses.replace(FORMATS["executorch"], packages=("no_such_package",))
     )
-    with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; pip install 'sonoforge\[mobile\]'"):
+    with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; run .*\[mobile\]'$"):
         main(ExportConfig(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))

@@ -17,7 +17,7 @@ from torch import Tensor
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.classifier_card import calibrated_on, classifier_card
 from sonoforge.export.bundle.evidence import with_evidence
-from sonoforge.export.bundle.folder import FormatRow, file_entry, npz, replacing_bundle, write_bundle, write_manifest
+from sonoforge.export.bundle.folder import FormatRow, file_entry, replacing_bundle, write_bundle, write_manifest
 from sonoforge.export.bundle.gate import FEWEST, Answers, GateImages, JudgedModel, compare, find_images, problems
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded, metadata_of, run_torch, to_onnx
 from sonoforge.export.formats.source import Source
@@ -25,9 +25,10 @@ from sonoforge.export.formats.table import EXACT, FORMATS, Tolerance, choose
 from sonoforge.models.mobilenetv2 import OutlineHead, folded_statistics, mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
+from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
@@ -60,10 +61,8 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
         raise SonoforgeError(f"{where}: is {name}; only MobileNetV2 is rebuilt from a bundle: export its run folder")
     data = bundle.read("model.onnx")
     check_graph(data, where)
-    try:
+    with refusing(f"{where}: not an ONNX file", "export the bundle again", Exception):  # protobuf's own
         model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's own
-        raise SonoforgeError(f"{where}: not an ONNX file; export the bundle again") from error
     weights = _weights(model.graph, where)
     members = {name.split(".")[1] for name in weights if name.startswith("linears.")}
     shared = {name.split(".")[1] for name in weights if name.startswith("shared.")}

@@ -2,20 +2,15 @@
 
 import dataclasses
 import functools
-import re
-from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
-
-from sonoforge.export.bundle.card import table
+from sonoforge.export.bundle.card import render, table
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.reports.conclusions import judge_coverage, judge_guessing, judge_weights
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.calibration import ENOUGH
-from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record, interval_text, share_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 
@@ -53,18 +48,20 @@ def classifier_card(record: ModelRecord) -> str:
             return "networks of the same recipe"
         return f"networks of the same recipe, but {f'distilled from {teachers}' if teachers else 'not distilled'},"
 
-    text = _template().render(
+    return render(
+        "classifier_card",
         record=record,
         training=training,
         evaluation=evaluation,
         decision=decision,
+        measured=measured,
         sealed=elsewhere.get("sealed"),
         left_out=elsewhere.get("left_out"),
         facts=facts,
         lessons=lessons,
         networks=networks,
         all_left_out=all_left_out,
-        by_collection=_by_collection,
+        table=functools.partial(table, evaluation=evaluation, classes=record.classes),
         enough=ENOUGH,
         doubts=[found for found in (judge_weights(training["weights"]), judge_guessing(evaluation)) if found],
         missed=judge_coverage(measured, record.conformal["alpha"]),
@@ -85,58 +82,15 @@ def classifier_card(record: ModelRecord) -> str:
             if name not in figures["sensitivity"] and figures["called"][name] > record.conformal["alpha"]
         ],
         aims=[
-            (
-                f"{' or '.join(question['positive'])}, among {', '.join(question['among'])}",
-                *(f"{point[key]:.{digits}%}" for key, digits in (("aim", 0), ("sensitivity", 1), ("specificity", 1))),
-            )
+            (question, point)
             for question in decision["questions"]
             for point in question["points"]
             if point["aim"] in _SHOWN_AIMS
-        ],
-        class_rows=[
-            (name, share_text(evaluation["sensitivity"][name]), share_text(evaluation["specificity"][name]))
-            for name in record.classes
-        ],
-        decision_heads=[
-            *("images of", "count", "balanced accuracy"),
-            *(f"{kind}, {name}" for kind in ("sensitivity", "coverage") for name in record.classes),
-            *("mean set size", "one class alone", "accuracy at own shares", "ECE at own shares"),
-        ],
-        decision_rows=[_decision_row(where, own, record.classes) for where, own in measured.items()],
-        flag_rows=[
-            (
-                own["flag"],
-                own["images"],
-                share_text(own["errors"]),
-                share_text(own["errors_of_others"]),
-                "-" if own["ratio"] is None else interval_text(own["ratio"], ".1f"),
-            )
-            for own in evaluation["flags"]
         ],
         own=[row for row in evaluation.get("by_source", []) if row["kind"] == "collection"],
         simulation=dataclasses.replace(facts, images=training["data_images"]).said["simulation"],
         is_busi=is_busi(training["fingerprint"]),
     )
-    blocks = [block for block in re.split(r"\n\s*\n|\n(?=#)", text.strip()) if block.strip()]
-    joined = [block if block[0] in "|-" else " ".join(block.split("\n")) for block in blocks]
-    return "\n\n".join(re.sub(" {2,}", " ", block).strip() for block in joined) + "\n"
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "f": format,
-        "share": share_text,
-        "interval": interval_text,
-        "counts": lambda counts: ", ".join(f"{name} {count}" for name, count in counts.items()),
-    }
-    return environment.get_template("classifier_card.md.j2")
 
 
 def calibrated_on(record: ModelRecord) -> str:
@@ -150,29 +104,3 @@ def calibrated_on(record: ModelRecord) -> str:
 def _is_judged_itself(record: ModelRecord) -> bool:
     """Whether the figures describe these very weights, rather than those that cross-validation trained."""
     return bool(record.training["count"] < record.training["data_images"])
-
-
-def _decision_row(where: str, own: Record, classes: Sequence[str]) -> tuple[str, ...]:
-    return (
-        where,
-        str(own["images"]),
-        f"{own['balanced_accuracy']:.1%}",
-        *(share_text(own["sensitivity"][name]) if name in own["sensitivity"] else "-" for name in classes),
-        *(share_text(own["coverage"][name]) if name in own["coverage"] else "-" for name in classes),
-        f"{own['mean_set_size']:.2f}",
-        f"{own['single_class']:.0%}",
-        share_text(own["accuracy_at_own_shares"]),
-        f"{own['ece_at_own_shares']:.3f}",
-    )
-
-
-def _by_collection(rows: Sequence[Record]) -> str:
-    pairs = list(dict.fromkeys(pair for row in rows for pair in row["auc"]))
-    heads = ["collection", "images", "accuracy", *(f"AUC {pair}" for pair in pairs), "ECE", "coverage of the sets"]
-    cells = []
-    for row in rows:
-        counts = ", ".join(f"{count} {name}" for name, count in row["images"].items() if count)
-        areas = [interval_text(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
-        figures = (share_text(row["accuracy"]), *areas, interval_text(row["ece"]), share_text(row["coverage"]))
-        cells.append((row["name"], counts, *figures))
-    return table(heads, cells)

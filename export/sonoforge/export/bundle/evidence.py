@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.split_plan import FILE as SPLITS
 from sonoforge.training.gan.checkpoint import Description
@@ -93,10 +93,8 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
     """Return the figures of a run of ``sonoforge evaluate`` on these weights, for the card of a checkpoint."""
-    try:
+    with refusing(f"--evidence: {run} holds no results.json of a finished evaluation"):
         results = read_results(run)
-    except (OSError, ValueError) as error:
-        raise SonoforgeError(f"--evidence: {run} holds no results.json of a finished evaluation ({error})") from error
     if not {"fake", "protocol_id"} <= set(results):
         raise SonoforgeError(f"--evidence: {run} is not a run of evaluate; give one of this generator")
     found = results["fake"].get("generator_sha256", "")

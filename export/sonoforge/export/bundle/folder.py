@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -13,14 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.files import zip_bytes
 from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_digest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, refusing
 
 ManifestJson = dict[str, Any]
 """A manifest being written: plain JSON, which the runtime's reader checks in the end."""
@@ -37,7 +33,7 @@ machine runs it, or not written) are always there; ``reason``, ``bytes``, ``made
 
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
-    *("executorch", "torchao", "litert-torch", "tensorrt_rtx"),
+    *("executorch", "torchao", "litert-torch", "tensorrt_rtx", "tensorrt"),
 )
 
 
@@ -45,11 +41,9 @@ def refuse_other_folder(folder: Path, task: str) -> None:
     """Refuse to replace anything except a bundle for this task, or a bundle that contains the user's files."""
     if not folder.exists():
         return
-    try:
+    with refusing(f"{folder}: exists but is not a bundle", "choose another folder"):
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         known, found = {"manifest.json", *manifest["files"]}, manifest_kind(manifest["task"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another folder") from error
     if found.task != task:
         raise SonoforgeError(
             f"{folder}: holds {found.owner}'s bundle, not {manifest_kind(task).owner}'s; choose another folder"
@@ -99,13 +93,6 @@ def write_manifest(folder: Path, manifest: ManifestJson) -> None:
 def file_entry(data: bytes) -> dict[str, str | int]:
     """Return a file's entry in the manifest."""
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return arrays as the bytes of an ``.npz`` file."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 def creation_time() -> str:

@@ -193,10 +193,7 @@ def vary(original: Original, change: int) -> NDArray[np.uint8]:
         np.clip(np.arange(side) - round(SHIFT * share * side), 0, side - 1)
         for side, share in zip(pixels.shape, (down, right), strict=False)
     )
-    changed: NDArray[np.uint8] = np.clip(np.round(pixels[rows][:, columns] * (1 + GAIN * gain)), 0, 255).astype(
-        np.uint8
-    )
-    return changed
+    return np.asarray(np.clip(np.round(pixels[rows][:, columns] * (1 + GAIN * gain)), 0, 255).astype(np.uint8))
 
 
 def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) -> NDArray[np.float64] | None:

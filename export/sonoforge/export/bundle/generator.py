@@ -15,14 +15,7 @@ from torch import nn
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import generator_card
 from sonoforge.export.bundle.evidence import read_measured
-from sonoforge.export.bundle.folder import (
-    FormatRow,
-    ManifestJson,
-    npz,
-    refuse_other_folder,
-    replacing_bundle,
-    write_bundle,
-)
+from sonoforge.export.bundle.folder import FormatRow, ManifestJson, refuse_other_folder, replacing_bundle, write_bundle
 from sonoforge.export.formats.source import (
     CHECKED,
     OUTPUT,
@@ -35,6 +28,7 @@ from sonoforge.export.formats.source import (
 )
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.models.stylegan.generator import has_styles
+from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError

@@ -6,7 +6,6 @@ core), and needs eight times the memory.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import folded, quiet
-from sonoforge.runtime.errors import GateError, SonoforgeError, reason
+from sonoforge.runtime.errors import GateError, SonoforgeError, not_installed, refusing
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import GeneratorSource, Source
@@ -41,9 +40,7 @@ _LAYERS = frozenset((
 
 def missing() -> str:
     """Return what to install before a file can be written or run; empty if nothing is missing."""
-    if importlib.util.find_spec("executorch") is None or importlib.util.find_spec("torchao") is None:
-        return "executorch is not installed; pip install 'sonoforge[mobile]'"
-    return ""
+    return not_installed("mobile", "executorch", "torchao")
 
 
 def write_executorch(source: Source | GeneratorSource) -> bytes:
@@ -93,14 +90,13 @@ def lower(
     from executorch.exir import to_edge_transform_and_lower  # noqa: PLC0415
 
     configs = [config for config in ALL_PARTITIONER_CONFIGS if config.__name__ in only]
-    try:
+    # the compiler's passes raise whatever they meet
+    with refusing("executorch: cannot lower this network", "use the format onnx", kinds=Exception, kind=GateError):
         program = to_edge_transform_and_lower(
             torch.export.export(module, examples),
             partitioner=[XnnpackPartitioner(configs=configs or None)],
             constant_methods=dict(metadata) or None,
         ).to_executorch()
-    except Exception as error:  # the compiler's passes raise whatever they meet
-        raise GateError(f"executorch: cannot lower this network ({reason(error)}); use the format onnx") from error
     return bytes(program.buffer)
 
 
@@ -174,11 +170,9 @@ def open_file(path: Path, threads: int = 1) -> Answer:
 
     if portable_lib._threadpool_get_thread_count() != threads:
         portable_lib._unsafe_reset_threadpool(threads)
-    try:
+    with refusing(f"{path}: ExecuTorch cannot load it", "write it again", kinds=(RuntimeError, OSError)):
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
-    except (RuntimeError, OSError) as error:
-        raise SonoforgeError(f"{path}: ExecuTorch cannot load it ({reason(error)}); write it again") from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         # ExecuTorch ignores strides: a transposed view would give another answer.

@@ -6,7 +6,6 @@ A file takes one image at a time, like ExecuTorch's.  Running one needs only ``a
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import GateError, SonoforgeError, reason
+from sonoforge.runtime.errors import GateError, not_installed, refusing
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import Source
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 def missing() -> str:
     """Return what to install before a file can be run; empty if nothing is missing."""
-    absent = importlib.util.find_spec("ai_edge_litert") is None
-    return "ai-edge-litert is not installed; pip install ai-edge-litert" if absent else ""
+    return not_installed("", "ai_edge_litert")
 
 
 def write_litert(source: Source) -> bytes:
@@ -37,10 +35,9 @@ def write_litert(source: Source) -> bytes:
 
     with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         target = Path(folder) / "model.tflite"
-        try:
+        # the compiler's passes raise whatever they meet
+        with refusing("litert: cannot convert this network", "use the format onnx", kinds=Exception, kind=GateError):
             litert_torch.convert(source.graph, source.example(1)).export(str(target))
-        except Exception as error:  # the compiler's passes raise whatever they meet
-            raise GateError(f"litert: cannot convert this network ({reason(error)}); use the format onnx") from error
         return target.read_bytes()
 
 
@@ -48,11 +45,9 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     """Load a file, which takes one row at a time, or raise a `SonoforgeError`."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - optional
 
-    try:
+    with refusing(f"{path}: LiteRT cannot load it", "write it again", kinds=(ValueError, RuntimeError)):
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise SonoforgeError(f"{path}: LiteRT cannot load it ({reason(error)}); write it again") from error
     (place,) = interpreter.get_input_details()
     outputs = interpreter.get_output_details()
 

@@ -29,7 +29,7 @@ from sonoforge.models.backbones import Whole
 from sonoforge.models.mobilenetv2 import enlarge_maps, place_maps, run_twice
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
-from sonoforge.runtime.errors import GateError, SonoforgeError, reason
+from sonoforge.runtime.errors import GateError, SonoforgeError, reason, refusing
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import load_session, session_options
 
@@ -231,10 +231,9 @@ def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
     model.doc_string = model.graph.doc_string = ""
     model.producer_name, model.producer_version = "sonoforge", ""
     onnx.helper.set_model_props(model, dict(metadata))
-    try:
+    kinds = onnx.checker.ValidationError, onnx.shape_inference.InferenceError
+    with refusing("ONNX: the model is not valid", "report this", kinds, GateError):
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GateError(f"ONNX: the model is not valid ({reason(error)}); report this") from error
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -278,12 +277,11 @@ def to_ort(model: bytes) -> bytes:
         options.optimized_model_filepath = str(target)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.save_model_format", "ORT")
-        try:
+        # onnxruntime raises a family of its own that has no common base
+        with refusing("model.ort: onnxruntime cannot write it", "check the ONNX file", kinds=Exception, kind=GateError):
             onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
             )
-        except Exception as error:  # onnxruntime raises a family of its own that has no common base
-            raise GateError(f"model.ort: onnxruntime cannot write it ({reason(error)}); check the ONNX file") from error
         return target.read_bytes()
 
 

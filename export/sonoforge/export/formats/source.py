@@ -85,8 +85,7 @@ def write_onnx(source: Any, kind: str = "onnx") -> bytes:
     """Return a source's ONNX file, converted for ``ort`` or ``uint8``; see `to_ort` and `with_preprocessing`."""
     if kind == "ort":
         return to_ort(source.onnx)
-    made: bytes = with_preprocessing(source.onnx, source.preprocessing) if kind == "uint8" else source.onnx
-    return made
+    return with_preprocessing(source.onnx, source.preprocessing) if kind == "uint8" else source.onnx
 
 
 class _Styled(nn.Module):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, not_installed
 
 Writer = Callable[[Any], bytes | dict[str, bytes]]
 """From a `Source` or `GeneratorSource` to a file, or to several by name."""
@@ -64,15 +64,13 @@ class Format:
     tolerance: Tolerance  # for classifiers
     write: Writer
     generators: bool  # whether generators have this format, too
-    packages: tuple[str, ...]  # required to write it, by import name
+    packages: tuple[str, ...]  # required to write it, by import name; ``|`` where one of two will do
     extra: str  # the extra that installs them; empty: install them by name
     whole_images: bool  # takes uint8 images of any size, (1, height, width, channels), not normalised tensors
 
     def missing(self) -> str:
         """Return which packages for writing it are not installed, and how to install them; empty if all are."""
-        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        install = f"'sonoforge[{self.extra}]'" if self.extra else " ".join(absent)
-        return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
+        return not_installed(self.extra, *self.packages)
 
 
 def choose(formats: Sequence[str], unsuitable: Mapping[str, str] = {}, *, generators: bool = False) -> list[str]:
@@ -93,34 +91,22 @@ def choose(formats: Sequence[str], unsuitable: Mapping[str, str] = {}, *, genera
     return [name for name in known if name in formats or "all" in formats or name == "onnx"]
 
 
-def _writer(text: str) -> Writer:
-    """Return a writer from ``module:function:arguments``; the arguments follow the source."""
-    module, function, *options = text.split(":")
-
-    def write(source: Any) -> bytes | dict[str, bytes]:
-        writer = getattr(importlib.import_module(f"sonoforge.export.formats.{module}"), function)
-        made: bytes | dict[str, bytes] = writer(source, *options)
-        return made
-
-    return write
+def _write(writer: str, source: Any) -> bytes | dict[str, bytes]:
+    """Write by ``module:function:arguments``; the arguments follow the source."""
+    module, function, *options = writer.split(":")
+    made: bytes | dict[str, bytes]
+    made = getattr(importlib.import_module(f"sonoforge.export.formats.{module}"), function)(source, *options)
+    return made
 
 
-def _read() -> dict[str, Format]:
-    with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as stream:
-        return {
-            row["name"]: Format(
-                row["suffix"],
-                row["precision"],
-                row["runs_on"],
-                _TOLERANCES[row["tolerance"]],
-                _writer(row["writer"]),
-                bool(row["generators"]),
-                tuple(row["packages"].split()),
-                row["extra"],
-                bool(row["whole_images"]),
-            )
-            for row in csv.DictReader(stream)
-        }
-
-
-FORMATS = _read()
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "tolerance": _TOLERANCES.__getitem__,
+    "write": lambda writer: partial(_write, writer),
+    "packages": lambda names: tuple(names.split()),
+    **dict.fromkeys(("generators", "whole_images"), bool),
+}
+with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as _file:
+    _rows = {row.pop("name"): row for row in csv.DictReader(_file)}
+FORMATS = {
+    name: Format(**{key: _READERS.get(key, str)(text) for key, text in row.items()}) for name, row in _rows.items()
+}

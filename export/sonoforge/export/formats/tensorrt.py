@@ -1,9 +1,9 @@
-"""Check TensorRT-RTX engines against their records before loading them, and run them.
+"""Check engines of TensorRT and TensorRT-RTX against their records before loading them, and run them.
 
-The record beside an engine, ``NAME.engine.json``, says what it was built from.  An engine is native code for a GPU, and
-its own header says too little, so a foreign, stale or damaged one must be refused before any of it is loaded.  The
-record is read strictly, without TensorRT or a GPU; then hash, exact version, compute capability and ONNX file are
-compared.  Host code inside engines is never allowed.
+The record beside an engine, ``NAME.engine.json``, says what built it and from what.  An engine is native code for a
+GPU, and its own header says too little, so a foreign, stale or damaged one must be refused before any of it is loaded.
+The record is read strictly, without TensorRT or a GPU; then hash, package, exact version, compute capability and ONNX
+file are compared.  Host code inside engines is never allowed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from sonoforge.runtime.bundle.manifest import (
     whole,
     wrong,
 )
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, install_extra, not_installed, refusing, require
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.runners import Answer
 
-FORMAT_VERSION = 1
-PACKAGE = "tensorrt_rtx"
+FORMAT_VERSION = 2
+PACKAGES = ("tensorrt_rtx", "tensorrt")
+"""By import name; the first builds on any machine, the second on a GPU, for that GPU alone."""
 PRECISIONS = ("fp32", "fp16")
 DEVICE = "cuda"
 _LARGEST_RECORD = 64_000
@@ -47,7 +48,7 @@ Record = dict[str, Any]
 
 
 def record_path(engine: Path) -> Path:
-    """Return the path of an engine's record: ``model.rtx.engine.json`` for ``model.rtx.engine``."""
+    """Return the path of an engine's record: ``model.engine.json`` for ``model.engine``."""
     return engine.with_name(engine.name + ".json")
 
 
@@ -89,7 +90,9 @@ _READERS: Readers = {
     "source": file_name,  # of the float32 ONNX file beside the engine
     "source_sha256": digest,
     "onnx_sha256": digest,  # of the ONNX file that was built: the source itself, or the source in a lower precision
+    "package": partial(one_of, expected=PACKAGES),
     "version": text,  # of the package
+    "capability": text,  # compute capability of the GPU that it was built for, or ``any``
     "precision": partial(one_of, expected=PRECISIONS),
     "inputs": _inputs,  # in the ONNX file's order
     "outputs": _outputs,  # in the ONNX file's order, which the engine need not keep
@@ -118,28 +121,58 @@ def read_record(engine: Path) -> Record:
         raise SonoforgeError(f"{path}: {error}; build the engine again") from error
 
 
-def supports(capability: tuple[int, int]) -> bool:
-    """Whether engines run on a GPU of this compute capability, such as (8, 9).
+def supports(package: str, capability: tuple[int, int]) -> bool:
+    """Whether a package's engines run on a GPU of this compute capability, such as (8, 9).
 
-    The vendor's page on engines built without a GPU: "8.0, 8.6, 8.9, 12.0, and later"; 9.0 and 10.0 are not RTX GPUs.
+    The vendor's pages: TensorRT from Turing on; TensorRT-RTX's engines built without a GPU on "8.0, 8.6, 8.9, 12.0, and
+    later"; 9.0 and 10.0 are not RTX GPUs.
     """
+    if package != PACKAGES[0]:
+        return capability >= (7, 5)
     return capability in ((8, 0), (8, 6), (8, 9)) or capability >= (12, 0)
 
 
 def missing() -> str:
     """Return the reason why this machine cannot run engines; empty if it can."""
+    if (capability := _gpu()) is None:
+        return "needs an NVIDIA GPU with its driver, and a torch with CUDA"
+    fitting = [package for package in PACKAGES if supports(package, capability)]
+    if not fitting:
+        return "needs a GPU that TensorRT supports, not compute capability {}.{}; use onnx".format(*capability)
+    return not_installed(extra_of(fitting[0]), "|".join(fitting))
+
+
+def extra_of(package: str) -> str:
+    """Return the extra that installs a package."""
+    return package.replace("_", "-")
+
+
+def _gpu() -> tuple[int, int] | None:
+    """Return the compute capability of this machine's GPU, or None without one, or without torch."""
     try:
         import torch  # noqa: PLC0415 - most callers only ask what is missing
     except ModuleNotFoundError:
-        return "needs a torch with CUDA"
-    if not torch.cuda.is_available():
-        return "needs an NVIDIA GPU with its driver, and a torch with CUDA"
-    capability = torch.cuda.get_device_capability()
-    if not supports(capability):
-        return "needs a GPU that TensorRT-RTX supports, not compute capability {}.{}; use onnx".format(*capability)
-    if importlib.util.find_spec(PACKAGE) is None:
-        return "needs pip install 'sonoforge[tensorrt]'"
-    return ""
+        return None
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+
+
+def builder(name: str) -> tuple[str, str]:
+    """Return the package that builds here, and the compute capability that its engines are for, or ``any``.
+
+    It is the first installed one that supports this GPU.  Without such a GPU only TensorRT-RTX can build.  ``name`` is
+    for errors.
+    """
+    require(name, extra_of(PACKAGES[0]), "|".join(PACKAGES))
+    gpu = _gpu()
+    installed = [package for package in PACKAGES if importlib.util.find_spec(package)]
+    here = [package for package in installed if gpu and supports(package, gpu)]
+    package = (here or installed)[0]
+    if package == PACKAGES[0]:
+        return package, "any"
+    if gpu is None or not here:
+        remedy = install_extra(extra_of(PACKAGES[0]))
+        raise SonoforgeError(f"{name}: {package} builds on a GPU that it supports; to build without, run {remedy}")
+    return package, "{}.{}".format(*gpu)
 
 
 def check_engine(path: Path, version: str, capability: tuple[int, int] | None = None) -> tuple[bytes, Record]:
@@ -152,18 +185,19 @@ def check_engine(path: Path, version: str, capability: tuple[int, int] | None = 
     again = f"build it again from {record['source']}, which onnxruntime runs meanwhile"
     if record["version"] != version:  # engines load only where exactly their version is installed
         raise SonoforgeError(
-            f"{path}: is an engine of version {record['version']}, not of the installed {version}; {again}"
+            f"{path}: is an engine of {record['package']} {record['version']}, not of the installed {version}; {again}"
         )
-    if capability is not None and not supports(capability):
-        raise SonoforgeError(f"{path}: is not for this GPU's compute capability {'{}.{}'.format(*capability)}; {again}")
+    if capability is not None:
+        found = "{}.{}".format(*capability)
+        if not supports(record["package"], capability) or record["capability"] not in ("any", found):
+            built = f"was built for compute capability {record['capability']}"
+            raise SonoforgeError(f"{path}: {built}, and is not for this GPU's compute capability {found}; {again}")
     source = path.with_name(record["source"])
     if source.is_file() and hashlib.sha256(source.read_bytes()).hexdigest() != record["source_sha256"]:
         raise SonoforgeError(f"{source}: is not the file that {path.name} was built from; {again}")
-    try:
+    with refusing(f"{path}: cannot be read", again, kinds=OSError):
         size = path.stat().st_size
         data = path.read_bytes() if size == record["engine_bytes"] else b""
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); {again}") from error
     if not data:
         raise SonoforgeError(f"{path}: is {size} bytes long, not {record['engine_bytes']}; copy it again or {again}")
     if hashlib.sha256(data).hexdigest() != record["engine_sha256"]:
@@ -178,15 +212,18 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     """
     import torch  # noqa: PLC0415 - the checks do not need it
 
+    package = read_record(path)["package"]
     try:
-        trt = importlib.import_module(PACKAGE)
+        trt = importlib.import_module(package)
     except ImportError as error:
-        raise SonoforgeError(f"{path}: {PACKAGE} cannot be imported ({error}); pip install {PACKAGE}") from error
+        remedy = f"run {install_extra(extra_of(package))}"
+        raise SonoforgeError(f"{path}: is for {package}, not importable ({error}); {remedy}") from error
     data, record = check_engine(path, trt.__version__, torch.cuda.get_device_capability())
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    validity, diagnostics = runtime.get_engine_validity(data[: runtime.engine_header_size])
-    if validity == trt.EngineValidity.INVALID:
-        raise SonoforgeError(f"{path}: TensorRT calls it invalid here (diagnostics {diagnostics}); build it again")
+    if package == PACKAGES[0]:  # the other has no such check
+        validity, diagnostics = runtime.get_engine_validity(data[: runtime.engine_header_size])
+        if validity == trt.EngineValidity.INVALID:
+            raise SonoforgeError(f"{path}: TensorRT calls it invalid here (diagnostics {diagnostics}); build it again")
     engine = runtime.deserialize_cuda_engine(data)
     context = None if engine is None else engine.create_execution_context()
     if context is None:

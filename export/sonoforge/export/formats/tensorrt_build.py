@@ -1,8 +1,10 @@
-"""Build TensorRT-RTX engines from ONNX files, each in a separate process.
+"""Build engines of TensorRT and TensorRT-RTX from ONNX files, each in a separate process.
 
-TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Networks are
-strongly typed: the ONNX file decides the precision, never a flag of the builder.  TF32 is off, so that float32 is
-float32.
+TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  TensorRT builds for
+the GPU of the machine where it runs; `tensorrt.builder` chooses.
+
+Networks are strongly typed: the ONNX file decides the precision, never a flag of the builder.  TF32 is off, so that
+float32 is float32.
 
 Each build has its own process because TensorRT uses only the first logger of a process, and because a build after a
 failed one may come out larger.
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import json
 import re
 import sys
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.export.formats import tensorrt
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
 from sonoforge.runtime.inference.runners import leave_with_parent, run_module
 
 if TYPE_CHECKING:
@@ -62,15 +63,14 @@ def build_engine(
         SonoforgeError: TensorRT cannot build it; the message gives the cause.
         GateError: The building process ended without an engine or a cause.
     """
-    if not importlib.util.find_spec(tensorrt.PACKAGE):
-        raise SonoforgeError(f"{name}: {tensorrt.PACKAGE} is not installed; pip install 'sonoforge[tensorrt]'")
+    package, capability = tensorrt.builder(name)
     ready, inputs, outputs = _prepare(onnx_file, name, precision, batches)
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
         folder = Path(temporary)
         (folder / "network.onnx").write_bytes(ready)
-        (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
+        (folder / "inputs.json").write_text(json.dumps([package, inputs]), encoding="utf-8")
         done = run_module("sonoforge.export.formats.tensorrt_build", folder, folder)
-        title = f"{name} ({precision}): {tensorrt.PACKAGE}"
+        title = f"{name} ({precision}): {package}"
         if not (folder / "result.json").is_file():
             raise GateError(f"{title}, while it built an engine, {(done or 'ended with no result')[:230]}")
         result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
@@ -87,7 +87,9 @@ def build_engine(
         "source": name,
         "source_sha256": hashlib.sha256(onnx_file if source is None else source).hexdigest(),
         "onnx_sha256": hashlib.sha256(onnx_file).hexdigest(),
+        "package": package,
         "version": result["version"],
+        "capability": capability,
         "precision": precision,
         "inputs": inputs,
         "outputs": outputs,
@@ -105,7 +107,7 @@ def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> d
 
     onnx_file = write_half(source) if precision == "fp16" else source.onnx
     engine, record = build_engine(onnx_file, f"{source.stem}.onnx", precision, source=source.onnx)
-    name = source.stem + ("" if precision == "fp32" else f".{precision}") + ".rtx.engine"
+    name = source.stem + ("" if precision == "fp32" else f".{precision}") + ".engine"
     return {name: engine, f"{name}.json": tensorrt.to_json(record)}
 
 
@@ -117,10 +119,8 @@ def _prepare(
     import onnx  # noqa: PLC0415
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    try:
+    with refusing(f"{name}: not an ONNX file", kinds=DecodeError):
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise SonoforgeError(f"{name}: not an ONNX file ({error})") from error
     graph = model.graph
     found = "fp16" if any(item.data_type == onnx.TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
     if {node.op_type for node in graph.node} & {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}:
@@ -220,8 +220,8 @@ def _cause(text: str) -> str:
 
 def _main(folder: Path) -> None:
     """Build from the files that `build_engine` wrote: the only part that loads TensorRT."""
-    inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-    trt = importlib.import_module(tensorrt.PACKAGE)
+    package, inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    trt = importlib.import_module(package)
     result = {"version": trt.__version__, "error": ""}
     try:
         (folder / "engine").write_bytes(_build(trt, inputs, folder))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.jit.mobile import _load_for_lite_interpreter
 
 from sonoforge.export.formats.onnx_graph import folded, quiet
-from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.errors import DAMAGED, refusing
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import GeneratorSource, Source
@@ -66,14 +66,10 @@ def trace_file(
 def open_file(path: Path, threads: int = 1) -> Answer:
     """Load a file with its interpreter, or raise `SonoforgeError`; ``threads`` applies to the whole process."""
     torch.set_num_threads(threads)
-    try:
+    with refusing(f"{path}: torch cannot load it as TorchScript", "write it again", (*DAMAGED, RuntimeError)):
         lite = "bytecode.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
         load: Any = _load_for_lite_interpreter if lite else torch.jit.load
         module = load(str(path), map_location=torch.device("cpu"))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise SonoforgeError(
-            f"{path}: torch cannot load it as TorchScript ({reason(error)}); write it again"
-        ) from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         with torch.inference_mode():

@@ -23,6 +23,9 @@ def main(config: ExportConfig) -> Outcome:
     if exported.zip:
         result["zip"] = str(exported.zip)
         say("%s: the same as one file", exported.zip)
+    if exported.triton:
+        result["triton"] = [str(model) for model in exported.triton]
+        say("%s: for Triton", ", ".join(result["triton"]))
     if unchecked := exported.formats("not checked"):
         say("in the bundle, but this machine cannot check: %s", ", ".join(unchecked))
     if failed := exported.formats("failed"):
