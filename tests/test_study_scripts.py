@@ -11,6 +11,7 @@ import gzip
 import importlib
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -399,6 +400,30 @@ def test_training_stages(
     assert {(row["step"], row["name"]) for row in quality} >= {(step, "kid") for step in ("1", "2")}
 
 
+# ---- exported files
+
+
+@pytest.mark.slow
+def test_arm64(run: Run, data: Path, tmp_path: Path) -> None:
+    """The golden answers of ONNX Runtime's ARM64 build, and those to four scans."""
+    tree = Path(os.environ.get("SONOFORGE_ARM64", tmp_path))
+    if (
+        not (tree / "opt" / "site").is_dir()
+        or os.geteuid()
+        or not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
+    ):
+        pytest.skip("needs root, and in SONOFORGE_ARM64 the tree of training/studies/exported-files/arm64.sh")
+    printed = run("exported-files/arm64", tree, SHIPPED, data, "--count", 1, "--out", tmp_path / "answers.csv")
+    assert "aarch64" in printed and "result    passed" in printed
+    rows = table(tmp_path / "answers.csv")
+    assert len([row for row in rows if row["scan"].startswith("golden-")]) == len(rows) - 4 > 0
+    for row in rows:
+        assert row["x86_label"] == row["arm64_label"]
+        assert [float(row[f"arm64_{kind}"]) for kind in CLASSES] == pytest.approx(
+            [float(row[f"x86_{kind}"]) for kind in CLASSES], abs=1e-4
+        )
+
+
 # ---- speed
 
 
@@ -421,6 +446,14 @@ def test_speed_of_runtime(run: Run, data: Path, capsys: pytest.CaptureFixture[st
         assert "no such file, expected" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_speed_of_service(run: Run, data: Path) -> None:
+    asked = ("--posts", 40, "--clients", 4, "--queue", 1)
+    found = json.loads(run("speed/service", data / "BrEaST" / "normal", *asked))
+    assert found["answers"] == {"200": 40} and found["counted by /metrics"] == found["answers in the log"] == 40
+    assert found["retries"] > 0, "four clients, two workers and one place to wait"
+    assert found["seconds"]["median"] <= found["seconds"]["95 %"] <= found["seconds"]["largest"]
+
+
 def test_speed_of_formats(run: Run, data: Path) -> None:
     first, *rows = run("speed/formats", data / "BUSI", "--count", 2, "--rounds", 1).splitlines()
     assert first.startswith("2 images")
@@ -428,7 +461,7 @@ def test_speed_of_formats(run: Run, data: Path) -> None:
 
 
 def test_speed_of_tensorrt(run: Run) -> None:
-    printed = run("speed/tensorrt", SHIPPED, "--rounds", 1)
+    printed = run("speed/tensorrt_engines", SHIPPED, "--rounds", 1)
     if printed.startswith("cannot run here"):
         pytest.skip(printed.strip())
     assert json.loads(printed)["parity"]["fp32"]["ok"]

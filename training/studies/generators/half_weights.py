@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 
 from sonoforge.export.bundle.card import generator_card, replace_files
-from sonoforge.export.bundle.folder import file_entry, npz, write_manifest
+from sonoforge.export.bundle.folder import file_entry, write_manifest
+from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.generator import Generator

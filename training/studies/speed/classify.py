@@ -88,7 +88,7 @@ def throughput(folder: str, rounds: int, batch: int) -> dict[str, Any]:
         def here() -> None:
             target["here"].unlink(missing_ok=True)
             with contextlib.redirect_stdout(io.StringIO()):
-                classify.main(ClassifyConfig((folder,), csv=str(target["here"]), recursive=True))
+                classify.main(ClassifyConfig(paths=(folder,), csv=str(target["here"]), recursive=True))
 
         def process() -> None:
             target["process"].unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """TensorRT engines against torch and ONNX Runtime on one GPU: the same answers, and how much faster.
 
-    python training/studies/speed/tensorrt.py BUNDLE [--model RUN/model] [--batch 1] [--rounds 200]
+    python training/studies/speed/tensorrt_engines.py BUNDLE [--model RUN/model] [--batch 1] [--rounds 200]
 
 Builds fp32 and fp16 engines of the bundle's ``model.onnx`` here, and compares their logits and probabilities with the
 bundle's golden ones (made by torch on a CPU): fp32 within 1e-4, fp16 within 5e-3.  Latencies are medians of rounds in
@@ -45,7 +45,7 @@ def build(model: bytes, folder: Path, batch: int) -> dict[str, Answer]:
     for precision, onnx in (("fp32", model), ("fp16", to_half(model))):
         batches = (1, batch, max(8, batch))
         engine, record = build_engine(onnx, "model.onnx", precision, batches, source=model)
-        path = folder / f"{precision}.rtx.engine"
+        path = folder / f"{precision}.engine"
         path.write_bytes(engine)
         record_path(path).write_bytes(to_json(record))
         answers[precision] = tensorrt_engine.open_file(path)
