@@ -247,7 +247,7 @@ def lines_by_room() -> dict[str, int]:
     for package in BELOW:
         for file in sorted((CHECKOUT / package).rglob("*")):
             parts = file.relative_to(CHECKOUT).parts
-            if file.suffix in PROGRAM and parts[1] != "studies" and file.is_file():
+            if file.suffix in PROGRAM and parts[1] not in ("studies", "docs") and file.is_file():
                 depth = 4 if parts[1] == "sonoforge" else 3
                 lines["/".join(parts[:depth] if len(parts) > depth else parts[: depth - 1])] += len(
                     file.read_bytes().splitlines()
