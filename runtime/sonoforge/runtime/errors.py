@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -125,4 +124,6 @@ def pip_install(*arguments: str) -> str:
     else:  # as uv makes environments
         own = ["--python", python]
         program = ["uv", "pip", "install", *own] if shutil.which("uv") else ["pip", *own, "install"]
+    import subprocess  # noqa: PLC0415 - slow to import, and for a mistake only
+
     return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([*program, *arguments])
