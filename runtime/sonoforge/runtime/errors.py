@@ -44,7 +44,7 @@ Kinds = type[Exception] | tuple[type[Exception], ...]
 def refusing(
     what: str, remedy: str = "", kinds: Kinds = DAMAGED, kind: type[SonoforgeError] = SonoforgeError
 ) -> Iterator[None]:
-    """Turn others' errors of these kinds into ours: what is wrong, their reason in brackets, what to do about it."""
+    """Turn other libraries' errors into ours: what is wrong, their reason in brackets, what to do about it."""
     try:
         yield
     except SonoforgeError:

@@ -1,4 +1,4 @@
-"""Answers of a bundle's files by the ARM64 builds of their engines, emulated, against those of the x86 builds here.
+"""Compare the answers of a bundle's files by ARM64 builds of their engines, emulated, with those by x86 builds.
 
     bash training/studies/exported-files/arm64.sh TREE
     python training/studies/exported-files/arm64.py TREE BUNDLE DATA [--count 25] [--seed 0] [--jobs 1] --out FILE.csv

@@ -64,7 +64,7 @@ def spread_remark(bits: int, room: int = 16) -> str:
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """Return a picture as the bytes of a file; ``options`` are those of Pillow for this kind of file."""
+    """Encode a picture as the bytes of a file; ``options`` are passed to Pillow."""
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
     return stream.getvalue()

@@ -35,7 +35,7 @@ WORTH, TOO_LARGE = 0.1, 0.2
 """Change of a share that is worth finding; and the one that must be found to speak of no change."""
 LEAST_GROUPS, MOST_GROUPS = 5, 500  # more are joined
 RARE = 0.01
-"""Share of training scans beyond an end of a quality band, and about that of the causes other than distance."""
+"""Share of training scans beyond either end of a quality band; the causes other than distance are about as rare."""
 FIGURES: Mapping[str, Mapping[str, Mapping[str, Any]]] = json.loads(Path(__file__).with_suffix(".json").read_text())
 """Shares by part and name: of scans with a pattern in a column; ``rare`` ones were at most `RARE` before."""
 _GROUPED = {"patient": "patients", "group": "groups", "day": "days", "series": "sweeps or single scans"}
