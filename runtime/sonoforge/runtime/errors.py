@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -116,6 +115,9 @@ def pip_install(*arguments: str) -> str:
 
     A virtual environment's own ``pip`` is called by its name if a shell would find it.
     """
+    import shutil  # noqa: PLC0415 - slow to import, and for a mistake only
+    import subprocess  # noqa: PLC0415 - as above
+
     python, pip = sys.executable, shutil.which("pip")
     if pip and sys.prefix != sys.base_prefix and Path(pip).parent == Path(python).parent:
         program = ["pip", "install"]
@@ -124,6 +126,4 @@ def pip_install(*arguments: str) -> str:
     else:  # as uv makes environments
         own = ["--python", python]
         program = ["uv", "pip", "install", *own] if shutil.which("uv") else ["pip", *own, "install"]
-    import subprocess  # noqa: PLC0415 - slow to import, and for a mistake only
-
     return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([*program, *arguments])

@@ -72,7 +72,8 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     continued = _continued(name, rest, config)
     try:
         if common["dry_run"]:
-            _check(module, config)
+            if hasattr(module, "check"):  # what a verb needs; it may say what it would do
+                module.check(config)
             return 0
         outcome = _call(module, config, name)
     except KeyboardInterrupt as stopped:
@@ -87,12 +88,6 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     return outcome.exit_code
 
 
-def _check(module: Any, config: Any) -> None:
-    """Check what a verb needs, and let it say what it would do, if it can."""
-    if hasattr(module, "check"):
-        module.check(config)
-
-
 def _call(module: Any, config: Any, name: str) -> options.Outcome:
     """Run a verb, on a copy of its runs folder if that is a URL."""
     remote = options.remote_runs(config)
@@ -105,8 +100,7 @@ def _call(module: Any, config: Any, name: str) -> options.Outcome:
 
 def _continued(name: str, rest: Sequence[str], config: Any) -> str:
     """Return the command that continues where this one stopped; empty if there is none."""
-    keeps = config.csv if name == "classify" else True
-    if not (hasattr(config, "resume") and keeps):
+    if not hasattr(config, "resume") or (name == "classify" and not config.csv):
         return ""
     return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])
 

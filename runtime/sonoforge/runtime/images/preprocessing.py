@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from sonoforge.runtime.images.scan_area import ScanArea
 
 CROPS = ("none", "auto")
 """Whether the network sees the whole image, or the scan that `scan_area.find_scan_area` finds in it."""
 
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,11 @@ class Preprocessing:
         """
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"the image has mode {image.mode}, not L or RGB")
+        from PIL.Image import Resampling  # noqa: PLC0415 - the model loads before Pillow
+
         # Rows first, each pass rounded to 8 bits: by default, Pillow from 13 on chooses the order by the shape.
-        narrow = image.resize((self.size, image.height), FILTERS[self.resample])
-        return np.asarray(narrow.resize((self.size, self.size), FILTERS[self.resample]))
+        narrow = image.resize((self.size, image.height), Resampling[self.resample.upper()])
+        return np.asarray(narrow.resize((self.size, self.size), Resampling[self.resample.upper()]))
 
     def resize(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which the caller may change.

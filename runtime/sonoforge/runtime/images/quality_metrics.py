@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 # A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
 _SATURATED_FROM = 251
@@ -79,6 +78,8 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         its darker neighbour's, both plus one (falls with a shadow); our own;
         ``resolution``: the original's shorter side, in pixels.
     """
+    from PIL import Image  # noqa: PLC0415 - the model loads before Pillow
+
     grey = _grey(pixels)
     share = np.array(Image.fromarray(grey).histogram()) / grey.size  # three times as fast as numpy.bincount
     low, high = np.searchsorted(np.cumsum(share), (0.05, 0.95))

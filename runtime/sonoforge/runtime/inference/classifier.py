@@ -94,6 +94,7 @@ class Classifier:
         except SonoforgeError:
             model.session()  # faults of the model are reported first
             raise
+        _ = self._trained_on and self._trained_on.vectors  # unpacked while the model loads
         asked = asked or decision.AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
         self.clinic = decision.read_clinic(asked.prevalence, asked.sensitivity, manifest)

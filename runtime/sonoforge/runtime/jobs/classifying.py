@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say, tell
-from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import (
     STDIN,
@@ -74,6 +73,8 @@ def classify(
     answering = Answering(classifier, found.failures, config, page, alone)
     kept = None
     if config.csv:  # opened before anything is answered
+        from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words  # noqa: PLC0415
+
         origin = classifier.model["sha256"], settings_in_words(classifier)
         kept = AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume)
     results: list[Entry] = []
@@ -126,8 +127,7 @@ def classify(
         "notice": NOTICE,
     }
     if kept and kept.failed:
-        words = "%d of the files answered before could not be used; remove their rows to try them again"
-        log.warning(words, kept.failed)
+        log.warning("%d of the files answered before could not be used; remove their rows to try again", kept.failed)
     return answers, not (summary["failed"] or summary["unwritten"] or (kept and kept.failed))
 
 
