@@ -35,16 +35,13 @@ def _run(arguments: Sequence[str]) -> int:
     words = [*arguments[arguments[:1] == ["help"] :]]
     own = words[: words.index(options.NO_MORE_OPTIONS)] if options.NO_MORE_OPTIONS in words else words
     asked = {"-h", "--help"}.intersection(own)
-    if asked or words != [*arguments]:
+    if asked or words != [*arguments] or not words or (len(words) == 1 and verbs.subverbs(words[0])):
         print(_help([word for word in words if word not in asked]))
         return 0
     if words[:1] == ["--version"]:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
 
         print(f"sonoforge {version('sonoforge')}")
-        return 0
-    if not words or (len(words) == 1 and verbs.subverbs(words[0])):
-        print(_help(words))
         return 0
     return _run_verb(*verbs.find(words))
 
@@ -72,8 +69,7 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     continued = _continued(name, rest, config)
     try:
         if common["dry_run"]:
-            if hasattr(module, "check"):  # what a verb needs; it may say what it would do
-                module.check(config)
+            _check(module, config)
             return 0
         outcome = _call(module, config, name)
     except KeyboardInterrupt as stopped:
@@ -86,6 +82,12 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     if outcome.next_command:
         log.info("next: %s", continued if outcome.next_command == options.CONTINUE else outcome.next_command)
     return outcome.exit_code
+
+
+def _check(module: Any, config: Any) -> None:
+    """Check what a verb needs, and let it say what it would do, if it can."""
+    if hasattr(module, "check"):
+        module.check(config)
 
 
 def _call(module: Any, config: Any, name: str) -> options.Outcome:

@@ -69,8 +69,7 @@ def classify(
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
 
         page = AnswerPage(config.html, classifier, config.anonymous)
-    alone = not config.watch and len(found.files) == 1
-    answering = Answering(classifier, found.failures, config, page, alone)
+    answering = Answering(classifier, found.failures, config, page, not config.watch and len(found.files) == 1)
     kept = None
     if config.csv:  # opened before anything is answered
         from sonoforge.runtime.cli.answer_files import AnswerFile, csv_format, settings_in_words  # noqa: PLC0415
@@ -98,8 +97,7 @@ def classify(
             if config.resume and files:
                 log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
             table.begin([names[file] for file in left], more=bool(config.watch))
-            workers = config.workers, config.threads
-            for entry in answer_all(answering.answer, left, "classifying", workers, keep):
+            for entry in answer_all(answering.answer, left, "classifying", (config.workers, config.threads), keep):
                 table.show(entry)
                 if page:
                     page.add(entry)
