@@ -223,6 +223,57 @@ def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
     assert len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
 
 
+LONG = [
+    "a" * 251,
+    "a" * 250 + "b",
+    "x" * 100 + "1" + "y" * 150,
+    "x" * 100 + "2" + "y" * 150,
+    "\u00fc" * 125,
+    "\u00fc" * 124,
+    "e\u0301" * 80,
+    "\N{GRINNING FACE}" * 62,
+    b"\xff".decode(errors="surrogateescape") * 250,  # as Python lists a file whose name is not UTF-8
+    "aux." + "a" * 240,
+]
+
+
+def test_names_made_from_long_ones_fit_with_any_ending_and_stay_different() -> None:
+    made = [atomic.safe_name(name) for name in LONG]
+    assert len({name.casefold() for name in made}) == len(LONG)
+    assert max(len(os.fsencode(name)) for name in made) <= 100
+    assert made == [atomic.safe_name(name) for name in LONG]
+    assert [name for name in made if name.startswith("aux.")] == []
+    for length in (1, 99, 100):
+        assert atomic.safe_name("b" * length) == "b" * length
+    assert atomic.safe_name("scan (1) \u00fc.v2") == "scan (1) \u00fc.v2"
+    slices = [atomic.safe_name("v" * 200 + f"_slice{number:03d}") for number in range(12)]
+    assert sorted(slices) == slices
+
+
+@pytest.mark.parametrize("name", ["con", "AUX", "nul.x", "Com1", "lpt9.tar"])
+def test_no_name_is_one_that_windows_reserves(name: str) -> None:
+    reserved = {"con", "aux", "nul", "com1", "lpt9"}
+    assert atomic.safe_name(name).lower().split(".")[0] not in reserved
+    for other in ("console", "my aux", "com", "nul-1"):
+        assert atomic.safe_name(other) == other
+
+
+@pytest.mark.parametrize("name", [name for name in LONG if "a" not in name])
+def test_a_file_of_a_long_name_is_written(tmp_path: Path, name: str) -> None:
+    atomic.write_bytes(tmp_path / name, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe with a name")
+def test_a_pipe_is_written_to_and_keeps_its_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    read = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic.write_bytes(tmp_path / "pipe", b"whole")
+    assert os.read(read, 9) == b"whole"
+    os.close(read)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_is_one_line_of_the_command(code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")

@@ -27,6 +27,7 @@ from sonoforge.runtime.errors import SonoforgeError, refusing
 if sys.platform != "win32":
     import fcntl
 
+_DEVICES = Path("/dev")
 _TRIAL_BYTES = 65536  # of a small picture
 _WIDTH = 120  # of a line of JSON
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -34,18 +35,26 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 _TEMPORARY, _SET_ASIDE = "sonoforge-tmp", "sonoforge-old"
 # What a killed process left, or another one is writing.
 LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
-_LONGEST_NAME = 100  # characters of the target's name in a temporary name; most file systems allow 255 bytes
+# Bytes of another file's name in a file's; with all endings it fits into 143, what encrypted folders (eCryptfs) allow.
+_LONGEST_NAME = 100
+_FIRST, _LAST = 60, 31  # of its bytes, kept at least: the end may be all that tells two files apart
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)  # on Windows, with any ending
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the target's name once complete; create missing folders.
 
-    A reader sees the old content or the new, never a part.  If ``durable``, it also survives a power cut.
+    A reader sees the old content or the new, never a part.  If ``durable``, it also survives a power cut.  A device or
+    pipe is written to as it is.
     """
     target = Path(path)
     temporary = temporary_name(target)
     with _writing(target):
+        if target.exists() and not (target.is_file() and target.parent != _DEVICES):  # whose name is not to be taken
+            with target.open("wb") as file:
+                yield file
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         _tidy_once(target.parent)
         try:
@@ -226,7 +235,22 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
 
 def temporary_name(target: Path) -> Path:
     """Return a new name beside a target, for an unfinished file or one about to be removed."""
-    return target.with_name(f".{target.name[:_LONGEST_NAME]}.{os.urandom(6).hex()}.{_TEMPORARY}")
+    return target.with_name(f".{safe_name(target.name)}.{os.urandom(6).hex()}.{_TEMPORARY}")
+
+
+def safe_name(name: str) -> str:
+    """Return a name, without its ending, for a file made from one of that name, valid on any system; most are kept.
+
+    A longer one than 100 bytes loses its middle, and the start of its SHA-256 keeps it different from others.
+    """
+    name = _RESERVED.sub(r"\1_", name)
+    data = name.encode("utf-8", "surrogatepass")
+    if len(data) <= _LONGEST_NAME:
+        return name
+    from hashlib import sha256  # noqa: PLC0415 - for long names only
+
+    kept = (data[:_FIRST] + data[-_LAST:]).decode("utf-8", "ignore")
+    return f"{kept}-{sha256(data).hexdigest()[:8]}"
 
 
 def open_new(path: Path) -> BinaryIO:

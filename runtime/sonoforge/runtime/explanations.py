@@ -213,7 +213,7 @@ class OverlayFolder:
         for file in files:
             if file in self._chosen:
                 continue
-            stem, number = Path(file).stem, 1
+            stem, number = atomic.safe_name(Path(file).stem), 1
             name = f"{stem}-overlay.png"
             while name.casefold() in self._taken:  # some file systems ignore case
                 number += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -270,6 +271,59 @@ def test_one_image_from_standard_input(bundle: Path, scans: Path, monkeypatch: p
     assert hidden["file"] == hashlib.sha256((scans / "0.png").read_bytes()).hexdigest()[:16]
 
 
+STREAMS = {
+    "{} >&-": (2, "standard output cannot be written"),
+    "{} >/dev/full": (2, "standard output cannot be written"),
+    "{} 2>&-": (0, ""),
+    "{} 2>/dev/full": (0, ""),
+    "{} <&- >&- 2>&-": (2, ""),
+    "{} <&-": (0, ""),
+    "{} | head -1": (0, ""),
+    "{} | true": (0, ""),
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a POSIX shell and /dev/full")
+@pytest.mark.parametrize("form", STREAMS)
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.parametrize("json", [False, True])
+def test_a_closed_or_full_stream_costs_what_goes_there_and_no_file(
+    bundle: Path, scans: Path, tmp_path: Path, form: str, files: bool, json: bool
+) -> None:
+    """With the program in a process of its own, as Python makes the streams when it starts."""
+    table, page = tmp_path / "a.csv", tmp_path / "a.html"
+    words: list[object] = ["classify", scans, "--bundle", bundle, *["--json"] * json]
+    words += ["--csv", table, "--html", page] if files else []
+    command = shlex.join([sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, words)])
+    script = f"{form.format(command)}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    code, said = STREAMS[form]
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert [said in line for line in lines if line.startswith("sonoforge: ")] == [True] * bool(said)
+    if files:
+        assert [row["ok"] for row in rows_of(table)] == ["true"] * 3
+        assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a POSIX shell and /dev/full")
+@pytest.mark.parametrize("verb", ["help", "classify --help", "--version", "settings", "doctor"])
+def test_every_answer_on_a_full_or_closed_stdout_is_one_line(verb: str) -> None:
+    command = f"{sys.executable} -m sonoforge.runtime.cli.main {verb}"
+    for ending, code, lines in ((">/dev/full", 2, 1), (">&-", 2, 1), ("| head -1", 0, 0), ("2>/dev/full", 0, 0)):
+        script = f"{command} {ending}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), (ending, done.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs /dev/null")
+def test_a_table_is_not_continued_on_a_device(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    for place in ("/dev/null", "/dev/full", "/dev/zero", tmp_path):
+        message = refused("classify", scans, "--bundle", bundle, "--csv", place)
+        assert f"{place}: is not a file that rows can be added to" in message
+
+
 def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe(monkeypatch, b"junk")
     done = sonoforge("classify", "-", "--bundle", bundle)
@@ -287,6 +341,25 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
 def test_an_unwritable_overlay_folder_is_told_before_the_first_scan(bundle: Path, scans: Path) -> None:
     for folder in ("/proc/self", "/proc/self/new", scans / "0.png"):
         assert str(folder) in refused("classify", scans, "--bundle", bundle, "--overlay", folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of 255 bytes")
+def test_pictures_of_files_with_long_names_are_written_under_shorter_ones(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    names = ["a" * 251, "a" * 250 + "b", "\u00fc" * 125, "\N{GRINNING FACE}" * 62, "x" * 100 + "1" * 150]
+    for name in (*names, f"sub/{names[0]}"):
+        (scans / name).parent.mkdir(exist_ok=True)
+        shutil.copy(scans / "0.png", scans / f"{name}.png")
+    written = []
+    for again in range(2):
+        seen = tmp_path / f"{again}"
+        done = sonoforge("classify", scans, "--recursive", "--bundle", bundle, "--json", "--overlay", seen)
+        assert done.code == 0, done.err
+        written.append([Path(entry["overlay"]).name for entry in done.json["results"]])
+        assert sorted(written[-1]) == sorted(path.name for path in seen.iterdir())
+    assert len(set(written[0])) == len(names) + 1 + 3
+    assert written[0] == written[1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")

@@ -70,7 +70,7 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
         with atomic.new_folder(temporary):
             write_config(temporary, config)
             while True:
-                folder = root / f"{number:05d}-{name}"
+                folder = root / f"{number:05d}-{atomic.safe_name(name)}"
                 if not any(_number(path) == number for path in root.iterdir()):
                     try:
                         temporary.rename(folder)
@@ -115,6 +115,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _runs(root: Path, name: str) -> list[Path]:
     """Return the run folders with this name, newest first."""
     matches = [(path, _NUMBERED.fullmatch(path.name)) for path in (root.iterdir() if root.is_dir() else ())]
+    name = atomic.safe_name(name)
     found = [path for path, match in matches if match and match[2] == name and (path / CONFIG).is_file()]
     return sorted(found, key=_number, reverse=True)
 

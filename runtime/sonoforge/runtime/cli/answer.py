@@ -8,9 +8,14 @@ so that the ``log.txt`` of a run folder holds them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 _logger = logging.getLogger("sonoforge.answer")
 
@@ -21,20 +26,51 @@ SCREEN = 80
 """Characters of a line of text."""
 
 
-class AnswerHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes a type from Python 3.11 on
+class OutputError(SonoforgeError):
+    """Nothing more can be printed to stdout; caused by a `BrokenPipeError` if its reader (head, less) has left."""
+
+
+def put(text: str) -> None:
+    """Write to stdout at once; raise `OutputError` the first time that this fails, then drop all text."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        drop(sys.stdout)
+        raise OutputError(
+            f"standard output cannot be written ({reason(error.strerror)}), so answers are missing there; direct it to "
+            "a file, a pipe or a terminal with room"
+        ) from error
+
+
+def drop(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that is written to it, nowhere: it can fail no more."""
+    with contextlib.suppress(OSError):  # a stream in memory
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class AnswerHandler(logging.Handler):
     """Writes answers to stdout, and nothing else.
 
-    A closed pipe or a full disk ends the program (see `main.run`); `logging` would print a traceback and continue.
+    Attributes:
+        lost: Why answers were not printed, if so.
     """
 
-    def __init__(self) -> None:
-        super().__init__(sys.stdout)
+    def __init__(self, goes_on: bool) -> None:
+        """Take whether the work goes on without stdout, since it writes files, too; else its loss ends the program."""
+        super().__init__()
+        self._goes_on = goes_on
+        self.lost: OutputError | None = None
         self.addFilter(is_answer)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message and flush it."""
-        self.stream.write(self.format(record) + self.terminator)
-        self.flush()
+        try:
+            put(self.format(record) + "\n")
+        except OutputError as error:
+            self.lost = error
+            if not self._goes_on:
+                raise
 
 
 def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> None:
@@ -78,18 +114,21 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def configure_logging(quiet: bool, answers: bool = True) -> None:
+def configure_logging(quiet: bool, answers: bool = True, goes_on: bool = False) -> AnswerHandler:
     """Send the ``sonoforge`` loggers' messages to stderr and the answers among them to stdout, as plain lines.
 
-    If ``quiet``, only answers and errors are shown; ``answers`` are not printed with ``--json``.
+    If ``quiet``, only answers and errors are shown; ``answers`` are not printed with ``--json``; for ``goes_on`` see
+    `AnswerHandler`, which is returned.
     """
     logger = logging.getLogger("sonoforge")
     logger.handlers[:] = []
     handler = logging.StreamHandler()
     handler.setLevel(logging.ERROR if quiet else logging.INFO)
     handler.addFilter(lambda record: not is_answer(record))
-    for own in (handler, AnswerHandler()) if answers else (handler,):
+    printed = AnswerHandler(goes_on)
+    for own in (handler, printed) if answers else (handler,):
         own.setFormatter(_Printable("%(message)s"))
         logger.addHandler(own)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    return printed

@@ -117,6 +117,8 @@ class AnswerFile:
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
         self.failed = 0
+        if self.path.exists() and not self.path.is_file():  # reading a device might never end
+            raise SonoforgeError(f"{self.path}: is not a file that rows can be added to; choose another path")
         with refusing(f"{self.path}: cannot be written", "choose another path or free this one", kinds=OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._opened_alone()

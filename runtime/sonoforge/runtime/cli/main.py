@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, cast
 
 from sonoforge.runtime.cli import options, verbs
-from sonoforge.runtime.cli.answer import configure_logging, printable
+from sonoforge.runtime.cli.answer import OutputError, configure_logging, drop, printable, put
 from sonoforge.runtime.cli.verbs import import_for
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -29,6 +29,8 @@ log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 # ``timeout`` signals the program and then its whole group, so one wish to end it arrives as two signals.
 SAME_WISH_SECONDS = 1.0
+# Settings of verbs that also answer elsewhere, in files or to callers: they go on without stdout.
+_ELSEWHERE = ("csv", "html", "overlay", "sr", "sc", "watch", "out", "port")
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -36,12 +38,12 @@ def _run(arguments: Sequence[str]) -> int:
     own = words[: words.index(options.NO_MORE_OPTIONS)] if options.NO_MORE_OPTIONS in words else words
     asked = {"-h", "--help"}.intersection(own)
     if asked or words != [*arguments] or not words or (len(words) == 1 and verbs.subverbs(words[0])):
-        print(_help([word for word in words if word not in asked]))
+        put(_help([word for word in words if word not in asked]) + "\n")
         return 0
     if words[:1] == ["--version"]:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
 
-        print(f"sonoforge {version('sonoforge')}")
+        put(f"sonoforge {version('sonoforge')}\n")
         return 0
     return _run_verb(*verbs.find(words))
 
@@ -55,7 +57,8 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     file = Path(str(common["config"])) if common["config"] else None
     settings = cast(list[str], common[options.SET] or [])
     config = options.resolve_config(config_class, given, file, settings)
-    configure_logging(bool(common["quiet"]), answers=not common["json"])
+    goes_on = any(getattr(config, setting, "") for setting in _ELSEWHERE)
+    printed = configure_logging(bool(common["quiet"]), not common["json"], goes_on)
     if common["dry_run"]:
         _print_json(options.flatten(config))
     for own_setting, other, extra, otherwise in verb.instead:
@@ -81,6 +84,8 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
         _print_json(outcome.result)
     if outcome.next_command:
         log.info("next: %s", continued if outcome.next_command == options.CONTINUE else outcome.next_command)
+    if printed.lost and not isinstance(printed.lost.__cause__, BrokenPipeError):
+        raise printed.lost
     return outcome.exit_code
 
 
@@ -122,7 +127,7 @@ def _help(words: Sequence[str]) -> str:
 def _print_json(value: object) -> None:
     from sonoforge.runtime.atomic import laid_out, plain  # noqa: PLC0415 - numpy, which --help does not wait for
 
-    print(laid_out(plain(value)))
+    put(laid_out(plain(value)) + "\n")
 
 
 def _one_line(error: BaseException) -> str:
@@ -182,28 +187,36 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         with sigterm_as_ctrl_c():
-            code = _run(arguments)
-            sys.stdout.flush()
-            return code
+            return _run(arguments)
     except SystemExit as stopped:  # argparse, after --help
         return int(stopped.code or 0)
     except KeyboardInterrupt as stopped:
         command = next(iter(stopped.args), "")
         return _failed(f"interrupted; finished work is kept{f'; to go on: {command}' if command else ''}", 130)
-    except BrokenPipeError:  # the reader of a pipe (head, less) has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # of any other kind, a defect or a machine in trouble: still one line
         if "--debug" in arguments:
             traceback.print_exc()
+        if isinstance(error, OutputError) and isinstance(error.__cause__, BrokenPipeError):
+            return 0
         if isinstance(error, SonoforgeError):
             return _failed(f"error: {_one_line(error)}", error.exit_code)
         return _failed(f"error: {_unexpected(error)}", 2)
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"sonoforge: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk; the exit code still tells
+        print(f"sonoforge: {message}", file=sys.stderr)
     return code
+
+
+def _reopen_closed() -> None:
+    """Open the null device for each standard stream that is closed: the next file opened would be taken for it.
+
+    For stdout it is opened for reading, so that printing still fails, with "Bad file descriptor".
+    """
+    for name, mode, access in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, access), mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def main() -> None:
@@ -213,13 +226,17 @@ def main() -> None:
     starts, and the process ends without unloading numpy and onnxruntime.
     """
     gc.disable()
+    _reopen_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does
         sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            drop(stream)
     if {"torch", "sonoforge.training"} & sys.modules.keys() or "--debug" in sys.argv:
         sys.exit(code)
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
     os._exit(code)
 
 

@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 
 TABLE = "metrics.csv"
-_LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
 def work(config: EvaluateConfig) -> run_folder.Written:
@@ -69,7 +68,7 @@ def work(config: EvaluateConfig) -> run_folder.Written:
     evaluation = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
     protocol = evaluation.describe(real, len(fake))
     matched: int = protocol["matched"]
-    name = run_folder.slug("evaluate", Path(config.fake or config.real).resolve().name[:_LONGEST_NAME])
+    name = run_folder.slug("evaluate", Path(config.fake or config.real).resolve().name)
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=False)
     with run_folder.working_in(folder):
         run_folder.write_environment(folder, device, config.seed, real.fingerprint)

@@ -11,7 +11,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
+from sonoforge.runtime.atomic import plain, safe_name, write_bytes, write_json, write_text
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
@@ -130,6 +130,10 @@ def write_set(
     The folder is new or empty or, with ``resume``, holds an incomplete import with the same provenance: what was
     imported and with which settings.
     """
+    paths = [PurePosixPath(picture.path) for picture in planned]
+    planned = [
+        replace(own, path=f"{path.parent}/{safe_name(path.stem)}.png") for own, path in zip(planned, paths, strict=True)
+    ]
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)
     write_text(root / "groups.csv", _table(planned))

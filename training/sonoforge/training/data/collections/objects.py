@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.atomic import safe_name
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture, short_names
@@ -82,7 +83,7 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
 def as_folder(name: str) -> str:
     """Turn a class name into a folder name that is valid on any system."""
     plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")
-    return plain.lstrip("_") or "class"
+    return safe_name(plain.lstrip("_") or "class")
 
 
 def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: int) -> Picture:
