@@ -27,7 +27,6 @@ from sonoforge.runtime.errors import SonoforgeError, refusing
 if sys.platform != "win32":
     import fcntl
 
-_DEVICES = Path("/dev")
 _TRIAL_BYTES = 65536  # of a small picture
 _WIDTH = 120  # of a line of JSON
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -51,7 +50,9 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     target = Path(path)
     temporary = temporary_name(target)
     with _writing(target):
-        if target.exists() and not (target.is_file() and target.parent != _DEVICES):  # whose name is not to be taken
+        if target.exists() and not (
+            target.is_file() and target.parent != Path("/dev")
+        ):  # whose name is not to be taken
             with target.open("wb") as file:
                 yield file
             return

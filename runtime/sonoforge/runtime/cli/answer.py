@@ -8,7 +8,6 @@ so that the ``log.txt`` of a run folder holds them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -36,16 +35,16 @@ def put(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        drop(sys.stdout)
-        raise OutputError(
-            f"standard output cannot be written ({reason(error.strerror)}), so answers are missing there; direct it to "
-            "a file, a pipe or a terminal with room"
-        ) from error
+        drop_unwritable(sys.stdout)
+        why = f"standard output cannot be written ({reason(error.strerror)}), so answers are missing there"
+        raise OutputError(f"{why}; direct it to a file, a pipe or a terminal with room") from error
 
 
-def drop(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that is written to it, nowhere: it can fail no more."""
-    with contextlib.suppress(OSError):  # a stream in memory
+def drop_unwritable(stream: TextIO) -> None:
+    """Send what a stream cannot write, and all that follows, nowhere; else it would fail again when Python ends."""
+    try:
+        stream.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -53,15 +52,12 @@ class AnswerHandler(logging.Handler):
     """Writes answers to stdout, and nothing else.
 
     Attributes:
-        lost: Why answers were not printed, if so.
+        goes_on: Whether to go on when that fails, as the verb also answers elsewhere.
+        lost: Why it failed, if so.
     """
 
-    def __init__(self, goes_on: bool) -> None:
-        """Take whether the work goes on without stdout, since it writes files, too; else its loss ends the program."""
-        super().__init__()
-        self._goes_on = goes_on
-        self.lost: OutputError | None = None
-        self.addFilter(is_answer)
+    goes_on = False
+    lost: OutputError | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message and flush it."""
@@ -69,7 +65,7 @@ class AnswerHandler(logging.Handler):
             put(self.format(record) + "\n")
         except OutputError as error:
             self.lost = error
-            if not self._goes_on:
+            if not self.goes_on:
                 raise
 
 
@@ -114,18 +110,18 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def configure_logging(quiet: bool, answers: bool = True, goes_on: bool = False) -> AnswerHandler:
+def configure_logging(quiet: bool, answers: bool = True) -> AnswerHandler:
     """Send the ``sonoforge`` loggers' messages to stderr and the answers among them to stdout, as plain lines.
 
-    If ``quiet``, only answers and errors are shown; ``answers`` are not printed with ``--json``; for ``goes_on`` see
-    `AnswerHandler`, which is returned.
+    If ``quiet``, only answers and errors are shown; ``answers``, whose handler is returned, not with ``--json``.
     """
     logger = logging.getLogger("sonoforge")
     logger.handlers[:] = []
     handler = logging.StreamHandler()
     handler.setLevel(logging.ERROR if quiet else logging.INFO)
     handler.addFilter(lambda record: not is_answer(record))
-    printed = AnswerHandler(goes_on)
+    printed = AnswerHandler()
+    printed.addFilter(is_answer)
     for own in (handler, printed) if answers else (handler,):
         own.setFormatter(_Printable("%(message)s"))
         logger.addHandler(own)

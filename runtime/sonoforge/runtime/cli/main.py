@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, cast
 
 from sonoforge.runtime.cli import options, verbs
-from sonoforge.runtime.cli.answer import OutputError, configure_logging, drop, printable, put
+from sonoforge.runtime.cli.answer import OutputError, configure_logging, drop_unwritable, printable, put
 from sonoforge.runtime.cli.verbs import import_for
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -57,8 +57,8 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     file = Path(str(common["config"])) if common["config"] else None
     settings = cast(list[str], common[options.SET] or [])
     config = options.resolve_config(config_class, given, file, settings)
-    goes_on = any(getattr(config, setting, "") for setting in _ELSEWHERE)
-    printed = configure_logging(bool(common["quiet"]), not common["json"], goes_on)
+    printed = configure_logging(bool(common["quiet"]), answers=not common["json"])
+    printed.goes_on = any(getattr(config, setting, "") for setting in _ELSEWHERE)
     if common["dry_run"]:
         _print_json(options.flatten(config))
     for own_setting, other, extra, otherwise in verb.instead:
@@ -230,11 +230,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does
         sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            drop(stream)
+    drop_unwritable(sys.stderr)
     if {"torch", "sonoforge.training"} & sys.modules.keys() or "--debug" in sys.argv:
         sys.exit(code)
     os._exit(code)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, refusing
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import file_kinds, folders, limits
 
 log = logging.getLogger(__name__)
@@ -107,13 +107,11 @@ def read_stdin() -> bytes:
     """Read one image file from standard input.
 
     Raises:
-        SonoforgeError: It is a terminal, cannot be read, is empty, or is larger than an image file may be.
+        SonoforgeError: It is a terminal, is empty, or is larger than an image file may be.
     """
-    example = "try sonoforge classify - < scan.png"
     if sys.stdin is None or sys.stdin.isatty():
-        raise SonoforgeError(f"-: standard input is a terminal, not an image; {example}")
-    with refusing("-: standard input cannot be read", example, kinds=OSError):
-        data = sys.stdin.buffer.read(limits.MAX_FILE_BYTES + 1)
+        raise SonoforgeError("-: standard input is a terminal, not an image; try sonoforge classify - < scan.png")
+    data = sys.stdin.buffer.read(limits.MAX_FILE_BYTES + 1)
     if not data:
         raise SonoforgeError("-: standard input is empty, not an image")
     if len(data) > limits.MAX_FILE_BYTES:

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -130,9 +131,8 @@ def write_set(
     The folder is new or empty or, with ``resume``, holds an incomplete import with the same provenance: what was
     imported and with which settings.
     """
-    paths = [PurePosixPath(picture.path) for picture in planned]
     planned = [
-        replace(own, path=f"{path.parent}/{safe_name(path.stem)}.png") for own, path in zip(planned, paths, strict=True)
+        replace(own, path=re.sub(r"[^/]+(?=\.png$)", lambda stem: safe_name(stem[0]), own.path)) for own in planned
     ]
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)
